@@ -1,0 +1,258 @@
+//! The contract between the driver and a way of moving datagrams.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::mmsg::Mmsg;
+use crate::null::{MemoryPort, Null};
+use crate::packet::{Packet, RxRing};
+use crate::plain::Plain;
+use crate::pool::{FreeList, Pool};
+use crate::ring::Consumer;
+use crate::socket::Socket;
+use crate::uring::Uring;
+use crate::variant::Variant;
+
+/// A way of moving datagrams between a UDP socket and the rings.
+///
+/// A backend moves datagrams and counts its own system calls and events. It reads no clock, keeps no
+/// statistics and judges nothing: the driver and the app do that, once, for all backends. It belongs
+/// to the thread that opened it.
+///
+/// `tests/conformance.rs` is the contract in executable form: it runs for every backend. To add one,
+/// write a file like `plain.rs`, give it a [`Kind`] and an arm in [`Kind::dispatch`].
+pub trait Backend<'p>: Sized {
+    /// Which backend this is.
+    const KIND: Kind;
+
+    /// Whether this kernel can run `config`, found out by trying on throwaway objects.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, since when kernels have it, and the way out.
+    fn probe(config: &Config) -> Result<Caps, OpenError>;
+
+    /// Opens the backend on `port`. Called on the worker's pinned thread. Takes no frames yet: those
+    /// come with the first [`Backend::rx`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::probe`]. A backend never becomes another one quietly.
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError>;
+
+    /// Receives at most one batch without blocking, into frames from `free`, onto `rx`. Returns how
+    /// many datagrams were received; `Ok(0)` means that none is there (or no frame is free). What the
+    /// ring cannot hold is dropped and counted by [`RxRing::deliver`].
+    ///
+    /// # Errors
+    ///
+    /// Only what makes going on pointless. Passing errors (`ECONNREFUSED`, …) are counted in
+    /// [`Counters::io_errors`].
+    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
+
+    /// Sends at most one batch from `tx` without blocking, and returns how many datagrams the kernel
+    /// took. What does not fit stays queued, in order. Finished frames go to `free`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::rx`].
+    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize>;
+
+    /// Stops everything that would take datagrams from the socket without a call to [`Backend::rx`];
+    /// the next `rx` starts it again. Datagrams taken until then go onto `rx`. Most backends have
+    /// nothing to stop.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    fn quiesce(&mut self, _free: &mut FreeList<'p>, _rx: &mut RxRing<'p>) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    /// What happened so far.
+    fn counters(&self) -> Counters;
+
+    /// What took effect where the kernel had a choice, e.g. the flags of an io_uring; else empty.
+    fn in_effect(&self) -> String {
+        String::new()
+    }
+
+    /// Closes the backend. Every frame comes home, also after an error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error from the clean-up; all frames are home nevertheless.
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()>;
+}
+
+/// What a backend is opened with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How the backend does its work.
+    pub variant: Variant,
+    /// Datagrams per call of `rx` or `tx`: 1 to [`Config::BATCH_MAX`].
+    pub batch: usize,
+    /// Entries of io_uring's buffer ring: a power of two up to 32,768.
+    pub buffers: usize,
+}
+
+impl Config {
+    /// The largest batch: the kernel cuts `recvmmsg` and `sendmmsg` at this (`UIO_MAXIOV`).
+    pub const BATCH_MAX: usize = 1024;
+
+    /// A configuration of `kind` in its default variant.
+    pub fn new(kind: Kind, batch: usize) -> Self {
+        Self { variant: Variant::default_of(kind), batch, buffers: 512 }
+    }
+}
+
+/// What a backend moves datagrams to and from.
+#[derive(Debug)]
+pub enum Port<'p> {
+    /// A datagram socket.
+    Socket(Arc<Socket>),
+    /// An end of a link in memory, for the backend that needs no kernel.
+    Memory(MemoryPort<'p>),
+}
+
+impl Port<'_> {
+    pub(crate) fn socket(self, kind: Kind) -> Result<Arc<Socket>, OpenError> {
+        match self {
+            Self::Socket(socket) => Ok(socket),
+            Self::Memory(_) => Err(OpenError::WrongPort(kind)),
+        }
+    }
+}
+
+/// What a kernel offers to a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// What would take effect, as in [`Backend::in_effect`].
+    pub in_effect: String,
+}
+
+/// Why a backend cannot run here.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel is too old, or was built without.
+    #[error("this kernel has no {feature} (Linux {since} brought it); use a newer kernel or another backend")]
+    Missing {
+        /// What is missing.
+        feature: &'static str,
+        /// The release that brought it.
+        since: &'static str,
+    },
+    /// Somebody forbade it.
+    #[error("{what} is refused here ({error}); {remedy}")]
+    Refused {
+        /// What is refused.
+        what: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+        /// What can be done.
+        remedy: &'static str,
+    },
+    /// Any other error.
+    #[error("{call} failed: {error}")]
+    Failed {
+        /// What failed.
+        call: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The backend cannot work on this kind of port.
+    #[error("the {0} backend cannot work on this kind of port")]
+    WrongPort(Kind),
+}
+
+/// What happened in a backend, counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// System calls made by `rx` and `tx`.
+    pub syscalls: u64,
+    /// Those among them that brought at least one received datagram.
+    pub rx_syscalls: u64,
+    /// Datagrams longer than their frame; they are delivered cut short.
+    pub truncated: u64,
+    /// Sends put off because the kernel had no room (`EAGAIN`, `ENOBUFS`).
+    pub send_eagain: u64,
+    /// Passing errors of either direction, e.g. `ECONNREFUSED` after an ICMP message.
+    pub io_errors: u64,
+    /// Multishot receives armed again, by cause.
+    pub rearms: Rearms,
+    /// Completions that io_uring could not put into the queue at once.
+    pub cq_overflow: u64,
+}
+
+/// Why a multishot receive had ended and was armed again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rearms {
+    /// The buffers were used up (`ENOBUFS`); nothing is lost.
+    pub no_buffers: u64,
+    /// The completion queue was full; the last datagram is good.
+    pub queue_full: u64,
+    /// A datagram without payload ends a multishot receive.
+    pub empty_datagram: u64,
+    /// An error, e.g. `ECONNREFUSED`.
+    pub error: u64,
+}
+
+impl Rearms {
+    /// All causes together.
+    pub fn total(&self) -> u64 {
+        self.no_buffers + self.queue_full + self.empty_datagram + self.error
+    }
+}
+
+/// The backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// No socket: packets go through memory. It shows what the harness itself costs.
+    Null,
+    /// One datagram per system call: `recvfrom` and `sendto`.
+    Plain,
+    /// One batch per system call: `recvmmsg` and `sendmmsg`.
+    Mmsg,
+    /// io_uring.
+    Uring,
+}
+
+impl Kind {
+    /// All backends.
+    pub const ALL: [Self; 4] = [Self::Null, Self::Plain, Self::Mmsg, Self::Uring];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Plain => "plain",
+            Self::Mmsg => "mmsg",
+            Self::Uring => "uring",
+        }
+    }
+
+    /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
+    pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
+        match self {
+            Self::Null => visitor.visit::<Null<'p>>(),
+            Self::Plain => visitor.visit::<Plain<'p>>(),
+            Self::Mmsg => visitor.visit::<Mmsg<'p>>(),
+            Self::Uring => visitor.visit::<Uring<'p>>(),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Something to do with a backend's type.
+pub trait Visitor<'p> {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn visit<B: Backend<'p>>(self) -> Self::Output;
+}

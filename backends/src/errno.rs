@@ -1,0 +1,86 @@
+//! What the errors of datagram calls mean, in one place for all backends.
+
+use std::io;
+
+/// What to do about an error of a receive or a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing there, or no room: come back later (`EAGAIN`, and `ENOBUFS` from a full device queue).
+    Again,
+    /// A signal came in between: call again at once.
+    Interrupted,
+    /// The error tells of an earlier datagram (an ICMP message came back), or will pass: count it, go on.
+    Passing,
+    /// Going on is pointless.
+    Fatal,
+}
+
+/// Judges a positive `errno`.
+pub(crate) fn judge(errno: i32) -> Verdict {
+    match errno {
+        libc::EAGAIN | libc::ENOBUFS => Verdict::Again,
+        libc::EINTR => Verdict::Interrupted,
+        libc::ECONNREFUSED
+        | libc::EHOSTUNREACH
+        | libc::ENETUNREACH
+        | libc::EHOSTDOWN
+        | libc::ENETDOWN
+        | libc::ENOMEM => Verdict::Passing,
+        _ => Verdict::Fatal,
+    }
+}
+
+/// Makes a system call again until no signal interrupts it; counts each call in `syscalls`.
+///
+/// The call returns −1 and sets `errno`, or returns a count.
+#[inline]
+pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> isize) -> Result<usize, (Verdict, io::Error)> {
+    loop {
+        *syscalls += 1;
+        let status = call();
+        if status >= 0 {
+            return Ok(status as usize);
+        }
+        let error = io::Error::last_os_error();
+        match judge(error.raw_os_error().unwrap_or(0)) {
+            Verdict::Interrupted => {}
+            verdict => return Err((verdict, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(errno: i32) -> isize {
+        // SAFETY: `errno` is this thread's own.
+        unsafe { *libc::__errno_location() = errno };
+        -1
+    }
+
+    #[test]
+    fn interrupted_calls_are_made_again_and_counted() {
+        let (mut syscalls, mut left) = (0, 3);
+        let result = retry(&mut syscalls, || {
+            left -= 1;
+            if left > 0 { fail(libc::EINTR) } else { 7 }
+        });
+        assert!(matches!(result, Ok(7)));
+        assert_eq!(syscalls, 3);
+    }
+
+    #[test]
+    fn errors_are_judged() {
+        for (errno, verdict) in [
+            (libc::EAGAIN, Verdict::Again),
+            (libc::ENOBUFS, Verdict::Again),
+            (libc::ECONNREFUSED, Verdict::Passing),
+            (libc::EMSGSIZE, Verdict::Fatal),
+            (libc::EBADF, Verdict::Fatal),
+        ] {
+            let (found, error) = retry(&mut 0, || fail(errno)).expect_err("it failed");
+            assert_eq!((found, error.raw_os_error()), (verdict, Some(errno)));
+        }
+    }
+}

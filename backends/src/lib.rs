@@ -1,0 +1,37 @@
+//! The ways of moving UDP datagrams that hpbench compares.
+//!
+//! ```text
+//!  kernel ──► Backend::rx ──► RX ring ──► app
+//!               ▲ empty frames             │ finished frames
+//!               └────────── FreeList ◄─────┤
+//!  kernel ◄── Backend::tx ◄── TX ring ◄────┘
+//! ```
+//!
+//! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep;
+//! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
+//! - [`pool`], [`packet`], [`ring`](mod@ring): frames, what is in them, and how they travel;
+//! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test.
+//!
+//! All unsafe code of hpbench is in this crate.
+
+pub mod backend;
+mod errno;
+pub mod mmsg;
+pub mod null;
+pub mod offer;
+pub mod packet;
+pub mod plain;
+pub mod pool;
+pub mod ring;
+pub mod socket;
+pub mod uring;
+pub mod variant;
+
+pub use backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port, Rearms, Visitor};
+pub use null::MemoryPort;
+pub use offer::Offer;
+pub use packet::{Packet, RxRing};
+pub use pool::{Frame, FreeList, Pool};
+pub use ring::{Consumer, Producer, ring};
+pub use socket::Socket;
+pub use variant::Variant;

@@ -1,0 +1,164 @@
+//! One batch per system call: `recvmmsg` and `sendmmsg`.
+//!
+//! The headers are written once, when the backend opens. For each datagram only the address of its
+//! frame changes (and on the way out its length): the frames travel, the headers do not.
+
+use std::io;
+use std::mem;
+use std::ptr;
+use std::sync::Arc;
+
+use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::errno::{self, Verdict};
+use crate::packet::{Packet, RxRing};
+use crate::pool::{Frame, FreeList, Pool};
+use crate::ring::Consumer;
+use crate::socket::Socket;
+
+/// The `mmsg` backend.
+#[derive(Debug)]
+pub struct Mmsg<'p> {
+    socket: Arc<Socket>,
+    /// Frames that wait for the next receive; slot `i` is where header `i` points to.
+    held: Vec<Option<Frame<'p>>>,
+    rx_headers: Headers,
+    tx_headers: Headers,
+    counters: Counters,
+}
+
+impl<'p> Backend<'p> for Mmsg<'p> {
+    const KIND: Kind = Kind::Mmsg;
+
+    fn probe(_config: &Config) -> Result<Caps, OpenError> {
+        Ok(Caps::default())
+    }
+
+    fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+        Ok(Self {
+            socket: port.socket(Self::KIND)?,
+            held: (0..config.batch).map(|_| None).collect(),
+            rx_headers: Headers::new(config.batch),
+            tx_headers: Headers::new(config.batch),
+            counters: Counters::default(),
+        })
+    }
+
+    #[inline]
+    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let ready = self.hold_frames(free);
+        if ready == 0 {
+            return Ok(0);
+        }
+        let (fd, headers) = (self.socket.raw(), self.rx_headers.messages.as_mut_ptr());
+        let outcome = errno::retry(&mut self.counters.syscalls, || {
+            // SAFETY: the first `ready` headers point, each through its own iovec, to a frame that is
+            // held until the call is over, with that frame's size; `ready` is at most their number.
+            unsafe { libc::recvmmsg(fd, headers, ready as u32, libc::MSG_DONTWAIT, ptr::null_mut()) as isize }
+        });
+        let received = match outcome {
+            Ok(received) => received,
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((verdict, _)) => {
+                self.counters.io_errors += u64::from(verdict == Verdict::Passing);
+                return Ok(0);
+            }
+        };
+        self.counters.rx_syscalls += 1;
+        for (slot, message) in self.held.iter_mut().zip(&self.rx_headers.messages).take(received) {
+            if let Some(frame) = slot.take() {
+                self.counters.truncated += u64::from(message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0);
+                let len = (message.msg_len as usize).min(frame.size());
+                rx.deliver(Packet::datagram(frame, len), free);
+            }
+        }
+        rx.publish();
+        Ok(received)
+    }
+
+    #[inline]
+    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        let queued = tx.available().min(self.held.len());
+        for (index, iovec) in self.tx_headers.iovecs.iter_mut().enumerate().take(queued) {
+            if let Some(packet) = tx.peek(index) {
+                *iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+            }
+        }
+        if queued == 0 {
+            return Ok(0);
+        }
+        let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr());
+        let outcome = errno::retry(&mut self.counters.syscalls, || {
+            // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a
+            // packet that stays in the ring until the call is over; the kernel only reads them.
+            unsafe { libc::sendmmsg(fd, headers, queued as u32, libc::MSG_DONTWAIT) as isize }
+        });
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((Verdict::Passing, _)) => {
+                self.counters.io_errors += 1;
+                0
+            }
+            Err((Verdict::Again | Verdict::Interrupted, _)) => {
+                self.counters.send_eagain += 1;
+                0
+            }
+        };
+        for _ in 0..sent {
+            if let Some(packet) = tx.pop() {
+                free.give(packet.into_frame());
+            }
+        }
+        tx.release();
+        Ok(sent)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+        self.held.into_iter().flatten().for_each(|frame| free.give(frame));
+        Ok(())
+    }
+}
+
+impl<'p> Mmsg<'p> {
+    /// Sees that each of the first slots has a frame; returns how many slots in a row have one.
+    #[inline]
+    fn hold_frames(&mut self, free: &mut FreeList<'p>) -> usize {
+        for (index, (slot, iovec)) in self.held.iter_mut().zip(&mut self.rx_headers.iovecs).enumerate() {
+            if slot.is_none() {
+                let Some(frame) = free.take() else { return index };
+                *iovec = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
+                *slot = Some(frame);
+            }
+        }
+        self.held.len()
+    }
+}
+
+/// Message headers and the iovecs that they point to, one each per datagram.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    pub(crate) messages: Box<[libc::mmsghdr]>,
+    pub(crate) iovecs: Box<[libc::iovec]>,
+}
+
+impl Headers {
+    pub(crate) fn new(count: usize) -> Self {
+        let mut iovecs: Box<[libc::iovec]> =
+            (0..count).map(|_| libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }).collect();
+        let messages = iovecs
+            .iter_mut()
+            .map(|iovec| {
+                // SAFETY: a message header of zeroes is valid: null pointers with lengths of zero.
+                let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+                message.msg_hdr.msg_iov = iovec;
+                message.msg_hdr.msg_iovlen = 1;
+                message
+            })
+            .collect();
+        Self { messages, iovecs }
+    }
+}

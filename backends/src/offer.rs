@@ -1,0 +1,91 @@
+//! The sender that offers load: the same code whatever backend is under test.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::errno::{self, Verdict};
+use crate::mmsg::Headers;
+use crate::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
+
+/// Sends trains of equal datagrams as fast as the kernel takes them.
+///
+/// With GSO a train is one send that the kernel cuts (at a fifth of the cost of separate datagrams),
+/// else one `sendmmsg`. The bytes of a train are written in place before each send; what the writer
+/// leaves alone stays as it was in the train before.
+#[derive(Debug)]
+pub struct Offer {
+    socket: Arc<Socket>,
+    payload: usize,
+    train: usize,
+    gso: bool,
+    bytes: Box<[u8]>,
+    headers: Headers,
+}
+
+impl Offer {
+    /// A sender of datagrams of `payload` bytes. `gso` asks for segmentation by the kernel; payloads of
+    /// which no two fit into a send are sent without.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error where it has no GSO, see [`Socket::set_segment`].
+    pub fn new(socket: Arc<Socket>, payload: usize, gso: bool) -> io::Result<Self> {
+        let fitting = PAYLOAD_MAX / payload.max(1);
+        let gso = gso && fitting > 1;
+        let train = if gso { fitting.min(GSO_SEGMENTS_MAX) } else { GSO_SEGMENTS_MAX.min(fitting.max(4)) };
+        if gso {
+            socket.set_segment(payload)?;
+        }
+        let mut bytes = vec![0; train * payload].into_boxed_slice();
+        let mut headers = Headers::new(train);
+        for (chunk, iovec) in bytes.chunks_exact_mut(payload).zip(&mut headers.iovecs) {
+            *iovec = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: payload };
+        }
+        Ok(Self { socket, payload, train, gso, bytes, headers })
+    }
+
+    /// How the datagrams are sent: `gso` or `sendmmsg`.
+    pub fn method(&self) -> &'static str {
+        if self.gso { "gso" } else { "sendmmsg" }
+    }
+
+    /// The most datagrams in one train.
+    pub fn train(&self) -> usize {
+        self.train
+    }
+
+    /// Sends one train of at most `count` datagrams, each written by `write`, and returns how many the
+    /// kernel took: with GSO all or none, else the first ones. Those that it did not take must be
+    /// written again.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless; `Ok(0)` for what passes.
+    #[inline]
+    pub fn send(&mut self, count: usize, mut write: impl FnMut(&mut [u8])) -> io::Result<usize> {
+        let count = count.min(self.train);
+        for datagram in self.bytes.chunks_exact_mut(self.payload).take(count) {
+            write(datagram);
+        }
+        let fd = self.socket.raw();
+        let outcome = if self.gso {
+            let (at, len) = (self.bytes.as_ptr(), count * self.payload);
+            errno::retry(&mut 0, || {
+                // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
+                unsafe { libc::send(fd, at.cast(), len, libc::MSG_DONTWAIT) }
+            })
+            .map(|_| count)
+        } else {
+            let headers = self.headers.messages.as_mut_ptr();
+            errno::retry(&mut 0, || {
+                // SAFETY: the first `count` headers point to chunks of `bytes`, which the kernel only reads.
+                unsafe { libc::sendmmsg(fd, headers, count as u32, libc::MSG_DONTWAIT) as isize }
+            })
+        };
+        match outcome {
+            Ok(sent) => Ok(sent),
+            Err((Verdict::Fatal, error)) => Err(error),
+            Err(_) => Ok(0),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What travels through the rings: a frame and the datagrams in it.
+
+use crate::pool::Frame;
+use crate::pool::FreeList;
+use crate::ring::Producer;
+
+/// A frame with the datagrams that it holds.
+///
+/// A packet is one datagram, or, with segmentation offload, a train of `ceil(len / segment)`
+/// datagrams of `segment` bytes each, of which the last may be shorter. Every count in hpbench is a
+/// count of datagrams.
+#[derive(Debug)]
+#[must_use = "a dropped packet loses its frame"]
+pub struct Packet<'p> {
+    frame: Frame<'p>,
+    offset: u32,
+    len: u32,
+    segment: u32,
+}
+
+impl<'p> Packet<'p> {
+    /// One datagram: the first `len` bytes of the frame.
+    ///
+    /// # Panics
+    ///
+    /// If the frame is shorter.
+    #[inline]
+    pub fn datagram(frame: Frame<'p>, len: usize) -> Self {
+        Self::train(frame, 0, len, len)
+    }
+
+    /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the frame is shorter, or if `segment` is 0 although there are bytes.
+    #[inline]
+    pub fn train(frame: Frame<'p>, offset: usize, len: usize, segment: usize) -> Self {
+        assert!(offset.saturating_add(len) <= frame.size(), "a packet lies inside of its frame");
+        assert!(segment > 0 || len == 0, "a train needs a segment size");
+        Self { frame, offset: offset as u32, len: len as u32, segment: segment.min(len) as u32 }
+    }
+
+    /// The payload bytes of all datagrams of this packet.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.frame.bytes()[self.offset as usize..][..self.len as usize]
+    }
+
+    /// The datagrams, one slice each. An empty packet is one datagram of length zero.
+    #[inline]
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = Some(self.bytes());
+        let segment = self.segment as usize;
+        std::iter::from_fn(move || {
+            let bytes = rest?;
+            let (first, tail) = bytes.split_at(segment.min(bytes.len()));
+            rest = (!tail.is_empty()).then_some(tail);
+            Some(first)
+        })
+    }
+
+    /// How many datagrams the packet holds: at least one.
+    #[inline]
+    pub fn count(&self) -> usize {
+        if self.segment == self.len { 1 } else { self.len.div_ceil(self.segment) as usize }
+    }
+
+    /// Payload bytes in all datagrams together.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether this is a datagram without payload.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The frame, free to be used again.
+    #[inline]
+    pub fn into_frame(self) -> Frame<'p> {
+        self.frame
+    }
+
+    /// Where the payload begins. Who hands it to the kernel must keep the packet until the kernel is done.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+}
+
+/// The receiving direction's producer: a ring that counts what does not fit.
+///
+/// A full ring is a counted drop, never a wait and never a lost frame, and it is counted here, once
+/// for all backends.
+#[derive(Debug)]
+pub struct RxRing<'p> {
+    ring: Producer<Packet<'p>>,
+    dropped: u64,
+}
+
+impl<'p> RxRing<'p> {
+    /// Wraps the producing half of a ring.
+    pub fn new(ring: Producer<Packet<'p>>) -> Self {
+        Self { ring, dropped: 0 }
+    }
+
+    /// Stages a packet for the next [`RxRing::publish`]. If the ring is full, the datagrams count as
+    /// dropped and the frame goes home.
+    #[inline]
+    pub fn deliver(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
+        if let Err(packet) = self.ring.stage(packet) {
+            self.dropped += packet.count() as u64;
+            free.give(packet.into_frame());
+        }
+    }
+
+    /// Makes all staged packets visible to the consumer, with one store.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.ring.publish();
+    }
+
+    /// Datagrams dropped so far because the ring was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    fn lengths(offset: usize, len: usize, segment: usize) -> Vec<usize> {
+        let pool = Pool::new(1, 4096).expect("a pool");
+        let packet = Packet::train(pool.frames().take().expect("one frame"), offset, len, segment);
+        let lengths: Vec<usize> = packet.datagrams().map(<[u8]>::len).collect();
+        assert_eq!(lengths.len(), packet.count());
+        lengths
+    }
+
+    #[test]
+    fn a_train_is_cut_into_its_datagrams() {
+        assert_eq!(lengths(0, 300, 100), [100, 100, 100]);
+        assert_eq!(lengths(16, 250, 100), [100, 100, 50]);
+        assert_eq!(lengths(0, 100, 100), [100]);
+        assert_eq!(lengths(0, 40, 100), [40], "a single datagram may be shorter than the segment");
+        assert_eq!(lengths(0, 0, 0), [0], "an empty datagram is a datagram");
+    }
+
+    #[test]
+    #[should_panic(expected = "inside of its frame")]
+    fn a_packet_cannot_reach_beyond_its_frame() {
+        lengths(4000, 97, 97);
+    }
+
+    #[test]
+    fn a_full_ring_drops_counts_and_returns_the_frame() {
+        let pool = Pool::new(3, 64).expect("a pool");
+        let mut free = pool.frames();
+        let (producer, mut consumer) = crate::ring::ring(2);
+        let mut rx = RxRing::new(producer);
+        for _ in 0..3 {
+            let frame = free.take().expect("three frames");
+            rx.deliver(Packet::datagram(frame, 10), &mut free);
+        }
+        rx.publish();
+        assert_eq!((rx.dropped(), free.len()), (1, 1));
+        while let Some(packet) = consumer.pop() {
+            free.give(packet.into_frame());
+        }
+        assert!(free.is_whole());
+    }
+}

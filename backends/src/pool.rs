@@ -1,0 +1,329 @@
+//! The frame pool: one region of memory, cut into frames that are owned one by one.
+//!
+//! A [`Frame`] is a move-only token. Whoever owns it owns its bytes: the app, a ring, a backend, or
+//! (through a backend that parked it) the kernel. Nothing else can reach them, so a frame needs no
+//! lock and no reference count.
+
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Frames start this many bytes further apart than their size.
+///
+/// Frames at a stride of 2 KiB share two sets of a 64-set L1 cache, so that the first cache lines of
+/// 32 frames evict each other; one line more spreads them over all sets.
+const STRIDE_PAD: usize = 64;
+
+/// A page-aligned, pre-faulted region of frames, locked into memory where the limits allow.
+///
+/// The memory lives until the pool and every backend that was opened on it are gone, so that a
+/// kernel reference to a frame can never outlive the frame.
+#[derive(Debug)]
+pub struct Pool {
+    region: Arc<Region>,
+    frame_size: usize,
+    stride: usize,
+    frames: usize,
+    handed_out: AtomicBool,
+    lock_error: Option<io::Error>,
+}
+
+impl Pool {
+    /// Maps a pool of `frames` frames of `frame_size` bytes each, writes to every page, and tries to
+    /// lock it into memory. A refused lock is no error: see [`Pool::lock_error`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error if the region cannot be mapped; `InvalidInput` if its size overflows or is 0.
+    pub fn new(frames: usize, frame_size: usize) -> io::Result<Self> {
+        let stride = frame_size.next_multiple_of(64) + STRIDE_PAD;
+        let bytes = stride
+            .checked_mul(frames)
+            .filter(|&bytes| bytes > 0 && isize::try_from(bytes).is_ok() && u32::try_from(frame_size).is_ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pool size out of range"))?;
+        let region = Region::map(bytes)?;
+        let lock_error = region.lock().err();
+        Ok(Self {
+            region: Arc::new(region),
+            frame_size,
+            stride,
+            frames,
+            handed_out: AtomicBool::new(false),
+            lock_error,
+        })
+    }
+
+    /// Hands out all frames of the pool. They can be handed out only once.
+    ///
+    /// # Panics
+    ///
+    /// When called a second time: two owners of one frame would be a data race.
+    pub fn frames(&self) -> FreeList<'_> {
+        assert!(!self.handed_out.swap(true, Ordering::Relaxed), "the frames of a pool are handed out once");
+        let start = self.region.base.as_ptr() as usize;
+        let mut frames = Vec::with_capacity(self.frames);
+        // The first frame ends on top, so that a short run touches the low addresses only.
+        for index in (0..self.frames).rev() {
+            // SAFETY: `index < frames` and the region is `frames * stride` bytes long, so the pointer
+            // stays inside of it.
+            let base = unsafe { self.region.base.add(index * self.stride) };
+            frames.push(Frame { base, size: self.frame_size as u32, pool: PhantomData });
+        }
+        FreeList { total: frames.len(), frames, start, bytes: self.region.bytes }
+    }
+
+    /// Bytes that a frame can hold.
+    pub fn frame_size(&self) -> usize {
+        self.frame_size
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.frames
+    }
+
+    /// Whether the pool has no frames; a pool always has some.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Bytes of memory mapped.
+    pub fn bytes(&self) -> usize {
+        self.region.bytes
+    }
+
+    /// Why the region could not be locked into memory, if it could not (`mlock(2)`: RLIMIT_MEMLOCK).
+    pub fn lock_error(&self) -> Option<&io::Error> {
+        self.lock_error.as_ref()
+    }
+
+    /// A share in the region, for a backend whose kernel side may hold addresses of frames.
+    pub(crate) fn region(&self) -> Arc<Region> {
+        Arc::clone(&self.region)
+    }
+}
+
+/// An anonymous private mapping, unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the region is plain memory; who may touch which part of it is decided by the frames.
+unsafe impl Send for Region {}
+// SAFETY: as above: a shared `Region` gives access to no byte of it.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `bytes` bytes of zeroes, page-aligned, and faults every page in.
+    pub(crate) fn map(bytes: usize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // MAP_POPULATE is best effort; a write to each page is not.
+        for offset in (0..bytes).step_by(4096) {
+            // SAFETY: `offset < bytes`, and the mapping is ours alone.
+            unsafe { base.add(offset).write_volatile(0) };
+        }
+        Ok(Self { base, bytes })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        // SAFETY: the range is a mapping of ours; locking changes no content.
+        match unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `map` with this length, and the last owner is going away.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// One frame of a [`Pool`]: the right to read and write its bytes.
+#[derive(Debug)]
+#[must_use = "a dropped frame is lost to its pool"]
+pub struct Frame<'p> {
+    base: NonNull<u8>,
+    size: u32,
+    pool: PhantomData<&'p Pool>,
+}
+
+// SAFETY: a frame is the only way to its bytes, so moving it moves the access to them.
+unsafe impl Send for Frame<'_> {}
+// SAFETY: a shared frame gives shared, read-only access to its bytes.
+unsafe impl Sync for Frame<'_> {}
+
+impl Frame<'_> {
+    /// Bytes that the frame can hold.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// All bytes of the frame. They are initialised: with zeroes, or with what was last written.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `base` points to `size` initialised bytes of a region that outlives `'p`; the frame
+        // owns them, and a backend that lends them to the kernel keeps the frame.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size as usize) }
+    }
+
+    /// All bytes of the frame, to write to.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.size as usize) }
+    }
+
+    /// The address that the kernel is given. Who uses it must keep the frame until the kernel is done.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+}
+
+/// The frames that nobody uses, last in, first out: the frame used last is the one still in cache.
+#[derive(Debug)]
+pub struct FreeList<'p> {
+    frames: Vec<Frame<'p>>,
+    total: usize,
+    start: usize,
+    bytes: usize,
+}
+
+impl<'p> FreeList<'p> {
+    /// Takes the frame that was given back last, or `None` when all are in use.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame<'p>> {
+        self.frames.pop()
+    }
+
+    /// Gives a frame back.
+    ///
+    /// # Panics
+    ///
+    /// If the frame belongs to another pool: backends rely on the memory of theirs.
+    #[inline]
+    pub fn give(&mut self, frame: Frame<'p>) {
+        assert!((frame.base.as_ptr() as usize).wrapping_sub(self.start) < self.bytes, "a frame of another pool");
+        self.frames.push(frame);
+    }
+
+    /// Number of free frames.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether no frame is free.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Number of frames that this list had when it was made, or was left with by [`FreeList::split_off`].
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Whether every frame has come home.
+    pub fn is_whole(&self) -> bool {
+        self.frames.len() == self.total
+    }
+
+    /// Moves `count` frames (at most what is free) to a list of their own, for another thread.
+    pub fn split_off(&mut self, count: usize) -> FreeList<'p> {
+        let frames = self.frames.split_off(self.frames.len().saturating_sub(count));
+        self.total -= frames.len();
+        FreeList { total: frames.len(), frames, start: self.start, bytes: self.bytes }
+    }
+
+    /// Takes back a list that was split off, with the frames that it still has.
+    pub fn absorb(&mut self, mut other: FreeList<'p>) {
+        assert_eq!(self.start, other.start, "a list of another pool");
+        self.total += other.total;
+        self.frames.append(&mut other.frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_do_not_overlap_and_keep_what_was_written() {
+        let pool = Pool::new(37, 100).expect("a small pool");
+        let mut free = pool.frames();
+        let mut taken = Vec::new();
+        while let Some(mut frame) = free.take() {
+            let tag = taken.len() as u8;
+            frame.bytes_mut().fill(tag);
+            taken.push(frame);
+        }
+        assert_eq!(taken.len(), 37);
+        for (tag, frame) in taken.iter().enumerate() {
+            assert!(frame.bytes().iter().all(|&byte| byte == tag as u8));
+            assert_eq!(frame.bytes().len(), 100);
+        }
+        taken.into_iter().for_each(|frame| free.give(frame));
+        assert!(free.is_whole());
+    }
+
+    #[test]
+    fn the_free_list_is_last_in_first_out() {
+        let pool = Pool::new(4, 64).expect("a small pool");
+        let mut free = pool.frames();
+        let first = free.take().expect("four frames");
+        let address = first.as_ptr();
+        free.give(first);
+        assert_eq!(free.take().map(|frame| frame.as_ptr()), Some(address));
+    }
+
+    #[test]
+    fn splitting_and_absorbing_conserves_frames() {
+        let pool = Pool::new(10, 64).expect("a small pool");
+        let mut free = pool.frames();
+        let part = free.split_off(4);
+        assert_eq!((free.total(), part.total()), (6, 4));
+        free.absorb(part);
+        assert!(free.is_whole());
+        assert_eq!(free.total(), 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "another pool")]
+    fn a_frame_of_another_pool_is_refused() {
+        let (one, two) = (Pool::new(1, 64).expect("a pool"), Pool::new(1, 64).expect("a pool"));
+        let (mut free, mut other) = (one.frames(), two.frames());
+        free.give(other.take().expect("one frame"));
+    }
+
+    #[test]
+    #[should_panic(expected = "handed out once")]
+    fn frames_are_handed_out_once() {
+        let pool = Pool::new(1, 64).expect("a pool");
+        let _first = pool.frames();
+        let _second = pool.frames();
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_refused() {
+        assert!(Pool::new(0, 64).is_err());
+        assert!(Pool::new(usize::MAX / 64, 2048).is_err());
+    }
+}

@@ -1,0 +1,322 @@
+//! A lock-free ring for one producer and one consumer.
+//!
+//! Both halves work on an index of their own and on a cached copy of the other's, so that a batch
+//! costs one atomic store on each side and, at most, one atomic load:
+//!
+//! - the producer [stages](Producer::stage) items and [publishes](Producer::publish) them together;
+//! - the consumer [pops](Consumer::pop) items and [releases](Consumer::release) their slots together.
+//!
+//! Head and tail count upwards without bound (they wrap with `usize`); a power-of-two capacity makes
+//! `index & mask` the slot. `tests/loom_ring.rs` checks the orderings under the loom model checker;
+//! `benches/ring.rs` measures this ring beside `rtrb` and `crossbeam`'s `ArrayQueue`.
+
+use std::mem::MaybeUninit;
+
+use crossbeam_utils::CachePadded;
+
+use sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
+
+/// Makes a ring of at least `capacity` slots, rounded up to a power of two (at least 1).
+///
+/// # Panics
+///
+/// If the rounded capacity overflows `usize`, or its memory cannot be had.
+pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    let capacity = capacity.max(1).next_power_of_two();
+    let slots = (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
+    let shared = Arc::new(Shared {
+        head: CachePadded::new(AtomicUsize::new(0)),
+        tail: CachePadded::new(AtomicUsize::new(0)),
+        slots,
+    });
+    let producer = Producer { shared: Arc::clone(&shared), tail: 0, head: 0 };
+    (producer, Consumer { shared, head: 0, tail: 0 })
+}
+
+/// What both halves share. Slots from `head` to `tail` hold items; the others are empty.
+struct Shared<T> {
+    /// First slot that holds an item; stored by the consumer only.
+    head: CachePadded<AtomicUsize>,
+    /// First slot behind the items; stored by the producer only.
+    tail: CachePadded<AtomicUsize>,
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+}
+
+// SAFETY: an item goes from one thread to another, which `T: Send` allows. Each slot is accessed by
+// one side at a time: the producer writes slots in [tail, head + capacity), the consumer reads slots
+// in [head, tail), and each side moves its bound with Release after its access, while the other
+// side loads that bound with Acquire before its own.
+unsafe impl<T: Send> Sync for Shared<T> {}
+// SAFETY: the shared part owns items of type `T` and nothing that is tied to a thread.
+unsafe impl<T: Send> Send for Shared<T> {}
+
+impl<T> Shared<T> {
+    #[inline]
+    fn slot(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        // SAFETY: the capacity is a power of two and at least 1, so the masked index is within it.
+        unsafe { self.slots.get_unchecked(index & (self.slots.len() - 1)) }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
+        let mut index = head;
+        while index != tail {
+            // SAFETY: both halves are gone (their drops published and released), so this is the only
+            // access, and the slots from head to tail hold items.
+            self.slot(index).with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            index = index.wrapping_add(1);
+        }
+    }
+}
+
+/// The half that puts items in.
+pub struct Producer<T> {
+    shared: Arc<Shared<T>>,
+    /// First slot that is not yet staged; ahead of the shared tail by the staged items.
+    tail: usize,
+    /// The consumer's head as last seen: at most the true one.
+    head: usize,
+}
+
+impl<T> Producer<T> {
+    /// Writes an item to the next slot, unseen by the consumer until [`Producer::publish`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the item back when the ring is full.
+    #[inline]
+    pub fn stage(&mut self, item: T) -> Result<(), T> {
+        if self.tail.wrapping_sub(self.head) == self.capacity() {
+            self.head = self.shared.head.load(Ordering::Acquire);
+            if self.tail.wrapping_sub(self.head) == self.capacity() {
+                return Err(item);
+            }
+        }
+        // SAFETY: the slot lies in [tail, head + capacity) with a head that was loaded with Acquire:
+        // the consumer is done with it, and reads it again only after the next publish.
+        self.shared.slot(self.tail).with_mut(|slot| unsafe { (*slot).write(item) });
+        self.tail = self.tail.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Makes all staged items visible to the consumer.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.shared.tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Stages and publishes one item.
+    ///
+    /// # Errors
+    ///
+    /// Gives the item back when the ring is full.
+    #[inline]
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        self.stage(item)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// How many items can be staged now.
+    #[inline]
+    pub fn free(&mut self) -> usize {
+        self.head = self.shared.head.load(Ordering::Acquire);
+        self.capacity() - self.tail.wrapping_sub(self.head)
+    }
+
+    /// Slots in the ring.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.shared.slots.len()
+    }
+}
+
+impl<T> Drop for Producer<T> {
+    fn drop(&mut self) {
+        // Staged items belong to the ring now, which drops them with the rest.
+        self.publish();
+    }
+}
+
+/// The half that takes items out.
+pub struct Consumer<T> {
+    shared: Arc<Shared<T>>,
+    /// First slot that is not yet popped; ahead of the shared head by the popped, unreleased slots.
+    head: usize,
+    /// The producer's tail as last seen: at most the true one.
+    tail: usize,
+}
+
+impl<T> Consumer<T> {
+    /// Takes the oldest item. Its slot is free for the producer after [`Consumer::release`].
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        if self.head == self.tail && self.available() == 0 {
+            return None;
+        }
+        // SAFETY: the slot lies in [head, tail) with a tail that was loaded with Acquire: it holds an
+        // item, which is moved out once, for `head` goes on.
+        let item = self.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
+        self.head = self.head.wrapping_add(1);
+        Some(item)
+    }
+
+    /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
+    #[inline]
+    pub fn peek(&self, index: usize) -> Option<&T> {
+        if index >= self.tail.wrapping_sub(self.head) {
+            return None;
+        }
+        let slot = self.shared.slot(self.head.wrapping_add(index));
+        // SAFETY: as in `pop`: the slot holds an item. The reference borrows the consumer, which alone
+        // could move the item out.
+        Some(slot.with(|slot| unsafe { (*slot).assume_init_ref() }))
+    }
+
+    /// Looks at the producer's index: how many items can be popped now.
+    #[inline]
+    pub fn available(&mut self) -> usize {
+        self.tail = self.shared.tail.load(Ordering::Acquire);
+        self.tail.wrapping_sub(self.head)
+    }
+
+    /// Hands the slots of all popped items back to the producer.
+    #[inline]
+    pub fn release(&mut self) {
+        self.shared.head.store(self.head, Ordering::Release);
+    }
+
+    /// Slots in the ring.
+    pub fn capacity(&self) -> usize {
+        self.shared.slots.len()
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        // Popped items are gone; the ring must not drop them again.
+        self.release();
+    }
+}
+
+impl<T> std::fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("tail", &self.tail).field("capacity", &self.capacity()).finish()
+    }
+}
+
+impl<T> std::fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("head", &self.head).field("capacity", &self.capacity()).finish()
+    }
+}
+
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::cell::UnsafeCell;
+    pub(super) use loom::sync::Arc;
+    pub(super) use loom::sync::atomic::{AtomicUsize, Ordering};
+}
+
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::sync::Arc;
+    pub(super) use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// `std`'s cell with loom's interface.
+    pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(super) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(super) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_is_rounded_up_to_a_power_of_two() {
+        for (asked, got) in [(0, 1), (1, 1), (3, 4), (1024, 1024), (1025, 2048)] {
+            assert_eq!(ring::<u8>(asked).0.capacity(), got);
+        }
+    }
+
+    #[test]
+    fn nothing_is_seen_before_it_is_published() {
+        let (mut producer, mut consumer) = ring(4);
+        producer.stage(1).expect("an empty ring");
+        producer.stage(2).expect("an empty ring");
+        assert_eq!(consumer.pop(), None);
+        producer.publish();
+        assert_eq!((consumer.available(), consumer.peek(1), consumer.peek(2)), (2, Some(&2), None));
+        assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(1), Some(2), None));
+    }
+
+    #[test]
+    fn slots_are_free_again_only_after_release() {
+        let (mut producer, mut consumer) = ring(2);
+        assert_eq!((producer.push(1), producer.push(2), producer.push(3)), (Ok(()), Ok(()), Err(3)));
+        assert_eq!(consumer.pop(), Some(1));
+        assert_eq!(producer.push(3), Err(3));
+        consumer.release();
+        assert_eq!((producer.free(), producer.push(3)), (1, Ok(())));
+        assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn items_left_behind_are_dropped_once() {
+        let counter = std::rc::Rc::new(());
+        let (mut producer, mut consumer) = ring(8);
+        for _ in 0..5 {
+            producer.stage(counter.clone()).expect("eight slots");
+        }
+        producer.publish();
+        producer.stage(counter.clone()).expect("eight slots");
+        drop(consumer.pop());
+        drop((producer, consumer));
+        assert_eq!(std::rc::Rc::strong_count(&counter), 1);
+    }
+
+    #[test]
+    fn two_threads_pass_a_million_items_in_order() {
+        let (mut producer, mut consumer) = ring(64);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut next = 0_u64;
+                while next < 1_000_000 {
+                    match producer.stage(next) {
+                        Ok(()) => next += 1,
+                        Err(_) => std::thread::yield_now(),
+                    }
+                    if next.is_multiple_of(7) {
+                        producer.publish();
+                    }
+                }
+            });
+            let mut expected = 0_u64;
+            while expected < 1_000_000 {
+                while let Some(item) = consumer.pop() {
+                    assert_eq!(item, expected);
+                    expected += 1;
+                }
+                consumer.release();
+                std::thread::yield_now();
+            }
+        });
+    }
+}

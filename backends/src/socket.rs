@@ -1,0 +1,195 @@
+//! UDP sockets as hpbench uses them: non-blocking, connected, with measured buffers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use socket2::{Domain, Protocol, SockAddr, Type};
+
+/// The most datagrams that one send with `UDP_SEGMENT` may be cut into on every kernel that has it
+/// (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`: 64 since 4.18, 128 since 6.9).
+pub const GSO_SEGMENTS_MAX: usize = 64;
+
+/// The largest UDP payload over IPv4 (65,535 less 20 for IP and 8 for UDP).
+pub const PAYLOAD_MAX: usize = 65_507;
+
+/// A datagram socket with the facts about it that a measurement needs.
+#[derive(Debug)]
+pub struct Socket {
+    inner: socket2::Socket,
+}
+
+/// The socket's memory and drops as the kernel sees them (`SO_MEMINFO`, Linux 4.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemInfo {
+    /// Truesize in bytes of everything in the receive queue.
+    pub rmem_alloc: u32,
+    /// Limit of the receive queue, in bytes of truesize.
+    pub rcvbuf: u32,
+    /// Limit of what is being sent, in bytes of truesize.
+    pub sndbuf: u32,
+    /// Datagrams dropped at this socket since it was made.
+    pub drops: u32,
+}
+
+impl Socket {
+    /// Binds a non-blocking UDP socket to `address`. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set:
+    /// on UDP they let a second process take the traffic unnoticed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error, e.g. `AddrInUse` or `AddrNotAvailable`.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let inner = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        inner.set_nonblocking(true)?;
+        inner.bind(&SockAddr::from(address))?;
+        Ok(Self { inner })
+    }
+
+    /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error from any of the calls.
+    pub fn pair(address: SocketAddr) -> io::Result<(Self, Self)> {
+        let near = Self::bind(address)?;
+        let far = Self::bind(SocketAddr::new(address.ip(), 0))?;
+        near.connect(far.local_addr()?)?;
+        far.connect(near.local_addr()?)?;
+        Ok((near, far))
+    }
+
+    /// Wraps any datagram socket, e.g. one of `AF_UNIX` for tests of a full queue.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        // SAFETY: ownership of an open descriptor passes from `OwnedFd` to the socket.
+        let inner = unsafe { socket2::Socket::from_raw_fd(fd.into_raw_fd()) };
+        Self { inner }
+    }
+
+    /// Connects the socket: it then receives from `peer` only.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        self.inner.connect(&SockAddr::from(peer))
+    }
+
+    /// The address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error; `InvalidInput` for a socket that is not one of IP.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Asks for receive and send buffers of so many bytes: beyond the limits of `net.core.rmem_max`
+    /// and `wmem_max` if that is permitted (`SO_RCVBUFFORCE`, CAP_NET_ADMIN), else up to them. The
+    /// kernel doubles what it grants; [`Socket::meminfo`] tells what that is.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error from the unprivileged call.
+    pub fn set_buffers(&self, rcvbuf: usize, sndbuf: usize) -> io::Result<()> {
+        if self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, clamp(rcvbuf)).is_err() {
+            self.inner.set_recv_buffer_size(clamp(rcvbuf) as usize)?;
+        }
+        if self.set_option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, clamp(sndbuf)).is_err() {
+            self.inner.set_send_buffer_size(clamp(sndbuf) as usize)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts every longer send into datagrams of `segment` bytes (`UDP_SEGMENT`, Linux 4.18).
+    ///
+    /// # Errors
+    ///
+    /// `ENOPROTOOPT` where the kernel has no GSO for UDP, `EINVAL` for a size beyond 65,535.
+    pub fn set_segment(&self, segment: usize) -> io::Result<()> {
+        self.set_option(libc::SOL_UDP, libc::UDP_SEGMENT, clamp(segment))
+    }
+
+    /// The queue's memory and the drops so far.
+    ///
+    /// # Errors
+    ///
+    /// `ENOPROTOOPT` before Linux 4.12.
+    pub fn meminfo(&self) -> io::Result<MemInfo> {
+        /// `SO_MEMINFO` and its indices, from `include/uapi/linux/sock_diag.h` (`enum sk_meminfo_vars`).
+        const SO_MEMINFO: libc::c_int = 55;
+        const RMEM_ALLOC: usize = 0;
+        const RCVBUF: usize = 1;
+        const SNDBUF: usize = 3;
+        const DROPS: usize = 8;
+        let mut vars = [0_u32; 9];
+        let mut len = size_of_val(&vars) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes to an array of that size.
+        let status =
+            unsafe { libc::getsockopt(self.raw(), libc::SOL_SOCKET, SO_MEMINFO, vars.as_mut_ptr().cast(), &mut len) };
+        match status {
+            0 => Ok(MemInfo {
+                rmem_alloc: vars[RMEM_ALLOC],
+                rcvbuf: vars[RCVBUF],
+                sndbuf: vars[SNDBUF],
+                drops: vars[DROPS],
+            }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+
+    fn set_option(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: the kernel reads an int from a live local.
+        let status = unsafe {
+            libc::setsockopt(self.raw(), level, name, (&raw const value).cast(), size_of_val(&value) as libc::socklen_t)
+        };
+        match status {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), found out by asking it.
+///
+/// # Errors
+///
+/// The kernel's error where it does not, or where `address` cannot be bound.
+pub fn probe_gso(address: IpAddr) -> io::Result<()> {
+    Socket::bind(SocketAddr::new(address, 0))?.set_segment(1400)
+}
+
+fn clamp(value: usize) -> libc::c_int {
+    libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_pair_is_connected_both_ways_and_nobody_can_join() {
+        let (near, far) = Socket::pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        let address = near.local_addr().expect("bound");
+        assert_eq!(Socket::bind(address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+        far.inner.send(b"x").expect("sent");
+        assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
+    }
+
+    #[test]
+    fn granted_buffers_are_reported() {
+        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        socket.set_buffers(65_536, 65_536).expect("small buffers");
+        let info = socket.meminfo().expect("Linux 4.12");
+        assert_eq!(
+            (info.rcvbuf, info.sndbuf, info.drops),
+            (131_072, 131_072, 0),
+            "the kernel doubles what it is asked for"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! A registered buffer ring, filled with frames.
+//!
+//! The kernel takes buffers in the order in which they were given (first in, first out). The ring's
+//! memory is an array of 16-byte entries; the reserved field of entry 0 *is* the ring's tail
+//! (`struct io_uring_buf_ring` in `include/uapi/linux/io_uring.h`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+
+use crate::pool::{Frame, FreeList, Region};
+
+/// Entries, and the frames that the kernel may write to.
+#[derive(Debug)]
+pub(super) struct BufferRing<'p> {
+    memory: Region,
+    mask: u16,
+    /// Where the next buffer goes; published by [`BufferRing::publish`].
+    tail: u16,
+    /// The frame behind each buffer id, while the kernel may have it.
+    parked: Box<[Option<Frame<'p>>]>,
+    /// Buffer ids without a frame.
+    vacant: Vec<u16>,
+    /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
+    pool: Arc<Region>,
+}
+
+impl<'p> BufferRing<'p> {
+    /// A ring of `entries` buffers, all of them vacant. `entries` is a power of two up to 32,768.
+    pub(super) fn new(entries: usize, pool: Arc<Region>) -> io::Result<Self> {
+        if !entries.is_power_of_two() || entries > 32_768 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a buffer ring has a power of two of entries, at most 32,768",
+            ));
+        }
+        Ok(Self {
+            memory: Region::map(entries * size_of::<BufRingEntry>())?,
+            mask: (entries - 1) as u16,
+            tail: 0,
+            parked: (0..entries).map(|_| None).collect(),
+            vacant: (0..entries as u16).rev().collect(),
+            pool,
+        })
+    }
+
+    pub(super) fn entries(&self) -> u16 {
+        self.mask + 1
+    }
+
+    pub(super) fn address(&self) -> u64 {
+        self.memory.as_ptr() as u64
+    }
+
+    /// Whether the kernel has no buffer to receive into.
+    pub(super) fn is_dry(&self) -> bool {
+        self.vacant.len() == self.parked.len()
+    }
+
+    /// Takes the frame behind a buffer id that the kernel has used, and parks a free one in its place,
+    /// unseen by the kernel until [`BufferRing::publish`]. `None` if the kernel never had that id.
+    #[inline]
+    pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
+        let filled = self.parked.get_mut(usize::from(id))?.take()?;
+        match free.take() {
+            Some(empty) => self.park(id, empty),
+            None => self.vacant.push(id),
+        }
+        Some(filled)
+    }
+
+    /// Gives every vacant buffer a free frame, as far as there are any, and publishes them.
+    pub(super) fn refill(&mut self, free: &mut FreeList<'p>) {
+        while let Some(id) = self.vacant.pop() {
+            let Some(frame) = free.take() else {
+                self.vacant.push(id);
+                break;
+            };
+            self.park(id, frame);
+        }
+        self.publish();
+    }
+
+    /// Whether [`BufferRing::refill`] has something to do.
+    #[inline]
+    pub(super) fn has_vacant(&self) -> bool {
+        !self.vacant.is_empty()
+    }
+
+    /// Makes all parked frames available to the kernel.
+    #[inline]
+    pub(super) fn publish(&self) {
+        // SAFETY: the address is that of entry 0, in a mapping that is page-aligned and zeroed.
+        let tail = unsafe { BufRingEntry::tail(self.memory.as_ptr().cast()) };
+        // SAFETY: the tail is a u16 that we alone write and the kernel reads; it is aligned to two.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        // The entries must be there before the kernel sees the tail behind them.
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    #[inline]
+    fn park(&mut self, id: u16, frame: Frame<'p>) {
+        let index = usize::from(self.tail & self.mask);
+        // SAFETY: the index is below the number of entries. The kernel does not read an entry before
+        // the tail is published, and there are never more parked frames than entries.
+        let entry = unsafe { &mut *self.memory.as_ptr().cast::<BufRingEntry>().add(index) };
+        // Field by field: entry 0 holds the tail, too.
+        entry.set_addr(frame.as_ptr() as u64);
+        entry.set_len(frame.size() as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        self.parked[usize::from(id)] = Some(frame);
+    }
+
+    /// Keeps the frames' memory mapped for good.
+    pub(super) fn leak(&self) {
+        std::mem::forget(Arc::clone(&self.pool));
+    }
+
+    /// Brings all parked frames home. The kernel must be done with the ring.
+    pub(super) fn empty(&mut self, free: &mut FreeList<'p>) {
+        for (id, slot) in self.parked.iter_mut().enumerate() {
+            if let Some(frame) = slot.take() {
+                free.give(frame);
+                self.vacant.push(id as u16);
+            }
+        }
+    }
+}

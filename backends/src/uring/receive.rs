@@ -1,0 +1,246 @@
+//! One multishot RECV that stays armed, with its buffers from a registered ring.
+
+use std::io;
+
+use io_uring::{cqueue, opcode, types};
+
+use crate::backend::{Config, Counters, OpenError};
+use crate::errno::{self, Verdict};
+use crate::packet::{Packet, RxRing};
+use crate::pool::{FreeList, Pool};
+use crate::socket::Socket;
+use crate::uring::buffers::BufferRing;
+use crate::uring::ring::{Ring, Setup};
+
+/// The buffer group; there is one per ring.
+const GROUP: u16 = 0;
+/// Marks completions of the multishot receive, and those of its cancellation.
+const RECEIVE: u64 = 1;
+const CANCEL: u64 = 2;
+/// How often cancelling looks for the last completion before it gives up.
+const CANCEL_TRIES: usize = 1000;
+
+/// The receiving half of the `uring` backend.
+#[derive(Debug)]
+pub(super) struct Multishot<'p> {
+    ring: Ring,
+    buffers: BufferRing<'p>,
+    batch: usize,
+    /// Whether the kernel holds the request.
+    armed: bool,
+    /// Whether an `enter` was made whose datagrams are not yet counted as its own.
+    entered: bool,
+    counters: Counters,
+}
+
+impl<'p> Multishot<'p> {
+    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+        // Twice the buffers, so that these run out before the completion queue does.
+        let ring = Ring::open(choices, 64, (2 * config.buffers) as u32)?;
+        ring.register_file(socket.raw())?;
+        let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
+        let buffers = BufferRing::new(config.buffers, pool.region()).map_err(failed)?;
+        // SAFETY: the address is that of a zeroed, page-aligned mapping of `entries` entries, which
+        // lives as long as `self`; `drop` disarms the ring before the mapping goes.
+        let registered =
+            unsafe { ring.submitter().register_buf_ring_with_flags(buffers.address(), buffers.entries(), GROUP, 0) };
+        registered.map_err(|error| missing(error, "buffer rings for io_uring", "5.19", "registering a buffer ring"))?;
+        let mut multishot =
+            Self { ring, buffers, batch: config.batch, armed: false, entered: false, counters: Counters::default() };
+        multishot.probe()?;
+        Ok(multishot)
+    }
+
+    /// Arms once without a buffer: a kernel that has multishot receive says ENOBUFS, an older one EINVAL.
+    fn probe(&mut self) -> Result<(), OpenError> {
+        let failed = |error| OpenError::Failed { call: "a trial of multishot receive", error };
+        self.arm().and_then(|()| self.ring.enter(0)).map_err(failed)?;
+        let completion = self.ring.cq.next();
+        self.ring.cq.sync();
+        let Some(completion) = completion else { return Ok(()) };
+        self.armed = false;
+        match completion.result() {
+            result if result == -libc::ENOBUFS => Ok(()),
+            result => {
+                let error = io::Error::from_raw_os_error(result.saturating_neg());
+                Err(missing(error, "multishot receive", "6.0", "a trial of multishot receive"))
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.ring.cq.is_empty() {
+            self.ring.cq.sync();
+        }
+        if self.ring.cq.is_empty() && !self.fetch(free)? {
+            return Ok(0);
+        }
+        let received = self.reap(self.batch, free, rx);
+        rx.publish();
+        received
+    }
+
+    /// Asks the kernel for completions, if it may have some. Returns whether there are any.
+    #[inline]
+    fn fetch(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
+        if self.buffers.has_vacant() {
+            self.buffers.refill(free);
+        }
+        if !self.armed {
+            if self.buffers.is_dry() {
+                return Ok(false);
+            }
+            self.arm()?;
+        } else if !self.ring.wants_enter() {
+            return Ok(false);
+        }
+        self.ring.enter(0)?;
+        self.entered = true;
+        Ok(!self.ring.cq.is_empty())
+    }
+
+    /// Delivers at most `limit` datagrams from the completion queue, and gives their buffers new frames.
+    #[inline]
+    fn reap(&mut self, limit: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let mut received = 0;
+        let mut result = Ok(());
+        while received < limit {
+            let Some(completion) = self.ring.cq.next() else { break };
+            let (res, flags) = (completion.result(), completion.flags());
+            if completion.user_data() != RECEIVE {
+                continue;
+            }
+            if let Some(frame) = cqueue::buffer_select(flags).and_then(|id| self.buffers.swap(id, free)) {
+                if res >= 0 {
+                    let len = res as usize;
+                    self.counters.truncated += u64::from(len > frame.size());
+                    let len = len.min(frame.size());
+                    rx.deliver(Packet::datagram(frame, len), free);
+                    received += 1;
+                } else {
+                    free.give(frame);
+                }
+            }
+            if !cqueue::more(flags) {
+                self.ended(res).unwrap_or_else(|error| result = Err(error));
+            }
+        }
+        self.buffers.publish();
+        self.ring.cq.sync();
+        if received > 0 && self.entered {
+            self.counters.rx_syscalls += 1;
+            self.entered = false;
+        }
+        result.map(|()| received)
+    }
+
+    /// The multishot has ended: notes why. It is armed again by the next [`Multishot::fetch`].
+    fn ended(&mut self, res: i32) -> io::Result<()> {
+        self.armed = false;
+        let rearms = &mut self.counters.rearms;
+        match res {
+            _ if res == -libc::ENOBUFS => rearms.no_buffers += 1,
+            _ if res == -libc::ECANCELED => {}
+            0 => rearms.empty_datagram += 1,
+            1.. => rearms.queue_full += 1,
+            _ => {
+                rearms.error += 1;
+                match errno::judge(-res) {
+                    Verdict::Fatal => return Err(io::Error::from_raw_os_error(-res)),
+                    Verdict::Passing => self.counters.io_errors += 1,
+                    Verdict::Again | Verdict::Interrupted => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self) -> io::Result<()> {
+        // The length stays 0 (before 6.17 anything else is refused): buffers bring their own. MSG_TRUNC
+        // makes the kernel tell the real length of a datagram that does not fit.
+        let entry = opcode::RecvMulti::new(types::Fixed(0), GROUP).flags(libc::MSG_TRUNC).build().user_data(RECEIVE);
+        // SAFETY: the request names no memory; its buffers come from the registered ring, whose frames
+        // are parked until the kernel has used them or the request is over.
+        unsafe { self.ring.push(&entry) }?;
+        self.armed = true;
+        Ok(())
+    }
+
+    /// Ends the request if the kernel would go on without being called.
+    pub(super) fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.ring.progresses_only_when_called() { Ok(0) } else { self.disarm(free, rx) }
+    }
+
+    /// Cancels the request, and delivers what it still brings.
+    fn disarm(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let mut received = 0;
+        for _ in 0..CANCEL_TRIES {
+            self.ring.cq.sync();
+            received += self.reap(usize::MAX, free, rx)?;
+            if !self.armed {
+                rx.publish();
+                return Ok(received);
+            }
+            self.cancel()?;
+        }
+        Err(io::Error::other("a multishot receive does not let itself be cancelled"))
+    }
+
+    fn cancel(&mut self) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(RECEIVE).build().user_data(CANCEL);
+        // SAFETY: the request names no memory.
+        unsafe { self.ring.push(&entry) }?;
+        self.ring.enter(1)
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
+    }
+
+    pub(super) fn in_effect(&self) -> Setup {
+        self.ring.setup()
+    }
+
+    pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
+        // What comes now is nobody's: a ring without room gives the frames straight back.
+        let (producer, mut leftovers) = crate::ring::ring(1);
+        let mut rx = RxRing::new(producer);
+        let result = self.disarm(free, &mut rx).map(drop);
+        while let Some(packet) = leftovers.pop() {
+            free.give(packet.into_frame());
+        }
+        if result.is_ok() {
+            self.buffers.empty(free);
+        }
+        result
+    }
+}
+
+impl Drop for Multishot<'_> {
+    /// The kernel must not write to frames that are no longer parked: ends the request, or, if that
+    /// cannot be done, keeps the memory mapped for good.
+    fn drop(&mut self) {
+        for _ in 0..CANCEL_TRIES {
+            self.ring.cq.sync();
+            for completion in self.ring.cq.by_ref() {
+                let last = completion.user_data() == RECEIVE && !cqueue::more(completion.flags());
+                self.armed &= !last;
+            }
+            if !self.armed {
+                return;
+            }
+            if self.cancel().is_err() {
+                break;
+            }
+        }
+        self.buffers.leak();
+    }
+}
+
+fn missing(error: io::Error, feature: &'static str, since: &'static str, call: &'static str) -> OpenError {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => OpenError::Missing { feature, since },
+        _ => OpenError::Failed { call, error },
+    }
+}

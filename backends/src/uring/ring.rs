@@ -1,0 +1,245 @@
+//! An io_uring with the setup that this kernel takes, and the one way to enter it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, squeue};
+
+use crate::backend::OpenError;
+
+/// How completions reach the queue, with flags that cost nothing where they are understood.
+///
+/// What arrived when: SUBMIT_ALL 5.18; COOP_TASKRUN and TASKRUN_FLAG 5.19; SINGLE_ISSUER 6.0;
+/// DEFER_TASKRUN 6.1; NO_SQARRAY 6.6. An unknown flag makes `io_uring_setup` fail with EINVAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setup {
+    single_issuer: bool,
+    defer_taskrun: bool,
+    coop_taskrun: bool,
+    taskrun_flag: bool,
+    submit_all: bool,
+    no_sqarray: bool,
+}
+
+impl Setup {
+    /// From the newest kernel to the oldest: work is deferred to our own calls where the kernel can
+    /// (6.1), else at least done without interrupting us (5.19), else left to its default. Only the
+    /// buffer ring and the multishot receive decide whether the variant as such runs here.
+    pub(super) const CHOICES: [Self; 5] = [
+        Self { no_sqarray: true, ..Self::DEFER },
+        Self::DEFER,
+        Self { single_issuer: true, ..Self::COOP },
+        Self::COOP,
+        Self { coop_taskrun: false, taskrun_flag: false, submit_all: false, ..Self::COOP },
+    ];
+
+    const DEFER: Self = Self {
+        single_issuer: true,
+        defer_taskrun: true,
+        coop_taskrun: false,
+        taskrun_flag: true,
+        submit_all: true,
+        no_sqarray: false,
+    };
+
+    const COOP: Self = Self {
+        single_issuer: false,
+        defer_taskrun: false,
+        coop_taskrun: true,
+        taskrun_flag: true,
+        submit_all: true,
+        no_sqarray: false,
+    };
+
+    fn build(self, sq: u32, cq: u32) -> io::Result<IoUring> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(cq).setup_clamp();
+        if self.single_issuer {
+            builder.setup_single_issuer();
+        }
+        if self.defer_taskrun {
+            builder.setup_defer_taskrun();
+        }
+        if self.coop_taskrun {
+            builder.setup_coop_taskrun();
+        }
+        if self.taskrun_flag {
+            builder.setup_taskrun_flag();
+        }
+        if self.submit_all {
+            builder.setup_submit_all();
+        }
+        if self.no_sqarray {
+            builder.setup_no_sqarray();
+        }
+        builder.build(sq)
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.single_issuer, "SINGLE_ISSUER"),
+            (self.defer_taskrun, "DEFER_TASKRUN"),
+            (self.coop_taskrun, "COOP_TASKRUN"),
+            (self.taskrun_flag, "TASKRUN_FLAG"),
+            (self.submit_all, "SUBMIT_ALL"),
+            (true, "CQSIZE"),
+            (true, "CLAMP"),
+            (self.no_sqarray, "NO_SQARRAY"),
+        ];
+        let set: Vec<&str> = names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+        f.write_str(&set.join("|"))
+    }
+}
+
+/// A ring, split once into its three parts.
+///
+/// The ring's own descriptor is registered (5.18), which saves a look-up in each call; that
+/// registration lives in the one `Submitter`, hence the parts that stay split.
+pub(super) struct Ring {
+    // Dropped in this order: the parts point into `owner`.
+    submitter: Submitter<'static>,
+    pub(super) sq: SubmissionQueue<'static>,
+    pub(super) cq: CompletionQueue<'static>,
+    owner: Box<IoUring>,
+    setup: Setup,
+    syscalls: u64,
+    overflows: u64,
+}
+
+impl Ring {
+    /// Makes a ring with the first of `choices` that the kernel takes.
+    pub(super) fn open(choices: &[Setup], sq: u32, cq: u32) -> Result<Self, OpenError> {
+        let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+        for &setup in choices {
+            match setup.build(sq, cq) {
+                Ok(ring) => return Ok(Self::split(ring, setup)),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = error,
+                Err(error) => return Err(explain(error)),
+            }
+        }
+        Err(explain(refusal))
+    }
+
+    fn split(ring: IoUring, setup: Setup) -> Self {
+        let mut owner = Box::new(ring);
+        // SAFETY: the parts borrow the boxed ring, which does not move and is dropped after them (the
+        // order of the fields); nothing else touches the ring while they live, except `params`, which
+        // is never written. `'static` does not leave this struct: its methods lend the parts out.
+        let whole: &'static mut IoUring = unsafe { std::mem::transmute(owner.as_mut()) };
+        let (mut submitter, sq, cq) = whole.split();
+        // Where it is not to be had, the plain descriptor does.
+        let _ = submitter.register_ring_fd();
+        Self { submitter, sq, cq, owner, setup, syscalls: 0, overflows: 0 }
+    }
+
+    pub(super) fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    pub(super) fn submitter(&self) -> &Submitter<'static> {
+        &self.submitter
+    }
+
+    /// Registers the only file that this ring works on; requests name it as `Fixed(0)`.
+    pub(super) fn register_file(&self, fd: RawFd) -> Result<(), OpenError> {
+        let failed = |error| OpenError::Failed { call: "registering the socket with io_uring", error };
+        self.submitter.register_files(&[fd]).map_err(failed)
+    }
+
+    /// Queues a request for the next [`Ring::enter`].
+    ///
+    /// # Safety
+    ///
+    /// All memory that the request names must stay valid until its last completion.
+    #[inline]
+    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.sq.push(entry) }.map_err(|_| io::Error::other("the submission queue is full"))
+    }
+
+    /// Whether completions may be waiting for a call of ours: always, unless the kernel raises a flag
+    /// for it in memory that we share (`TASKRUN_FLAG`).
+    #[inline]
+    pub(super) fn wants_enter(&self) -> bool {
+        !self.setup.taskrun_flag || self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    /// Whether datagrams are received only in our own calls.
+    pub(super) fn progresses_only_when_called(&self) -> bool {
+        self.setup.defer_taskrun
+    }
+
+    /// Submits what is queued, runs what is deferred, and waits until `wait` completions are there.
+    #[inline]
+    pub(super) fn enter(&mut self, wait: u32) -> io::Result<()> {
+        self.sq.sync();
+        self.overflows += u64::from(self.sq.cq_overflow());
+        loop {
+            let queued = self.sq.len() as u32;
+            self.syscalls += 1;
+            // SAFETY: no argument is passed, and the flags need none; the queued requests were vouched
+            // for in `push`.
+            let outcome =
+                unsafe { self.submitter.enter::<libc::sigset_t>(queued, wait, EnterFlags::GETEVENTS.bits(), None) };
+            self.sq.sync();
+            match outcome.map_err(|error| (error.raw_os_error(), error)) {
+                // Without SUBMIT_ALL a failed request ends the submission early.
+                Ok(_) if self.sq.is_empty() => break,
+                Ok(_) | Err((Some(libc::EINTR), _)) => {}
+                // Completions must be reaped before the kernel takes more.
+                Err((Some(libc::EAGAIN | libc::EBUSY), _)) => break,
+                Err((_, error)) => return Err(error),
+            }
+        }
+        self.cq.sync();
+        Ok(())
+    }
+
+    pub(super) fn syscalls(&self) -> u64 {
+        self.syscalls
+    }
+
+    /// Completions that did not fit: those that the kernel lost, and calls that found it holding some back.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows + u64::from(self.cq.overflow())
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel takes a closed ring apart some time later, and until then a registered socket
+        // would keep its port.
+        let _ = self.submitter.unregister_files();
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("setup", &self.setup).field("params", self.owner.params()).finish()
+    }
+}
+
+/// Says what a refused `io_uring_setup` means.
+fn explain(error: io::Error) -> OpenError {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => OpenError::Refused {
+            what: "io_uring",
+            error,
+            remedy: "it needs Linux 5.1, a kernel built with CONFIG_IO_URING, and a seccomp filter that lets it pass",
+        },
+        Some(libc::EPERM | libc::EACCES) => OpenError::Refused {
+            what: "io_uring",
+            error,
+            remedy: "set `sysctl kernel.io_uring_disabled=0`, or let the container's seccomp filter pass io_uring_setup",
+        },
+        Some(libc::ENOMEM) => OpenError::Refused {
+            what: "memory for an io_uring",
+            error,
+            remedy: "raise the limit of locked memory (`ulimit -l unlimited`)",
+        },
+        _ => OpenError::Failed { call: "io_uring_setup", error },
+    }
+}

@@ -1,0 +1,143 @@
+//! Batches of SEND requests, each completed before the call returns.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::{opcode, types};
+
+use crate::backend::{Config, Counters, OpenError};
+use crate::errno::{self, Verdict};
+use crate::packet::Packet;
+use crate::pool::{FreeList, Pool, Region};
+use crate::ring::Consumer;
+use crate::socket::Socket;
+use crate::uring::ring::{Ring, Setup};
+
+/// The sending half of the `uring` backend.
+#[derive(Debug)]
+pub(super) struct Sends<'p> {
+    ring: Ring,
+    batch: usize,
+    /// Packets handed to the kernel, or refused by it and kept for the next call, in order.
+    pending: Vec<Packet<'p>>,
+    /// What became of each pending packet.
+    results: Vec<i32>,
+    counters: Counters,
+    pool: Arc<Region>,
+}
+
+/// A request without a completion yet.
+const UNDECIDED: i32 = i32::MIN;
+
+impl<'p> Sends<'p> {
+    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+        let entries = (2 * config.batch).max(64) as u32;
+        let ring = Ring::open(choices, entries, 2 * entries)?;
+        ring.register_file(socket.raw())?;
+        Ok(Self {
+            ring,
+            batch: config.batch,
+            pending: Vec::with_capacity(config.batch),
+            results: Vec::with_capacity(config.batch),
+            counters: Counters::default(),
+            pool: pool.region(),
+        })
+    }
+
+    #[inline]
+    pub(super) fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        while self.pending.len() < self.batch {
+            let Some(packet) = tx.pop() else { break };
+            self.pending.push(packet);
+        }
+        tx.release();
+        if self.pending.is_empty() {
+            return Ok(0);
+        }
+        if let Err(error) = self.submit() {
+            // The kernel may still read from these packets, so they never come home.
+            std::mem::forget(Arc::clone(&self.pool));
+            self.pending.clear();
+            return Err(error);
+        }
+        self.settle(free)
+    }
+
+    /// Hands all pending packets to the kernel and waits for what became of each.
+    #[inline]
+    fn submit(&mut self) -> io::Result<()> {
+        self.results.clear();
+        for (index, packet) in self.pending.iter().enumerate() {
+            // MSG_DONTWAIT: a send that finds no room completes with EAGAIN instead of waiting, so
+            // that all requests complete within the call that submits them.
+            let entry = opcode::Send::new(types::Fixed(0), packet.as_ptr(), packet.len() as u32)
+                .flags(libc::MSG_DONTWAIT)
+                .build()
+                .user_data(index as u64);
+            // SAFETY: the packet stays in `pending`, and the pool mapped, until its completion is in:
+            // the loop below waits for all of them. Should that fail, `tx` keeps
+            // the memory mapped for good.
+            unsafe { self.ring.push(&entry) }?;
+            self.results.push(UNDECIDED);
+        }
+        let mut missing = self.results.len();
+        self.ring.enter(0)?;
+        loop {
+            for completion in self.ring.cq.by_ref() {
+                if let Some(result) = self.results.get_mut(completion.user_data() as usize) {
+                    missing -= usize::from(*result == UNDECIDED);
+                    *result = completion.result();
+                }
+            }
+            self.ring.cq.sync();
+            if missing == 0 {
+                return Ok(());
+            }
+            if self.ring.cq.is_empty() {
+                self.ring.enter(1)?;
+            }
+        }
+    }
+
+    /// Sends finished frames home and keeps the packets that the kernel did not take.
+    #[inline]
+    fn settle(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
+        let mut sent = 0;
+        let mut fatal = None;
+        let mut kept = 0;
+        let mut results = self.results.drain(..);
+        // `pending` keeps its order: refused packets move to its front.
+        let count = self.pending.len();
+        for index in 0..count {
+            let result = results.next().unwrap_or(-libc::EIO);
+            if result >= 0 {
+                sent += 1;
+                continue;
+            }
+            match errno::judge(-result) {
+                Verdict::Again | Verdict::Interrupted => self.counters.send_eagain += 1,
+                Verdict::Passing => self.counters.io_errors += 1,
+                Verdict::Fatal => fatal = Some(io::Error::from_raw_os_error(-result)),
+            }
+            self.pending.swap(kept, index);
+            kept += 1;
+        }
+        for packet in self.pending.drain(kept..) {
+            free.give(packet.into_frame());
+        }
+        match fatal {
+            Some(error) => Err(error),
+            None => Ok(sent),
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
+    }
+
+    pub(super) fn close(mut self, free: &mut FreeList<'p>) {
+        for packet in self.pending.drain(..) {
+            free.give(packet.into_frame());
+        }
+    }
+}
