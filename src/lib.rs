@@ -1,1 +1,29 @@
+//! hpbench compares ways of moving UDP datagrams on Linux: plain `recvfrom`/`sendto`, batches with
+//! `recvmmsg`/`sendmmsg`, and io_uring.
+//!
+//! The ways are backends, in the crate `hpbench-backends`. This crate is the harness:
+//!
+//! - [`plan`]: the cells to measure, and the order of the trials;
+//! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
+//! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
+//! - [`record`], [`output`], [`table`]: the results;
+//! - [`cli`] and [`run`]: from flags to an exit status.
+#![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
+pub mod control;
+pub mod cores;
+pub mod driver;
+pub mod environment;
+pub mod filler;
+pub mod ledger;
+pub mod output;
+pub mod plan;
+pub mod record;
+pub mod run;
+pub mod scenario;
+pub mod stats;
+pub mod table;
+pub mod trial;
+pub mod wire;

@@ -1,1 +1,8 @@
-fn main() {}
+//! `hpbench`, the command.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hpbench::run::main()
+}

@@ -185,6 +185,26 @@ pub struct Counters {
     pub cq_overflow: u64,
 }
 
+impl Counters {
+    /// What happened since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            syscalls: self.syscalls - before.syscalls,
+            rx_syscalls: self.rx_syscalls - before.rx_syscalls,
+            truncated: self.truncated - before.truncated,
+            send_eagain: self.send_eagain - before.send_eagain,
+            io_errors: self.io_errors - before.io_errors,
+            rearms: Rearms {
+                no_buffers: self.rearms.no_buffers - before.rearms.no_buffers,
+                queue_full: self.rearms.queue_full - before.rearms.queue_full,
+                empty_datagram: self.rearms.empty_datagram - before.rearms.empty_datagram,
+                error: self.rearms.error - before.rearms.error,
+            },
+            cq_overflow: self.cq_overflow - before.cq_overflow,
+        }
+    }
+}
+
 /// Why a multishot receive had ended and was armed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rearms {

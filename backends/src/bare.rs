@@ -1,0 +1,1 @@
+//! Bare loops of system calls (feature `bare`), for measuring what the harness adds to them.

@@ -1,0 +1,116 @@
+//! The contract of [`hpbench_backends::Backend`] in executable form: every case runs for every backend.
+//!
+//! A new backend needs one line at the end of this file. A backend that cannot run here says `SKIPPED`
+//! with the reason; if the environment variable `HPBENCH_REQUIRE` (a list, e.g. `uring,gso,ipv6`) has
+//! its name, that is a failure. `cargo test -p hpbench-backends --test conformance uring::` runs the suite for
+//! one backend.
+//!
+//! The backend under test is the near end of a link; at the far end is another instance of a simple
+//! one, or a socket of `std`. All traffic stays on loopback, in `AF_UNIX` or in memory.
+
+#[path = "conformance/delivery.rs"]
+mod delivery;
+#[path = "conformance/errors.rs"]
+mod errors;
+#[path = "conformance/frames.rs"]
+mod frames;
+#[path = "conformance/harness.rs"]
+mod harness;
+#[path = "conformance/lifecycle.rs"]
+mod lifecycle;
+#[path = "conformance/queues.rs"]
+mod queues;
+#[path = "conformance/sockets.rs"]
+mod sockets;
+#[path = "conformance/traffic.rs"]
+mod traffic;
+
+/// One test per case: `case in module`, run by `runner` with the backend of the enclosing module.
+macro_rules! tests {
+    ($runner:ident: $($case:ident in $module:ident),+ $(,)?) => {
+        $(#[test] fn $case() { crate::harness::$runner(SUBJECT, crate::$module::$case); })+
+    };
+}
+
+/// The suite for one backend. `through memory` leaves out the cases about sockets: a backend without a
+/// socket has no kernel queue, no strangers, no errors and no address.
+macro_rules! suite {
+    ($name:ident: $backend:ident through memory) => {
+        mod $name {
+            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($backend, Memory);
+            suite!(@any);
+        }
+    };
+    ($name:ident: $backend:ident through sockets) => {
+        mod $name {
+            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($backend, Sockets);
+            suite!(@any);
+            suite!(@sockets);
+        }
+    };
+    (@any) => {
+        tests! { run:
+            short_datagrams_arrive_once_in_order_intact in delivery,
+            long_datagrams_arrive_once_in_order_intact in delivery,
+            empty_datagrams_are_datagrams in delivery,
+            echoed_frames_travel_both_ways in delivery,
+            datagrams_arrive_after_a_pause in delivery,
+            a_full_rx_ring_is_a_counted_drop in queues,
+            a_full_send_queue_keeps_the_rest_in_order in queues,
+            without_free_frames_reception_pauses in frames,
+            frames_come_home_after_close in frames,
+            signals_lose_nothing in errors,
+            the_wrong_port_is_refused in lifecycle,
+            what_did_not_happen_is_not_counted in lifecycle,
+        }
+        tests! { run_alone:
+            opening_and_closing_leaks_nothing in lifecycle,
+        }
+    };
+    (@sockets) => {
+        tests! { run:
+            short_datagrams_arrive_over_ipv6 in delivery,
+            long_datagrams_arrive_over_ipv6 in delivery,
+            trains_arrive_as_datagrams in delivery,
+            trains_cut_by_the_kernel_arrive_as_datagrams in delivery,
+            longer_datagrams_are_cut_and_counted in sockets,
+            strangers_are_delivered_to_an_unconnected_socket in sockets,
+            strangers_never_reach_a_connected_socket in sockets,
+            calls_are_counted in sockets,
+            a_receiver_at_rest_leaves_the_queue_alone in sockets,
+            an_overrun_queue_accounts_for_every_datagram in queues,
+            a_queue_that_the_peer_empties_keeps_its_order in queues,
+            few_free_frames_bound_reception in frames,
+            every_frame_is_of_use in frames,
+            empty_datagrams_wait_for_frames in frames,
+            a_closed_peer_is_a_passing_error in errors,
+            a_refused_send_keeps_its_place in errors,
+            a_send_that_cannot_be_made_is_an_error in errors,
+            a_receive_that_cannot_be_made_is_an_error in errors,
+            a_closed_port_is_free_at_once in lifecycle,
+        }
+        tests! { run_alone:
+            refused_sizes_leave_nothing_behind in lifecycle,
+            closing_under_fire_brings_all_frames_home in lifecycle,
+        }
+    };
+}
+
+/// One suite per backend, and the check that none is forgotten.
+macro_rules! suites {
+    ($($name:ident: $backend:ident through $medium:ident;)+) => {
+        $(suite!($name: $backend through $medium);)+
+
+        #[test]
+        fn every_backend_has_its_suite() {
+            assert_eq!(hpbench_backends::Kind::ALL.as_slice(), [$($name::SUBJECT.kind),+]);
+        }
+    };
+}
+
+suites! {
+    null: Null through memory;
+    plain: Plain through sockets;
+    mmsg: Mmsg through sockets;
+    uring: Uring through sockets;
+}

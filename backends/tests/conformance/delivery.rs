@@ -1,0 +1,191 @@
+//! What is sent arrives: once, in order, intact, with its own length.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use hpbench_backends::socket::probe_gso;
+use hpbench_backends::{Kind, Offer, Pool, Port, Socket};
+
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip, udp_pair};
+use crate::traffic::{check, exchange, nothing_arrives, receive_until, room, send_all, send_home, send_queued, write};
+
+const BATCHES: [usize; 6] = [1, 2, 7, 32, 256, 1024];
+const SHORT: [usize; 6] = [32, 33, 64, 200, 1472, 2048];
+const LONG: [usize; 2] = [9000, 65_507];
+const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+pub(crate) fn short_datagrams_arrive_once_in_order_intact(subject: Subject) {
+    short_datagrams(subject, LOCALHOST);
+}
+
+pub(crate) fn long_datagrams_arrive_once_in_order_intact(subject: Subject) {
+    long_datagrams(subject, LOCALHOST);
+}
+
+pub(crate) fn short_datagrams_arrive_over_ipv6(subject: Subject) {
+    if ipv6_is_here() {
+        short_datagrams(subject, IPV6);
+    }
+}
+
+pub(crate) fn long_datagrams_arrive_over_ipv6(subject: Subject) {
+    if ipv6_is_here() {
+        long_datagrams(subject, IPV6);
+    }
+}
+
+fn ipv6_is_here() -> bool {
+    let bound = Socket::bind(SocketAddr::new(IPV6, 0));
+    if let Err(error) = &bound {
+        skip("ipv6", &format_args!("::1 cannot be bound ({error})"));
+    }
+    bound.is_ok()
+}
+
+fn short_datagrams(subject: Subject, ip: IpAddr) {
+    for batch in BATCHES {
+        // Two batches and a remainder on their way, one batch held by the receiver, and its buffers.
+        let count = 2 * batch + 3;
+        let pool = Pool::new(2 * (count + batch + 100), 2048).expect("a pool");
+        deliver(subject, ip, &pool, batch, &SHORT, count as u64);
+    }
+}
+
+fn long_datagrams(subject: Subject, ip: IpAddr) {
+    for batch in BATCHES {
+        let pool = Pool::new(2 * 96, 65_536).expect("a pool");
+        deliver(subject, ip, &pool, batch, &LONG, 12);
+    }
+}
+
+/// Sends `count` datagrams of each length out of the backend, then as many into it.
+fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[usize], count: u64) {
+    let (mut link, windows) = match subject.medium {
+        Medium::Memory => (Link::open(subject, &subject.config(batch), pool), vec![count; lengths.len()]),
+        Medium::Sockets => {
+            let (near, far) = udp_pair(ip);
+            let windows = lengths.iter().map(|&len| room(&near, len)).collect();
+            (Link::join(subject, &subject.config(batch), pool, (Port::Socket(near), Port::Socket(far))), windows)
+        }
+    };
+    let mut first = 0;
+    for (&len, &window) in lengths.iter().zip(&windows) {
+        exchange(&mut link.near, &mut link.far, first..first + count, window, |_| len);
+        first += count;
+    }
+    for (&len, &window) in lengths.iter().zip(&windows) {
+        let largest = exchange(&mut link.far, &mut link.near, first..first + count, window, |_| len);
+        first += count;
+        assert!(batch == 1 || window == 1 || largest > 1, "a batch of {batch} never brought two datagrams");
+    }
+    // All lengths mixed, so that no header and no buffer keeps the length of the datagram before.
+    let window = windows.iter().copied().min().unwrap_or(1);
+    let mixed = |seq: u64| lengths[seq as usize % lengths.len()];
+    exchange(&mut link.far, &mut link.near, first..first + count, window, mixed);
+    link.close();
+}
+
+/// Datagrams without payload, alone, in a row, and between others.
+pub(crate) fn empty_datagrams_are_datagrams(subject: Subject) {
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &subject.config(16), &pool);
+    let len = |seq: u64| if seq.is_multiple_of(7) || seq % 5 == 3 { 0 } else { 64 };
+    let empty = (0..70).filter(|&seq| len(seq) == 0).count() as u64;
+    exchange(&mut link.near, &mut link.far, 0..70, 70, len);
+    exchange(&mut link.far, &mut link.near, 0..35, 35, len);
+    exchange(&mut link.far, &mut link.near, 35..70, 1, len);
+    let counters = link.near.backend.counters();
+    assert_eq!((counters.truncated, counters.io_errors), (0, 0));
+    // Only a multishot receive ends at them.
+    let expected = if subject.kind == Kind::Uring { empty } else { 0 };
+    assert_eq!(counters.rearms.empty_datagram, expected);
+    link.close();
+}
+
+/// As in `echo`: what arrives goes back in the frame in which it arrived.
+pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
+    let pool = Pool::new(512, 2048).expect("a pool");
+    let mut link = Link::open(subject, &subject.config(8), &pool);
+    let len = |seq: u64| 32 + seq as usize * 13 % 1500;
+    for round in 0..10 {
+        let seqs = round * 40..(round + 1) * 40;
+        send_all(&mut link.far, seqs.clone(), len);
+        let deadline = Deadline::new();
+        let mut echoed = 0;
+        while echoed < 40 {
+            echoed += link.near.rx().expect("a receive on loopback");
+            while let Some(packet) = link.near.pop() {
+                link.near.queue.push(packet).expect("the TX ring has enough slots");
+            }
+            deadline.check("receiving what is to be echoed");
+        }
+        send_queued(&mut link.near, echoed);
+        receive_until(&mut link.far, seqs, len);
+    }
+    link.close();
+}
+
+/// `quiesce` loses nothing and changes no order, wherever the datagrams are at that time.
+pub(crate) fn datagrams_arrive_after_a_pause(subject: Subject) {
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &subject.config(4), &pool);
+    let deadline = Deadline::new();
+    let mut next = 0;
+    for sent in (40..=200).step_by(40) {
+        send_all(&mut link.far, sent - 40..sent, |_| 64);
+        let near = &mut link.near;
+        let mut received = near.rx().expect("a receive on loopback");
+        received += near.backend.quiesce(&mut near.free, &mut near.rx).expect("a pause");
+        while received < 40 {
+            received += near.rx().expect("a receive on loopback");
+            deadline.check("receiving after a pause");
+        }
+        received += near.backend.quiesce(&mut near.free, &mut near.rx).expect("a pause");
+        assert_eq!(received, 40, "all that arrives is counted once, by rx or by quiesce");
+        while let Some(packet) = near.pop() {
+            check(next, 64, packet.bytes());
+            near.free.give(packet.into_frame());
+            next += 1;
+        }
+        assert_eq!(next, sent);
+        send_home(&mut link.near, &mut link.far);
+    }
+    link.close();
+}
+
+/// What a generator sends arrives as it was written, also without segmentation by the kernel.
+pub(crate) fn trains_arrive_as_datagrams(subject: Subject) {
+    trains(subject, false);
+}
+
+pub(crate) fn trains_cut_by_the_kernel_arrive_as_datagrams(subject: Subject) {
+    match probe_gso(LOCALHOST) {
+        Ok(()) => trains(subject, true),
+        Err(error) => skip("gso", &format_args!("this kernel has no GSO for UDP ({error})")),
+    }
+}
+
+fn trains(subject: Subject, gso: bool) {
+    const COUNT: u64 = 300;
+    for len in [32, 1400] {
+        let pool = Pool::new(512, 2048).expect("a pool");
+        let (near, far) = udp_pair(LOCALHOST);
+        let window = room(&near, len).min(COUNT) as usize;
+        let mut offer = Offer::new(far, len, gso).expect("it was probed");
+        let mut lane = Lane::open(subject, &subject.config(32), Port::Socket(near), &pool, pool.frames());
+        let mut first = 0;
+        while first < COUNT {
+            let mut seq = first;
+            let count = window.min((COUNT - first) as usize);
+            let sent = offer
+                .send(count, |bytes| {
+                    write(seq, bytes);
+                    seq += 1;
+                })
+                .expect("a send on loopback");
+            receive_until(&mut lane, first..first + sent as u64, |_| len);
+            first += sent as u64;
+        }
+        nothing_arrives(&mut lane);
+        assert!(lane.close().is_whole());
+    }
+}

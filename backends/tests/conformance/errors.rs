@@ -1,0 +1,176 @@
+//! Errors: those that pass are counted, those that do not are returned, and no frame is lost to any.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use hpbench_backends::{Packet, Pool, Port, Socket};
+
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, peer_pair, quiet_address};
+use crate::traffic::{check, datagram, exchange, nothing_arrives, queue, receive_until, send_all, send_queued};
+
+/// The backend under test, connected to an address where a peer may come and go.
+fn lane_to<'p>(peer: SocketAddr, subject: Subject, pool: &'p Pool) -> (Lane<'p>, SocketAddr) {
+    let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
+    near.connect(peer).expect("an address on loopback");
+    let address = near.local_addr().expect("it is bound");
+    (Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), pool, pool.frames()), address)
+}
+
+/// The peer at an address of which nobody else knows.
+fn peer_at(address: SocketAddr, near: SocketAddr) -> UdpSocket {
+    let peer = UdpSocket::bind(address).expect("a quiet address");
+    peer.connect(near).expect("an address on loopback");
+    peer.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    peer
+}
+
+/// Datagrams `first..first + 50` into the backend, and out of it.
+fn traffic_flows(lane: &mut Lane<'_>, peer: &UdpSocket, first: u64) {
+    for seq in first..first + 50 {
+        peer.send(&datagram(seq, 64)).expect("the peer of the peer is there");
+    }
+    receive_until(lane, first..first + 50, |_| 64);
+    send_all(lane, first..first + 50, |_| 64);
+    expect_at(peer, first..first + 50);
+}
+
+/// Reads at the peer: these datagrams, in this order.
+fn expect_at(peer: &UdpSocket, seqs: std::ops::Range<u64>) {
+    let mut bytes = [0; 256];
+    for seq in seqs {
+        let len = peer.recv(&mut bytes).expect("a datagram within the time-out");
+        check(seq, 64, &bytes[..len]);
+    }
+}
+
+/// A peer that is gone makes ECONNREFUSED, which is counted in both directions, and passes.
+pub(crate) fn a_closed_peer_is_a_passing_error(subject: Subject) {
+    let pool = Pool::new(256, 256).expect("a pool");
+    let address = quiet_address();
+    let (mut near, near_address) = lane_to(address, subject, &pool);
+    let mut peer = peer_at(address, near_address);
+    traffic_flows(&mut near, &peer, 0);
+    for round in 1..=3 {
+        drop(peer);
+        let before = near.backend.counters().io_errors;
+        send_all(&mut near, 0..20, |_| 64);
+        nothing_arrives(&mut near);
+        let sent = near.backend.counters().io_errors;
+        assert!(sent > before, "refused sends are counted: {:?}", near.backend.counters());
+        // The answer to the last send is met by the next call, and here that is a receive.
+        let deadline = Deadline::new();
+        send_all(&mut near, 20..21, |_| 64);
+        while near.backend.counters().io_errors == sent {
+            assert_eq!(near.rx().expect("a refusal passes"), 0);
+            deadline.check("receiving a refusal");
+        }
+        peer = peer_at(address, near_address);
+        traffic_flows(&mut near, &peer, 100 * round);
+    }
+    assert!(near.close().is_whole());
+}
+
+/// A refusal that tells of an earlier datagram does not make the refused one change places.
+pub(crate) fn a_refused_send_keeps_its_place(subject: Subject) {
+    let pool = Pool::new(256, 256).expect("a pool");
+    let address = quiet_address();
+    let (mut near, near_address) = lane_to(address, subject, &pool);
+    for round in 0..5 {
+        send_all(&mut near, 1000..1001, |_| 64);
+        // Time for the answer, where the kernel puts it off.
+        thread::sleep(Duration::from_millis(2));
+        let peer = peer_at(address, near_address);
+        let (before, seqs) = (near.backend.counters().io_errors, round * 8..(round + 1) * 8);
+        send_all(&mut near, seqs.clone(), |_| 64);
+        assert!(near.backend.counters().io_errors > before, "the first send meets the refusal");
+        expect_at(&peer, seqs);
+    }
+    assert!(near.close().is_whole());
+}
+
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_signal(_: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Makes SIGUSR1 interrupt system calls, and do nothing else.
+fn catch_signals() {
+    // SAFETY: an action of zeroes is valid: no flags (so no SA_RESTART) and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: the handler does nothing but an atomic addition, which is safe in a signal handler.
+    let status = unsafe { libc::sigaction(libc::SIGUSR1, &action, ptr::null_mut()) };
+    assert_eq!(status, 0, "SIGUSR1 can be caught");
+}
+
+/// A signal in the middle of a call loses nothing and doubles nothing.
+pub(crate) fn signals_lose_nothing(subject: Subject) {
+    catch_signals();
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &subject.config(16), &pool);
+    let before = SIGNALS.load(Ordering::Relaxed);
+    // SAFETY: asks for nothing but the calling thread's own id.
+    let this = unsafe { libc::pthread_self() };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..500 {
+                // SAFETY: the thread waits for this one at the end of the scope, so it is there, and the
+                // signal has a handler.
+                let status = unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
+                assert_eq!(status, 0, "the thread is there");
+                thread::sleep(Duration::from_micros(50));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let deadline = Deadline::new();
+        let mut first = 0;
+        while !done.load(Ordering::Relaxed) {
+            exchange(&mut link.far, &mut link.near, first..first + 50, 50, |_| 64);
+            exchange(&mut link.near, &mut link.far, first..first + 50, 50, |_| 64);
+            first += 50;
+            deadline.check("traffic among signals");
+        }
+        assert!(first > 0, "some traffic went through");
+    });
+    assert!(SIGNALS.load(Ordering::Relaxed) > before, "some signals came");
+    assert_eq!(link.near.backend.counters().io_errors, 0, "a signal is no error");
+    link.close();
+}
+
+/// What no later call can mend is an error, and the frames are there nevertheless.
+pub(crate) fn a_send_that_cannot_be_made_is_an_error(subject: Subject) {
+    let pool = Pool::new(160, 65_536).expect("a pool");
+    let (near, _far) = peer_pair();
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
+    near.rx().expect("an empty queue");
+    for (seq, len) in [(0, 64), (1, 64), (2, 65_530), (3, 64)] {
+        queue(&mut near, seq, len);
+    }
+    let error = (0..4).find_map(|_| near.tx().err()).expect("no datagram is that long");
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    // It is still queued, and still too long.
+    let error = (0..2).find_map(|_| near.tx().err()).expect("it has not become shorter");
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    assert!(near.close().is_whole());
+}
+
+/// As above for a receive: a stream socket that is not connected has none.
+pub(crate) fn a_receive_that_cannot_be_made_is_an_error(subject: Subject) {
+    let pool = Pool::new(160, 256).expect("a pool");
+    let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let port = Port::Socket(Arc::new(Socket::from_fd(OwnedFd::from(stream))));
+    let mut near = Lane::open(subject, &subject.config(8), port, &pool, pool.frames());
+    for _ in 0..2 {
+        let error = (0..3).find_map(|_| near.rx().err()).expect("nothing can be received");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTCONN));
+    }
+    assert!(near.pop().is_none());
+    assert!(near.close().is_whole());
+}

@@ -1,0 +1,142 @@
+//! Frames: a backend gets along with few, uses all that it has, and gives all of them back.
+
+use hpbench_backends::{Pool, Port};
+
+use crate::harness::{Deadline, Lane, Link, Subject, peer_pair};
+use crate::traffic::{check, datagram, nothing_arrives, queue, receive_until, send_all, send_home};
+
+/// Without a free frame `rx` returns 0 and leaves the datagrams where they are.
+pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &subject.config(16), &pool);
+    let mut taken = Vec::new();
+    while let Some(frame) = link.near.free.take() {
+        taken.push(frame);
+    }
+    send_all(&mut link.far, 0..40, |_| 64);
+    nothing_arrives(&mut link.near);
+    taken.into_iter().for_each(|frame| link.near.free.give(frame));
+    receive_until(&mut link.near, 0..40, |_| 64);
+    send_home(&mut link.near, &mut link.far);
+    link.close();
+}
+
+/// With fewer frames than a batch, `rx` brings what fits, and goes on as frames return.
+pub(crate) fn few_free_frames_bound_reception(subject: Subject) {
+    const FRAMES: usize = 5;
+    const COUNT: u64 = 43;
+    let pool = Pool::new(FRAMES, 256).expect("a pool");
+    let (near, far) = peer_pair();
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
+    for round in 0..3 {
+        let (first, end) = (round * COUNT, (round + 1) * COUNT);
+        for seq in first..end {
+            far.send(&datagram(seq, 64)).expect("a send on loopback");
+        }
+        let deadline = Deadline::new();
+        let mut next = first;
+        while next < end {
+            let fitting = FRAMES.min((end - next) as usize);
+            let mut received = 0;
+            while received < fitting {
+                received += near.rx().expect("a receive on loopback");
+                deadline.check(format_args!("receiving into {FRAMES} frames, {:?}", near.backend.counters()));
+            }
+            assert_eq!(received, fitting, "each datagram needs a frame");
+            // All frames are in the ring now: nothing can be received, however often one asks.
+            for _ in 0..5 {
+                assert_eq!(near.rx().expect("no frame is no error"), 0);
+            }
+            give_back(&mut near, &mut next, 64);
+        }
+        nothing_arrives(&mut near);
+    }
+    assert!(near.close().is_whole());
+}
+
+/// Takes all packets out of the ring, checks them, and gives their frames back.
+fn give_back(lane: &mut Lane<'_>, next: &mut u64, len: usize) {
+    while let Some(packet) = lane.pop() {
+        check(*next, len, packet.bytes());
+        lane.free.give(packet.into_frame());
+        *next += 1;
+    }
+}
+
+/// A frame that a backend holds is one that it can receive into: with a frame left for each datagram,
+/// each arrives, also when none is in the free list any more.
+pub(crate) fn every_frame_is_of_use(subject: Subject) {
+    const FRAMES: usize = 8;
+    let pool = Pool::new(FRAMES, 256).expect("a pool");
+    let (near, far) = peer_pair();
+    let mut near = Lane::open(subject, &subject.config(FRAMES), Port::Socket(near), &pool, pool.frames());
+    let mut next = 0;
+    let mut sent = 0;
+    for trickle in [1, 2, 1, 4, 3, 3, 2] {
+        let deadline = Deadline::new();
+        for _ in 0..trickle {
+            far.send(&datagram(sent, 64)).expect("a send on loopback");
+            sent += 1;
+        }
+        let mut received = 0;
+        while received < trickle {
+            received += near.rx().expect("a receive on loopback");
+            deadline
+                .check(format_args!("receiving {trickle} with {} frames in the ring", sent - trickle as u64 - next));
+        }
+        assert_eq!(received, trickle);
+        if sent - next == FRAMES as u64 {
+            give_back(&mut near, &mut next, 64);
+        }
+    }
+    give_back(&mut near, &mut next, 64);
+    assert_eq!(next, sent);
+    assert!(near.close().is_whole());
+}
+
+/// An empty datagram needs a frame like any other, and keeps its place while there is none.
+pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
+    let pool = Pool::new(3, 256).expect("a pool");
+    let (near, far) = peer_pair();
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
+    let len = |seq: u64| if seq.is_multiple_of(3) { 64 } else { 0 };
+    for seq in 0..60 {
+        far.send(&datagram(seq, len(seq))).expect("a send on loopback");
+    }
+    let deadline = Deadline::new();
+    let mut next = 0;
+    while next < 60 {
+        // The frames stay in the ring for a while, so that the backend runs out of them.
+        let mut received = 0;
+        while received < 3 {
+            received += near.rx().expect("a receive on loopback");
+            deadline.check(format_args!("datagram {next} of 60, some of them empty, {:?}", near.backend.counters()));
+        }
+        assert_eq!((received, near.rx().expect("no frame is no error")), (3, 0));
+        while let Some(packet) = near.pop() {
+            check(next, len(next), packet.bytes());
+            near.free.give(packet.into_frame());
+            next += 1;
+        }
+    }
+    assert!(near.close().is_whole());
+}
+
+/// Wherever the frames are (in the socket, with the kernel, in the rings), closing brings them home.
+pub(crate) fn frames_come_home_after_close(subject: Subject) {
+    for (sent, calls) in [(0, 0), (0, 1), (50, 0), (50, 1), (50, 3), (50, 100)] {
+        for batch in [1, 16, 64] {
+            let pool = Pool::new(512, 256).expect("a pool");
+            let mut link = Link::open(subject, &subject.config(batch), &pool);
+            send_all(&mut link.far, 0..sent, |_| 64);
+            for seq in 0..sent {
+                queue(&mut link.near, seq, 64);
+            }
+            for _ in 0..calls {
+                link.near.rx().expect("a receive on loopback");
+                link.near.tx().expect("a send on loopback");
+            }
+            link.close();
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What the cases share: the backend under test, the ends of a link, and when a test may be skipped.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use hpbench_backends::mmsg::Mmsg;
+pub(crate) use hpbench_backends::null::Null;
+pub(crate) use hpbench_backends::plain::Plain;
+pub(crate) use hpbench_backends::uring::Uring;
+use hpbench_backends::{
+    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, MemoryPort, OpenError, Packet, Pool, Port, Producer,
+    RxRing, Socket, ring,
+};
+
+/// Where the tests' sockets are.
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Slots of a lane's rings where a case does not say otherwise.
+const SLOTS: usize = 4096;
+
+/// A backend without its type, so that a case is written and compiled once.
+pub(crate) trait Mover<'p> {
+    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
+    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize>;
+    fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
+    fn counters(&self) -> Counters;
+    fn close(self: Box<Self>, free: &mut FreeList<'p>) -> io::Result<()>;
+}
+
+impl<'p, B: Backend<'p>> Mover<'p> for B {
+    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        Backend::rx(self, free, rx)
+    }
+
+    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        Backend::tx(self, tx, free)
+    }
+
+    fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        Backend::quiesce(self, free, rx)
+    }
+
+    fn counters(&self) -> Counters {
+        Backend::counters(self)
+    }
+
+    fn close(self: Box<Self>, free: &mut FreeList<'p>) -> io::Result<()> {
+        Backend::close(*self, free)
+    }
+}
+
+pub(crate) type Opened<'p> = Result<Box<dyn Mover<'p> + 'p>, OpenError>;
+
+pub(crate) fn open_as<'p, B: Backend<'p> + 'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
+    Ok(Box::new(B::open(config, port, pool)?))
+}
+
+/// The kind of port that a backend works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Medium {
+    Memory,
+    Sockets,
+}
+
+/// A backend under test.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) kind: Kind,
+    pub(crate) medium: Medium,
+    pub(crate) probe: fn(&Config) -> Result<Caps, OpenError>,
+    pub(crate) open: for<'p> fn(&Config, Port<'p>, &'p Pool) -> Opened<'p>,
+}
+
+/// The [`Subject`] of a backend's type, which is generic over the life of its pool.
+macro_rules! subject {
+    ($backend:ident, $medium:ident) => {{
+        use hpbench_backends::{Backend, Config, Pool, Port};
+        use $crate::harness::{Medium, Opened, Subject, open_as, $backend};
+        fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
+            open_as::<$backend<'p>>(config, port, pool)
+        }
+        Subject {
+            kind: <$backend<'static> as Backend<'static>>::KIND,
+            medium: Medium::$medium,
+            probe: <$backend<'static> as Backend<'static>>::probe,
+            open,
+        }
+    }};
+}
+pub(crate) use subject;
+
+impl Subject {
+    const PLAIN: Self = subject!(Plain, Sockets);
+    const NULL: Self = subject!(Null, Memory);
+
+    /// A configuration with `buffers` small enough for the pools of these tests.
+    pub(crate) fn config(&self, batch: usize) -> Config {
+        Config { buffers: 64, ..Config::new(self.kind, batch) }
+    }
+
+    /// The simplest backend that can be at the other end.
+    pub(crate) fn far(&self) -> Self {
+        match self.medium {
+            Medium::Memory => Self::NULL,
+            Medium::Sockets => Self::PLAIN,
+        }
+    }
+
+    /// Both ends of a link on loopback or, for a backend without a socket, in memory.
+    pub(crate) fn ports<'p>(&self) -> (Port<'p>, Port<'p>) {
+        match self.medium {
+            Medium::Memory => memory_ports(SLOTS),
+            Medium::Sockets => {
+                let (near, far) = udp_pair(LOCALHOST);
+                (Port::Socket(near), Port::Socket(far))
+            }
+        }
+    }
+}
+
+pub(crate) fn memory_ports<'p>(slots: usize) -> (Port<'p>, Port<'p>) {
+    let (near, far) = MemoryPort::pair(slots);
+    (Port::Memory(near), Port::Memory(far))
+}
+
+/// Tests that look at the whole process (its descriptors) run alone; all others run beside each other.
+static CROWD: RwLock<()> = RwLock::new(());
+
+/// Runs a case beside others, if the backend can run here.
+pub(crate) fn run(subject: Subject, case: fn(Subject)) {
+    let _crowd = CROWD.read().unwrap_or_else(PoisonError::into_inner);
+    run_if_it_can(subject, case);
+}
+
+/// Runs a case while no other case runs in this process, if the backend can run here.
+pub(crate) fn run_alone(subject: Subject, case: fn(Subject)) {
+    let _alone = CROWD.write().unwrap_or_else(PoisonError::into_inner);
+    run_if_it_can(subject, case);
+}
+
+fn run_if_it_can(subject: Subject, case: fn(Subject)) {
+    match (subject.probe)(&subject.config(32)) {
+        Ok(_) => case(subject),
+        Err(error) => skip(subject.kind.name(), &error),
+    }
+}
+
+/// Says aloud that a test is skipped (past the test runner's capture), or fails if `name` is required.
+pub(crate) fn skip(name: &str, reason: &dyn Display) {
+    let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|required| required.trim() == name), "HPBENCH_REQUIRE={required}, but {reason}");
+    let test = thread::current();
+    writeln!(io::stderr(), "SKIPPED: {reason} [{}]", test.name().unwrap_or("?")).expect("standard error is open");
+}
+
+/// Two connected UDP sockets with room for what these tests send.
+pub(crate) fn udp_pair(ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
+    let (near, far) = Socket::pair(SocketAddr::new(ip, 0)).expect("loopback has free ports");
+    for socket in [&near, &far] {
+        socket.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
+    }
+    (Arc::new(near), Arc::new(far))
+}
+
+/// A connected socket for the backend under test, and a socket of `std` as its peer.
+pub(crate) fn peer_pair() -> (Arc<Socket>, UdpSocket) {
+    let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
+    near.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
+    let far = stranger();
+    near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
+    far.connect(near.local_addr().expect("it is bound")).expect("a peer on loopback");
+    (Arc::new(near), far)
+}
+
+/// A socket that nobody knows.
+pub(crate) fn stranger() -> UdpSocket {
+    UdpSocket::bind((LOCALHOST, 0)).expect("loopback has free ports")
+}
+
+/// An address that is free, and that nobody is given who asks for any port.
+pub(crate) fn quiet_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..1000 {
+        // Below the ephemeral ports (32,768 and up), and apart from other processes that run this suite.
+        let port = 12_000
+            + (std::process::id() as u16).wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let address = SocketAddr::new(LOCALHOST, port);
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("none of a thousand ports is free");
+}
+
+/// The end of a wait: every loop of this suite has one, or a count.
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now() + Duration::from_secs(5))
+    }
+
+    /// Lets others run, and panics if the time is over.
+    pub(crate) fn check(&self, doing: impl Display) {
+        assert!(Instant::now() < self.0, "not done after 5 s: {doing}");
+        thread::yield_now();
+    }
+}
+
+/// A backend with its frames and its two rings; the test holds the app's ends of these.
+pub(crate) struct Lane<'p> {
+    pub(crate) backend: Box<dyn Mover<'p> + 'p>,
+    pub(crate) batch: usize,
+    pub(crate) free: FreeList<'p>,
+    /// Frames that the lane was given.
+    pub(crate) share: usize,
+    pub(crate) rx: RxRing<'p>,
+    pub(crate) arrived: Consumer<Packet<'p>>,
+    pub(crate) queue: Producer<Packet<'p>>,
+    pub(crate) tx: Consumer<Packet<'p>>,
+}
+
+impl<'p> Lane<'p> {
+    pub(crate) fn open(subject: Subject, config: &Config, port: Port<'p>, pool: &'p Pool, free: FreeList<'p>) -> Self {
+        Self::with_rx_slots(SLOTS, subject, config, port, pool, free)
+    }
+
+    pub(crate) fn with_rx_slots(
+        rx_slots: usize,
+        subject: Subject,
+        config: &Config,
+        port: Port<'p>,
+        pool: &'p Pool,
+        free: FreeList<'p>,
+    ) -> Self {
+        let backend = (subject.open)(config, port, pool).expect("it was probed");
+        let (delivered, arrived) = ring(rx_slots);
+        let (queue, tx) = ring(SLOTS);
+        Self { backend, batch: config.batch, share: free.len(), free, rx: RxRing::new(delivered), arrived, queue, tx }
+    }
+
+    /// One call of the backend's `rx`.
+    pub(crate) fn rx(&mut self) -> io::Result<usize> {
+        let received = self.backend.rx(&mut self.free, &mut self.rx)?;
+        assert!(received <= self.batch, "rx brought {received} datagrams, more than a batch of {}", self.batch);
+        Ok(received)
+    }
+
+    /// One call of the backend's `tx`.
+    pub(crate) fn tx(&mut self) -> io::Result<usize> {
+        let sent = self.backend.tx(&mut self.tx, &mut self.free)?;
+        assert!(sent <= self.batch, "tx sent {sent} datagrams, more than a batch of {}", self.batch);
+        Ok(sent)
+    }
+
+    /// The oldest packet that arrived.
+    pub(crate) fn pop(&mut self) -> Option<Packet<'p>> {
+        let packet = self.arrived.pop();
+        self.arrived.release();
+        packet
+    }
+
+    /// Closes the backend, takes what is left in the rings, and returns all frames of the lane.
+    pub(crate) fn close(mut self) -> FreeList<'p> {
+        self.backend.close(&mut self.free).expect("closed without an error");
+        while let Some(packet) = self.arrived.pop().or_else(|| self.tx.pop()) {
+            self.free.give(packet.into_frame());
+        }
+        self.free
+    }
+}
+
+/// Both ends of a link, each with half of a pool.
+pub(crate) struct Link<'p> {
+    pub(crate) near: Lane<'p>,
+    pub(crate) far: Lane<'p>,
+}
+
+impl<'p> Link<'p> {
+    /// A link with the backend under test at the near end.
+    pub(crate) fn open(subject: Subject, config: &Config, pool: &'p Pool) -> Self {
+        Self::join(subject, config, pool, subject.ports())
+    }
+
+    pub(crate) fn join(subject: Subject, config: &Config, pool: &'p Pool, ports: (Port<'p>, Port<'p>)) -> Self {
+        let mut free = pool.frames();
+        let frames = free.split_off(pool.len() / 2);
+        let far = subject.far();
+        Self {
+            near: Lane::open(subject, config, ports.0, pool, free),
+            far: Lane::open(far, &far.config(64), ports.1, pool, frames),
+        }
+    }
+
+    /// Closes both ends: all frames must be there.
+    pub(crate) fn close(self) {
+        let mut free = self.near.close();
+        free.absorb(self.far.close());
+        assert!(free.is_whole(), "{} of {} frames came home", free.len(), free.total());
+    }
+}

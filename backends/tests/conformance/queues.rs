@@ -1,0 +1,173 @@
+//! Queues that are full: nothing is lost uncounted, nothing is doubled, nothing changes places.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hpbench_backends::{Config, Pool, Port, Socket};
+
+use crate::harness::{Deadline, Lane, Link, Medium, Subject, memory_ports, peer_pair};
+use crate::traffic::{check, datagram, nothing_arrives, number, queue, receive_until, send_all};
+
+/// A full RX ring is a counted drop: the datagrams are received, and their frames come home.
+pub(crate) fn a_full_rx_ring_is_a_counted_drop(subject: Subject) {
+    const SLOTS: usize = 8;
+    let pool = Pool::new(512, 256).expect("a pool");
+    let (near, far) = subject.ports();
+    let mut free = pool.frames();
+    let far_free = free.split_off(256);
+    let config = subject.config(16);
+    let mut near = Lane::with_rx_slots(SLOTS, subject, &config, near, &pool, free);
+    let mut far = Lane::open(subject.far(), &config, far, &pool, far_free);
+    for round in 0..3 {
+        let first = round * 50;
+        send_all(&mut far, first..first + 20, |_| 64);
+        let deadline = Deadline::new();
+        let mut received = 0;
+        while received < 20 {
+            received += near.rx().expect("a receive on loopback");
+            deadline.check("receiving into a full ring");
+        }
+        assert_eq!((received, near.rx.dropped()), (20, 12 * (round + 1)));
+        for seq in first..first + SLOTS as u64 {
+            let packet = near.pop().expect("the ring was full");
+            check(seq, 64, packet.bytes());
+            near.free.give(packet.into_frame());
+        }
+        nothing_arrives(&mut near);
+        // With room in the ring, nothing is dropped.
+        send_all(&mut far, first + 20..first + 28, |_| 64);
+        receive_until(&mut near, first + 20..first + 28, |_| 64);
+        assert_eq!(near.rx.dropped(), 12 * (round + 1));
+    }
+    Link { near, far }.close();
+}
+
+/// What the kernel does not take stays queued, in order, and comes home at the end.
+pub(crate) fn a_full_send_queue_keeps_the_rest_in_order(subject: Subject) {
+    const COUNT: u64 = 100;
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::join(subject, &subject.config(16), &pool, short_queue(subject));
+    let len = |seq: u64| 32 + seq as usize;
+    for seq in 0..COUNT {
+        queue(&mut link.near, seq, len(seq));
+    }
+    let deadline = Deadline::new();
+    let mut next = 0;
+    while next < COUNT {
+        let before = link.near.backend.counters().send_eagain;
+        let sent = fill(&mut link.near);
+        assert!(sent > 0, "there was room again");
+        let put_off = link.near.backend.counters().send_eagain > before;
+        assert!(put_off || next + sent == COUNT, "a full queue is counted");
+        receive_until(&mut link.far, next..next + sent, len);
+        next += sent;
+        deadline.check("sending through a short queue");
+    }
+    assert_eq!(link.near.tx().expect("nothing to send"), 0);
+    // Some on their way, some put off, some not yet looked at: all come home.
+    for seq in 0..COUNT {
+        queue(&mut link.near, seq, len(seq));
+    }
+    assert!(fill(&mut link.near) < COUNT);
+    link.close();
+}
+
+/// Ports with a queue of about ten datagrams.
+fn short_queue<'p>(subject: Subject) -> (Port<'p>, Port<'p>) {
+    match subject.medium {
+        Medium::Memory => memory_ports(8),
+        Medium::Sockets => {
+            let (near, far) = UnixDatagram::pair().expect("two connected sockets");
+            (unix_port(near), unix_port(far))
+        }
+    }
+}
+
+/// A socket that says EAGAIN after about ten datagrams, as UDP never does on loopback: `AF_UNIX` counts
+/// them against the sender's buffer until they are read.
+fn unix_port<'p>(socket: UnixDatagram) -> Port<'p> {
+    let socket = Socket::from_fd(OwnedFd::from(socket));
+    socket.set_buffers(4096, 4096).expect("small buffers");
+    Port::Socket(Arc::new(socket))
+}
+
+/// Sends until the queue is full, and returns how many datagrams that were.
+fn fill(lane: &mut Lane<'_>) -> u64 {
+    let mut total = 0;
+    for _ in 0..100 {
+        match lane.tx().expect("a full queue is no error") {
+            0 => return total,
+            sent => total += sent as u64,
+        }
+    }
+    panic!("the queue is never full");
+}
+
+/// As above, while the peer makes room at any time, also between two datagrams of one batch.
+pub(crate) fn a_queue_that_the_peer_empties_keeps_its_order(subject: Subject) {
+    const COUNT: u64 = 20_000;
+    let pool = Pool::new(512, 256).expect("a pool");
+    let (near, far) = UnixDatagram::pair().expect("two connected sockets");
+    far.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    let mut near = Lane::open(subject, &subject.config(16), unix_port(near), &pool, pool.frames());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut bytes = [0; 256];
+            for seq in 0..COUNT {
+                let len = far.recv(&mut bytes).expect("all datagrams within the time-out");
+                check(seq, 64, &bytes[..len]);
+            }
+        });
+        let deadline = Deadline::new();
+        let (mut queued, mut sent) = (0, 0);
+        while sent < COUNT {
+            while queued < COUNT && queued - sent < 64 {
+                queue(&mut near, queued, 64);
+                queued += 1;
+            }
+            // The peer is gone when it has found a mistake, which it reports itself.
+            let Ok(count) = near.tx() else { return };
+            sent += count as u64;
+            deadline.check("sending while the peer reads");
+        }
+        assert_eq!(sent, COUNT);
+    });
+    assert!(near.close().is_whole());
+}
+
+/// What the queue cannot hold is dropped by the kernel, which counts it; the rest arrives in order.
+pub(crate) fn an_overrun_queue_accounts_for_every_datagram(subject: Subject) {
+    const COUNT: u64 = 500;
+    const LEN: usize = 200;
+    let pool = Pool::new(256, 256).expect("a pool");
+    let (socket, far) = peer_pair();
+    socket.set_buffers(16_384, 16_384).expect("small buffers");
+    let config = Config { buffers: 32, ..subject.config(16) };
+    let mut near = Lane::open(subject, &config, Port::Socket(Arc::clone(&socket)), &pool, pool.frames());
+    let deadline = Deadline::new();
+    let mut total = 0;
+    for round in 1..=4 {
+        for seq in (round - 1) * COUNT..round * COUNT {
+            far.send(&datagram(seq, LEN)).expect("a send on loopback");
+        }
+        let mut last = None;
+        let drops = || u64::from(socket.meminfo().expect("Linux 4.12").drops);
+        while total + drops() < round * COUNT {
+            total += near.rx().expect("a receive on loopback") as u64;
+            while let Some(packet) = near.pop() {
+                let seq = number(LEN, packet.bytes());
+                assert!(last < Some(seq), "datagram {seq} came after {last:?}");
+                last = Some(seq);
+                near.free.give(packet.into_frame());
+            }
+            deadline.check(format_args!("{total} received and {} dropped of {}", drops(), round * COUNT));
+        }
+        assert_eq!(total + drops(), round * COUNT, "received or dropped: there is nothing else");
+        assert!(total > 0 && drops() > 0, "the queue holds some of them, and not all");
+        nothing_arrives(&mut near);
+    }
+    assert!(near.close().is_whole());
+}

@@ -1,0 +1,120 @@
+//! What only a socket can bring: datagrams that are too long, datagrams of strangers, system calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hpbench_backends::{Pool, Port, Socket};
+
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, peer_pair, stranger, udp_pair};
+use crate::traffic::{datagram, exchange, nothing_arrives, receive_until, send_all};
+
+/// A datagram that is longer than its frame is delivered cut to the frame, and counted.
+pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
+    const FRAME: usize = 256;
+    const LENGTHS: [usize; 8] = [64, 257, 256, 65_507, 32, 300, 0, 1400];
+    let pool = Pool::new(256, FRAME).expect("a pool");
+    let (near, far) = peer_pair();
+    let mut near = Lane::open(subject, &subject.config(16), Port::Socket(near), &pool, pool.frames());
+    let mut next = 0;
+    for _ in 0..4 {
+        let first = next;
+        for len in LENGTHS {
+            far.send(&datagram(next, len)).expect("a send on loopback");
+            next += 1;
+        }
+        receive_until(&mut near, first..next, |seq| LENGTHS[seq as usize % LENGTHS.len()].min(FRAME));
+    }
+    let cut = LENGTHS.iter().filter(|&&len| len > FRAME).count() as u64;
+    assert_eq!(near.backend.counters().truncated, 4 * cut);
+    assert!(near.close().is_whole());
+}
+
+/// A backend does not judge: who can reach the socket is delivered.
+pub(crate) fn strangers_are_delivered_to_an_unconnected_socket(subject: Subject) {
+    let pool = Pool::new(256, 256).expect("a pool");
+    let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
+    let address = near.local_addr().expect("it is bound");
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
+    let senders = [stranger(), stranger(), stranger()];
+    for round in 0..4 {
+        let seqs = round * 30..(round + 1) * 30;
+        for seq in seqs.clone() {
+            let sender = &senders[seq as usize % senders.len()];
+            sender.send_to(&datagram(seq, 64), address).expect("a send on loopback");
+        }
+        receive_until(&mut near, seqs, |_| 64);
+    }
+    assert_eq!(near.backend.counters().io_errors, 0);
+    assert!(near.close().is_whole());
+}
+
+/// The kernel keeps strangers from a connected socket, and a backend does nothing to undo that.
+pub(crate) fn strangers_never_reach_a_connected_socket(subject: Subject) {
+    let pool = Pool::new(256, 256).expect("a pool");
+    let (near, far) = peer_pair();
+    let address = near.local_addr().expect("it is bound");
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
+    for seq in 0..20 {
+        // Nobody is there for a stranger; one of its later sends may say so.
+        stranger().send_to(&datagram(1000 + seq, 64), address).expect("a first send on loopback");
+        far.send(&datagram(seq, 64)).expect("a send on loopback");
+    }
+    receive_until(&mut near, 0..20, |_| 64);
+    assert_eq!(near.backend.counters().io_errors, 0);
+    assert!(near.close().is_whole());
+}
+
+/// The system calls of either direction are counted: not more than the datagrams and the vain calls
+/// need, and not fewer than a batch each.
+pub(crate) fn calls_are_counted(subject: Subject) {
+    const COUNT: u64 = 200;
+    for batch in [1, 16] {
+        let pool = Pool::new(1024, 256).expect("a pool");
+        let mut link = Link::open(subject, &subject.config(batch), &pool);
+        send_all(&mut link.near, 0..COUNT, |_| 64);
+        let sent = link.near.backend.counters();
+        // At most one call for each datagram; the last, in vain, has nothing to send and makes none.
+        let fewest = COUNT.div_ceil(batch as u64);
+        assert!((fewest..=COUNT).contains(&sent.syscalls), "{COUNT} sent in batches of {batch}: {sent:?}");
+        assert_eq!(sent.rx_syscalls, 0, "sending receives nothing");
+        receive_until(&mut link.far, 0..COUNT, |_| 64);
+
+        send_all(&mut link.far, 0..COUNT, |_| 64);
+        receive_until(&mut link.near, 0..COUNT, |_| 64);
+        let both = link.near.backend.counters();
+        let calls = both.syscalls - sent.syscalls;
+        assert!((1..=COUNT).contains(&both.rx_syscalls), "{COUNT} received in batches of {batch}: {both:?}");
+        assert!(calls >= both.rx_syscalls, "a call that brings something is a call: {both:?}");
+        assert!(calls <= 3 * COUNT, "far more calls than datagrams: {both:?}");
+        link.close();
+    }
+}
+
+/// After `quiesce` nothing leaves the socket's queue until `rx` is called again.
+pub(crate) fn a_receiver_at_rest_leaves_the_queue_alone(subject: Subject) {
+    let pool = Pool::new(512, 256).expect("a pool");
+    let (near, far) = udp_pair(LOCALHOST);
+    let socket = Arc::clone(&near);
+    let held = || socket.meminfo().expect("Linux 4.12").rmem_alloc;
+    let mut link = Link::join(subject, &subject.config(16), &pool, (Port::Socket(near), Port::Socket(far)));
+    for round in 0..3 {
+        let first = round * 100;
+        exchange(&mut link.far, &mut link.near, first..first + 50, 50, |_| 64);
+        let near = &mut link.near;
+        assert_eq!(near.backend.quiesce(&mut near.free, &mut near.rx).expect("a pause"), 0);
+        assert_eq!(held(), 0, "everything was received");
+        send_all(&mut link.far, first + 50..first + 51, |_| 64);
+        let deadline = Deadline::new();
+        while held() == 0 {
+            deadline.check("the queue is empty: somebody took the datagram");
+        }
+        let one = held();
+        send_all(&mut link.far, first + 51..first + 100, |_| 64);
+        thread::sleep(Duration::from_millis(2));
+        assert_eq!(held(), 50 * one, "all fifty are in the queue");
+        receive_until(&mut link.near, first + 50..first + 100, |_| 64);
+    }
+    link.close();
+}

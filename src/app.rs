@@ -1,0 +1,127 @@
+//! What sits at the far end of the rings.
+
+use hpbench_backends::{Consumer, FreeList, Packet, Producer};
+
+use crate::ledger::Arrivals;
+use crate::wire::{self, Header, Verify};
+
+/// Takes packets off the RX ring, after the backend has put them there.
+pub trait App<'p> {
+    /// Handles everything that is on `rx`; finished frames go to `free`, answers onto `tx`.
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>);
+}
+
+/// Checks and accounts for every datagram, then recycles its frame.
+#[derive(Debug)]
+pub struct Sink {
+    /// The account.
+    pub arrivals: Arrivals,
+    verify: Verify,
+}
+
+impl Sink {
+    /// A sink for datagrams of so many flows.
+    pub fn new(flows: usize, verify: Verify) -> Self {
+        Self { arrivals: Arrivals::new(flows), verify }
+    }
+}
+
+impl<'p> App<'p> for Sink {
+    #[inline]
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        while let Some(packet) = rx.pop() {
+            for datagram in packet.datagrams() {
+                self.arrivals.note(wire::read(datagram, self.verify));
+            }
+            free.give(packet.into_frame());
+        }
+        rx.release();
+    }
+}
+
+/// Sends every datagram back in the frame in which it came. What is not ours is counted and dropped.
+#[derive(Debug)]
+pub struct Echo {
+    /// The account of what was echoed, and of what was not.
+    pub arrivals: Arrivals,
+    /// Datagrams dropped because the TX ring was full.
+    pub dropped: u64,
+}
+
+impl<'p> App<'p> for Echo {
+    #[inline]
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        while let Some(packet) = rx.pop() {
+            if self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_none() {
+                free.give(packet.into_frame());
+            } else if let Err(packet) = tx.stage(packet) {
+                self.dropped += packet.count() as u64;
+                free.give(packet.into_frame());
+            }
+        }
+        rx.release();
+        tx.publish();
+    }
+}
+
+/// Writes datagrams of one flow, numbered from 0.
+#[derive(Debug)]
+pub struct Source {
+    /// The next sequence number: how many datagrams were written so far.
+    pub next: u64,
+    flow: u16,
+    payload: usize,
+    verify: Verify,
+}
+
+impl Source {
+    /// A source of datagrams of `payload` bytes.
+    pub fn new(flow: u16, payload: usize, verify: Verify) -> Self {
+        Self { next: 0, flow, payload, verify }
+    }
+
+    /// Writes the next datagram, which fills `bytes`.
+    #[inline]
+    pub fn write(&mut self, bytes: &mut [u8]) {
+        self.write_stamped(bytes, 0, 0);
+    }
+
+    /// Writes the next datagram with flags and an intended send time.
+    #[inline]
+    pub fn write_stamped(&mut self, bytes: &mut [u8], flags: u16, intended_ns: u64) {
+        let header = Header { flow: self.flow, flags, sequence: self.next, intended_ns };
+        wire::write(bytes, header, self.verify);
+        self.next += 1;
+    }
+
+    /// Puts up to `count` datagrams onto the TX ring, as far as there are frames and slots.
+    #[inline]
+    pub fn produce<'p>(&mut self, count: usize, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        for _ in 0..count.min(tx.free()) {
+            let Some(mut frame) = free.take() else { break };
+            self.write(&mut frame.bytes_mut()[..self.payload]);
+            if let Err(packet) = tx.stage(Packet::datagram(frame, self.payload)) {
+                unreachable!("there was a free slot for {packet:?}, and only this side fills it");
+            }
+        }
+        tx.publish();
+    }
+
+    /// Writes the next datagram into a frame of its own and puts it onto the TX ring, unpublished.
+    /// Returns whether there was a frame and a slot for it.
+    #[inline]
+    pub fn produce_stamped<'p>(
+        &mut self,
+        flags: u16,
+        intended_ns: u64,
+        tx: &mut Producer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> bool {
+        if tx.free() == 0 {
+            return false;
+        }
+        let Some(mut frame) = free.take() else { return false };
+        self.write_stamped(&mut frame.bytes_mut()[..self.payload], flags, intended_ns);
+        tx.stage(Packet::datagram(frame, self.payload)).is_ok()
+    }
+}

@@ -1,0 +1,308 @@
+//! The command line: flags, their defaults and their bounds.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use hpbench_backends::{Config, Kind, Variant};
+
+use crate::plan::Scenario;
+use crate::wire::Verify;
+
+/// Compares ways of moving UDP datagrams on Linux.
+///
+/// Measures recvfrom/sendto (plain), recvmmsg/sendmmsg (mmsg) and io_uring (uring) with one driver, over
+/// loopback, and accounts for every datagram. Prints a table and writes a CSV file with a row for each trial.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "hpbench", version, max_term_width = 100)]
+#[command(
+    after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
+    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 130 or 143 ended by a signal."
+)]
+pub struct Cli {
+    /// Backends: plain, mmsg, uring, null, or all; each with an optional variant, e.g. uring:multishot+send
+    #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
+    pub backend: List<Variant>,
+
+    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), echo (round trips)
+    #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = scenarios)]
+    pub scenario: List<Scenario>,
+
+    /// Datagrams per receive or send call, 1 to 1024; 1..256 means the powers of two from 1 to 256
+    #[arg(long, value_name = "LIST", default_value = "32", value_parser = batches)]
+    pub batch: List<usize>,
+
+    /// UDP payload in bytes, 32 to 65507; the harness's header of 32 bytes is part of it
+    #[arg(long, value_name = "LIST", default_value = "64", value_parser = payloads)]
+    pub payload: List<usize>,
+
+    /// Datagrams per round of drain and send, 1 to 1048576; fewer where the queue holds fewer
+    #[arg(long, value_name = "LIST", default_value = "1024", value_parser = rounds)]
+    pub round: List<usize>,
+
+    /// Datagrams in flight in echo, 1 to 1024
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = windows)]
+    pub window: List<usize>,
+
+    /// What is checked of each datagram: its header and length, or every payload byte too
+    #[arg(long, value_name = "WHAT", default_value = "header")]
+    pub verify: VerifyArg,
+
+    /// Trials per cell, 1 to 100000; each is in a block of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = |text: &str| number(text, 1, 100_000))]
+    pub trials: usize,
+
+    /// Seconds of a trial's measured phase, up to 3600; fractions allowed
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.25", value_parser = |text: &str| seconds(text, 0.001))]
+    pub duration: Duration,
+
+    /// End the measured phase after N datagrams instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = |text: &str| number(text, 1, 1_000_000_000_000))]
+    pub packets: Option<usize>,
+
+    /// Seconds before it that are discarded, up to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "0.05", value_parser = |text: &str| seconds(text, 0.0))]
+    pub warmup: Duration,
+
+    /// Workers; this version runs 1
+    #[arg(short = 'w', long, value_name = "N", default_value = "1", value_parser = |text: &str| number(text, 1, 1))]
+    pub workers: usize,
+
+    /// Generators per worker in flood, 1 to 64 [default: cores to spare, at least 1]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, 1, 64))]
+    pub generators: Option<usize>,
+
+    /// The worker's UDP port; 0 lets the kernel choose
+    #[arg(short = 'p', long, value_name = "N", default_value = "0", value_parser = |text: &str| number(text, 0, 65_535))]
+    pub port: usize,
+
+    /// IPv4 or IPv6 address of all sockets, one of this machine's
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = address)]
+    pub bind: IpAddr,
+
+    /// Core of the worker [default: chosen]
+    #[arg(long, value_name = "LIST", value_parser = cores)]
+    pub cpu: Option<List<usize>>,
+
+    /// Cores of the generators [default: chosen]
+    #[arg(long, value_name = "LIST", value_parser = cores)]
+    pub generator_cpu: Option<List<usize>>,
+
+    /// Slots of each ring, 1 to 1048576, rounded up to a power of two; at least the batch
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = |text: &str| number(text, 1, 1 << 20))]
+    pub ring: usize,
+
+    /// Receive buffer to ask for, in bytes, 1 to 1073741823; the kernel doubles what it grants
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = |text: &str| number(text, 1, (1 << 30) - 1))]
+    pub rcvbuf: usize,
+
+    /// Send buffer to ask for, in bytes, 1 to 1073741823
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = |text: &str| number(text, 1, (1 << 30) - 1))]
+    pub sndbuf: usize,
+
+    /// Decides the order of cells within a block [default: random]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub seed: Option<u64>,
+
+    /// CSV file to write; - writes CSV to standard output [default: hpbench-<UTC time>-<host>.csv]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Add to an existing file that has the same columns
+    #[arg(long, conflicts_with = "force")]
+    pub append: bool,
+
+    /// Replace an existing file
+    #[arg(long)]
+    pub force: bool,
+
+    /// Name of this machine in the results [default: host name]
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+
+    /// Exit with status 1 if trials were invalid or limited by their generators, too
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print the cells, trials and estimated time; run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// No progress
+    #[arg(long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// More detail after the table
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// The values of `--verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    /// Header and length.
+    Header,
+    /// Every payload byte, too.
+    Full,
+}
+
+impl From<VerifyArg> for Verify {
+    fn from(arg: VerifyArg) -> Self {
+        match arg {
+            VerifyArg::Header => Self::Header,
+            VerifyArg::Full => Self::Full,
+        }
+    }
+}
+
+/// The values of an axis: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: PartialEq> List<T> {
+    fn parse(text: &str, mut items: impl FnMut(&str) -> Result<Vec<T>, String>) -> Result<Self, String> {
+        let mut list = Vec::new();
+        for part in text.split(',') {
+            for item in items(part.trim())? {
+                if list.contains(&item) {
+                    return Err(format!("'{part}' names a value that is already in the list"));
+                }
+                list.push(item);
+            }
+        }
+        Ok(Self(list))
+    }
+}
+
+fn backends(text: &str) -> Result<List<Variant>, String> {
+    List::parse(text, |part| {
+        let (name, modes) = part.split_once(':').unwrap_or((part, ""));
+        if part == "all" {
+            let kinds = [Kind::Plain, Kind::Mmsg, Kind::Uring];
+            return Ok(kinds.into_iter().map(Variant::default_of).collect());
+        }
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        let kind = kind.ok_or_else(|| format!("'{name}' is no backend; there are plain, mmsg, uring, null and all"))?;
+        if modes == "all" { Ok(vec![Variant::default_of(kind)]) } else { Ok(vec![Variant::parse(kind, modes)?]) }
+    })
+}
+
+fn scenarios(text: &str) -> Result<List<Scenario>, String> {
+    List::parse(text, |part| {
+        let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == part);
+        let scenario = scenario
+            .ok_or_else(|| format!("'{part}' is no scenario of this version; there are drain, send, flood and echo"))?;
+        Ok(vec![scenario])
+    })
+}
+
+fn batches(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, Config::BATCH_MAX)
+}
+
+fn payloads(text: &str) -> Result<List<usize>, String> {
+    numbers(text, crate::wire::HEADER_LEN, hpbench_backends::socket::PAYLOAD_MAX)
+}
+
+fn rounds(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, 1 << 20)
+}
+
+fn windows(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, Config::BATCH_MAX)
+}
+
+fn cores(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 0, 1023)
+}
+
+/// Numbers, and ranges of powers of two such as `1..256`.
+fn numbers(text: &str, least: usize, most: usize) -> Result<List<usize>, String> {
+    List::parse(text, |part| {
+        let Some((first, last)) = part.split_once("..") else {
+            return Ok(vec![number(part, least, most)?]);
+        };
+        let (first, last) = (number(first, least, most)?, number(last, least, most)?);
+        if !first.is_power_of_two() || !last.is_power_of_two() || first > last {
+            return Err(format!("'{part}' is not a range between two powers of two"));
+        }
+        Ok(std::iter::successors(Some(first), |value| Some(value * 2)).take_while(|&value| value <= last).collect())
+    })
+}
+
+fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let value = usize::from_str(text).ok().filter(|value| (least..=most).contains(value));
+    value.ok_or_else(|| match least == most {
+        true => format!("'{text}': this version takes only {least}"),
+        false => format!("'{text}' is not a whole number from {least} to {most}"),
+    })
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))
+}
+
+fn seconds(text: &str, least: f64) -> Result<Duration, String> {
+    let value = f64::from_str(text).ok().filter(|value| (least..=3600.0).contains(value));
+    value
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("'{text}' is not a number of seconds from {least} to 3600"))
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hpbench").chain(args.iter().copied()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_and_ranges_of_powers_of_two() {
+        let cli = parse(&["--batch", "1..8,100", "--backend", "uring,null"]).expect("good flags");
+        assert_eq!(cli.batch.0, [1, 2, 4, 8, 100]);
+        assert_eq!(cli.backend.0.iter().map(|variant| variant.kind()).collect::<Vec<_>>(), [Kind::Uring, Kind::Null]);
+        assert_eq!(parse(&["--backend", "all"]).expect("good flags").backend.0.len(), 3);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_their_range() {
+        for (flag, value, told) in [
+            ("--batch", "0", "from 1 to 1024"),
+            ("--batch", "1025", "from 1 to 1024"),
+            ("--batch", "3..8", "powers of two"),
+            ("--batch", "8..2", "powers of two"),
+            ("--batch", "8,8", "already"),
+            ("--batch", "", "from 1 to 1024"),
+            ("--payload", "31", "from 32 to 65507"),
+            ("--payload", "65508", "from 32 to 65507"),
+            ("--duration", "-1", "seconds"),
+            ("--duration", "NaN", "seconds"),
+            ("--duration", "0", "seconds"),
+            ("--warmup", "3601", "3600"),
+            ("--backend", "tcp", "there are plain"),
+            ("--backend", "uring:single-file", "no mode"),
+            ("--scenario", "pace", "there are drain"),
+            ("--bind", "localhost", "address"),
+            ("--workers", "2", "only 1"),
+            ("--seed", "-1", "whole number"),
+        ] {
+            let message = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
+            assert!(message.contains(told) && message.contains(flag), "{flag}={value}: {message}");
+        }
+        assert!(parse(&["-t", "1", "--packets", "10"]).is_err());
+        assert!(parse(&["--packets", "10"]).is_ok());
+    }
+}

@@ -1,0 +1,177 @@
+//! How the threads of a trial agree on its phases, and how a signal ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Time since the start of the trial, in nanoseconds, for all of its threads (CLOCK_MONOTONIC).
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    #[inline]
+    pub fn now_ns(self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}
+
+/// The phases of a trial with two threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Threads open what they need.
+    Setup,
+    /// Load is offered, nothing counts.
+    Warmup,
+    /// What happens now is the result.
+    Measure,
+    /// No more load; what is under way arrives.
+    Settle,
+    /// All threads end.
+    Stop,
+}
+
+/// What the worker and the generators of a trial share.
+#[derive(Debug)]
+pub struct Control {
+    phase: AtomicU8,
+    ready: AtomicUsize,
+    running: AtomicUsize,
+    /// Datagrams sent by all generators; each adds once per train.
+    sent: Padded<AtomicU64>,
+}
+
+/// On a cache line (and its neighbour, which the prefetcher brings along) of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl Control {
+    /// For a trial with so many generators.
+    pub fn new(generators: usize) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Setup as u8),
+            ready: AtomicUsize::new(0),
+            running: AtomicUsize::new(generators),
+            sent: Padded::default(),
+        }
+    }
+
+    /// The phase now.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Setup,
+            1 => Phase::Warmup,
+            2 => Phase::Measure,
+            3 => Phase::Settle,
+            _ => Phase::Stop,
+        }
+    }
+
+    /// Goes on to `phase`, unless a later one was reached.
+    pub fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// A thread has opened what it needs.
+    pub fn report_ready(&self) {
+        self.ready.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Waits until so many threads are ready. `false` if the trial ended before, or it took 10 seconds.
+    pub fn wait_ready(&self, threads: usize) -> bool {
+        self.wait(|| self.ready.load(Ordering::Acquire) >= threads)
+    }
+
+    /// Waits for the phase after [`Phase::Setup`]. `false` if the trial ended before, or it took 10 seconds.
+    pub fn wait_start(&self) -> bool {
+        self.wait(|| self.phase() > Phase::Setup)
+    }
+
+    fn wait(&self, condition: impl Fn() -> bool) -> bool {
+        let start = Instant::now();
+        while !condition() {
+            if self.phase() == Phase::Stop || start.elapsed() > Duration::from_secs(10) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.phase() != Phase::Stop
+    }
+
+    /// A generator has sent datagrams.
+    #[inline]
+    pub fn add_sent(&self, datagrams: usize) {
+        self.sent.0.fetch_add(datagrams as u64, Ordering::Release);
+    }
+
+    /// Datagrams sent so far.
+    #[inline]
+    pub fn sent(&self) -> u64 {
+        self.sent.0.load(Ordering::Acquire)
+    }
+
+    /// A generator will send no more.
+    pub fn report_done(&self) {
+        self.running.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether a generator may still send.
+    #[inline]
+    pub fn is_offering(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Ends the trial for all threads when the thread that holds it ends, for whatever reason.
+#[derive(Debug)]
+pub struct StopAtEnd<'a>(pub &'a Control);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.advance(Phase::Stop);
+    }
+}
+
+/// Whether the user wants the run to end (SIGINT, SIGTERM).
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    raised: Arc<AtomicBool>,
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interrupt {
+    /// Notes SIGINT and SIGTERM from now on; a second one ends the process at once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error from `sigaction`.
+    pub fn install() -> std::io::Result<Self> {
+        use signal_hook::{consts, flag};
+        let interrupt = Self::default();
+        for signal in [consts::SIGINT, consts::SIGTERM] {
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupt.raised))?;
+            flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
+            flag::register(signal, Arc::clone(&interrupt.raised))?;
+        }
+        Ok(interrupt)
+    }
+
+    /// Whether a signal came.
+    #[inline]
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
+    }
+
+    /// The exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM.
+    pub fn exit_status(&self) -> Option<u8> {
+        self.is_raised().then(|| 128 + self.signal.load(Ordering::Relaxed) as u8)
+    }
+}

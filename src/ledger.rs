@@ -1,0 +1,230 @@
+//! The ledger: where every datagram of a trial went.
+
+use crate::wire::{Fault, Header};
+
+/// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
+pub const WINDOW: u64 = 1 << 20;
+
+/// Whether a sequence number was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The next one, or one behind a gap.
+    First,
+    /// An earlier one that was missing.
+    Late,
+    /// One that was seen, or that is older than the window tells.
+    Before,
+}
+
+/// Which of the last 2^20 sequence numbers of a flow have arrived (128 KiB).
+#[derive(Debug)]
+pub struct Window {
+    words: Box<[u64]>,
+    /// One beyond the highest number seen.
+    next: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { words: vec![0; (WINDOW / 64) as usize].into_boxed_slice(), next: 0 }
+    }
+}
+
+impl Window {
+    /// Notes a sequence number.
+    #[inline]
+    pub fn note(&mut self, sequence: u64) -> Seen {
+        let bit = 1 << (sequence % 64);
+        if sequence == self.next {
+            let word = self.word(sequence);
+            // A word is wiped when its first number comes, so that the bits ahead are always clear.
+            *word = if sequence.is_multiple_of(64) { bit } else { *word | bit };
+            self.next += 1;
+            return Seen::First;
+        }
+        if sequence > self.next {
+            self.skip_to(sequence);
+            *self.word(sequence) |= bit;
+            self.next = sequence + 1;
+            return Seen::First;
+        }
+        let word = self.word(sequence);
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        // The word of the highest number is shared with numbers one window older.
+        if fresh && self.next - sequence <= WINDOW - 64 { Seen::Late } else { Seen::Before }
+    }
+
+    /// Wipes the words from the one after the last number seen to the one of `sequence`.
+    #[cold]
+    fn skip_to(&mut self, sequence: u64) {
+        let first = self.next.div_ceil(64);
+        let last = sequence / 64;
+        for index in first..=last.min(first.saturating_add(WINDOW / 64)) {
+            *self.word(index * 64) = 0;
+        }
+    }
+
+    #[inline]
+    fn word(&mut self, sequence: u64) -> &mut u64 {
+        &mut self.words[((sequence % WINDOW) / 64) as usize]
+    }
+}
+
+/// What arrived, in datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Unique and intact.
+    pub received: u64,
+    /// Those of `received` that came after a higher sequence number.
+    pub reordered: u64,
+    /// Intact, but seen before.
+    pub duplicate: u64,
+    /// Ours, but not as they were sent.
+    pub corrupt: u64,
+    /// Not ours.
+    pub foreign: u64,
+}
+
+/// Judges and counts arriving datagrams, flow by flow.
+#[derive(Debug)]
+pub struct Arrivals {
+    flows: Vec<Window>,
+    tally: Tally,
+}
+
+impl Arrivals {
+    /// For datagrams of the flows from 0 to `flows` − 1.
+    pub fn new(flows: usize) -> Self {
+        Self { flows: (0..flows).map(|_| Window::default()).collect(), tally: Tally::default() }
+    }
+
+    /// Counts a datagram, and returns its header if it is unique and intact.
+    #[inline]
+    pub fn note(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
+        let header = match datagram {
+            Ok(header) => header,
+            Err(fault) => return self.fault(fault),
+        };
+        let Some(window) = self.flows.get_mut(usize::from(header.flow)) else {
+            return self.fault(Fault::Foreign);
+        };
+        match window.note(header.sequence) {
+            Seen::First => {}
+            Seen::Late => self.tally.reordered += 1,
+            Seen::Before => {
+                self.tally.duplicate += 1;
+                return None;
+            }
+        }
+        self.tally.received += 1;
+        Some(header)
+    }
+
+    #[cold]
+    fn fault(&mut self, fault: Fault) -> Option<Header> {
+        match fault {
+            Fault::Foreign => self.tally.foreign += 1,
+            Fault::Corrupt => self.tally.corrupt += 1,
+        }
+        None
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+}
+
+/// The account of a trial: `sent = received + drop_socket + drop_ring + unexplained`, over the whole
+/// life of its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Datagrams that the kernel took from us.
+    pub sent: u64,
+    /// What arrived.
+    pub arrived: Tally,
+    /// Dropped at the receiving sockets, as the kernel counts it (`SO_MEMINFO`).
+    pub drop_socket: u64,
+    /// Dropped because a ring was full.
+    pub drop_ring: u64,
+}
+
+impl Ledger {
+    /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
+    pub fn unexplained(&self) -> i64 {
+        self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_order_are_new_across_several_windows() {
+        let mut window = Window::default();
+        for sequence in 0..3 * WINDOW + 7 {
+            assert_eq!(window.note(sequence), Seen::First);
+        }
+        for sequence in [3 * WINDOW + 6, 3 * WINDOW, 2 * WINDOW + 100, 5] {
+            assert_eq!(window.note(sequence), Seen::Before);
+        }
+    }
+
+    #[test]
+    fn late_numbers_count_once() {
+        let mut window = Window::default();
+        assert_eq!(window.note(200), Seen::First);
+        for sequence in (0..200).rev() {
+            assert_eq!(window.note(sequence), Seen::Late, "{sequence}");
+            assert_eq!(window.note(sequence), Seen::Before, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn a_gap_of_more_than_a_window_forgets_what_was_before() {
+        let mut window = Window::default();
+        (0..WINDOW).for_each(|sequence| drop(window.note(sequence)));
+        assert_eq!(window.note(5 * WINDOW), Seen::First);
+        assert_eq!(window.note(5 * WINDOW - 1), Seen::Late);
+        assert_eq!(window.note(4 * WINDOW + 64), Seen::Late);
+        assert_eq!(window.note(4 * WINDOW + 63), Seen::Before, "the window does not reach that far");
+    }
+
+    /// Against a set that remembers everything, with jumps, repeats and reordering.
+    #[test]
+    fn agrees_with_a_set() {
+        let (mut window, mut set, mut highest) = (Window::default(), std::collections::HashSet::new(), 0_u64);
+        let mut state = 42_u64;
+        for _ in 0..200_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let jump = (state >> 33) % 300;
+            let sequence = (highest + jump).saturating_sub(200);
+            let fresh = set.insert(sequence);
+            let expected = match (fresh, sequence >= highest) {
+                (true, true) => Seen::First,
+                (true, false) => Seen::Late,
+                (false, _) => Seen::Before,
+            };
+            assert_eq!(window.note(sequence), expected, "{sequence} after {highest}");
+            highest = highest.max(sequence + 1);
+        }
+    }
+
+    #[test]
+    fn faults_and_unknown_flows_are_counted_apart() {
+        let mut arrivals = Arrivals::new(1);
+        let header = Header { sequence: 1, ..Header::default() };
+        assert!(arrivals.note(Ok(header)).is_some());
+        assert!(arrivals.note(Ok(Header { sequence: 0, ..header })).is_some());
+        assert!(arrivals.note(Ok(header)).is_none());
+        assert!(arrivals.note(Ok(Header { flow: 1, ..header })).is_none());
+        assert!(arrivals.note(Err(Fault::Corrupt)).is_none());
+        assert!(arrivals.note(Err(Fault::Foreign)).is_none());
+        let expected = Tally { received: 2, reordered: 1, duplicate: 1, corrupt: 1, foreign: 2 };
+        assert_eq!(arrivals.tally(), expected);
+        let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
+        assert_eq!(ledger.unexplained(), 1);
+    }
+}

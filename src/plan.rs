@@ -1,0 +1,219 @@
+//! The plan: which cells are measured, how often, and in which order.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hpbench_backends::{Kind, Variant};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use crate::cores::Cores;
+use crate::wire::Verify;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Emptying a socket's queue that was filled before.
+    Drain,
+    /// Handing datagrams to the kernel.
+    Send,
+    /// Receiving as much as generators can offer.
+    Flood,
+    /// Round trips of a few datagrams.
+    Echo,
+}
+
+impl Scenario {
+    /// All scenarios.
+    pub const ALL: [Self; 4] = [Self::Drain, Self::Send, Self::Flood, Self::Echo];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Send => "send",
+            Self::Flood => "flood",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// Whether the scenario works in rounds, on one thread.
+    pub fn has_rounds(self) -> bool {
+        matches!(self, Self::Drain | Self::Send)
+    }
+
+    /// Whether the `null` backend, which has no socket for a generator to send to, can run it.
+    pub fn suits(self, kind: Kind) -> bool {
+        kind != Kind::Null || self.has_rounds()
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One point of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// What is measured.
+    pub scenario: Scenario,
+    /// On which backend, and how it does its work.
+    pub variant: Variant,
+    /// Datagrams per `rx` or `tx` call.
+    pub batch: usize,
+    /// UDP payload bytes.
+    pub payload: usize,
+    /// Datagrams per round, of the scenarios that have rounds.
+    pub round: Option<usize>,
+    /// Datagrams in flight, of `echo`.
+    pub window: Option<usize>,
+}
+
+/// What ends the measured phase of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Wall time.
+    Elapsed(Duration),
+    /// A number of datagrams.
+    Datagrams(u64),
+}
+
+/// What all trials of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What ends the measured phase.
+    pub until: Until,
+    /// Discarded time before it.
+    pub warmup: Duration,
+    /// How much of each datagram is checked.
+    pub verify: Verify,
+    /// The address of all sockets.
+    pub bind: IpAddr,
+    /// The worker's port; 0 lets the kernel choose.
+    pub port: u16,
+    /// Slots of each ring.
+    pub ring: usize,
+    /// Entries of io_uring's buffer ring.
+    pub buffers: usize,
+    /// Receive buffer asked for, in bytes.
+    pub rcvbuf: usize,
+    /// Send buffer asked for, in bytes.
+    pub sndbuf: usize,
+    /// Generators of `flood`.
+    pub generators: usize,
+    /// Whether the kernel cuts sends into datagrams.
+    pub gso: bool,
+    /// Who runs where.
+    pub cores: Cores,
+}
+
+/// The axes of a plan: every combination is a cell.
+#[derive(Clone, Debug)]
+pub struct Axes {
+    /// Backends with their variants.
+    pub variants: Vec<Variant>,
+    /// Scenarios, in the order of the table.
+    pub scenarios: Vec<Scenario>,
+    /// Datagrams per call.
+    pub batches: Vec<usize>,
+    /// Payload bytes.
+    pub payloads: Vec<usize>,
+    /// Datagrams per round.
+    pub rounds: Vec<usize>,
+    /// Datagrams in flight.
+    pub windows: Vec<usize>,
+}
+
+impl Axes {
+    /// All cells, in the order of the axes. Axes that mean nothing to a scenario do not multiply it,
+    /// and scenarios that a backend cannot run are left out.
+    pub fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for &scenario in &self.scenarios {
+            let rounds = axis(scenario.has_rounds(), &self.rounds);
+            let windows = axis(scenario == Scenario::Echo, &self.windows);
+            for &payload in &self.payloads {
+                for &round in &rounds {
+                    for &window in &windows {
+                        for &batch in &self.batches {
+                            for &variant in self.variants.iter().filter(|variant| scenario.suits(variant.kind())) {
+                                cells.push(Cell { scenario, variant, batch, payload, round, window });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+}
+
+fn axis(applies: bool, values: &[usize]) -> Vec<Option<usize>> {
+    if applies { values.iter().copied().map(Some).collect() } else { vec![None] }
+}
+
+/// One trial to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which cell: an index.
+    pub cell: usize,
+    /// Which block, from 1 on: a cell has one trial in each.
+    pub block: usize,
+    /// Position in the run, from 1 on.
+    pub order: usize,
+}
+
+/// All trials: `blocks` passes over the cells, each in an order of its own drawn from `seed`.
+pub fn schedule(cells: usize, blocks: usize, seed: u64) -> Vec<Planned> {
+    let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..cells).collect();
+    let mut trials = Vec::with_capacity(cells * blocks);
+    for block in 1..=blocks {
+        order.shuffle(&mut random);
+        for &cell in &order {
+            trials.push(Planned { cell, block, order: trials.len() + 1 });
+        }
+    }
+    trials
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_has_every_cell_once_in_an_order_of_its_own() {
+        let trials = schedule(20, 5, 7);
+        assert_eq!(trials, schedule(20, 5, 7), "the seed decides");
+        assert_ne!(trials, schedule(20, 5, 8));
+        let mut orders = Vec::new();
+        for (index, block) in trials.chunks(20).enumerate() {
+            assert!(block.iter().all(|trial| trial.block == index + 1));
+            let order: Vec<usize> = block.iter().map(|trial| trial.cell).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..20).collect::<Vec<_>>());
+            assert!(!orders.contains(&order));
+            orders.push(order);
+        }
+        assert!(trials.iter().enumerate().all(|(index, trial)| trial.order == index + 1));
+    }
+
+    #[test]
+    fn axes_multiply_only_where_they_mean_something() {
+        let axes = Axes {
+            variants: vec![Variant::default_of(Kind::Null), Variant::default_of(Kind::Plain)],
+            scenarios: Scenario::ALL.to_vec(),
+            batches: vec![1, 32],
+            payloads: vec![64],
+            rounds: vec![512, 1024],
+            windows: vec![1, 8, 64],
+        };
+        let cells = axes.cells();
+        let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
+        assert_eq!(Scenario::ALL.map(count), [8, 8, 2, 6], "null has no flood and no echo");
+    }
+}

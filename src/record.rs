@@ -1,0 +1,340 @@
+//! The columns of the CSV: one row per trial.
+//!
+//! The order of the fields is the order of the columns, and part of the interface. Empty means not
+//! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
+
+use serde::Serialize;
+
+use crate::environment::Environment;
+use crate::plan::{Cell, Options, Planned, Scenario, Until};
+use crate::trial::{Outcome, TrialError};
+
+/// The version of the columns.
+pub const SCHEMA: u32 = 1;
+
+/// A generator that left the worker idle for more than this share of the time was the bottleneck, in percent.
+const BUSY_ENOUGH_PCT: f64 = 95.0;
+
+/// One trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
+pub struct Row {
+    // identity
+    pub schema: u32,
+    pub run_id: String,
+    pub started_at: String,
+    pub scenario: String,
+    pub backend: String,
+    pub variant: String,
+    pub wait: String,
+    pub addressing: String,
+    pub bind: String,
+    pub batch: usize,
+    pub payload: usize,
+    pub round: Option<usize>,
+    pub rate_pps: Option<u64>,
+    pub burst: Option<u64>,
+    pub window: Option<usize>,
+    pub workers: usize,
+    pub generators: Option<usize>,
+    pub handoff: u8,
+    pub fifo: Option<u8>,
+    pub ring: usize,
+    pub buffers: Option<usize>,
+    pub verify: String,
+    pub duration_target_s: Option<f64>,
+    pub warmup_s: f64,
+    pub trial: usize,
+    pub attempt: usize,
+    pub order: usize,
+    pub seed: u64,
+    // result
+    pub duration_s: Option<f64>,
+    pub sent: Option<u64>,
+    pub received: Option<u64>,
+    pub measured_sent: Option<u64>,
+    pub measured_received: Option<u64>,
+    pub tx_pps: Option<f64>,
+    pub rx_pps: Option<f64>,
+    pub rx_mbps: Option<f64>,
+    pub loss_pct: Option<f64>,
+    pub busy_pct: Option<f64>,
+    pub generator_limited: Option<u8>,
+    // ledger
+    pub drop_socket: Option<u64>,
+    pub drop_ring: Option<u64>,
+    pub duplicate: Option<u64>,
+    pub reordered: Option<u64>,
+    pub corrupt: Option<u64>,
+    pub truncated: Option<u64>,
+    pub foreign: Option<u64>,
+    pub unexplained: Option<i64>,
+    pub send_eagain: Option<u64>,
+    pub io_errors: Option<u64>,
+    // cost
+    pub ns_per_packet: Option<f64>,
+    pub ns_per_packet_p50: Option<f64>,
+    pub ns_per_packet_min: Option<f64>,
+    pub peer_ns_per_packet: Option<f64>,
+    pub cpu_ns_per_packet: Option<f64>,
+    pub user_ns_per_packet: Option<f64>,
+    pub sys_ns_per_packet: Option<f64>,
+    pub kthread_ns_per_packet: Option<f64>,
+    pub generator_cpu_ns_per_packet: Option<f64>,
+    pub syscalls: Option<u64>,
+    pub syscalls_per_packet: Option<f64>,
+    pub cycles_per_packet: Option<f64>,
+    pub instructions_per_packet: Option<f64>,
+    pub peer_instructions_per_packet: Option<f64>,
+    pub context_switches: Option<u64>,
+    // latency
+    pub lat_samples: Option<u64>,
+    pub lat_min_ns: Option<u64>,
+    pub lat_mean_ns: Option<f64>,
+    pub lat_p50_ns: Option<u64>,
+    pub lat_p90_ns: Option<u64>,
+    pub lat_p99_ns: Option<u64>,
+    pub lat_p999_ns: Option<u64>,
+    pub lat_p9999_ns: Option<u64>,
+    pub lat_max_ns: Option<u64>,
+    pub late_p99_ns: Option<u64>,
+    // mechanism
+    pub batch_mean: Option<f64>,
+    pub kernel_batch_mean: Option<f64>,
+    pub empty_polls: Option<u64>,
+    pub rearms: Option<u64>,
+    pub enobufs: Option<u64>,
+    pub cq_overflow: Option<u64>,
+    pub io_workers: Option<u64>,
+    // environment
+    pub host: String,
+    pub kernel: String,
+    pub kernel_build: String,
+    pub arch: String,
+    pub cpu_model: String,
+    pub ncpu: Option<usize>,
+    pub virt: String,
+    pub accel: String,
+    pub qemu: String,
+    pub governor: String,
+    pub clocksource: String,
+    pub mitigations: String,
+    pub rcvbuf: Option<u32>,
+    pub sndbuf: Option<u32>,
+    pub worker_cpu: Option<usize>,
+    pub generator_cpu: String,
+    pub cpu_relation: String,
+    pub fill: String,
+    pub uring_flags: String,
+    pub rt_limited: Option<u8>,
+    pub hpbench: String,
+    pub git_rev: String,
+    pub rustc: String,
+    // quality
+    pub steal_pct: Option<f64>,
+    pub run_delay_ns: Option<u64>,
+    pub canary_ratio: Option<f64>,
+    pub steady: Option<u8>,
+    pub valid: u8,
+    pub invalid_reason: String,
+    pub error: String,
+}
+
+/// What the rows of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Identifies the run.
+    pub id: String,
+    /// Decides the order of the cells.
+    pub seed: u64,
+    /// The machine.
+    pub environment: Environment,
+    /// What all trials have in common.
+    pub options: Options,
+}
+
+impl Row {
+    /// The row of a trial, without what came out of it.
+    fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
+        let (options, cores) = (&run.options, &run.options.cores);
+        let two_threads = !cell.scenario.has_rounds();
+        let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
+        let used = generators.unwrap_or(1).min(cores.generators.len());
+        let generator_cpu: Vec<String> = cores.generators[..used].iter().map(usize::to_string).collect();
+        Self {
+            schema: SCHEMA,
+            run_id: run.id.clone(),
+            started_at,
+            scenario: cell.scenario.to_string(),
+            backend: cell.variant.kind().to_string(),
+            variant: cell.variant.to_string(),
+            wait: "spin".into(),
+            addressing: "connected".into(),
+            bind: options.bind.to_string(),
+            batch: cell.batch,
+            payload: cell.payload,
+            round: cell.round,
+            window: cell.window,
+            workers: 1,
+            generators,
+            ring: options.ring,
+            buffers: (cell.variant.kind() == hpbench_backends::Kind::Uring).then_some(options.buffers),
+            verify: options.verify.name().into(),
+            duration_target_s: match options.until {
+                Until::Elapsed(duration) => Some(duration.as_secs_f64()),
+                Until::Datagrams(_) => None,
+            },
+            warmup_s: options.warmup.as_secs_f64(),
+            trial: planned.block,
+            attempt: 1,
+            order: planned.order,
+            seed: run.seed,
+            worker_cpu: Some(cores.worker),
+            generator_cpu: if two_threads { generator_cpu.join(" ") } else { String::new() },
+            cpu_relation: if two_threads { cores.relation.into() } else { String::new() },
+            host: run.environment.host.clone(),
+            kernel: run.environment.kernel.clone(),
+            kernel_build: run.environment.kernel_build.clone(),
+            arch: run.environment.arch.clone(),
+            cpu_model: run.environment.cpu_model.clone(),
+            ncpu: run.environment.ncpu,
+            governor: run.environment.governor.clone(),
+            clocksource: run.environment.clocksource.clone(),
+            mitigations: run.environment.mitigations.clone(),
+            hpbench: env!("CARGO_PKG_VERSION").into(),
+            ..Self::default()
+        }
+    }
+
+    /// The row of a trial that was tried.
+    pub fn new(
+        run: &Run,
+        cell: &Cell,
+        planned: Planned,
+        started_at: String,
+        result: &Result<Outcome, TrialError>,
+    ) -> Self {
+        let mut row = Self::planned(run, cell, planned, started_at);
+        match result {
+            Ok(outcome) => row.fill_in(cell, outcome),
+            Err(error) => row.error = error.to_string(),
+        }
+        row
+    }
+
+    fn fill_in(&mut self, cell: &Cell, outcome: &Outcome) {
+        let ledger = outcome.ledger;
+        self.sent = Some(ledger.sent);
+        self.received = Some(ledger.arrived.received);
+        let lost = ledger.sent.saturating_sub(ledger.arrived.received);
+        self.loss_pct = ratio(100.0 * lost as f64, ledger.sent as f64).map(|pct| round_to(pct, 4));
+        self.drop_socket = Some(ledger.drop_socket);
+        self.drop_ring = Some(ledger.drop_ring);
+        self.duplicate = Some(ledger.arrived.duplicate);
+        self.reordered = Some(ledger.arrived.reordered);
+        self.corrupt = Some(ledger.arrived.corrupt);
+        self.foreign = Some(ledger.arrived.foreign);
+        self.unexplained = Some(ledger.unexplained());
+        self.truncated = Some(outcome.counters_total.truncated);
+        self.send_eagain = Some(outcome.counters_total.send_eagain);
+        self.io_errors = Some(outcome.counters_total.io_errors);
+        self.rcvbuf = outcome.rcvbuf;
+        self.sndbuf = outcome.sndbuf;
+        self.fill = outcome.fill.unwrap_or_default().into();
+        self.uring_flags.clone_from(&outcome.in_effect);
+        self.fill_in_rates(cell, outcome);
+        self.fill_in_latency(outcome);
+        self.fill_in_mechanism(cell, outcome);
+        let mut reasons = Vec::new();
+        if ledger.unexplained() != 0 {
+            reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
+        }
+        reasons.extend(outcome.invalid.clone());
+        self.valid = u8::from(reasons.is_empty());
+        self.invalid_reason = reasons.join("; ");
+    }
+
+    fn fill_in_rates(&mut self, cell: &Cell, outcome: &Outcome) {
+        let seconds = outcome.measured_ns as f64 / 1e9;
+        self.duration_s = Some(round_to(seconds, 6));
+        self.measured_sent = Some(outcome.measured_sent);
+        self.measured_received = Some(outcome.measured_received);
+        self.tx_pps = ratio(outcome.measured_sent as f64, seconds).map(|pps| round_to(pps, 1));
+        let rx_pps = ratio(outcome.measured_received as f64, seconds);
+        self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
+        self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
+        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64));
+        self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
+        if cell.scenario == Scenario::Flood {
+            self.generator_limited = busy_pct.map(|pct| u8::from(pct < BUSY_ENOUGH_PCT));
+        }
+        if let Some(rounds) = outcome.rounds {
+            self.round = Some(rounds.size);
+            self.ns_per_packet = Some(round_to(rounds.mean_ns, 3));
+            self.ns_per_packet_p50 = Some(round_to(rounds.p50_ns, 3));
+            self.ns_per_packet_min = Some(round_to(rounds.min_ns, 3));
+            self.peer_ns_per_packet = Some(round_to(rounds.peer_ns, 3));
+        }
+    }
+
+    fn fill_in_latency(&mut self, outcome: &Outcome) {
+        let Some(latency) = outcome.latency.as_ref().filter(|latency| !latency.is_empty()) else { return };
+        let quantile = |q| Some(latency.value_at_quantile(q));
+        self.lat_samples = Some(latency.len());
+        self.lat_min_ns = Some(latency.min());
+        self.lat_mean_ns = Some(round_to(latency.mean(), 1));
+        self.lat_p50_ns = quantile(0.5);
+        self.lat_p90_ns = quantile(0.9);
+        self.lat_p99_ns = quantile(0.99);
+        self.lat_p999_ns = quantile(0.999);
+        self.lat_p9999_ns = quantile(0.9999);
+        self.lat_max_ns = Some(latency.max());
+    }
+
+    fn fill_in_mechanism(&mut self, cell: &Cell, outcome: &Outcome) {
+        let (counters, polls) = (outcome.counters, outcome.polls);
+        if cell.variant.kind() != hpbench_backends::Kind::Null {
+            let moved = if cell.scenario == Scenario::Send { outcome.measured_sent } else { outcome.measured_received };
+            self.syscalls = Some(counters.syscalls);
+            self.syscalls_per_packet = ratio(counters.syscalls as f64, moved as f64).map(|mean| round_to(mean, 5));
+        }
+        if cell.scenario != Scenario::Send {
+            self.batch_mean = ratio(polls.datagrams as f64, polls.fruitful as f64).map(|mean| round_to(mean, 3));
+            self.kernel_batch_mean =
+                ratio(polls.datagrams as f64, counters.rx_syscalls as f64).map(|mean| round_to(mean, 3));
+            self.empty_polls = Some(polls.empty);
+        }
+        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+            self.rearms = Some(counters.rearms.total());
+            self.enobufs = Some(counters.rearms.no_buffers);
+            self.cq_overflow = Some(counters.cq_overflow);
+        }
+    }
+
+    /// Whether the trial ran to its end, but says nothing.
+    pub fn is_invalid(&self) -> bool {
+        self.error.is_empty() && self.valid == 0
+    }
+
+    /// Whether the trial failed.
+    pub fn is_failed(&self) -> bool {
+        !self.error.is_empty()
+    }
+
+    /// Whether every datagram is accounted for; a trial that failed has no ledger.
+    pub fn balances(&self) -> bool {
+        self.unexplained.unwrap_or(0) == 0
+    }
+}
+
+/// `a / b`, or nothing where that makes no sense.
+fn ratio(a: f64, b: f64) -> Option<f64> {
+    let ratio = a / b;
+    ratio.is_finite().then_some(ratio)
+}
+
+/// Rounds to so many decimals, so that a column does not claim more than it knows.
+fn round_to(value: f64, decimals: i32) -> f64 {
+    let scale = 10_f64.powi(decimals);
+    (value * scale).round() / scale
+}

@@ -1,0 +1,352 @@
+//! `hpbench [RUN OPTIONS]`: from the flags to the table.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use hpbench_backends::{FreeList, Kind, Pool, Socket, Variant};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::Cli;
+use crate::control::{Clock, Interrupt};
+use crate::cores::Cores;
+use crate::environment::Environment;
+use crate::output::{Existing, Output, OutputError};
+use crate::plan::{self, Axes, Cell, Options, Planned, Until};
+use crate::record::{Row, Run};
+use crate::table::{self, Group};
+use crate::trial::{Trial, TrialError};
+
+/// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
+const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
+
+/// Why the command ends with a status other than that of its trials.
+#[derive(Debug)]
+enum Failure {
+    /// Bad usage, or an impossible request: nothing was run.
+    Usage(anyhow::Error),
+    /// Something broke.
+    Broken(anyhow::Error),
+    /// Standard output was closed.
+    Closed,
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::Closed => Self::Closed,
+            error if error.is_usage() => Self::Usage(error.into()),
+            error => Self::Broken(error.into()),
+        }
+    }
+}
+
+/// Runs the command, and says what its exit status is.
+pub fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => error.exit(),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let by_default = matches.value_source("scenario") == Some(ValueSource::DefaultValue);
+    match run(cli, by_default) {
+        Ok(status) => ExitCode::from(status),
+        Err(Failure::Usage(error)) => fail(&error, 2),
+        Err(Failure::Broken(error)) => fail(&error, 1),
+        Err(Failure::Closed) => ExitCode::from(141),
+    }
+}
+
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("hpbench: {error:#}");
+    ExitCode::from(status)
+}
+
+/// Plans, runs, and prints.
+fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
+    let cells = cells(&cli, scenarios_by_default).map_err(Failure::Usage)?;
+    let options = options(&cli).map_err(Failure::Usage)?;
+    let trials = plan::schedule(cells.len(), cli.trials, 0).len();
+    if cli.dry_run {
+        return print(&dry_run(&cli, &cells, trials)).map(|()| 0);
+    }
+    let environment = Environment::read(cli.label.as_deref(), options.cores.worker);
+    let mut output = open_output(&cli, &environment)?;
+    let pool = make_pool(&cells, &options).map_err(Failure::Broken)?;
+    let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
+    let run = Run {
+        id: format!("{:016x}", rand::random::<u64>()),
+        seed: cli.seed.unwrap_or_else(rand::random),
+        environment,
+        options,
+    };
+    let rows = measure(&cli, &run, &cells, &pool, &interrupt, &mut output)?;
+    let text = table::render(&groups(&cells, &rows), cli.verbose);
+    if output.is_stdout() {
+        eprint!("{text}");
+    } else {
+        print(&text)?;
+        eprintln!("{} rows in {}", rows.len(), output.name());
+    }
+    Ok(interrupt.exit_status().unwrap_or_else(|| status(&rows, cli.strict)))
+}
+
+/// The exit status that the results deserve.
+fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
+    let bad = |row: &Row| row.is_failed() || !row.balances();
+    let doubtful = |row: &Row| row.is_invalid() || row.generator_limited == Some(1);
+    u8::from(rows.iter().any(|(_, row)| bad(row) || strict && doubtful(row)))
+}
+
+/// The cells of the plan.
+fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
+    let axes = Axes {
+        variants: cli.backend.0.clone(),
+        scenarios: cli.scenario.0.clone(),
+        batches: cli.batch.0.clone(),
+        payloads: cli.payload.0.clone(),
+        rounds: cli.round.0.clone(),
+        windows: cli.window.0.clone(),
+    };
+    let unfit: Vec<&str> =
+        axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();
+    if axes.variants.iter().any(|variant| variant.kind() == Kind::Null) && !unfit.is_empty() {
+        let reason = "the null backend has no socket that a generator could send to";
+        anyhow::ensure!(scenarios_by_default, "--scenario {}: {reason}; leave out one of the two", unfit.join(","));
+        eprintln!("note: {} left out for null: {reason}", unfit.join(" and "));
+    }
+    let largest = axes.batches.iter().max().copied().unwrap_or(1);
+    anyhow::ensure!(
+        cli.ring.next_power_of_two() >= largest,
+        "--ring {} is smaller than --batch {largest}: a ring holds at least one batch",
+        cli.ring
+    );
+    Ok(axes.cells())
+}
+
+/// What all trials have in common; makes sure that sockets can be had.
+fn options(cli: &Cli) -> anyhow::Result<Options> {
+    let list = |cores: &Option<crate::cli::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+    let worker = list(&cli.cpu);
+    anyhow::ensure!(worker.len() <= 1, "--cpu names {} cores, but there is one worker", worker.len());
+    let cores = Cores::choose(&worker, &list(&cli.generator_cpu))?;
+    let generators = cli.generators.unwrap_or(cores.generators.len().clamp(1, 64));
+    if generators > cores.generators.len().max(1) {
+        eprintln!(
+            "warning: {generators} generators share {} cores; each spins, so they get in each other's way",
+            cores.generators.len()
+        );
+    }
+    let port = cli.port as u16;
+    check_address(SocketAddr::new(cli.bind, port))?;
+    let gso = hpbench_backends::socket::probe_gso(cli.bind);
+    if let Err(error) = &gso {
+        eprintln!(
+            "warning: no GSO for UDP here ({error}; Linux 4.18 brought it): queues are filled by sendmmsg, and flood offers less"
+        );
+    }
+    Ok(Options {
+        until: cli.packets.map_or(Until::Elapsed(cli.duration), |count| Until::Datagrams(count as u64)),
+        warmup: cli.warmup,
+        verify: cli.verify.into(),
+        bind: cli.bind,
+        port,
+        ring: cli.ring.next_power_of_two(),
+        buffers: 512,
+        rcvbuf: cli.rcvbuf,
+        sndbuf: cli.sndbuf,
+        generators,
+        gso: gso.is_ok(),
+        cores,
+    })
+}
+
+/// Binds the worker's address once, so that a bad one is found before anything is run.
+fn check_address(address: SocketAddr) -> anyhow::Result<()> {
+    let remedy = match Socket::bind(address).map(drop) {
+        Ok(()) => return Ok(()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                (error, "another socket has this port; choose one with --port, or 0 to let the kernel choose")
+            }
+            io::ErrorKind::AddrNotAvailable => (error, "--bind takes an address of this machine, see `ip address`"),
+            io::ErrorKind::PermissionDenied => {
+                (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
+            }
+            _ => (error, "choose another --bind"),
+        },
+    };
+    anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
+}
+
+fn open_output(cli: &Cli, environment: &Environment) -> Result<Output, Failure> {
+    let existing = match (cli.append, cli.force) {
+        (true, _) => Existing::Append,
+        (_, true) => Existing::Replace,
+        _ => Existing::Refuse,
+    };
+    let path = cli.out.clone().unwrap_or_else(|| default_path(&environment.host));
+    Ok(Output::open(&path, existing)?)
+}
+
+fn default_path(host: &str) -> PathBuf {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let host: String = host.chars().map(safe).collect();
+    let now = time::UtcDateTime::now();
+    let (date, clock) = (now.date(), now.time());
+    let stamp = format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    );
+    PathBuf::from(format!("hpbench-{stamp}-{host}.csv"))
+}
+
+/// One pool for the whole run, with frames for its largest payload.
+fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
+    let most = |value: fn(&Cell) -> usize| cells.iter().map(value).max().unwrap_or(0);
+    let frame_size = most(|cell| cell.payload).max(2048);
+    // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
+    // an echo on both sides; and for null a whole round in the link.
+    let in_link =
+        most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
+    let frames =
+        options.buffers + 4 * most(|cell| cell.batch) + 6 * most(|cell| cell.window.unwrap_or(0)) + in_link + 256;
+    let pool = Pool::new(frames, frame_size)?;
+    if let Some(error) = pool.lock_error() {
+        let mib = pool.bytes() as f64 / f64::from(1 << 20);
+        eprintln!(
+            "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
+        );
+    }
+    Ok(pool)
+}
+
+/// Runs all trials; each row is written as soon as it is there.
+fn measure(
+    cli: &Cli,
+    run: &Run,
+    cells: &[Cell],
+    pool: &Pool,
+    interrupt: &Interrupt,
+    output: &mut Output,
+) -> Result<Vec<(usize, Row)>, Failure> {
+    let trials = plan::schedule(cells.len(), cli.trials, run.seed);
+    let progress = progress(cli, trials.len());
+    let mut free = pool.frames();
+    let mut rows = Vec::with_capacity(trials.len());
+    for planned in trials {
+        if interrupt.is_raised() {
+            break;
+        }
+        let cell = &cells[planned.cell];
+        progress.set_message(format!("{} {}, batch {}", name(cell.variant), cell.scenario, cell.batch));
+        let Some(row) = one_trial(run, cell, planned, pool, interrupt, &mut free) else { break };
+        if !free.is_whole() {
+            let error = anyhow::anyhow!(
+                "{} of {} frames did not come home: {}",
+                free.total() - free.len(),
+                free.total(),
+                row.error
+            );
+            return Err(Failure::Broken(error.context("a bug in hpbench")));
+        }
+        output.write(&row)?;
+        rows.push((planned.cell, row));
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(rows)
+}
+
+/// One trial's row, or none if it was interrupted.
+fn one_trial<'p>(
+    run: &Run,
+    cell: &Cell,
+    planned: Planned,
+    pool: &'p Pool,
+    interrupt: &Interrupt,
+    free: &mut FreeList<'p>,
+) -> Option<Row> {
+    let started_at =
+        time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+    let trial = Trial { cell, options: &run.options, pool, interrupt, clock: Clock::start() };
+    let result = trial.run(free);
+    if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
+        return None;
+    }
+    Some(Row::new(run, cell, planned, started_at, &result))
+}
+
+/// Drawn between trials only, and only on a terminal.
+fn progress(cli: &Cli, trials: usize) -> ProgressBar {
+    if cli.quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} trials, {eta} left  {wide_msg}");
+    ProgressBar::new(trials as u64).with_style(style.expect("the template is valid"))
+}
+
+/// The trials of each cell, in the order of the plan.
+fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
+    let group = |(index, cell): (usize, &Cell)| Group {
+        scenario: cell.scenario,
+        name: name(cell.variant),
+        rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
+    };
+    cells.iter().enumerate().map(group).collect()
+}
+
+/// The backend, with its variant if that is not the default.
+fn name(variant: Variant) -> String {
+    let kind = variant.kind();
+    if variant == Variant::default_of(kind) { kind.to_string() } else { format!("{kind}:{variant}") }
+}
+
+/// What would be run.
+fn dry_run(cli: &Cli, cells: &[Cell], trials: usize) -> String {
+    let mut text = String::new();
+    for cell in cells {
+        let extra = match (cell.round, cell.window) {
+            (Some(round), _) => format!("  round {round}"),
+            (_, Some(window)) => format!("  window {window}"),
+            _ => String::new(),
+        };
+        let backend = format!("{}:{}", cell.variant.kind(), cell.variant);
+        text += &format!(
+            "{:<6} {backend:<28} batch {:<5} payload {:<6}{extra}\n",
+            cell.scenario.name(),
+            cell.batch,
+            cell.payload
+        );
+    }
+    text += &format!("{} cells × {} trials = {trials} trials", cells.len(), cli.trials);
+    match cli.packets {
+        Some(count) => text += &format!(" of {count} datagrams each\n"),
+        None => {
+            let each = cli.duration + cli.warmup + TRIAL_OVERHEAD;
+            text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
+        }
+    }
+    text
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+        Err(error) => Err(Failure::Broken(anyhow::Error::new(error).context("cannot write to standard output"))),
+    }
+}

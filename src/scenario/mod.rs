@@ -1,0 +1,7 @@
+//! The scenarios: what is measured, and how.
+
+pub mod drain;
+pub mod echo;
+pub mod flood;
+pub mod rounds;
+pub mod send;

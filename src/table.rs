@@ -1,0 +1,324 @@
+//! The table that ends a run: a median and a spread for each cell, in 80 columns.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::plan::Scenario;
+use crate::record::Row;
+use crate::stats::Summary;
+
+/// Above this share of a cell's cost the harness's own is worth a note, in percent.
+const HARNESS_NOTE_PCT: f64 = 5.0;
+
+/// Formats the results of a run: `names[i]` and `cells[i]` are the name of a cell's backend and the
+/// rows of its trials. With `verbose`, a table of what explains the numbers follows.
+pub fn render(groups: &[Group<'_>], verbose: bool) -> String {
+    let mut parts = Vec::new();
+    for scenario in Scenario::ALL {
+        let groups: Vec<&Group<'_>> = groups.iter().filter(|group| group.scenario == scenario).collect();
+        if groups.iter().any(|group| group.valid().next().is_some()) {
+            parts.push(section(scenario, &groups));
+        }
+    }
+    if verbose {
+        parts.extend(mechanism(groups));
+    }
+    parts.extend(notes(groups));
+    parts.join("\n")
+}
+
+/// The trials of a cell.
+#[derive(Debug)]
+pub struct Group<'a> {
+    /// What was measured.
+    pub scenario: Scenario,
+    /// The backend, with its variant if that is not the default.
+    pub name: String,
+    /// The trials.
+    pub rows: Vec<&'a Row>,
+}
+
+impl<'a> Group<'a> {
+    fn valid(&self) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().copied().filter(|row| row.valid == 1)
+    }
+
+    fn summary(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<Summary> {
+        Summary::of(self.valid().filter_map(value))
+    }
+
+    fn median(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        self.summary(value).map(|summary| summary.median)
+    }
+
+    /// Says which cell this is, for a message.
+    fn label(&self) -> String {
+        let row = self.rows.first();
+        let number = |value: Option<usize>| value.map_or_else(String::new, |value| value.to_string());
+        format!(
+            "{} {}, batch {}, payload {}",
+            self.name,
+            self.scenario,
+            number(row.map(|row| row.batch)),
+            number(row.map(|row| row.payload))
+        )
+    }
+}
+
+fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
+    let title = match scenario {
+        Scenario::Drain => "drain: receiving from a full queue; ns per datagram, less is better",
+        Scenario::Send => "send: handing datagrams to the kernel; ns per datagram, less is better",
+        Scenario::Flood => "flood: datagrams delivered per second under full load, more is better",
+        Scenario::Echo => "echo: round-trip time in µs, less is better",
+    };
+    let mut table = plain_table();
+    let (size, header): (fn(&Row) -> Option<usize>, &[&str]) = match scenario {
+        Scenario::Drain | Scenario::Send => {
+            (|row| row.round, &["backend", "batch", "bytes", "round", "ns", "±", "other side", "per call"])
+        }
+        Scenario::Flood => (
+            |row| row.generators,
+            &["backend", "batch", "bytes", "from", "per second", "±", "lost", "busy", "per call"],
+        ),
+        Scenario::Echo => {
+            (|row| row.window, &["backend", "batch", "bytes", "window", "p50", "±", "p99", "p99.9", "per call"])
+        }
+    };
+    table.set_header(header.to_vec());
+    for group in groups {
+        let Some(first) = group.valid().next() else { continue };
+        let mut line = vec![group.name.clone(), first.batch.to_string(), first.payload.to_string()];
+        line.push(size(first).map_or_else(String::new, |size| size.to_string()));
+        line.extend(figures(scenario, group));
+        table.add_row(line);
+    }
+    align(&mut table);
+    format!("{title}\n{}\n", trim_lines(&table.to_string()))
+}
+
+/// The figures of a cell, in the order of the section's header.
+fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
+    let per_call = match scenario {
+        Scenario::Send => {
+            group.median(|row| row.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls))
+        }
+        _ => group.median(|row| row.kernel_batch_mean),
+    };
+    let per_call = decimals(per_call, 1);
+    match scenario {
+        Scenario::Drain | Scenario::Send => {
+            let cost = group.summary(|row| row.ns_per_packet_p50);
+            vec![
+                decimals(cost.map(|cost| cost.median), 1),
+                spread(cost),
+                decimals(group.median(|row| row.peer_ns_per_packet), 1),
+                per_call,
+            ]
+        }
+        Scenario::Flood => {
+            let rate = group.summary(|row| row.rx_pps);
+            let limited = group.valid().any(|row| row.generator_limited == Some(1));
+            let mark = if limited { "≥ " } else { "" };
+            vec![
+                rate.map_or_else(String::new, |rate| format!("{mark}{}", thousands(rate.median))),
+                spread(rate),
+                percent(group.median(|row| row.loss_pct), 2),
+                percent(group.median(|row| row.busy_pct), 0),
+                per_call,
+            ]
+        }
+        Scenario::Echo => {
+            let micros = |value: fn(&Row) -> Option<u64>| group.summary(|row| value(row).map(|ns| ns as f64 / 1e3));
+            let middle = micros(|row| row.lat_p50_ns);
+            let median = |summary: Option<Summary>| decimals(summary.map(|summary| summary.median), 2);
+            vec![
+                median(middle),
+                spread(middle),
+                median(micros(|row| row.lat_p99_ns)),
+                median(micros(|row| row.lat_p999_ns)),
+                per_call,
+            ]
+        }
+    }
+}
+
+/// What explains the numbers: batches, polls, re-arms.
+fn mechanism(groups: &[Group<'_>]) -> Option<String> {
+    let mut table = plain_table();
+    table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls/datagram", "empty polls", "re-arms"]);
+    for group in groups {
+        let Some(first) = group.valid().next() else { continue };
+        table.add_row([
+            group.name.clone(),
+            group.scenario.to_string(),
+            first.batch.to_string(),
+            first.payload.to_string(),
+            decimals(group.median(|row| row.batch_mean), 1),
+            decimals(group.median(|row| row.syscalls_per_packet), 4),
+            decimals(group.median(|row| row.empty_polls.map(|count| count as f64)), 0),
+            decimals(group.median(|row| row.rearms.map(|count| count as f64)), 0),
+        ]);
+    }
+    align(&mut table);
+    (!table.is_empty()).then(|| format!("medians of what explains the numbers\n{}\n", trim_lines(&table.to_string())))
+}
+
+/// What a reader must know beside the figures.
+fn notes(groups: &[Group<'_>]) -> Option<String> {
+    let mut notes = Vec::new();
+    let trials = groups.iter().map(|group| group.rows.len()).max().unwrap_or(0);
+    if groups.iter().any(|group| group.valid().next().is_some()) {
+        notes.push(format!(
+            "Medians of up to {trials} trials; ± is half the distance between their quartiles. `per call` is how\n\
+             many datagrams a system call of the backend moved, whatever the batch asked for."
+        ));
+    }
+    if groups.iter().any(|group| group.valid().any(|row| row.generator_limited == Some(1))) {
+        notes.push(
+            "≥  The generators could not keep the worker busy (busy below 95%): the rate is what they offered, and\n   \
+             ranks nothing."
+                .into(),
+        );
+    }
+    notes.extend(harness_note(groups));
+    for group in groups {
+        let mut messages: Vec<(&str, usize)> = Vec::new();
+        for row in &group.rows {
+            let message = if row.is_failed() { row.error.as_str() } else { row.invalid_reason.as_str() };
+            match messages.iter_mut().find(|(known, _)| *known == message) {
+                _ if message.is_empty() => {}
+                Some((_, count)) => *count += 1,
+                None => messages.push((message, 1)),
+            }
+        }
+        for (message, count) in messages {
+            let kind = if group.rows.iter().any(|row| row.error == message) { "failed" } else { "invalid, left out" };
+            notes.push(format!("{}: {count} of {} trials {kind}: {message}", group.label(), group.rows.len()));
+        }
+    }
+    (!notes.is_empty()).then(|| format!("{}\n", notes.join("\n")))
+}
+
+/// The `null` backend shows what the harness costs; where that matters, the table says so.
+fn harness_note(groups: &[Group<'_>]) -> Option<String> {
+    let cost = |group: &Group<'_>| group.median(|row| row.ns_per_packet_p50);
+    for group in groups.iter().filter(|group| group.name != "null" && group.scenario == Scenario::Drain) {
+        let same = |other: &&Group<'_>| {
+            let key = |group: &Group<'_>| group.rows.first().map(|row| (row.batch, row.payload, row.round));
+            other.name == "null" && other.scenario == group.scenario && key(other) == key(group)
+        };
+        let (Some(null), Some(own)) = (groups.iter().find(same).and_then(&cost), cost(group)) else { continue };
+        if 100.0 * null > HARNESS_NOTE_PCT * own {
+            return Some(format!(
+                "The harness itself takes {null:.1} ns per datagram ({:.0}% of {}).",
+                100.0 * null / own,
+                group.label()
+            ));
+        }
+    }
+    None
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Names to the left, numbers to the right.
+fn align(table: &mut Table) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if index == 0 { 0 } else { 1 }, 1));
+        column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
+    }
+}
+
+fn trim_lines(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+fn decimals(value: Option<f64>, count: usize) -> String {
+    value.map_or_else(String::new, |value| format!("{value:.count$}"))
+}
+
+fn percent(value: Option<f64>, count: usize) -> String {
+    value.map_or_else(String::new, |value| format!("{value:.count$}%"))
+}
+
+fn spread(summary: Option<Summary>) -> String {
+    summary
+        .filter(|summary| summary.count > 1)
+        .map_or_else(String::new, |summary| format!("{:.1}%", summary.spread_pct))
+}
+
+/// A whole number with spaces between thousands, so that it can be read.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ns: f64, valid: u8) -> Row {
+        Row {
+            batch: 1024,
+            payload: 65_507,
+            round: Some(1_048_576),
+            valid,
+            ns_per_packet_p50: Some(ns),
+            peer_ns_per_packet: Some(123_456.7),
+            kernel_batch_mean: Some(1024.0),
+            rx_pps: Some(12_345_678.9),
+            generators: Some(64),
+            generator_limited: Some(1),
+            loss_pct: Some(100.0),
+            busy_pct: Some(100.0),
+            window: Some(1024),
+            lat_p50_ns: Some(12_345_678),
+            lat_p99_ns: Some(12_345_678),
+            lat_p999_ns: Some(123_456_789),
+            invalid_reason: if valid == 1 { String::new() } else { "3 datagrams unexplained".into() },
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn wide_values_fit_into_80_columns() {
+        let rows = [row(123_456.7, 1), row(133_456.7, 1)];
+        let groups: Vec<Group<'_>> = Scenario::ALL
+            .into_iter()
+            .map(|scenario| Group { scenario, name: "plain".into(), rows: rows.iter().collect() })
+            .collect();
+        let text = render(&groups, true);
+        let widest =
+            text.lines().take_while(|line| !line.starts_with("Medians")).map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?} columns:\n{text}");
+        assert!(text.contains("≥ 12 345 679"), "{text}");
+    }
+
+    #[test]
+    fn invalid_trials_are_told_of_and_left_out() {
+        let rows = [row(100.0, 1), row(100.0, 1), row(1e9, 0)];
+        let group = Group { scenario: Scenario::Drain, name: "mmsg".into(), rows: rows.iter().collect() };
+        let text = render(&[group], false);
+        assert!(text.contains(" 100.0 "), "{text}");
+        assert!(text.contains("1 of 3 trials invalid, left out: 3 datagrams unexplained"), "{text}");
+    }
+
+    #[test]
+    fn failed_cells_have_no_figures_but_a_reason() {
+        let failed = Row { error: "io_uring is refused here".into(), batch: 32, payload: 64, ..Row::default() };
+        let group = Group { scenario: Scenario::Drain, name: "uring".into(), rows: vec![&failed, &failed] };
+        let text = render(&[group], false);
+        assert_eq!(text, "uring drain, batch 32, payload 64: 2 of 2 trials failed: io_uring is refused here\n");
+    }
+}

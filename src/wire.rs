@@ -1,0 +1,196 @@
+//! What is in a datagram: a header of 32 bytes, and a payload that is a function of the sequence number.
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 0–3 | magic | tells our datagrams from foreign ones |
+//! | 4–5 | flow | which generator sent it |
+//! | 6–7 | flags | the window slot of an `echo`; comes back unchanged |
+//! | 8–15 | sequence | counts up from 0 in each flow |
+//! | 16–23 | intended send time | nanoseconds of the trial's clock; 0 where no latency is measured |
+//! | 24–27 | length | of the whole datagram |
+//! | 28–31 | checksum | of the 28 bytes before |
+//!
+//! All numbers are little-endian.
+
+/// Bytes of the header: the smallest payload that can be measured.
+pub const HEADER_LEN: usize = 32;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"hpb1");
+
+/// The fields of a header that vary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Which generator sent the datagram.
+    pub flow: u16,
+    /// Comes back unchanged in an `echo`.
+    pub flags: u16,
+    /// Counts up from 0 in each flow.
+    pub sequence: u64,
+    /// When the datagram should have been sent, in nanoseconds of the trial's clock.
+    pub intended_ns: u64,
+}
+
+/// Why a datagram does not count as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not one of ours.
+    Foreign,
+    /// It is one of ours, but its bytes or its length are not what was sent.
+    Corrupt,
+}
+
+/// How much of each datagram is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// The header and the length.
+    Header,
+    /// Every byte of the payload, too.
+    Full,
+}
+
+impl Verify {
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Writes a header, and with [`Verify::Full`] the payload behind it, to a datagram of `bytes.len()` bytes.
+///
+/// # Panics
+///
+/// If there is no room for the header.
+#[inline]
+pub fn write(bytes: &mut [u8], header: Header, verify: Verify) {
+    let len = bytes.len() as u32;
+    let (head, payload) = bytes.split_first_chunk_mut::<HEADER_LEN>().expect("a datagram holds a header");
+    let first = first_word(header);
+    head[0..8].copy_from_slice(&first.to_le_bytes());
+    head[8..16].copy_from_slice(&header.sequence.to_le_bytes());
+    head[16..24].copy_from_slice(&header.intended_ns.to_le_bytes());
+    head[24..28].copy_from_slice(&len.to_le_bytes());
+    head[28..32].copy_from_slice(&checksum(first, header.sequence, header.intended_ns, len).to_le_bytes());
+    if verify == Verify::Full {
+        let (words, rest) = payload.as_chunks_mut::<8>();
+        let count = words.len();
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = payload_word(header.sequence, index);
+        }
+        let last = payload_word(header.sequence, count);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// Reads and checks a datagram.
+///
+/// # Errors
+///
+/// [`Fault::Foreign`] if it is too short or has another magic number, [`Fault::Corrupt`] if the
+/// checksum, the length or (with [`Verify::Full`]) the payload is wrong.
+#[inline]
+pub fn read(bytes: &[u8], verify: Verify) -> Result<Header, Fault> {
+    let (head, payload) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(Fault::Foreign)?;
+    let word = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| head[at + i]));
+    let (first, sequence, intended_ns, last) = (word(0), word(8), word(16), word(24));
+    if first as u32 != MAGIC {
+        return Err(Fault::Foreign);
+    }
+    let (len, sum) = (last as u32, (last >> 32) as u32);
+    if len as usize != bytes.len() || sum != checksum(first, sequence, intended_ns, len) {
+        return Err(Fault::Corrupt);
+    }
+    if verify == Verify::Full && !payload_is_intact(payload, sequence) {
+        return Err(Fault::Corrupt);
+    }
+    Ok(Header { flow: (first >> 32) as u16, flags: (first >> 48) as u16, sequence, intended_ns })
+}
+
+#[inline]
+fn first_word(header: Header) -> u64 {
+    u64::from(MAGIC) | u64::from(header.flow) << 32 | u64::from(header.flags) << 48
+}
+
+/// Two folded multiplications (the mixing step of wyhash): every bit of the four words reaches every
+/// bit of the sum, for a few cycles.
+#[inline]
+fn checksum(first: u64, sequence: u64, intended_ns: u64, len: u32) -> u32 {
+    let mixed = fold(first ^ 0xa076_1d64_78bd_642f, sequence ^ 0xe703_7ed1_a0b4_28db);
+    let mixed = fold(mixed ^ intended_ns, u64::from(len) ^ 0x8ebc_6af0_9c88_c6e3);
+    (mixed ^ (mixed >> 32)) as u32
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// The `index`-th eight bytes of the payload. Both multipliers are odd, so neighbouring words and
+/// neighbouring datagrams differ.
+#[inline]
+fn payload_word(sequence: u64, index: usize) -> [u8; 8] {
+    let seed = (sequence + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    seed.wrapping_add((index as u64).wrapping_mul(0xd134_2543_de82_ef95)).to_le_bytes()
+}
+
+#[inline]
+fn payload_is_intact(payload: &[u8], sequence: u64) -> bool {
+    let (words, rest) = payload.as_chunks::<8>();
+    let whole = words.iter().enumerate().all(|(index, word)| *word == payload_word(sequence, index));
+    whole && *rest == payload_word(sequence, words.len())[..rest.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header = Header { flow: 3, flags: 517, sequence: 0x1234_5678_9abc, intended_ns: 987_654_321 };
+
+    #[test]
+    fn what_is_written_is_read() {
+        for len in [32, 33, 39, 40, 41, 64, 1472, 65_507] {
+            for verify in [Verify::Header, Verify::Full] {
+                let mut bytes = vec![0xee; len];
+                write(&mut bytes, HEADER, verify);
+                assert_eq!(read(&bytes, verify), Ok(HEADER), "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let mut bytes = vec![0; 77];
+        write(&mut bytes, HEADER, Verify::Full);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let fault = if bit < 32 { Fault::Foreign } else { Fault::Corrupt };
+            assert_eq!(read(&bytes, Verify::Full), Err(fault), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn a_cut_or_padded_datagram_is_corrupt_and_a_scrap_is_foreign() {
+        let mut bytes = vec![0; 100];
+        write(&mut bytes, HEADER, Verify::Header);
+        assert_eq!(read(&bytes[..99], Verify::Header), Err(Fault::Corrupt));
+        bytes.push(0);
+        assert_eq!(read(&bytes, Verify::Header), Err(Fault::Corrupt));
+        for len in 0..HEADER_LEN {
+            assert_eq!(read(&bytes[..len], Verify::Header), Err(Fault::Foreign), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_payload_of_another_sequence_number_is_corrupt() {
+        let (mut one, mut two) = (vec![0; 64], vec![0; 64]);
+        write(&mut one, HEADER, Verify::Full);
+        write(&mut two, Header { sequence: HEADER.sequence + 1, ..HEADER }, Verify::Full);
+        one[HEADER_LEN..].copy_from_slice(&two[HEADER_LEN..]);
+        assert_eq!(read(&one, Verify::Full), Err(Fault::Corrupt));
+        assert_eq!(read(&one, Verify::Header), Ok(HEADER));
+    }
+}
