@@ -27,7 +27,7 @@ impl Sink {
 }
 
 impl<'p> App<'p> for Sink {
-    #[inline]
+    #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         while let Some(packet) = rx.pop() {
             for datagram in packet.datagrams() {
@@ -49,7 +49,7 @@ pub struct Echo {
 }
 
 impl<'p> App<'p> for Echo {
-    #[inline]
+    #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         while let Some(packet) = rx.pop() {
             if self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_none() {

@@ -32,7 +32,7 @@ impl Default for Window {
 
 impl Window {
     /// Notes a sequence number.
-    #[inline]
+    #[inline(always)]
     pub fn note(&mut self, sequence: u64) -> Seen {
         let bit = 1 << (sequence % 64);
         if sequence == self.next {
@@ -100,7 +100,7 @@ impl Arrivals {
     }
 
     /// Counts a datagram, and returns its header if it is unique and intact.
-    #[inline]
+    #[inline(always)]
     pub fn note(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
         let header = match datagram {
             Ok(header) => header,

@@ -90,11 +90,12 @@ pub fn write(bytes: &mut [u8], header: Header, verify: Verify) {
 ///
 /// [`Fault::Foreign`] if it is too short or has another magic number, [`Fault::Corrupt`] if the
 /// checksum, the length or (with [`Verify::Full`]) the payload is wrong.
-#[inline]
+#[inline(always)]
 pub fn read(bytes: &[u8], verify: Verify) -> Result<Header, Fault> {
     let (head, payload) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(Fault::Foreign)?;
-    let word = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| head[at + i]));
-    let (first, sequence, intended_ns, last) = (word(0), word(8), word(16), word(24));
+    let words = head.as_chunks::<8>().0;
+    let (first, sequence) = (u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]));
+    let (intended_ns, last) = (u64::from_le_bytes(words[2]), u64::from_le_bytes(words[3]));
     if first as u32 != MAGIC {
         return Err(Fault::Foreign);
     }
@@ -136,7 +137,8 @@ fn payload_word(sequence: u64, index: usize) -> [u8; 8] {
     seed.wrapping_add((index as u64).wrapping_mul(0xd134_2543_de82_ef95)).to_le_bytes()
 }
 
-#[inline]
+// Not inlined: few runs ask for it, and the loop around has better use for the registers.
+#[inline(never)]
 fn payload_is_intact(payload: &[u8], sequence: u64) -> bool {
     let (words, rest) = payload.as_chunks::<8>();
     let whole = words.iter().enumerate().all(|(index, word)| *word == payload_word(sequence, index));

@@ -24,7 +24,7 @@ impl<'p> Packet<'p> {
     /// # Panics
     ///
     /// If the frame is shorter.
-    #[inline]
+    #[inline(always)]
     pub fn datagram(frame: Frame<'p>, len: usize) -> Self {
         Self::train(frame, 0, len, len)
     }
@@ -34,7 +34,7 @@ impl<'p> Packet<'p> {
     /// # Panics
     ///
     /// If the frame is shorter, or if `segment` is 0 although there are bytes.
-    #[inline]
+    #[inline(always)]
     pub fn train(frame: Frame<'p>, offset: usize, len: usize, segment: usize) -> Self {
         assert!(offset.saturating_add(len) <= frame.size(), "a packet lies inside of its frame");
         assert!(segment > 0 || len == 0, "a train needs a segment size");
@@ -42,13 +42,14 @@ impl<'p> Packet<'p> {
     }
 
     /// The payload bytes of all datagrams of this packet.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        &self.frame.bytes()[self.offset as usize..][..self.len as usize]
+        // SAFETY: `offset + len` is at most the size of the frame, as `train` has made sure.
+        unsafe { self.frame.bytes().get_unchecked(self.offset as usize..(self.offset + self.len) as usize) }
     }
 
     /// The datagrams, one slice each. An empty packet is one datagram of length zero.
-    #[inline]
+    #[inline(always)]
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = Some(self.bytes());
         let segment = self.segment as usize;
@@ -61,7 +62,7 @@ impl<'p> Packet<'p> {
     }
 
     /// How many datagrams the packet holds: at least one.
-    #[inline]
+    #[inline(always)]
     pub fn count(&self) -> usize {
         if self.segment == self.len { 1 } else { self.len.div_ceil(self.segment) as usize }
     }
@@ -78,13 +79,13 @@ impl<'p> Packet<'p> {
     }
 
     /// The frame, free to be used again.
-    #[inline]
+    #[inline(always)]
     pub fn into_frame(self) -> Frame<'p> {
         self.frame
     }
 
     /// Where the payload begins. Who hands it to the kernel must keep the packet until the kernel is done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.bytes().as_ptr()
     }
@@ -108,7 +109,7 @@ impl<'p> RxRing<'p> {
 
     /// Stages a packet for the next [`RxRing::publish`]. If the ring is full, the datagrams count as
     /// dropped and the frame goes home.
-    #[inline]
+    #[inline(always)]
     pub fn deliver(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
         if let Err(packet) = self.ring.stage(packet) {
             self.dropped += packet.count() as u64;

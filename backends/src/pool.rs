@@ -171,13 +171,13 @@ unsafe impl Sync for Frame<'_> {}
 
 impl Frame<'_> {
     /// Bytes that the frame can hold.
-    #[inline]
+    #[inline(always)]
     pub fn size(&self) -> usize {
         self.size as usize
     }
 
     /// All bytes of the frame. They are initialised: with zeroes, or with what was last written.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `base` points to `size` initialised bytes of a region that outlives `'p`; the frame
         // owns them, and a backend that lends them to the kernel keeps the frame.
@@ -192,7 +192,7 @@ impl Frame<'_> {
     }
 
     /// The address that the kernel is given. Who uses it must keep the frame until the kernel is done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
     }
@@ -209,7 +209,7 @@ pub struct FreeList<'p> {
 
 impl<'p> FreeList<'p> {
     /// Takes the frame that was given back last, or `None` when all are in use.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self) -> Option<Frame<'p>> {
         self.frames.pop()
     }
@@ -219,7 +219,7 @@ impl<'p> FreeList<'p> {
     /// # Panics
     ///
     /// If the frame belongs to another pool: backends rely on the memory of theirs.
-    #[inline]
+    #[inline(always)]
     pub fn give(&mut self, frame: Frame<'p>) {
         assert!((frame.base.as_ptr() as usize).wrapping_sub(self.start) < self.bytes, "a frame of another pool");
         self.frames.push(frame);

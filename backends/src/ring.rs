@@ -51,7 +51,7 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
-    #[inline]
+    #[inline(always)]
     fn slot(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
         // SAFETY: the capacity is a power of two and at least 1, so the masked index is within it.
         unsafe { self.slots.get_unchecked(index & (self.slots.len() - 1)) }
@@ -86,7 +86,7 @@ impl<T> Producer<T> {
     /// # Errors
     ///
     /// Gives the item back when the ring is full.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, item: T) -> Result<(), T> {
         if self.tail.wrapping_sub(self.head) == self.capacity() {
             self.head = self.shared.head.load(Ordering::Acquire);
@@ -102,7 +102,7 @@ impl<T> Producer<T> {
     }
 
     /// Makes all staged items visible to the consumer.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self) {
         self.shared.tail.store(self.tail, Ordering::Release);
     }
@@ -120,7 +120,7 @@ impl<T> Producer<T> {
     }
 
     /// How many items can be staged now.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self) -> usize {
         self.head = self.shared.head.load(Ordering::Acquire);
         self.capacity() - self.tail.wrapping_sub(self.head)
@@ -151,7 +151,7 @@ pub struct Consumer<T> {
 
 impl<T> Consumer<T> {
     /// Takes the oldest item. Its slot is free for the producer after [`Consumer::release`].
-    #[inline]
+    #[inline(always)]
     pub fn pop(&mut self) -> Option<T> {
         if self.head == self.tail && self.available() == 0 {
             return None;
@@ -164,7 +164,7 @@ impl<T> Consumer<T> {
     }
 
     /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self, index: usize) -> Option<&T> {
         if index >= self.tail.wrapping_sub(self.head) {
             return None;
@@ -176,14 +176,14 @@ impl<T> Consumer<T> {
     }
 
     /// Looks at the producer's index: how many items can be popped now.
-    #[inline]
+    #[inline(always)]
     pub fn available(&mut self) -> usize {
         self.tail = self.shared.tail.load(Ordering::Acquire);
         self.tail.wrapping_sub(self.head)
     }
 
     /// Hands the slots of all popped items back to the producer.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self) {
         self.shared.head.store(self.head, Ordering::Release);
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Packet, Pool, Port, Socket};
+use hpbench_backends::{Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, peer_pair, quiet_address};
-use crate::traffic::{check, datagram, exchange, nothing_arrives, queue, receive_until, send_all, send_queued};
+use crate::traffic::{check, datagram, exchange, nothing_arrives, queue, receive_until, send_all};
 
 /// The backend under test, connected to an address where a peer may come and go.
 fn lane_to<'p>(peer: SocketAddr, subject: Subject, pool: &'p Pool) -> (Lane<'p>, SocketAddr) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hpbench_backends::{Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, peer_pair, stranger, udp_pair};
-use crate::traffic::{datagram, exchange, nothing_arrives, receive_until, send_all};
+use crate::traffic::{datagram, exchange, receive_until, send_all};
 
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
