@@ -1,1 +1,122 @@
-fn main() {}
+//! What the harness adds to the system calls: `drain` beside a bare loop of the same calls.
+//!
+//! Both sides have the same fill, round, batch and receive buffer, each its own sockets, and take turns
+//! round by round on one pinned thread. Printed are medians over rounds, and the median of the ratios of
+//! neighbouring rounds, which a machine that changes its speed does not disturb. Nothing is gated:
+//! `cargo bench --bench harness_cost` shows how it is on this machine.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hpbench::control::Clock;
+use hpbench::cores::{self, Cores};
+use hpbench::driver::Lane;
+use hpbench::filler::Filler;
+use hpbench::scenario::drain::Drain;
+use hpbench::scenario::rounds::Exchange;
+use hpbench::stats::Summary;
+use hpbench::wire::Verify;
+use hpbench_backends::bare::{BareLoop, BareMmsg, BarePlain, BareUring};
+use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::null::Null;
+use hpbench_backends::plain::Plain;
+use hpbench_backends::uring::Uring;
+use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Pool, Port, Socket};
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const ROUND: usize = 1024;
+const BATCH: usize = 32;
+const PAYLOAD: usize = 64;
+const BUFFER: usize = 16 << 20;
+
+fn main() -> Result<()> {
+    let quick = std::env::args().any(|arg| arg == "--test");
+    let time = if quick { Duration::from_millis(20) } else { Duration::from_secs(4) };
+    cores::pin(Cores::choose(&[], &[])?.worker)?;
+    let pool = Pool::new(4096, 2048)?;
+    let mut free = pool.frames();
+    println!("drain of {ROUND} datagrams of {PAYLOAD} bytes, batch {BATCH}: ns per datagram, medians over rounds");
+    println!("{:<8}{:>10}{:>10}{:>10}{:>8}", "", "bare", "harness", "ratio", "rounds");
+    compare::<Plain<'_>, BarePlain>(&pool, &mut free, time)?;
+    compare::<Mmsg<'_>, BareMmsg>(&pool, &mut free, time)?;
+    if let Err(error) = compare::<Uring<'_>, BareUring>(&pool, &mut free, time) {
+        println!("uring   SKIPPED: {error:#}");
+    }
+    null(&pool, &mut free, time)?;
+    anyhow::ensure!(free.is_whole(), "frames did not come home");
+    Ok(())
+}
+
+/// Two connected sockets, the second one with what fills the first one's queue.
+fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
+    let (near, far) = Socket::pair(SocketAddr::new(ADDRESS, 0))?;
+    near.set_buffers(BUFFER, BUFFER)?;
+    far.set_buffers(BUFFER, BUFFER)?;
+    let gso = hpbench_backends::socket::probe_gso(ADDRESS).is_ok();
+    Ok((Arc::new(near), Filler::socket(&Arc::new(far), PAYLOAD, gso)?))
+}
+
+fn compare<'p, B: Backend<'p>, L: BareLoop>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<()> {
+    let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
+    let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
+    let mut source = hpbench::app::Source::new(0, PAYLOAD, Verify::Header);
+    let (socket, filler) = filled_socket()?;
+    let facts = (1024, PAYLOAD, Verify::Header, Clock::start());
+    let mut drain = Drain::<B>::open(&Config::new(B::KIND, BATCH), Port::Socket(socket.clone()), filler, pool, facts)?;
+    drain.measure_queue(&socket, free)?;
+
+    let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < time || ratios.len() < 4 {
+        let mut pair = [0.0; 2];
+        // Who comes first changes from round to round.
+        for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
+            pair[side] = if side == 0 {
+                bare_filler.fill(&mut source, free, ROUND)?;
+                bare_socket.meminfo()?;
+                let begin = Instant::now();
+                bare.receive(ROUND)?;
+                begin.elapsed().as_nanos() as f64 / ROUND as f64
+            } else {
+                let round = drain.round(free, ROUND)?;
+                anyhow::ensure!(round.whole, "a round was not whole: {round:?}");
+                round.near_ns as f64 / ROUND as f64
+            };
+        }
+        bare_ns.push(pair[0]);
+        harness_ns.push(pair[1]);
+        ratios.push(pair[1] / pair[0]);
+    }
+    drain.close(free)?;
+    let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
+    let rounds = ratios.len();
+    println!(
+        "{:<8}{:>10.1}{:>10.1}{:>10.3}{rounds:>8}",
+        B::KIND.name(),
+        median(bare_ns),
+        median(harness_ns),
+        median(ratios)
+    );
+    Ok(())
+}
+
+/// The harness without a kernel.
+fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<()> {
+    let (near, far) = MemoryPort::pair(ROUND);
+    let far = Lane::open(&Config::new(Kind::Null, BATCH), Port::Memory(far), pool, 1024)?;
+    let facts = (1024, PAYLOAD, Verify::Header, Clock::start());
+    let filler = Filler::Memory(Box::new(far));
+    let mut drain = Drain::<Null<'p>>::open(&Config::new(Kind::Null, BATCH), Port::Memory(near), filler, pool, facts)?;
+    let mut costs_ns = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < time / 4 || costs_ns.len() < 4 {
+        costs_ns.push(drain.round(free, ROUND)?.near_ns as f64 / ROUND as f64);
+    }
+    drain.close(free)?;
+    let rounds = costs_ns.len();
+    let median = Summary::of(costs_ns).map_or(f64::NAN, |summary| summary.median);
+    println!("{:<8}{:>10}{median:>10.1}{:>10}{rounds:>8}", "null", "", "");
+    Ok(())
+}

@@ -16,17 +16,25 @@ pub enum Seen {
     Before,
 }
 
-/// Which of the last 2^20 sequence numbers of a flow have arrived (128 KiB).
+/// Which of the last 2^20 sequence numbers of a flow have arrived.
+///
+/// Datagrams mostly come in order, so the numbers from `run` to `next` are one unbroken run that costs
+/// two instructions per datagram to keep. What was before it is in a bitmap of 128 KiB, which is
+/// touched only when a number is missing or late.
 #[derive(Debug)]
 pub struct Window {
-    words: Box<[u64]>,
+    /// Bit `n % WINDOW` tells whether `n` has arrived, for the `WINDOW` numbers before `run`.
+    seen: Box<[u64]>,
+    /// The first number of the unbroken run.
+    run: u64,
     /// One beyond the highest number seen.
     next: u64,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { words: vec![0; (WINDOW / 64) as usize].into_boxed_slice(), next: 0 }
+        // Numbers below 0 never come, so it does not matter that none of them counts as seen.
+        Self { seen: vec![0; (WINDOW / 64) as usize].into_boxed_slice(), run: 0, next: 0 }
     }
 }
 
@@ -34,40 +42,44 @@ impl Window {
     /// Notes a sequence number.
     #[inline(always)]
     pub fn note(&mut self, sequence: u64) -> Seen {
-        let bit = 1 << (sequence % 64);
         if sequence == self.next {
-            let word = self.word(sequence);
-            // A word is wiped when its first number comes, so that the bits ahead are always clear.
-            *word = if sequence.is_multiple_of(64) { bit } else { *word | bit };
             self.next += 1;
             return Seen::First;
         }
+        self.note_out_of_order(sequence)
+    }
+
+    #[inline(never)]
+    fn note_out_of_order(&mut self, sequence: u64) -> Seen {
         if sequence > self.next {
-            self.skip_to(sequence);
-            *self.word(sequence) |= bit;
-            self.next = sequence + 1;
+            self.mark(self.run, self.next, true);
+            self.mark(self.next, sequence, false);
+            (self.run, self.next) = (sequence, sequence + 1);
             return Seen::First;
         }
-        let word = self.word(sequence);
+        if sequence >= self.run || self.next - sequence > WINDOW {
+            return Seen::Before;
+        }
+        let (word, bit) = self.bit(sequence);
         let fresh = *word & bit == 0;
         *word |= bit;
-        // The word of the highest number is shared with numbers one window older.
-        if fresh && self.next - sequence <= WINDOW - 64 { Seen::Late } else { Seen::Before }
+        if fresh { Seen::Late } else { Seen::Before }
     }
 
-    /// Wipes the words from the one after the last number seen to the one of `sequence`.
-    #[cold]
-    fn skip_to(&mut self, sequence: u64) {
-        let first = self.next.div_ceil(64);
-        let last = sequence / 64;
-        for index in first..=last.min(first.saturating_add(WINDOW / 64)) {
-            *self.word(index * 64) = 0;
+    /// Notes in the bitmap whether the numbers from `first` to `end` have arrived.
+    fn mark(&mut self, first: u64, end: u64, seen: bool) {
+        let mut number = first.max(end.saturating_sub(WINDOW));
+        while number < end {
+            let count = (64 - number % 64).min(end - number);
+            let bits = (u64::MAX >> (64 - count)) << (number % 64);
+            let (word, _) = self.bit(number);
+            *word = if seen { *word | bits } else { *word & !bits };
+            number += count;
         }
     }
 
-    #[inline]
-    fn word(&mut self, sequence: u64) -> &mut u64 {
-        &mut self.words[((sequence % WINDOW) / 64) as usize]
+    fn bit(&mut self, sequence: u64) -> (&mut u64, u64) {
+        (&mut self.seen[((sequence % WINDOW) / 64) as usize], 1 << (sequence % 64))
     }
 }
 
@@ -188,8 +200,9 @@ mod tests {
         (0..WINDOW).for_each(|sequence| drop(window.note(sequence)));
         assert_eq!(window.note(5 * WINDOW), Seen::First);
         assert_eq!(window.note(5 * WINDOW - 1), Seen::Late);
-        assert_eq!(window.note(4 * WINDOW + 64), Seen::Late);
-        assert_eq!(window.note(4 * WINDOW + 63), Seen::Before, "the window does not reach that far");
+        assert_eq!(window.note(4 * WINDOW + 1), Seen::Late);
+        assert_eq!(window.note(4 * WINDOW), Seen::Before, "the window does not reach that far");
+        assert_eq!(window.note(WINDOW - 1), Seen::Before);
     }
 
     /// Against a set that remembers everything, with jumps, repeats and reordering.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches};
 use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use hpbench_backends::{FreeList, Kind, Pool, Socket, Variant};
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -15,6 +15,8 @@
 //! All unsafe code of hpbench is in this crate.
 
 pub mod backend;
+#[cfg(feature = "bare")]
+pub mod bare;
 mod errno;
 pub mod mmsg;
 pub mod null;

@@ -49,22 +49,22 @@ impl<'p> Packet<'p> {
     }
 
     /// The datagrams, one slice each. An empty packet is one datagram of length zero.
-    #[inline(always)]
+    #[inline]
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = Some(self.bytes());
-        let segment = self.segment as usize;
-        std::iter::from_fn(move || {
-            let bytes = rest?;
-            let (first, tail) = bytes.split_at(segment.min(bytes.len()));
-            rest = (!tail.is_empty()).then_some(tail);
-            Some(first)
-        })
+        let (first, rest) = self.bytes().split_at(self.segment as usize);
+        std::iter::once(first).chain(rest.chunks(self.segment.max(1) as usize))
+    }
+
+    /// Whether the packet is one datagram.
+    #[inline(always)]
+    pub fn is_single(&self) -> bool {
+        self.segment == self.len
     }
 
     /// How many datagrams the packet holds: at least one.
     #[inline(always)]
     pub fn count(&self) -> usize {
-        if self.segment == self.len { 1 } else { self.len.div_ceil(self.segment) as usize }
+        if self.is_single() { 1 } else { self.len.div_ceil(self.segment) as usize }
     }
 
     /// Payload bytes in all datagrams together.

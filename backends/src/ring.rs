@@ -163,6 +163,14 @@ impl<T> Consumer<T> {
         Some(item)
     }
 
+    /// Takes all items that are there, oldest first. Their slots are free for the producer when the
+    /// iterator is dropped; items that were not taken stay.
+    #[inline(always)]
+    pub fn drain(&mut self) -> Drain<'_, T> {
+        self.available();
+        Drain { head: self.head, consumer: self }
+    }
+
     /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
     #[inline(always)]
     pub fn peek(&self, index: usize) -> Option<&T> {
@@ -191,6 +199,38 @@ impl<T> Consumer<T> {
     /// Slots in the ring.
     pub fn capacity(&self) -> usize {
         self.shared.slots.len()
+    }
+}
+
+/// See [`Consumer::drain`].
+///
+/// It counts on an index of its own, which a register holds, and writes it back once.
+#[derive(Debug)]
+pub struct Drain<'a, T> {
+    consumer: &'a mut Consumer<T>,
+    head: usize,
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<T> {
+        if self.head == self.consumer.tail {
+            return None;
+        }
+        // SAFETY: as in `Consumer::pop`; the consumer is borrowed, so that nobody else moves its head.
+        let item = self.consumer.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
+        self.head = self.head.wrapping_add(1);
+        Some(item)
+    }
+}
+
+impl<T> Drop for Drain<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.consumer.head = self.head;
+        self.consumer.release();
     }
 }
 
@@ -265,6 +305,16 @@ mod tests {
         producer.publish();
         assert_eq!((consumer.available(), consumer.peek(1), consumer.peek(2)), (2, Some(&2), None));
         assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(1), Some(2), None));
+    }
+
+    #[test]
+    fn draining_takes_what_was_published_and_frees_its_slots() {
+        let (mut producer, mut consumer) = ring(4);
+        (1..=4).for_each(|item| producer.push(item).expect("four slots"));
+        assert_eq!(consumer.drain().take(3).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(producer.free(), 3);
+        assert_eq!(consumer.drain().collect::<Vec<_>>(), [4], "what was not taken is still there");
+        assert_eq!(consumer.drain().next(), None);
     }
 
     #[test]

@@ -57,6 +57,7 @@ macro_rules! suite {
             datagrams_arrive_after_a_pause in delivery,
             a_full_rx_ring_is_a_counted_drop in queues,
             a_full_send_queue_keeps_the_rest_in_order in queues,
+            a_send_of_nothing_is_nothing in queues,
             without_free_frames_reception_pauses in frames,
             frames_come_home_after_close in frames,
             signals_lose_nothing in errors,
@@ -81,12 +82,14 @@ macro_rules! suite {
             an_overrun_queue_accounts_for_every_datagram in queues,
             a_queue_that_the_peer_empties_keeps_its_order in queues,
             few_free_frames_bound_reception in frames,
+            few_buffers_suffice in frames,
             every_frame_is_of_use in frames,
             empty_datagrams_wait_for_frames in frames,
             a_closed_peer_is_a_passing_error in errors,
             a_refused_send_keeps_its_place in errors,
             a_send_that_cannot_be_made_is_an_error in errors,
             a_receive_that_cannot_be_made_is_an_error in errors,
+            an_error_in_waiting_keeps_no_frame in errors,
             a_closed_port_is_free_at_once in lifecycle,
         }
         tests! { run_alone:

@@ -1,9 +1,9 @@
 //! Frames: a backend gets along with few, uses all that it has, and gives all of them back.
 
-use hpbench_backends::{Pool, Port};
+use hpbench_backends::{Config, Pool, Port};
 
 use crate::harness::{Deadline, Lane, Link, Subject, peer_pair};
-use crate::traffic::{check, datagram, nothing_arrives, queue, receive_until, send_all, send_home};
+use crate::traffic::{check, datagram, exchange, nothing_arrives, queue, receive_until, send_all, send_home};
 
 /// Without a free frame `rx` returns 0 and leaves the datagrams where they are.
 pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
@@ -60,6 +60,18 @@ fn give_back(lane: &mut Lane<'_>, next: &mut u64, len: usize) {
         check(*next, len, packet.bytes());
         lane.free.give(packet.into_frame());
         *next += 1;
+    }
+}
+
+/// The smallest sizes of io_uring's buffer ring do, too: a run of datagrams needs no more than one.
+pub(crate) fn few_buffers_suffice(subject: Subject) {
+    for buffers in [1, 2, 8] {
+        let pool = Pool::new(512, 256).expect("a pool");
+        let config = Config { buffers, ..subject.config(16) };
+        let mut link = Link::open(subject, &config, &pool);
+        exchange(&mut link.far, &mut link.near, 0..200, 50, |_| 64);
+        exchange(&mut link.near, &mut link.far, 0..200, 50, |_| 64);
+        link.close();
     }
 }
 
