@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_gap_of_more_than_a_window_forgets_what_was_before() {
         let mut window = Window::default();
-        (0..WINDOW).for_each(|sequence| drop(window.note(sequence)));
+        assert!((0..WINDOW).all(|sequence| window.note(sequence) == Seen::First));
         assert_eq!(window.note(5 * WINDOW), Seen::First);
         assert_eq!(window.note(5 * WINDOW - 1), Seen::Late);
         assert_eq!(window.note(4 * WINDOW + 1), Seen::Late);

@@ -72,23 +72,19 @@ fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
         Scenario::Echo => "echo: round-trip time in µs, less is better",
     };
     let mut table = plain_table();
-    let (size, header): (fn(&Row) -> Option<usize>, &[&str]) = match scenario {
+    let header: &[&str] = match scenario {
         Scenario::Drain | Scenario::Send => {
-            (|row| row.round, &["backend", "batch", "bytes", "round", "ns", "±", "other side", "per call"])
+            &["backend", "batch", "bytes", "round", "ns", "±", "other side", "per call"]
         }
-        Scenario::Flood => (
-            |row| row.generators,
-            &["backend", "batch", "bytes", "from", "per second", "±", "lost", "busy", "per call"],
-        ),
-        Scenario::Echo => {
-            (|row| row.window, &["backend", "batch", "bytes", "window", "p50", "±", "p99", "p99.9", "per call"])
-        }
+        Scenario::Flood => &["backend", "batch", "bytes", "from", "per second", "±", "lost", "busy", "per call"],
+        Scenario::Echo => &["backend", "batch", "bytes", "window", "p50", "±", "p99", "p99.9", "per call"],
     };
     table.set_header(header.to_vec());
     for group in groups {
         let Some(first) = group.valid().next() else { continue };
         let mut line = vec![group.name.clone(), first.batch.to_string(), first.payload.to_string()];
-        line.push(size(first).map_or_else(String::new, |size| size.to_string()));
+        let size = first.round.or(first.window).or(first.generators);
+        line.push(size.map_or_else(String::new, |size| size.to_string()));
         line.extend(figures(scenario, group));
         table.add_row(line);
     }

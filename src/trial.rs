@@ -175,18 +175,32 @@ impl<'p> Trial<'_, 'p> {
     ///
     /// Why there is no result.
     pub fn run(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        self.cell.variant.kind().dispatch(Dispatch { trial: self, free })
+    }
+
+    /// Runs the trial with `B`, whatever the cell's backend is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no result.
+    pub fn run_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         match self.cell.scenario {
-            Scenario::Drain | Scenario::Send => std::thread::scope(|scope| {
-                let worker = scope.spawn(|| {
-                    cores::pin(self.options.cores.worker)?;
-                    self.cell.variant.kind().dispatch(OneThread { trial: self, free })
-                });
-                worker.join().unwrap_or(Err(TrialError::Panicked))
-            }),
+            Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
+            Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
             scenario if self.options.cores.generators.is_empty() => Err(TrialError::OneCore(scenario)),
-            Scenario::Flood => flood::run(self, free),
-            Scenario::Echo => echo::run(self, free),
+            Scenario::Flood => flood::run::<B>(self, free),
+            Scenario::Echo => echo::run::<B>(self, free),
         }
+    }
+
+    fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                cores::pin(self.options.cores.worker)?;
+                work()
+            });
+            worker.join().unwrap_or(Err(TrialError::Panicked))
+        })
     }
 
     /// Whether this trial goes through sockets.
@@ -195,18 +209,15 @@ impl<'p> Trial<'_, 'p> {
     }
 }
 
-struct OneThread<'t, 'a, 'p> {
+struct Dispatch<'t, 'a, 'p> {
     trial: &'t Trial<'a, 'p>,
     free: &'t mut FreeList<'p>,
 }
 
-impl<'p> Visitor<'p> for OneThread<'_, '_, 'p> {
+impl<'p> Visitor<'p> for Dispatch<'_, '_, 'p> {
     type Output = Result<Outcome, TrialError>;
 
     fn visit<B: Backend<'p>>(self) -> Self::Output {
-        match self.trial.cell.scenario {
-            Scenario::Send => send::run::<B>(self.trial, self.free),
-            _ => drain::run::<B>(self.trial, self.free),
-        }
+        self.trial.run_as::<B>(self.free)
     }
 }

@@ -1,1 +1,2 @@
+//! A stub.
 fn main() {}

@@ -5,7 +5,7 @@ use std::thread;
 
 use hdrhistogram::Histogram;
 use hpbench_backends::plain::Plain;
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket, Visitor};
+use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
 use crate::app::{App, Echo, Source};
 use crate::control::{Control, Phase, StopAtEnd};
@@ -37,7 +37,7 @@ pub fn latency_histogram() -> Histogram<u64> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let options = trial.options;
     let (near, far) = trial.sockets()?;
     let control = Control::new(1);
@@ -51,7 +51,7 @@ pub fn run<'p>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
             cores::pin(options.cores.worker)?;
-            trial.cell.variant.kind().dispatch(Worker { trial, near: &near, control: &control, free })
+            worker::<B>(trial, &near, &control, free)
         });
         let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
         let generated = generator.join().unwrap_or(Err(TrialError::Panicked));
@@ -279,29 +279,23 @@ impl<'p> App<'p> for Replies {
     }
 }
 
-struct Worker<'t, 'a, 'p> {
-    trial: &'t Trial<'a, 'p>,
-    near: &'t Arc<Socket>,
-    control: &'t Control,
-    free: &'t mut FreeList<'p>,
-}
-
-impl<'p> Visitor<'p> for Worker<'_, '_, 'p> {
-    type Output = Result<Outcome, TrialError>;
-
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
-        let config = self.trial.config();
-        let port = Port::Socket(Arc::clone(self.near));
-        let mut lane = Lane::<B>::open(&config, port, self.trial.pool, self.trial.options.ring)?;
-        let mut echo = Echo { arrivals: Arrivals::new(1), dropped: 0 };
-        let result = work(&mut lane, &mut echo, self.trial, self.control, self.free);
-        let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
-        let closed = lane.close(self.free);
-        let outcome = result?;
-        closed.map_err(TrialError::io("closing the backend"))?;
-        let ledger = Ledger { drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
-        Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
-    }
+/// The worker: echoes until the generator has had enough.
+fn worker<'p, B: Backend<'p>>(
+    trial: &Trial<'_, 'p>,
+    socket: &Arc<Socket>,
+    control: &Control,
+    free: &mut FreeList<'p>,
+) -> Result<Outcome, TrialError> {
+    let port = Port::Socket(Arc::clone(socket));
+    let mut lane = Lane::<B>::open(&trial.config(), port, trial.pool, trial.options.ring)?;
+    let mut echo = Echo { arrivals: Arrivals::new(1), dropped: 0 };
+    let result = work(&mut lane, &mut echo, trial, control, free);
+    let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
+    let closed = lane.close(free);
+    let outcome = result?;
+    closed.map_err(TrialError::io("closing the backend"))?;
+    let ledger = Ledger { drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
+    Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
 }
 
 /// Sends back what comes, and notes where the counters stand when the phase changes.

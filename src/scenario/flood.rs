@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket, Visitor};
+use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
 
 use crate::app::{Sink, Source};
 use crate::control::{Clock, Control, Interrupt, Phase, StopAtEnd};
@@ -23,7 +23,7 @@ const SETTLE_NS: u64 = 200_000_000;
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let options = trial.options;
     let (near, far) = trial.sockets()?;
     let control = Control::new(options.generators);
@@ -37,7 +37,7 @@ pub fn run<'p>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
             cores::pin(options.cores.worker)?;
-            trial.cell.variant.kind().dispatch(Worker { trial, near: &near, control: &control, free })
+            Worker { trial, near: &near, control: &control, free }.run::<B>()
         });
         let outcome = worker.join().unwrap_or(Err(TrialError::Panicked));
         let mut method = None;
@@ -87,10 +87,8 @@ struct Worker<'t, 'a, 'p> {
     free: &'t mut FreeList<'p>,
 }
 
-impl<'p> Visitor<'p> for Worker<'_, '_, 'p> {
-    type Output = Result<Outcome, TrialError>;
-
-    fn visit<B: Backend<'p>>(mut self) -> Self::Output {
+impl<'p> Worker<'_, '_, 'p> {
+    fn run<B: Backend<'p>>(mut self) -> Result<Outcome, TrialError> {
         let options = self.trial.options;
         let port = Port::Socket(Arc::clone(self.near));
         let mut lane = Lane::<B>::open(&self.trial.config(), port, self.trial.pool, options.ring)?;
@@ -106,9 +104,7 @@ impl<'p> Visitor<'p> for Worker<'_, '_, 'p> {
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
         Ok(Outcome { ledger, counters_total, in_effect, rcvbuf, sndbuf, ..outcome })
     }
-}
 
-impl<'p> Worker<'_, '_, 'p> {
     /// Receives: the warm-up, the measured phase, and what is still under way after it.
     fn work<B: Backend<'p>>(&mut self, lane: &mut Lane<'p, B>, sink: &mut Sink) -> Result<Outcome, TrialError> {
         let (trial, control) = (self.trial, self.control);

@@ -6,7 +6,9 @@ use hpbench_backends::socket::probe_gso;
 use hpbench_backends::{Kind, Offer, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip, udp_pair};
-use crate::traffic::{check, exchange, nothing_arrives, receive_until, room, send_all, send_home, send_queued, write};
+use crate::traffic::{
+    check, exchange, gather, nothing_arrives, receive_until, room, send_all, send_home, send_queued, write,
+};
 
 const BATCHES: [usize; 6] = [1, 2, 7, 32, 256, 1024];
 const SHORT: [usize; 6] = [32, 33, 64, 200, 1472, 2048];
@@ -109,16 +111,11 @@ pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
     for round in 0..10 {
         let seqs = round * 40..(round + 1) * 40;
         send_all(&mut link.far, seqs.clone(), len);
-        let deadline = Deadline::new();
-        let mut echoed = 0;
-        while echoed < 40 {
-            echoed += link.near.rx().expect("a receive on loopback");
-            while let Some(packet) = link.near.pop() {
-                link.near.queue.push(packet).expect("the TX ring has enough slots");
-            }
-            deadline.check("receiving what is to be echoed");
+        gather(&mut link.near, 40);
+        while let Some(packet) = link.near.pop() {
+            link.near.queue.push(packet).expect("the TX ring has enough slots");
         }
-        send_queued(&mut link.near, echoed);
+        send_queued(&mut link.near, 40);
         receive_until(&mut link.far, seqs, len);
     }
     link.close();
@@ -136,8 +133,9 @@ pub(crate) fn datagrams_arrive_after_a_pause(subject: Subject) {
         let mut received = near.rx().expect("a receive on loopback");
         received += near.backend.quiesce(&mut near.free, &mut near.rx).expect("a pause");
         while received < 40 {
-            received += near.rx().expect("a receive on loopback");
-            deadline.check("receiving after a pause");
+            let moved = near.rx().expect("a receive on loopback");
+            received += moved;
+            deadline.check(moved, "receiving after a pause");
         }
         received += near.backend.quiesce(&mut near.free, &mut near.rx).expect("a pause");
         assert_eq!(received, 40, "all that arrives is counted once, by rx or by quiesce");

@@ -2,8 +2,8 @@
 
 use hpbench_backends::{Config, Pool, Port};
 
-use crate::harness::{Deadline, Lane, Link, Subject, peer_pair};
-use crate::traffic::{check, datagram, exchange, nothing_arrives, queue, receive_until, send_all, send_home};
+use crate::harness::{Lane, Link, Subject, peer_pair};
+use crate::traffic::{check, datagram, exchange, gather, nothing_arrives, queue, receive_until, send_all, send_home};
 
 /// Without a free frame `rx` returns 0 and leaves the datagrams where they are.
 pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
@@ -33,16 +33,9 @@ pub(crate) fn few_free_frames_bound_reception(subject: Subject) {
         for seq in first..end {
             far.send(&datagram(seq, 64)).expect("a send on loopback");
         }
-        let deadline = Deadline::new();
         let mut next = first;
         while next < end {
-            let fitting = FRAMES.min((end - next) as usize);
-            let mut received = 0;
-            while received < fitting {
-                received += near.rx().expect("a receive on loopback");
-                deadline.check(format_args!("receiving into {FRAMES} frames, {:?}", near.backend.counters()));
-            }
-            assert_eq!(received, fitting, "each datagram needs a frame");
+            gather(&mut near, FRAMES.min((end - next) as usize));
             // All frames are in the ring now: nothing can be received, however often one asks.
             for _ in 0..5 {
                 assert_eq!(near.rx().expect("no frame is no error"), 0);
@@ -85,18 +78,11 @@ pub(crate) fn every_frame_is_of_use(subject: Subject) {
     let mut next = 0;
     let mut sent = 0;
     for trickle in [1, 2, 1, 4, 3, 3, 2] {
-        let deadline = Deadline::new();
         for _ in 0..trickle {
             far.send(&datagram(sent, 64)).expect("a send on loopback");
             sent += 1;
         }
-        let mut received = 0;
-        while received < trickle {
-            received += near.rx().expect("a receive on loopback");
-            deadline
-                .check(format_args!("receiving {trickle} with {} frames in the ring", sent - trickle as u64 - next));
-        }
-        assert_eq!(received, trickle);
+        gather(&mut near, trickle);
         if sent - next == FRAMES as u64 {
             give_back(&mut near, &mut next, 64);
         }
@@ -115,16 +101,11 @@ pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
     for seq in 0..60 {
         far.send(&datagram(seq, len(seq))).expect("a send on loopback");
     }
-    let deadline = Deadline::new();
     let mut next = 0;
     while next < 60 {
         // The frames stay in the ring for a while, so that the backend runs out of them.
-        let mut received = 0;
-        while received < 3 {
-            received += near.rx().expect("a receive on loopback");
-            deadline.check(format_args!("datagram {next} of 60, some of them empty, {:?}", near.backend.counters()));
-        }
-        assert_eq!((received, near.rx().expect("no frame is no error")), (3, 0));
+        gather(&mut near, 3);
+        assert_eq!(near.rx().expect("no frame is no error"), 0);
         while let Some(packet) = near.pop() {
             check(next, len(next), packet.bytes());
             near.free.give(packet.into_frame());

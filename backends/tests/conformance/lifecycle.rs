@@ -120,10 +120,10 @@ pub(crate) fn closing_under_fire_brings_all_frames_home(subject: Subject) {
             while !done.load(Ordering::Relaxed) {
                 // A full queue drops; it is no error of the sender's.
                 far.send(&bytes).expect("the socket stays open");
-                deadline.check("the end of the fire");
+                deadline.check(1, "the end of the fire");
             }
         });
-        for calls in 0..30 {
+        for calls in [0, 1, 2, 5, 10, 20, 40] {
             let pool = Pool::new(256, 256).expect("a pool");
             let port = Port::Socket(Arc::clone(&socket));
             let mut near = Lane::open(subject, &subject.config(8), port, &pool, pool.frames());

@@ -108,7 +108,7 @@ pub(crate) fn a_receiver_at_rest_leaves_the_queue_alone(subject: Subject) {
         send_all(&mut link.far, first + 50..first + 51, |_| 64);
         let deadline = Deadline::new();
         while held() == 0 {
-            deadline.check("the queue is empty: somebody took the datagram");
+            deadline.check(0, "the queue is empty: somebody took the datagram");
         }
         let one = held();
         send_all(&mut link.far, first + 51..first + 100, |_| 64);

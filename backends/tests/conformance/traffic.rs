@@ -82,8 +82,9 @@ pub(crate) fn send_queued(lane: &mut Lane<'_>, count: usize) {
     let deadline = Deadline::new();
     let mut sent = 0;
     while sent < count {
-        sent += lane.tx().expect("a send on loopback");
-        deadline.check(format_args!("sending {count} datagrams, {sent} sent, {:?}", lane.backend.counters()));
+        let moved = lane.tx().expect("a send on loopback");
+        sent += moved;
+        deadline.check(moved, format_args!("sending {count} datagrams, {sent} sent, {:?}", lane.backend.counters()));
     }
     assert_eq!(sent, count, "tx counted more than was queued");
     assert_eq!(lane.tx().expect("nothing to send"), 0, "tx counted datagrams that were not queued");
@@ -105,11 +106,23 @@ pub(crate) fn receive_until(lane: &mut Lane<'_>, seqs: Range<u64>, len: impl Fn(
             lane.free.give(packet.into_frame());
             next += 1;
         }
-        deadline.check(format_args!("receiving {seqs:?}, {next} is next, {:?}", lane.backend.counters()));
+        deadline.check(received, format_args!("receiving {seqs:?}, {next} is next, {:?}", lane.backend.counters()));
     }
     assert_eq!(next, seqs.end, "more datagrams than were sent");
     nothing_arrives(lane);
     largest
+}
+
+/// Receives exactly `count` datagrams, and leaves them in the ring.
+pub(crate) fn gather(lane: &mut Lane<'_>, count: usize) {
+    let deadline = Deadline::new();
+    let mut received = 0;
+    while received < count {
+        let moved = lane.rx().expect("a receive on loopback");
+        received += moved;
+        deadline.check(moved, format_args!("{received} of {count} received, {:?}", lane.backend.counters()));
+    }
+    assert_eq!(received, count, "more datagrams than were sent, or than there are frames");
 }
 
 /// Looks a few times, and finds nothing.
