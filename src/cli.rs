@@ -252,7 +252,10 @@ fn seconds(text: &str, least: f64) -> Result<Duration, String> {
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))
+    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))?;
+    // Datagrams to these leave the machine.
+    let is_shared = address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    if is_shared { Err(format!("'{text}' is not the address of one machine")) } else { Ok(address) }
 }
 
 #[cfg(test)]
@@ -296,6 +299,9 @@ mod tests {
             ("--backend", "uring:single-file", "no mode"),
             ("--scenario", "pace", "there are drain"),
             ("--bind", "localhost", "address"),
+            ("--bind", "224.0.0.1", "one machine"),
+            ("--bind", "255.255.255.255", "one machine"),
+            ("--bind", "ff02::1", "one machine"),
             ("--workers", "2", "only 1"),
             ("--seed", "-1", "whole number"),
         ] {

@@ -202,6 +202,8 @@ impl Row {
             clocksource: run.environment.clocksource.clone(),
             mitigations: run.environment.mitigations.clone(),
             hpbench: env!("CARGO_PKG_VERSION").into(),
+            git_rev: env!("HPBENCH_GIT_REV").into(),
+            rustc: env!("HPBENCH_RUSTC").into(),
             ..Self::default()
         }
     }

@@ -24,6 +24,13 @@ use crate::trial::{Trial, TrialError};
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
 
+/// Writes a line to standard error; that nobody reads it is no reason to fail.
+macro_rules! tell {
+    ($($part:tt)*) => {{
+        let _ = writeln!(io::stderr(), $($part)*);
+    }};
+}
+
 /// Why the command ends with a status other than that of its trials.
 #[derive(Debug)]
 enum Failure {
@@ -65,7 +72,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
-    eprintln!("hpbench: {error:#}");
+    tell!("hpbench: {error:#}");
     ExitCode::from(status)
 }
 
@@ -90,10 +97,10 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     let rows = measure(&cli, &run, &cells, &pool, &interrupt, &mut output)?;
     let text = table::render(&groups(&cells, &rows), cli.verbose);
     if output.is_stdout() {
-        eprint!("{text}");
+        tell!("{text}");
     } else {
         print(&text)?;
-        eprintln!("{} rows in {}", rows.len(), output.name());
+        tell!("{} rows in {}", rows.len(), output.name());
     }
     Ok(interrupt.exit_status().unwrap_or_else(|| status(&rows, cli.strict)))
 }
@@ -120,7 +127,7 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
     if axes.variants.iter().any(|variant| variant.kind() == Kind::Null) && !unfit.is_empty() {
         let reason = "the null backend has no socket that a generator could send to";
         anyhow::ensure!(scenarios_by_default, "--scenario {}: {reason}; leave out one of the two", unfit.join(","));
-        eprintln!("note: {} left out for null: {reason}", unfit.join(" and "));
+        tell!("note: {} left out for null: {reason}", unfit.join(" and "));
     }
     let largest = axes.batches.iter().max().copied().unwrap_or(1);
     anyhow::ensure!(

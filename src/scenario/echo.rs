@@ -20,8 +20,9 @@ use crate::wire::{self, Verify};
 const LOST_NS: u64 = 100_000_000;
 /// How often the generator looks for such slots, at most.
 const LOOK_NS: u64 = 5_000_000;
-/// How long nothing may come back.
-const STALL_NS: u64 = 2_000_000_000;
+/// How long nothing may come back, and how long the last replies are waited for.
+const STALL_NS: u64 = 5_000_000_000;
+const SETTLE_NS: u64 = 1_000_000_000;
 
 /// The longest round trip that is told apart from longer ones, and the precision in decimal digits.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
@@ -46,7 +47,7 @@ pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -
         let generator = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
             cores::pin(options.cores.generators[0])?;
-            generate(trial, &far, &control, &mut far_free)
+            generate(trial, (&near, &far), &control, &mut far_free)
         });
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
@@ -98,13 +99,13 @@ struct Slot {
 
 fn generate<'p>(
     trial: &Trial<'_, 'p>,
-    socket: &Arc<Socket>,
+    (near, far): (&Arc<Socket>, &Arc<Socket>),
     control: &Control,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let window = trial.cell.window.unwrap_or(1);
     let config = Config::new(Kind::Plain, window);
-    let lane = Lane::open(&config, Port::Socket(Arc::clone(socket)), trial.pool, 2 * window)?;
+    let lane = Lane::open(&config, Port::Socket(Arc::clone(far)), trial.pool, 2 * window)?;
     let mut generator = Generator {
         trial,
         lane,
@@ -117,7 +118,7 @@ fn generate<'p>(
     control.report_ready();
     let outcome = if control.wait_ready(2) {
         control.advance(Phase::Warmup);
-        generator.phases(control, free)
+        generator.phases(control, [near, far], free)
     } else {
         Err(TrialError::Stalled("the worker did not start"))
     };
@@ -133,7 +134,12 @@ fn generate<'p>(
 }
 
 impl<'p> Generator<'_, '_, 'p> {
-    fn phases(&mut self, control: &Control, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    fn phases(
+        &mut self,
+        control: &Control,
+        sockets: [&Socket; 2],
+        free: &mut FreeList<'p>,
+    ) -> Result<Outcome, TrialError> {
         let (clock, options) = (self.trial.clock, self.trial.options);
         for slot in 0..self.slots.len() {
             self.refill(slot, clock.now_ns(), free);
@@ -158,9 +164,14 @@ impl<'p> Generator<'_, '_, 'p> {
 
         control.advance(Phase::Settle);
         self.replies.recording = false;
-        let settle_ns = clock.now_ns() + LOST_NS;
+        let settle_ns = clock.now_ns() + SETTLE_NS;
         self.spin(free, false, |now_ns, generator| {
-            generator.slots.iter().all(|slot| !slot.waiting) || now_ns >= settle_ns
+            let received = generator.replies.arrivals.tally().received;
+            // Replies that were given up may still come; what was dropped will not.
+            received == generator.sent || now_ns >= settle_ns || {
+                let drops = sockets.map(|socket| socket.meminfo().map_or(0, |info| u64::from(info.drops)));
+                received + drops[0] + drops[1] >= generator.sent
+            }
         })?;
         Ok(outcome)
     }
@@ -182,7 +193,7 @@ impl<'p> Generator<'_, '_, 'p> {
             if moved > 0 {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
-                return Err(TrialError::Stalled("nothing came back for two seconds"));
+                return Err(TrialError::Stalled("nothing came back for five seconds"));
             }
             self.settle_replies(now_ns, refill, free);
             if now_ns - self.looked_ns > LOOK_NS {

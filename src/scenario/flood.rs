@@ -15,8 +15,8 @@ use crate::plan::Until;
 use crate::trial::{Outcome, Trial, TrialError};
 
 /// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
-const STALL_NS: u64 = 1_000_000_000;
-const SETTLE_NS: u64 = 200_000_000;
+const STALL_NS: u64 = 5_000_000_000;
+const SETTLE_NS: u64 = 1_000_000_000;
 
 /// Runs a trial on threads of its own.
 ///
@@ -191,7 +191,7 @@ impl<'a> Loop<'a> {
                 self.busy_ns += now_ns - self.now_ns;
                 self.moved_ns = now_ns;
             } else if now_ns - self.moved_ns > STALL_NS {
-                return Err(TrialError::Stalled("no datagram came for a second"));
+                return Err(TrialError::Stalled("no datagram came for five seconds"));
             }
             self.now_ns = now_ns;
             if self.interrupt.is_raised() {
