@@ -21,7 +21,9 @@ fn main() {
 /// The revision of the checkout, with `-dirty` if tracked files were changed.
 fn from_git() -> Option<String> {
     // A source archive unpacked inside of another repository has nothing to do with that one's revision.
-    Path::new(".git").exists().then(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]))?
+    Path::new(".git")
+        .exists()
+        .then(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]))?
 }
 
 /// The revision that a source archive was made from.

@@ -54,6 +54,10 @@ pub trait Backend<'p>: Sized {
     /// Sends at most one batch from `tx` without blocking, and returns how many datagrams the kernel
     /// took. What does not fit stays queued, in order. Finished frames go to `free`.
     ///
+    /// The requests of one batch may be independent of each other (io_uring's SENDs are): if one is refused
+    /// while a later one is taken, the later datagram overtakes it. Linking them would keep the order, at a
+    /// price that programs which use io_uring for its speed do not pay.
+    ///
     /// # Errors
     ///
     /// As [`Backend::rx`].
@@ -175,7 +179,8 @@ pub struct Counters {
     pub rx_syscalls: u64,
     /// Datagrams longer than their frame; they are delivered cut short.
     pub truncated: u64,
-    /// Sends put off because the kernel had no room (`EAGAIN`, `ENOBUFS`).
+    /// Sends put off because the kernel had no room (`EAGAIN`, `ENOBUFS`): refused requests where a call
+    /// carries several, refused calls elsewhere.
     pub send_eagain: u64,
     /// Passing errors of either direction, e.g. `ECONNREFUSED` after an ICMP message.
     pub io_errors: u64,

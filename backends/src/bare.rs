@@ -4,7 +4,6 @@
 
 use std::io;
 use std::mem;
-use std::ptr;
 use std::sync::Arc;
 
 use io_uring::types::BufRingEntry;
@@ -15,6 +14,8 @@ use crate::socket::Socket;
 
 /// Bytes of each buffer, as much as an ordinary frame has.
 const BUFFER: usize = 2048;
+
+const NULL: libc::c_long = 0;
 
 /// A loop that receives `count` datagrams, which are in the queue already.
 pub trait BareLoop: Sized {
@@ -49,9 +50,9 @@ impl BareLoop for BarePlain {
     fn receive(&mut self, count: usize) -> io::Result<()> {
         let fd = self.socket.raw();
         for _ in 0..count {
-            let at = self.buffer.as_mut_ptr().cast();
-            // SAFETY: the buffer is ours and `BUFFER` bytes long.
-            let len = unsafe { libc::recvfrom(fd, at, BUFFER, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut()) };
+            let at = self.buffer.as_mut_ptr();
+            // SAFETY: the buffer is ours and `BUFFER` bytes long; no address is asked for.
+            let len = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, BUFFER, libc::MSG_DONTWAIT, NULL, NULL) };
             if len < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -97,7 +98,7 @@ impl BareLoop for BareMmsg {
         while received < count {
             let (headers, batch) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
             // SAFETY: each header points through its iovec to a buffer of its own.
-            let came = unsafe { libc::recvmmsg(fd, headers, batch, libc::MSG_DONTWAIT, ptr::null_mut()) };
+            let came = unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, batch, libc::MSG_DONTWAIT, NULL) };
             if came < 0 {
                 return Err(io::Error::last_os_error());
             }

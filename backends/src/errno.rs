@@ -33,8 +33,8 @@ pub(crate) fn judge(errno: i32) -> Verdict {
 /// Makes a system call again until no signal interrupts it; counts each call in `syscalls`.
 ///
 /// The call returns −1 and sets `errno`, or returns a count.
-#[inline]
-pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> isize) -> Result<usize, (Verdict, io::Error)> {
+#[inline(always)]
+pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> libc::c_long) -> Result<usize, (Verdict, io::Error)> {
     loop {
         *syscalls += 1;
         let status = call();
@@ -53,7 +53,7 @@ pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> isize) -> Resu
 mod tests {
     use super::*;
 
-    fn fail(errno: i32) -> isize {
+    fn fail(errno: i32) -> libc::c_long {
         // SAFETY: `errno` is this thread's own.
         unsafe { *libc::__errno_location() = errno };
         -1

@@ -26,6 +26,7 @@ pub mod plain;
 pub mod pool;
 pub mod ring;
 pub mod socket;
+mod sys;
 pub mod uring;
 pub mod variant;
 

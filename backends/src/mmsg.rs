@@ -9,11 +9,12 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::errno::{self, Verdict};
+use crate::errno::Verdict;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{Frame, FreeList, Pool};
 use crate::ring::Consumer;
 use crate::socket::Socket;
+use crate::sys;
 
 /// The `mmsg` backend.
 #[derive(Debug)]
@@ -50,11 +51,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
             return Ok(0);
         }
         let (fd, headers) = (self.socket.raw(), self.rx_headers.messages.as_mut_ptr());
-        let outcome = errno::retry(&mut self.counters.syscalls, || {
-            // SAFETY: the first `ready` headers point, each through its own iovec, to a frame that is
-            // held until the call is over, with that frame's size; `ready` is at most their number.
-            unsafe { libc::recvmmsg(fd, headers, ready as u32, libc::MSG_DONTWAIT, ptr::null_mut()) as isize }
-        });
+        // SAFETY: the first `ready` headers point, each through its own iovec, to a frame that is held until
+        // the call is over, with that frame's size; `ready` is at most their number.
+        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers, ready) };
         let received = match outcome {
             Ok(received) => received,
             Err((Verdict::Fatal, error)) => return Err(error),
@@ -87,11 +86,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
             return Ok(0);
         }
         let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr());
-        let outcome = errno::retry(&mut self.counters.syscalls, || {
-            // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a
-            // packet that stays in the ring until the call is over; the kernel only reads them.
-            unsafe { libc::sendmmsg(fd, headers, queued as u32, libc::MSG_DONTWAIT) as isize }
-        });
+        // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
+        // stays in the ring until the call is over; the kernel only reads them.
+        let outcome = unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) };
         let sent = match outcome {
             Ok(sent) => sent,
             Err((Verdict::Fatal, error)) => return Err(error),
@@ -124,14 +121,16 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 }
 
 impl<'p> Mmsg<'p> {
-    /// Sees that each of the first slots has a frame; returns how many slots in a row have one.
+    /// Sees that each of the first slots has a frame; returns how many slots in a row have one. When no
+    /// frame is free, those held behind move to the front.
     #[inline]
     fn hold_frames(&mut self, free: &mut FreeList<'p>) -> usize {
-        for (index, (slot, iovec)) in self.held.iter_mut().zip(&mut self.rx_headers.iovecs).enumerate() {
-            if slot.is_none() {
-                let Some(frame) = free.take() else { return index };
-                *iovec = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
-                *slot = Some(frame);
+        for index in 0..self.held.len() {
+            if self.held[index].is_none() {
+                let frame = free.take().or_else(|| self.held[index + 1..].iter_mut().rev().find_map(Option::take));
+                let Some(frame) = frame else { return index };
+                self.rx_headers.iovecs[index] = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
+                self.held[index] = Some(frame);
             }
         }
         self.held.len()

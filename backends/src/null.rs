@@ -67,7 +67,7 @@ impl<'p> Backend<'p> for Null<'p> {
         let mut sent = 0;
         while sent < self.batch {
             if self.port.outbound.free() == 0 {
-                self.counters.send_eagain += 1;
+                self.counters.send_eagain += u64::from(tx.available() > 0);
                 break;
             }
             let Some(packet) = tx.pop() else { break };

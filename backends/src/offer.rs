@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::errno::{self, Verdict};
+use crate::errno::Verdict;
 use crate::mmsg::Headers;
 use crate::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
+use crate::sys;
 
 /// Sends trains of equal datagrams as fast as the kernel takes them.
 ///
@@ -70,17 +71,12 @@ impl Offer {
         let fd = self.socket.raw();
         let outcome = if self.gso {
             let (at, len) = (self.bytes.as_ptr(), count * self.payload);
-            errno::retry(&mut 0, || {
-                // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
-                unsafe { libc::send(fd, at.cast(), len, libc::MSG_DONTWAIT) }
-            })
-            .map(|_| count)
+            // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
+            unsafe { sys::send(&mut 0, fd, at, len) }.map(|_| count)
         } else {
             let headers = self.headers.messages.as_mut_ptr();
-            errno::retry(&mut 0, || {
-                // SAFETY: the first `count` headers point to chunks of `bytes`, which the kernel only reads.
-                unsafe { libc::sendmmsg(fd, headers, count as u32, libc::MSG_DONTWAIT) as isize }
-            })
+            // SAFETY: the first `count` headers point to chunks of `bytes`, which the kernel only reads.
+            unsafe { sys::send_many(&mut 0, fd, headers, count) }
         };
         match outcome {
             Ok(sent) => Ok(sent),

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::ptr;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::errno::{self, Verdict};
+use crate::errno::Verdict;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
 use crate::socket::Socket;
+use crate::sys;
 
 /// The `plain` backend.
 #[derive(Debug)]
@@ -40,13 +40,8 @@ impl<'p> Backend<'p> for Plain<'p> {
         while received < self.batch {
             let Some(frame) = free.take() else { break };
             let (fd, at, size) = (self.socket.raw(), frame.as_ptr(), frame.size());
-            // MSG_TRUNC makes the kernel tell the real length of a datagram that does not fit.
-            let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-            let outcome = errno::retry(&mut self.counters.syscalls, || {
-                // SAFETY: the frame is ours, `size` bytes long, and stays until the call is over; no
-                // address is asked for.
-                unsafe { libc::recvfrom(fd, at.cast(), size, flags, ptr::null_mut(), ptr::null_mut()) }
-            });
+            // SAFETY: the frame is ours, `size` bytes long, and stays until the call is over.
+            let outcome = unsafe { sys::receive(&mut self.counters.syscalls, fd, at, size) };
             match outcome {
                 Ok(len) => {
                     self.counters.rx_syscalls += 1;
@@ -77,10 +72,8 @@ impl<'p> Backend<'p> for Plain<'p> {
         while sent < queued {
             let Some(packet) = tx.peek(0) else { break };
             let (fd, at, len) = (self.socket.raw(), packet.as_ptr(), packet.len());
-            let outcome = errno::retry(&mut self.counters.syscalls, || {
-                // SAFETY: the packet stays in its slot, and its bytes with it, until the call is over.
-                unsafe { libc::sendto(fd, at.cast(), len, libc::MSG_DONTWAIT, ptr::null(), 0) }
-            });
+            // SAFETY: the packet stays in its slot, and its bytes with it, until the call is over.
+            let outcome = unsafe { sys::send(&mut self.counters.syscalls, fd, at, len) };
             match outcome {
                 Ok(_) => {
                     if let Some(packet) = tx.pop() {

@@ -1,9 +1,9 @@
 //! The contract of [`hpbench_backends::Backend`] in executable form: every case runs for every backend.
 //!
-//! A new backend needs one line at the end of this file. A backend that cannot run here says `SKIPPED`
-//! with the reason; if the environment variable `HPBENCH_REQUIRE` (a list, e.g. `uring,gso,ipv6`) has
-//! its name, that is a failure. `cargo test -p hpbench-backends --test conformance uring::` runs the suite for
-//! one backend.
+//! A new backend needs a line in the list at the end of this file. One that cannot run here says `SKIPPED`
+//! and why; if the environment variable `HPBENCH_REQUIRE` (a list, e.g. `uring,gso,ipv6`) names what is
+//! missing, that is a failure. For one backend only:
+//! `cargo test -p hpbench-backends --test conformance uring::`.
 //!
 //! The backend under test is the near end of a link; at the far end is another instance of a simple
 //! one, or a socket of `std`. All traffic stays on loopback, in `AF_UNIX` or in memory.
@@ -98,6 +98,11 @@ macro_rules! suite {
         }
     };
 }
+
+use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::null::Null;
+use hpbench_backends::plain::Plain;
+use hpbench_backends::uring::Uring;
 
 /// One suite per backend, and the check that none is forgotten.
 macro_rules! suites {

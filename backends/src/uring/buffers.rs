@@ -83,6 +83,19 @@ impl<'p> BufferRing<'p> {
         self.publish();
     }
 
+    /// Takes back the buffer that was given last, if the kernel has not used it, unseen by the kernel
+    /// until [`BufferRing::publish`]. No request may be armed: the kernel must not be looking at the ring.
+    pub(super) fn retract(&mut self) -> Option<Frame<'p>> {
+        let last = self.tail.wrapping_sub(1);
+        // SAFETY: the index is below the number of entries, and nobody else accesses the ring now.
+        let entry = unsafe { &*self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(last & self.mask)) };
+        let id = entry.bid();
+        let frame = self.parked.get_mut(usize::from(id))?.take()?;
+        self.vacant.push(id);
+        self.tail = last;
+        Some(frame)
+    }
+
     /// Whether [`BufferRing::refill`] has something to do.
     #[inline]
     pub(super) fn has_vacant(&self) -> bool {

@@ -17,6 +17,8 @@ const GROUP: u16 = 0;
 /// Marks completions of the multishot receive, and those of its cancellation.
 const RECEIVE: u64 = 1;
 const CANCEL: u64 = 2;
+/// Entries of the submission queue: one receive, and the cancellations of a [`Multishot::disarm`].
+const SUBMISSIONS: u32 = 64;
 /// How often cancelling looks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
 
@@ -35,11 +37,12 @@ pub(super) struct Multishot<'p> {
 
 impl<'p> Multishot<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
-        // Twice the buffers, so that these run out before the completion queue does.
-        let ring = Ring::open(choices, 64, (2 * config.buffers) as u32)?;
-        ring.register_file(socket.raw())?;
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
         let buffers = BufferRing::new(config.buffers, pool.region()).map_err(failed)?;
+        // Twice the buffers, so that these run out before the completion queue does; the kernel wants
+        // at least as many completions as submissions.
+        let ring = Ring::open(choices, SUBMISSIONS, (2 * u32::from(buffers.entries())).max(SUBMISSIONS))?;
+        ring.register_file(socket.raw())?;
         // SAFETY: the address is that of a zeroed, page-aligned mapping of `entries` entries, which
         // lives as long as `self`; `drop` disarms the ring before the mapping goes.
         let registered =
@@ -48,6 +51,7 @@ impl<'p> Multishot<'p> {
         let mut multishot =
             Self { ring, buffers, batch: config.batch, armed: false, entered: false, counters: Counters::default() };
         multishot.probe()?;
+        multishot.ring.reset_syscalls();
         Ok(multishot)
     }
 
@@ -120,6 +124,13 @@ impl<'p> Multishot<'p> {
                     received += 1;
                 } else {
                     free.give(frame);
+                }
+            } else if res == 0 {
+                // The kernel takes the buffer back that it had chosen for an empty datagram, and the
+                // multishot ends, so that a buffer can be had from the ring where no frame is free.
+                if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
+                    rx.deliver(Packet::datagram(frame, 0), free);
+                    received += 1;
                 }
             }
             if !cqueue::more(flags) {
@@ -210,7 +221,8 @@ impl<'p> Multishot<'p> {
         while let Some(packet) = leftovers.pop() {
             free.give(packet.into_frame());
         }
-        if result.is_ok() {
+        // Also after an error that the receive itself brought: what counts is that it is over.
+        if !self.armed {
             self.buffers.empty(free);
         }
         result

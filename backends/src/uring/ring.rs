@@ -198,6 +198,11 @@ impl Ring {
         Ok(())
     }
 
+    /// Forgets the calls made so far: those of a probe.
+    pub(super) fn reset_syscalls(&mut self) {
+        self.syscalls = 0;
+    }
+
     pub(super) fn syscalls(&self) -> u64 {
         self.syscalls
     }

@@ -96,7 +96,9 @@ pub(crate) fn every_frame_is_of_use(subject: Subject) {
 pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
     let pool = Pool::new(3, 256).expect("a pool");
     let (near, far) = peer_pair();
-    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
+    // Fewer buffers than empty datagrams, each of which must leave its buffer behind.
+    let config = Config { buffers: 4, ..subject.config(8) };
+    let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
     let len = |seq: u64| if seq.is_multiple_of(3) { 64 } else { 0 };
     for seq in 0..60 {
         far.send(&datagram(seq, len(seq))).expect("a send on loopback");

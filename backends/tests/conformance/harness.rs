@@ -8,10 +8,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use hpbench_backends::mmsg::Mmsg;
-pub(crate) use hpbench_backends::null::Null;
-pub(crate) use hpbench_backends::plain::Plain;
-pub(crate) use hpbench_backends::uring::Uring;
 use hpbench_backends::{
     Backend, Caps, Config, Consumer, Counters, FreeList, Kind, MemoryPort, OpenError, Packet, Pool, Port, Producer,
     RxRing, Socket, ring,
@@ -80,7 +76,8 @@ pub(crate) struct Subject {
 macro_rules! subject {
     ($backend:ident, $medium:ident) => {{
         use hpbench_backends::{Backend, Config, Pool, Port};
-        use $crate::harness::{Medium, Opened, Subject, open_as, $backend};
+        use $crate::harness::{Medium, Opened, Subject, open_as};
+        use $crate::$backend;
         fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
             open_as::<$backend<'p>>(config, port, pool)
         }
@@ -162,7 +159,9 @@ pub(crate) fn skip(name: &str, reason: &dyn Display) {
     let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required.trim() == name), "HPBENCH_REQUIRE={required}, but {reason}");
     let test = thread::current();
-    writeln!(io::stderr(), "SKIPPED: {reason} [{}]", test.name().unwrap_or("?")).expect("standard error is open");
+    let line = format!("SKIPPED: {reason} [{}]\n", test.name().unwrap_or("?"));
+    // One write, for others write beside it.
+    io::stderr().write_all(line.as_bytes()).expect("standard error is open");
 }
 
 /// Two connected UDP sockets with room for what these tests send.
