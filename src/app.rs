@@ -36,10 +36,11 @@ impl Sink {
 impl<'p> App<'p> for Sink {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        let verify = self.verify;
         for packet in rx.drain() {
             // A train is checked out of line: the loop around single datagrams keeps its registers.
             if packet.is_single() {
-                self.arrivals.note(wire::read(packet.bytes(), self.verify));
+                self.arrivals.note(wire::read(packet.bytes(), verify));
             } else {
                 self.note_train(&packet);
             }

@@ -72,7 +72,7 @@ pub fn write(bytes: &mut [u8], header: Header, verify: Verify) {
     head[8..16].copy_from_slice(&header.sequence.to_le_bytes());
     head[16..24].copy_from_slice(&header.intended_ns.to_le_bytes());
     head[24..28].copy_from_slice(&len.to_le_bytes());
-    head[28..32].copy_from_slice(&checksum(first, header.sequence, header.intended_ns, len).to_le_bytes());
+    head[28..32].copy_from_slice(&checksum(first, header.sequence, header.intended_ns).to_le_bytes());
     if verify == Verify::Full {
         let (words, rest) = payload.as_chunks_mut::<8>();
         let count = words.len();
@@ -100,7 +100,7 @@ pub fn read(bytes: &[u8], verify: Verify) -> Result<Header, Fault> {
         return Err(Fault::Foreign);
     }
     let (len, sum) = (last as u32, (last >> 32) as u32);
-    if len as usize != bytes.len() || sum != checksum(first, sequence, intended_ns, len) {
+    if len as usize != bytes.len() || sum != checksum(first, sequence, intended_ns) {
         return Err(Fault::Corrupt);
     }
     if verify == Verify::Full && !payload_is_intact(payload, sequence) {
@@ -114,19 +114,13 @@ fn first_word(header: Header) -> u64 {
     u64::from(MAGIC) | u64::from(header.flow) << 32 | u64::from(header.flags) << 48
 }
 
-/// Two folded multiplications (the mixing step of wyhash): every bit of the four words reaches every
-/// bit of the sum, for a few cycles.
-#[inline]
-fn checksum(first: u64, sequence: u64, intended_ns: u64, len: u32) -> u32 {
-    let mixed = fold(first ^ 0xa076_1d64_78bd_642f, sequence ^ 0xe703_7ed1_a0b4_28db);
-    let mixed = fold(mixed ^ intended_ns, u64::from(len) ^ 0x8ebc_6af0_9c88_c6e3);
-    (mixed ^ (mixed >> 32)) as u32
-}
-
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product as u64) ^ ((product >> 64) as u64)
+/// A folded multiplication (the mixing step of wyhash): every bit that is not compared by itself reaches
+/// the sum, for a few cycles.
+#[inline(always)]
+fn checksum(first: u64, sequence: u64, intended_ns: u64) -> u32 {
+    let (a, b) = (first ^ intended_ns.rotate_left(32), sequence ^ 0xe703_7ed1_a0b4_28db);
+    let product = u128::from(a ^ 0xa076_1d64_78bd_642f) * u128::from(b);
+    (product as u64 ^ (product >> 64) as u64) as u32
 }
 
 /// The `index`-th eight bytes of the payload. Both multipliers are odd, so neighbouring words and

@@ -72,7 +72,7 @@ pub struct BareMmsg {
 
 impl BareLoop for BareMmsg {
     fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
-        let buffers = Region::map(batch * BUFFER)?;
+        let buffers = Region::map_huge(batch * BUFFER)?;
         let mut iovecs: Box<[libc::iovec]> = (0..batch)
             .map(|index| libc::iovec {
                 iov_base: buffers.as_ptr().wrapping_add(index * BUFFER).cast(),
@@ -134,7 +134,7 @@ impl BareLoop for BareUring {
         let ring = builder.setup_cqsize(2 * u32::from(ENTRIES)).setup_clamp().build(64)?;
         ring.submitter().register_files(&[socket.raw()])?;
         let entries = Region::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
-        let buffers = Region::map(usize::from(ENTRIES) * BUFFER)?;
+        let buffers = Region::map_huge(usize::from(ENTRIES) * BUFFER)?;
         // SAFETY: a zeroed, page-aligned mapping of so many entries; `drop` closes the ring first.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, ENTRIES, 0, 0) }?;
         let mut supply = Supply { entries, buffers, tail: 0 };

@@ -65,7 +65,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         self.counters.rx_syscalls += 1;
         for (slot, message) in self.held.iter_mut().zip(&self.rx_headers.messages).take(received) {
             if let Some(frame) = slot.take() {
-                self.counters.truncated += u64::from(message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0);
+                if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+                    self.counters.truncated += 1;
+                }
                 let len = (message.msg_len as usize).min(frame.size());
                 rx.deliver(Packet::datagram(frame, len), free);
             }

@@ -48,16 +48,12 @@ impl<'p> Backend<'p> for Null<'p> {
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
-        while received < self.batch {
-            // As with a socket, there must be an empty frame before a datagram can be received; here
-            // the datagram brings its own, so the empty one goes straight back.
-            let Some(frame) = free.take() else { break };
-            free.give(frame);
-            let Some(packet) = self.port.inbound.pop() else { break };
+        // A datagram brings its frame along, so none is taken from `free`; but as with a socket, there is
+        // no receiving without one.
+        for packet in self.port.inbound.drain().take(self.batch.min(free.len())) {
             received += packet.count();
             rx.deliver(packet, free);
         }
-        self.port.inbound.release();
         rx.publish();
         Ok(received)
     }

@@ -35,17 +35,18 @@ impl<'p> Backend<'p> for Plain<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let mut received = 0;
+        let (mut received, mut syscalls) = (0, 0);
         let mut result = Ok(());
         while received < self.batch {
             let Some(frame) = free.take() else { break };
             let (fd, at, size) = (self.socket.raw(), frame.as_ptr(), frame.size());
             // SAFETY: the frame is ours, `size` bytes long, and stays until the call is over.
-            let outcome = unsafe { sys::receive(&mut self.counters.syscalls, fd, at, size) };
+            let outcome = unsafe { sys::receive(&mut syscalls, fd, at, size) };
             match outcome {
                 Ok(len) => {
-                    self.counters.rx_syscalls += 1;
-                    self.counters.truncated += u64::from(len > size);
+                    if len > size {
+                        self.counters.truncated += 1;
+                    }
                     rx.deliver(Packet::datagram(frame, len.min(size)), free);
                     received += 1;
                 }
@@ -60,6 +61,8 @@ impl<'p> Backend<'p> for Plain<'p> {
                 }
             }
         }
+        self.counters.syscalls += syscalls;
+        self.counters.rx_syscalls += received as u64;
         rx.publish();
         result.map(|()| received)
     }

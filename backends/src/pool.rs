@@ -10,13 +10,17 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Frames are whole cache lines long.
+const LINE: usize = 64;
+
 /// Frames start this many bytes further apart than their size.
 ///
 /// Frames at a stride of 2 KiB share two sets of a 64-set L1 cache, so that the first cache lines of
 /// 32 frames evict each other; one line more spreads them over all sets.
-const STRIDE_PAD: usize = 64;
+const STRIDE_PAD: usize = LINE;
 
-/// A page-aligned, pre-faulted region of frames, locked into memory where the limits allow.
+/// A page-aligned, pre-faulted region of frames, in huge pages where there are some, and locked into
+/// memory where the limits allow.
 ///
 /// The memory lives until the pool and every backend that was opened on it are gone, so that a
 /// kernel reference to a frame can never outlive the frame.
@@ -24,35 +28,28 @@ const STRIDE_PAD: usize = 64;
 pub struct Pool {
     region: Arc<Region>,
     frame_size: usize,
-    stride: usize,
     frames: usize,
     handed_out: AtomicBool,
     lock_error: Option<io::Error>,
 }
 
 impl Pool {
-    /// Maps a pool of `frames` frames of `frame_size` bytes each, writes to every page, and tries to
-    /// lock it into memory. A refused lock is no error: see [`Pool::lock_error`].
+    /// Maps a pool of `frames` frames of `frame_size` bytes each (rounded up to whole cache lines of 64
+    /// bytes), writes to every page, and tries to lock it into memory. A refused lock is no error: see
+    /// [`Pool::lock_error`].
     ///
     /// # Errors
     ///
     /// The kernel's error if the region cannot be mapped; `InvalidInput` if its size overflows or is 0.
     pub fn new(frames: usize, frame_size: usize) -> io::Result<Self> {
-        let stride = frame_size.next_multiple_of(64) + STRIDE_PAD;
-        let bytes = stride
+        let frame_size = frame_size.next_multiple_of(LINE);
+        let bytes = (frame_size + STRIDE_PAD)
             .checked_mul(frames)
-            .filter(|&bytes| bytes > 0 && isize::try_from(bytes).is_ok() && u32::try_from(frame_size).is_ok())
+            .filter(|&bytes| bytes > 0 && isize::try_from(bytes).is_ok() && u16::try_from(frame_size / LINE).is_ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pool size out of range"))?;
-        let region = Region::map(bytes)?;
+        let region = Region::map_huge(bytes)?;
         let lock_error = region.lock().err();
-        Ok(Self {
-            region: Arc::new(region),
-            frame_size,
-            stride,
-            frames,
-            handed_out: AtomicBool::new(false),
-            lock_error,
-        })
+        Ok(Self { region: Arc::new(region), frame_size, frames, handed_out: AtomicBool::new(false), lock_error })
     }
 
     /// Hands out all frames of the pool. They can be handed out only once.
@@ -68,8 +65,8 @@ impl Pool {
         for index in (0..self.frames).rev() {
             // SAFETY: `index < frames` and the region is `frames * stride` bytes long, so the pointer
             // stays inside of it.
-            let base = unsafe { self.region.base.add(index * self.stride) };
-            frames.push(Frame { base, size: self.frame_size as u32, pool: PhantomData });
+            let base = unsafe { self.region.base.add(index * (self.frame_size + STRIDE_PAD)) };
+            frames.push(Frame { base, size: self.frame_size, pool: PhantomData });
         }
         FreeList { total: frames.len(), frames, start, bytes: self.region.bytes }
     }
@@ -110,6 +107,8 @@ impl Pool {
 pub(crate) struct Region {
     base: NonNull<u8>,
     bytes: usize,
+    /// The whole mapping, of which the region is an aligned part.
+    mapping: (*mut libc::c_void, usize),
 }
 
 // SAFETY: the region is plain memory; who may touch which part of it is decided by the frames.
@@ -120,19 +119,38 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Maps `bytes` bytes of zeroes, page-aligned, and faults every page in.
     pub(crate) fn map(bytes: usize) -> io::Result<Self> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        Self::map_aligned(bytes, 1)
+    }
+
+    /// The same in transparent huge pages, where the kernel has some to give.
+    ///
+    /// Frames lie far apart: 512 of them fill 264 pages of 4 KiB, more than the first-level TLB holds, and
+    /// their misses cost an io_uring `drain` 25 ns per datagram here, a sixteenth of all it takes.
+    pub(crate) fn map_huge(bytes: usize) -> io::Result<Self> {
+        /// The size of a huge page on x86-64, and on arm64 with pages of 4 KiB.
+        const HUGE: usize = 2 << 20;
+        Self::map_aligned(bytes.next_multiple_of(HUGE), HUGE)
+    }
+
+    fn map_aligned(bytes: usize, align: usize) -> io::Result<Self> {
+        let total = bytes.checked_add(align - 1).ok_or(io::ErrorKind::OutOfMemory)?;
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), total, access, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // MAP_POPULATE is best effort; a write to each page is not.
+        let skip = (start as usize).next_multiple_of(align) - start as usize;
+        let base = NonNull::new(start.cast::<u8>().wrapping_add(skip)).ok_or(io::ErrorKind::OutOfMemory)?;
+        if align > 1 {
+            // SAFETY: the range lies within the mapping. A refusal leaves ordinary pages.
+            unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
         for offset in (0..bytes).step_by(4096) {
-            // SAFETY: `offset < bytes`, and the mapping is ours alone.
+            // SAFETY: `skip + offset < total`, and the mapping is ours alone.
             unsafe { base.add(offset).write_volatile(0) };
         }
-        Ok(Self { base, bytes })
+        Ok(Self { base, bytes, mapping: (start, total) })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut u8 {
@@ -150,8 +168,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `map` with this length, and the last owner is going away.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+        let (start, total) = self.mapping;
+        // SAFETY: the mapping was made in `map_aligned`, and the last owner is going away.
+        unsafe { libc::munmap(start, total) };
     }
 }
 
@@ -160,7 +179,7 @@ impl Drop for Region {
 #[must_use = "a dropped frame is lost to its pool"]
 pub struct Frame<'p> {
     base: NonNull<u8>,
-    size: u32,
+    size: usize,
     pool: PhantomData<&'p Pool>,
 }
 
@@ -173,22 +192,39 @@ impl Frame<'_> {
     /// Bytes that the frame can hold.
     #[inline(always)]
     pub fn size(&self) -> usize {
-        self.size as usize
+        self.size
     }
 
     /// All bytes of the frame. They are initialised: with zeroes, or with what was last written.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `base` points to `size` initialised bytes of a region that outlives `'p`; the frame
+        // SAFETY: `base` points to `size()` initialised bytes of a region that outlives `'p`; the frame
         // owns them, and a backend that lends them to the kernel keeps the frame.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size as usize) }
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.size()) }
     }
 
     /// All bytes of the frame, to write to.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`; `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.size as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.size()) }
+    }
+
+    /// The frame's address, and its size in whole cache lines: what a packet holds of it.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (NonNull<u8>, usize) {
+        (self.base, self.size / LINE)
+    }
+
+    /// The frame that was taken apart.
+    ///
+    /// # Safety
+    ///
+    /// The parts must come from one call of [`Frame::into_parts`], and be used only once, within the
+    /// lifetime of the frame.
+    #[inline(always)]
+    pub(crate) unsafe fn from_parts((base, lines): (NonNull<u8>, usize)) -> Self {
+        Self { base, size: lines * LINE, pool: PhantomData }
     }
 
     /// The address that the kernel is given. Who uses it must keep the frame until the kernel is done.
@@ -222,7 +258,14 @@ impl<'p> FreeList<'p> {
     #[inline(always)]
     pub fn give(&mut self, frame: Frame<'p>) {
         assert!((frame.base.as_ptr() as usize).wrapping_sub(self.start) < self.bytes, "a frame of another pool");
-        self.frames.push(frame);
+        let len = self.frames.len();
+        // SAFETY: the list was made with room for all frames of its pool (`frames`, `split_off`), each frame
+        // exists once, and this one is of that pool and not on the list: so there is room, and the
+        // elements up to `len` are initialised.
+        unsafe {
+            self.frames.as_mut_ptr().add(len).write(frame);
+            self.frames.set_len(len + 1);
+        }
     }
 
     /// Number of free frames.
@@ -248,7 +291,8 @@ impl<'p> FreeList<'p> {
 
     /// Moves `count` frames (at most what is free) to a list of their own, for another thread.
     pub fn split_off(&mut self, count: usize) -> FreeList<'p> {
-        let frames = self.frames.split_off(self.frames.len().saturating_sub(count));
+        let mut frames = Vec::with_capacity(self.frames.capacity());
+        frames.extend(self.frames.drain(self.frames.len().saturating_sub(count)..));
         self.total -= frames.len();
         FreeList { total: frames.len(), frames, start: self.start, bytes: self.bytes }
     }
@@ -278,7 +322,7 @@ mod tests {
         assert_eq!(taken.len(), 37);
         for (tag, frame) in taken.iter().enumerate() {
             assert!(frame.bytes().iter().all(|&byte| byte == tag as u8));
-            assert_eq!(frame.bytes().len(), 100);
+            assert_eq!(frame.bytes().len(), 128);
         }
         taken.into_iter().for_each(|frame| free.give(frame));
         assert!(free.is_whole());

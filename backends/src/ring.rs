@@ -167,8 +167,8 @@ impl<T> Consumer<T> {
     /// iterator is dropped; items that were not taken stay.
     #[inline(always)]
     pub fn drain(&mut self) -> Drain<'_, T> {
-        self.available();
-        Drain { head: self.head, consumer: self }
+        let end = self.head.wrapping_add(self.available());
+        Drain { next: self.head, end, shared: &self.shared, head: &mut self.head }
     }
 
     /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
@@ -205,10 +205,11 @@ impl<T> Consumer<T> {
 /// See [`Consumer::drain`].
 ///
 /// It counts on an index of its own, which a register holds, and writes it back once.
-#[derive(Debug)]
 pub struct Drain<'a, T> {
-    consumer: &'a mut Consumer<T>,
-    head: usize,
+    next: usize,
+    end: usize,
+    shared: &'a Shared<T>,
+    head: &'a mut usize,
 }
 
 impl<T> Iterator for Drain<'_, T> {
@@ -216,12 +217,12 @@ impl<T> Iterator for Drain<'_, T> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        if self.head == self.consumer.tail {
+        if self.next == self.end {
             return None;
         }
-        // SAFETY: as in `Consumer::pop`; the consumer is borrowed, so that nobody else moves its head.
-        let item = self.consumer.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
-        self.head = self.head.wrapping_add(1);
+        // SAFETY: as in `Consumer::pop`; the consumer's head is borrowed, so that nobody else moves it.
+        let item = self.shared.slot(self.next).with(|slot| unsafe { (*slot).assume_init_read() });
+        self.next = self.next.wrapping_add(1);
         Some(item)
     }
 }
@@ -229,8 +230,8 @@ impl<T> Iterator for Drain<'_, T> {
 impl<T> Drop for Drain<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.consumer.head = self.head;
-        self.consumer.release();
+        *self.head = self.next;
+        self.shared.head.store(self.next, Ordering::Release);
     }
 }
 

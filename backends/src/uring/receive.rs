@@ -118,7 +118,9 @@ impl<'p> Multishot<'p> {
             if let Some(frame) = cqueue::buffer_select(flags).and_then(|id| self.buffers.swap(id, free)) {
                 if res >= 0 {
                     let len = res as usize;
-                    self.counters.truncated += u64::from(len > frame.size());
+                    if len > frame.size() {
+                        self.counters.truncated += 1;
+                    }
                     let len = len.min(frame.size());
                     rx.deliver(Packet::datagram(frame, len), free);
                     received += 1;
