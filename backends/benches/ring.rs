@@ -1,2 +1,327 @@
-//! A stub.
-fn main() {}
+//! Measures the ring beside `rtrb`'s chunks and `crossbeam`'s `ArrayQueue`, in one thread and in two.
+//!
+//! ```text
+//! cargo bench -p hpbench-backends --bench ring
+//! ```
+//!
+//! The contenders take turns in many short rounds, in an order that rotates, so that a change of the
+//! machine's pace meets them all. Each round's times are compared with `rtrb`'s of the same round.
+//! Every item is checked, by the same code for all. It reports, and gates nothing. Without `--bench`
+//! (as `cargo test --benches` runs it) or with `--test` it only checks, in a few milliseconds.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
+use rtrb::chunks::ChunkError;
+
+/// As large as a packet: a pointer and four numbers of 32 bits.
+type Item = [u64; 3];
+
+const BATCH: u64 = 32;
+/// As many slots as a round of datagrams has. Its 24 KiB fit into any first-level cache.
+const CAPACITY: usize = 1024;
+/// The contender that the others are compared with, by its place in [`contenders`].
+const REFERENCE: usize = 2;
+/// Fruitless looks after which a thread gives way, if only for a machine with less than two CPUs free.
+const LOOKS_BEFORE_YIELD: u32 = 10_000;
+/// Fruitless looks after which the other thread must be gone: minutes.
+const LOOKS_MAX: u32 = 100_000_000;
+
+/// The half of a ring that puts items in.
+trait Put: Send {
+    /// Makes items of at most a batch of numbers, puts in what fits, and returns how many.
+    fn put(&mut self, numbers: Range<u64>) -> u64;
+}
+
+/// The half of a ring that takes items out.
+trait Take: Send {
+    /// Takes at most a batch, and shows each item to the check. By value, for it to stay in registers.
+    fn take(&mut self, check: Check) -> Check;
+}
+
+/// Tells whether all items come, and in order. Its result depends on every word of every item.
+#[derive(Clone, Copy, Default)]
+struct Check {
+    next: u64,
+    faults: u64,
+}
+
+impl Check {
+    #[inline(always)]
+    fn see(&mut self, got: Item) {
+        let want = item(self.next);
+        self.faults |= (got[0] ^ want[0]) | (got[1] ^ want[1]) | (got[2] ^ want[2]);
+        self.next += 1;
+    }
+}
+
+#[inline(always)]
+fn item(number: u64) -> Item {
+    [number, number.wrapping_mul(0x9e37_79b9_7f4a_7c15), !number]
+}
+
+impl Put for CachePadded<hpbench_backends::Producer<Item>> {
+    fn put(&mut self, numbers: Range<u64>) -> u64 {
+        let mut count = 0;
+        for number in numbers {
+            if self.stage(item(number)).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        self.publish();
+        count
+    }
+}
+
+impl Take for CachePadded<hpbench_backends::Consumer<Item>> {
+    fn take(&mut self, mut check: Check) -> Check {
+        for _ in 0..BATCH {
+            let Some(item) = self.pop() else { break };
+            check.see(item);
+        }
+        self.release();
+        check
+    }
+}
+
+/// Our consumer again, taking from its iterator.
+struct Drained(hpbench_backends::Consumer<Item>);
+
+impl Take for CachePadded<Drained> {
+    fn take(&mut self, mut check: Check) -> Check {
+        for item in self.0.drain().take(BATCH as usize) {
+            check.see(item);
+        }
+        check
+    }
+}
+
+impl Put for CachePadded<rtrb::Producer<Item>> {
+    fn put(&mut self, numbers: Range<u64>) -> u64 {
+        let chunk = match self.write_chunk_uninit((numbers.end - numbers.start) as usize) {
+            Ok(chunk) => chunk,
+            Err(ChunkError::TooFewSlots(0)) => return 0,
+            Err(ChunkError::TooFewSlots(slots)) => self.write_chunk_uninit(slots).expect("slots just counted"),
+        };
+        chunk.fill_from_iter(numbers.map(item)) as u64
+    }
+}
+
+impl Take for CachePadded<rtrb::Consumer<Item>> {
+    fn take(&mut self, mut check: Check) -> Check {
+        let chunk = match self.read_chunk(BATCH as usize) {
+            Ok(chunk) => chunk,
+            Err(ChunkError::TooFewSlots(0)) => return check,
+            Err(ChunkError::TooFewSlots(slots)) => self.read_chunk(slots).expect("items just counted"),
+        };
+        // Rather than a `for` loop: `rtrb` has a faster path for it.
+        chunk.into_iter().for_each(|item| check.see(item));
+        check
+    }
+}
+
+impl Put for CachePadded<Arc<ArrayQueue<Item>>> {
+    fn put(&mut self, numbers: Range<u64>) -> u64 {
+        numbers.take_while(|&number| self.push(item(number)).is_ok()).count() as u64
+    }
+}
+
+impl Take for CachePadded<Arc<ArrayQueue<Item>>> {
+    fn take(&mut self, mut check: Check) -> Check {
+        for _ in 0..BATCH {
+            let Some(item) = self.pop() else { break };
+            check.see(item);
+        }
+        check
+    }
+}
+
+/// A ring under measurement. Its halves are behind `dyn`, so that they do not melt into one loop, and
+/// padded, so that their own fields do not share a cache line.
+struct Contender {
+    name: &'static str,
+    put: Box<dyn Put>,
+    take: Box<dyn Take>,
+}
+
+impl Contender {
+    fn new<P, T>(name: &'static str, (put, take): (P, T)) -> Self
+    where
+        CachePadded<P>: Put + 'static,
+        CachePadded<T>: Take + 'static,
+    {
+        Self { name, put: Box::new(CachePadded::new(put)), take: Box::new(CachePadded::new(take)) }
+    }
+}
+
+fn contenders() -> Vec<Contender> {
+    let (put, take) = hpbench_backends::ring(CAPACITY);
+    let queue = Arc::new(ArrayQueue::new(CAPACITY));
+    vec![
+        Contender::new("hpbench stage, pop", hpbench_backends::ring(CAPACITY)),
+        Contender::new("hpbench stage, drain", (put, Drained(take))),
+        Contender::new("rtrb chunks", rtrb::RingBuffer::new(CAPACITY)),
+        Contender::new("ArrayQueue", (Arc::clone(&queue), queue)),
+    ]
+}
+
+/// How much to measure.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    /// Items per contender and round.
+    items: u64,
+}
+
+impl Plan {
+    /// Which contender's turn it is, round by round, each round beginning with another one.
+    fn turns(self, contenders: usize) -> impl Iterator<Item = usize> {
+        (0..self.rounds).flat_map(move |round| (0..contenders).map(move |turn| (round + turn) % contenders))
+    }
+}
+
+/// Nanoseconds per item of each contender, round by round.
+type Times = Vec<Vec<f64>>;
+
+fn one_thread(plan: Plan, mut contenders: Vec<Contender>) -> Times {
+    let mut times = vec![Vec::with_capacity(plan.rounds); contenders.len()];
+    for turn in plan.turns(contenders.len()) {
+        let Contender { put, take, .. } = &mut contenders[turn];
+        let mut check = Check::default();
+        let start = Instant::now();
+        while check.next < plan.items {
+            let put = put.put(check.next..plan.items.min(check.next + BATCH));
+            let before = check.next;
+            check = take.take(check);
+            assert_eq!(check.next - before, put, "what went in comes out");
+        }
+        times[turn].push(start.elapsed().as_nanos() as f64 / plan.items as f64);
+        assert_eq!(check.faults, 0, "items come whole and in order");
+    }
+    times
+}
+
+/// The consumer runs here, the producer in a thread of its own; the clock starts when the consumer
+/// calls for a round's items, and stops when it has them all.
+fn two_threads(plan: Plan, contenders: Vec<Contender>, cpus: [usize; 2]) -> io::Result<Times> {
+    let (mut puts, mut takes): (Vec<_>, Vec<_>) = contenders.into_iter().map(|c| (c.put, c.take)).unzip();
+    let mut times = vec![Vec::with_capacity(plan.rounds); takes.len()];
+    let called = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            pin(cpus[0])?;
+            for (count, turn) in plan.turns(puts.len()).enumerate() {
+                wait_until(|| called.load(Ordering::Acquire) > count);
+                let mut next = 0;
+                while next < plan.items {
+                    wait_until(|| {
+                        let put = puts[turn].put(next..plan.items.min(next + BATCH));
+                        next += put;
+                        put > 0
+                    });
+                }
+            }
+            Ok::<_, io::Error>(())
+        });
+        pin(cpus[1])?;
+        for (count, turn) in plan.turns(takes.len()).enumerate() {
+            let mut check = Check::default();
+            let start = Instant::now();
+            called.store(count + 1, Ordering::Release);
+            while check.next < plan.items {
+                let before = check.next;
+                wait_until(|| {
+                    check = takes[turn].take(check);
+                    check.next > before
+                });
+            }
+            times[turn].push(start.elapsed().as_nanos() as f64 / plan.items as f64);
+            assert_eq!(check.faults, 0, "items come whole and in order");
+        }
+        producer.join().expect("the producer does not panic")
+    })?;
+    Ok(times)
+}
+
+/// Looks until there is something, with the pause of a polling loop.
+fn wait_until(mut look: impl FnMut() -> bool) {
+    for looks in 0..LOOKS_MAX {
+        if look() {
+            return;
+        }
+        if looks < LOOKS_BEFORE_YIELD { std::hint::spin_loop() } else { thread::yield_now() }
+    }
+    panic!("the other thread is gone");
+}
+
+/// Binds the calling thread to a CPU.
+fn pin(cpu: usize) -> io::Result<()> {
+    // SAFETY: `cpu_set_t` is an array of integers, for which zeros are a value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: it checks the number against the size of the set, and sets a bit in it.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set is live for the call, which reads as many bytes as it has.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The CPUs that this process may run on, in ascending order.
+fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: as in `pin`.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is live for the call, which writes at most as many bytes as it has.
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it checks the number against the size of the set, and reads a bit of it.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints a row per contender: its median, and the median of its rounds' ratios to the reference's.
+fn report(setting: &str, names: &[&str], times: &Times) {
+    println!("\n{setting:<28} {:>8} {:>14}", "ns/item", "ratio to rtrb");
+    for (name, rounds) in names.iter().zip(times) {
+        let ratios = rounds.iter().zip(&times[REFERENCE]).map(|(own, reference)| own / reference).collect();
+        println!("{name:<28} {:>8.2} {:>14.3}", median(rounds.clone()), median(ratios));
+    }
+}
+
+fn main() -> io::Result<()> {
+    let asked = |name| std::env::args().any(|argument| argument == name);
+    let tiny = asked("--test") || !asked("--bench");
+    // Tiny rounds still go round the slots several times.
+    let plan = if tiny { Plan { rounds: 3, items: 4_000 } } else { Plan { rounds: 300, items: 32_768 } };
+    println!(
+        "Passing items of {} bytes in batches of {BATCH} through {CAPACITY} slots: {} rounds of {} items each{}",
+        size_of::<Item>(),
+        plan.rounds,
+        plan.items,
+        if tiny { ", only to check the order" } else { "; medians" },
+    );
+    let names: Vec<_> = contenders().iter().map(|contender| contender.name).collect();
+    let cpus = allowed_cpus()?;
+    pin(cpus[0])?;
+    report(&format!("one thread, CPU {}", cpus[0]), &names, &one_thread(plan, contenders()));
+    match cpus[..] {
+        [first, second, ..] => {
+            let times = two_threads(plan, contenders(), [first, second])?;
+            report(&format!("two threads, CPUs {first} and {second}"), &names, &times);
+        }
+        _ => println!("\nSKIPPED two threads: this process may use one CPU only"),
+    }
+    Ok(())
+}

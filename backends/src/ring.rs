@@ -7,7 +7,8 @@
 //! - the consumer [pops](Consumer::pop) items and [releases](Consumer::release) their slots together.
 //!
 //! Head and tail count upwards without bound (they wrap with `usize`); a power-of-two capacity makes
-//! `index & mask` the slot. `tests/loom_ring.rs` checks the orderings under the loom model checker;
+//! `index & mask` the slot. Within a [run](Run) of neighbouring slots, a half moves a pointer on and
+//! compares it with the run's end, which is all that an item costs beside its copy. `tests/loom_ring.rs` checks the orderings under the loom model checker;
 //! `benches/ring.rs` measures this ring beside `rtrb` and `crossbeam`'s `ArrayQueue`.
 
 use std::mem::MaybeUninit;
@@ -22,16 +23,22 @@ use sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 ///
 /// If the rounded capacity overflows `usize`, or its memory cannot be had.
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    const { assert!(size_of::<T>() > 0, "a run measures its slots in bytes") };
     let capacity = capacity.max(1).next_power_of_two();
     let slots = (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
     let shared = Arc::new(Shared {
-        head: CachePadded::new(AtomicUsize::new(0)),
-        tail: CachePadded::new(AtomicUsize::new(0)),
+        head: CachePadded::new(AtomicUsize::new(START)),
+        tail: CachePadded::new(AtomicUsize::new(START)),
         slots,
     });
-    let producer = Producer { shared: Arc::clone(&shared), tail: 0, head: 0 };
-    (producer, Consumer { shared, head: 0, tail: 0 })
+    let producer = Producer { run: Run::new(&shared.slots, START, 0), shared: Arc::clone(&shared) };
+    (producer, Consumer { run: Run::new(&shared.slots, START, 0), shared, tail: START })
 }
+
+/// The first index. Tests begin just before the indices wrap, and so go past that point.
+const START: usize = if cfg!(any(test, loom)) { usize::MAX - 1 } else { 0 };
+
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 /// What both halves share. Slots from `head` to `tail` hold items; the others are empty.
 struct Shared<T> {
@@ -39,7 +46,7 @@ struct Shared<T> {
     head: CachePadded<AtomicUsize>,
     /// First slot behind the items; stored by the producer only.
     tail: CachePadded<AtomicUsize>,
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    slots: Box<[Slot<T>]>,
 }
 
 // SAFETY: an item goes from one thread to another, which `T: Send` allows. Each slot is accessed by
@@ -52,7 +59,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
     #[inline(always)]
-    fn slot(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
+    fn slot(&self, index: usize) -> &Slot<T> {
         // SAFETY: the capacity is a power of two and at least 1, so the masked index is within it.
         unsafe { self.slots.get_unchecked(index & (self.slots.len() - 1)) }
     }
@@ -71,13 +78,71 @@ impl<T> Drop for Shared<T> {
     }
 }
 
+/// Neighbouring slots that one half may access before it has to look at the other half's index, or to
+/// go on at the first slot.
+///
+/// Both pointers lie within the slots of the ring, or one behind them, and `next <= end`.
+struct Run<T> {
+    next: *const Slot<T>,
+    end: *const Slot<T>,
+    /// The index of the slot at `end`.
+    end_index: usize,
+}
+
+// SAFETY: the pointers are to slots of the `Shared` that the same half holds, which is `Send`. (A run
+// is not `Sync`: `peek` hands out references to items, which may be `Send` only.)
+unsafe impl<T: Send> Send for Run<T> {}
+
+impl<T> Run<T> {
+    /// Begins at an index, and ends after `count` slots or at the last one.
+    #[inline(always)]
+    fn new(slots: &[Slot<T>], index: usize, count: usize) -> Self {
+        let first = index & (slots.len() - 1);
+        let slots = &slots[first..][..count.min(slots.len() - first)];
+        let std::ops::Range { start, end } = slots.as_ptr_range();
+        Self { next: start, end, end_index: index.wrapping_add(slots.len()) }
+    }
+
+    /// The index of the next slot.
+    #[inline(always)]
+    fn index(&self) -> usize {
+        // SAFETY: both pointers are to the same slots, and `next` is not behind `end`.
+        self.end_index.wrapping_sub(unsafe { self.end.offset_from(self.next) } as usize)
+    }
+
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.next == self.end
+    }
+
+    /// The next slot.
+    ///
+    /// # Safety
+    ///
+    /// The run is not empty.
+    #[inline(always)]
+    unsafe fn slot(&self) -> &Slot<T> {
+        // SAFETY: the caller's promise: `next` is before `end`, and hence at a slot.
+        unsafe { &*self.next }
+    }
+
+    /// Leaves the next slot behind.
+    ///
+    /// # Safety
+    ///
+    /// The run is not empty.
+    #[inline(always)]
+    unsafe fn advance(&mut self) {
+        // SAFETY: the caller's promise: `next` is before `end`, and at most comes to it.
+        self.next = unsafe { self.next.add(1) };
+    }
+}
+
 /// The half that puts items in.
 pub struct Producer<T> {
+    /// The slots to stage items in. Its index is ahead of the shared tail by the staged items.
+    run: Run<T>,
     shared: Arc<Shared<T>>,
-    /// First slot that is not yet staged; ahead of the shared tail by the staged items.
-    tail: usize,
-    /// The consumer's head as last seen: at most the true one.
-    head: usize,
 }
 
 impl<T> Producer<T> {
@@ -88,23 +153,23 @@ impl<T> Producer<T> {
     /// Gives the item back when the ring is full.
     #[inline(always)]
     pub fn stage(&mut self, item: T) -> Result<(), T> {
-        if self.tail.wrapping_sub(self.head) == self.capacity() {
-            self.head = self.shared.head.load(Ordering::Acquire);
-            if self.tail.wrapping_sub(self.head) == self.capacity() {
-                return Err(item);
-            }
+        if self.run.is_empty() && self.free() == 0 {
+            return Err(item);
         }
-        // SAFETY: the slot lies in [tail, head + capacity) with a head that was loaded with Acquire:
-        // the consumer is done with it, and reads it again only after the next publish.
-        self.shared.slot(self.tail).with_mut(|slot| unsafe { (*slot).write(item) });
-        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the run is not empty, for `free` has renewed it with all slots that it counted. Its
+        // slots lie in [tail, head + capacity) with a head that was loaded with Acquire: the consumer
+        // is done with them, and reads them again only after the next publish.
+        unsafe {
+            self.run.slot().with_mut(|slot| (*slot).write(item));
+            self.run.advance();
+        }
         Ok(())
     }
 
     /// Makes all staged items visible to the consumer.
     #[inline(always)]
     pub fn publish(&mut self) {
-        self.shared.tail.store(self.tail, Ordering::Release);
+        self.shared.tail.store(self.run.index(), Ordering::Release);
     }
 
     /// Stages and publishes one item.
@@ -112,22 +177,24 @@ impl<T> Producer<T> {
     /// # Errors
     ///
     /// Gives the item back when the ring is full.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, item: T) -> Result<(), T> {
         self.stage(item)?;
         self.publish();
         Ok(())
     }
 
-    /// How many items can be staged now.
+    /// Looks at the consumer's index: how many items can be staged now.
     #[inline(always)]
     pub fn free(&mut self) -> usize {
-        self.head = self.shared.head.load(Ordering::Acquire);
-        self.capacity() - self.tail.wrapping_sub(self.head)
+        let tail = self.run.index();
+        let free = self.capacity() - tail.wrapping_sub(self.shared.head.load(Ordering::Acquire));
+        self.run = Run::new(&self.shared.slots, tail, free);
+        free
     }
 
     /// Slots in the ring.
-    #[inline]
+    #[inline(always)]
     pub fn capacity(&self) -> usize {
         self.shared.slots.len()
     }
@@ -142,9 +209,9 @@ impl<T> Drop for Producer<T> {
 
 /// The half that takes items out.
 pub struct Consumer<T> {
+    /// The slots to pop items from. Its index is ahead of the shared head by the popped, unreleased slots.
+    run: Run<T>,
     shared: Arc<Shared<T>>,
-    /// First slot that is not yet popped; ahead of the shared head by the popped, unreleased slots.
-    head: usize,
     /// The producer's tail as last seen: at most the true one.
     tail: usize,
 }
@@ -153,31 +220,37 @@ impl<T> Consumer<T> {
     /// Takes the oldest item. Its slot is free for the producer after [`Consumer::release`].
     #[inline(always)]
     pub fn pop(&mut self) -> Option<T> {
-        if self.head == self.tail && self.available() == 0 {
+        if self.run.is_empty() && self.available() == 0 {
             return None;
         }
-        // SAFETY: the slot lies in [head, tail) with a tail that was loaded with Acquire: it holds an
-        // item, which is moved out once, for `head` goes on.
-        let item = self.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
-        self.head = self.head.wrapping_add(1);
-        Some(item)
+        // SAFETY: the run is not empty, for `available` has renewed it with all items that it counted.
+        // Its slots lie in [head, tail) with a tail that was loaded with Acquire: each holds an item,
+        // which is moved out once, for the run goes on.
+        unsafe {
+            let item = self.run.slot().with(|slot| (*slot).assume_init_read());
+            self.run.advance();
+            Some(item)
+        }
     }
 
-    /// Takes all items that are there, oldest first. Their slots are free for the producer when the
-    /// iterator is dropped; items that were not taken stay.
+    /// Takes all items that were there at the last look, or, if those are taken, at a look now; oldest
+    /// first. Their slots are free for the producer when the iterator is dropped; items that were not
+    /// taken stay.
     #[inline(always)]
     pub fn drain(&mut self) -> Drain<'_, T> {
-        let end = self.head.wrapping_add(self.available());
-        Drain { next: self.head, end, shared: &self.shared, head: &mut self.head }
+        let seen = self.tail.wrapping_sub(self.run.index());
+        let left = if seen > 0 { seen } else { self.available() };
+        Drain { consumer: self, left }
     }
 
     /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
     #[inline(always)]
     pub fn peek(&self, index: usize) -> Option<&T> {
-        if index >= self.tail.wrapping_sub(self.head) {
+        let head = self.run.index();
+        if index >= self.tail.wrapping_sub(head) {
             return None;
         }
-        let slot = self.shared.slot(self.head.wrapping_add(index));
+        let slot = self.shared.slot(head.wrapping_add(index));
         // SAFETY: as in `pop`: the slot holds an item. The reference borrows the consumer, which alone
         // could move the item out.
         Some(slot.with(|slot| unsafe { (*slot).assume_init_ref() }))
@@ -186,52 +259,22 @@ impl<T> Consumer<T> {
     /// Looks at the producer's index: how many items can be popped now.
     #[inline(always)]
     pub fn available(&mut self) -> usize {
+        let head = self.run.index();
         self.tail = self.shared.tail.load(Ordering::Acquire);
-        self.tail.wrapping_sub(self.head)
+        let available = self.tail.wrapping_sub(head);
+        self.run = Run::new(&self.shared.slots, head, available);
+        available
     }
 
     /// Hands the slots of all popped items back to the producer.
     #[inline(always)]
     pub fn release(&mut self) {
-        self.shared.head.store(self.head, Ordering::Release);
+        self.shared.head.store(self.run.index(), Ordering::Release);
     }
 
     /// Slots in the ring.
     pub fn capacity(&self) -> usize {
         self.shared.slots.len()
-    }
-}
-
-/// See [`Consumer::drain`].
-///
-/// It counts on an index of its own, which a register holds, and writes it back once.
-pub struct Drain<'a, T> {
-    next: usize,
-    end: usize,
-    shared: &'a Shared<T>,
-    head: &'a mut usize,
-}
-
-impl<T> Iterator for Drain<'_, T> {
-    type Item = T;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<T> {
-        if self.next == self.end {
-            return None;
-        }
-        // SAFETY: as in `Consumer::pop`; the consumer's head is borrowed, so that nobody else moves it.
-        let item = self.shared.slot(self.next).with(|slot| unsafe { (*slot).assume_init_read() });
-        self.next = self.next.wrapping_add(1);
-        Some(item)
-    }
-}
-
-impl<T> Drop for Drain<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        *self.head = self.next;
-        self.shared.head.store(self.next, Ordering::Release);
     }
 }
 
@@ -242,15 +285,42 @@ impl<T> Drop for Consumer<T> {
     }
 }
 
+/// See [`Consumer::drain`].
+///
+/// Each item leaves the consumer as it is taken, so that a forgotten iterator doubles none.
+#[derive(Debug)]
+pub struct Drain<'a, T> {
+    consumer: &'a mut Consumer<T>,
+    /// A bound, for the producer may be faster than whoever drains.
+    left: usize,
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        self.consumer.pop()
+    }
+}
+
+impl<T> Drop for Drain<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.consumer.release();
+    }
+}
+
 impl<T> std::fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer").field("tail", &self.tail).field("capacity", &self.capacity()).finish()
+        f.debug_struct("Producer").field("tail", &self.run.index()).field("capacity", &self.capacity()).finish()
     }
 }
 
 impl<T> std::fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumer").field("head", &self.head).field("capacity", &self.capacity()).finish()
+        f.debug_struct("Consumer").field("head", &self.run.index()).field("capacity", &self.capacity()).finish()
     }
 }
 
