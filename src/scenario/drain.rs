@@ -58,8 +58,9 @@ impl<'p, B: Backend<'p>> Drain<'p, B> {
         free: &mut FreeList<'p>,
     ) -> Result<&Queue, TrialError> {
         let sent = self.filler.fill(&mut self.source, free, SAMPLE)?;
-        let (queue, held) = Queue::measure(socket, sent)?;
-        driver::receive(&mut self.lane, &mut self.sink, free, held).map_err(TrialError::io("receiving"))?;
+        let queue = Queue::measure(socket, sent, |held| {
+            driver::receive(&mut self.lane, &mut self.sink, free, held).map_err(TrialError::io("receiving"))
+        })?;
         Ok(self.queue.insert(queue))
     }
 

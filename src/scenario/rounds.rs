@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hpbench_backends::socket::MemInfo;
 use hpbench_backends::{Counters, FreeList, Socket};
 
 use crate::driver::Polls;
@@ -15,6 +16,9 @@ pub const SAMPLE: usize = 64;
 /// How long a queue may take to become whole after the last datagram was sent into it. On loopback it
 /// is whole at once, unless the kernel put the work off to a thread of its own.
 const WHOLE_WITHIN: Duration = Duration::from_millis(50);
+
+/// How long a queue must not have changed to be at rest.
+const AT_REST: Duration = Duration::from_millis(2);
 
 /// The most rounds that are remembered one by one; beyond, every second one is, then every fourth, …
 const REMEMBERED: usize = 1 << 16;
@@ -57,16 +61,35 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Looks at a queue into which [`SAMPLE`] datagrams were sent. Returns it, and how many are in it.
+    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent. They
+    /// are then taken out by `receive(count)`, which returns how many came.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell, or none is in it.
-    pub fn measure(socket: &Arc<Socket>, sent: usize) -> Result<(Self, usize), TrialError> {
-        let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-        let held = sent.saturating_sub(info.drops as usize);
+    /// If the kernel does not tell, and those of `receive`.
+    pub fn measure(
+        socket: &Arc<Socket>,
+        sent: usize,
+        receive: impl FnOnce(usize) -> Result<usize, TrialError>,
+    ) -> Result<Self, TrialError> {
+        let info = Self::at_rest(socket)?;
+        let held = receive(sent.saturating_sub(info.drops as usize))?;
         let truesize = if held == 0 { info.rcvbuf } else { info.rmem_alloc / held as u32 }.max(1);
-        Ok((Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf }, held))
+        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
+    }
+
+    /// The state of a queue in which nothing has changed for a while: the kernel may put work off, and not
+    /// every network delivers at once.
+    fn at_rest(socket: &Socket) -> Result<MemInfo, TrialError> {
+        let look = || socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
+        let (start, mut since, mut last) = (Instant::now(), Instant::now(), look()?);
+        while since.elapsed() < AT_REST && start.elapsed() < WHOLE_WITHIN {
+            let info = look()?;
+            if info != last {
+                (last, since) = (info, Instant::now());
+            }
+        }
+        Ok(last)
     }
 
     /// The size of a round: what was asked for, but at most three quarters of the queue, and a

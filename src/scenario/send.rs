@@ -122,8 +122,7 @@ fn over_socket<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let sent = send.send(free, SAMPLE)?;
-    let (queue, held) = Queue::measure(far, sent)?;
-    send.receive(free, held)?;
+    let queue = Queue::measure(far, sent, |held| send.receive(free, held))?;
     let size = queue.round(trial)?;
     send.queue = Some(queue);
     let mut outcome = rounds::measure(send, trial, free, size)?;

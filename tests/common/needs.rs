@@ -1,0 +1,108 @@
+//! What a test needs of the machine. A test that cannot run says so aloud; `HPBENCH_REQUIRE=uring,netns`
+//! turns such a skip into a failure.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::process::{Command, Stdio};
+
+use hpbench_backends::uring::Uring;
+use hpbench_backends::{Backend, Config, Kind, Socket, socket};
+
+/// Says aloud that something is skipped (past the test runner's capture), or fails if `name` is required.
+pub(crate) fn skip(name: &str, reason: &dyn Display) {
+    let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|required| required.trim() == name), "HPBENCH_REQUIRE={required}, but {reason}");
+    let test = std::thread::current();
+    writeln!(io::stderr(), "SKIPPED: {reason} [{}]", test.name().unwrap_or("?")).expect("standard error is open");
+}
+
+/// Whether `command` runs and succeeds; skips otherwise.
+fn works(name: &str, command: &[&str]) -> bool {
+    let (program, args) = command.split_first().expect("a command");
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let reason = match output {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Err(error) => error.to_string(),
+    };
+    skip(name, &format!("`{}` does not work here: {reason}", command.join(" ")));
+    false
+}
+
+/// Whether io_uring with multishot receive runs here.
+pub(crate) fn uring() -> bool {
+    let probed = Uring::probe(&Config::new(Kind::Uring, 32));
+    probed.map_err(|error| skip("uring", &error)).is_ok()
+}
+
+/// The backends that run here, `null` aside, as a value of `--backend`.
+pub(crate) fn backends() -> &'static str {
+    if uring() { "plain,mmsg,uring" } else { "plain,mmsg" }
+}
+
+/// Whether the kernel cuts sends into datagrams.
+pub(crate) fn gso() -> bool {
+    socket::probe_gso(Ipv4Addr::LOCALHOST.into()).map_err(|error| skip("gso", &error)).is_ok()
+}
+
+/// Whether an address can be bound.
+pub(crate) fn address(name: &str, address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).map_err(|error| skip(name, &format!("{address} cannot be bound: {error}"))).is_ok()
+}
+
+/// Whether a receive buffer of so many bytes is granted.
+pub(crate) fn rcvbuf(bytes: usize) -> bool {
+    let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+    socket.set_buffers(bytes, bytes).expect("buffers are granted up to the limit");
+    let granted = socket.meminfo().expect("Linux 4.12").rcvbuf as usize;
+    if granted < 2 * bytes {
+        skip("rcvbuf", &format!("a receive buffer of {bytes} bytes is not granted (net.core.rmem_max)"));
+    }
+    granted >= 2 * bytes
+}
+
+/// The cores on which this process may run.
+pub(crate) fn cores() -> Vec<usize> {
+    let mask = rustix::thread::sched_getaffinity(None).expect("the kernel tells");
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| mask.is_set(core)).collect()
+}
+
+/// Two cores on which this process may run, for a worker and a generator that spin.
+pub(crate) fn two_cores() -> Option<[usize; 2]> {
+    let found = cores().first_chunk().copied();
+    if found.is_none() {
+        skip("cores", &"two threads that spin need two cores");
+    }
+    found
+}
+
+/// Whether a command is installed.
+pub(crate) fn command(name: &str) -> bool {
+    works(name, &[name, "--version"])
+}
+
+/// The command under which hpbench has a network of its own, with `$0` and `$@` in `script`.
+pub(crate) fn netns(script: &str) -> Option<Vec<String>> {
+    let user = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
+    let command = |script: &str| ["unshare", user, "sh", "-c", script].map(str::to_owned).to_vec();
+    let up = command("ip link set lo up");
+    works("netns", &up.iter().map(String::as_str).collect::<Vec<_>>())
+        .then(|| command(&format!("ip link set lo up && {script}")))
+}
+
+/// Whether `strace` works here.
+pub(crate) fn strace() -> bool {
+    works("strace", &["strace", "-f", "-c", "-o", "/dev/null", "true"])
+}
+
+/// The command under which hpbench has no capabilities.
+pub(crate) fn no_capabilities() -> Option<Vec<&'static str>> {
+    const DROP: [&str; 4] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"];
+    if !rustix::process::geteuid().is_root() {
+        return Some(Vec::new());
+    }
+    let mut probe = DROP.to_vec();
+    probe.push("true");
+    works("setpriv", &probe).then(|| DROP.to_vec())
+}

@@ -1,0 +1,129 @@
+//! Machines that lack something: a second core, io_uring, locked memory, privilege.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use common::{Bench, Done, assert_balanced, assert_sound, needs};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+#[test]
+fn one_core_runs_what_one_thread_can() {
+    let core = needs::cores()[0].to_string();
+    let backends = needs::backends();
+    let done = Bench::under(["taskset", "-c", &core]).tiny(&format!("--backend {backends}")).expect(1);
+    let rows = done.rows();
+    assert_eq!(rows.len(), 4 * backends.split(',').count());
+    let (alone, together): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| ["drain", "send"].contains(&row.text("scenario")));
+    assert_sound(&alone);
+    assert!(alone.iter().all(|row| row.text("worker_cpu") == core));
+    for row in together {
+        let error = row.text("error");
+        assert!(error.contains(row.text("scenario")) && error.contains("two cores"), "{error}");
+        assert!(done.shows(error), "the table tells of it:\n{}", done.stdout);
+        assert_eq!((row.text("sent"), row.text("lat_p50_ns"), row.text("generator_cpu")), ("", "", ""));
+    }
+}
+
+/// Runs hpbench where `io_uring_setup` fails with `errno`.
+fn without_io_uring(errno: i32, args: &str) -> Done {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno as u32),
+        TargetArch::try_from(std::env::consts::ARCH).expect("seccompiler knows this architecture"),
+    );
+    let program = BpfProgram::try_from(filter.expect("a valid filter")).expect("it compiles");
+    // The filter holds for this thread, and for the process that it starts.
+    let run = || {
+        seccompiler::apply_filter(&program).expect("the kernel takes a filter");
+        Bench::new().tiny(args)
+    };
+    thread::scope(|scope| scope.spawn(run).join().expect("the run ends"))
+}
+
+#[test]
+fn a_refused_io_uring_is_an_error_row_with_the_way_out() {
+    for (errno, remedies) in
+        [(libc::EPERM, ["kernel.io_uring_disabled", "seccomp"]), (libc::ENOSYS, ["CONFIG_IO_URING", "seccomp"])]
+    {
+        let done = without_io_uring(errno, "--backend plain,uring,mmsg --scenario drain,send --trials 2").expect(1);
+        let (refused, others): (Vec<_>, Vec<_>) =
+            done.rows().into_iter().partition(|row| row.text("backend") == "uring");
+        assert_eq!((refused.len(), others.len()), (4, 8));
+        assert_sound(&others);
+        for row in refused {
+            let error = row.text("error");
+            assert!(error.contains("io_uring is refused"), "{error}");
+            assert!(remedies.iter().all(|remedy| error.contains(remedy)), "{error}");
+            assert_eq!((row.text("valid"), row.text("sent"), row.text("ns_per_packet")), ("0", "", ""), "no numbers");
+            assert!(done.shows(error), "the table tells of it:\n{}", done.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_refused_io_uring_ends_trials_of_two_threads_too() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let done = without_io_uring(libc::EPERM, "--backend uring,plain --scenario flood,echo").expect(1);
+    for row in done.rows() {
+        assert_eq!(row.text("error").contains("io_uring is refused"), row.text("backend") == "uring", "{}", row.name());
+    }
+}
+
+/// Runs hpbench without capabilities, and with so many bytes of memory that may be locked.
+fn with_memlock(bytes: u64, args: &str) -> Option<Done> {
+    let limit = format!("--memlock={bytes}:{bytes}");
+    let wrapper = needs::no_capabilities()?.into_iter().chain(["prlimit", &limit]);
+    Some(Bench::under(wrapper).tiny(args))
+}
+
+#[test]
+fn memory_that_cannot_be_locked_is_a_warning() {
+    let Some(done) = with_memlock(65_536, "--backend null,plain,mmsg --scenario drain,send") else { return };
+    let done = done.expect(0);
+    let warning = done.stderr.lines().find(|line| line.starts_with("warning: ")).expect("a warning");
+    assert!(warning.contains("locked into memory") && warning.contains("ulimit -l"), "{warning}");
+    assert_sound(&done.rows());
+}
+
+/// The kernel counts the rings' memory (all of it since 6.13), so that one part or the other of the
+/// backend hits the limit.
+#[test]
+fn an_io_uring_without_memory_names_the_limit() {
+    if !needs::uring() {
+        return;
+    }
+    for pages in 1..=16 {
+        let Some(done) = with_memlock(pages * 4096, "--backend uring --scenario drain -t 0.001 --warmup 0") else {
+            return;
+        };
+        let row = done.rows().remove(0);
+        let error = row.text("error");
+        assert!(error.is_empty() || error.contains("ulimit -l"), "{pages} pages: {error}");
+        assert_eq!(done.status, i32::from(!error.is_empty()));
+    }
+}
+
+#[test]
+fn without_privilege_the_queue_is_as_large_as_the_kernel_grants() {
+    let limit = common::read("/proc/sys/net/core/rmem_max".as_ref());
+    let limit: i64 = limit.trim().parse().expect("a number");
+    let Some(wrapper) = needs::no_capabilities() else { return };
+    let args = "--backend plain,mmsg --scenario drain,send --batch 8 --round 100000 --rcvbuf 1000000000";
+    let done = Bench::under(wrapper).tiny(args).expect(0);
+    let rows = done.rows();
+    for row in &rows {
+        assert_balanced(row);
+        assert_eq!(row.count("rcvbuf"), 2 * limit, "the kernel doubles what it grants");
+        let round = row.count("round");
+        assert!(round >= 8 && round % 8 == 0 && round < 100_000, "{round} datagrams fit");
+        assert!(round * row.count("payload") < row.count("rcvbuf"), "{round} datagrams fit");
+        assert_eq!(row.text("valid"), "1", "{}", row.text("invalid_reason"));
+    }
+    assert_eq!(rows.len(), 4);
+}

@@ -1,0 +1,160 @@
+//! Bad usage and impossible requests: status 2, a message that helps, nothing run and no file made.
+
+mod common;
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use common::{Bench, Done, needs};
+
+/// Runs hpbench with `args`, which must be refused; returns the message.
+#[track_caller]
+fn refused(bench: &Bench, args: &str) -> String {
+    let Done { stderr, stdout, .. } = bench.run(args).expect(2);
+    assert_eq!(stdout, "", "nothing is printed for {args}");
+    assert!(bench.files().is_empty(), "no file is made for {args}: {:?}", bench.files());
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+#[test]
+fn every_bad_value_is_refused_with_the_flag_and_its_range() {
+    let bench = Bench::new();
+    let long = u128::from(u64::MAX) + 1;
+    for (flag, values, told) in [
+        ("--backend", &["tcp", "", "plain,"][..], ["plain, mmsg, uring, null", ""]),
+        ("--backend", &["null,null", "all,mmsg"], ["already", ""]),
+        ("--backend", &["uring:single", "mmsg:multishot", "plain:sendto+sendto"], ["mode", ""]),
+        ("--scenario", &["", "all", "pace"], ["drain, send, flood and echo", ""]),
+        ("--batch", &["0", "1025", "-1", "x", "", "1,,2", "1.5", "0..8", "1..2048"], ["1", "1024"]),
+        ("--batch", &["3..8", "8..2"], ["powers of two", ""]),
+        ("--payload", &["31", "65508", "0", "-64", "64k"], ["32", "65507"]),
+        ("--round", &["0", "1048577"], ["1", "1048576"]),
+        ("--window", &["0", "1025"], ["1", "1024"]),
+        ("--verify", &["", "none", "FULL"], ["header", "full"]),
+        ("--trials", &["0", "100001", "1,2"], ["1", "100000"]),
+        ("--duration", &["0", "-1", "NaN", "inf", "3601", "", "1s", "1e-9"], ["0.001", "3600"]),
+        ("--packets", &["0", "-1", "1e6", "1000000000001"], ["1", "1000000000000"]),
+        ("--warmup", &["-0.1", "NaN", "inf", "3601", ""], ["0", "3600"]),
+        ("--workers", &["0", "2", "x"], ["1", ""]),
+        ("--generators", &["0", "65"], ["1", "64"]),
+        ("--port", &["-1", "65536", "http"], ["0", "65535"]),
+        ("--bind", &["localhost", "127.0.0.1:80", "", "127.0.0"], ["IPv4", "IPv6"]),
+        ("--cpu", &["x", "-1", "", "1024"], ["0", "1023"]),
+        ("--generator-cpu", &["x", "-1", "0,0"], ["0", ""]),
+        ("--ring", &["0", "1048577"], ["1", "1048576"]),
+        ("--rcvbuf", &["0", "1073741824", "16M"], ["1", "1073741823"]),
+        ("--sndbuf", &["0", "1073741824"], ["1", "1073741823"]),
+        ("--seed", &["-1", "x", "", &long.to_string()], ["0", "18446744073709551615"]),
+        ("--out", &[""], ["FILE", ""]),
+    ] {
+        for value in values {
+            let message = refused(&bench, &format!("{flag}={value}"));
+            for word in [flag].iter().chain(&told) {
+                assert!(message.contains(word), "{flag}={value} does not tell of {word}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn flags_of_later_versions_are_refused() {
+    let bench = Bench::new();
+    for (args, flag) in [
+        ("--rate 50000", "--rate"),
+        ("--burst 1", "--burst"),
+        ("--wait spin", "--wait"),
+        ("--addressing connected", "--addressing"),
+        ("--handoff", "--handoff"),
+        ("--fifo 1", "--fifo"),
+        ("--resume", "--resume"),
+        ("--buffers 512", "--buffers"),
+        ("-w 2", "--workers"),
+        ("--scenario pace", "--scenario"),
+        ("compare a.csv b.csv", "compare"),
+    ] {
+        let message = refused(&bench, args);
+        assert!(message.contains(flag), "{args}: {message}");
+    }
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let bench = Bench::new();
+    for (args, flags) in [
+        ("--append --force", ["--append", "--force"]),
+        ("--quiet --verbose", ["--quiet", "--verbose"]),
+        ("--packets 10 -t 1", ["--packets", "--duration"]),
+        ("--ring 8 --batch 1,16", ["--ring", "--batch"]),
+        ("--backend null --scenario flood", ["--scenario", "null"]),
+        ("--backend plain,null --scenario drain,echo", ["--scenario", "null"]),
+    ] {
+        let message = refused(&bench, args);
+        assert!(flags.iter().all(|flag| message.contains(flag)), "{args}: {message}");
+    }
+}
+
+#[test]
+fn a_ring_is_rounded_up_before_it_is_compared_with_the_batch() {
+    let rows = Bench::new().tiny("--backend null --scenario drain --ring 17 --batch 32").expect(0).rows();
+    assert_eq!(rows[0].text("ring"), "32");
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_named_with_the_way_out() {
+    let bench = Bench::new();
+    let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    let address = taken.local_addr().expect("bound");
+    let message = refused(&bench, &format!("--port {}", address.port()));
+    assert!(message.contains(&address.to_string()) && message.contains("--port"), "{message}");
+
+    // 192.0.2.0/24 is for documentation (RFC 5737); nothing is ever sent there.
+    let message = refused(&bench, "--bind 192.0.2.1");
+    assert!(message.contains("192.0.2.1") && message.contains("--bind"), "{message}");
+}
+
+#[test]
+fn an_address_for_many_is_refused() {
+    let bench = Bench::new();
+    for address in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
+        let message = refused(&bench, &format!("--bind {address} --trials 1 -t 0.001 --warmup 0"));
+        assert!(message.contains(address) && message.contains("--bind"), "{message}");
+    }
+}
+
+#[test]
+fn cores_that_cannot_be_had_are_refused() {
+    let bench = Bench::new();
+    let first = needs::cores()[0];
+    for (args, told) in [
+        ("--cpu 999".to_owned(), ["--cpu", "999"]),
+        ("--generator-cpu 999".to_owned(), ["--generator-cpu", "999"]),
+        (format!("--cpu {first} --generator-cpu {first}"), ["--cpu", "--generator-cpu"]),
+        (format!("--cpu {first},{}", first + 1), ["--cpu", "one worker"]),
+    ] {
+        let message = refused(&bench, &args);
+        assert!(told.iter().all(|word| message.contains(word)), "{args}: {message}");
+    }
+    let all: Vec<String> = needs::cores().iter().map(usize::to_string).collect();
+    let message = refused(&bench, &format!("--generator-cpu {}", all.join(",")));
+    assert!(message.contains("--generator-cpu") && message.contains("worker"), "{message}");
+
+    let Some([first, second]) = needs::two_cores() else { return };
+    let bench = Bench::under(["taskset", "-c", &first.to_string()]);
+    let message = refused(&bench, &format!("--cpu {second}"));
+    for word in ["--cpu", &second.to_string(), &format!("({first})")] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+}
+
+#[test]
+fn a_plan_that_needs_more_memory_than_there_is_is_refused() {
+    // 2^20 frames of 64 KiB, which the kernel maps on no machine with less than 64 GiB.
+    let memory = common::read("/proc/meminfo".as_ref());
+    let kib: u64 = memory.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("MemTotal");
+    if kib > 48 << 20 {
+        needs::skip("small-machine", &"this machine has so much memory that it might do it");
+        return;
+    }
+    let message = refused(&Bench::new(), "--backend null --scenario drain --payload 65507 --round 1048576");
+    assert!(message.contains("memory") && message.contains("--round"), "{message}");
+}
