@@ -31,6 +31,12 @@ pub enum CoresError {
         /// The mask.
         allowed: String,
     },
+    /// The generators have them all.
+    #[error("--generator-cpu names all cores that hpbench may run on ({allowed}); leave one for the worker")]
+    NoneLeft {
+        /// The mask.
+        allowed: String,
+    },
     /// A core was named twice.
     #[error("core {0} is named twice in --cpu and --generator-cpu; each spinning thread needs a core of its own")]
     Twice(usize),
@@ -56,11 +62,12 @@ impl Cores {
         generators: &[usize],
         siblings: impl Fn(usize) -> Vec<usize>,
     ) -> Result<Self, CoresError> {
+        let list = || allowed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut named = Vec::new();
         for (flag, cores) in [("--cpu", worker), ("--generator-cpu", generators)] {
             for &core in cores {
                 if !allowed.contains(&core) {
-                    let allowed = allowed.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+                    let allowed = list();
                     return Err(CoresError::NotAllowed { flag, core, allowed });
                 }
                 if named.contains(&core) {
@@ -70,7 +77,8 @@ impl Cores {
             }
         }
         let spare = |core: &&usize| !generators.contains(core);
-        let worker = *worker.first().or_else(|| allowed.iter().rev().find(spare)).ok_or(CoresError::Unknown)?;
+        let worker = worker.first().or_else(|| allowed.iter().rev().find(spare));
+        let worker = *worker.ok_or_else(|| CoresError::NoneLeft { allowed: list() })?;
         let near = siblings(worker);
         let mut generators = generators.to_vec();
         if generators.is_empty() {

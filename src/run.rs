@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
 use hpbench_backends::{FreeList, Kind, Pool, Socket, Variant};
@@ -56,11 +57,11 @@ impl From<OutputError> for Failure {
 pub fn main() -> ExitCode {
     let matches = match Cli::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => error.exit(),
+        Err(error) => return explain(&error),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return explain(&error),
     };
     let by_default = matches.value_source("scenario") == Some(ValueSource::DefaultValue);
     match run(cli, by_default) {
@@ -68,6 +69,14 @@ pub fn main() -> ExitCode {
         Err(Failure::Usage(error)) => fail(&error, 2),
         Err(Failure::Broken(error)) => fail(&error, 1),
         Err(Failure::Closed) => ExitCode::from(141),
+    }
+}
+
+/// Prints what clap has to say: that the usage is bad, or the help that was asked for.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(failure) if !error.use_stderr() && failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        _ => ExitCode::from(error.exit_code() as u8),
     }
 }
 
@@ -85,9 +94,9 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
         return print(&dry_run(&cli, &cells, trials)).map(|()| 0);
     }
     let environment = Environment::read(cli.label.as_deref(), options.cores.worker);
-    let mut output = open_output(&cli, &environment)?;
-    let pool = make_pool(&cells, &options).map_err(Failure::Broken)?;
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
+    let pool = make_pool(&cells, &options).map_err(Failure::Usage)?;
+    let mut output = open_output(&cli, &environment)?;
     let run = Run {
         id: format!("{:016x}", rand::random::<u64>()),
         seed: cli.seed.unwrap_or_else(rand::random),
@@ -230,7 +239,12 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
         most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
     let frames =
         options.buffers + 4 * most(|cell| cell.batch) + 6 * most(|cell| cell.window.unwrap_or(0)) + in_link + 256;
-    let pool = Pool::new(frames, frame_size)?;
+    let pool = Pool::new(frames, frame_size).with_context(|| {
+        let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
+        format!(
+            "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
+        )
+    })?;
     if let Some(error) = pool.lock_error() {
         let mib = pool.bytes() as f64 / f64::from(1 << 20);
         eprintln!(
@@ -331,12 +345,14 @@ fn dry_run(cli: &Cli, cells: &[Cell], trials: usize) -> String {
             _ => String::new(),
         };
         let backend = format!("{}:{}", cell.variant.kind(), cell.variant);
-        text += &format!(
-            "{:<6} {backend:<28} batch {:<5} payload {:<6}{extra}\n",
+        let line = format!(
+            "{:<6} {backend:<28} batch {:<5} payload {:<6}{extra}",
             cell.scenario.name(),
             cell.batch,
             cell.payload
         );
+        text += line.trim_end();
+        text.push('\n');
     }
     text += &format!("{} cells × {} trials = {trials} trials", cells.len(), cli.trials);
     match cli.packets {

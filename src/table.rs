@@ -165,13 +165,13 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     let trials = groups.iter().map(|group| group.rows.len()).max().unwrap_or(0);
     if groups.iter().any(|group| group.valid().next().is_some()) {
         notes.push(format!(
-            "Medians of up to {trials} trials; ± is half the distance between their quartiles. `per call` is how\n\
+            "Medians of up to {trials} trials; ± is half the distance between their quartiles. `per call` is how \
              many datagrams a system call of the backend moved, whatever the batch asked for."
         ));
     }
     if groups.iter().any(|group| group.valid().any(|row| row.generator_limited == Some(1))) {
         notes.push(
-            "≥  The generators could not keep the worker busy (busy below 95%): the rate is what they offered, and\n   \
+            "≥  The generators could not keep the worker busy (busy below 95%): the rate is what they offered, and \
              ranks nothing."
                 .into(),
         );
@@ -192,7 +192,27 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
             notes.push(format!("{}: {count} of {} trials {kind}: {message}", group.label(), group.rows.len()));
         }
     }
-    (!notes.is_empty()).then(|| format!("{}\n", notes.join("\n")))
+    (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
+}
+
+/// Breaks a note into lines, the second and later ones indented; ends it with a line end.
+fn wrap(note: &str) -> String {
+    const WIDTH: usize = 80;
+    let (mut text, mut width) = (String::new(), 0);
+    for word in note.split(' ') {
+        let len = word.chars().count();
+        if width > 0 && width + 1 + len > WIDTH {
+            text.push_str("\n  ");
+            width = 2;
+        } else if width > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += len;
+    }
+    text.push('\n');
+    text
 }
 
 /// The `null` backend shows what the harness costs; where that matters, the table says so.
@@ -307,7 +327,10 @@ mod tests {
         let group = Group { scenario: Scenario::Drain, name: "mmsg".into(), rows: rows.iter().collect() };
         let text = render(&[group], false);
         assert!(text.contains(" 100.0 "), "{text}");
-        assert!(text.contains("1 of 3 trials invalid, left out: 3 datagrams unexplained"), "{text}");
+        assert!(
+            text.replace("\n  ", " ").contains("1 of 3 trials invalid, left out: 3 datagrams unexplained"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -315,6 +338,6 @@ mod tests {
         let failed = Row { error: "io_uring is refused here".into(), batch: 32, payload: 64, ..Row::default() };
         let group = Group { scenario: Scenario::Drain, name: "uring".into(), rows: vec![&failed, &failed] };
         let text = render(&[group], false);
-        assert_eq!(text, "uring drain, batch 32, payload 64: 2 of 2 trials failed: io_uring is refused here\n");
+        assert_eq!(text, "uring drain, batch 32, payload 64: 2 of 2 trials failed: io_uring is refused\n  here\n");
     }
 }

@@ -103,7 +103,7 @@ pub enum TrialError {
     },
     /// The queue is too short for even one batch.
     #[error(
-        "the receive queue holds {held} datagrams of {payload} bytes in three quarters of its {rcvbuf} bytes, the round \
+        "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, the round \
          asked for is {round}, and a round must hold at least one batch of {batch}; use a smaller --batch, or a larger --round or \
          --rcvbuf (`sysctl net.core.rmem_max`)"
     )]

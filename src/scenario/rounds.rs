@@ -92,15 +92,16 @@ impl Queue {
         Ok(last)
     }
 
-    /// The size of a round: what was asked for, but at most three quarters of the queue, and a
-    /// multiple of the batch.
+    /// The size of a round: what was asked for, but at most half of the queue, and a multiple of the
+    /// batch. Beyond half, the kernel makes datagrams smaller (`skb_condense` in `net/ipv4/udp.c`), so that
+    /// they would no longer be alike, and the memory in use would not tell how many there are.
     ///
     /// # Errors
     ///
     /// If that is less than one batch.
     pub fn round(&self, trial: &Trial<'_, '_>) -> Result<usize, TrialError> {
         let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
-        let held = (self.rcvbuf / 4 * 3 / self.truesize) as usize;
+        let held = (self.rcvbuf / 2 / self.truesize) as usize;
         match asked.min(held) / batch * batch {
             0 => Err(TrialError::QueueTooShort {
                 held,

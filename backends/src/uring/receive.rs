@@ -255,6 +255,7 @@ impl Drop for Multishot<'_> {
 fn missing(error: io::Error, feature: &'static str, since: &'static str, call: &'static str) -> OpenError {
     match error.raw_os_error() {
         Some(libc::EINVAL) => OpenError::Missing { feature, since },
+        Some(libc::ENOMEM) => super::ring::no_memory(error),
         _ => OpenError::Failed { call, error },
     }
 }

@@ -227,6 +227,15 @@ impl fmt::Debug for Ring {
     }
 }
 
+/// Rings and buffer rings count against the limit of locked memory (all of them since 6.13).
+pub(super) fn no_memory(error: io::Error) -> OpenError {
+    OpenError::Refused {
+        what: "memory for an io_uring",
+        error,
+        remedy: "raise the limit of locked memory (`ulimit -l unlimited`)",
+    }
+}
+
 /// Says what a refused `io_uring_setup` means.
 fn explain(error: io::Error) -> OpenError {
     match error.raw_os_error() {
@@ -240,11 +249,7 @@ fn explain(error: io::Error) -> OpenError {
             error,
             remedy: "set `sysctl kernel.io_uring_disabled=0`, or let the container's seccomp filter pass io_uring_setup",
         },
-        Some(libc::ENOMEM) => OpenError::Refused {
-            what: "memory for an io_uring",
-            error,
-            remedy: "raise the limit of locked memory (`ulimit -l unlimited`)",
-        },
+        Some(libc::ENOMEM) => no_memory(error),
         _ => OpenError::Failed { call: "io_uring_setup", error },
     }
 }
