@@ -37,7 +37,7 @@ impl<'p> App<'p> for Sink {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         let verify = self.verify;
-        for packet in rx.drain() {
+        while let Some(packet) = rx.pop() {
             // A train is checked out of line: the loop around single datagrams keeps its registers.
             if packet.is_single() {
                 self.arrivals.note(wire::read(packet.bytes(), verify));
@@ -46,6 +46,7 @@ impl<'p> App<'p> for Sink {
             }
             free.give(packet.into_frame());
         }
+        rx.release();
     }
 }
 
@@ -61,7 +62,7 @@ pub struct Echo {
 impl<'p> App<'p> for Echo {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
-        for packet in rx.drain() {
+        while let Some(packet) = rx.pop() {
             if self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_none() {
                 free.give(packet.into_frame());
             } else if let Err(packet) = tx.stage(packet) {
@@ -69,6 +70,7 @@ impl<'p> App<'p> for Echo {
                 free.give(packet.into_frame());
             }
         }
+        rx.release();
         tx.publish();
     }
 }

@@ -171,11 +171,11 @@ fn rows_are_written_as_they_come() {
     let bench = Bench::new();
     let path = bench.path("out.csv");
     let lines = || fs::read_to_string(&path).unwrap_or_default().lines().count();
-    let mut running = bench.start(&tiny("--backend null --scenario drain -t 0.2 --trials 5"));
+    let mut running = bench.start(&tiny("--backend null --scenario drain -t 0.1 --trials 15"));
     running.wait_until("the second row came", || lines() >= 3);
-    assert!(lines() < 6, "the others are still to come");
+    assert!(lines() < 16, "the others are still to come");
     running.wait().expect(0);
-    assert_eq!(lines(), 6);
+    assert_eq!(lines(), 16);
 }
 
 #[test]

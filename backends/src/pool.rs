@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Frames are whole cache lines long.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Frames start this many bytes further apart than their size.
 ///
@@ -155,6 +155,10 @@ impl Region {
 
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn lock(&self) -> io::Result<()> {

@@ -278,7 +278,7 @@ impl<'p> App<'p> for Replies {
         }
         // One reading for the batch: it has been there since the same system call.
         let now_ns = self.clock.now_ns();
-        for packet in rx.drain() {
+        while let Some(packet) = rx.pop() {
             if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.verify)) {
                 if self.recording {
                     self.latency.saturating_record(now_ns.saturating_sub(header.intended_ns).max(1));
@@ -287,6 +287,7 @@ impl<'p> App<'p> for Replies {
             }
             free.give(packet.into_frame());
         }
+        rx.release();
     }
 }
 

@@ -5,12 +5,14 @@
 //! (`struct io_uring_buf_ring` in `include/uapi/linux/io_uring.h`).
 
 use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::pool::{Frame, FreeList, Region};
+use crate::pool::{Frame, FreeList, LINE, Pool, Region};
 
 /// Entries, and the frames that the kernel may write to.
 #[derive(Debug)]
@@ -19,17 +21,15 @@ pub(super) struct BufferRing<'p> {
     mask: u16,
     /// Where the next buffer goes; published by [`BufferRing::publish`].
     tail: u16,
-    /// The frame behind each buffer id, while the kernel may have it.
-    parked: Box<[Option<Frame<'p>>]>,
+    /// The frames that the kernel may have.
+    parked: Parked<'p>,
     /// Buffer ids without a frame.
     vacant: Vec<u16>,
-    /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
-    pool: Arc<Region>,
 }
 
 impl<'p> BufferRing<'p> {
     /// A ring of `entries` buffers, all of them vacant. `entries` is a power of two up to 32,768.
-    pub(super) fn new(entries: usize, pool: Arc<Region>) -> io::Result<Self> {
+    pub(super) fn new(entries: usize, pool: &'p Pool) -> io::Result<Self> {
         if !entries.is_power_of_two() || entries > 32_768 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -40,9 +40,8 @@ impl<'p> BufferRing<'p> {
             memory: Region::map(entries * size_of::<BufRingEntry>())?,
             mask: (entries - 1) as u16,
             tail: 0,
-            parked: (0..entries).map(|_| None).collect(),
+            parked: Parked::new(entries, pool),
             vacant: (0..entries as u16).rev().collect(),
-            pool,
         })
     }
 
@@ -56,14 +55,14 @@ impl<'p> BufferRing<'p> {
 
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
-        self.vacant.len() == self.parked.len()
+        self.vacant.len() == self.parked.places.len()
     }
 
     /// Takes the frame behind a buffer id that the kernel has used, and parks a free one in its place,
     /// unseen by the kernel until [`BufferRing::publish`]. `None` if the kernel never had that id.
     #[inline]
     pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
-        let filled = self.parked.get_mut(usize::from(id))?.take()?;
+        let filled = self.parked.take(id)?;
         match free.take() {
             Some(empty) => self.park(id, empty),
             None => self.vacant.push(id),
@@ -90,7 +89,7 @@ impl<'p> BufferRing<'p> {
         // SAFETY: the index is below the number of entries, and nobody else accesses the ring now.
         let entry = unsafe { &*self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(last & self.mask)) };
         let id = entry.bid();
-        let frame = self.parked.get_mut(usize::from(id))?.take()?;
+        let frame = self.parked.take(id)?;
         self.vacant.push(id);
         self.tail = last;
         Some(frame)
@@ -124,21 +123,63 @@ impl<'p> BufferRing<'p> {
         entry.set_len(frame.size() as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
-        self.parked[usize::from(id)] = Some(frame);
+        self.parked.put(id, frame);
     }
 
     /// Keeps the frames' memory mapped for good.
     pub(super) fn leak(&self) {
-        std::mem::forget(Arc::clone(&self.pool));
+        std::mem::forget(Arc::clone(&self.parked.region));
     }
 
     /// Brings all parked frames home. The kernel must be done with the ring.
     pub(super) fn empty(&mut self, free: &mut FreeList<'p>) {
-        for (id, slot) in self.parked.iter_mut().enumerate() {
-            if let Some(frame) = slot.take() {
+        for id in 0..=self.mask {
+            if let Some(frame) = self.parked.take(id) {
                 free.give(frame);
-                self.vacant.push(id as u16);
+                self.vacant.push(id);
             }
+        }
+    }
+}
+
+/// Frames by buffer id.
+///
+/// Buffers are used first in, first out, so that this table is walked from end to end: four bytes a
+/// frame instead of sixteen keep it in the cache.
+#[derive(Debug)]
+struct Parked<'p> {
+    /// Where in the pool the frame begins, in cache lines, counted from 1; 0 where there is none.
+    places: Box<[u32]>,
+    /// Size of a frame in cache lines.
+    lines: usize,
+    /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
+    region: Arc<Region>,
+    frames: PhantomData<Frame<'p>>,
+}
+
+impl<'p> Parked<'p> {
+    fn new(entries: usize, pool: &'p Pool) -> Self {
+        let lines = pool.frame_size() / LINE;
+        Self { places: vec![0; entries].into_boxed_slice(), lines, region: pool.region(), frames: PhantomData }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, id: u16, frame: Frame<'p>) {
+        let (base, lines) = frame.into_parts();
+        let offset = (base.as_ptr() as usize).wrapping_sub(self.region.as_ptr() as usize);
+        assert!(lines == self.lines && offset < self.region.bytes(), "a frame of another pool");
+        self.places[usize::from(id)] = (offset / LINE + 1) as u32;
+    }
+
+    #[inline(always)]
+    fn take(&mut self, id: u16) -> Option<Frame<'p>> {
+        let place = std::mem::take(self.places.get_mut(usize::from(id))?);
+        let offset = (place as usize).checked_sub(1)? * LINE;
+        // SAFETY: a frame of this pool was put here: its address is so far from the start of the region, and
+        // it has the size of all frames of the pool. It was not taken since, for its place was wiped.
+        unsafe {
+            let base = NonNull::new_unchecked(self.region.as_ptr().add(offset));
+            Some(Frame::from_parts((base, self.lines)))
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Multishot<'p> {
 impl<'p> Multishot<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
-        let buffers = BufferRing::new(config.buffers, pool.region()).map_err(failed)?;
+        let buffers = BufferRing::new(config.buffers, pool).map_err(failed)?;
         // Twice the buffers, so that these run out before the completion queue does; the kernel wants
         // at least as many completions as submissions.
         let ring = Ring::open(choices, SUBMISSIONS, (2 * u32::from(buffers.entries())).max(SUBMISSIONS))?;
