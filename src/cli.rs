@@ -16,7 +16,7 @@ use crate::wire::Verify;
 /// Measures recvfrom/sendto (plain), recvmmsg/sendmmsg (mmsg) and io_uring (uring) with one driver, over
 /// loopback, and accounts for every datagram. Prints a table and writes a CSV file with a row for each trial.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "hpbench", version, max_term_width = 100)]
+#[command(name = "hpbench", version, max_term_width = 100, args_override_self = true)]
 #[command(
     after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
     Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 130 or 143 ended by a signal."
@@ -119,7 +119,7 @@ pub struct Cli {
     pub force: bool,
 
     /// Name of this machine in the results [default: host name]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub label: Option<String>,
 
     /// Exit with status 1 if trials were invalid or limited by their generators, too

@@ -251,6 +251,9 @@ impl Row {
         if ledger.unexplained() != 0 {
             reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
         }
+        if outcome.measured_received == 0 {
+            reasons.push("nothing was received in the measured phase".into());
+        }
         reasons.extend(outcome.invalid.clone());
         self.valid = u8::from(reasons.is_empty());
         self.invalid_reason = reasons.join("; ");

@@ -111,6 +111,10 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
         print(&text)?;
         tell!("{} rows in {}", rows.len(), output.name());
     }
+    let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
+    if failed > 0 {
+        tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
+    }
     Ok(interrupt.exit_status().unwrap_or_else(|| status(&rows, cli.strict)))
 }
 
@@ -155,7 +159,7 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
     let cores = Cores::choose(&worker, &list(&cli.generator_cpu))?;
     let generators = cli.generators.unwrap_or(cores.generators.len().clamp(1, 64));
     if generators > cores.generators.len().max(1) {
-        eprintln!(
+        tell!(
             "warning: {generators} generators share {} cores; each spins, so they get in each other's way",
             cores.generators.len()
         );
@@ -164,7 +168,7 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
     check_address(SocketAddr::new(cli.bind, port))?;
     let gso = hpbench_backends::socket::probe_gso(cli.bind);
     if let Err(error) = &gso {
-        eprintln!(
+        tell!(
             "warning: no GSO for UDP here ({error}; Linux 4.18 brought it): queues are filled by sendmmsg, and flood offers less"
         );
     }
@@ -247,7 +251,7 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     })?;
     if let Some(error) = pool.lock_error() {
         let mib = pool.bytes() as f64 / f64::from(1 << 20);
-        eprintln!(
+        tell!(
             "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
         );
     }

@@ -103,9 +103,8 @@ pub enum TrialError {
     },
     /// The queue is too short for even one batch.
     #[error(
-        "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, the round \
-         asked for is {round}, and a round must hold at least one batch of {batch}; use a smaller --batch, or a larger --round or \
-         --rcvbuf (`sysctl net.core.rmem_max`)"
+        "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, less than one batch \
+         of {batch}; use a smaller --batch, or a larger --rcvbuf (`sysctl net.core.rmem_max`)"
     )]
     QueueTooShort {
         /// Datagrams that fit.
@@ -114,6 +113,12 @@ pub enum TrialError {
         payload: usize,
         /// The granted buffer in bytes.
         rcvbuf: u32,
+        /// Datagrams per call.
+        batch: usize,
+    },
+    /// A round holds less than one batch.
+    #[error("a round of {round} holds less than one batch of {batch}; use a smaller --batch or a larger --round")]
+    RoundTooShort {
         /// The round asked for.
         round: usize,
         /// Datagrams per call.

@@ -167,6 +167,16 @@ fn a_closed_standard_output_ends_the_run_silently() {
 }
 
 #[test]
+fn messages_that_nobody_takes_are_no_reason_to_fail() {
+    let bench = Bench::under(["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
+    // The first warns of generators that share cores (unless there are more), the second notes what null leaves out.
+    for (args, status) in [("--dry-run --generators 64", 0), ("--dry-run --backend null", 0), ("--batch 0", 2)] {
+        bench.run(args).expect(status);
+    }
+    bench.tiny(&format!("{QUICK} -o -")).expect(0);
+}
+
+#[test]
 fn rows_are_written_as_they_come() {
     let bench = Bench::new();
     let path = bench.path("out.csv");

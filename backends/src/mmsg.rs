@@ -68,8 +68,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
                 if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
                     self.counters.truncated += 1;
                 }
-                let len = (message.msg_len as usize).min(frame.size());
-                rx.deliver(Packet::datagram(frame, len), free);
+                rx.deliver(Packet::received(frame, message.msg_len as usize), free);
             }
         }
         rx.publish();

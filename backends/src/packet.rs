@@ -42,6 +42,14 @@ impl<'p> Packet<'p> {
         Self::train(frame, 0, len, len)
     }
 
+    /// A datagram that the kernel has put at the start of the frame; one that was longer is cut to it.
+    #[inline(always)]
+    pub(crate) fn received(frame: Frame<'p>, len: usize) -> Self {
+        let len = len.min(usize::from(u16::MAX)).min(frame.size());
+        let (base, lines) = frame.into_parts();
+        Self { base, parts: (lines | len << 32) as u64, pool: PhantomData }
+    }
+
     /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes.
     ///
     /// # Panics

@@ -47,7 +47,7 @@ impl<'p> Backend<'p> for Plain<'p> {
                     if len > size {
                         self.counters.truncated += 1;
                     }
-                    rx.deliver(Packet::datagram(frame, len.min(size)), free);
+                    rx.deliver(Packet::received(frame, len), free);
                     received += 1;
                 }
                 Err((verdict, error)) => {

@@ -20,9 +20,10 @@ use crate::wire::{self, Verify};
 const LOST_NS: u64 = 100_000_000;
 /// How often the generator looks for such slots, at most.
 const LOOK_NS: u64 = 5_000_000;
-/// How long nothing may come back, and how long the last replies are waited for.
+/// How long nothing may come back, and how long after the last reply others are waited for: longer than a
+/// busy machine, or the host of a virtual one, keeps a thread from running.
 const STALL_NS: u64 = 5_000_000_000;
-const SETTLE_NS: u64 = 1_000_000_000;
+const SETTLE_NS: u64 = 4_000_000_000;
 
 /// The longest round trip that is told apart from longer ones, and the precision in decimal digits.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
@@ -164,11 +165,14 @@ impl<'p> Generator<'_, '_, 'p> {
 
         control.advance(Phase::Settle);
         self.replies.recording = false;
-        let settle_ns = clock.now_ns() + SETTLE_NS;
+        let mut last = (clock.now_ns(), 0);
         self.spin(free, false, |now_ns, generator| {
             let received = generator.replies.arrivals.tally().received;
+            if received != last.1 {
+                last = (now_ns, received);
+            }
             // Replies that were given up may still come; what was dropped will not.
-            received == generator.sent || now_ns >= settle_ns || {
+            received == generator.sent || now_ns - last.0 >= SETTLE_NS || {
                 let drops = sockets.map(|socket| socket.meminfo().map_or(0, |info| u64::from(info.drops)));
                 received + drops[0] + drops[1] >= generator.sent
             }

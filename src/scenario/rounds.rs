@@ -20,6 +20,9 @@ const WHOLE_WITHIN: Duration = Duration::from_millis(50);
 /// How long a queue must not have changed to be at rest.
 const AT_REST: Duration = Duration::from_millis(2);
 
+/// How long it may take to come to rest.
+const REST_WITHIN: Duration = Duration::from_secs(1);
+
 /// The most rounds that are remembered one by one; beyond, every second one is, then every fourth, …
 const REMEMBERED: usize = 1 << 16;
 
@@ -82,14 +85,16 @@ impl Queue {
     /// every network delivers at once.
     fn at_rest(socket: &Socket) -> Result<MemInfo, TrialError> {
         let look = || socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
-        let (start, mut since, mut last) = (Instant::now(), Instant::now(), look()?);
-        while since.elapsed() < AT_REST && start.elapsed() < WHOLE_WITHIN {
+        let (start, mut last) = (Instant::now(), look()?);
+        loop {
+            // Looked at again after the pause, however long it was: another program may have had the core.
+            std::thread::sleep(AT_REST);
             let info = look()?;
-            if info != last {
-                (last, since) = (info, Instant::now());
+            if (info == last && info.rmem_alloc > 0) || start.elapsed() > REST_WITHIN {
+                return Ok(info);
             }
+            last = info;
         }
-        Ok(last)
     }
 
     /// The size of a round: what was asked for, but at most half of the queue, and a multiple of the
@@ -103,13 +108,8 @@ impl Queue {
         let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
         let held = (self.rcvbuf / 2 / self.truesize) as usize;
         match asked.min(held) / batch * batch {
-            0 => Err(TrialError::QueueTooShort {
-                held,
-                payload: trial.cell.payload,
-                rcvbuf: self.rcvbuf,
-                round: asked,
-                batch,
-            }),
+            0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
+            0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf: self.rcvbuf, batch }),
             round => Ok(round),
         }
     }
@@ -139,9 +139,9 @@ impl Queue {
 ///
 /// If that is less than one batch.
 pub fn memory_round(trial: &Trial<'_, '_>) -> Result<usize, TrialError> {
-    let (batch, round, payload) = (trial.cell.batch, trial.cell.round.unwrap_or(1), trial.cell.payload);
+    let (batch, round) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
     match round / batch * batch {
-        0 => Err(TrialError::QueueTooShort { held: round, payload, rcvbuf: 0, round, batch }),
+        0 => Err(TrialError::RoundTooShort { round, batch }),
         size => Ok(size),
     }
 }

@@ -121,8 +121,7 @@ impl<'p> Multishot<'p> {
                     if len > frame.size() {
                         self.counters.truncated += 1;
                     }
-                    let len = len.min(frame.size());
-                    rx.deliver(Packet::datagram(frame, len), free);
+                    rx.deliver(Packet::received(frame, len), free);
                     received += 1;
                 } else {
                     free.give(frame);
