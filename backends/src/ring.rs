@@ -7,9 +7,10 @@
 //! - the consumer [pops](Consumer::pop) items and [releases](Consumer::release) their slots together.
 //!
 //! Head and tail count upwards without bound (they wrap with `usize`); a power-of-two capacity makes
-//! `index & mask` the slot. Within a [run](Run) of neighbouring slots, a half moves a pointer on and
-//! compares it with the run's end, which is all that an item costs beside its copy. `tests/loom_ring.rs` checks the orderings under the loom model checker;
-//! `benches/ring.rs` measures this ring beside `rtrb` and `crossbeam`'s `ArrayQueue`.
+//! `index & mask` the slot. Within a run of neighbouring slots, a half moves a pointer on and compares it
+//! with the run's end, which is all that an item costs beside its copy. `tests/loom_ring.rs` checks the
+//! orderings under the loom model checker; `benches/ring.rs` measures this ring beside `rtrb` and
+//! `crossbeam`'s `ArrayQueue`.
 
 use std::mem::MaybeUninit;
 
