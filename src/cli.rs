@@ -106,7 +106,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = whole)]
     pub seed: Option<u64>,
 
-    /// CSV file to write; - writes CSV to standard output [default: hpbench-<UTC time>-<host>.csv]
+    /// CSV file to write; - writes CSV to standard output [default: hpbench-TIME-HOST.csv, in UTC]
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 

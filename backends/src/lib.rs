@@ -18,6 +18,7 @@ pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
 mod errno;
+mod held;
 pub mod mmsg;
 pub mod null;
 pub mod offer;

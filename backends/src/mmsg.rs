@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
 use crate::errno::Verdict;
+use crate::held::Held;
 use crate::packet::{Packet, RxRing};
-use crate::pool::{Frame, FreeList, Pool};
+use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
 use crate::socket::Socket;
 use crate::sys;
@@ -21,7 +22,7 @@ use crate::sys;
 pub struct Mmsg<'p> {
     socket: Arc<Socket>,
     /// Frames that wait for the next receive; slot `i` is where header `i` points to.
-    held: Vec<Option<Frame<'p>>>,
+    held: Held<'p>,
     rx_headers: Headers,
     tx_headers: Headers,
     counters: Counters,
@@ -37,7 +38,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
         Ok(Self {
             socket: port.socket(Self::KIND)?,
-            held: (0..config.batch).map(|_| None).collect(),
+            held: Held::new(config.batch),
             rx_headers: Headers::new(config.batch),
             tx_headers: Headers::new(config.batch),
             counters: Counters::default(),
@@ -46,7 +47,10 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let ready = self.hold_frames(free);
+        let iovecs = &mut self.rx_headers.iovecs;
+        let ready = self.held.fill(free, |index, frame| {
+            iovecs[index] = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
+        });
         if ready == 0 {
             return Ok(0);
         }
@@ -116,25 +120,8 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     }
 
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        self.held.into_iter().flatten().for_each(|frame| free.give(frame));
+        self.held.empty(free);
         Ok(())
-    }
-}
-
-impl<'p> Mmsg<'p> {
-    /// Sees that each of the first slots has a frame; returns how many slots in a row have one. When no
-    /// frame is free, those held behind move to the front.
-    #[inline]
-    fn hold_frames(&mut self, free: &mut FreeList<'p>) -> usize {
-        for index in 0..self.held.len() {
-            if self.held[index].is_none() {
-                let frame = free.take().or_else(|| self.held[index + 1..].iter_mut().rev().find_map(Option::take));
-                let Some(frame) = frame else { return index };
-                self.rx_headers.iovecs[index] = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
-                self.held[index] = Some(frame);
-            }
-        }
-        self.held.len()
     }
 }
 

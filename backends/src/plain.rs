@@ -1,11 +1,12 @@
 //! One datagram per system call: `recvfrom` and `sendto`.
 
 use std::io;
-use std::marker::PhantomData;
+use std::ptr;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
 use crate::errno::Verdict;
+use crate::held::Held;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
@@ -17,8 +18,13 @@ use crate::sys;
 pub struct Plain<'p> {
     socket: Arc<Socket>,
     batch: usize,
+    /// Frames that wait for the next receive.
+    held: Held<'p>,
+    /// Where each held frame is, and how long the datagram is that was received into it.
+    places: Box<[(*mut u8, usize)]>,
+    /// Size of each frame in bytes.
+    size: usize,
     counters: Counters,
-    pool: PhantomData<&'p Pool>,
 }
 
 impl<'p> Backend<'p> for Plain<'p> {
@@ -28,43 +34,42 @@ impl<'p> Backend<'p> for Plain<'p> {
         Ok(Caps::default())
     }
 
-    fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         let socket = port.socket(Self::KIND)?;
-        Ok(Self { socket, batch: config.batch, counters: Counters::default(), pool: PhantomData })
+        Ok(Self {
+            socket,
+            batch: config.batch,
+            held: Held::new(config.batch),
+            places: vec![(ptr::null_mut(), 0); config.batch].into_boxed_slice(),
+            size: pool.frame_size(),
+            counters: Counters::default(),
+        })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let (mut received, mut syscalls) = (0, 0);
-        let mut result = Ok(());
-        while received < self.batch {
-            let Some(frame) = free.take() else { break };
-            let (fd, at, size) = (self.socket.raw(), frame.as_ptr(), frame.size());
-            // SAFETY: the frame is ours, `size` bytes long, and stays until the call is over.
-            let outcome = unsafe { sys::receive(&mut syscalls, fd, at, size) };
-            match outcome {
-                Ok(len) => {
-                    if len > size {
-                        self.counters.truncated += 1;
-                    }
-                    rx.deliver(Packet::received(frame, len), free);
-                    received += 1;
+        let (places, size) = (&mut self.places, self.size);
+        let ready = self.held.fill(free, |index, frame| {
+            assert_eq!(frame.size(), size, "a frame of another pool");
+            places[index].0 = frame.as_ptr();
+        });
+        let (received, outcome) = self.receive(ready);
+        self.counters.rx_syscalls += received as u64;
+        for (slot, &(_, len)) in self.held.iter_mut().zip(&self.places).take(received) {
+            if let Some(frame) = slot.take() {
+                if len > size {
+                    self.counters.truncated += 1;
                 }
-                Err((verdict, error)) => {
-                    free.give(frame);
-                    match verdict {
-                        Verdict::Passing => self.counters.io_errors += 1,
-                        Verdict::Fatal => result = Err(error),
-                        Verdict::Again | Verdict::Interrupted => {}
-                    }
-                    break;
-                }
+                rx.deliver(Packet::received(frame, len), free);
             }
         }
-        self.counters.syscalls += syscalls;
-        self.counters.rx_syscalls += received as u64;
         rx.publish();
-        result.map(|()| received)
+        match outcome {
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((Verdict::Passing, _)) => self.counters.io_errors += 1,
+            Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
+        }
+        Ok(received)
     }
 
     #[inline]
@@ -102,7 +107,33 @@ impl<'p> Backend<'p> for Plain<'p> {
         self.counters
     }
 
-    fn close(self, _free: &mut FreeList<'p>) -> io::Result<()> {
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+        self.held.empty(free);
         Ok(())
+    }
+}
+
+impl Plain<'_> {
+    /// Receives into the first `ready` frames. Returns how many datagrams came, and what ended it.
+    ///
+    /// Nothing else happens between two system calls: the kernel drives this code out of the instruction
+    /// cache each time, so that every line of it would be fetched anew for every datagram.
+    #[inline(always)]
+    fn receive(&mut self, ready: usize) -> (usize, Result<(), (Verdict, io::Error)>) {
+        let (fd, size) = (self.socket.raw(), self.size);
+        let (mut received, mut syscalls, mut outcome) = (0, 0, Ok(()));
+        for (place, len) in self.places.iter_mut().take(ready) {
+            // SAFETY: the place is the address of a frame that is held, `size` bytes long.
+            match unsafe { sys::receive(&mut syscalls, fd, *place, size) } {
+                Ok(real) => *len = real,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+            received += 1;
+        }
+        self.counters.syscalls += syscalls;
+        (received, outcome)
     }
 }
