@@ -20,17 +20,15 @@ use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use rtrb::chunks::ChunkError;
 
-/// As large as a packet: a pointer and four numbers of 32 bits.
+/// Three words, where a packet has two: no power of two, so that a slot's address has to be computed.
 type Item = [u64; 3];
 
 const BATCH: u64 = 32;
 /// As many slots as a round of datagrams has. Its 24 KiB fit into any first-level cache.
 const CAPACITY: usize = 1024;
-/// The contender that the others are compared with, by its place in [`contenders`].
+/// The contender that the others are compared with: its place in [`contenders`].
 const REFERENCE: usize = 2;
-/// Fruitless looks after which a thread gives way, if only for a machine with less than two CPUs free.
-const LOOKS_BEFORE_YIELD: u32 = 10_000;
-/// Fruitless looks after which the other thread must be gone: minutes.
+/// Fruitless looks, most of them with a yield, after which the other thread must be gone: a minute or so.
 const LOOKS_MAX: u32 = 100_000_000;
 
 /// The half of a ring that puts items in.
@@ -68,37 +66,26 @@ fn item(number: u64) -> Item {
 
 impl Put for CachePadded<hpbench_backends::Producer<Item>> {
     fn put(&mut self, numbers: Range<u64>) -> u64 {
-        let mut count = 0;
-        for number in numbers {
-            if self.stage(item(number)).is_err() {
-                break;
-            }
-            count += 1;
-        }
+        let count = numbers.take_while(|&number| self.stage(item(number)).is_ok()).count();
         self.publish();
-        count
+        count as u64
     }
 }
 
 impl Take for CachePadded<hpbench_backends::Consumer<Item>> {
     fn take(&mut self, mut check: Check) -> Check {
-        for _ in 0..BATCH {
-            let Some(item) = self.pop() else { break };
-            check.see(item);
-        }
+        (0..BATCH).map_while(|_| self.pop()).for_each(|item| check.see(item));
         self.release();
         check
     }
 }
 
-/// Our consumer again, taking from its iterator.
+/// Our consumer again, as the app uses it.
 struct Drained(hpbench_backends::Consumer<Item>);
 
 impl Take for CachePadded<Drained> {
     fn take(&mut self, mut check: Check) -> Check {
-        for item in self.0.drain().take(BATCH as usize) {
-            check.see(item);
-        }
+        self.0.drain().take(BATCH as usize).for_each(|item| check.see(item));
         check
     }
 }
@@ -135,10 +122,7 @@ impl Put for CachePadded<Arc<ArrayQueue<Item>>> {
 
 impl Take for CachePadded<Arc<ArrayQueue<Item>>> {
     fn take(&mut self, mut check: Check) -> Check {
-        for _ in 0..BATCH {
-            let Some(item) = self.pop() else { break };
-            check.see(item);
-        }
+        (0..BATCH).map_while(|_| self.pop()).for_each(|item| check.see(item));
         check
     }
 }
@@ -151,32 +135,29 @@ struct Contender {
     take: Box<dyn Take>,
 }
 
-impl Contender {
-    fn new<P, T>(name: &'static str, (put, take): (P, T)) -> Self
-    where
-        CachePadded<P>: Put + 'static,
-        CachePadded<T>: Take + 'static,
-    {
-        Self { name, put: Box::new(CachePadded::new(put)), take: Box::new(CachePadded::new(take)) }
-    }
+fn contender<P, T>(name: &'static str, (put, take): (P, T)) -> Contender
+where
+    CachePadded<P>: Put + 'static,
+    CachePadded<T>: Take + 'static,
+{
+    Contender { name, put: Box::new(CachePadded::new(put)), take: Box::new(CachePadded::new(take)) }
 }
 
 fn contenders() -> Vec<Contender> {
     let (put, take) = hpbench_backends::ring(CAPACITY);
     let queue = Arc::new(ArrayQueue::new(CAPACITY));
     vec![
-        Contender::new("hpbench stage, pop", hpbench_backends::ring(CAPACITY)),
-        Contender::new("hpbench stage, drain", (put, Drained(take))),
-        Contender::new("rtrb chunks", rtrb::RingBuffer::new(CAPACITY)),
-        Contender::new("ArrayQueue", (Arc::clone(&queue), queue)),
+        contender("hpbench stage, pop", hpbench_backends::ring(CAPACITY)),
+        contender("hpbench stage, drain", (put, Drained(take))),
+        contender("rtrb chunks", rtrb::RingBuffer::new(CAPACITY)),
+        contender("ArrayQueue", (Arc::clone(&queue), queue)),
     ]
 }
 
-/// How much to measure.
+/// How much to measure: rounds, and items per contender and round.
 #[derive(Clone, Copy)]
 struct Plan {
     rounds: usize,
-    /// Items per contender and round.
     items: u64,
 }
 
@@ -187,20 +168,17 @@ impl Plan {
     }
 }
 
-/// Nanoseconds per item of each contender, round by round.
-type Times = Vec<Vec<f64>>;
-
-fn one_thread(plan: Plan, mut contenders: Vec<Contender>) -> Times {
+/// Returns the nanoseconds per item of each contender, round by round.
+fn one_thread(plan: Plan, mut contenders: Vec<Contender>) -> Vec<Vec<f64>> {
     let mut times = vec![Vec::with_capacity(plan.rounds); contenders.len()];
     for turn in plan.turns(contenders.len()) {
         let Contender { put, take, .. } = &mut contenders[turn];
         let mut check = Check::default();
         let start = Instant::now();
         while check.next < plan.items {
-            let put = put.put(check.next..plan.items.min(check.next + BATCH));
-            let before = check.next;
+            let next = check.next + put.put(check.next..plan.items.min(check.next + BATCH));
             check = take.take(check);
-            assert_eq!(check.next - before, put, "what went in comes out");
+            assert_eq!(check.next, next, "what went in comes out");
         }
         times[turn].push(start.elapsed().as_nanos() as f64 / plan.items as f64);
         assert_eq!(check.faults, 0, "items come whole and in order");
@@ -210,13 +188,13 @@ fn one_thread(plan: Plan, mut contenders: Vec<Contender>) -> Times {
 
 /// The consumer runs here, the producer in a thread of its own; the clock starts when the consumer
 /// calls for a round's items, and stops when it has them all.
-fn two_threads(plan: Plan, contenders: Vec<Contender>, cpus: [usize; 2]) -> io::Result<Times> {
+fn two_threads(plan: Plan, contenders: Vec<Contender>, cpus: [usize; 2]) -> Vec<Vec<f64>> {
     let (mut puts, mut takes): (Vec<_>, Vec<_>) = contenders.into_iter().map(|c| (c.put, c.take)).unzip();
     let mut times = vec![Vec::with_capacity(plan.rounds); takes.len()];
     let called = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            pin(cpus[0])?;
+        scope.spawn(|| {
+            pin(cpus[0]);
             for (count, turn) in plan.turns(puts.len()).enumerate() {
                 wait_until(|| called.load(Ordering::Acquire) > count);
                 let mut next = 0;
@@ -228,9 +206,8 @@ fn two_threads(plan: Plan, contenders: Vec<Contender>, cpus: [usize; 2]) -> io::
                     });
                 }
             }
-            Ok::<_, io::Error>(())
         });
-        pin(cpus[1])?;
+        pin(cpus[1]);
         for (count, turn) in plan.turns(takes.len()).enumerate() {
             let mut check = Check::default();
             let start = Instant::now();
@@ -245,9 +222,8 @@ fn two_threads(plan: Plan, contenders: Vec<Contender>, cpus: [usize; 2]) -> io::
             times[turn].push(start.elapsed().as_nanos() as f64 / plan.items as f64);
             assert_eq!(check.faults, 0, "items come whole and in order");
         }
-        producer.join().expect("the producer does not panic")
-    })?;
-    Ok(times)
+    });
+    times
 }
 
 /// Looks until there is something, with the pause of a polling loop.
@@ -256,22 +232,21 @@ fn wait_until(mut look: impl FnMut() -> bool) {
         if look() {
             return;
         }
-        if looks < LOOKS_BEFORE_YIELD { std::hint::spin_loop() } else { thread::yield_now() }
+        // Giving way is for a machine whose CPUs are not free for both threads.
+        if looks < 10_000 { std::hint::spin_loop() } else { thread::yield_now() }
     }
     panic!("the other thread is gone");
 }
 
-/// Binds the calling thread to a CPU.
-fn pin(cpu: usize) -> io::Result<()> {
+/// Binds the calling thread to one of the allowed CPUs.
+fn pin(cpu: usize) {
     // SAFETY: `cpu_set_t` is an array of integers, for which zeros are a value: the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: it checks the number against the size of the set, and sets a bit in it.
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: the set is live for the call, which reads as many bytes as it has.
-    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let failed = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0;
+    assert!(!failed, "CPU {cpu} was allowed: {}", io::Error::last_os_error());
 }
 
 /// The CPUs that this process may run on, in ascending order.
@@ -292,10 +267,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Prints a row per contender: its median, and the median of its rounds' ratios to the reference's.
-fn report(setting: &str, names: &[&str], times: &Times) {
+fn report(setting: &str, names: &[&str], times: &[Vec<f64>]) {
     println!("\n{setting:<28} {:>8} {:>14}", "ns/item", "ratio to rtrb");
     for (name, rounds) in names.iter().zip(times) {
-        let ratios = rounds.iter().zip(&times[REFERENCE]).map(|(own, reference)| own / reference).collect();
+        let ratios = rounds.iter().zip(&times[REFERENCE]).map(|(own, rtrb)| own / rtrb).collect();
         println!("{name:<28} {:>8.2} {:>14.3}", median(rounds.clone()), median(ratios));
     }
 }
@@ -303,25 +278,22 @@ fn report(setting: &str, names: &[&str], times: &Times) {
 fn main() -> io::Result<()> {
     let asked = |name| std::env::args().any(|argument| argument == name);
     let tiny = asked("--test") || !asked("--bench");
-    // Tiny rounds still go round the slots several times.
+    // Tiny rounds, too, go round the slots several times.
     let plan = if tiny { Plan { rounds: 3, items: 4_000 } } else { Plan { rounds: 300, items: 32_768 } };
+    let (Plan { rounds, items }, size) = (plan, size_of::<Item>());
+    let aim = if tiny { "too few to measure, only checked" } else { "all checked; median ns, median ratio of a round" };
     println!(
-        "Passing items of {} bytes in batches of {BATCH} through {CAPACITY} slots: {} rounds of {} items each{}",
-        size_of::<Item>(),
-        plan.rounds,
-        plan.items,
-        if tiny { ", only to check the order" } else { "; medians" },
+        "{rounds} rounds of {items} items, {size} bytes each, in batches of {BATCH} through {CAPACITY} slots; {aim}"
     );
     let names: Vec<_> = contenders().iter().map(|contender| contender.name).collect();
     let cpus = allowed_cpus()?;
-    pin(cpus[0])?;
+    pin(cpus[0]);
     report(&format!("one thread, CPU {}", cpus[0]), &names, &one_thread(plan, contenders()));
-    match cpus[..] {
-        [first, second, ..] => {
-            let times = two_threads(plan, contenders(), [first, second])?;
-            report(&format!("two threads, CPUs {first} and {second}"), &names, &times);
-        }
-        _ => println!("\nSKIPPED two threads: this process may use one CPU only"),
+    if let [first, second, ..] = cpus[..] {
+        let times = two_threads(plan, contenders(), [first, second]);
+        report(&format!("two threads, CPUs {first} and {second}"), &names, &times);
+    } else {
+        println!("\nSKIPPED two threads: this process may use one CPU only");
     }
     Ok(())
 }

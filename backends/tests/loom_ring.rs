@@ -141,7 +141,7 @@ fn pass((mut producer, mut consumer): (Producer<usize>, Consumer<usize>), items:
     let (mut put_items, mut producer) = side.join().expect("the producer does not panic");
     let mut taken = raced;
     // The join ordered the sides, so each turn moves an item: no ring is full and empty at once.
-    for _ in taken..items {
+    for _ in raced..items {
         if put_items < items {
             put_items += put(&mut producer, put_items..items);
         }
