@@ -162,6 +162,7 @@ pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
 ) -> io::Result<usize> {
     let received = lane.poll(free)?;
     app.run(&mut lane.rx_out, &mut lane.tx_in, free);
+    lane.rx_in.rewind(&mut lane.rx_out);
     Ok(received)
 }
 

@@ -81,11 +81,11 @@ impl Take for CachePadded<hpbench_backends::Consumer<Item>> {
 }
 
 /// Our consumer again, as the app uses it.
-struct Drained(hpbench_backends::Consumer<Item>);
+struct Consumed(hpbench_backends::Consumer<Item>);
 
-impl Take for CachePadded<Drained> {
+impl Take for CachePadded<Consumed> {
     fn take(&mut self, mut check: Check) -> Check {
-        self.0.drain().take(BATCH as usize).for_each(|item| check.see(item));
+        self.0.consume(BATCH as usize, |item| check.see(item));
         check
     }
 }
@@ -148,7 +148,7 @@ fn contenders() -> Vec<Contender> {
     let queue = Arc::new(ArrayQueue::new(CAPACITY));
     vec![
         contender("hpbench stage, pop", hpbench_backends::ring(CAPACITY)),
-        contender("hpbench stage, drain", (put, Drained(take))),
+        contender("hpbench stage, consume", (put, Consumed(take))),
         contender("rtrb chunks", rtrb::RingBuffer::new(CAPACITY)),
         contender("ArrayQueue", (Arc::clone(&queue), queue)),
     ]

@@ -30,6 +30,13 @@ pub(crate) fn judge(errno: i32) -> Verdict {
     }
 }
 
+/// The error of the last system call, judged.
+#[inline]
+pub(crate) fn last() -> (Verdict, io::Error) {
+    let error = io::Error::last_os_error();
+    (judge(error.raw_os_error().unwrap_or(0)), error)
+}
+
 /// Makes a system call again until no signal interrupts it; counts each call in `syscalls`.
 ///
 /// The call returns −1 and sets `errno`, or returns a count.
@@ -41,10 +48,9 @@ pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> libc::c_long) 
         if status >= 0 {
             return Ok(status as usize);
         }
-        let error = io::Error::last_os_error();
-        match judge(error.raw_os_error().unwrap_or(0)) {
-            Verdict::Interrupted => {}
-            verdict => return Err((verdict, error)),
+        match last() {
+            (Verdict::Interrupted, _) => {}
+            failed => return Err(failed),
         }
     }
 }

@@ -21,9 +21,9 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Mmsg<'p> {
     socket: Arc<Socket>,
-    /// Frames that wait for the next receive; slot `i` is where header `i` points to.
+    /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
     held: Held<'p>,
-    rx_headers: Headers,
+    rx_headers: Box<[libc::mmsghdr]>,
     tx_headers: Headers,
     counters: Counters,
 }
@@ -36,10 +36,11 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     }
 
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+        let mut held = Held::new(config.batch);
         Ok(Self {
             socket: port.socket(Self::KIND)?,
-            held: Held::new(config.batch),
-            rx_headers: Headers::new(config.batch),
+            rx_headers: headers(held.as_iovecs(), config.batch),
+            held,
             tx_headers: Headers::new(config.batch),
             counters: Counters::default(),
         })
@@ -47,17 +48,15 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let iovecs = &mut self.rx_headers.iovecs;
-        let ready = self.held.fill(free, |index, frame| {
-            iovecs[index] = libc::iovec { iov_base: frame.as_ptr().cast(), iov_len: frame.size() };
-        });
-        if ready == 0 {
+        let first = self.held.fill(free);
+        let headers = &mut self.rx_headers[first..];
+        if headers.is_empty() {
             return Ok(0);
         }
-        let (fd, headers) = (self.socket.raw(), self.rx_headers.messages.as_mut_ptr());
-        // SAFETY: the first `ready` headers point, each through its own iovec, to a frame that is held until
-        // the call is over, with that frame's size; `ready` is at most their number.
-        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers, ready) };
+        let (fd, ready) = (self.socket.raw(), headers.len());
+        // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
+        // the iovec of all its bytes.
+        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready) };
         let received = match outcome {
             Ok(received) => received,
             Err((Verdict::Fatal, error)) => return Err(error),
@@ -67,13 +66,8 @@ impl<'p> Backend<'p> for Mmsg<'p> {
             }
         };
         self.counters.rx_syscalls += 1;
-        for (slot, message) in self.held.iter_mut().zip(&self.rx_headers.messages).take(received) {
-            if let Some(frame) = slot.take() {
-                if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                    self.counters.truncated += 1;
-                }
-                rx.deliver(Packet::received(frame, message.msg_len as usize), free);
-            }
+        for (frame, header) in self.held.take(received).zip(&self.rx_headers[first..]) {
+            rx.deliver_received(frame, header.msg_len as usize, &mut self.counters.truncated, free);
         }
         rx.publish();
         Ok(received)
@@ -136,16 +130,18 @@ impl Headers {
     pub(crate) fn new(count: usize) -> Self {
         let mut iovecs: Box<[libc::iovec]> =
             (0..count).map(|_| libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }).collect();
-        let messages = iovecs
-            .iter_mut()
-            .map(|iovec| {
-                // SAFETY: a message header of zeroes is valid: null pointers with lengths of zero.
-                let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
-                message.msg_hdr.msg_iov = iovec;
-                message.msg_hdr.msg_iovlen = 1;
-                message
-            })
-            .collect();
-        Self { messages, iovecs }
+        Self { messages: headers(iovecs.as_mut_ptr(), count), iovecs }
     }
+}
+
+/// Message headers that point to one of `count` iovecs each, which must not move.
+fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsghdr]> {
+    let header = |index| {
+        // SAFETY: a message header of zeroes is valid: null pointers with lengths of zero.
+        let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+        message.msg_hdr.msg_iov = iovecs.wrapping_add(index);
+        message.msg_hdr.msg_iovlen = 1;
+        message
+    };
+    (0..count).map(header).collect()
 }

@@ -50,10 +50,10 @@ impl<'p> Backend<'p> for Null<'p> {
         let mut received = 0;
         // A datagram brings its frame along, so none is taken from `free`; but as with a socket, there is
         // no receiving without one.
-        for packet in self.port.inbound.drain().take(self.batch.min(free.len())) {
+        self.port.inbound.consume(self.batch.min(free.len()), |packet| {
             received += packet.count();
             rx.deliver(packet, free);
-        }
+        });
         rx.publish();
         Ok(received)
     }

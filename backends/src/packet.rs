@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::pool::{Frame, FreeList, Pool};
-use crate::ring::Producer;
+use crate::ring::{Consumer, Producer};
 
 /// A frame with the datagrams that it holds.
 ///
@@ -42,12 +42,12 @@ impl<'p> Packet<'p> {
         Self::train(frame, 0, len, len)
     }
 
-    /// A datagram that the kernel has put at the start of the frame; one that was longer is cut to it.
+    /// A datagram that the kernel has put at the start of the frame, `len` bytes that fit into it.
     #[inline(always)]
-    pub(crate) fn received(frame: Frame<'p>, len: usize) -> Self {
-        let len = len.min(usize::from(u16::MAX)).min(frame.size());
+    fn received(frame: Frame<'p>, len: usize) -> Self {
         let (base, lines) = frame.into_parts();
-        Self { base, parts: (lines | len << 32) as u64, pool: PhantomData }
+        // No datagram is longer than 16 bits tell; should one be, it is cut, and found to be corrupt.
+        Self { base, parts: (lines | usize::from(len as u16) << 32) as u64, pool: PhantomData }
     }
 
     /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes.
@@ -145,16 +145,45 @@ impl<'p> RxRing<'p> {
     /// dropped and the frame goes home.
     #[inline(always)]
     pub fn deliver(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
-        if let Err(packet) = self.ring.stage(packet) {
-            self.dropped += packet.count() as u64;
-            free.give(packet.into_frame());
+        if let Err(packet) = self.ring.stage_compact(packet) {
+            self.drop_packet(packet, free);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_packet(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
+        self.dropped += packet.count() as u64;
+        free.give(packet.into_frame());
+    }
+
+    /// Stages a datagram of `len` bytes that the kernel has put at the start of the frame. One that was
+    /// longer than the frame is cut to it, and counted in `truncated`.
+    #[inline(always)]
+    pub(crate) fn deliver_received(
+        &mut self,
+        frame: Frame<'p>,
+        mut len: usize,
+        truncated: &mut u64,
+        free: &mut FreeList<'p>,
+    ) {
+        if len > frame.size() {
+            *truncated += 1;
+            len = frame.size();
+        }
+        self.deliver(Packet::received(frame, len), free);
     }
 
     /// Makes all staged packets visible to the consumer, with one store.
     #[inline]
     pub fn publish(&mut self) {
         self.ring.publish();
+    }
+
+    /// See [`Producer::rewind`].
+    #[inline(always)]
+    pub fn rewind(&mut self, consumer: &mut Consumer<Packet<'p>>) {
+        self.ring.rewind(consumer);
     }
 
     /// Datagrams dropped so far because the ring was full.

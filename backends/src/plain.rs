@@ -1,12 +1,12 @@
 //! One datagram per system call: `recvfrom` and `sendto`.
 
 use std::io;
-use std::ptr;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::errno::Verdict;
-use crate::held::Held;
+use crate::errno::{self, Verdict};
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
@@ -14,17 +14,16 @@ use crate::socket::Socket;
 use crate::sys;
 
 /// The `plain` backend.
+///
+/// It holds no frames: it receives into those on top of the free list, and takes those out that a datagram
+/// came into.
 #[derive(Debug)]
 pub struct Plain<'p> {
     socket: Arc<Socket>,
-    batch: usize,
-    /// Frames that wait for the next receive.
-    held: Held<'p>,
-    /// Where each held frame is, and how long the datagram is that was received into it.
-    places: Box<[(*mut u8, usize)]>,
-    /// Size of each frame in bytes.
-    size: usize,
+    /// How long each datagram of a batch is, last to first.
+    lens: Box<[usize]>,
     counters: Counters,
+    pool: PhantomData<&'p Pool>,
 }
 
 impl<'p> Backend<'p> for Plain<'p> {
@@ -34,34 +33,19 @@ impl<'p> Backend<'p> for Plain<'p> {
         Ok(Caps::default())
     }
 
-    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(Self::KIND)?;
-        Ok(Self {
-            socket,
-            batch: config.batch,
-            held: Held::new(config.batch),
-            places: vec![(ptr::null_mut(), 0); config.batch].into_boxed_slice(),
-            size: pool.frame_size(),
-            counters: Counters::default(),
-        })
+    fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+        let lens = vec![0; config.batch].into_boxed_slice();
+        Ok(Self { socket: port.socket(Self::KIND)?, lens, counters: Counters::default(), pool: PhantomData })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let (places, size) = (&mut self.places, self.size);
-        let ready = self.held.fill(free, |index, frame| {
-            assert_eq!(frame.size(), size, "a frame of another pool");
-            places[index].0 = frame.as_ptr();
-        });
-        let (received, outcome) = self.receive(ready);
+        let (lens, outcome) = self.receive(free);
+        let received = lens.len();
         self.counters.rx_syscalls += received as u64;
-        for (slot, &(_, len)) in self.held.iter_mut().zip(&self.places).take(received) {
-            if let Some(frame) = slot.take() {
-                if len > size {
-                    self.counters.truncated += 1;
-                }
-                rx.deliver(Packet::received(frame, len), free);
-            }
+        for &len in self.lens[lens].iter().rev() {
+            let Some(frame) = free.take() else { break };
+            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
         }
         rx.publish();
         match outcome {
@@ -74,7 +58,7 @@ impl<'p> Backend<'p> for Plain<'p> {
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let queued = tx.available().min(self.batch);
+        let queued = tx.available().min(self.lens.len());
         let mut sent = 0;
         let mut result = Ok(());
         while sent < queued {
@@ -107,33 +91,33 @@ impl<'p> Backend<'p> for Plain<'p> {
         self.counters
     }
 
-    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        self.held.empty(free);
+    fn close(self, _free: &mut FreeList<'p>) -> io::Result<()> {
         Ok(())
     }
 }
 
 impl Plain<'_> {
-    /// Receives into the first `ready` frames. Returns how many datagrams came, and what ended it.
-    ///
-    /// Nothing else happens between two system calls: the kernel drives this code out of the instruction
-    /// cache each time, so that every line of it would be fetched anew for every datagram.
+    /// Receives into the topmost free frames. Returns where in `lens` the lengths of the datagrams are, last to
+    /// first, and what ended it.
     #[inline(always)]
-    fn receive(&mut self, ready: usize) -> (usize, Result<(), (Verdict, io::Error)>) {
-        let (fd, size) = (self.socket.raw(), self.size);
-        let (mut received, mut syscalls, mut outcome) = (0, 0, Ok(()));
-        for (place, len) in self.places.iter_mut().take(ready) {
-            // SAFETY: the place is the address of a frame that is held, `size` bytes long.
-            match unsafe { sys::receive(&mut syscalls, fd, *place, size) } {
-                Ok(real) => *len = real,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+    fn receive(&mut self, free: &mut FreeList<'_>) -> (Range<usize>, Result<(), (Verdict, io::Error)>) {
+        let (frames, size) = free.topmost(self.lens.len());
+        let (fd, most) = (self.socket.raw(), frames.len());
+        let mut left = most;
+        loop {
+            // SAFETY: the frames are on the free list, which we have to ourselves, so that nobody else uses their
+            // bytes.
+            left = unsafe { sys::receive_each(fd, &frames[..left], size, &mut self.lens) };
+            if left == 0 {
+                self.counters.syscalls += most as u64;
+                return (0..most, Ok(()));
             }
-            received += 1;
+            let failed = errno::last();
+            self.counters.syscalls += 1;
+            if failed.0 != Verdict::Interrupted {
+                self.counters.syscalls += (most - left) as u64;
+                return (left..most, Err(failed));
+            }
         }
-        self.counters.syscalls += syscalls;
-        (received, outcome)
     }
 }

@@ -6,18 +6,13 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Frames are whole cache lines long.
 pub(crate) const LINE: usize = 64;
-
-/// Frames start this many bytes further apart than their size.
-///
-/// Frames at a stride of 2 KiB share two sets of a 64-set L1 cache, so that the first cache lines of
-/// 32 frames evict each other; one line more spreads them over all sets.
-const STRIDE_PAD: usize = LINE;
 
 /// A page-aligned, pre-faulted region of frames, in huge pages where there are some, and locked into
 /// memory where the limits allow.
@@ -43,7 +38,7 @@ impl Pool {
     /// The kernel's error if the region cannot be mapped; `InvalidInput` if its size overflows or is 0.
     pub fn new(frames: usize, frame_size: usize) -> io::Result<Self> {
         let frame_size = frame_size.next_multiple_of(LINE);
-        let bytes = (frame_size + STRIDE_PAD)
+        let bytes = stride(frame_size)
             .checked_mul(frames)
             .filter(|&bytes| bytes > 0 && isize::try_from(bytes).is_ok() && u16::try_from(frame_size / LINE).is_ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pool size out of range"))?;
@@ -65,10 +60,11 @@ impl Pool {
         for index in (0..self.frames).rev() {
             // SAFETY: `index < frames` and the region is `frames * stride` bytes long, so the pointer
             // stays inside of it.
-            let base = unsafe { self.region.base.add(index * (self.frame_size + STRIDE_PAD)) };
-            frames.push(Frame { base, size: self.frame_size, pool: PhantomData });
+            let base = unsafe { self.region.base.add(index * stride(self.frame_size)) };
+            frames.push(base);
         }
-        FreeList { total: frames.len(), frames, start, bytes: self.region.bytes }
+        let (size, bytes) = (self.frame_size, self.region.bytes);
+        FreeList { total: frames.len(), frames, size, start, bytes, pool: PhantomData }
     }
 
     /// Bytes that a frame can hold.
@@ -100,6 +96,14 @@ impl Pool {
     pub(crate) fn region(&self) -> Arc<Region> {
         Arc::clone(&self.region)
     }
+}
+
+/// How far apart frames of `size` bytes begin: an odd number of cache lines.
+///
+/// Frames at a stride of 2 KiB share two sets of a 64-set L1 cache, so that the first cache lines of
+/// 32 frames evict each other; an odd number of lines spreads them over all sets.
+fn stride(size: usize) -> usize {
+    ((size / LINE) | 1) * LINE
 }
 
 /// An anonymous private mapping, unmapped when dropped.
@@ -157,10 +161,6 @@ impl Region {
         self.base.as_ptr()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     fn lock(&self) -> io::Result<()> {
         // SAFETY: the range is a mapping of ours; locking changes no content.
         match unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) } {
@@ -179,8 +179,11 @@ impl Drop for Region {
 }
 
 /// One frame of a [`Pool`]: the right to read and write its bytes.
+///
+/// Its layout is that of the kernel's `struct iovec`.
 #[derive(Debug)]
 #[must_use = "a dropped frame is lost to its pool"]
+#[repr(C)]
 pub struct Frame<'p> {
     base: NonNull<u8>,
     size: usize,
@@ -193,6 +196,9 @@ unsafe impl Send for Frame<'_> {}
 unsafe impl Sync for Frame<'_> {}
 
 impl Frame<'_> {
+    pub(crate) const BASE_OFFSET: usize = std::mem::offset_of!(Frame<'_>, base);
+    pub(crate) const SIZE_OFFSET: usize = std::mem::offset_of!(Frame<'_>, size);
+
     /// Bytes that the frame can hold.
     #[inline(always)]
     pub fn size(&self) -> usize {
@@ -241,17 +247,44 @@ impl Frame<'_> {
 /// The frames that nobody uses, last in, first out: the frame used last is the one still in cache.
 #[derive(Debug)]
 pub struct FreeList<'p> {
-    frames: Vec<Frame<'p>>,
+    /// Where each free frame begins: all frames of a pool have the same size.
+    frames: Vec<NonNull<u8>>,
+    size: usize,
     total: usize,
     start: usize,
     bytes: usize,
+    pool: PhantomData<Frame<'p>>,
 }
+
+// SAFETY: a list owns its frames, and a frame may be sent.
+unsafe impl Send for FreeList<'_> {}
 
 impl<'p> FreeList<'p> {
     /// Takes the frame that was given back last, or `None` when all are in use.
     #[inline(always)]
     pub fn take(&mut self) -> Option<Frame<'p>> {
-        self.frames.pop()
+        let base = self.frames.pop()?;
+        Some(Frame { base, size: self.size, pool: PhantomData })
+    }
+
+    /// The addresses and the size of at most `count` frames: those that will be taken next, the very next one
+    /// last.
+    #[inline(always)]
+    pub(crate) fn topmost(&mut self, count: usize) -> (&[NonNull<u8>], usize) {
+        (&self.frames[self.frames.len().saturating_sub(count)..], self.size)
+    }
+
+    /// Moves as many frames as there are, and fit, to the end of `slots`: those that were given back last.
+    /// Returns how many.
+    #[inline(always)]
+    pub(crate) fn take_last(&mut self, slots: &mut [MaybeUninit<Frame<'p>>]) -> usize {
+        let count = slots.len().min(self.frames.len());
+        let vacant = slots.len() - count;
+        let last = self.frames.drain(self.frames.len() - count..);
+        for (slot, base) in slots[vacant..].iter_mut().zip(last) {
+            slot.write(Frame { base, size: self.size, pool: PhantomData });
+        }
+        count
     }
 
     /// Gives a frame back.
@@ -267,13 +300,19 @@ impl<'p> FreeList<'p> {
         // exists once, and this one is of that pool and not on the list: so there is room, and the
         // elements up to `len` are initialised.
         unsafe {
-            self.frames.as_mut_ptr().add(len).write(frame);
+            self.frames.as_mut_ptr().add(len).write(frame.base);
             self.frames.set_len(len + 1);
         }
     }
 
+    /// Whether the frames are those of this region.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, region: &Region) -> bool {
+        self.start == region.as_ptr() as usize
+    }
+
     /// Number of free frames.
-    #[inline]
+    #[inline(always)]
     pub fn len(&self) -> usize {
         self.frames.len()
     }
@@ -298,7 +337,7 @@ impl<'p> FreeList<'p> {
         let mut frames = Vec::with_capacity(self.frames.capacity());
         frames.extend(self.frames.drain(self.frames.len().saturating_sub(count)..));
         self.total -= frames.len();
-        FreeList { total: frames.len(), frames, start: self.start, bytes: self.bytes }
+        FreeList { total: frames.len(), frames, ..*self }
     }
 
     /// Takes back a list that was split off, with the frames that it still has.

@@ -6,27 +6,39 @@
 //! backends hold what the kernel interface costs, whatever the C library.
 
 use std::io;
+use std::ptr::NonNull;
 
 use libc::{c_int, c_long, c_uint};
 
 use crate::errno::Verdict;
 
-/// Receives one datagram into `size` bytes at `at`. Returns its length, which is more than `size` if it
-/// was cut (MSG_TRUNC).
+/// Receives one datagram into each of the frames of `size` bytes, from the last one to the first, until a call
+/// fails (`errno` tells why). Returns how many frames are left, and puts the lengths into `lens`, each at the
+/// place of its frame; the length of a datagram that was cut is its real length (MSG_TRUNC).
+///
+/// Nothing else happens between two system calls, and the loop is small: the kernel drives this code out
+/// of the instruction cache each time, so that every line of it is fetched anew for every datagram. Out of
+/// line, it keeps all it needs in registers; what it had to keep in memory cost 2% of a `drain`.
 ///
 /// # Safety
 ///
-/// The bytes must be valid to write to.
-#[inline(always)]
-pub(crate) unsafe fn receive(
-    syscalls: &mut u64,
-    fd: c_int,
-    at: *mut u8,
-    size: usize,
-) -> Result<usize, (Verdict, io::Error)> {
+/// The frames must be the caller's to write to.
+#[inline(never)]
+pub(crate) unsafe fn receive_each(fd: c_int, frames: &[NonNull<u8>], size: usize, lens: &mut [usize]) -> usize {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    // SAFETY: the caller vouches for the bytes; no address is asked for.
-    crate::errno::retry(syscalls, || unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL) })
+    let mut left = frames.len();
+    let lens = &mut lens[..left];
+    while left > 0 {
+        let at = frames[left - 1].as_ptr();
+        // SAFETY: the caller vouches for the frame; no address is asked for.
+        let status = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL) };
+        if status < 0 {
+            break;
+        }
+        left -= 1;
+        lens[left] = status as usize;
+    }
+    left
 }
 
 /// Sends `len` bytes from `at` as one datagram (or as a train, if the socket has a segment size).
@@ -47,7 +59,8 @@ pub(crate) unsafe fn send(
     })
 }
 
-/// Receives at most `count` datagrams as `headers` say. Returns how many.
+/// Receives at most `count` datagrams as `headers` say. Returns how many. The length of one that was cut
+/// is its real length (MSG_TRUNC).
 ///
 /// # Safety
 ///
@@ -59,11 +72,9 @@ pub(crate) unsafe fn receive_many(
     headers: *mut libc::mmsghdr,
     count: usize,
 ) -> Result<usize, (Verdict, io::Error)> {
-    let count = count as c_uint;
+    let (count, flags) = (count as c_uint, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
     // SAFETY: the caller vouches for the headers; there is no timeout.
-    crate::errno::retry(syscalls, || unsafe {
-        libc::syscall(libc::SYS_recvmmsg, fd, headers, count, libc::MSG_DONTWAIT, NULL)
-    })
+    crate::errno::retry(syscalls, || unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, count, flags, NULL) })
 }
 
 /// Sends `count` datagrams as `headers` say. Returns how many the kernel took.

@@ -23,8 +23,9 @@ pub(super) struct BufferRing<'p> {
     tail: u16,
     /// The frames that the kernel may have.
     parked: Parked<'p>,
-    /// Buffer ids without a frame.
-    vacant: Vec<u16>,
+    /// The first `vacancies` are the buffer ids without a frame, in the order in which they lost it.
+    vacant: Box<[u16]>,
+    vacancies: usize,
 }
 
 impl<'p> BufferRing<'p> {
@@ -41,7 +42,8 @@ impl<'p> BufferRing<'p> {
             mask: (entries - 1) as u16,
             tail: 0,
             parked: Parked::new(entries, pool),
-            vacant: (0..entries as u16).rev().collect(),
+            vacant: (0..=(entries - 1) as u16).collect(),
+            vacancies: entries,
         })
     }
 
@@ -55,30 +57,43 @@ impl<'p> BufferRing<'p> {
 
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
-        self.vacant.len() == self.parked.places.len()
+        self.vacancies == self.vacant.len()
     }
 
-    /// Takes the frame behind a buffer id that the kernel has used, and parks a free one in its place,
-    /// unseen by the kernel until [`BufferRing::publish`]. `None` if the kernel never had that id.
-    #[inline]
-    pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
-        let filled = self.parked.take(id)?;
-        match free.take() {
-            Some(empty) => self.park(id, empty),
-            None => self.vacant.push(id),
-        }
-        Some(filled)
+    /// Takes the frame behind a buffer id that the kernel has used. `None` if the kernel never had that id.
+    #[inline(always)]
+    pub(super) fn take(&mut self, id: u16) -> Option<Frame<'p>> {
+        let frame = self.parked.take(id)?;
+        // Each id is parked or vacant, so that there is room for one that was parked.
+        self.vacant[self.vacancies] = id;
+        self.vacancies += 1;
+        Some(frame)
     }
 
     /// Gives every vacant buffer a free frame, as far as there are any, and publishes them.
+    #[inline(never)]
     pub(super) fn refill(&mut self, free: &mut FreeList<'p>) {
-        while let Some(id) = self.vacant.pop() {
-            let Some(frame) = free.take() else {
-                self.vacant.push(id);
-                break;
-            };
-            self.park(id, frame);
+        self.parked.assert_same_pool(free);
+        let count = self.vacancies.min(free.len());
+        let entries = self.memory.as_ptr().cast::<BufRingEntry>();
+        let (mut tail, mask) = (self.tail, self.mask);
+        for &id in &self.vacant[..count] {
+            let Some(frame) = free.take() else { break };
+            // SAFETY: the index is below the number of entries. The kernel does not read an entry before
+            // the tail is published, and there are never more parked frames than entries.
+            let entry = unsafe { &mut *entries.add(usize::from(tail & mask)) };
+            // Field by field: entry 0 holds the tail, too.
+            entry.set_addr(frame.as_ptr() as u64);
+            entry.set_len(frame.size() as u32);
+            entry.set_bid(id);
+            tail = tail.wrapping_add(1);
+            self.parked.put(id, frame);
         }
+        self.tail = tail;
+        if count < self.vacancies {
+            self.vacant.copy_within(count..self.vacancies, 0);
+        }
+        self.vacancies -= count;
         self.publish();
     }
 
@@ -89,8 +104,7 @@ impl<'p> BufferRing<'p> {
         // SAFETY: the index is below the number of entries, and nobody else accesses the ring now.
         let entry = unsafe { &*self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(last & self.mask)) };
         let id = entry.bid();
-        let frame = self.parked.take(id)?;
-        self.vacant.push(id);
+        let frame = self.take(id)?;
         self.tail = last;
         Some(frame)
     }
@@ -98,7 +112,7 @@ impl<'p> BufferRing<'p> {
     /// Whether [`BufferRing::refill`] has something to do.
     #[inline]
     pub(super) fn has_vacant(&self) -> bool {
-        !self.vacant.is_empty()
+        self.vacancies > 0
     }
 
     /// Makes all parked frames available to the kernel.
@@ -112,20 +126,6 @@ impl<'p> BufferRing<'p> {
         tail.store(self.tail, Ordering::Release);
     }
 
-    #[inline]
-    fn park(&mut self, id: u16, frame: Frame<'p>) {
-        let index = usize::from(self.tail & self.mask);
-        // SAFETY: the index is below the number of entries. The kernel does not read an entry before
-        // the tail is published, and there are never more parked frames than entries.
-        let entry = unsafe { &mut *self.memory.as_ptr().cast::<BufRingEntry>().add(index) };
-        // Field by field: entry 0 holds the tail, too.
-        entry.set_addr(frame.as_ptr() as u64);
-        entry.set_len(frame.size() as u32);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-        self.parked.put(id, frame);
-    }
-
     /// Keeps the frames' memory mapped for good.
     pub(super) fn leak(&self) {
         std::mem::forget(Arc::clone(&self.parked.region));
@@ -134,9 +134,8 @@ impl<'p> BufferRing<'p> {
     /// Brings all parked frames home. The kernel must be done with the ring.
     pub(super) fn empty(&mut self, free: &mut FreeList<'p>) {
         for id in 0..=self.mask {
-            if let Some(frame) = self.parked.take(id) {
+            if let Some(frame) = self.take(id) {
                 free.give(frame);
-                self.vacant.push(id);
             }
         }
     }
@@ -163,11 +162,17 @@ impl<'p> Parked<'p> {
         Self { places: vec![0; entries].into_boxed_slice(), lines, region: pool.region(), frames: PhantomData }
     }
 
+    /// All frames of a list are of one pool, so that this need not be asked for each of them.
+    #[inline(always)]
+    fn assert_same_pool(&self, free: &FreeList<'p>) {
+        assert!(free.is_of(&self.region), "a frame of another pool");
+    }
+
+    /// Puts a frame of the same pool.
     #[inline(always)]
     fn put(&mut self, id: u16, frame: Frame<'p>) {
-        let (base, lines) = frame.into_parts();
+        let (base, _) = frame.into_parts();
         let offset = (base.as_ptr() as usize).wrapping_sub(self.region.as_ptr() as usize);
-        assert!(lines == self.lines && offset < self.region.bytes(), "a frame of another pool");
         self.places[usize::from(id)] = (offset / LINE + 1) as u32;
     }
 

@@ -72,13 +72,15 @@ impl<'p> Multishot<'p> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        if self.ring.cq.is_empty() {
+        // What is left of a call that brought more than a batch is topped up, so that 33 datagrams a call do
+        // not become batches of 32 and 1 in turn; but no call is made for that unless there is something.
+        if self.ring.cq.len() < self.batch && (self.ring.cq.is_empty() || self.ring.is_flagged()) {
             self.ring.cq.sync();
-        }
-        if self.ring.cq.is_empty() && !self.fetch(free)? {
-            return Ok(0);
+            if self.ring.cq.is_empty() | self.ring.is_flagged() && !self.fetch(free)? {
+                return Ok(0);
+            }
         }
         let received = self.reap(self.batch, free, rx);
         rx.publish();
@@ -104,47 +106,75 @@ impl<'p> Multishot<'p> {
         Ok(!self.ring.cq.is_empty())
     }
 
-    /// Delivers at most `limit` datagrams from the completion queue, and gives their buffers new frames.
-    #[inline]
+    /// Delivers at most `limit` datagrams from the completion queue, and gives the kernel new frames.
+    #[inline(always)]
     fn reap(&mut self, limit: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         let mut result = Ok(());
         while received < limit {
-            let Some(completion) = self.ring.cq.next() else { break };
-            let (res, flags) = (completion.result(), completion.flags());
-            if completion.user_data() != RECEIVE {
-                continue;
-            }
-            if let Some(frame) = cqueue::buffer_select(flags).and_then(|id| self.buffers.swap(id, free)) {
-                if res >= 0 {
-                    let len = res as usize;
-                    if len > frame.size() {
-                        self.counters.truncated += 1;
-                    }
-                    rx.deliver(Packet::received(frame, len), free);
-                    received += 1;
-                } else {
-                    free.give(frame);
-                }
-            } else if res == 0 {
-                // The kernel takes the buffer back that it had chosen for an empty datagram, and the
-                // multishot ends, so that a buffer can be had from the ring where no frame is free.
-                if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
-                    rx.deliver(Packet::datagram(frame, 0), free);
-                    received += 1;
-                }
-            }
-            if !cqueue::more(flags) {
-                self.ended(res).unwrap_or_else(|error| result = Err(error));
+            let (count, odd) = self.reap_run(limit - received, free, rx);
+            received += count;
+            let Some(odd) = odd else { break };
+            received += usize::from(self.reap_odd(&odd, free, rx));
+            if !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE {
+                self.ended(odd.result()).unwrap_or_else(|error| result = Err(error));
             }
         }
-        self.buffers.publish();
+        self.buffers.refill(free);
         self.ring.cq.sync();
         if received > 0 && self.entered {
             self.counters.rx_syscalls += 1;
             self.entered = false;
         }
         result.map(|()| received)
+    }
+
+    /// Delivers datagrams up to the first completion that is anything but a datagram in a buffer with more
+    /// to come, and returns that completion. Out of line: the loop keeps its registers.
+    #[inline(never)]
+    fn reap_run(
+        &mut self,
+        limit: usize,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> (usize, Option<cqueue::Entry>) {
+        let Self { ring, buffers, counters, .. } = self;
+        let mut received = 0;
+        while received < limit {
+            let Some(completion) = ring.cq.next() else { break };
+            let (res, flags) = (completion.result(), completion.flags());
+            let id = cqueue::buffer_select(flags);
+            let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
+                return (received, Some(completion));
+            };
+            let Some(frame) = buffers.take(id) else { return (received, Some(completion)) };
+            rx.deliver_received(frame, res as usize, &mut counters.truncated, free);
+            received += 1;
+        }
+        (received, None)
+    }
+
+    /// Any other completion. Returns whether it delivered a datagram all the same.
+    #[cold]
+    fn reap_odd(&mut self, completion: &cqueue::Entry, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> bool {
+        let res = completion.result();
+        match cqueue::buffer_select(completion.flags()).and_then(|id| self.buffers.take(id)) {
+            Some(frame) if res >= 0 => {
+                rx.deliver_received(frame, res as usize, &mut self.counters.truncated, free);
+                return true;
+            }
+            Some(frame) => free.give(frame),
+            // The kernel takes the buffer back that it had chosen for an empty datagram, and the multishot
+            // ends, so that a buffer can be had from the ring where no frame is free.
+            None if res == 0 && completion.user_data() == RECEIVE => {
+                if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
+                    rx.deliver(Packet::datagram(frame, 0), free);
+                    return true;
+                }
+            }
+            None => {}
+        }
+        false
     }
 
     /// The multishot has ended: notes why. It is armed again by the next [`Multishot::fetch`].

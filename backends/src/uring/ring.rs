@@ -167,6 +167,12 @@ impl Ring {
         !self.setup.taskrun_flag || self.sq.taskrun() || self.sq.cq_overflow()
     }
 
+    /// Whether the kernel has raised a flag for completions that wait for a call of ours.
+    #[inline]
+    pub(super) fn is_flagged(&self) -> bool {
+        self.setup.taskrun_flag && self.sq.taskrun()
+    }
+
     /// Whether datagrams are received only in our own calls.
     pub(super) fn progresses_only_when_called(&self) -> bool {
         self.setup.defer_taskrun
