@@ -153,7 +153,7 @@ impl TrialError {
 impl<'p> Trial<'_, 'p> {
     /// The backend's configuration.
     pub fn config(&self) -> Config {
-        Config { variant: self.cell.variant, batch: self.cell.batch, buffers: self.options.buffers }
+        Config { variant: self.cell.variant, batch: self.cell.batch, buffers: self.options.buffers, block: None }
     }
 
     /// Two connected sockets with the buffers asked for: the worker's and the other side's.

@@ -98,6 +98,10 @@ impl<'p, B: Backend<'p>> Backend<'p> for Late<B> {
         Ok(received)
     }
 
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        self.rx(free, rx)
+    }
+
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         self.0.tx(tx, free)
     }

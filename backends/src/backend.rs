@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::mmsg::Mmsg;
 use crate::null::{MemoryPort, Null};
@@ -50,6 +51,14 @@ pub trait Backend<'p>: Sized {
     /// Only what makes going on pointless. Passing errors (`ECONNREFUSED`, …) are counted in
     /// [`Counters::io_errors`].
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
+
+    /// As [`Backend::rx`]; but where nothing is there yet, waits in the kernel until something comes, at most for
+    /// [`Config::block`]. Called only where that was asked for. `Ok(0)` means that nothing came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::rx`].
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
 
     /// Sends at most one batch from `tx` without blocking, and returns how many datagrams the kernel
     /// took. What does not fit stays queued, in order. Finished frames go to `free`.
@@ -99,6 +108,8 @@ pub struct Config {
     pub batch: usize,
     /// Entries of io_uring's buffer ring: a power of two up to 32,768.
     pub buffers: usize,
+    /// How long [`Backend::rx_wait`] waits at most; `None` if it is not going to be called.
+    pub block: Option<Duration>,
 }
 
 impl Config {
@@ -107,7 +118,7 @@ impl Config {
 
     /// A configuration of `kind` in its default variant.
     pub fn new(kind: Kind, batch: usize) -> Self {
-        Self { variant: Variant::default_of(kind), batch, buffers: 512 }
+        Self { variant: Variant::default_of(kind), batch, buffers: 512, block: None }
     }
 }
 
@@ -121,11 +132,14 @@ pub enum Port<'p> {
 }
 
 impl Port<'_> {
-    pub(crate) fn socket(self, kind: Kind) -> Result<Arc<Socket>, OpenError> {
-        match self {
-            Self::Socket(socket) => Ok(socket),
-            Self::Memory(_) => Err(OpenError::WrongPort(kind)),
+    /// The socket, ready to wait for as long as `config` says.
+    pub(crate) fn socket(self, kind: Kind, config: &Config) -> Result<Arc<Socket>, OpenError> {
+        let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(kind)) };
+        if let Some(timeout) = config.block {
+            let failed = |error| OpenError::Failed { call: "making a socket wait", error };
+            socket.set_blocking(timeout).map_err(failed)?;
         }
+        Ok(socket)
     }
 }
 

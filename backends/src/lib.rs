@@ -10,7 +10,8 @@
 //! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep;
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
 //! - [`pool`], [`packet`], [`ring`](mod@ring): frames, what is in them, and how they travel;
-//! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test.
+//! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test;
+//! - [`thread`]: what a thread has cost, and how it is scheduled.
 //!
 //! All unsafe code of hpbench is in this crate.
 
@@ -28,6 +29,7 @@ pub mod pool;
 pub mod ring;
 pub mod socket;
 mod sys;
+pub mod thread;
 pub mod uring;
 pub mod variant;
 

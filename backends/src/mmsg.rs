@@ -38,7 +38,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
         let mut held = Held::new(config.batch);
         Ok(Self {
-            socket: port.socket(Self::KIND)?,
+            socket: port.socket(Self::KIND, config)?,
             rx_headers: headers(held.as_iovecs(), config.batch),
             held,
             tx_headers: Headers::new(config.batch),
@@ -48,29 +48,11 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let first = self.held.fill(free);
-        let headers = &mut self.rx_headers[first..];
-        if headers.is_empty() {
-            return Ok(0);
-        }
-        let (fd, ready) = (self.socket.raw(), headers.len());
-        // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
-        // the iovec of all its bytes.
-        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready) };
-        let received = match outcome {
-            Ok(received) => received,
-            Err((Verdict::Fatal, error)) => return Err(error),
-            Err((verdict, _)) => {
-                self.counters.io_errors += u64::from(verdict == Verdict::Passing);
-                return Ok(0);
-            }
-        };
-        self.counters.rx_syscalls += 1;
-        for (frame, header) in self.held.take(received).zip(&self.rx_headers[first..]) {
-            rx.deliver_received(frame, header.msg_len as usize, &mut self.counters.truncated, free);
-        }
-        rx.publish();
-        Ok(received)
+        self.receive(libc::MSG_DONTWAIT, free, rx)
+    }
+
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        self.receive(libc::MSG_WAITFORONE, free, rx)
     }
 
     #[inline]
@@ -116,6 +98,35 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
         self.held.empty(free);
         Ok(())
+    }
+}
+
+impl<'p> Mmsg<'p> {
+    #[inline(always)]
+    fn receive(&mut self, flags: libc::c_int, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let first = self.held.fill(free);
+        let headers = &mut self.rx_headers[first..];
+        if headers.is_empty() {
+            return Ok(0);
+        }
+        let (fd, ready) = (self.socket.raw(), headers.len());
+        // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
+        // the iovec of all its bytes.
+        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready, flags) };
+        let received = match outcome {
+            Ok(received) => received,
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((verdict, _)) => {
+                self.counters.io_errors += u64::from(verdict == Verdict::Passing);
+                return Ok(0);
+            }
+        };
+        self.counters.rx_syscalls += 1;
+        for (frame, header) in self.held.take(received).zip(&self.rx_headers[first..]) {
+            rx.deliver_received(frame, header.msg_len as usize, &mut self.counters.truncated, free);
+        }
+        rx.publish();
+        Ok(received)
     }
 }
 

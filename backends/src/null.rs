@@ -58,6 +58,11 @@ impl<'p> Backend<'p> for Null<'p> {
         Ok(received)
     }
 
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        // There is no kernel to wait in.
+        self.rx(free, rx)
+    }
+
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, _free: &mut FreeList<'p>) -> io::Result<usize> {
         let mut sent = 0;

@@ -35,25 +35,29 @@ impl<'p> Backend<'p> for Plain<'p> {
 
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
         let lens = vec![0; config.batch].into_boxed_slice();
-        Ok(Self { socket: port.socket(Self::KIND)?, lens, counters: Counters::default(), pool: PhantomData })
+        Ok(Self { socket: port.socket(Self::KIND, config)?, lens, counters: Counters::default(), pool: PhantomData })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let (lens, outcome) = self.receive(free);
-        let received = lens.len();
-        self.counters.rx_syscalls += received as u64;
-        for &len in self.lens[lens].iter().rev() {
-            let Some(frame) = free.take() else { break };
-            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
-        }
-        rx.publish();
-        match outcome {
-            Err((Verdict::Fatal, error)) => return Err(error),
-            Err((Verdict::Passing, _)) => self.counters.io_errors += 1,
-            Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
-        }
-        Ok(received)
+        let outcome = self.receive(free);
+        self.deliver(outcome, free, rx)
+    }
+
+    /// One datagram, as in a loop of blocking receives.
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let (frames, size) = free.topmost(1);
+        let Some(frame) = frames.first() else { return Ok(0) };
+        // SAFETY: the frame is on the free list, which we have to ourselves, so that nobody else uses its bytes.
+        let outcome = unsafe { sys::receive_waiting(&mut self.counters.syscalls, self.socket.raw(), *frame, size) };
+        let outcome = match outcome {
+            Ok(len) => {
+                self.lens[0] = len;
+                (0..1, Ok(()))
+            }
+            Err(failed) => (0..0, Err(failed)),
+        };
+        self.deliver(outcome, free, rx)
     }
 
     #[inline]
@@ -96,7 +100,31 @@ impl<'p> Backend<'p> for Plain<'p> {
     }
 }
 
-impl Plain<'_> {
+impl<'p> Plain<'p> {
+    /// Delivers the datagrams whose lengths are in this part of `lens`, last to first, and judges what ended the
+    /// receiving.
+    #[inline(always)]
+    fn deliver(
+        &mut self,
+        (lens, outcome): (Range<usize>, Result<(), (Verdict, io::Error)>),
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> io::Result<usize> {
+        let received = lens.len();
+        self.counters.rx_syscalls += received as u64;
+        for &len in self.lens[lens].iter().rev() {
+            let Some(frame) = free.take() else { break };
+            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
+        }
+        rx.publish();
+        match outcome {
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((Verdict::Passing, _)) => self.counters.io_errors += 1,
+            Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
+        }
+        Ok(received)
+    }
+
     /// Receives into the topmost free frames. Returns where in `lens` the lengths of the datagrams are, last to
     /// first, and what ended it.
     #[inline(always)]

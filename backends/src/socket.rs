@@ -110,6 +110,17 @@ impl Socket {
         self.set_option(libc::SOL_UDP, libc::UDP_SEGMENT, clamp(segment))
     }
 
+    /// Lets receives that ask for it wait for a datagram, for at most `timeout` (`SO_RCVTIMEO`). All others
+    /// say `MSG_DONTWAIT`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn set_blocking(&self, timeout: std::time::Duration) -> io::Result<()> {
+        self.inner.set_nonblocking(false)?;
+        self.inner.set_read_timeout(Some(timeout))
+    }
+
     /// The queue's memory and the drops so far.
     ///
     /// # Errors

@@ -41,6 +41,28 @@ pub(crate) unsafe fn receive_each(fd: c_int, frames: &[NonNull<u8>], size: usize
     left
 }
 
+/// Waits for a datagram, for as long as the socket is set to, and receives it into a frame of `size` bytes.
+/// Returns its real length. A signal ends the wait: then nothing has come.
+///
+/// # Safety
+///
+/// The frame must be the caller's to write to.
+#[inline]
+pub(crate) unsafe fn receive_waiting(
+    syscalls: &mut u64,
+    fd: c_int,
+    frame: NonNull<u8>,
+    size: usize,
+) -> Result<usize, (Verdict, io::Error)> {
+    *syscalls += 1;
+    let at = frame.as_ptr();
+    // SAFETY: the caller vouches for the frame; no address is asked for.
+    match unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, libc::MSG_TRUNC, NULL, NULL) } {
+        status @ 0.. => Ok(status as usize),
+        _ => Err(crate::errno::last()),
+    }
+}
+
 /// Sends `len` bytes from `at` as one datagram (or as a train, if the socket has a segment size).
 ///
 /// # Safety
@@ -59,7 +81,8 @@ pub(crate) unsafe fn send(
     })
 }
 
-/// Receives at most `count` datagrams as `headers` say. Returns how many. The length of one that was cut
+/// Receives at most `count` datagrams as `headers` say; waits for the first one if `flags` are
+/// `MSG_WAITFORONE`, not at all if they are `MSG_DONTWAIT`. Returns how many came. The length of one that was cut
 /// is its real length (MSG_TRUNC).
 ///
 /// # Safety
@@ -71,9 +94,11 @@ pub(crate) unsafe fn receive_many(
     fd: c_int,
     headers: *mut libc::mmsghdr,
     count: usize,
+    flags: c_int,
 ) -> Result<usize, (Verdict, io::Error)> {
-    let (count, flags) = (count as c_uint, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
-    // SAFETY: the caller vouches for the headers; there is no timeout.
+    let (count, flags) = (count as c_uint, flags | libc::MSG_TRUNC);
+    // SAFETY: the caller vouches for the headers. There is no timeout: the kernel looks at it only between
+    // datagrams, the socket's own ends the wait for the first one.
     crate::errno::retry(syscalls, || unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, count, flags, NULL) })
 }
 

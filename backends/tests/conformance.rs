@@ -24,6 +24,8 @@ mod queues;
 mod sockets;
 #[path = "conformance/traffic.rs"]
 mod traffic;
+#[path = "conformance/waiting.rs"]
+mod waiting;
 
 /// One test per case: `case in module`, run by `runner` with the backend of the enclosing module.
 macro_rules! tests {
@@ -91,6 +93,9 @@ macro_rules! suite {
             a_receive_that_cannot_be_made_is_an_error in errors,
             an_error_in_waiting_keeps_no_frame in errors,
             a_closed_port_is_free_at_once in lifecycle,
+            a_wait_ends_with_a_datagram in waiting,
+            a_wait_for_nothing_ends_in_time_and_uses_no_core in waiting,
+            a_wait_brings_all_that_came_in_order in waiting,
         }
         tests! { run_alone:
             refused_sizes_leave_nothing_behind in lifecycle,

@@ -47,6 +47,10 @@ impl<'p> Backend<'p> for Uring<'p> {
         self.receive.rx(free, rx)
     }
 
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        self.receive.rx_wait(free, rx)
+    }
+
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         self.send.tx(tx, free)
@@ -81,7 +85,7 @@ impl<'p> Backend<'p> for Uring<'p> {
 impl<'p> Uring<'p> {
     /// Opens with the first of `choices` that this kernel takes.
     fn open_as(choices: &[Setup], config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(Self::KIND)?;
+        let socket = port.socket(Self::KIND, config)?;
         let receive = Multishot::open(choices, &socket, config, pool)?;
         let send = Sends::open(choices, &socket, config, pool)?;
         let in_effect = receive.in_effect().to_string();

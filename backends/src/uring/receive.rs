@@ -1,6 +1,7 @@
 //! One multishot RECV that stays armed, with its buffers from a registered ring.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::{cqueue, opcode, types};
 
@@ -28,6 +29,8 @@ pub(super) struct Multishot<'p> {
     ring: Ring,
     buffers: BufferRing<'p>,
     batch: usize,
+    /// How long [`Multishot::rx_wait`] waits at most.
+    block: Duration,
     /// Whether the kernel holds the request.
     armed: bool,
     /// Whether an `enter` was made whose datagrams are not yet counted as its own.
@@ -48,8 +51,15 @@ impl<'p> Multishot<'p> {
         let registered =
             unsafe { ring.submitter().register_buf_ring_with_flags(buffers.address(), buffers.entries(), GROUP, 0) };
         registered.map_err(|error| missing(error, "buffer rings for io_uring", "5.19", "registering a buffer ring"))?;
-        let mut multishot =
-            Self { ring, buffers, batch: config.batch, armed: false, entered: false, counters: Counters::default() };
+        let mut multishot = Self {
+            ring,
+            buffers,
+            batch: config.batch,
+            block: config.block.unwrap_or_default(),
+            armed: false,
+            entered: false,
+            counters: Counters::default(),
+        };
         multishot.probe()?;
         multishot.ring.reset_syscalls();
         Ok(multishot)
@@ -87,9 +97,37 @@ impl<'p> Multishot<'p> {
         received
     }
 
+    /// As [`Multishot::rx`], but waits for the first completion: for one, as blocking `recvmmsg` does. (Waiting
+    /// for more of them saves wake-ups at the price of latency, and without a timeout it can last for ever: one
+    /// wake-up stands for many datagrams.)
+    pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let received = self.rx(free, rx)?;
+        if received > 0 || !self.prepare(free)? {
+            return Ok(received);
+        }
+        self.ring.enter_and_wait(self.block)?;
+        self.entered = true;
+        let received = self.reap(self.batch, free, rx);
+        rx.publish();
+        received
+    }
+
     /// Asks the kernel for completions, if it may have some. Returns whether there are any.
     #[inline]
     fn fetch(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
+        let was_armed = self.armed;
+        if !self.prepare(free)? || was_armed && !self.ring.wants_enter() {
+            return Ok(false);
+        }
+        self.ring.enter(0)?;
+        self.entered = true;
+        Ok(!self.ring.cq.is_empty())
+    }
+
+    /// Sees that the kernel has buffers, and a request that will be submitted if it is not yet. `false` if there
+    /// is no frame to receive into.
+    #[inline]
+    fn prepare(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
         if self.buffers.has_vacant() {
             self.buffers.refill(free);
         }
@@ -98,12 +136,8 @@ impl<'p> Multishot<'p> {
                 return Ok(false);
             }
             self.arm()?;
-        } else if !self.ring.wants_enter() {
-            return Ok(false);
         }
-        self.ring.enter(0)?;
-        self.entered = true;
-        Ok(!self.ring.cq.is_empty())
+        Ok(true)
     }
 
     /// Delivers at most `limit` datagrams from the completion queue, and gives the kernel new frames.

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, squeue};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, squeue, types};
 
 use crate::backend::OpenError;
 
@@ -204,6 +205,27 @@ impl Ring {
         Ok(())
     }
 
+    /// Submits what is queued, and waits until a completion is there, at most for `timeout`. A signal ends the
+    /// wait, too.
+    pub(super) fn enter_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.sq.sync();
+        self.overflows += u64::from(self.sq.cq_overflow());
+        let timeout = types::Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
+        let argument = GetEvents { sigmask: 0, sigmask_sz: 0, min_wait_usec: 0, ts: &raw const timeout as u64 };
+        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let queued = self.sq.len() as u32;
+        self.syscalls += 1;
+        // SAFETY: with EXT_ARG the kernel reads a `struct io_uring_getevents_arg`, and the timespec that it
+        // names: both are live locals. The queued requests were vouched for in `push`.
+        let outcome = unsafe { self.submitter.enter(queued, 1, flags.bits(), Some(&argument)) };
+        self.sq.sync();
+        self.cq.sync();
+        match outcome.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
     /// Forgets the calls made so far: those of a probe.
     pub(super) fn reset_syscalls(&mut self) {
         self.syscalls = 0;
@@ -217,6 +239,15 @@ impl Ring {
     pub(super) fn overflows(&self) -> u64 {
         self.overflows + u64::from(self.cq.overflow())
     }
+}
+
+/// `struct io_uring_getevents_arg` (`include/uapi/linux/io_uring.h`; `EXT_ARG` came with Linux 5.11).
+#[repr(C)]
+struct GetEvents {
+    sigmask: u64,
+    sigmask_sz: u32,
+    min_wait_usec: u32,
+    ts: u64,
 }
 
 impl Drop for Ring {

@@ -22,6 +22,7 @@ const SLOTS: usize = 4096;
 /// A backend without its type, so that a case is written and compiled once.
 pub(crate) trait Mover<'p> {
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize>;
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
     fn counters(&self) -> Counters;
@@ -31,6 +32,10 @@ pub(crate) trait Mover<'p> {
 impl<'p, B: Backend<'p>> Mover<'p> for B {
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         Backend::rx(self, free, rx)
+    }
+
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        Backend::rx_wait(self, free, rx)
     }
 
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
@@ -256,6 +261,13 @@ impl<'p> Lane<'p> {
     pub(crate) fn rx(&mut self) -> io::Result<usize> {
         let received = self.backend.rx(&mut self.free, &mut self.rx)?;
         assert!(received <= self.batch, "rx brought {received} datagrams, more than a batch of {}", self.batch);
+        Ok(received)
+    }
+
+    /// One call of the backend's `rx_wait`.
+    pub(crate) fn rx_wait(&mut self) -> io::Result<usize> {
+        let received = self.backend.rx_wait(&mut self.free, &mut self.rx)?;
+        assert!(received <= self.batch, "it brought {received} datagrams, more than a batch of {}", self.batch);
         Ok(received)
     }
 

@@ -1,0 +1,75 @@
+//! Waiting in the kernel: it ends when something comes, or in time, and it costs no core.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hpbench_backends::thread::Usage;
+use hpbench_backends::{Config, Pool, Port};
+
+use crate::harness::{Deadline, Lane, Link, Subject, peer_pair};
+use crate::traffic::{check, datagram, send_all};
+
+fn waiting(subject: Subject, block: Duration) -> Config {
+    Config { block: Some(block), ..subject.config(16) }
+}
+
+/// A datagram that is sent during the wait ends it, long before the timeout.
+pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
+    const PAUSE: Duration = Duration::from_millis(30);
+    let pool = Pool::new(512, 256).expect("a pool");
+    let (near, far) = peer_pair();
+    let config = waiting(subject, Duration::from_secs(4));
+    let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
+    for seq in 0..3 {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(PAUSE);
+                far.send(&datagram(seq, 64)).expect("sent");
+            });
+            wait_for(&mut near, seq..seq + 1);
+        });
+        assert!((PAUSE..Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+    assert!(near.close().is_whole());
+}
+
+/// Where nothing comes, the wait ends at its timeout, with nothing; the thread has slept, not spun.
+pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject) {
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &waiting(subject, Duration::from_millis(60)), &pool);
+    for _ in 0..3 {
+        let (start, before) = (Instant::now(), Usage::now());
+        assert_eq!(link.near.rx_wait().expect("no error"), 0);
+        let (took, used) = (start.elapsed(), Usage::now().since(before));
+        assert!((Duration::from_millis(40)..Duration::from_secs(3)).contains(&took), "{took:?}");
+        assert!(used.cpu_ns < 20_000_000, "{used:?} in {took:?}");
+    }
+    link.close();
+}
+
+/// What is there already comes without a wait, and receives that do not wait still work.
+pub(crate) fn a_wait_brings_all_that_came_in_order(subject: Subject) {
+    const COUNT: u64 = 100;
+    let pool = Pool::new(512, 256).expect("a pool");
+    let mut link = Link::open(subject, &waiting(subject, Duration::from_secs(4)), &pool);
+    let start = Instant::now();
+    send_all(&mut link.far, 0..COUNT, |_| 64);
+    wait_for(&mut link.near, 0..COUNT);
+    assert_eq!(link.near.rx().expect("no error"), 0, "nothing is left, and nothing waits");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    link.close();
+}
+
+/// Waits until these datagrams have come, in order and intact.
+fn wait_for(lane: &mut Lane<'_>, mut range: std::ops::Range<u64>) {
+    let deadline = Deadline::new();
+    while !range.is_empty() {
+        let came = lane.rx_wait().expect("no error");
+        deadline.check(came, "waiting for datagrams");
+        while let Some(packet) = lane.pop() {
+            check(range.next().expect("no more than were sent"), 64, packet.bytes());
+            lane.free.give(packet.into_frame());
+        }
+    }
+}
