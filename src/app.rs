@@ -7,31 +7,67 @@ use crate::wire::{self, Header, Verify};
 
 /// Takes packets off the RX ring, after the backend has put them there.
 pub trait App<'p> {
+    /// Whether the app runs on the thread that receives, so that it leaves the RX ring empty each time.
+    const INLINE: bool = true;
+
     /// Handles everything that is on `rx`; finished frames go to `free`, answers onto `tx`.
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>);
+
+    /// Unique, intact datagrams so far.
+    fn received(&self) -> u64;
+}
+
+/// What is to be known of arriving datagrams beside their account.
+pub trait Observer {
+    /// Datagrams have come; they are noted next.
+    fn arrived(&mut self);
+    /// One of them, unique and intact.
+    fn note(&mut self, header: &Header);
+}
+
+/// Nothing is.
+impl Observer for () {
+    #[inline(always)]
+    fn arrived(&mut self) {}
+
+    #[inline(always)]
+    fn note(&mut self, _header: &Header) {}
 }
 
 /// Checks and accounts for every datagram, then recycles its frame.
 #[derive(Debug)]
-pub struct Sink {
+pub struct Sink<O = ()> {
     /// The account.
     pub arrivals: Arrivals,
+    /// Sees what arrives.
+    pub observer: O,
     verify: Verify,
 }
 
 impl Sink {
     /// A sink for datagrams of so many flows.
     pub fn new(flows: usize, verify: Verify) -> Self {
-        Self { arrivals: Arrivals::new(flows), verify }
+        Self::observed(flows, verify, ())
+    }
+}
+
+impl<O: Observer> Sink<O> {
+    /// A sink that shows `observer` what arrives.
+    pub fn observed(flows: usize, verify: Verify, observer: O) -> Self {
+        Self { arrivals: Arrivals::new(flows), observer, verify }
     }
 
     /// Checks and accounts for what is on the ring. Where `verify` is known, its branches go.
     #[inline(always)]
     fn check<'p>(&mut self, verify: Verify, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
+        if rx.available() == 0 {
+            return;
+        }
+        self.observer.arrived();
         rx.consume(usize::MAX, |packet| {
             // A train is checked out of line: the loop around single datagrams keeps its registers.
             if packet.is_single() {
-                self.arrivals.note(wire::read(packet.bytes(), verify));
+                self.note(packet.bytes(), verify);
             } else {
                 self.note_train(&packet);
             }
@@ -44,21 +80,32 @@ impl Sink {
         self.check(Verify::Full, rx, free);
     }
 
+    #[inline(always)]
+    fn note(&mut self, datagram: &[u8], verify: Verify) {
+        if let Some(header) = self.arrivals.note(wire::read(datagram, verify)) {
+            self.observer.note(&header);
+        }
+    }
+
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) {
         for datagram in packet.datagrams() {
-            self.arrivals.note(wire::read(datagram, self.verify));
+            self.note(datagram, self.verify);
         }
     }
 }
 
-impl<'p> App<'p> for Sink {
+impl<'p, O: Observer> App<'p> for Sink<O> {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         match self.verify {
             Verify::Header => self.check(Verify::Header, rx, free),
             Verify::Full => self.check_fully(rx, free),
         }
+    }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
     }
 }
 
@@ -83,6 +130,10 @@ impl<'p> App<'p> for Echo {
             }
         });
         tx.publish();
+    }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
     }
 }
 

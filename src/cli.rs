@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use hpbench_backends::{Config, Kind, Variant};
 
-use crate::plan::Scenario;
+use crate::plan::{Scenario, Wait};
 use crate::wire::Verify;
 
 /// Compares ways of moving UDP datagrams on Linux.
@@ -26,7 +26,7 @@ pub struct Cli {
     #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
     pub backend: List<Variant>,
 
-    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), echo (round trips)
+    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips)
     #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = scenarios)]
     pub scenario: List<Scenario>,
 
@@ -42,9 +42,21 @@ pub struct Cli {
     #[arg(long, value_name = "LIST", default_value = "1024", value_parser = rounds)]
     pub round: List<usize>,
 
+    /// Offered datagrams per second and worker in pace, 1 to 100000000
+    #[arg(long, value_name = "LIST", default_value = "50000", value_parser = rates)]
+    pub rate: List<u64>,
+
+    /// Datagrams per tick of pace's schedule, 1 to 1024
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = bursts)]
+    pub burst: List<u64>,
+
     /// Datagrams in flight in echo, 1 to 1024
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = windows)]
     pub window: List<usize>,
+
+    /// How workers wait in flood, pace and echo: spin (look again and again) or block (sleep in the kernel)
+    #[arg(long, value_name = "LIST", default_value = "spin", value_parser = waits)]
+    pub wait: List<Wait>,
 
     /// What is checked of each datagram: its header and length, or every payload byte too
     #[arg(long, value_name = "WHAT", default_value = "header")]
@@ -66,15 +78,15 @@ pub struct Cli {
     #[arg(long, value_name = "SECONDS", default_value = "0.05", value_parser = |text: &str| seconds(text, 0.0))]
     pub warmup: Duration,
 
-    /// Workers; this version runs 1
-    #[arg(short = 'w', long, value_name = "N", default_value = "1", value_parser = |text: &str| number(text, 1, 1))]
+    /// Workers, each with its own socket, rings, core and generators, 1 to 256
+    #[arg(short = 'w', long, value_name = "N", default_value = "1", value_parser = |text: &str| number(text, 1, 256))]
     pub workers: usize,
 
     /// Generators per worker in flood, 1 to 64 [default: cores to spare, at least 1]
     #[arg(long, value_name = "N", value_parser = |text: &str| number(text, 1, 64))]
     pub generators: Option<usize>,
 
-    /// The worker's UDP port; 0 lets the kernel choose
+    /// First UDP port: worker i uses N + i; 0 lets the kernel choose
     #[arg(short = 'p', long, value_name = "N", default_value = "0", value_parser = |text: &str| number(text, 0, 65_535))]
     pub port: usize,
 
@@ -82,13 +94,21 @@ pub struct Cli {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = address)]
     pub bind: IpAddr,
 
-    /// Core of the worker [default: chosen]
+    /// Cores of the workers, one for each [default: chosen]
     #[arg(long, value_name = "LIST", value_parser = cores)]
     pub cpu: Option<List<usize>>,
 
     /// Cores of the generators [default: chosen]
     #[arg(long, value_name = "LIST", value_parser = cores)]
     pub generator_cpu: Option<List<usize>>,
+
+    /// Run pinned threads under SCHED_FIFO with this priority, 1 to 99
+    #[arg(long, value_name = "PRIORITY", value_parser = |text: &str| number(text, 1, 99))]
+    pub fifo: Option<usize>,
+
+    /// Run the app on a pinned thread of its own, behind the same rings (not in send)
+    #[arg(long)]
+    pub handoff: bool,
 
     /// Slots of each ring, 1 to 1048576, rounded up to a power of two; at least the batch
     #[arg(long, value_name = "N", default_value = "1024", value_parser = |text: &str| number(text, 1, 1 << 20))]
@@ -117,6 +137,14 @@ pub struct Cli {
     /// Replace an existing file
     #[arg(long)]
     pub force: bool,
+
+    /// Write the latencies of pace and echo to an HdrHistogram interval log
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+
+    /// Do not repeat trials that were disturbed; they are marked all the same
+    #[arg(long)]
+    pub no_gates: bool,
 
     /// Name of this machine in the results [default: host name]
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -193,7 +221,7 @@ fn scenarios(text: &str) -> Result<List<Scenario>, String> {
     List::parse(text, |part| {
         let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == part);
         let scenario = scenario
-            .ok_or_else(|| format!("'{part}' is no scenario of this version; there are drain, send, flood and echo"))?;
+            .ok_or_else(|| format!("'{part}' is no scenario of this version; there are drain, send, flood, pace and echo"))?;
         Ok(vec![scenario])
     })
 }
@@ -212,6 +240,22 @@ fn rounds(text: &str) -> Result<List<usize>, String> {
 
 fn windows(text: &str) -> Result<List<usize>, String> {
     numbers(text, 1, Config::BATCH_MAX)
+}
+
+fn rates(text: &str) -> Result<List<u64>, String> {
+    numbers(text, 1, 100_000_000).map(|list| List(list.0.into_iter().map(|value| value as u64).collect()))
+}
+
+fn bursts(text: &str) -> Result<List<u64>, String> {
+    numbers(text, 1, 1024).map(|list| List(list.0.into_iter().map(|value| value as u64).collect()))
+}
+
+fn waits(text: &str) -> Result<List<Wait>, String> {
+    List::parse(text, |part| match part {
+        "spin" => Ok(vec![Wait::Spin]),
+        "block" => Ok(vec![Wait::Block]),
+        _ => Err(format!("'{part}' is no way to wait; there are spin and block")),
+    })
 }
 
 fn cores(text: &str) -> Result<List<usize>, String> {
@@ -234,10 +278,7 @@ fn numbers(text: &str, least: usize, most: usize) -> Result<List<usize>, String>
 
 fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let value = usize::from_str(text).ok().filter(|value| (least..=most).contains(value));
-    value.ok_or_else(|| match least == most {
-        true => format!("'{text}': this version takes only {least}"),
-        false => format!("'{text}' is not a whole number from {least} to {most}"),
-    })
+    value.ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
 }
 
 fn whole(text: &str) -> Result<u64, String> {
@@ -297,12 +338,16 @@ mod tests {
             ("--warmup", "3601", "3600"),
             ("--backend", "tcp", "there are plain"),
             ("--backend", "uring:single-file", "no mode"),
-            ("--scenario", "pace", "there are drain"),
+            ("--scenario", "walk", "there are drain"),
+            ("--rate", "0", "from 1 to 100000000"),
+            ("--burst", "1025", "from 1 to 1024"),
+            ("--wait", "sleep", "spin and block"),
+            ("--fifo", "100", "from 1 to 99"),
             ("--bind", "localhost", "address"),
             ("--bind", "224.0.0.1", "one machine"),
             ("--bind", "255.255.255.255", "one machine"),
             ("--bind", "ff02::1", "one machine"),
-            ("--workers", "2", "only 1"),
+            ("--workers", "0", "from 1 to 256"),
             ("--seed", "-1", "whole number"),
         ] {
             let message = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();

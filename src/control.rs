@@ -45,6 +45,8 @@ pub struct Control {
     running: AtomicUsize,
     /// Datagrams sent by all generators; each adds once per train.
     sent: Padded<AtomicU64>,
+    /// When the measured phase begins and ends, in nanoseconds of the trial's clock; far ahead until it is known.
+    measured_ns: Padded<[AtomicU64; 2]>,
 }
 
 /// On a cache line (and its neighbour, which the prefetcher brings along) of its own.
@@ -60,7 +62,27 @@ impl Control {
             ready: AtomicUsize::new(0),
             running: AtomicUsize::new(generators),
             sent: Padded::default(),
+            measured_ns: Padded([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)]),
         }
+    }
+
+    /// The measured phase begins now.
+    pub fn begin_measuring(&self, now_ns: u64) {
+        self.measured_ns.0[0].store(now_ns, Ordering::Release);
+        self.advance(Phase::Measure);
+    }
+
+    /// It ends now.
+    pub fn end_measuring(&self, now_ns: u64) {
+        self.measured_ns.0[1].store(now_ns, Ordering::Release);
+        self.advance(Phase::Settle);
+    }
+
+    /// The measured phase, as far as it is known.
+    #[inline]
+    pub fn measured_ns(&self) -> std::ops::Range<u64> {
+        let [begin, end] = &self.measured_ns.0;
+        begin.load(Ordering::Acquire)..end.load(Ordering::Acquire)
     }
 
     /// The phase now.

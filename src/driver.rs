@@ -27,6 +27,8 @@ pub struct Lane<'p, B> {
     pub tx_in: Producer<Packet<'p>>,
     tx_out: Consumer<Packet<'p>>,
     polls: Polls,
+    /// Whether `rx` may wait in the kernel.
+    waits: bool,
 }
 
 /// Calls of `rx`, by what they returned.
@@ -38,15 +40,26 @@ pub struct Polls {
     pub empty: u64,
     /// Datagrams returned.
     pub datagrams: u64,
+    /// Fruitful calls by how many datagrams they returned: class `k` is from 2^k up to 2^(k+1) − 1.
+    pub sizes: [u64; 11],
 }
 
 impl Polls {
+    /// Adds what another worker has counted.
+    pub fn add(&mut self, other: Self) {
+        self.fruitful += other.fruitful;
+        self.empty += other.empty;
+        self.datagrams += other.datagrams;
+        self.sizes.iter_mut().zip(other.sizes).for_each(|(own, others)| *own += others);
+    }
+
     /// What was counted since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {
             fruitful: self.fruitful - before.fruitful,
             empty: self.empty - before.empty,
             datagrams: self.datagrams - before.datagrams,
+            sizes: std::array::from_fn(|class| self.sizes[class] - before.sizes[class]),
         }
     }
 }
@@ -61,16 +74,20 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         let backend = B::open(config, port, pool)?;
         let (rx_in, rx_out) = ring(slots);
         let (tx_in, tx_out) = ring(slots);
-        Ok(Self { backend, rx_in: RxRing::new(rx_in), rx_out, tx_in, tx_out, polls: Polls::default() })
+        Ok(Self { backend, rx_in: RxRing::new(rx_in), rx_out, tx_in, tx_out, polls: Polls::default(), waits: config.block.is_some() })
     }
 
     /// Calls `rx` once, and counts what came of it.
     #[inline]
     fn poll(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let received = self.backend.rx(free, &mut self.rx_in)?;
+        let received = match self.waits {
+            false => self.backend.rx(free, &mut self.rx_in)?,
+            true => self.backend.rx_wait(free, &mut self.rx_in)?,
+        };
         if received > 0 {
             self.polls.fruitful += 1;
             self.polls.datagrams += received as u64;
+            self.polls.sizes[received.ilog2().min(10) as usize] += 1;
         } else {
             self.polls.empty += 1;
         }
@@ -96,6 +113,23 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         let received = self.backend.quiesce(free, &mut self.rx_in)?;
         app.run(&mut self.rx_out, &mut self.tx_in, free);
         Ok(received)
+    }
+
+    /// Lets an app on another thread hand back the frames that it is done with.
+    pub(crate) fn reclaim(&mut self, app: &mut impl App<'p>, free: &mut FreeList<'p>) {
+        app.run(&mut self.rx_out, &mut self.tx_in, free);
+        spin_loop();
+    }
+
+    /// Takes the app's ends of the rings away, for an app on another thread. What is left in their place is empty.
+    pub(crate) fn detach(&mut self) -> (Consumer<Packet<'p>>, Producer<Packet<'p>>) {
+        let (tx_in, rx_out) = ring(1);
+        (std::mem::replace(&mut self.rx_out, rx_out), std::mem::replace(&mut self.tx_in, tx_in))
+    }
+
+    /// Puts them back.
+    pub(crate) fn attach(&mut self, (rx_out, tx_in): (Consumer<Packet<'p>>, Producer<Packet<'p>>)) {
+        (self.rx_out, self.tx_in) = (rx_out, tx_in);
     }
 
     /// What the backend and the driver have counted so far.
@@ -162,8 +196,26 @@ pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
 ) -> io::Result<usize> {
     let received = lane.poll(free)?;
     app.run(&mut lane.rx_out, &mut lane.tx_in, free);
-    lane.rx_in.rewind(&mut lane.rx_out);
+    if A::INLINE {
+        lane.rx_in.rewind(&mut lane.rx_out);
+    }
     Ok(received)
+}
+
+/// As [`receive_once`], but never waits.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+) -> io::Result<usize> {
+    let waits = std::mem::replace(&mut lane.waits, false);
+    let received = receive_once(lane, app, free);
+    lane.waits = waits;
+    received
 }
 
 /// Receives into `app` until `count` datagrams have come, or none comes for a while. Returns how many came.

@@ -45,6 +45,18 @@ impl<'p> Filler<'p> {
         }
     }
 
+    /// Closes it; all frames come home.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn close(self, free: &mut FreeList<'p>) -> Result<(), TrialError> {
+        match self {
+            Self::Socket(_) => Ok(()),
+            Self::Memory(lane) => lane.close(free).map_err(TrialError::io("closing the memory link")),
+        }
+    }
+
     /// How the datagrams are sent.
     pub fn method(&self) -> &'static str {
         match self {

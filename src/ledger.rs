@@ -163,6 +163,18 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Adds the account of another worker.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.arrived.received += other.arrived.received;
+        self.arrived.reordered += other.arrived.reordered;
+        self.arrived.duplicate += other.arrived.duplicate;
+        self.arrived.corrupt += other.arrived.corrupt;
+        self.arrived.foreign += other.arrived.foreign;
+        self.drop_socket += other.drop_socket;
+        self.drop_ring += other.drop_ring;
+    }
+
     /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
     pub fn unexplained(&self) -> i64 {
         self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64

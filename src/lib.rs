@@ -13,10 +13,14 @@
 pub mod app;
 pub mod cli;
 pub mod control;
+pub mod cost;
+pub mod counters;
 pub mod cores;
 pub mod driver;
 pub mod environment;
 pub mod filler;
+pub mod handoff;
+pub mod kthreads;
 pub mod ledger;
 pub mod output;
 pub mod plan;

@@ -20,13 +20,15 @@ pub enum Scenario {
     Send,
     /// Receiving as much as generators can offer.
     Flood,
+    /// Receiving at an offered rate.
+    Pace,
     /// Round trips of a few datagrams.
     Echo,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 4] = [Self::Drain, Self::Send, Self::Flood, Self::Echo];
+    pub const ALL: [Self; 5] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo];
 
     /// The name in flags and columns.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Scenario {
             Self::Drain => "drain",
             Self::Send => "send",
             Self::Flood => "flood",
+            Self::Pace => "pace",
             Self::Echo => "echo",
         }
     }
@@ -55,6 +58,25 @@ impl fmt::Display for Scenario {
     }
 }
 
+/// How a worker waits for datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Wait {
+    /// It looks again and again, and uses its whole core.
+    Spin,
+    /// It sleeps in the kernel.
+    Block,
+}
+
+impl Wait {
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// One point of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
@@ -68,8 +90,14 @@ pub struct Cell {
     pub payload: usize,
     /// Datagrams per round, of the scenarios that have rounds.
     pub round: Option<usize>,
+    /// Offered datagrams per second and worker, of `pace`.
+    pub rate: Option<u64>,
+    /// Datagrams per tick of `pace`.
+    pub burst: Option<u64>,
     /// Datagrams in flight, of `echo`.
     pub window: Option<usize>,
+    /// How the worker waits.
+    pub wait: Wait,
 }
 
 /// What ends the measured phase of a trial.
@@ -102,10 +130,14 @@ pub struct Options {
     pub rcvbuf: usize,
     /// Send buffer asked for, in bytes.
     pub sndbuf: usize,
-    /// Generators of `flood`.
+    /// Generators of each worker in `flood`.
     pub generators: usize,
     /// Whether the kernel cuts sends into datagrams.
     pub gso: bool,
+    /// Whether the app has a thread of its own.
+    pub handoff: bool,
+    /// The priority of pinned threads under `SCHED_FIFO`.
+    pub fifo: Option<u8>,
     /// Who runs where.
     pub cores: Cores,
 }
@@ -123,8 +155,14 @@ pub struct Axes {
     pub payloads: Vec<usize>,
     /// Datagrams per round.
     pub rounds: Vec<usize>,
+    /// Offered datagrams per second.
+    pub rates: Vec<u64>,
+    /// Datagrams per tick.
+    pub bursts: Vec<u64>,
     /// Datagrams in flight.
     pub windows: Vec<usize>,
+    /// How workers wait.
+    pub waits: Vec<Wait>,
 }
 
 impl Axes {
@@ -133,15 +171,11 @@ impl Axes {
     pub fn cells(&self) -> Vec<Cell> {
         let mut cells = Vec::new();
         for &scenario in &self.scenarios {
-            let rounds = axis(scenario.has_rounds(), &self.rounds);
-            let windows = axis(scenario == Scenario::Echo, &self.windows);
-            for &payload in &self.payloads {
-                for &round in &rounds {
-                    for &window in &windows {
-                        for &batch in &self.batches {
-                            for &variant in self.variants.iter().filter(|variant| scenario.suits(variant.kind())) {
-                                cells.push(Cell { scenario, variant, batch, payload, round, window });
-                            }
+            for settings in self.settings(scenario) {
+                for &payload in &self.payloads {
+                    for &batch in &self.batches {
+                        for &variant in self.variants.iter().filter(|variant| scenario.suits(variant.kind())) {
+                            cells.push(Cell { scenario, variant, batch, payload, ..settings });
                         }
                     }
                 }
@@ -149,9 +183,36 @@ impl Axes {
         }
         cells
     }
+
+    /// The combinations of those axes that mean something to some scenarios only; the rest of each cell is to be
+    /// filled in.
+    fn settings(&self, scenario: Scenario) -> Vec<Cell> {
+        let paced = scenario == Scenario::Pace;
+        let rounds = axis(scenario.has_rounds(), &self.rounds);
+        let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
+        let windows = axis(scenario == Scenario::Echo, &self.windows);
+        // In rounds there is nothing to wait for: the queue is full.
+        let waits = if scenario.has_rounds() { &[Wait::Spin][..] } else { &self.waits };
+        let mut settings = Vec::new();
+        for &round in &rounds {
+            for &rate in &rates {
+                for &burst in &bursts {
+                    for &window in &windows {
+                        for &wait in waits {
+                            let variant = Variant::default_of(Kind::Null);
+                            let cell =
+                                Cell { scenario, variant, batch: 0, payload: 0, round, rate, burst, window, wait };
+                            settings.push(cell);
+                        }
+                    }
+                }
+            }
+        }
+        settings
+    }
 }
 
-fn axis(applies: bool, values: &[usize]) -> Vec<Option<usize>> {
+fn axis<T: Copy>(applies: bool, values: &[T]) -> Vec<Option<T>> {
     if applies { values.iter().copied().map(Some).collect() } else { vec![None] }
 }
 
@@ -210,10 +271,13 @@ mod tests {
             batches: vec![1, 32],
             payloads: vec![64],
             rounds: vec![512, 1024],
+            rates: vec![1000, 2000],
+            bursts: vec![1],
             windows: vec![1, 8, 64],
+            waits: vec![Wait::Spin, Wait::Block],
         };
         let cells = axes.cells();
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
-        assert_eq!(Scenario::ALL.map(count), [8, 8, 2, 6], "null has no flood and no echo");
+        assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12], "null has only drain and send, and neither waits");
     }
 }

@@ -3,9 +3,15 @@
 //! The order of the fields is the order of the columns, and part of the interface. Empty means not
 //! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
 
+use std::cell::Cell as Once;
+use std::time::Duration;
+
 use serde::Serialize;
 
+use crate::cores::Place;
+use crate::cost;
 use crate::environment::Environment;
+use crate::kthreads;
 use crate::plan::{Cell, Options, Planned, Scenario, Until};
 use crate::trial::{Outcome, TrialError};
 
@@ -14,6 +20,18 @@ pub const SCHEMA: u32 = 1;
 
 /// A generator that left the worker idle for more than this share of the time was the bottleneck, in percent.
 const BUSY_ENOUGH_PCT: f64 = 95.0;
+
+/// A generator that sent less than this share of what it was to offer did not keep its rate.
+const SENT_ENOUGH: f64 = 0.99;
+
+/// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent; …
+const RUN_DELAY_MAX_PCT: f64 = 1.0;
+/// … a host that took at least so many ticks from the trial's cores, and more than this share, in percent.
+const STEAL_MIN_TICKS: u64 = 2;
+const STEAL_MAX_PCT: f64 = 1.0;
+
+/// Begins the reasons for which a trial is repeated.
+const DISTURBED: &str = "disturbed:";
 
 /// One trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -121,7 +139,7 @@ pub struct Row {
     pub mitigations: String,
     pub rcvbuf: Option<u32>,
     pub sndbuf: Option<u32>,
-    pub worker_cpu: Option<usize>,
+    pub worker_cpu: String,
     pub generator_cpu: String,
     pub cpu_relation: String,
     pub fill: String,
@@ -138,6 +156,13 @@ pub struct Row {
     pub valid: u8,
     pub invalid_reason: String,
     pub error: String,
+    // not in the file
+    /// Calls of `rx` by what they returned, see [`crate::driver::Polls`].
+    #[serde(skip)]
+    pub batch_sizes: [u64; 11],
+    /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
+    #[serde(skip)]
+    pub marked: bool,
 }
 
 /// What the rows of a run have in common.
@@ -151,6 +176,10 @@ pub struct Run {
     pub environment: Environment,
     /// What all trials have in common.
     pub options: Options,
+    /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` where none are in use.
+    pub rt_limited: Option<bool>,
+    /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
+    pub canary_ns: Once<u64>,
 }
 
 impl Row {
@@ -159,8 +188,14 @@ impl Row {
         let (options, cores) = (&run.options, &run.options.cores);
         let two_threads = !cell.scenario.has_rounds();
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
-        let used = generators.unwrap_or(1).min(cores.generators.len());
-        let generator_cpu: Vec<String> = cores.generators[..used].iter().map(usize::to_string).collect();
+        let list = |cores: Vec<usize>| {
+            let mut names: Vec<String> = cores.iter().map(usize::to_string).collect();
+            names.dedup();
+            names.join(" ")
+        };
+        let used = |place: &Place| place.generators.iter().copied().take(generators.unwrap_or(1)).collect::<Vec<_>>();
+        let generator_cpu = list(cores.places.iter().flat_map(used).collect());
+        let in_use = two_threads && !generator_cpu.is_empty();
         Self {
             schema: SCHEMA,
             run_id: run.id.clone(),
@@ -168,15 +203,19 @@ impl Row {
             scenario: cell.scenario.to_string(),
             backend: cell.variant.kind().to_string(),
             variant: cell.variant.to_string(),
-            wait: "spin".into(),
+            wait: cell.wait.name().into(),
             addressing: "connected".into(),
             bind: options.bind.to_string(),
             batch: cell.batch,
             payload: cell.payload,
             round: cell.round,
+            rate_pps: cell.rate,
+            burst: cell.burst,
             window: cell.window,
-            workers: 1,
+            workers: cores.places.len(),
             generators,
+            handoff: u8::from(options.handoff),
+            fifo: options.fifo,
             ring: options.ring,
             buffers: (cell.variant.kind() == hpbench_backends::Kind::Uring).then_some(options.buffers),
             verify: options.verify.name().into(),
@@ -189,9 +228,10 @@ impl Row {
             attempt: 1,
             order: planned.order,
             seed: run.seed,
-            worker_cpu: Some(cores.worker),
-            generator_cpu: if two_threads { generator_cpu.join(" ") } else { String::new() },
-            cpu_relation: if two_threads { cores.relation.into() } else { String::new() },
+            worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
+            generator_cpu: if two_threads { generator_cpu } else { String::new() },
+            cpu_relation: if in_use || options.handoff { cores.relation.into() } else { String::new() },
+            rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
             kernel: run.environment.kernel.clone(),
             kernel_build: run.environment.kernel_build.clone(),
@@ -214,17 +254,18 @@ impl Row {
         cell: &Cell,
         planned: Planned,
         started_at: String,
+        attempt: usize,
         result: &Result<Outcome, TrialError>,
     ) -> Self {
-        let mut row = Self::planned(run, cell, planned, started_at);
+        let mut row = Self { attempt, ..Self::planned(run, cell, planned, started_at) };
         match result {
-            Ok(outcome) => row.fill_in(cell, outcome),
+            Ok(outcome) => row.fill_in(run, cell, outcome),
             Err(error) => row.error = error.to_string(),
         }
         row
     }
 
-    fn fill_in(&mut self, cell: &Cell, outcome: &Outcome) {
+    fn fill_in(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) {
         let ledger = outcome.ledger;
         self.sent = Some(ledger.sent);
         self.received = Some(ledger.arrived.received);
@@ -245,9 +286,10 @@ impl Row {
         self.fill = outcome.fill.unwrap_or_default().into();
         self.uring_flags.clone_from(&outcome.in_effect);
         self.fill_in_rates(cell, outcome);
+        self.fill_in_cost(run, cell, outcome);
         self.fill_in_latency(outcome);
         self.fill_in_mechanism(cell, outcome);
-        let mut reasons = Vec::new();
+        let mut reasons = self.fill_in_quality(run, cell, outcome);
         if ledger.unexplained() != 0 {
             reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
         }
@@ -268,21 +310,97 @@ impl Row {
         let rx_pps = ratio(outcome.measured_received as f64, seconds);
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
         self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
-        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64));
+        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64 * self.workers as f64));
         self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
-        if cell.scenario == Scenario::Flood {
-            self.generator_limited = busy_pct.map(|pct| u8::from(pct < BUSY_ENOUGH_PCT));
-        }
-        if let Some(rounds) = outcome.rounds {
+        // A worker that waits in the kernel is busy while it is on its core.
+        let cpu_pct = ratio(100.0 * outcome.usage.cpu_ns as f64, outcome.measured_ns as f64);
+        self.generator_limited = match cell.scenario {
+            Scenario::Flood => busy_pct.or(cpu_pct).map(|pct| {
+                u8::from(pct < BUSY_ENOUGH_PCT * if busy_pct.is_some() { 1.0 } else { self.workers as f64 })
+            }),
+            Scenario::Pace => {
+                let offered = cell.rate.unwrap_or(0) as f64 * self.workers as f64;
+                Some(u8::from(self.tx_pps.unwrap_or(0.0) < SENT_ENOUGH * offered))
+            }
+            _ => None,
+        };
+        if let Some(rounds) = &outcome.rounds {
             self.round = Some(rounds.size);
             self.ns_per_packet = Some(round_to(rounds.mean_ns, 3));
-            self.ns_per_packet_p50 = Some(round_to(rounds.p50_ns, 3));
-            self.ns_per_packet_min = Some(round_to(rounds.min_ns, 3));
+            self.ns_per_packet_p50 = Some(round_to(rounds.p50_ns(), 3));
+            self.ns_per_packet_min = Some(round_to(rounds.min_ns(), 3));
             self.peer_ns_per_packet = Some(round_to(rounds.peer_ns, 3));
         }
     }
 
+    fn fill_in_cost(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) {
+        let sends = cell.scenario == Scenario::Send;
+        let moved = if sends { outcome.measured_sent } else { outcome.measured_received } as f64;
+        let each = |total: u64| ratio(total as f64, moved).map(|mean| round_to(mean, 3));
+        let usage = outcome.usage;
+        self.cpu_ns_per_packet = each(usage.cpu_ns);
+        let measured = Duration::from_nanos(outcome.measured_ns);
+        if run.options.cores.places.iter().all(|place| cost::split_means_something(measured, place.worker)) {
+            self.user_ns_per_packet = each(usage.user_ns);
+            self.sys_ns_per_packet = each(usage.sys_ns);
+        }
+        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+            self.kthread_ns_per_packet = each(outcome.disturbance.kernel_threads.cpu_ns);
+            self.io_workers = Some(outcome.disturbance.kernel_threads.io_workers);
+        }
+        let generator_ns = outcome.generator_cpu_ns.map(|ns| ns as f64);
+        self.generator_cpu_ns_per_packet =
+            generator_ns.and_then(|ns| ratio(ns, outcome.measured_sent as f64)).map(|mean| round_to(mean, 3));
+        self.cycles_per_packet = outcome.counts.and_then(|counts| each(counts.cycles));
+        self.instructions_per_packet = outcome.counts.and_then(|counts| each(counts.instructions));
+        self.peer_instructions_per_packet = outcome.peer_counts.and_then(|counts| each(counts.instructions));
+        self.context_switches = Some(outcome.disturbance.context_switches);
+    }
+
+    /// What speaks for and against the trial. Returns why it says nothing, if so.
+    fn fill_in_quality(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) -> Vec<String> {
+        let disturbance = outcome.disturbance;
+        let measured_ns = outcome.measured_ns.max(1) as f64;
+        self.run_delay_ns = disturbance.run_delay_ns;
+        let cores = self.worker_cpu.split(' ').chain(self.generator_cpu.split_whitespace()).count();
+        let steal_s = disturbance.steal_ticks.map(|ticks| ticks as f64 / kthreads::user_hz() as f64);
+        self.steal_pct = steal_s.map(|seconds| round_to(100.0 * seconds * 1e9 / (measured_ns * cores as f64), 3));
+        let first_ns = run.canary_ns.get();
+        if first_ns == 0 {
+            run.canary_ns.set(outcome.canary_ns);
+        }
+        let reference_ns = if first_ns == 0 { outcome.canary_ns } else { first_ns };
+        self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
+        self.steady = outcome.steady.map(u8::from);
+
+        let mut reasons = Vec::new();
+        let delay_pct = disturbance.run_delay_ns.map_or(0.0, |ns| 100.0 * ns as f64 / measured_ns);
+        if delay_pct > RUN_DELAY_MAX_PCT {
+            reasons.push(format!(
+                "{DISTURBED} another thread had the core for {:.1} ms ({delay_pct:.1}%)",
+                delay_pct * measured_ns / 1e8
+            ));
+        }
+        let steal_pct = self.steal_pct.unwrap_or(0.0);
+        if disturbance.steal_ticks.unwrap_or(0) >= STEAL_MIN_TICKS && steal_pct > STEAL_MAX_PCT {
+            reasons.push(format!("{DISTURBED} the host took {steal_pct:.1}% of the cores' time (steal)"));
+        }
+        if disturbance.major_faults > 0 {
+            reasons.push(format!("{DISTURBED} {} page faults waited for a disk", disturbance.major_faults));
+        }
+        if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
+            reasons.push("latency under --fifo while the kernel throttles real-time threads".into());
+        }
+        reasons
+    }
+
+    /// Whether the trial was disturbed in a way that trying again may spare it.
+    pub fn is_disturbed(&self) -> bool {
+        self.invalid_reason.contains(DISTURBED)
+    }
+
     fn fill_in_latency(&mut self, outcome: &Outcome) {
+        self.late_p99_ns = outcome.late.as_ref().filter(|late| !late.is_empty()).map(|late| late.value_at_quantile(0.99));
         let Some(latency) = outcome.latency.as_ref().filter(|latency| !latency.is_empty()) else { return };
         let quantile = |q| Some(latency.value_at_quantile(q));
         self.lat_samples = Some(latency.len());
@@ -308,6 +426,7 @@ impl Row {
             self.kernel_batch_mean =
                 ratio(polls.datagrams as f64, counters.rx_syscalls as f64).map(|mean| round_to(mean, 3));
             self.empty_polls = Some(polls.empty);
+            self.batch_sizes = polls.sizes;
         }
         if cell.variant.kind() == hpbench_backends::Kind::Uring {
             self.rearms = Some(counters.rearms.total());

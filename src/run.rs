@@ -4,20 +4,22 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
+use hdrhistogram::Histogram;
 use hpbench_backends::{FreeList, Kind, Pool, Socket, Variant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Cli;
 use crate::control::{Clock, Interrupt};
-use crate::cores::Cores;
+use crate::cores::{Cores, Wanted};
 use crate::environment::Environment;
 use crate::output::{Existing, Output, OutputError};
-use crate::plan::{self, Axes, Cell, Options, Planned, Until};
+use crate::hlog::Hlog;
+use crate::plan::{self, Axes, Cell, Options, Planned, Scenario, Until, Wait};
 use crate::record::{Row, Run};
 use crate::table::{self, Group};
 use crate::trial::{Trial, TrialError};
@@ -93,17 +95,21 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     if cli.dry_run {
         return print(&dry_run(&cli, &cells, trials)).map(|()| 0);
     }
-    let environment = Environment::read(cli.label.as_deref(), options.cores.worker);
+    let environment = Environment::read(cli.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
     let pool = make_pool(&cells, &options).map_err(Failure::Usage)?;
     let mut output = open_output(&cli, &environment)?;
+    let hlog = open_hlog(&cli)?;
     let run = Run {
         id: format!("{:016x}", rand::random::<u64>()),
         seed: cli.seed.unwrap_or_else(rand::random),
         environment,
+        rt_limited: options.fifo.map(|_| throttles_real_time()),
+        canary_ns: std::cell::Cell::new(0),
         options,
     };
-    let rows = measure(&cli, &run, &cells, &pool, &interrupt, &mut output)?;
+    let mut rows = measure(&cli, &run, &cells, &pool, &interrupt, (&mut output, hlog))?;
+    table::mark(rows.iter_mut().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), cli.verbose);
     if output.is_stdout() {
         tell!("{text}");
@@ -133,8 +139,18 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
         batches: cli.batch.0.clone(),
         payloads: cli.payload.0.clone(),
         rounds: cli.round.0.clone(),
+        rates: cli.rate.0.clone(),
+        bursts: cli.burst.0.clone(),
         windows: cli.window.0.clone(),
+        waits: cli.wait.0.clone(),
     };
+    let mut axes = axes;
+    if cli.handoff && axes.scenarios.contains(&Scenario::Send) {
+        let reason = "--handoff gives the receiving app a thread of its own, and send has none";
+        anyhow::ensure!(scenarios_by_default, "--scenario send: {reason}; leave out one of the two");
+        axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
+        tell!("note: send left out: {reason}");
+    }
     let unfit: Vec<&str> =
         axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();
     if axes.variants.iter().any(|variant| variant.kind() == Kind::Null) && !unfit.is_empty() {
@@ -154,18 +170,32 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
 /// What all trials have in common; makes sure that sockets can be had.
 fn options(cli: &Cli) -> anyhow::Result<Options> {
     let list = |cores: &Option<crate::cli::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
-    let worker = list(&cli.cpu);
-    anyhow::ensure!(worker.len() <= 1, "--cpu names {} cores, but there is one worker", worker.len());
-    let cores = Cores::choose(&worker, &list(&cli.generator_cpu))?;
-    let generators = cli.generators.unwrap_or(cores.generators.len().clamp(1, 64));
-    if generators > cores.generators.len().max(1) {
-        tell!(
-            "warning: {generators} generators share {} cores; each spins, so they get in each other's way",
-            cores.generators.len()
-        );
+    let cores = Cores::choose(Wanted {
+        workers: cli.workers,
+        handoff: cli.handoff,
+        worker_cores: &list(&cli.cpu),
+        generator_cores: &list(&cli.generator_cpu),
+    })?;
+    if let Some(shared) = &cores.shared {
+        tell!("warning: {shared}; threads that spin on one core get in each other's way");
     }
+    let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
+    let generators = cli.generators.unwrap_or(spare.clamp(1, 64));
+    if generators > spare.max(1) {
+        tell!("warning: {generators} generators share {spare} cores; each spins, so they get in each other's way");
+    }
+    let fifo = cli.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = cli.port as u16;
-    check_address(SocketAddr::new(cli.bind, port))?;
+    let last = cli.port + cli.workers - 1;
+    anyhow::ensure!(
+        cli.port == 0 || last <= 65_535,
+        "--port {} leaves no ports up to 65535 for {} workers; choose a lower one",
+        cli.port,
+        cli.workers
+    );
+    for index in 0..cli.workers as u16 {
+        check_address(SocketAddr::new(cli.bind, if port == 0 { 0 } else { port + index }))?;
+    }
     let gso = hpbench_backends::socket::probe_gso(cli.bind);
     if let Err(error) = &gso {
         tell!(
@@ -184,8 +214,45 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
         sndbuf: cli.sndbuf,
         generators,
         gso: gso.is_ok(),
+        handoff: cli.handoff,
+        fifo,
         cores,
     })
+}
+
+/// Whether pinned threads may run under `SCHED_FIFO`: the priority, or nothing, with a warning, where that is not
+/// permitted.
+fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
+    anyhow::ensure!(
+        cores.relation != "one-core",
+        "--fifo {priority} would keep everything else from the only core that hpbench may run on; allow more (`taskset`)"
+    );
+    // Tried on a thread that ends at once.
+    let tried = std::thread::spawn(move || hpbench_backends::thread::set_fifo(priority)).join();
+    if let Ok(Err(error)) = tried {
+        tell!(
+            "warning: SCHED_FIFO is not permitted ({error}), so threads run as usual; it needs CAP_SYS_NICE or `ulimit -r {priority}`"
+        );
+        return Ok(None);
+    }
+    if throttles_real_time() {
+        tell!(
+            "warning: the kernel stops real-time threads now and then, so that latencies under --fifo say nothing; \
+             `sysctl kernel.sched_rt_runtime_us=-1` lets them run"
+        );
+    }
+    Ok(Some(priority))
+}
+
+/// Whether the kernel stops real-time threads for a part of each period (`sched_rt_runtime_us`).
+fn throttles_real_time() -> bool {
+    let runtime = std::fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").unwrap_or_default();
+    runtime.trim() != "-1"
+}
+
+fn open_hlog(cli: &Cli) -> Result<Option<Hlog>, Failure> {
+    let Some(path) = &cli.hlog else { return Ok(None) };
+    Hlog::create(path, cli.force).map(Some).map_err(|error| Failure::Usage(error.into()))
 }
 
 /// Binds the worker's address once, so that a bad one is found before anything is run.
@@ -241,8 +308,11 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     // an echo on both sides; and for null a whole round in the link.
     let in_link =
         most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
+    // An app on another thread may leave whole rings behind.
+    let on_rings = if options.handoff { 3 * options.ring } else { 0 };
     let frames =
-        options.buffers + 4 * most(|cell| cell.batch) + 6 * most(|cell| cell.window.unwrap_or(0)) + in_link + 256;
+        options.buffers + 4 * most(|cell| cell.batch) + 6 * most(|cell| cell.window.unwrap_or(0)) + in_link + on_rings + 256;
+    let frames = frames * options.cores.places.len();
     let pool = Pool::new(frames, frame_size).with_context(|| {
         let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
         format!(
@@ -258,52 +328,73 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     Ok(pool)
 }
 
-/// Runs all trials; each row is written as soon as it is there.
+/// How often a trial that was disturbed is tried, in all.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// Runs all trials; each row is written as soon as it is there. Returns the last attempt of each trial.
 fn measure(
     cli: &Cli,
     run: &Run,
     cells: &[Cell],
     pool: &Pool,
     interrupt: &Interrupt,
-    output: &mut Output,
+    (output, mut hlog): (&mut Output, Option<Hlog>),
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let trials = plan::schedule(cells.len(), cli.trials, run.seed);
     let progress = progress(cli, trials.len());
-    let mut free = pool.frames();
+    let (start, mut free) = (Instant::now(), pool.frames());
     let mut rows = Vec::with_capacity(trials.len());
     for planned in trials {
-        if interrupt.is_raised() {
-            break;
-        }
         let cell = &cells[planned.cell];
-        progress.set_message(format!("{} {}, batch {}", name(cell.variant), cell.scenario, cell.batch));
-        let Some(row) = one_trial(run, cell, planned, pool, interrupt, &mut free) else { break };
-        if !free.is_whole() {
-            let error = anyhow::anyhow!(
-                "{} of {} frames did not come home: {}",
-                free.total() - free.len(),
-                free.total(),
-                row.error
-            );
-            return Err(Failure::Broken(error.context("a bug in hpbench")));
+        progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
+        for attempt in 1..=ATTEMPTS_MAX {
+            if interrupt.is_raised() {
+                break;
+            }
+            let began = start.elapsed();
+            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, &mut free) else { break };
+            check_frames(&free, &row)?;
+            output.write(&row)?;
+            if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
+                let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
+                let tag = format!("{}-{}-batch{}-trial{}", name(cell), cell.scenario, cell.batch, planned.block);
+                let written = hlog.write(&tag, began.as_secs_f64(), length, &latency);
+                written.map_err(|error| Failure::Broken(error.into()))?;
+            }
+            let again = row.is_disturbed() && !cli.no_gates && attempt < ATTEMPTS_MAX;
+            if attempt > 1 {
+                rows.pop();
+            }
+            rows.push((planned.cell, row));
+            if !again {
+                break;
+            }
         }
-        output.write(&row)?;
-        rows.push((planned.cell, row));
         progress.inc(1);
     }
     progress.finish_and_clear();
     Ok(rows)
 }
 
-/// One trial's row, or none if it was interrupted.
+/// All frames must be home between trials.
+fn check_frames(free: &FreeList<'_>, row: &Row) -> Result<(), Failure> {
+    if free.is_whole() {
+        return Ok(());
+    }
+    let missing = free.total() - free.len();
+    let error = anyhow::anyhow!("{missing} of {} frames did not come home: {}", free.total(), row.error);
+    Err(Failure::Broken(error.context("a bug in hpbench")))
+}
+
+/// One trial's row and latencies, or none if it was interrupted.
 fn one_trial<'p>(
     run: &Run,
     cell: &Cell,
-    planned: Planned,
+    (planned, attempt): (Planned, usize),
     pool: &'p Pool,
     interrupt: &Interrupt,
     free: &mut FreeList<'p>,
-) -> Option<Row> {
+) -> Option<(Row, Option<Histogram<u64>>)> {
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
     let trial = Trial { cell, options: &run.options, pool, interrupt, clock: Clock::start() };
@@ -311,7 +402,8 @@ fn one_trial<'p>(
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
         return None;
     }
-    Some(Row::new(run, cell, planned, started_at, &result))
+    let row = Row::new(run, cell, planned, started_at, attempt, &result);
+    Some((row, result.ok().and_then(|outcome| outcome.latency)))
 }
 
 /// Drawn between trials only, and only on a terminal.
@@ -327,16 +419,21 @@ fn progress(cli: &Cli, trials: usize) -> ProgressBar {
 fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
     let group = |(index, cell): (usize, &Cell)| Group {
         scenario: cell.scenario,
-        name: name(cell.variant),
+        name: name(cell),
         rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
     };
     cells.iter().enumerate().map(group).collect()
 }
 
-/// The backend, with its variant if that is not the default.
-fn name(variant: Variant) -> String {
-    let kind = variant.kind();
-    if variant == Variant::default_of(kind) { kind.to_string() } else { format!("{kind}:{variant}") }
+/// The backend, with its variant if that is not the default, and how it waits if it does not spin.
+fn name(cell: &Cell) -> String {
+    let kind = cell.variant.kind();
+    let variant =
+        if cell.variant == Variant::default_of(kind) { kind.to_string() } else { format!("{kind}:{}", cell.variant) };
+    match cell.wait {
+        Wait::Spin => variant,
+        Wait::Block => format!("{variant}/block"),
+    }
 }
 
 /// What would be run.
@@ -346,8 +443,9 @@ fn dry_run(cli: &Cli, cells: &[Cell], trials: usize) -> String {
         let extra = match (cell.round, cell.window) {
             (Some(round), _) => format!("  round {round}"),
             (_, Some(window)) => format!("  window {window}"),
-            _ => String::new(),
+            _ => cell.rate.map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
         };
+        let extra = if cell.wait == Wait::Block { extra + "  block" } else { extra };
         let backend = format!("{}:{}", cell.variant.kind(), cell.variant);
         let line = format!(
             "{:<6} {backend:<28} batch {:<5} payload {:<6}{extra}",

@@ -12,6 +12,14 @@ pub fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * position.fract())
 }
 
+/// Difference between the beginning of a measured phase and the rest of it from which on it counts as not steady.
+const STEADY_WITHIN: f64 = 0.10;
+
+/// Whether a phase that began with `first` and went on with `rest` was steady.
+pub fn is_steady(first: f64, rest: f64) -> bool {
+    (first / rest - 1.0).abs() <= STEADY_WITHIN
+}
+
 /// The middle of some values, and how far they spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {

@@ -26,6 +26,25 @@ pub fn render(groups: &[Group<'_>], verbose: bool) -> String {
     parts.join("\n")
 }
 
+/// A canary that is further than this from the run's median, …
+const CANARY_MAX: f64 = 0.05;
+/// … and further than so many median absolute deviations, tells of a core that was slower or faster than usual.
+const CANARY_MAX_MAD: f64 = 5.0;
+
+/// Marks the trials that began other than they went on, and those whose core was not as fast as usual, which only
+/// the whole run tells.
+pub fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
+    let rows: Vec<&mut Row> = rows.collect();
+    let ratios = || rows.iter().filter_map(|row| row.canary_ratio);
+    let middle = Summary::of(ratios()).map(|summary| summary.median);
+    let deviation = middle.and_then(|middle| Summary::of(ratios().map(|ratio| (ratio - middle).abs())));
+    let (middle, mad) = (middle.unwrap_or(1.0), deviation.map_or(0.0, |deviation| deviation.median));
+    for row in rows {
+        let off = row.canary_ratio.map_or(0.0, |ratio| (ratio - middle).abs());
+        row.marked = row.steady == Some(0) || off > CANARY_MAX * middle && off > CANARY_MAX_MAD * mad;
+    }
+}
+
 /// The trials of a cell.
 #[derive(Debug)]
 pub struct Group<'a> {
@@ -38,8 +57,10 @@ pub struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// The trials that count: those that are marked only if all are.
     fn valid(&self) -> impl Iterator<Item = &'a Row> {
-        self.rows.iter().copied().filter(|row| row.valid == 1)
+        let all_marked = self.rows.iter().all(|row| row.valid == 0 || row.marked);
+        self.rows.iter().copied().filter(move |row| row.valid == 1 && (all_marked || !row.marked))
     }
 
     fn summary(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<Summary> {
@@ -69,6 +90,7 @@ fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
         Scenario::Drain => "drain: receiving from a full queue; ns per datagram, less is better",
         Scenario::Send => "send: handing datagrams to the kernel; ns per datagram, less is better",
         Scenario::Flood => "flood: datagrams delivered per second under full load, more is better",
+        Scenario::Pace => "pace: µs from when a datagram was due to its receipt, less is better",
         Scenario::Echo => "echo: round-trip time in µs, less is better",
     };
     let mut table = plain_table();
@@ -77,14 +99,15 @@ fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
             &["backend", "batch", "bytes", "round", "ns", "±", "other side", "per call"]
         }
         Scenario::Flood => &["backend", "batch", "bytes", "from", "per second", "±", "lost", "busy", "per call"],
-        Scenario::Echo => &["backend", "batch", "bytes", "window", "p50", "±", "p99", "p99.9", "per call"],
+        Scenario::Pace => &["backend", "batch", "bytes", "rate", "p50", "±", "p99", "p99.9", "lost", "busy"],
+        Scenario::Echo => &["backend", "batch", "bytes", "window", "p50", "±", "p99", "p99.9", "busy"],
     };
     table.set_header(header.to_vec());
     for group in groups {
         let Some(first) = group.valid().next() else { continue };
         let mut line = vec![group.name.clone(), first.batch.to_string(), first.payload.to_string()];
-        let size = first.round.or(first.window).or(first.generators);
-        line.push(size.map_or_else(String::new, |size| size.to_string()));
+        let size = first.round.or(first.window).or(first.generators).map(|size| size.to_string());
+        line.push(size.or(first.rate_pps.map(short)).unwrap_or_default());
         line.extend(figures(scenario, group));
         table.add_row(line);
     }
@@ -119,22 +142,45 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
                 rate.map_or_else(String::new, |rate| format!("{mark}{}", thousands(rate.median))),
                 spread(rate),
                 percent(group.median(|row| row.loss_pct), 2),
-                percent(group.median(|row| row.busy_pct), 0),
+                busy(group),
                 per_call,
             ]
         }
-        Scenario::Echo => {
+        Scenario::Pace | Scenario::Echo => {
             let micros = |value: fn(&Row) -> Option<u64>| group.summary(|row| value(row).map(|ns| ns as f64 / 1e3));
             let middle = micros(|row| row.lat_p50_ns);
             let median = |summary: Option<Summary>| decimals(summary.map(|summary| summary.median), 2);
-            vec![
-                median(middle),
+            let limited = group.valid().any(|row| row.generator_limited == Some(1));
+            let mut line = vec![
+                format!("{}{}", if limited { "≥ " } else { "" }, median(middle)),
                 spread(middle),
                 median(micros(|row| row.lat_p99_ns)),
                 median(micros(|row| row.lat_p999_ns)),
-                per_call,
-            ]
+            ];
+            if scenario == Scenario::Pace {
+                line.push(percent(group.median(|row| row.loss_pct), 2));
+            }
+            line.push(busy(group));
+            line
         }
+    }
+}
+
+/// What a worker cost: the share of time in which it moved datagrams if it spins, its time per datagram if it
+/// sleeps in between.
+fn busy(group: &Group<'_>) -> String {
+    match group.median(|row| row.busy_pct) {
+        Some(pct) => percent(Some(pct), 0),
+        None => group.median(|row| row.cpu_ns_per_packet).map_or_else(String::new, |ns| format!("{ns:.0} ns")),
+    }
+}
+
+/// A rate in few characters, e.g. `50k`.
+fn short(rate: u64) -> String {
+    match rate {
+        _ if rate >= 1_000_000 && rate.is_multiple_of(100_000) => format!("{}M", rate as f64 / 1e6),
+        _ if rate >= 1000 && rate.is_multiple_of(100) => format!("{}k", rate as f64 / 1e3),
+        _ => rate.to_string(),
     }
 }
 
@@ -156,7 +202,23 @@ fn mechanism(groups: &[Group<'_>]) -> Option<String> {
         ]);
     }
     align(&mut table);
-    (!table.is_empty()).then(|| format!("medians of what explains the numbers\n{}\n", trim_lines(&table.to_string())))
+    let sizes: String = groups.iter().filter_map(batch_sizes).collect();
+    let title = "medians of what explains the numbers";
+    (!table.is_empty()).then(|| format!("{title}\n{}\n{sizes}", trim_lines(&table.to_string())))
+}
+
+/// How many datagrams the calls of `rx` that brought any brought, over all trials of a cell: a line.
+fn batch_sizes(group: &Group<'_>) -> Option<String> {
+    let mut sizes = [0_u64; 11];
+    group.valid().for_each(|row| sizes.iter_mut().zip(row.batch_sizes).for_each(|(sum, calls)| *sum += calls));
+    let all: u64 = sizes.iter().sum();
+    let class = |(class, &calls): (usize, &u64)| {
+        let (first, last) = (1_u64 << class, (2_u64 << class) - 1);
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        (calls > 0).then(|| format!("{range}: {:.1}%", 100.0 * calls as f64 / all as f64))
+    };
+    let classes: Vec<String> = sizes.iter().enumerate().filter_map(class).collect();
+    (all > 0).then(|| wrap(&format!("{}: datagrams per rx call: {}", group.label(), classes.join(", "))))
 }
 
 /// What a reader must know beside the figures.
@@ -169,12 +231,28 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
              many datagrams a system call of the backend moved, whatever the batch asked for."
         ));
     }
-    if groups.iter().any(|group| group.valid().any(|row| row.generator_limited == Some(1))) {
+    let limited = |scenario| {
+        let mut groups = groups.iter().filter(|group| group.scenario == scenario);
+        groups.any(|group| group.valid().any(|row| row.generator_limited == Some(1)))
+    };
+    if limited(Scenario::Flood) {
         notes.push(
             "≥  The generators could not keep the worker busy (busy below 95%): the rate is what they offered, and \
              ranks nothing."
                 .into(),
         );
+    }
+    if limited(Scenario::Pace) {
+        notes.push("≥  The generator could not keep the rate; `tx_pps` in the CSV is what it really sent.".into());
+    }
+    let all = groups.iter().flat_map(|group| &group.rows);
+    let marked = all.clone().filter(|row| row.valid == 1 && row.marked).count();
+    if marked > 0 {
+        notes.push(format!(
+            "{marked} of {} trials are marked (not steady, or on a core that was not as fast as usual) and left out \
+             where others remain.",
+            all.count()
+        ));
     }
     notes.extend(harness_note(groups));
     for group in groups {

@@ -2,17 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use hpbench_backends::thread::Usage;
 use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, MemoryPort, OpenError, Pool, Port, Socket, Visitor};
 
 use crate::control::{Clock, Interrupt};
-use crate::cores;
+use crate::cores::{self, Place};
+use crate::cost::{self, Disturbance};
+use crate::counters::Counts;
 use crate::driver::Polls;
 use crate::ledger::Ledger;
-use crate::plan::{Cell, Options, Scenario};
-use crate::scenario::{drain, echo, flood, send};
+use crate::plan::{Cell, Options, Scenario, Wait};
+use crate::scenario::{drain, echo, flood, pace, send};
 
 /// What a trial is run with.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +52,29 @@ pub struct Outcome {
     pub polls: Polls,
     /// What the backend counted in the whole trial.
     pub counters_total: Counters,
-    /// Time in turns of the loop that moved a datagram, in nanoseconds; of the spinning scenarios.
+    /// Time in turns of the loop that moved a datagram, in nanoseconds; of workers that spin.
     pub busy_ns: Option<u64>,
+    /// What the worker's thread used in the measured phase; of rounds, in their timed parts only.
+    pub usage: Usage,
+    /// What the machine's counters say of the same, where it has some.
+    pub counts: Option<Counts>,
+    /// What they say of the other side of the rounds.
+    pub peer_counts: Option<Counts>,
+    /// Time that the generators used on their cores in the measured phase, in nanoseconds.
+    pub generator_cpu_ns: Option<u64>,
+    /// What happened to the threads.
+    pub disturbance: Disturbance,
+    /// How long a fixed piece of work took on the worker's core before and after the trial: the mean, in
+    /// nanoseconds.
+    pub canary_ns: u64,
+    /// Whether the measured phase began as it went on; `None` where that cannot be told.
+    pub steady: Option<bool>,
     /// What the rounds took, of the scenarios that have rounds.
     pub rounds: Option<Rounds>,
-    /// Round-trip times in nanoseconds, of `echo`.
+    /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace`.
     pub latency: Option<Histogram<u64>>,
+    /// How far the generator of `pace` was behind its schedule, in nanoseconds.
+    pub late: Option<Histogram<u64>>,
     /// Granted receive buffer in bytes, where there are sockets.
     pub rcvbuf: Option<u32>,
     /// Granted send buffer in bytes.
@@ -64,19 +87,90 @@ pub struct Outcome {
     pub invalid: Option<String>,
 }
 
+impl Outcome {
+    /// What several workers did at the same time: counts and rates add up, histograms merge.
+    fn merge(mut self, other: Self) -> Self {
+        // One by one, for what is missing here could be too many there.
+        if self.ledger.unexplained() != 0 || other.ledger.unexplained() != 0 {
+            self.invalid = Some("the ledger of a worker does not balance".into());
+        }
+        self.ledger.add(other.ledger);
+        // Rates are counts by this time, so that they add up as if all workers had stopped together.
+        let (own, others) = (self.measured_ns.max(1), other.measured_ns.max(1));
+        let longest = own.max(others);
+        let scaled = |count: u64, took: u64| (count as f64 * longest as f64 / took as f64).round() as u64;
+        self.measured_sent = scaled(self.measured_sent, own) + scaled(other.measured_sent, others);
+        self.measured_received = scaled(self.measured_received, own) + scaled(other.measured_received, others);
+        self.measured_ns = longest;
+        self.counters = self.counters.and(other.counters);
+        self.counters_total = self.counters_total.and(other.counters_total);
+        self.polls.add(other.polls);
+        self.busy_ns = both(self.busy_ns, other.busy_ns, |a, b| a + b);
+        self.usage.add(other.usage);
+        self.counts = both(self.counts, other.counts, add_counts);
+        self.peer_counts = both(self.peer_counts, other.peer_counts, add_counts);
+        self.generator_cpu_ns = both(self.generator_cpu_ns, other.generator_cpu_ns, |a, b| a + b);
+        self.disturbance = self.disturbance.merge(other.disturbance);
+        self.canary_ns = self.canary_ns.max(other.canary_ns);
+        self.steady = both(self.steady, other.steady, |a, b| a && b);
+        self.rounds = both(self.rounds, other.rounds, Rounds::merge);
+        self.latency = both(self.latency, other.latency, merge_histograms);
+        self.late = both(self.late, other.late, merge_histograms);
+        self.invalid = self.invalid.or(other.invalid);
+        self
+    }
+}
+
+fn both<T>(a: Option<T>, b: Option<T>, merge: impl FnOnce(T, T) -> T) -> Option<T> {
+    Some(merge(a?, b?))
+}
+
+fn add_counts(a: Counts, b: Counts) -> Counts {
+    Counts { cycles: a.cycles + b.cycles, instructions: a.instructions + b.instructions }
+}
+
+fn merge_histograms(mut a: Histogram<u64>, b: Histogram<u64>) -> Histogram<u64> {
+    a.add(b).expect("all latency histograms have the same bounds");
+    a
+}
+
 /// What the rounds of a trial took, per datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rounds {
     /// Datagrams per round that were in effect.
     pub size: usize,
     /// Nanoseconds per datagram of the side under test: mean.
     pub mean_ns: f64,
-    /// The median over rounds.
-    pub p50_ns: f64,
-    /// The least over rounds.
-    pub min_ns: f64,
+    /// The same of each round, sorted; of very many rounds, every second one, or fourth, …
+    pub costs_ns: Vec<f64>,
+    /// Datagrams in all rounds.
+    pub datagrams: u64,
     /// Nanoseconds per datagram of the other side: mean.
     pub peer_ns: f64,
+}
+
+impl Rounds {
+    /// The median over rounds, in nanoseconds per datagram.
+    pub fn p50_ns(&self) -> f64 {
+        crate::stats::median_of_sorted(&self.costs_ns).unwrap_or(0.0)
+    }
+
+    /// The least over rounds.
+    pub fn min_ns(&self) -> f64 {
+        self.costs_ns.first().copied().unwrap_or(0.0)
+    }
+
+    /// The rounds of two workers.
+    fn merge(mut self, other: Self) -> Self {
+        let datagrams = self.datagrams + other.datagrams;
+        let mean = |own: f64, others: f64| {
+            (own * self.datagrams as f64 + others * other.datagrams as f64) / datagrams.max(1) as f64
+        };
+        (self.mean_ns, self.peer_ns) = (mean(self.mean_ns, other.mean_ns), mean(self.peer_ns, other.peer_ns));
+        self.costs_ns.extend(other.costs_ns);
+        self.costs_ns.sort_unstable_by(f64::total_cmp);
+        Self { size: self.size.min(other.size), datagrams, ..self }
+    }
 }
 
 /// Why a trial has no result.
@@ -124,12 +218,21 @@ pub enum TrialError {
         /// Datagrams per call.
         batch: usize,
     },
-    /// Two threads that spin need two cores.
+    /// Threads that spin need cores of their own.
     #[error(
-        "{0} needs two cores, one for the worker and one for a generator, and hpbench may run on one only; allow more \
-         (`taskset`, the container's cpuset), or measure drain and send"
+        "{what} needs {needed} cores, and hpbench may run on {allowed} only; allow more (`taskset`, the container's \
+         cpuset), or {instead}"
     )]
-    OneCore(Scenario),
+    TooFewCores {
+        /// What cannot be run.
+        what: String,
+        /// The least number of cores for it.
+        needed: usize,
+        /// How many there are.
+        allowed: usize,
+        /// What can be run.
+        instead: &'static str,
+    },
     /// Nothing moved any more.
     #[error("{0}")]
     Stalled(&'static str),
@@ -151,29 +254,6 @@ impl TrialError {
 }
 
 impl<'p> Trial<'_, 'p> {
-    /// The backend's configuration.
-    pub fn config(&self) -> Config {
-        Config { variant: self.cell.variant, batch: self.cell.batch, buffers: self.options.buffers, block: None }
-    }
-
-    /// Two connected sockets with the buffers asked for: the worker's and the other side's.
-    pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
-        let options = self.options;
-        let failed = |what| move |error| TrialError::Socket { what, error };
-        let (near, far) = Socket::pair(SocketAddr::new(options.bind, options.port))
-            .map_err(failed("opening two connected sockets"))?;
-        for socket in [&near, &far] {
-            socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
-        }
-        Ok((Arc::new(near), Arc::new(far)))
-    }
-
-    /// The two ends of a memory link that holds a round.
-    pub(crate) fn memory_link(&self) -> (Port<'p>, Port<'p>) {
-        let (near, far) = MemoryPort::pair(self.cell.round.unwrap_or(1));
-        (Port::Memory(near), Port::Memory(far))
-    }
-
     /// Runs the trial on threads of its own; `free` has all frames again when it returns.
     ///
     /// # Errors
@@ -189,11 +269,82 @@ impl<'p> Trial<'_, 'p> {
     ///
     /// Why there is no result.
     pub fn run_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        self.check_cores()?;
+        let places = &self.options.cores.places;
+        let together = Rendezvous::new(places.len());
+        let part = |index| Part { trial: self, place: &places[index], index, together: &together };
+        if places.len() == 1 {
+            return part(0).run::<B>(free);
+        }
+        let share = free.len() / places.len();
+        let mut shares: Vec<FreeList<'p>> = places.iter().map(|_| free.split_off(share)).collect();
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let part = &part;
+            let threads: Vec<_> = shares
+                .iter_mut()
+                .enumerate()
+                .map(|(index, share)| scope.spawn(move || part(index).run::<B>(share)))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(TrialError::Panicked))).collect()
+        });
+        shares.into_iter().for_each(|share| free.absorb(share));
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
+    }
+
+    /// Whether there are cores for all threads that spin.
+    fn check_cores(&self) -> Result<(), TrialError> {
+        let (scenario, cores) = (self.cell.scenario, &self.options.cores);
+        let workers = cores.places.len();
+        let has_others = cores.places.iter().all(|place| !place.generators.is_empty());
+        if !has_others && !scenario.has_rounds() {
+            return Err(TrialError::TooFewCores {
+                what: format!("{scenario}, with a core for each worker and one for a generator,"),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "measure drain and send",
+            });
+        }
+        if self.options.handoff && cores.places.iter().any(|place| place.app.is_none()) {
+            return Err(TrialError::TooFewCores {
+                what: "--handoff, with a core for each worker and one for the app,".into(),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "leave it out",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// One worker's part of a trial; most trials have one part only.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a, 'p> {
+    /// The trial.
+    pub trial: &'a Trial<'a, 'p>,
+    /// Where the threads of this part run.
+    pub place: &'a Place,
+    /// Which part it is, from 0 on.
+    pub index: usize,
+    together: &'a Rendezvous,
+}
+
+impl<'a, 'p> Deref for Part<'a, 'p> {
+    type Target = Trial<'a, 'p>;
+
+    fn deref(&self) -> &Self::Target {
+        self.trial
+    }
+}
+
+impl<'p> Part<'_, 'p> {
+    fn run<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        let _leave = LeaveAtEnd(self.together);
         match self.cell.scenario {
             Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
             Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
-            scenario if self.options.cores.generators.is_empty() => Err(TrialError::OneCore(scenario)),
             Scenario::Flood => flood::run::<B>(self, free),
+            Scenario::Pace => pace::run::<B>(self, free),
             Scenario::Echo => echo::run::<B>(self, free),
         }
     }
@@ -201,18 +352,124 @@ impl<'p> Trial<'_, 'p> {
     fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
-                cores::pin(self.options.cores.worker)?;
                 // Where it is forbidden, calls cost what they cost in a program with several threads.
                 let _ = hpbench_backends::socket::own_descriptors();
-                work()
+                self.on_worker_core(work)
             });
             worker.join().unwrap_or(Err(TrialError::Panicked))
         })
     }
 
+    /// Pins the calling thread as the worker and does its work, with the canary before and after it.
+    pub(crate) fn on_worker_core(
+        &self,
+        work: impl FnOnce() -> Result<Outcome, TrialError>,
+    ) -> Result<Outcome, TrialError> {
+        self.pin(self.place.worker)?;
+        let before = cost::canary_ns();
+        let outcome = work()?;
+        Ok(Outcome { canary_ns: u64::midpoint(before, cost::canary_ns()), ..outcome })
+    }
+
+    /// Pins the calling thread, with the priority of the run.
+    pub(crate) fn pin(&self, core: usize) -> Result<(), TrialError> {
+        cores::pin(core)?;
+        cores::prioritise(self.options.fifo);
+        Ok(())
+    }
+
+    /// All cores of this part.
+    pub(crate) fn cores(&self) -> Vec<usize> {
+        let place = self.place;
+        let generators = if self.cell.scenario.has_rounds() { &[][..] } else { &place.generators };
+        let app = place.app.filter(|_| self.options.handoff);
+        [place.worker].into_iter().chain(app).chain(generators.iter().copied()).collect()
+    }
+
+    /// The core of the app's thread, if it has one.
+    pub(crate) fn app_core(&self) -> Option<usize> {
+        self.place.app.filter(|_| self.options.handoff)
+    }
+
+    /// Waits for the other workers of the trial, so that all of them measure at the same time.
+    pub(crate) fn meet(&self) -> Result<(), TrialError> {
+        match self.together.meet() {
+            true => Ok(()),
+            false => Err(TrialError::Stalled("another worker of the trial failed")),
+        }
+    }
+
+    /// The backend's configuration.
+    pub fn config(&self) -> Config {
+        Config {
+            variant: self.cell.variant,
+            batch: self.cell.batch,
+            buffers: self.options.buffers,
+            block: (self.cell.wait == Wait::Block).then_some(BLOCK),
+        }
+    }
+
+    /// Two connected sockets with the buffers asked for: the worker's and the other side's.
+    pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
+        let options = self.options;
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let port = if options.port == 0 { 0 } else { options.port + self.index as u16 };
+        let (near, far) =
+            Socket::pair(SocketAddr::new(options.bind, port)).map_err(failed("opening two connected sockets"))?;
+        for socket in [&near, &far] {
+            socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
+        }
+        Ok((Arc::new(near), Arc::new(far)))
+    }
+
+    /// The two ends of a memory link that holds a round.
+    pub(crate) fn memory_link(&self) -> (Port<'p>, Port<'p>) {
+        let (near, far) = MemoryPort::pair(self.cell.round.unwrap_or(1));
+        (Port::Memory(near), Port::Memory(far))
+    }
+
     /// Whether this trial goes through sockets.
     pub(crate) fn has_sockets(&self) -> bool {
         self.cell.variant.kind() != Kind::Null
+    }
+}
+
+/// How long a worker that waits in the kernel sleeps at most, before it looks whether the trial is over.
+const BLOCK: Duration = Duration::from_millis(10);
+
+/// Where the workers of a trial meet before they measure.
+#[derive(Debug)]
+struct Rendezvous {
+    workers: usize,
+    arrived: AtomicUsize,
+    left: AtomicBool,
+}
+
+impl Rendezvous {
+    fn new(workers: usize) -> Self {
+        Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false) }
+    }
+
+    /// Waits for all. `false` if one left without having come, or it took 10 seconds.
+    fn meet(&self) -> bool {
+        let start = Instant::now();
+        self.arrived.fetch_add(1, Ordering::AcqRel);
+        while self.arrived.load(Ordering::Acquire) < self.workers {
+            if self.left.load(Ordering::Acquire) || start.elapsed() > Duration::from_secs(10) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        true
+    }
+}
+
+/// Tells the others that a worker has come to its end.
+struct LeaveAtEnd<'a>(&'a Rendezvous);
+
+impl Drop for LeaveAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::Release);
     }
 }
 

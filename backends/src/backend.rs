@@ -207,19 +207,28 @@ pub struct Counters {
 impl Counters {
     /// What happened since `before`.
     pub fn since(self, before: Self) -> Self {
+        self.combine(before, |now, before| now - before)
+    }
+
+    /// What happened in this backend and in another one.
+    pub fn and(self, other: Self) -> Self {
+        self.combine(other, |own, others| own + others)
+    }
+
+    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self {
-            syscalls: self.syscalls - before.syscalls,
-            rx_syscalls: self.rx_syscalls - before.rx_syscalls,
-            truncated: self.truncated - before.truncated,
-            send_eagain: self.send_eagain - before.send_eagain,
-            io_errors: self.io_errors - before.io_errors,
+            syscalls: with(self.syscalls, other.syscalls),
+            rx_syscalls: with(self.rx_syscalls, other.rx_syscalls),
+            truncated: with(self.truncated, other.truncated),
+            send_eagain: with(self.send_eagain, other.send_eagain),
+            io_errors: with(self.io_errors, other.io_errors),
             rearms: Rearms {
-                no_buffers: self.rearms.no_buffers - before.rearms.no_buffers,
-                queue_full: self.rearms.queue_full - before.rearms.queue_full,
-                empty_datagram: self.rearms.empty_datagram - before.rearms.empty_datagram,
-                error: self.rearms.error - before.rearms.error,
+                no_buffers: with(self.rearms.no_buffers, other.rearms.no_buffers),
+                queue_full: with(self.rearms.queue_full, other.rearms.queue_full),
+                empty_datagram: with(self.rearms.empty_datagram, other.rearms.empty_datagram),
+                error: with(self.rearms.error, other.rearms.error),
             },
-            cq_overflow: self.cq_overflow - before.cq_overflow,
+            cq_overflow: with(self.cq_overflow, other.cq_overflow),
         }
     }
 }

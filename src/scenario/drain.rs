@@ -1,50 +1,43 @@
 //! `drain`: emptying a queue that was filled before; the filling is timed apart.
 
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, OpenError, Pool, Port};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::app::{Sink, Source};
+use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
+
+use crate::app::{App, Sink, Source};
 use crate::control::Clock;
 use crate::driver::{self, Lane, Polls};
 use crate::filler::Filler;
+use crate::handoff;
 use crate::ledger::Ledger;
-use crate::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE};
-use crate::trial::{Outcome, Trial, TrialError};
-use crate::wire::Verify;
+use crate::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::trial::{Outcome, Part, TrialError};
 
-/// A backend under test, and what fills its queue.
+/// How long an app on another thread may take for what is on the ring.
+const APP_WITHIN: Duration = Duration::from_millis(200);
+
+/// A backend under test with its app, and what fills its queue.
 #[derive(Debug)]
-pub struct Drain<'p, B> {
-    lane: Lane<'p, B>,
-    sink: Sink,
-    filler: Filler<'p>,
-    source: Source,
+pub struct Drain<'d, 'p, B, A> {
+    lane: &'d mut Lane<'p, B>,
+    app: &'d mut A,
+    filler: &'d mut Filler<'p>,
+    source: &'d mut Source,
     /// The queue of the backend's socket, once it is known how much a datagram takes of it.
     queue: Option<Queue>,
+    sides: Sides,
     clock: Clock,
 }
 
-impl<'p, B: Backend<'p>> Drain<'p, B> {
-    /// Opens the backend on `port`, to be filled by `filler` with datagrams of `payload` bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the backend cannot run here.
-    pub fn open(
-        config: &Config,
-        port: Port<'p>,
-        filler: Filler<'p>,
-        pool: &'p Pool,
-        (slots, payload, verify, clock): (usize, usize, Verify, Clock),
-    ) -> Result<Self, OpenError> {
-        let lane = Lane::open(config, port, pool, slots)?;
-        Ok(Self {
-            lane,
-            sink: Sink::new(1, verify),
-            filler,
-            source: Source::new(0, payload, verify),
-            queue: None,
-            clock,
-        })
+impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
+    /// Lets `filler` fill the backend's queue with datagrams of `source`.
+    pub fn new(
+        (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
+        (filler, source): (&'d mut Filler<'p>, &'d mut Source),
+        clock: Clock,
+    ) -> Self {
+        Self { lane, app, filler, source, queue: None, sides: Sides::new(), clock }
     }
 
     /// Finds out how many datagrams the queue of `socket`, the backend's, holds.
@@ -52,58 +45,45 @@ impl<'p, B: Backend<'p>> Drain<'p, B> {
     /// # Errors
     ///
     /// If they cannot be sent or received.
-    pub fn measure_queue(
-        &mut self,
-        socket: &std::sync::Arc<hpbench_backends::Socket>,
-        free: &mut FreeList<'p>,
-    ) -> Result<&Queue, TrialError> {
-        let sent = self.filler.fill(&mut self.source, free, SAMPLE)?;
+    pub fn measure_queue(&mut self, socket: &Arc<Socket>, free: &mut FreeList<'p>) -> Result<&Queue, TrialError> {
+        let sent = self.filler.fill(self.source, free, SAMPLE)?;
         let queue = Queue::measure(socket, sent, |held| {
-            driver::receive(&mut self.lane, &mut self.sink, free, held).map_err(TrialError::io("receiving"))
+            driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))
         })?;
         Ok(self.queue.insert(queue))
     }
 
-    /// The account so far, without the drops of the socket.
-    pub fn ledger(&self) -> Ledger {
-        Ledger {
-            sent: self.source.next,
-            arrived: self.sink.arrivals.tally(),
-            drop_socket: 0,
-            drop_ring: self.lane.dropped(),
+    /// Waits for an app on another thread.
+    fn wait_for_app(&mut self, received: u64, free: &mut FreeList<'p>) {
+        let start = Instant::now();
+        while !A::INLINE && self.app.received() < received && start.elapsed() < APP_WITHIN {
+            self.lane.reclaim(self.app, free);
         }
-    }
-
-    /// Closes the backend.
-    ///
-    /// # Errors
-    ///
-    /// As [`Backend::close`].
-    pub fn close(self, free: &mut FreeList<'p>) -> Result<(), TrialError> {
-        if let Filler::Memory(lane) = self.filler {
-            lane.close(free).map_err(TrialError::io("closing the memory link"))?;
-        }
-        self.lane.close(free).map_err(TrialError::io("closing the backend"))
     }
 }
 
-impl<'p, B: Backend<'p>> Exchange<'p> for Drain<'p, B> {
+impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
-        let before = self.sink.arrivals.tally().received;
-        self.lane.quiesce(&mut self.sink, free).map_err(TrialError::io("quiescing the backend"))?;
+        let before = self.app.received();
+        self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
+        self.sides.far.begin();
         let start_ns = self.clock.now_ns();
-        let sent = self.filler.fill(&mut self.source, free, count)?;
+        let sent = self.filler.fill(self.source, free, count)?;
         let filled_ns = self.clock.now_ns();
+        self.sides.far.end();
         let filled = match &self.queue {
             Some(queue) => queue.is_whole(sent)?,
             None => true,
         };
 
+        self.sides.near.begin();
         let full_ns = self.clock.now_ns();
-        driver::receive(&mut self.lane, &mut self.sink, free, sent).map_err(TrialError::io("receiving"))?;
+        driver::receive(self.lane, self.app, free, sent).map_err(TrialError::io("receiving"))?;
         let empty_ns = self.clock.now_ns();
+        self.sides.near.end();
 
-        let received = self.sink.arrivals.tally().received - before;
+        self.wait_for_app(before + sent as u64, free);
+        let received = self.app.received() - before;
         Ok(Round {
             near_ns: empty_ns - full_ns,
             far_ns: filled_ns - start_ns,
@@ -116,6 +96,10 @@ impl<'p, B: Backend<'p>> Exchange<'p> for Drain<'p, B> {
     fn counters(&self) -> (Counters, Polls) {
         self.lane.counters()
     }
+
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
+    }
 }
 
 /// Runs a trial on the calling thread.
@@ -123,41 +107,55 @@ impl<'p, B: Backend<'p>> Exchange<'p> for Drain<'p, B> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (config, payload) = (trial.config(), trial.cell.payload);
-    let facts = (trial.options.ring, payload, trial.options.verify, trial.clock);
-    if !trial.has_sockets() {
-        let (near, far) = trial.memory_link();
-        let filler =
-            Filler::Memory(Box::new(Lane::open(&Config::new(Kind::Null, 64), far, trial.pool, trial.options.ring)?));
-        let mut drain = Drain::<B>::open(&config, near, filler, trial.pool, facts)?;
-        let outcome = rounds::memory_round(trial).and_then(|size| rounds::measure(&mut drain, trial, free, size));
-        return finish(drain, outcome, free);
-    }
-    let (near, far) = trial.sockets()?;
-    let filler = Filler::socket(&far, payload, trial.options.gso)?;
-    let mut drain = Drain::<B>::open(&config, Port::Socket(near.clone()), filler, trial.pool, facts)?;
-    let outcome = drain.measure_queue(&near, free).and_then(|queue| queue.round(trial)).and_then(|size| {
-        let mut outcome = rounds::measure(&mut drain, trial, free, size)?;
-        let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-        outcome.ledger.drop_socket = u64::from(info.drops);
-        (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
-        Ok(outcome)
-    });
-    finish(drain, outcome, free)
+pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    let (options, payload) = (part.options, part.cell.payload);
+    let (port, mut filler, socket) = if part.has_sockets() {
+        let (near, far) = part.sockets()?;
+        (Port::Socket(Arc::clone(&near)), Filler::socket(&far, payload, options.gso)?, Some(near))
+    } else {
+        let (near, far) = part.memory_link();
+        let far = Lane::open(&Config::new(Kind::Null, 64), far, part.pool, options.ring)?;
+        (near, Filler::Memory(Box::new(far)), None)
+    };
+    let mut source = Source::new(0, payload, options.verify);
+    let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
+    let mut sink = Sink::new(1, options.verify);
+    let load = (&mut filler, &mut source);
+    let worked = match part.app_core() {
+        None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),
+        Some(core) => handoff::run(
+            &mut lane,
+            sink,
+            free,
+            || part.pin(core),
+            |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
+        )
+        .and_then(|(outcome, sink)| Ok((outcome?, sink))),
+    };
+    let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
+    let fill = Some(filler.method());
+    let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
+    let (outcome, sink) = worked?;
+    closed?;
+    let ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
 
-/// Completes the outcome, and closes the backend whatever it is.
-fn finish<'p, B: Backend<'p>>(
-    drain: Drain<'p, B>,
-    outcome: Result<Outcome, TrialError>,
+fn work<'p, B: Backend<'p>, A: App<'p>>(
+    (lane, app): (&mut Lane<'p, B>, &mut A),
+    load: (&mut Filler<'p>, &mut Source),
+    socket: Option<&Arc<Socket>>,
+    part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let (ledger, counters_total) = (drain.ledger(), drain.counters().0);
-    let (fill, in_effect) = (drain.filler.method(), drain.lane.in_effect());
-    let closed = drain.close(free);
-    let mut outcome = outcome?;
-    closed?;
-    outcome.ledger = Ledger { drop_socket: outcome.ledger.drop_socket, ..ledger };
-    Ok(Outcome { counters_total, fill: Some(fill), in_effect, ..outcome })
+    let mut drain = Drain::new((lane, app), load, part.clock);
+    let Some(socket) = socket else {
+        return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
+    };
+    let size = drain.measure_queue(socket, free)?.round(part)?;
+    let mut outcome = rounds::measure(&mut drain, part, free, size)?;
+    let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+    outcome.ledger.drop_socket = u64::from(info.drops);
+    (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
+    Ok(outcome)
 }

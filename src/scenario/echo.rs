@@ -9,11 +9,12 @@ use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
 use crate::app::{App, Echo, Source};
 use crate::control::{Control, Phase, StopAtEnd};
-use crate::cores;
+use crate::cost::{Disturbance, Side, Watch};
 use crate::driver::{self, Lane, Polls};
 use crate::ledger::{Arrivals, Ledger};
-use crate::plan::Until;
-use crate::trial::{Outcome, Trial, TrialError};
+use crate::handoff;
+use crate::plan::{Until, Wait};
+use crate::trial::{Outcome, Part, TrialError};
 use crate::wire::{self, Verify};
 
 /// A slot of the window that is silent for so long counts as lost and is filled again.
@@ -39,21 +40,19 @@ pub fn latency_histogram() -> Histogram<u64> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let options = trial.options;
+pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (near, far) = trial.sockets()?;
     let control = Control::new(1);
     let mut far_free = free.split_off(4 * trial.cell.window.unwrap_or(1) + 16);
     let outcome: Result<(Outcome, Outcome), TrialError> = thread::scope(|scope| {
         let generator = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
-            cores::pin(options.cores.generators[0])?;
+            trial.pin(trial.place.generators[0])?;
             generate(trial, (&near, &far), &control, &mut far_free)
         });
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(&control);
-            cores::pin(options.cores.worker)?;
-            worker::<B>(trial, &near, &control, free)
+            trial.on_worker_core(|| worker::<B>(trial, &near, &control, free))
         });
         let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
         let generated = generator.join().unwrap_or(Err(TrialError::Panicked));
@@ -72,6 +71,10 @@ pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -
         polls: worked.polls,
         counters_total: worked.counters_total,
         busy_ns: worked.busy_ns,
+        usage: worked.usage,
+        counts: worked.counts,
+        disturbance: worked.disturbance.merge(generated.disturbance),
+        canary_ns: worked.canary_ns,
         in_effect: worked.in_effect,
         rcvbuf: Some(info.rcvbuf),
         sndbuf: Some(info.sndbuf),
@@ -81,7 +84,7 @@ pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -
 
 /// The generator: keeps the window full and takes the round-trip times.
 struct Generator<'t, 'a, 'p> {
-    trial: &'t Trial<'a, 'p>,
+    trial: &'t Part<'a, 'p>,
     lane: Lane<'p, Plain<'p>>,
     source: Source,
     replies: Replies,
@@ -99,7 +102,7 @@ struct Slot {
 }
 
 fn generate<'p>(
-    trial: &Trial<'_, 'p>,
+    trial: &Part<'_, 'p>,
     (near, far): (&Arc<Socket>, &Arc<Socket>),
     control: &Control,
     free: &mut FreeList<'p>,
@@ -148,18 +151,34 @@ impl<'p> Generator<'_, '_, 'p> {
         let warm_ns = clock.now_ns() + options.warmup.as_nanos() as u64;
         self.spin(free, true, |now_ns, _| now_ns >= warm_ns)?;
 
+        let watch = Watch::begin(&[]);
+        self.spin(free, true, |_, _| true)?;
+        let mut side = Side::default();
+        side.begin();
         control.advance(Phase::Measure);
         self.replies.latency.reset();
         let start_ns = clock.now_ns();
         let (sent, received) = (self.sent, self.replies.arrivals.tally().received);
-        self.spin(free, true, |now_ns, generator| match options.until {
-            Until::Elapsed(duration) => now_ns - start_ns >= duration.as_nanos() as u64,
-            Until::Datagrams(count) => generator.replies.arrivals.tally().received - received >= count,
-        })?;
+        let mut marks = [(start_ns, received); 3];
+        // Both halves, to see whether the second was as fast as the first.
+        for half in 1..=2 {
+            self.spin(free, true, |now_ns, generator| match options.until {
+                Until::Elapsed(duration) => now_ns - start_ns >= half * duration.as_nanos() as u64 / 2,
+                Until::Datagrams(count) => generator.replies.arrivals.tally().received - received >= half * count / 2,
+            })?;
+            marks[half as usize] = (clock.now_ns(), self.replies.arrivals.tally().received);
+        }
+        side.end();
+        let rate = |from: usize| {
+            (marks[from + 1].1 - marks[from].1) as f64 / (marks[from + 1].0 - marks[from].0).max(1) as f64
+        };
         let outcome = Outcome {
-            measured_ns: clock.now_ns() - start_ns,
+            measured_ns: marks[2].0 - start_ns,
             measured_sent: self.sent - sent,
-            measured_received: self.replies.arrivals.tally().received - received,
+            measured_received: marks[2].1 - received,
+            generator_cpu_ns: Some(side.usage.cpu_ns),
+            disturbance: Disturbance { context_switches: 0, ..watch.end() },
+            steady: Some(crate::stats::is_steady(rate(0), rate(1))),
             ..Outcome::default()
         };
 
@@ -258,7 +277,7 @@ struct Replies {
 }
 
 impl Replies {
-    fn new(trial: &Trial<'_, '_>, window: usize) -> Self {
+    fn new(trial: &Part<'_, '_>, window: usize) -> Self {
         Self {
             arrivals: Arrivals::new(1),
             verify: trial.options.verify,
@@ -293,43 +312,56 @@ impl<'p> App<'p> for Replies {
         }
         rx.release();
     }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
+    }
 }
 
 /// The worker: echoes until the generator has had enough.
 fn worker<'p, B: Backend<'p>>(
-    trial: &Trial<'_, 'p>,
+    part: &Part<'_, 'p>,
     socket: &Arc<Socket>,
     control: &Control,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let port = Port::Socket(Arc::clone(socket));
-    let mut lane = Lane::<B>::open(&trial.config(), port, trial.pool, trial.options.ring)?;
+    let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
     let mut echo = Echo { arrivals: Arrivals::new(1), dropped: 0 };
-    let result = work(&mut lane, &mut echo, trial, control, free);
+    let worked = match part.app_core() {
+        None => work(&mut lane, &mut echo, part, control, free).map(|outcome| (outcome, echo)),
+        Some(core) => {
+            handoff::run(&mut lane, echo, free, || part.pin(core), |lane, app, free| work(lane, app, part, control, free))
+                .and_then(|(outcome, echo)| Ok((outcome?, echo)))
+        }
+    };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
     let closed = lane.close(free);
-    let outcome = result?;
+    let (outcome, echo) = worked?;
     closed.map_err(TrialError::io("closing the backend"))?;
     let ledger = Ledger { drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
     Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
 }
 
 /// Sends back what comes, and notes where the counters stand when the phase changes.
-fn work<'p, B: Backend<'p>>(
+fn work<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
-    echo: &mut Echo,
-    trial: &Trial<'_, 'p>,
+    app: &mut A,
+    part: &Part<'_, 'p>,
     control: &Control,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    driver::turn(lane, echo, free).map_err(TrialError::io("echoing"))?;
+    driver::poll_once(lane, app, free).map_err(TrialError::io("echoing"))?;
+    part.meet()?;
+    let watch = Watch::begin(&part.cores());
+    let mut side = Side::new();
     control.report_ready();
     let mut phase = Phase::Setup;
     let mut marks: [(Counters, Polls, u64); 2] = Default::default();
-    let (mut busy_ns, mut last_ns) = (0, trial.clock.now_ns());
+    let (mut busy_ns, mut last_ns) = (0, part.clock.now_ns());
     while phase != Phase::Stop {
-        let moved = driver::turn(lane, echo, free).map_err(TrialError::io("echoing"))?;
-        let now_ns = trial.clock.now_ns();
+        let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
+        let now_ns = part.clock.now_ns();
         if moved > 0 {
             busy_ns += now_ns - last_ns;
         }
@@ -339,8 +371,10 @@ fn work<'p, B: Backend<'p>>(
             let (counters, polls) = lane.counters();
             if phase < Phase::Measure && next >= Phase::Measure {
                 marks[0] = (counters, polls, busy_ns);
+                side.begin();
             }
             if phase < Phase::Settle && next >= Phase::Settle {
+                side.end();
                 marks[1] = (counters, polls, busy_ns);
             }
             phase = next;
@@ -350,7 +384,10 @@ fn work<'p, B: Backend<'p>>(
     Ok(Outcome {
         counters: after.0.since(before.0),
         polls: after.1.since(before.1),
-        busy_ns: Some(after.2 - before.2),
+        busy_ns: (part.cell.wait == Wait::Spin).then_some(after.2 - before.2),
+        usage: side.usage,
+        counts: side.counts(),
+        disturbance: watch.end(),
         ..Outcome::default()
     })
 }

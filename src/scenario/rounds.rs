@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use hpbench_backends::socket::MemInfo;
 use hpbench_backends::{Counters, FreeList, Socket};
 
+use crate::cost::{Side, Watch};
 use crate::driver::Polls;
 use crate::plan::Until;
-use crate::trial::{Outcome, Rounds, Trial, TrialError};
+use crate::trial::{Outcome, Part, Rounds, TrialError};
 
 /// Datagrams sent to find out how much of the queue each takes.
 pub const SAMPLE: usize = 64;
@@ -52,6 +53,31 @@ pub trait Exchange<'p> {
 
     /// What the side under test has counted so far.
     fn counters(&self) -> (Counters, Polls);
+
+    /// What both sides use.
+    fn sides(&mut self) -> &mut Sides;
+}
+
+/// What the two sides of the rounds use, each in its timed part.
+#[derive(Debug)]
+pub struct Sides {
+    /// The side under test.
+    pub near: Side,
+    /// The other one.
+    pub far: Side,
+}
+
+impl Sides {
+    /// For the calling thread.
+    pub fn new() -> Self {
+        Self { near: Side::new(), far: Side::new() }
+    }
+}
+
+impl Default for Sides {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A queue of a socket, in datagrams of one size.
@@ -104,7 +130,7 @@ impl Queue {
     /// # Errors
     ///
     /// If that is less than one batch.
-    pub fn round(&self, trial: &Trial<'_, '_>) -> Result<usize, TrialError> {
+    pub fn round(&self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
         let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
         let held = (self.rcvbuf / 2 / self.truesize) as usize;
         match asked.min(held) / batch * batch {
@@ -138,7 +164,7 @@ impl Queue {
 /// # Errors
 ///
 /// If that is less than one batch.
-pub fn memory_round(trial: &Trial<'_, '_>) -> Result<usize, TrialError> {
+pub fn memory_round(trial: &Part<'_, '_>) -> Result<usize, TrialError> {
     let (batch, round) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
     match round / batch * batch {
         0 => Err(TrialError::RoundTooShort { round, batch }),
@@ -154,16 +180,20 @@ pub fn memory_round(trial: &Trial<'_, '_>) -> Result<usize, TrialError> {
 /// Those of the rounds, and [`TrialError::Interrupted`].
 pub fn measure<'p>(
     exchange: &mut impl Exchange<'p>,
-    trial: &Trial<'_, 'p>,
+    trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     size: usize,
 ) -> Result<Outcome, TrialError> {
     let clock = trial.clock;
+    trial.meet()?;
     let warm_ns = clock.now_ns() + trial.options.warmup.as_nanos() as u64;
     while clock.now_ns() < warm_ns {
         next_round(exchange, trial, free, size)?;
     }
     let mut record = Record::new(size);
+    exchange.sides().near.reset();
+    exchange.sides().far.reset();
+    let watch = Watch::begin(&trial.cores());
     let before = exchange.counters();
     let start_ns = clock.now_ns();
     let end_ns = loop {
@@ -183,6 +213,8 @@ pub fn measure<'p>(
         }
     };
     let after = exchange.counters();
+    let disturbance = watch.end();
+    let sides = exchange.sides();
     Ok(Outcome {
         measured_ns: end_ns - start_ns,
         measured_sent: record.sent,
@@ -191,6 +223,11 @@ pub fn measure<'p>(
         polls: after.1.since(before.1),
         counters_total: after.0,
         invalid: (record.broken > 0).then(|| format!("{} rounds were not whole in the queue", record.broken)),
+        usage: sides.near.usage,
+        counts: sides.near.counts(),
+        peer_counts: sides.far.counts(),
+        disturbance,
+        steady: record.is_steady(),
         rounds: Some(record.rounds()),
         ..Outcome::default()
     })
@@ -198,7 +235,7 @@ pub fn measure<'p>(
 
 fn next_round<'p>(
     exchange: &mut impl Exchange<'p>,
-    trial: &Trial<'_, 'p>,
+    trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     count: usize,
 ) -> Result<Round, TrialError> {
@@ -260,15 +297,22 @@ impl Record {
         self.rounds += 1;
     }
 
+    /// Whether the first quarter of the rounds cost as much as the others: whether the warm-up was long enough.
+    fn is_steady(&self) -> Option<bool> {
+        let (first, rest) = self.costs_ns.split_at(self.costs_ns.len() / 4);
+        let median = |costs: &[f64]| crate::stats::Summary::of(costs.iter().copied()).map(|summary| summary.median);
+        Some(crate::stats::is_steady(median(first)?, median(rest)?))
+    }
+
     fn rounds(mut self) -> Rounds {
         self.costs_ns.sort_unstable_by(f64::total_cmp);
         let per_datagram = |ns: u64| ns as f64 / self.timed.max(1) as f64;
         Rounds {
             size: self.size,
             mean_ns: per_datagram(self.near_ns),
-            p50_ns: crate::stats::median_of_sorted(&self.costs_ns).unwrap_or(0.0),
-            min_ns: self.costs_ns.first().copied().unwrap_or(0.0),
             peer_ns: per_datagram(self.far_ns),
+            datagrams: self.timed,
+            costs_ns: self.costs_ns,
         }
     }
 }
@@ -288,7 +332,8 @@ mod tests {
         record.add(Round { whole: false, ..round(1_000_000) });
         assert_eq!((record.broken, record.sent, record.received), (1, 40, 40));
         let rounds = record.rounds();
-        assert_eq!(rounds, Rounds { size: 10, mean_ns: 370.0, p50_ns: 110.0, min_ns: 100.0, peer_ns: 200.0 });
+        assert_eq!((rounds.size, rounds.mean_ns, rounds.peer_ns, rounds.datagrams), (10, 370.0, 200.0, 30));
+        assert_eq!((rounds.p50_ns(), rounds.min_ns()), (110.0, 100.0));
     }
 
     #[test]
@@ -297,6 +342,6 @@ mod tests {
         (0..3 * REMEMBERED as u64).for_each(|index| record.add(round(index)));
         assert!(record.costs_ns.len() <= REMEMBERED && record.costs_ns.len() > REMEMBERED / 2);
         let middle = 1.5 * REMEMBERED as f64 / 10.0;
-        assert!((record.rounds().p50_ns / middle - 1.0).abs() < 0.01);
+        assert!((record.rounds().p50_ns() / middle - 1.0).abs() < 0.01);
     }
 }

@@ -10,8 +10,8 @@ use crate::app::{Sink, Source};
 use crate::control::Clock;
 use crate::driver::{self, Lane, Polls};
 use crate::ledger::Ledger;
-use crate::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE};
-use crate::trial::{Outcome, Trial, TrialError};
+use crate::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::trial::{Outcome, Part, TrialError};
 
 /// Datagrams per call of the receiver that empties the queue: the same for every backend under test.
 const FAR_BATCH: usize = 64;
@@ -25,11 +25,12 @@ struct Send<'p, B, F> {
     sent: u64,
     batch: usize,
     queue: Option<Queue>,
+    sides: Sides,
     clock: Clock,
 }
 
 impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
-    fn open(trial: &Trial<'_, 'p>, near: Port<'p>, far: Port<'p>) -> Result<Self, TrialError> {
+    fn open(trial: &Part<'_, 'p>, near: Port<'p>, far: Port<'p>) -> Result<Self, TrialError> {
         let (cell, options) = (trial.cell, trial.options);
         let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
         Ok(Self {
@@ -40,6 +41,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
             sent: 0,
             batch: cell.batch,
             queue: None,
+            sides: Sides::new(),
             clock: trial.clock,
         })
     }
@@ -70,17 +72,21 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
         let before = self.sink.arrivals.tally().received;
 
+        self.sides.near.begin();
         let start_ns = self.clock.now_ns();
         let sent = self.send(free, count)?;
         let sent_ns = self.clock.now_ns();
+        self.sides.near.end();
 
         let filled = match &self.queue {
             Some(queue) => queue.is_whole(sent)?,
             None => true,
         };
+        self.sides.far.begin();
         let full_ns = self.clock.now_ns();
         self.receive(free, sent)?;
         let empty_ns = self.clock.now_ns();
+        self.sides.far.end();
 
         let received = self.sink.arrivals.tally().received - before;
         Ok(Round {
@@ -95,6 +101,10 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
     fn counters(&self) -> (Counters, Polls) {
         self.lane.counters()
     }
+
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
+    }
 }
 
 /// Runs a trial on the calling thread.
@@ -102,7 +112,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     if B::KIND == Kind::Null {
         let (near, far) = trial.memory_link();
         let mut send = Send::<B, Null<'p>>::open(trial, near, far)?;
@@ -118,7 +128,7 @@ pub fn run<'p, B: Backend<'p>>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -
 fn over_socket<'p, B: Backend<'p>>(
     send: &mut Send<'p, B, Mmsg<'p>>,
     far: &Arc<Socket>,
-    trial: &Trial<'_, 'p>,
+    trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let sent = send.send(free, SAMPLE)?;

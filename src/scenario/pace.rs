@@ -1,0 +1,151 @@
+//! `pace`: receiving at an offered rate, open loop.
+//!
+//! The generator has a schedule: tick `k` is due at `start + k · burst / rate`, by multiplication, so that no error
+//! adds up. Each datagram carries the time at which it was due, and its latency counts from then on: a
+//! generator or a receiver that stalls makes later datagrams late, instead of making fewer of them (Gil Tene's
+//! "coordinated omission").
+
+use hdrhistogram::Histogram;
+use hpbench_backends::{Backend, FreeList, Offer};
+
+use crate::app::{Observer, Source};
+use crate::control::{Clock, Control, Phase};
+use crate::scenario::echo::latency_histogram;
+use crate::scenario::stream::{self, Load};
+use crate::trial::{Outcome, Part, TrialError};
+use crate::wire::Header;
+
+/// When datagrams are due.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    start_ns: u64,
+    rate_pps: u64,
+    burst: u64,
+}
+
+impl Schedule {
+    /// When datagram number `sequence` is due, in nanoseconds of the trial's clock.
+    fn due_ns(self, sequence: u64) -> u64 {
+        let tick = sequence / self.burst;
+        let after_ns = u128::from(tick * self.burst) * 1_000_000_000 / u128::from(self.rate_pps);
+        self.start_ns + after_ns as u64
+    }
+
+    /// How many datagrams are due by `now_ns`.
+    fn due_by(self, now_ns: u64) -> u64 {
+        let since = u128::from(now_ns.saturating_sub(self.start_ns));
+        let ticks = since * u128::from(self.rate_pps) / (1_000_000_000 * u128::from(self.burst));
+        (ticks as u64 + 1) * self.burst
+    }
+}
+
+/// Sends what is due. What could not be sent in time goes out together, each datagram with its own due time.
+struct Paced {
+    clock: Clock,
+    rate_pps: u64,
+    burst: u64,
+    /// Known from the first call on.
+    schedule: Option<Schedule>,
+    late: Histogram<u64>,
+}
+
+impl Load for Paced {
+    #[inline]
+    fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError> {
+        let now_ns = self.clock.now_ns();
+        let (rate_pps, burst) = (self.rate_pps, self.burst);
+        let schedule = *self.schedule.get_or_insert(Schedule { start_ns: now_ns, rate_pps, burst });
+        let first = source.next;
+        let due = schedule.due_by(now_ns).saturating_sub(first);
+        if due == 0 {
+            std::hint::spin_loop();
+            return Ok(0);
+        }
+        let train = offer.train().min(due as usize);
+        let sent = offer
+            .send(train, |datagram| {
+                let due_ns = schedule.due_ns(source.next);
+                source.write_stamped(datagram, 0, due_ns);
+            })
+            .map_err(TrialError::io("offering load"))?;
+        source.next = first + sent as u64;
+        if phase == Phase::Measure {
+            for sequence in first..source.next {
+                let late_ns = now_ns.saturating_sub(schedule.due_ns(sequence));
+                self.late.saturating_record(late_ns.max(1));
+            }
+        }
+        Ok(sent)
+    }
+
+    fn late(&mut self) -> Option<Histogram<u64>> {
+        Some(self.late.clone())
+    }
+}
+
+/// Takes the latency of the datagrams that were due in the measured phase, whenever they arrive.
+struct Latency<'a> {
+    clock: Clock,
+    control: &'a Control,
+    histogram: Histogram<u64>,
+    now_ns: u64,
+    measured_ns: std::ops::Range<u64>,
+}
+
+impl Observer for Latency<'_> {
+    #[inline]
+    fn arrived(&mut self) {
+        // One reading for the batch: it has been there since the same system call.
+        self.now_ns = self.clock.now_ns();
+        self.measured_ns = self.control.measured_ns();
+    }
+
+    #[inline]
+    fn note(&mut self, header: &Header) {
+        if self.measured_ns.contains(&header.intended_ns) {
+            self.histogram.saturating_record(self.now_ns.saturating_sub(header.intended_ns).max(1));
+        }
+    }
+}
+
+/// Runs a trial on threads of its own.
+///
+/// # Errors
+///
+/// Why there is no result.
+pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    let (clock, control) = (part.clock, Control::new(1));
+    let (rate_pps, burst) = (part.cell.rate.unwrap_or(1), part.cell.burst.unwrap_or(1));
+    let load = Paced { clock, rate_pps, burst, schedule: None, late: latency_histogram() };
+    let latency =
+        Latency { clock, control: &control, histogram: latency_histogram(), now_ns: 0, measured_ns: u64::MAX..u64::MAX };
+    let (outcome, latency) = stream::run::<B, _, _>(part, free, &control, vec![load], latency)?;
+    Ok(Outcome { latency: Some(latency.histogram), ..outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_adds_up() {
+        let schedule = Schedule { start_ns: 1000, rate_pps: 3, burst: 1 };
+        assert_eq!([0, 1, 2, 3].map(|sequence| schedule.due_ns(sequence)), [1000, 333_334_333, 666_667_666, 1_000_001_000]);
+        assert_eq!(schedule.due_ns(3_000_000_000_000), 1000 + 1_000_000_000_000_000_000_000_u128 as u64);
+        let days = Schedule { start_ns: 0, rate_pps: 999_983, burst: 1 };
+        assert_eq!(days.due_ns(999_983 * 86_400), 86_400 * 1_000_000_000, "exact after a day");
+    }
+
+    #[test]
+    fn what_is_due_and_when_agree() {
+        for (rate_pps, burst) in [(1, 1), (50_000, 1), (50_000, 8), (1_000_003, 3), (7, 100)] {
+            let schedule = Schedule { start_ns: 77, rate_pps, burst };
+            for sequence in [0, burst, 5 * burst, 1000 * burst] {
+                let due_ns = schedule.due_ns(sequence);
+                // Rounded down, a due time may be a nanosecond before the instant at which the tick is due.
+                assert_eq!(schedule.due_by(due_ns + 1), sequence + burst, "{schedule:?} {sequence}");
+                assert!(due_ns == 77 || schedule.due_by(due_ns - 1) <= sequence, "{schedule:?} {sequence}");
+            }
+        }
+    }
+}
