@@ -115,7 +115,7 @@ fn siblings(core: usize) -> Vec<usize> {
 }
 
 /// Reads the kernel's list format, e.g. `0-3,8`.
-fn parse_cpu_list(text: &str) -> Vec<usize> {
+pub(crate) fn parse_cpu_list(text: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse().ok()?..=last.parse().ok()?)
