@@ -6,6 +6,7 @@
 //! - [`plan`]: the cells to measure, and the order of the trials;
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
+//! - [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`table`]: the results;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod cores;
 pub mod driver;
 pub mod environment;
 pub mod filler;
+pub mod kthreads;
 pub mod ledger;
 pub mod output;
 pub mod plan;
