@@ -6,7 +6,7 @@
 //! - [`plan`]: the cells to measure, and the order of the trials;
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
-//! - [`kthreads`], [`environment`]: what the hardware and the kernel tell;
+//! - [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`table`]: the results;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod app;
 pub mod cli;
 pub mod control;
 pub mod cores;
+pub mod counters;
 pub mod driver;
 pub mod environment;
 pub mod filler;
