@@ -7,7 +7,7 @@
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
 //! - [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
-//! - [`record`], [`output`], [`table`]: the results;
+//! - [`record`], [`output`], [`hlog`], [`table`]: the results;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod counters;
 pub mod driver;
 pub mod environment;
 pub mod filler;
+pub mod hlog;
 pub mod kthreads;
 pub mod ledger;
 pub mod output;
