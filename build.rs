@@ -4,37 +4,64 @@ use std::path::Path;
 use std::process::Command;
 
 /// Filled in by `git archive`, see `.gitattributes`.
-const ARCHIVED: &str = include_str!(".git_archival.txt");
+const ARCHIVED: &str = ".git_archival.txt";
+
+/// What the program is made of.
+const SOURCES: [&str; 5] = ["src", "backends", "Cargo.toml", "Cargo.lock", "build.rs"];
 
 fn main() {
     let revision = from_git().or_else(from_archive).unwrap_or_default();
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"])).unwrap_or_default();
     println!("cargo:rustc-env=HPBENCH_GIT_REV={revision}");
     println!("cargo:rustc-env=HPBENCH_RUSTC={}", rustc.trim_start_matches("rustc "));
-    for path in [".git/HEAD", ".git/index", ".git/refs", "src", "backends", "Cargo.toml", "Cargo.lock", "build.rs"] {
+    let places = places_of_revision();
+    for path in SOURCES.into_iter().chain([ARCHIVED]).chain(places.iter().map(String::as_str)) {
+        // Cargo would run this script each time if a path was not there.
         if Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }
     }
 }
 
-/// The revision of the checkout, with `-dirty` if tracked files were changed.
+/// The revision of the checkout, with `-dirty` if tracked files that the program is made of were changed.
 fn from_git() -> Option<String> {
-    // A source archive unpacked inside of another repository has nothing to do with that one's revision.
-    Path::new(".git")
-        .exists()
-        .then(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]))?
+    let revision = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let mut status = vec!["status", "--porcelain", "--untracked-files=no", "--"];
+    status.extend(SOURCES);
+    let dirty = if git(&status)?.is_empty() { "" } else { "-dirty" };
+    Some(revision + dirty)
+}
+
+/// The files that change with the revision. In a work tree beside the main one, they are not in `.git`.
+fn places_of_revision() -> Vec<String> {
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    let names = ["HEAD".to_owned(), "logs/HEAD".to_owned(), "packed-refs".to_owned()];
+    names.into_iter().chain(branch).filter_map(|name| git(&["rev-parse", "--git-path", &name])).collect()
 }
 
 /// The revision that a source archive was made from.
 fn from_archive() -> Option<String> {
-    let revision = ARCHIVED.trim();
+    let archived = std::fs::read_to_string(ARCHIVED).ok()?;
+    let revision = archived.trim();
     let is_hash = revision.len() >= 12 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hash.then(|| revision[..12].to_owned())
 }
 
+/// What git says about this checkout.
+fn git(args: &[&str]) -> Option<String> {
+    // A source archive unpacked inside of another repository has nothing to do with that one's revision.
+    let is_checkout = Path::new(".git").exists();
+    // A build must not write to the repository, as `git status` does to remember what it looked at.
+    is_checkout.then(|| output("git", &[&["--no-optional-locks"], args].concat()))?
+}
+
 fn output(command: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(command).args(args).output().ok()?;
+    let mut command = Command::new(command);
+    // In a hook, or under `git rebase --exec`, these would name a repository from outside.
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(variable);
+    }
+    let output = command.args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

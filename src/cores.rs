@@ -236,7 +236,7 @@ pub(crate) fn list_file(path: &str) -> Vec<usize> {
 }
 
 /// Reads the kernel's list format, e.g. `0-3,8`.
-fn parse_cpu_list(text: &str) -> Vec<usize> {
+pub(crate) fn parse_cpu_list(text: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse().ok()?..=last.parse().ok()?)

@@ -6,20 +6,22 @@
 //! - [`plan`]: the cells to measure, and the order of the trials;
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
-//! - [`record`], [`output`], [`table`]: the results;
+//! - [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
+//! - [`record`], [`output`], [`hlog`], [`table`]: the results;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod cli;
 pub mod control;
+pub mod cores;
 pub mod cost;
 pub mod counters;
-pub mod cores;
 pub mod driver;
 pub mod environment;
 pub mod filler;
 pub mod handoff;
+pub mod hlog;
 pub mod kthreads;
 pub mod ledger;
 pub mod output;

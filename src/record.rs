@@ -238,6 +238,7 @@ impl Row {
             arch: run.environment.arch.clone(),
             cpu_model: run.environment.cpu_model.clone(),
             ncpu: run.environment.ncpu,
+            virt: run.environment.virt.clone(),
             governor: run.environment.governor.clone(),
             clocksource: run.environment.clocksource.clone(),
             mitigations: run.environment.mitigations.clone(),

@@ -91,6 +91,21 @@ pub(crate) fn netns(script: &str) -> Option<Vec<String>> {
         .then(|| command(&format!("ip link set lo up && {script}")))
 }
 
+/// A Python interpreter that has the package `hdrhistogram`: `HPBENCH_PYTHON`, else `python3`.
+pub(crate) fn python_hdrh() -> Option<String> {
+    let python = std::env::var("HPBENCH_PYTHON").unwrap_or_else(|_| "python3".into());
+    let output = Command::new(&python).args(["-c", "import hdrh.log"]).stdin(Stdio::null()).output();
+    let reason = match output {
+        Ok(output) if output.status.success() => return Some(python),
+        // The last line of a traceback says what is wrong.
+        Ok(output) => String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let remedy = "pip install hdrhistogram, in a venv, and name its python in HPBENCH_PYTHON";
+    skip("hdrh", &format!("{python} cannot read histogram logs: {reason}; {remedy}"));
+    None
+}
+
 /// Whether `strace` works here.
 pub(crate) fn strace() -> bool {
     works("strace", &["strace", "-f", "-c", "-o", "/dev/null", "true"])

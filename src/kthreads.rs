@@ -1,0 +1,120 @@
+//! What the kernel tells of threads and cores: io_uring's own threads, waiting for a core, and stolen time.
+
+use std::fs;
+use std::path::Path;
+
+/// Threads that the kernel runs in this process on behalf of io_uring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelThreads {
+    /// CPU time of all of them.
+    pub cpu_ns: u64,
+    /// How many of them are io-wq workers, to which requests go that would block.
+    pub io_workers: u64,
+}
+
+/// The threads of io_uring in this process: io-wq workers (`iou-wrk-…`) and SQPOLL threads (`iou-sqp-…`).
+///
+/// A worker that ends takes its CPU time with it, so a later sum may be less than an earlier one. The kernel
+/// brings the time of a thread that runs up to date at its ticks only, every few milliseconds.
+pub fn kernel_threads() -> KernelThreads {
+    sum_threads(Path::new("/proc/self/task"))
+}
+
+fn sum_threads(tasks: &Path) -> KernelThreads {
+    let mut sum = KernelThreads::default();
+    // A thread that ends meanwhile has no files any more, and is left out.
+    for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let comm = read("comm");
+        let is_worker = comm.starts_with("iou-wrk-");
+        if is_worker || comm.starts_with("iou-sqp-") {
+            sum.cpu_ns += number(&read("schedstat"), 0).unwrap_or(0);
+            sum.io_workers += u64::from(is_worker);
+        }
+    }
+    sum
+}
+
+/// How long a thread of this process has waited, ready to run, for a core so far; `tid` is its number, `None`
+/// the calling thread. `None` if the kernel does not tell.
+pub fn run_delay_ns(tid: Option<u32>) -> Option<u64> {
+    let thread = tid.map_or_else(|| "thread-self".to_owned(), |tid| format!("self/task/{tid}"));
+    number(&fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?, 1)
+}
+
+/// The time for which the hypervisor kept these cores from running so far, in ticks of [`user_hz`] per second.
+/// `None` if the kernel does not tell for each of them.
+pub fn steal_ticks(cpus: &[usize]) -> Option<u64> {
+    parse_steal(&fs::read_to_string("/proc/stat").ok()?, cpus)
+}
+
+fn parse_steal(stat: &str, cpus: &[usize]) -> Option<u64> {
+    let steal = |cpu: &usize| {
+        let name = format!("cpu{cpu}");
+        let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+        let (_, values) = lines.find(|(found, _)| *found == name)?;
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        number(values, 7)
+    };
+    cpus.iter().map(steal).sum()
+}
+
+/// How many of the kernel's ticks, as in `/proc/stat`, are in a second.
+pub fn user_hz() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}
+
+/// The number at a place in a list that is separated by spaces.
+fn number(text: &str, at: usize) -> Option<u64> {
+    text.split_ascii_whitespace().nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_of_io_uring_are_told_by_their_names() {
+        let tasks = tempfile::tempdir().expect("a temporary directory");
+        let thread = |tid: &str, files: &[(&str, &str)]| {
+            fs::create_dir(tasks.path().join(tid)).expect("a directory");
+            for (name, text) in files {
+                fs::write(tasks.path().join(tid).join(name), text).expect("a file");
+            }
+        };
+        thread("1", &[("comm", "hpbench\n"), ("schedstat", "1000 1 1\n")]);
+        thread("2", &[("comm", "iou-wrk-1\n"), ("schedstat", "200 7 3\n")]);
+        thread("3", &[("comm", "iou-sqp-1\n"), ("schedstat", "30 7 3\n")]);
+        thread("4", &[("comm", "iou-wrk-1\n"), ("schedstat", "4 7 3\n")]);
+        thread("5", &[("comm", "iou-wrk-1\n")]);
+        thread("6", &[]);
+        assert_eq!(sum_threads(tasks.path()), KernelThreads { cpu_ns: 234, io_workers: 3 });
+        assert_eq!(sum_threads(Path::new("/nonexistent")), KernelThreads::default());
+    }
+
+    #[test]
+    fn waiting_is_told_per_thread_where_the_kernel_tells_it() {
+        assert_eq!((number("10 20 3\n", 0), number("10 20 3\n", 1), number("", 1)), (Some(10), Some(20), None));
+        assert_eq!(run_delay_ns(Some(0)), None, "there is no such thread");
+        let tells = Path::new("/proc/thread-self/schedstat").exists();
+        assert_eq!(run_delay_ns(None).is_some(), tells);
+        assert_eq!(run_delay_ns(Some(std::process::id())).is_some(), tells);
+    }
+
+    #[test]
+    fn stolen_time_is_summed_over_the_cores_asked_for() {
+        let stat = "cpu  1 2 3 4 5 6 7 99 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\ncpu1 1 1 1 1 1 1 1 20 0 0\n\
+            cpu10 1 1 1 1 1 1 1 300 0 0\nintr 1\n";
+        assert_eq!(parse_steal(stat, &[0, 10]), Some(308));
+        assert_eq!(parse_steal(stat, &[1]), Some(20));
+        assert_eq!(parse_steal(stat, &[]), Some(0));
+        assert_eq!(parse_steal(stat, &[0, 2]), None, "no such core");
+        assert_eq!(parse_steal("cpu0 1 2 3 4\n", &[0]), None, "before Linux 2.6.11");
+        assert!(steal_ticks(&[usize::MAX]).is_none());
+    }
+
+    #[test]
+    fn a_tick_is_a_sane_part_of_a_second() {
+        assert!((10..=10_000).contains(&user_hz()), "{}", user_hz());
+    }
+}
