@@ -114,6 +114,10 @@ pub struct Cli {
     #[arg(long, conflicts_with = "force")]
     pub append: bool,
 
+    /// Run only the trials that the file of -o lacks, of the same plan; a last row that is cut is removed
+    #[arg(long, conflicts_with_all = ["append", "force"])]
+    pub resume: bool,
+
     /// Replace an existing file
     #[arg(long)]
     pub force: bool,

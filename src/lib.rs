@@ -6,7 +6,7 @@
 //! - [`plan`]: the cells to measure, and the order of the trials;
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
-//! - [`record`], [`output`], [`table`]: the results;
+//! - [`record`], [`output`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod output;
 pub mod plan;
 pub mod record;
+pub mod resume;
 pub mod run;
 pub mod scenario;
 pub mod stats;

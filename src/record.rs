@@ -3,7 +3,7 @@
 //! The order of the fields is the order of the columns, and part of the interface. Empty means not
 //! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::plan::{Cell, Options, Planned, Scenario, Until};
@@ -16,7 +16,7 @@ pub const SCHEMA: u32 = 1;
 const BUSY_ENOUGH_PCT: f64 = 95.0;
 
 /// One trial.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
 pub struct Row {
     // identity
@@ -155,7 +155,7 @@ pub struct Run {
 
 impl Row {
     /// The row of a trial, without what came out of it.
-    fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
+    pub(crate) fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
         let (options, cores) = (&run.options, &run.options.cores);
         let two_threads = !cell.scenario.has_rounds();
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);

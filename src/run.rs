@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::output::{Existing, Output, OutputError};
 use crate::plan::{self, Axes, Cell, Options, Planned, Until};
 use crate::record::{Row, Run};
+use crate::resume::{Begun, Rest, ResumeError};
 use crate::table::{self, Group};
 use crate::trial::{Trial, TrialError};
 
@@ -50,6 +51,12 @@ impl From<OutputError> for Failure {
             error if error.is_usage() => Self::Usage(error.into()),
             error => Self::Broken(error.into()),
         }
+    }
+}
+
+impl From<ResumeError> for Failure {
+    fn from(error: ResumeError) -> Self {
+        Self::Usage(error.into())
     }
 }
 
@@ -87,6 +94,7 @@ fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
 
 /// Plans, runs, and prints.
 fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
+    let begun = if cli.resume { Begun::read(cli.out.as_deref())? } else { Begun::default() };
     let cells = cells(&cli, scenarios_by_default).map_err(Failure::Usage)?;
     let options = options(&cli).map_err(Failure::Usage)?;
     let trials = plan::schedule(cells.len(), cli.trials, 0).len();
@@ -96,20 +104,26 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     let environment = Environment::read(cli.label.as_deref(), options.cores.worker);
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
     let pool = make_pool(&cells, &options).map_err(Failure::Usage)?;
-    let mut output = open_output(&cli, &environment)?;
     let run = Run {
-        id: format!("{:016x}", rand::random::<u64>()),
-        seed: cli.seed.unwrap_or_else(rand::random),
+        id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
+        seed: cli.seed.or(begun.seed()).unwrap_or_else(rand::random),
         environment,
         options,
     };
-    let rows = measure(&cli, &run, &cells, &pool, &interrupt, &mut output)?;
+    let rest = begun.rest(&run, &cells, &plan::schedule(cells.len(), cli.trials, run.seed))?;
+    let before = rest.rows.len();
+    if cli.resume {
+        cut_off(&begun)?;
+    }
+    let mut output = open_output(&cli, &run.environment)?;
+    let rows = measure(&cli, &run, &cells, &pool, &interrupt, rest, &mut output)?;
     let text = table::render(&groups(&cells, &rows), cli.verbose);
     if output.is_stdout() {
         tell!("{text}");
     } else {
         print(&text)?;
-        tell!("{} rows in {}", rows.len(), output.name());
+        let already = if cli.resume { format!(", {before} of them were there before") } else { String::new() };
+        tell!("{} rows in {}{already}", rows.len(), output.name());
     }
     let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
     if failed > 0 {
@@ -206,8 +220,17 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
 }
 
+/// Removes a row that is cut from the end of a file, and says so.
+fn cut_off(begun: &Begun) -> Result<(), Failure> {
+    begun.cut_off()?;
+    if begun.cut() > 0 {
+        tell!("note: the last line of {} was cut ({} bytes, no line end) and is removed", begun.name(), begun.cut());
+    }
+    Ok(())
+}
+
 fn open_output(cli: &Cli, environment: &Environment) -> Result<Output, Failure> {
-    let existing = match (cli.append, cli.force) {
+    let existing = match (cli.append || cli.resume, cli.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
@@ -258,20 +281,20 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     Ok(pool)
 }
 
-/// Runs all trials; each row is written as soon as it is there.
+/// Runs the trials that are lacking; each row is written as soon as it is there. Returns all rows.
 fn measure(
     cli: &Cli,
     run: &Run,
     cells: &[Cell],
     pool: &Pool,
     interrupt: &Interrupt,
+    rest: Rest,
     output: &mut Output,
 ) -> Result<Vec<(usize, Row)>, Failure> {
-    let trials = plan::schedule(cells.len(), cli.trials, run.seed);
-    let progress = progress(cli, trials.len());
+    let Rest { mut rows, lacking } = rest;
+    let progress = progress(cli, lacking.len());
     let mut free = pool.frames();
-    let mut rows = Vec::with_capacity(trials.len());
-    for planned in trials {
+    for planned in lacking {
         if interrupt.is_raised() {
             break;
         }
