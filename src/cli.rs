@@ -134,6 +134,10 @@ pub struct Cli {
     #[arg(long, conflicts_with = "force")]
     pub append: bool,
 
+    /// Run only the trials that the file of -o lacks, of the same plan; a last row that is cut is removed
+    #[arg(long, conflicts_with_all = ["append", "force"])]
+    pub resume: bool,
+
     /// Replace an existing file
     #[arg(long)]
     pub force: bool,
@@ -220,8 +224,9 @@ fn backends(text: &str) -> Result<List<Variant>, String> {
 fn scenarios(text: &str) -> Result<List<Scenario>, String> {
     List::parse(text, |part| {
         let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == part);
-        let scenario = scenario
-            .ok_or_else(|| format!("'{part}' is no scenario of this version; there are drain, send, flood, pace and echo"))?;
+        let scenario = scenario.ok_or_else(|| {
+            format!("'{part}' is no scenario of this version; there are drain, send, flood, pace and echo")
+        })?;
         Ok(vec![scenario])
     })
 }

@@ -74,7 +74,15 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         let backend = B::open(config, port, pool)?;
         let (rx_in, rx_out) = ring(slots);
         let (tx_in, tx_out) = ring(slots);
-        Ok(Self { backend, rx_in: RxRing::new(rx_in), rx_out, tx_in, tx_out, polls: Polls::default(), waits: config.block.is_some() })
+        Ok(Self {
+            backend,
+            rx_in: RxRing::new(rx_in),
+            rx_out,
+            tx_in,
+            tx_out,
+            polls: Polls::default(),
+            waits: config.block.is_some(),
+        })
     }
 
     /// Calls `rx` once, and counts what came of it.

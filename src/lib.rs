@@ -6,8 +6,8 @@
 //! - [`plan`]: the cells to measure, and the order of the trials;
 //! - [`trial`] and [`scenario`]: what a trial does, with the hot loop in [`driver`];
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
-//! - [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
-//! - [`record`], [`output`], [`hlog`], [`table`]: the results;
+//! - [`cost`], [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
+//! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`] and [`run`]: from flags to an exit status.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod output;
 pub mod plan;
 pub mod record;
+pub mod resume;
 pub mod run;
 pub mod scenario;
 pub mod stats;

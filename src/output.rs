@@ -179,7 +179,8 @@ pub fn header() -> Vec<u8> {
     both[..end].to_vec()
 }
 
-fn encode(row: &impl Serialize, with_header: bool) -> Vec<u8> {
+/// One row, with its line end, after the header if that is wanted.
+pub(crate) fn encode(row: &impl Serialize, with_header: bool) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     writer.serialize(row).expect("a row has only plain fields, and memory takes them");
     writer.into_inner().expect("memory takes all bytes")

@@ -6,7 +6,7 @@
 use std::cell::Cell as Once;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cores::Place;
 use crate::cost;
@@ -30,11 +30,14 @@ const RUN_DELAY_MAX_PCT: f64 = 1.0;
 const STEAL_MIN_TICKS: u64 = 2;
 const STEAL_MAX_PCT: f64 = 1.0;
 
+/// How often a trial that was disturbed is tried, in all.
+pub const ATTEMPTS_MAX: usize = 3;
+
 /// Begins the reasons for which a trial is repeated.
 const DISTURBED: &str = "disturbed:";
 
 /// One trial.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
 pub struct Row {
     // identity
@@ -184,7 +187,7 @@ pub struct Run {
 
 impl Row {
     /// The row of a trial, without what came out of it.
-    fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
+    pub(crate) fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
         let (options, cores) = (&run.options, &run.options.cores);
         let two_threads = !cell.scenario.has_rounds();
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
@@ -311,7 +314,9 @@ impl Row {
         let rx_pps = ratio(outcome.measured_received as f64, seconds);
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
         self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
-        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64 * self.workers as f64));
+        let busy_pct = outcome
+            .busy_ns
+            .and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64 * self.workers as f64));
         self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
         // A worker that waits in the kernel is busy while it is on its core.
         let cpu_pct = ratio(100.0 * outcome.usage.cpu_ns as f64, outcome.measured_ns as f64);
@@ -401,7 +406,8 @@ impl Row {
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {
-        self.late_p99_ns = outcome.late.as_ref().filter(|late| !late.is_empty()).map(|late| late.value_at_quantile(0.99));
+        self.late_p99_ns =
+            outcome.late.as_ref().filter(|late| !late.is_empty()).map(|late| late.value_at_quantile(0.99));
         let Some(latency) = outcome.latency.as_ref().filter(|latency| !latency.is_empty()) else { return };
         let quantile = |q| Some(latency.value_at_quantile(q));
         self.lat_samples = Some(latency.len());

@@ -17,10 +17,11 @@ use crate::cli::Cli;
 use crate::control::{Clock, Interrupt};
 use crate::cores::{Cores, Wanted};
 use crate::environment::Environment;
-use crate::output::{Existing, Output, OutputError};
 use crate::hlog::Hlog;
+use crate::output::{Existing, Output, OutputError};
 use crate::plan::{self, Axes, Cell, Options, Planned, Scenario, Until, Wait};
-use crate::record::{Row, Run};
+use crate::record::{ATTEMPTS_MAX, Row, Run};
+use crate::resume::{Begun, Rest, ResumeError};
 use crate::table::{self, Group};
 use crate::trial::{Trial, TrialError};
 
@@ -52,6 +53,12 @@ impl From<OutputError> for Failure {
             error if error.is_usage() => Self::Usage(error.into()),
             error => Self::Broken(error.into()),
         }
+    }
+}
+
+impl From<ResumeError> for Failure {
+    fn from(error: ResumeError) -> Self {
+        Self::Usage(error.into())
     }
 }
 
@@ -89,6 +96,7 @@ fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
 
 /// Plans, runs, and prints.
 fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
+    let begun = if cli.resume { Begun::read(cli.out.as_deref())? } else { Begun::default() };
     let cells = cells(&cli, scenarios_by_default).map_err(Failure::Usage)?;
     let options = options(&cli).map_err(Failure::Usage)?;
     let trials = plan::schedule(cells.len(), cli.trials, 0).len();
@@ -98,24 +106,30 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     let environment = Environment::read(cli.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
     let pool = make_pool(&cells, &options).map_err(Failure::Usage)?;
-    let mut output = open_output(&cli, &environment)?;
-    let hlog = open_hlog(&cli)?;
     let run = Run {
-        id: format!("{:016x}", rand::random::<u64>()),
-        seed: cli.seed.unwrap_or_else(rand::random),
+        id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
+        seed: cli.seed.or(begun.seed()).unwrap_or_else(rand::random),
         environment,
         rt_limited: options.fifo.map(|_| throttles_real_time()),
         canary_ns: std::cell::Cell::new(0),
         options,
     };
-    let mut rows = measure(&cli, &run, &cells, &pool, &interrupt, (&mut output, hlog))?;
+    let rest = begun.rest(&run, &cells, &plan::schedule(cells.len(), cli.trials, run.seed))?;
+    let before = rest.rows.len();
+    if cli.resume {
+        cut_off(&begun)?;
+    }
+    let mut output = open_output(&cli, &run.environment)?;
+    let hlog = open_hlog(&cli)?;
+    let mut rows = measure(&cli, &run, &cells, &pool, &interrupt, rest, (&mut output, hlog))?;
     table::mark(rows.iter_mut().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), cli.verbose);
     if output.is_stdout() {
         tell!("{text}");
     } else {
         print(&text)?;
-        tell!("{} rows in {}", rows.len(), output.name());
+        let already = if cli.resume { format!(", {before} of them were there before") } else { String::new() };
+        tell!("{} rows in {}{already}", rows.len(), output.name());
     }
     let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
     if failed > 0 {
@@ -273,8 +287,17 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
 }
 
+/// Removes a row that is cut from the end of a file, and says so.
+fn cut_off(begun: &Begun) -> Result<(), Failure> {
+    begun.cut_off()?;
+    if begun.cut() > 0 {
+        tell!("note: the last line of {} was cut ({} bytes, no line end) and is removed", begun.name(), begun.cut());
+    }
+    Ok(())
+}
+
 fn open_output(cli: &Cli, environment: &Environment) -> Result<Output, Failure> {
-    let existing = match (cli.append, cli.force) {
+    let existing = match (cli.append || cli.resume, cli.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
@@ -310,8 +333,12 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
         most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
     // An app on another thread may leave whole rings behind.
     let on_rings = if options.handoff { 3 * options.ring } else { 0 };
-    let frames =
-        options.buffers + 4 * most(|cell| cell.batch) + 6 * most(|cell| cell.window.unwrap_or(0)) + in_link + on_rings + 256;
+    let frames = options.buffers
+        + 4 * most(|cell| cell.batch)
+        + 6 * most(|cell| cell.window.unwrap_or(0))
+        + in_link
+        + on_rings
+        + 256;
     let frames = frames * options.cores.places.len();
     let pool = Pool::new(frames, frame_size).with_context(|| {
         let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
@@ -328,45 +355,45 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     Ok(pool)
 }
 
-/// How often a trial that was disturbed is tried, in all.
-pub const ATTEMPTS_MAX: usize = 3;
-
-/// Runs all trials; each row is written as soon as it is there. Returns the last attempt of each trial.
+/// Runs the trials that are lacking; each row is written as soon as it is there. Returns the rows of all trials:
+/// of each, the last attempt.
 fn measure(
     cli: &Cli,
     run: &Run,
     cells: &[Cell],
     pool: &Pool,
     interrupt: &Interrupt,
+    rest: Rest,
     (output, mut hlog): (&mut Output, Option<Hlog>),
 ) -> Result<Vec<(usize, Row)>, Failure> {
-    let trials = plan::schedule(cells.len(), cli.trials, run.seed);
-    let progress = progress(cli, trials.len());
+    let Rest { mut rows, lacking } = rest;
+    let progress = progress(cli, lacking.len());
     let (start, mut free) = (Instant::now(), pool.frames());
-    let mut rows = Vec::with_capacity(trials.len());
-    for planned in trials {
+    for (planned, first) in lacking {
         let cell = &cells[planned.cell];
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
-        for attempt in 1..=ATTEMPTS_MAX {
+        // With --no-gates, a trial of an earlier run that was disturbed is left as it is.
+        for attempt in if cli.no_gates { first..=1 } else { first..=ATTEMPTS_MAX } {
             if interrupt.is_raised() {
                 break;
             }
             let began = start.elapsed();
-            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, &mut free) else { break };
+            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, &mut free) else {
+                break;
+            };
             check_frames(&free, &row)?;
             output.write(&row)?;
             if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
-                let tag = format!("{}-{}-batch{}-trial{}", name(cell), cell.scenario, cell.batch, planned.block);
-                let written = hlog.write(&tag, began.as_secs_f64(), length, &latency);
+                let written = hlog.write(&tag(cell, &row), began.as_secs_f64(), length, &latency);
                 written.map_err(|error| Failure::Broken(error.into()))?;
             }
-            let again = row.is_disturbed() && !cli.no_gates && attempt < ATTEMPTS_MAX;
+            let disturbed = row.is_disturbed();
             if attempt > 1 {
-                rows.pop();
+                rows.retain(|(_, earlier)| earlier.order != row.order);
             }
             rows.push((planned.cell, row));
-            if !again {
+            if !disturbed {
                 break;
             }
         }
@@ -374,6 +401,23 @@ fn measure(
     }
     progress.finish_and_clear();
     Ok(rows)
+}
+
+/// Tells whose latencies an interval of the log holds.
+fn tag(cell: &Cell, row: &Row) -> String {
+    let load = row.rate_pps.map_or_else(
+        || format!("window{}", row.window.unwrap_or(0)),
+        |rate| format!("rate{rate}-burst{}", row.burst.unwrap_or(1)),
+    );
+    format!(
+        "{}-{}-batch{}-payload{}-{load}-trial{}-attempt{}",
+        name(cell),
+        cell.scenario,
+        cell.batch,
+        cell.payload,
+        row.trial,
+        row.attempt
+    )
 }
 
 /// All frames must be home between trials.
@@ -443,7 +487,9 @@ fn dry_run(cli: &Cli, cells: &[Cell], trials: usize) -> String {
         let extra = match (cell.round, cell.window) {
             (Some(round), _) => format!("  round {round}"),
             (_, Some(window)) => format!("  window {window}"),
-            _ => cell.rate.map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
+            _ => cell
+                .rate
+                .map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
         };
         let extra = if cell.wait == Wait::Block { extra + "  block" } else { extra };
         let backend = format!("{}:{}", cell.variant.kind(), cell.variant);

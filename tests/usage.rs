@@ -66,7 +66,6 @@ fn flags_of_later_versions_are_refused() {
         ("--addressing connected", "--addressing"),
         ("--handoff", "--handoff"),
         ("--fifo 1", "--fifo"),
-        ("--resume", "--resume"),
         ("--buffers 512", "--buffers"),
         ("-w 2", "--workers"),
         ("--scenario pace", "--scenario"),
@@ -82,6 +81,8 @@ fn flags_that_contradict_each_other_are_refused() {
     let bench = Bench::new();
     for (args, flags) in [
         ("--append --force", ["--append", "--force"]),
+        ("--resume --append", ["--resume", "--append"]),
+        ("--resume --force", ["--resume", "--force"]),
         ("--quiet --verbose", ["--quiet", "--verbose"]),
         ("--packets 10 -t 1", ["--packets", "--duration"]),
         ("--ring 8 --batch 1,16", ["--ring", "--batch"]),

@@ -11,8 +11,8 @@ use crate::app::{App, Echo, Source};
 use crate::control::{Control, Phase, StopAtEnd};
 use crate::cost::{Disturbance, Side, Watch};
 use crate::driver::{self, Lane, Polls};
-use crate::ledger::{Arrivals, Ledger};
 use crate::handoff;
+use crate::ledger::{Arrivals, Ledger};
 use crate::plan::{Until, Wait};
 use crate::trial::{Outcome, Part, TrialError};
 use crate::wire::{self, Verify};
@@ -330,10 +330,14 @@ fn worker<'p, B: Backend<'p>>(
     let mut echo = Echo { arrivals: Arrivals::new(1), dropped: 0 };
     let worked = match part.app_core() {
         None => work(&mut lane, &mut echo, part, control, free).map(|outcome| (outcome, echo)),
-        Some(core) => {
-            handoff::run(&mut lane, echo, free, || part.pin(core), |lane, app, free| work(lane, app, part, control, free))
-                .and_then(|(outcome, echo)| Ok((outcome?, echo)))
-        }
+        Some(core) => handoff::run(
+            &mut lane,
+            echo,
+            free,
+            || part.pin(core),
+            |lane, app, free| work(lane, app, part, control, free),
+        )
+        .and_then(|(outcome, echo)| Ok((outcome?, echo))),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
     let closed = lane.close(free);

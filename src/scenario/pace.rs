@@ -117,8 +117,13 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let (clock, control) = (part.clock, Control::new(1));
     let (rate_pps, burst) = (part.cell.rate.unwrap_or(1), part.cell.burst.unwrap_or(1));
     let load = Paced { clock, rate_pps, burst, schedule: None, late: latency_histogram() };
-    let latency =
-        Latency { clock, control: &control, histogram: latency_histogram(), now_ns: 0, measured_ns: u64::MAX..u64::MAX };
+    let latency = Latency {
+        clock,
+        control: &control,
+        histogram: latency_histogram(),
+        now_ns: 0,
+        measured_ns: u64::MAX..u64::MAX,
+    };
     let (outcome, latency) = stream::run::<B, _, _>(part, free, &control, vec![load], latency)?;
     Ok(Outcome { latency: Some(latency.histogram), ..outcome })
 }
@@ -130,7 +135,10 @@ mod tests {
     #[test]
     fn no_error_adds_up() {
         let schedule = Schedule { start_ns: 1000, rate_pps: 3, burst: 1 };
-        assert_eq!([0, 1, 2, 3].map(|sequence| schedule.due_ns(sequence)), [1000, 333_334_333, 666_667_666, 1_000_001_000]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|sequence| schedule.due_ns(sequence)),
+            [1000, 333_334_333, 666_667_666, 1_000_001_000]
+        );
         assert_eq!(schedule.due_ns(3_000_000_000_000), 1000 + 1_000_000_000_000_000_000_000_u128 as u64);
         let days = Schedule { start_ns: 0, rate_pps: 999_983, burst: 1 };
         assert_eq!(days.due_ns(999_983 * 86_400), 86_400 * 1_000_000_000, "exact after a day");

@@ -172,10 +172,10 @@ impl<'p> Worker<'_, '_, 'p> {
         let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
         let worked = match part.app_core() {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
-            Some(core) => handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| {
-                self.work(lane, app, free)
-            })
-            .and_then(|(outcome, sink)| Ok((outcome?, sink))),
+            Some(core) => {
+                handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| self.work(lane, app, free))
+                    .and_then(|(outcome, sink)| Ok((outcome?, sink)))
+            }
         };
         let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
         let closed = lane.close(free);
