@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use hpbench::app::{Sink, Source};
 use hpbench::control::Clock;
-use hpbench::cores::{self, Cores};
+use hpbench::cores::{self, Cores, Wanted};
 use hpbench::driver::Lane;
 use hpbench::filler::Filler;
 use hpbench::scenario::drain::Drain;
@@ -28,13 +29,15 @@ use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Pool, Port, 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUND: usize = 1024;
 const BATCH: usize = 32;
+/// Of each ring, as hpbench has by default.
+const SLOTS: usize = 1024;
 const PAYLOAD: usize = 64;
 const BUFFER: usize = 16 << 20;
 
 fn main() -> Result<()> {
     let quick = std::env::args().any(|arg| arg == "--test");
     let time = if quick { Duration::from_millis(20) } else { Duration::from_secs(4) };
-    cores::pin(Cores::choose(&[], &[])?.worker)?;
+    cores::pin(Cores::choose(Wanted::default())?.places[0].worker)?;
     let pool = Pool::new(4096, 2048)?;
     let mut free = pool.frames();
     println!("drain of {ROUND} datagrams of {PAYLOAD} bytes, batch {BATCH}: ns per datagram, medians over rounds");
@@ -61,10 +64,11 @@ fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
 fn compare<'p, B: Backend<'p>, L: BareLoop>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<()> {
     let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
     let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
-    let mut source = hpbench::app::Source::new(0, PAYLOAD, Verify::Header);
-    let (socket, filler) = filled_socket()?;
-    let facts = (1024, PAYLOAD, Verify::Header, Clock::start());
-    let mut drain = Drain::<B>::open(&Config::new(B::KIND, BATCH), Port::Socket(socket.clone()), filler, pool, facts)?;
+    let mut source = Source::new(0, PAYLOAD, Verify::Header);
+    let (socket, mut filler) = filled_socket()?;
+    let mut lane = Lane::<B>::open(&Config::new(B::KIND, BATCH), Port::Socket(socket.clone()), pool, SLOTS)?;
+    let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
+    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
     drain.measure_queue(&socket, free)?;
 
     let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -89,7 +93,7 @@ fn compare<'p, B: Backend<'p>, L: BareLoop>(pool: &'p Pool, free: &mut FreeList<
         harness_ns.push(pair[1]);
         ratios.push(pair[1] / pair[0]);
     }
-    drain.close(free)?;
+    lane.close(free)?;
     let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
     let rounds = ratios.len();
     println!(
@@ -105,16 +109,18 @@ fn compare<'p, B: Backend<'p>, L: BareLoop>(pool: &'p Pool, free: &mut FreeList<
 /// The harness without a kernel.
 fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<()> {
     let (near, far) = MemoryPort::pair(ROUND);
-    let far = Lane::open(&Config::new(Kind::Null, BATCH), Port::Memory(far), pool, 1024)?;
-    let facts = (1024, PAYLOAD, Verify::Header, Clock::start());
-    let filler = Filler::Memory(Box::new(far));
-    let mut drain = Drain::<Null<'p>>::open(&Config::new(Kind::Null, BATCH), Port::Memory(near), filler, pool, facts)?;
+    let config = Config::new(Kind::Null, BATCH);
+    let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
+    let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
+    let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
+    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut source), Clock::start());
     let mut costs_ns = Vec::new();
     let start = Instant::now();
     while start.elapsed() < time / 4 || costs_ns.len() < 4 {
         costs_ns.push(drain.round(free, ROUND)?.near_ns as f64 / ROUND as f64);
     }
-    drain.close(free)?;
+    filler.close(free)?;
+    lane.close(free)?;
     let rounds = costs_ns.len();
     let median = Summary::of(costs_ns).map_or(f64::NAN, |summary| summary.median);
     println!("{:<8}{:>10}{median:>10.1}{:>10}{rounds:>8}", "null", "", "");

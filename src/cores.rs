@@ -64,7 +64,7 @@ pub enum CoresError {
     },
     /// There are more workers than cores.
     #[error(
-        "{workers} workers need {workers} cores, and hpbench may run on {count} only ({allowed}); use fewer --workers, or \
+        "--workers {workers} needs {workers} cores, and hpbench may run on {count} only ({allowed}); use fewer --workers, or \
          allow more cores (`taskset`, the container's cpuset)"
     )]
     TooFew {
@@ -76,7 +76,7 @@ pub enum CoresError {
         allowed: String,
     },
     /// The cores that were named are not as many as the workers.
-    #[error("--cpu names {named} cores for {workers} workers; name one for each")]
+    #[error("--cpu names {named} cores for {workers} worker(s); name one for each")]
     OtherCount {
         /// Cores named.
         named: usize,

@@ -24,8 +24,10 @@ const BUSY_ENOUGH_PCT: f64 = 95.0;
 /// A generator that sent less than this share of what it was to offer did not keep its rate.
 const SENT_ENOUGH: f64 = 0.99;
 
-/// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent; …
+/// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent,
+/// and for more than a timer tick, which is more than that of a very short trial; …
 const RUN_DELAY_MAX_PCT: f64 = 1.0;
+const RUN_DELAY_MIN_NS: u64 = 1_000_000;
 /// … a host that took at least so many ticks from the trial's cores, and more than this share, in percent.
 const STEAL_MIN_TICKS: u64 = 2;
 const STEAL_MAX_PCT: f64 = 1.0;
@@ -381,7 +383,7 @@ impl Row {
 
         let mut reasons = Vec::new();
         let delay_pct = disturbance.run_delay_ns.map_or(0.0, |ns| 100.0 * ns as f64 / measured_ns);
-        if delay_pct > RUN_DELAY_MAX_PCT {
+        if delay_pct > RUN_DELAY_MAX_PCT && disturbance.run_delay_ns > Some(RUN_DELAY_MIN_NS) {
             reasons.push(format!(
                 "{DISTURBED} another thread had the core for {:.1} ms ({delay_pct:.1}%)",
                 delay_pct * measured_ns / 1e8

@@ -336,7 +336,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::cores::Cores;
+    use crate::cores::{Cores, Place};
     use crate::environment::Environment;
     use crate::plan::{self, Axes, Options, Scenario, Until};
     use crate::wire::Verify;
@@ -354,10 +354,16 @@ mod tests {
             sndbuf: 1 << 20,
             generators: 1,
             gso: true,
-            cores: Cores { worker: 0, generators: vec![1], relation: "distinct-cores" },
+            handoff: false,
+            fifo: None,
+            cores: Cores {
+                places: vec![Place { worker: 0, app: None, generators: vec![1] }],
+                relation: "distinct-cores",
+                shared: None,
+            },
         };
         let environment = Environment { host: "lab".into(), kernel: "6.18".into(), ..Environment::default() };
-        Run { id: "f00d".into(), seed: 7, environment, options }
+        Run { id: "f00d".into(), seed: 7, environment, options, rt_limited: None, canary_ns: std::cell::Cell::new(0) }
     }
 
     fn cells() -> Vec<Cell> {
@@ -368,6 +374,9 @@ mod tests {
             payloads: vec![64],
             rounds: vec![1024],
             windows: vec![1],
+            rates: vec![1000],
+            bursts: vec![1],
+            waits: vec![crate::plan::Wait::Spin],
         };
         axes.cells()
     }
@@ -441,7 +450,7 @@ mod tests {
         let gone: Vec<usize> = [25, 11, 3].map(|at| rows.remove(at).order).into();
         rows.reverse();
         let rest = rest_of(&rows).expect("of the plan");
-        assert_eq!(rest.lacking.iter().map(|planned| planned.order).rev().collect::<Vec<_>>(), gone);
+        assert_eq!(rest.lacking.iter().map(|(planned, _)| planned.order).rev().collect::<Vec<_>>(), gone);
         assert_eq!(rest.rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), rows);
         let cells = cells();
         assert!(rest.rows.iter().all(|(cell, row)| cells[*cell].scenario.name() == row.scenario));
@@ -452,7 +461,8 @@ mod tests {
         let rows = finished(&run());
         let schedule = plan::schedule(cells().len(), 5, 7);
         let rest = read(&csv(&rows)).expect("rows of ours").rest(&run(), &cells(), &schedule).expect("of the plan");
-        assert_eq!(rest.lacking, schedule[rows.len()..]);
+        let expected: Vec<_> = schedule[rows.len()..].iter().map(|&planned| (planned, 1)).collect();
+        assert_eq!(rest.lacking, expected);
     }
 
     #[test]
@@ -474,10 +484,10 @@ mod tests {
             ("verify", |row| row.verify = "full".into()),
             ("duration_target_s", |row| row.duration_target_s = None),
             ("warmup_s", |row| row.warmup_s = f64::NAN),
-            ("order", |row| row.order = 33),
+            ("order", |row| row.order = 3333),
             ("order", |row| row.order = 0),
             ("trial", |row| row.trial += 1),
-            ("scenario", |row| row.scenario = "pace".into()),
+            ("scenario", |row| row.scenario = "walk".into()),
             ("backend", |row| row.backend = "null".into()),
             ("variant", |row| row.variant = String::new()),
             ("batch", |row| row.batch = 2),
@@ -493,13 +503,13 @@ mod tests {
             change(&mut rows[5]);
             let error = rest_of(&rows).expect_err(column);
             let ResumeError::OtherPlan { row: 6, column: found, .. } = &error else { panic!("{column}: {error}") };
-            assert_eq!(*found, column);
+            assert_eq!(*found, column, "{error}");
             assert!(error.to_string().contains(&format!("its {column} is '")), "{error}");
         }
         let mut rows = finished(&run());
-        rows[0].order = 33;
+        rows[0].order = 3333;
         let message = rest_of(&rows).expect_err("no such trial").to_string();
-        assert!(message.contains("its order is '33', and '1 to 32' in the plan"), "{message}");
+        assert!(message.contains("its order is '3333', and '1 to "), "{message}");
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     }
     let mut output = open_output(&cli, &run.environment)?;
     let hlog = open_hlog(&cli)?;
-    let mut rows = measure(&cli, &run, &cells, &pool, &interrupt, rest, (&mut output, hlog))?;
+    let tries = tries(&cli);
+    let mut rows = measure(&cli, &run, &cells, &pool, &interrupt, (rest, tries), (&mut output, hlog))?;
     table::mark(rows.iter_mut().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), cli.verbose);
     if output.is_stdout() {
@@ -355,6 +356,20 @@ fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
     Ok(pool)
 }
 
+/// How often a trial that was disturbed is tried, in all.
+fn tries(cli: &Cli) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).map_or("0", str::trim);
+    match tracer {
+        _ if cli.no_gates => 1,
+        "0" => ATTEMPTS_MAX,
+        _ => {
+            tell!("note: a tracer is at work (process {tracer}): times say nothing, and no trial is repeated");
+            1
+        }
+    }
+}
+
 /// Runs the trials that are lacking; each row is written as soon as it is there. Returns the rows of all trials:
 /// of each, the last attempt.
 fn measure(
@@ -363,7 +378,7 @@ fn measure(
     cells: &[Cell],
     pool: &Pool,
     interrupt: &Interrupt,
-    rest: Rest,
+    (rest, tries): (Rest, usize),
     (output, mut hlog): (&mut Output, Option<Hlog>),
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
@@ -372,8 +387,8 @@ fn measure(
     for (planned, first) in lacking {
         let cell = &cells[planned.cell];
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
-        // With --no-gates, a trial of an earlier run that was disturbed is left as it is.
-        for attempt in if cli.no_gates { first..=1 } else { first..=ATTEMPTS_MAX } {
+        // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
+        for attempt in first..=tries {
             if interrupt.is_raised() {
                 break;
             }

@@ -106,8 +106,14 @@ fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
     for group in groups {
         let Some(first) = group.valid().next() else { continue };
         let mut line = vec![group.name.clone(), first.batch.to_string(), first.payload.to_string()];
-        let size = first.round.or(first.window).or(first.generators).map(|size| size.to_string());
-        line.push(size.or(first.rate_pps.map(short)).unwrap_or_default());
+        let size = match scenario {
+            Scenario::Drain | Scenario::Send => first.round,
+            Scenario::Flood => first.generators,
+            Scenario::Pace => None,
+            Scenario::Echo => first.window,
+        };
+        let rate = first.rate_pps.filter(|_| scenario == Scenario::Pace);
+        line.push(size.map(|size| size.to_string()).or(rate.map(short)).unwrap_or_default());
         line.extend(figures(scenario, group));
         table.add_row(line);
     }
@@ -149,7 +155,7 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
         Scenario::Pace | Scenario::Echo => {
             let micros = |value: fn(&Row) -> Option<u64>| group.summary(|row| value(row).map(|ns| ns as f64 / 1e3));
             let middle = micros(|row| row.lat_p50_ns);
-            let median = |summary: Option<Summary>| decimals(summary.map(|summary| summary.median), 2);
+            let median = |summary: Option<Summary>| summary.map_or_else(String::new, |summary| digits(summary.median));
             let limited = group.valid().any(|row| row.generator_limited == Some(1));
             let mut line = vec![
                 format!("{}{}", if limited { "≥ " } else { "" }, median(middle)),
@@ -187,7 +193,7 @@ fn short(rate: u64) -> String {
 /// What explains the numbers: batches, polls, re-arms.
 fn mechanism(groups: &[Group<'_>]) -> Option<String> {
     let mut table = plain_table();
-    table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls/datagram", "empty polls", "re-arms"]);
+    table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls each", "empty polls", "re-arms"]);
     for group in groups {
         let Some(first) = group.valid().next() else { continue };
         table.add_row([
@@ -343,6 +349,15 @@ fn spread(summary: Option<Summary>) -> String {
     summary
         .filter(|summary| summary.count > 1)
         .map_or_else(String::new, |summary| format!("{:.1}%", summary.spread_pct))
+}
+
+/// A number with at least three digits that mean something, in few characters.
+fn digits(value: f64) -> String {
+    match value {
+        ..100.0 => format!("{value:.2}"),
+        ..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 /// A whole number with spaces between thousands, so that it can be read.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{Bench, assert_balanced, needs};
 use hpbench::control::{Clock, Interrupt};
-use hpbench::cores::Cores;
-use hpbench::plan::{Cell, Options, Scenario, Until};
+use hpbench::cores::{Cores, Wanted};
+use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
 use hpbench::trial::Trial;
 use hpbench::wire::Verify;
 use hpbench_backends::plain::Plain;
@@ -127,6 +127,9 @@ fn replies_that_come_late_are_waited_for() {
         payload: 64,
         round: None,
         window: Some(2),
+        rate: None,
+        burst: None,
+        wait: Wait::Spin,
     };
     let options = Options {
         until: Until::Elapsed(Duration::from_millis(200)),
@@ -139,8 +142,10 @@ fn replies_that_come_late_are_waited_for() {
         rcvbuf: 65_536,
         sndbuf: 65_536,
         generators: 1,
+        handoff: false,
+        fifo: None,
         gso: false,
-        cores: Cores::choose(&[], &[]).expect("the kernel tells the affinity mask"),
+        cores: Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask"),
     };
     let pool = Pool::new(256, 2048).expect("a pool");
     let mut free = pool.frames();

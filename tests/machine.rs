@@ -21,7 +21,7 @@ fn one_core_runs_what_one_thread_can() {
     assert!(alone.iter().all(|row| row.text("worker_cpu") == core));
     for row in together {
         let error = row.text("error");
-        assert!(error.contains(row.text("scenario")) && error.contains("two cores"), "{error}");
+        assert!(error.contains(row.text("scenario")) && error.contains("2 cores"), "{error}");
         assert!(done.shows(error), "the table tells of it:\n{}", done.stdout);
         assert_eq!((row.text("sent"), row.text("lat_p50_ns"), row.text("generator_cpu")), ("", "", ""));
     }
@@ -123,7 +123,8 @@ fn without_privilege_the_queue_is_as_large_as_the_kernel_grants() {
         let round = row.count("round");
         assert!(round >= 8 && round % 8 == 0 && round < 100_000, "{round} datagrams fit");
         assert!(round * row.count("payload") < row.count("rcvbuf"), "{round} datagrams fit");
-        assert_eq!(row.text("valid"), "1", "{}", row.text("invalid_reason"));
+        let reason = row.text("invalid_reason");
+        assert!(reason.is_empty() || reason.starts_with("disturbed:"), "{reason}");
     }
     assert_eq!(rows.len(), 4);
 }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 /// A plan of 600 trials of some milliseconds each.
 const LONG: &str =
-    "--backend null --scenario drain,send --batch 1,32 --trials 150 -t 0.001 --warmup 0 --resume -o out.csv";
+    "--backend null --scenario drain,send --batch 1,32 --trials 150 -t 0.001 --warmup 0 --no-gates --resume -o out.csv";
 
 /// The quickest plan there is; `-o` and `--trials` are added by [`common::tiny`] if a test does not name them.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use hpbench::control::{Clock, Interrupt};
-use hpbench::cores::Cores;
-use hpbench::plan::{Cell, Options, Scenario, Until};
+use hpbench::cores::{Cores, Wanted};
+use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
 use hpbench::trial::{Outcome, Trial};
 use hpbench::wire::Verify;
 use hpbench_backends::mmsg::Mmsg;
@@ -60,8 +60,8 @@ impl<'p, B: Backend<'p>> Backend<'p> for Slow<B> {
 
 /// One flood with a small receive buffer.
 fn flood<'p, B: Backend<'p>>(pool: &'p Pool, free: &mut FreeList<'p>) -> Option<Outcome> {
-    let cores = Cores::choose(&[], &[]).expect("the kernel tells the affinity mask");
-    if cores.generators.is_empty() {
+    let cores = Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask");
+    if cores.places[0].generators.is_empty() {
         eprintln!("SKIPPED: flood needs two cores");
         return None;
     }
@@ -73,6 +73,9 @@ fn flood<'p, B: Backend<'p>>(pool: &'p Pool, free: &mut FreeList<'p>) -> Option<
         payload: 64,
         round: None,
         window: None,
+        rate: None,
+        burst: None,
+        wait: Wait::Spin,
     };
     let options = Options {
         until: Until::Elapsed(Duration::from_millis(100)),
@@ -85,6 +88,8 @@ fn flood<'p, B: Backend<'p>>(pool: &'p Pool, free: &mut FreeList<'p>) -> Option<
         rcvbuf: 65_536,
         sndbuf: 1 << 20,
         generators: 1,
+        handoff: false,
+        fifo: None,
         gso: hpbench_backends::socket::probe_gso(bind).is_ok(),
         cores,
     };

@@ -114,6 +114,8 @@ pub(crate) fn tiny(args: &str) -> String {
         (["-t", "--packets"], "-t 0.02"),
         (["--warmup", ""], "--warmup 0.005"),
         (["-o", ""], "-o out.csv"),
+        // Tests run beside each other: every other trial would be disturbed, and repeated.
+        (["--no-gates", ""], "--no-gates"),
     ] {
         if !words.iter().any(|word| flags.contains(word)) {
             all += &format!(" {value}");

@@ -106,6 +106,21 @@ pub(crate) fn python_hdrh() -> Option<String> {
     None
 }
 
+/// The Python that `scripts/peers` needs.
+pub(crate) fn python() -> Option<String> {
+    let program = "import os, sys; os.pidfd_open; print(sys.executable)";
+    let command = ["python3", "-c", program];
+    works("peers", &command).then(|| {
+        let output = Command::new(command[0]).args(&command[1..]).output().expect("it has just run");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}
+
+/// Whether a program that `scripts/peers` runs beside hpbench is installed.
+pub(crate) fn peer(name: &str) -> bool {
+    works("peers", &[name, "--version"])
+}
+
 /// Whether `strace` works here.
 pub(crate) fn strace() -> bool {
     works("strace", &["strace", "-f", "-c", "-o", "/dev/null", "true"])
