@@ -130,7 +130,8 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
     } else {
         print(&text)?;
         let already = if cli.resume { format!(", {before} of them were there before") } else { String::new() };
-        tell!("{} rows in {}{already}", rows.len(), output.name());
+        let written: usize = rows.iter().map(|(_, row)| row.attempt).sum();
+        tell!("{written} rows in {}{already}", output.name());
     }
     let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
     if failed > 0 {
@@ -165,6 +166,9 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
         anyhow::ensure!(scenarios_by_default, "--scenario send: {reason}; leave out one of the two");
         axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
         tell!("note: send left out: {reason}");
+    }
+    if axes.waits.contains(&Wait::Block) && axes.scenarios.iter().any(|scenario| scenario.has_rounds()) {
+        tell!("note: drain and send never wait, for their queues are full; they run once, as with --wait spin");
     }
     let unfit: Vec<&str> =
         axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();

@@ -403,7 +403,8 @@ impl<'p> Part<'_, 'p> {
     pub fn config(&self) -> Config {
         Config {
             variant: self.cell.variant,
-            batch: self.cell.batch,
+            // No more can be there than are in flight; to ask for more costs a system call that finds nothing.
+            batch: self.cell.batch.min(self.cell.window.unwrap_or(usize::MAX)),
             buffers: self.options.buffers,
             block: (self.cell.wait == Wait::Block).then_some(BLOCK),
         }
