@@ -34,24 +34,52 @@ pub trait BareLoop: Sized {
     fn receive(&mut self, count: usize) -> io::Result<()>;
 }
 
-/// `recvfrom` into one buffer.
+/// `recvfrom` into one buffer after another: as many as a batch has, as a program needs that hands batches on.
 #[derive(Debug)]
 pub struct BarePlain {
     socket: Arc<Socket>,
-    buffer: Box<[u8; BUFFER]>,
+    _buffers: Region,
+    places: Box<[*mut u8]>,
 }
 
 impl BareLoop for BarePlain {
-    fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
-        Ok(Self { socket, buffer: Box::new([0; BUFFER]) })
+    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
+        let buffers = Region::map_huge(batch * BUFFER)?;
+        let places = (0..batch).map(|index| buffers.as_ptr().wrapping_add(index * BUFFER)).collect();
+        Ok(Self { socket, _buffers: buffers, places })
     }
 
     #[inline(never)]
     fn receive(&mut self, count: usize) -> io::Result<()> {
-        let fd = self.socket.raw();
+        let (fd, mut received) = (self.socket.raw(), 0);
+        while received < count {
+            for &at in self.places.iter().take(count - received) {
+                // SAFETY: the place is that of a buffer of ours, `BUFFER` bytes long; no address is asked for.
+                let len = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, BUFFER, libc::MSG_DONTWAIT, NULL, NULL) };
+                if len < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            received += self.places.len();
+        }
+        Ok(())
+    }
+}
+
+/// `recvfrom` into the same buffer again and again: what a program does that is done with each datagram at once.
+#[derive(Debug)]
+pub struct BarePlainOneBuffer(BarePlain);
+
+impl BareLoop for BarePlainOneBuffer {
+    fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
+        BarePlain::open(socket, 1).map(Self)
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        let (fd, at) = (self.0.socket.raw(), self.0.places[0]);
         for _ in 0..count {
-            let at = self.buffer.as_mut_ptr();
-            // SAFETY: the buffer is ours and `BUFFER` bytes long; no address is asked for.
+            // SAFETY: as in `BarePlain`.
             let len = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, BUFFER, libc::MSG_DONTWAIT, NULL, NULL) };
             if len < 0 {
                 return Err(io::Error::last_os_error());

@@ -42,6 +42,13 @@ impl<'p> Held<'p> {
         self.vacant
     }
 
+    /// The frames, first to last.
+    #[inline(always)]
+    pub(crate) fn frames(&self) -> &[Frame<'p>] {
+        // SAFETY: the slots from `vacant` on hold frames, and `MaybeUninit` has the layout of what it holds.
+        unsafe { &*(&raw const self.slots[self.vacant..] as *const [Frame<'p>]) }
+    }
+
     /// Takes the first `count` frames out, or all if there are fewer.
     #[inline(always)]
     pub(crate) fn take(&mut self, count: usize) -> impl ExactSizeIterator<Item = Frame<'p>> {

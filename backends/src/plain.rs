@@ -1,12 +1,11 @@
 //! One datagram per system call: `recvfrom` and `sendto`.
 
 use std::io;
-use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
 use crate::errno::{self, Verdict};
+use crate::held::Held;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
@@ -14,17 +13,18 @@ use crate::socket::Socket;
 use crate::sys;
 
 /// The `plain` backend.
-///
-/// It holds no frames: it receives into those on top of the free list, and takes those out that a datagram
-/// came into.
 #[derive(Debug)]
 pub struct Plain<'p> {
     socket: Arc<Socket>,
-    /// How long each datagram of a batch is, last to first.
+    /// Frames that wait for the next receive.
+    held: Held<'p>,
+    /// How long each datagram of a batch is.
     lens: Box<[usize]>,
     counters: Counters,
-    pool: PhantomData<&'p Pool>,
 }
+
+/// How many datagrams came, and what ended the receiving.
+type Received = (usize, Result<(), (Verdict, io::Error)>);
 
 impl<'p> Backend<'p> for Plain<'p> {
     const KIND: Kind = Kind::Plain;
@@ -34,30 +34,35 @@ impl<'p> Backend<'p> for Plain<'p> {
     }
 
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
-        let lens = vec![0; config.batch].into_boxed_slice();
-        Ok(Self { socket: port.socket(Self::KIND, config)?, lens, counters: Counters::default(), pool: PhantomData })
+        Ok(Self {
+            socket: port.socket(Self::KIND, config)?,
+            held: Held::new(config.batch),
+            lens: vec![0; config.batch].into_boxed_slice(),
+            counters: Counters::default(),
+        })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let outcome = self.receive(free);
-        self.deliver(outcome, free, rx)
+        self.held.fill(free);
+        let received = self.receive();
+        self.deliver(received, free, rx)
     }
 
     /// One datagram, as in a loop of blocking receives.
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let (frames, size) = free.topmost(1);
-        let Some(frame) = frames.first() else { return Ok(0) };
-        // SAFETY: the frame is on the free list, which we have to ourselves, so that nobody else uses its bytes.
-        let outcome = unsafe { sys::receive_waiting(&mut self.counters.syscalls, self.socket.raw(), *frame, size) };
-        let outcome = match outcome {
+        self.held.fill(free);
+        let Some(frame) = self.held.frames().first() else { return Ok(0) };
+        // SAFETY: the frame is held, so that its bytes are ours.
+        let outcome = unsafe { sys::receive_waiting(&mut self.counters.syscalls, self.socket.raw(), frame) };
+        let received = match outcome {
             Ok(len) => {
                 self.lens[0] = len;
-                (0..1, Ok(()))
+                (1, Ok(()))
             }
-            Err(failed) => (0..0, Err(failed)),
+            Err(failed) => (0, Err(failed)),
         };
-        self.deliver(outcome, free, rx)
+        self.deliver(received, free, rx)
     }
 
     #[inline]
@@ -95,25 +100,44 @@ impl<'p> Backend<'p> for Plain<'p> {
         self.counters
     }
 
-    fn close(self, _free: &mut FreeList<'p>) -> io::Result<()> {
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+        self.held.empty(free);
         Ok(())
     }
 }
 
 impl<'p> Plain<'p> {
-    /// Delivers the datagrams whose lengths are in this part of `lens`, last to first, and judges what ended the
-    /// receiving.
+    /// Receives into the held frames.
+    #[inline(always)]
+    fn receive(&mut self) -> Received {
+        let (fd, frames) = (self.socket.raw(), self.held.frames());
+        let mut received = 0;
+        loop {
+            // SAFETY: the frames are held, so that their bytes are ours.
+            received += unsafe { sys::receive_each(fd, &frames[received..], &mut self.lens[received..]) };
+            if received == frames.len() {
+                self.counters.syscalls += received as u64;
+                return (received, Ok(()));
+            }
+            let failed = errno::last();
+            self.counters.syscalls += 1;
+            if failed.0 != Verdict::Interrupted {
+                self.counters.syscalls += received as u64;
+                return (received, Err(failed));
+            }
+        }
+    }
+
+    /// Delivers the datagrams that came, and judges what ended the receiving.
     #[inline(always)]
     fn deliver(
         &mut self,
-        (lens, outcome): (Range<usize>, Result<(), (Verdict, io::Error)>),
+        (received, outcome): Received,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> io::Result<usize> {
-        let received = lens.len();
         self.counters.rx_syscalls += received as u64;
-        for &len in self.lens[lens].iter().rev() {
-            let Some(frame) = free.take() else { break };
+        for (frame, &len) in self.held.take(received).zip(&self.lens) {
             rx.deliver_received(frame, len, &mut self.counters.truncated, free);
         }
         rx.publish();
@@ -123,29 +147,5 @@ impl<'p> Plain<'p> {
             Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
         }
         Ok(received)
-    }
-
-    /// Receives into the topmost free frames. Returns where in `lens` the lengths of the datagrams are, last to
-    /// first, and what ended it.
-    #[inline(always)]
-    fn receive(&mut self, free: &mut FreeList<'_>) -> (Range<usize>, Result<(), (Verdict, io::Error)>) {
-        let (frames, size) = free.topmost(self.lens.len());
-        let (fd, most) = (self.socket.raw(), frames.len());
-        let mut left = most;
-        loop {
-            // SAFETY: the frames are on the free list, which we have to ourselves, so that nobody else uses their
-            // bytes.
-            left = unsafe { sys::receive_each(fd, &frames[..left], size, &mut self.lens) };
-            if left == 0 {
-                self.counters.syscalls += most as u64;
-                return (0..most, Ok(()));
-            }
-            let failed = errno::last();
-            self.counters.syscalls += 1;
-            if failed.0 != Verdict::Interrupted {
-                self.counters.syscalls += (most - left) as u64;
-                return (left..most, Err(failed));
-            }
-        }
     }
 }

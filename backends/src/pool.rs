@@ -267,13 +267,6 @@ impl<'p> FreeList<'p> {
         Some(Frame { base, size: self.size, pool: PhantomData })
     }
 
-    /// The addresses and the size of at most `count` frames: those that will be taken next, the very next one
-    /// last.
-    #[inline(always)]
-    pub(crate) fn topmost(&mut self, count: usize) -> (&[NonNull<u8>], usize) {
-        (&self.frames[self.frames.len().saturating_sub(count)..], self.size)
-    }
-
     /// Moves as many frames as there are, and fit, to the end of `slots`: those that were given back last.
     /// Returns how many.
     #[inline(always)]

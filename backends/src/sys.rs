@@ -6,15 +6,14 @@
 //! backends hold what the kernel interface costs, whatever the C library.
 
 use std::io;
-use std::ptr::NonNull;
 
 use libc::{c_int, c_long, c_uint};
 
 use crate::errno::Verdict;
+use crate::pool::Frame;
 
-/// Receives one datagram into each of the frames of `size` bytes, from the last one to the first, until a call
-/// fails (`errno` tells why). Returns how many frames are left, and puts the lengths into `lens`, each at the
-/// place of its frame; the length of a datagram that was cut is its real length (MSG_TRUNC).
+/// Receives one datagram into each frame, until a call fails (`errno` tells why). Returns how many came, and
+/// puts their lengths into `lens`; the length of one that was cut is its real length (MSG_TRUNC).
 ///
 /// Nothing else happens between two system calls, and the loop is small: the kernel drives this code out
 /// of the instruction cache each time, so that every line of it is fetched anew for every datagram. Out of
@@ -24,24 +23,24 @@ use crate::errno::Verdict;
 ///
 /// The frames must be the caller's to write to.
 #[inline(never)]
-pub(crate) unsafe fn receive_each(fd: c_int, frames: &[NonNull<u8>], size: usize, lens: &mut [usize]) -> usize {
+pub(crate) unsafe fn receive_each(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize]) -> usize {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    let mut left = frames.len();
-    let lens = &mut lens[..left];
-    while left > 0 {
-        let at = frames[left - 1].as_ptr();
+    let mut index = 0;
+    let lens = &mut lens[..frames.len()];
+    while index < frames.len() {
+        let (at, size) = (frames[index].as_ptr(), frames[index].size());
         // SAFETY: the caller vouches for the frame; no address is asked for.
         let status = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL) };
         if status < 0 {
             break;
         }
-        left -= 1;
-        lens[left] = status as usize;
+        lens[index] = status as usize;
+        index += 1;
     }
-    left
+    index
 }
 
-/// Waits for a datagram, for as long as the socket is set to, and receives it into a frame of `size` bytes.
+/// Waits for a datagram, for as long as the socket is set to, and receives it into a frame.
 /// Returns its real length. A signal ends the wait: then nothing has come.
 ///
 /// # Safety
@@ -51,11 +50,10 @@ pub(crate) unsafe fn receive_each(fd: c_int, frames: &[NonNull<u8>], size: usize
 pub(crate) unsafe fn receive_waiting(
     syscalls: &mut u64,
     fd: c_int,
-    frame: NonNull<u8>,
-    size: usize,
+    frame: &Frame<'_>,
 ) -> Result<usize, (Verdict, io::Error)> {
     *syscalls += 1;
-    let at = frame.as_ptr();
+    let (at, size) = (frame.as_ptr(), frame.size());
     // SAFETY: the caller vouches for the frame; no address is asked for.
     match unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, libc::MSG_TRUNC, NULL, NULL) } {
         status @ 0.. => Ok(status as usize),
