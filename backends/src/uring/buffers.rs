@@ -55,6 +55,12 @@ impl<'p> BufferRing<'p> {
         self.memory.as_ptr() as u64
     }
 
+    /// Panics if the list is of another pool: backends rely on the memory of theirs.
+    #[inline(always)]
+    pub(super) fn assert_same_pool(&self, free: &FreeList<'p>) {
+        self.parked.assert_same_pool(free);
+    }
+
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
         self.vacancies == self.vacant.len()
@@ -64,32 +70,54 @@ impl<'p> BufferRing<'p> {
     #[inline(always)]
     pub(super) fn take(&mut self, id: u16) -> Option<Frame<'p>> {
         let frame = self.parked.take(id)?;
-        // Each id is parked or vacant, so that there is room for one that was parked.
-        self.vacant[self.vacancies] = id;
-        self.vacancies += 1;
+        self.note_vacant(id);
         Some(frame)
     }
 
+    /// As [`BufferRing::take`], and gives the buffer a free frame, unseen by the kernel until
+    /// [`BufferRing::publish`]; without one it stays vacant. The list must be of the same pool.
+    #[inline(always)]
+    pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
+        let filled = self.parked.take(id)?;
+        match free.take() {
+            Some(empty) => self.park(id, empty),
+            None => self.note_vacant(id),
+        }
+        Some(filled)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_vacant(&mut self, id: u16) {
+        // Each id is parked or vacant, so that there is room for one that was parked.
+        self.vacant[self.vacancies] = id;
+        self.vacancies += 1;
+    }
+
+    #[inline(always)]
+    fn park(&mut self, id: u16, frame: Frame<'p>) {
+        // SAFETY: the index is below the number of entries. The kernel does not read an entry before
+        // the tail is published, and there are never more parked frames than entries.
+        let entry =
+            unsafe { &mut *self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(self.tail & self.mask)) };
+        // Field by field: entry 0 holds the tail, too.
+        entry.set_addr(frame.as_ptr() as u64);
+        entry.set_len(frame.size() as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        self.parked.put(id, frame);
+    }
+
     /// Gives every vacant buffer a free frame, as far as there are any, and publishes them.
+    #[cold]
     #[inline(never)]
     pub(super) fn refill(&mut self, free: &mut FreeList<'p>) {
         self.parked.assert_same_pool(free);
         let count = self.vacancies.min(free.len());
-        let entries = self.memory.as_ptr().cast::<BufRingEntry>();
-        let (mut tail, mask) = (self.tail, self.mask);
-        for &id in &self.vacant[..count] {
-            let Some(frame) = free.take() else { break };
-            // SAFETY: the index is below the number of entries. The kernel does not read an entry before
-            // the tail is published, and there are never more parked frames than entries.
-            let entry = unsafe { &mut *entries.add(usize::from(tail & mask)) };
-            // Field by field: entry 0 holds the tail, too.
-            entry.set_addr(frame.as_ptr() as u64);
-            entry.set_len(frame.size() as u32);
-            entry.set_bid(id);
-            tail = tail.wrapping_add(1);
-            self.parked.put(id, frame);
+        for index in 0..count {
+            let (id, Some(frame)) = (self.vacant[index], free.take()) else { break };
+            self.park(id, frame);
         }
-        self.tail = tail;
         if count < self.vacancies {
             self.vacant.copy_within(count..self.vacancies, 0);
         }

@@ -154,7 +154,10 @@ impl<'p> Multishot<'p> {
                 self.ended(odd.result()).unwrap_or_else(|error| result = Err(error));
             }
         }
-        self.buffers.refill(free);
+        if self.buffers.has_vacant() {
+            self.buffers.refill(free);
+        }
+        self.buffers.publish();
         self.ring.cq.sync();
         if received > 0 && self.entered {
             self.counters.rx_syscalls += 1;
@@ -173,6 +176,7 @@ impl<'p> Multishot<'p> {
         rx: &mut RxRing<'p>,
     ) -> (usize, Option<cqueue::Entry>) {
         let Self { ring, buffers, counters, .. } = self;
+        buffers.assert_same_pool(free);
         let mut received = 0;
         while received < limit {
             let Some(completion) = ring.cq.next() else { break };
@@ -181,7 +185,7 @@ impl<'p> Multishot<'p> {
             let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
                 return (received, Some(completion));
             };
-            let Some(frame) = buffers.take(id) else { return (received, Some(completion)) };
+            let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
             rx.deliver_received(frame, res as usize, &mut counters.truncated, free);
             received += 1;
         }
