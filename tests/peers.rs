@@ -96,7 +96,7 @@ fn peers_that_are_missing_are_named_and_left_out() {
         assert!(done.shows(&told) && done.stderr.contains(&told), "{}\n{}", done.stdout, done.stderr);
         assert_eq!(rows(&done.stdout, peer), [""; 0]);
     }
-    assert_eq!(rows(&done.stdout, "hpbench ").len(), 3, "{}", done.stdout);
+    assert_eq!(rows(&done.stdout, "hpbench ").len(), 4, "{}", done.stdout);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_peer_that_fails_is_quoted_and_does_not_end_the_others() {
     assert!(done.stderr.contains("status 3") && done.stderr.contains("| no luck today"), "{}", done.stderr);
     assert!(done.stderr.contains("does not listen") && done.stderr.contains("| unexpected"), "{}", done.stderr);
     assert!(done.shows("iperf3 failed: ") && done.shows("sockperf failed: "), "{}", done.stdout);
-    assert_eq!(rows(&done.stdout, "hpbench ").len(), 3, "{}", done.stdout);
+    assert_eq!(rows(&done.stdout, "hpbench ").len(), 4, "{}", done.stdout);
 }
 
 #[test]
