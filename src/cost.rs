@@ -38,7 +38,7 @@ impl Side {
         if let Some(counters) = &mut self.counters {
             counters.disable();
         }
-        self.usage.add(Usage::now().since(self.since));
+        self.usage.add(Usage::until_now().since(self.since));
     }
 
     /// Forgets what has counted so far.
@@ -56,12 +56,18 @@ impl Side {
 }
 
 /// What happened to a thread that may make its measurement worthless.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Disturbance {
     /// Time that the thread was ready to run and another one had its core; `None` where the kernel does not tell.
     pub run_delay_ns: Option<u64>,
+    /// The same as a share of the time that was watched, in percent.
+    pub run_delay_pct: f64,
     /// Time that the host of a virtual machine took from its cores, in ticks.
     pub steal_ticks: Option<u64>,
+    /// The same as a share of the cores' time, in percent.
+    pub steal_pct: f64,
+    /// How long the thread was watched, in nanoseconds.
+    pub watched_ns: u64,
     /// Page faults that had to wait for a disk.
     pub major_faults: u64,
     /// Times that the thread left its core.
@@ -75,7 +81,10 @@ impl Disturbance {
     pub fn merge(self, other: Self) -> Self {
         Self {
             run_delay_ns: self.run_delay_ns.max(other.run_delay_ns),
+            run_delay_pct: self.run_delay_pct.max(other.run_delay_pct),
             steal_ticks: self.steal_ticks.max(other.steal_ticks),
+            steal_pct: self.steal_pct.max(other.steal_pct),
+            watched_ns: self.watched_ns.max(other.watched_ns),
             major_faults: self.major_faults + other.major_faults,
             context_switches: self.context_switches + other.context_switches,
             kernel_threads: self.kernel_threads,
@@ -86,6 +95,7 @@ impl Disturbance {
 /// Watches over the calling thread.
 #[derive(Clone, Debug)]
 pub struct Watch {
+    start: Instant,
     cores: Vec<usize>,
     usage: Usage,
     run_delay_ns: Option<u64>,
@@ -101,18 +111,27 @@ impl Watch {
             kernel_threads: kthreads::kernel_threads(),
             run_delay_ns: kthreads::run_delay_ns(None),
             usage: Usage::now(),
+            start: Instant::now(),
             cores: cores.to_vec(),
         }
     }
 
     /// What has happened since.
     pub fn end(&self) -> Disturbance {
-        let usage = Usage::now().since(self.usage);
+        let watched_ns = self.start.elapsed().as_nanos() as u64;
+        let usage = Usage::until_now().since(self.usage);
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
         let threads = kthreads::kernel_threads();
+        let run_delay_ns = since(kthreads::run_delay_ns(None), self.run_delay_ns);
+        let steal_ticks = since(kthreads::steal_ticks(&self.cores), self.steal_ticks);
+        let share = |ns: f64, threads: usize| 100.0 * ns / (watched_ns.max(1) as f64 * threads.max(1) as f64);
+        let tick_ns = 1e9 / kthreads::user_hz() as f64;
         Disturbance {
-            run_delay_ns: since(kthreads::run_delay_ns(None), self.run_delay_ns),
-            steal_ticks: since(kthreads::steal_ticks(&self.cores), self.steal_ticks),
+            run_delay_ns,
+            run_delay_pct: share(run_delay_ns.unwrap_or(0) as f64, 1),
+            steal_ticks,
+            steal_pct: share(steal_ticks.unwrap_or(0) as f64 * tick_ns, self.cores.len()),
+            watched_ns,
             major_faults: usage.major_faults,
             context_switches: usage.context_switches,
             kernel_threads: KernelThreads {

@@ -14,8 +14,9 @@ use crossbeam_utils::CachePadded;
 use hpbench_backends::{Backend, Consumer, Frame, FreeList, Packet, Producer, ring};
 
 use crate::app::App;
+use crate::cost::{Disturbance, Watch};
 use crate::driver::Lane;
-use crate::trial::TrialError;
+use crate::trial::{Outcome, TrialError};
 
 /// The worker's side of a handoff: takes back the frames that the app has finished with.
 #[derive(Debug)]
@@ -55,8 +56,31 @@ impl<'p> App<'p> for Handoff<'_, 'p> {
     }
 }
 
-/// Runs `work` with an app that is on the other side of the rings, on a thread that `prepare` pins; returns
-/// what came of it, and the app.
+/// What came of a handoff.
+#[derive(Debug)]
+pub struct Done<T, A> {
+    /// What the worker made of it.
+    pub result: T,
+    /// The app.
+    pub app: A,
+    /// What happened to the app's thread.
+    pub disturbance: Disturbance,
+}
+
+impl<A> Done<Result<Outcome, TrialError>, A> {
+    /// The outcome, with what happened to the app's thread, and the app.
+    ///
+    /// # Errors
+    ///
+    /// Those of the worker.
+    pub fn outcome(self) -> Result<(Outcome, A), TrialError> {
+        let outcome = self.result?;
+        let disturbance = outcome.disturbance.merge(Disturbance { context_switches: 0, ..self.disturbance });
+        Ok((Outcome { disturbance, ..outcome }, self.app))
+    }
+}
+
+/// Runs `work` with an app that is on the other side of the rings, on a thread that `prepare` pins.
 ///
 /// # Errors
 ///
@@ -67,7 +91,7 @@ pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T>(
     free: &mut FreeList<'p>,
     prepare: impl FnOnce() -> Result<(), TrialError> + Send,
     work: impl FnOnce(&mut Lane<'p, B>, &mut Handoff<'_, 'p>, &mut FreeList<'p>) -> T,
-) -> Result<(T, A), TrialError> {
+) -> Result<Done<T, A>, TrialError> {
     let shared = Shared::default();
     let (recycle, recycled) = ring(free.total());
     let ends = lane.detach();
@@ -77,19 +101,21 @@ pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T>(
         let shared = &shared;
         let far = scope.spawn(move || {
             let prepared = prepare();
-            (Far { app, ends, free: app_free, recycle }.run(shared), prepared)
+            let watch = Watch::begin(&[]);
+            let far = Far { app, ends, free: app_free, recycle }.run(shared);
+            (far, watch.end(), prepared)
         });
         let over = OverAtEnd(shared);
         let result = work(lane, &mut handoff, free);
         drop(over);
         (result, far.join())
     });
-    let (Far { app, ends, free: app_free, .. }, prepared) = other.map_err(|_| TrialError::Panicked)?;
+    let (Far { app, ends, free: app_free, .. }, disturbance, prepared) = other.map_err(|_| TrialError::Panicked)?;
     lane.attach(ends);
     free.absorb(app_free);
     handoff.recycled.consume(usize::MAX, |frame| free.give(frame));
     prepared?;
-    Ok((result, app))
+    Ok(Done { result, app, disturbance })
 }
 
 /// The app's side.

@@ -11,18 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::cores::Place;
 use crate::cost;
 use crate::environment::Environment;
-use crate::kthreads;
 use crate::plan::{Cell, Options, Planned, Scenario, Until};
-use crate::trial::{Outcome, TrialError};
+use crate::trial::{Outcome, TrialError, UNBALANCED};
 
 /// The version of the columns.
 pub const SCHEMA: u32 = 1;
-
-/// A generator that left the worker idle for more than this share of the time was the bottleneck, in percent.
-const BUSY_ENOUGH_PCT: f64 = 95.0;
-
-/// A generator that sent less than this share of what it was to offer did not keep its rate.
-const SENT_ENOUGH: f64 = 0.99;
 
 /// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent,
 /// and for more than a timer tick, which is more than that of a very short trial; …
@@ -194,8 +187,12 @@ impl Row {
         let two_threads = !cell.scenario.has_rounds();
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
         let list = |cores: Vec<usize>| {
-            let mut names: Vec<String> = cores.iter().map(usize::to_string).collect();
-            names.dedup();
+            let mut names: Vec<String> = Vec::new();
+            for name in cores.iter().map(usize::to_string) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             names.join(" ")
         };
         let used = |place: &Place| place.generators.iter().copied().take(generators.unwrap_or(1)).collect::<Vec<_>>();
@@ -312,26 +309,14 @@ impl Row {
         self.duration_s = Some(round_to(seconds, 6));
         self.measured_sent = Some(outcome.measured_sent);
         self.measured_received = Some(outcome.measured_received);
-        self.tx_pps = ratio(outcome.measured_sent as f64, seconds).map(|pps| round_to(pps, 1));
-        let rx_pps = ratio(outcome.measured_received as f64, seconds);
+        let [tx_pps, rx_pps] = outcome.rates().map(Some);
+        self.tx_pps = tx_pps.filter(|pps| pps.is_finite()).map(|pps| round_to(pps, 1));
+        let rx_pps = rx_pps.filter(|pps| pps.is_finite());
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
         self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
-        let busy_pct = outcome
-            .busy_ns
-            .and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.measured_ns as f64 * self.workers as f64));
+        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.workers_ns() as f64));
         self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
-        // A worker that waits in the kernel is busy while it is on its core.
-        let cpu_pct = ratio(100.0 * outcome.usage.cpu_ns as f64, outcome.measured_ns as f64);
-        self.generator_limited = match cell.scenario {
-            Scenario::Flood => busy_pct.or(cpu_pct).map(|pct| {
-                u8::from(pct < BUSY_ENOUGH_PCT * if busy_pct.is_some() { 1.0 } else { self.workers as f64 })
-            }),
-            Scenario::Pace => {
-                let offered = cell.rate.unwrap_or(0) as f64 * self.workers as f64;
-                Some(u8::from(self.tx_pps.unwrap_or(0.0) < SENT_ENOUGH * offered))
-            }
-            _ => None,
-        };
+        self.generator_limited = outcome.limited.map(u8::from);
         if let Some(rounds) = &outcome.rounds {
             self.round = Some(rounds.size);
             self.ns_per_packet = Some(round_to(rounds.mean_ns, 3));
@@ -353,7 +338,10 @@ impl Row {
             self.sys_ns_per_packet = each(usage.sys_ns);
         }
         if cell.variant.kind() == hpbench_backends::Kind::Uring {
-            self.kthread_ns_per_packet = each(outcome.disturbance.kernel_threads.cpu_ns);
+            // What was watched may be longer than what was measured.
+            let share = outcome.measured_ns as f64 / outcome.disturbance.watched_ns.max(1) as f64;
+            let kthread_ns = outcome.disturbance.kernel_threads.cpu_ns as f64 * share.min(1.0);
+            self.kthread_ns_per_packet = each(kthread_ns as u64);
             self.io_workers = Some(outcome.disturbance.kernel_threads.io_workers);
         }
         let generator_ns = outcome.generator_cpu_ns.map(|ns| ns as f64);
@@ -368,11 +356,8 @@ impl Row {
     /// What speaks for and against the trial. Returns why it says nothing, if so.
     fn fill_in_quality(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) -> Vec<String> {
         let disturbance = outcome.disturbance;
-        let measured_ns = outcome.measured_ns.max(1) as f64;
         self.run_delay_ns = disturbance.run_delay_ns;
-        let cores = self.worker_cpu.split(' ').chain(self.generator_cpu.split_whitespace()).count();
-        let steal_s = disturbance.steal_ticks.map(|ticks| ticks as f64 / kthreads::user_hz() as f64);
-        self.steal_pct = steal_s.map(|seconds| round_to(100.0 * seconds * 1e9 / (measured_ns * cores as f64), 3));
+        self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
         let first_ns = run.canary_ns.get();
         if first_ns == 0 {
             run.canary_ns.set(outcome.canary_ns);
@@ -382,11 +367,11 @@ impl Row {
         self.steady = outcome.steady.map(u8::from);
 
         let mut reasons = Vec::new();
-        let delay_pct = disturbance.run_delay_ns.map_or(0.0, |ns| 100.0 * ns as f64 / measured_ns);
-        if delay_pct > RUN_DELAY_MAX_PCT && disturbance.run_delay_ns > Some(RUN_DELAY_MIN_NS) {
+        let (delay_ns, delay_pct) = (disturbance.run_delay_ns.unwrap_or(0), disturbance.run_delay_pct);
+        if delay_pct > RUN_DELAY_MAX_PCT && delay_ns > RUN_DELAY_MIN_NS {
             reasons.push(format!(
                 "{DISTURBED} another thread had the core for {:.1} ms ({delay_pct:.1}%)",
-                delay_pct * measured_ns / 1e8
+                delay_ns as f64 / 1e6
             ));
         }
         let steal_pct = self.steal_pct.unwrap_or(0.0);
@@ -456,7 +441,7 @@ impl Row {
 
     /// Whether every datagram is accounted for; a trial that failed has no ledger.
     pub fn balances(&self) -> bool {
-        self.unexplained.unwrap_or(0) == 0
+        self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.contains(UNBALANCED)
     }
 }
 

@@ -161,6 +161,18 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
         waits: cli.wait.0.clone(),
     };
     let mut axes = axes;
+    anyhow::ensure!(
+        !(cli.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
+        "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
+         echo; leave out one of the three"
+    );
+    let slowest = axes.rates.iter().min().zip(axes.bursts.iter().max());
+    if let Some((rate, burst)) = slowest.filter(|_| axes.scenarios.contains(&Scenario::Pace)) {
+        anyhow::ensure!(
+            *burst <= 4 * rate,
+            "--rate {rate} in bursts of --burst {burst} is less than one in four seconds; use a higher rate or smaller bursts"
+        );
+    }
     if cli.handoff && axes.scenarios.contains(&Scenario::Send) {
         let reason = "--handoff gives the receiving app a thread of its own, and send has none";
         anyhow::ensure!(scenarios_by_default, "--scenario send: {reason}; leave out one of the two");
@@ -203,6 +215,10 @@ fn options(cli: &Cli) -> anyhow::Result<Options> {
     if generators > spare.max(1) {
         tell!("warning: {generators} generators share {spare} cores; each spins, so they get in each other's way");
     }
+    anyhow::ensure!(
+        cli.fifo.is_none() || generators <= spare.max(1),
+        "--fifo with {generators} --generators on {spare} core(s): one that spins never leaves its core to another one"
+    );
     let fifo = cli.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = cli.port as u16;
     let last = cli.port + cli.workers - 1;
@@ -245,6 +261,11 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
     anyhow::ensure!(
         cores.relation != "one-core",
         "--fifo {priority} would keep everything else from the only core that hpbench may run on; allow more (`taskset`)"
+    );
+    anyhow::ensure!(
+        cores.relation != "shared-cores",
+        "--fifo {priority}: {}, and a thread under SCHED_FIFO that spins never leaves its core to another one",
+        cores.shared.as_deref().unwrap_or("threads share cores")
     );
     // Tried on a thread that ends at once.
     let tried = std::thread::spawn(move || hpbench_backends::thread::set_fifo(priority)).join();

@@ -83,25 +83,55 @@ pub struct Outcome {
     pub fill: Option<&'static str>,
     /// What took effect in the backend.
     pub in_effect: String,
+    /// Whether the load was too small to tell what the worker can do; `None` where that is no question.
+    pub limited: Option<bool>,
     /// Why the trial says nothing, although it ran to its end.
     pub invalid: Option<String>,
+    /// Rates and times of several workers, where there are several.
+    pub(crate) together: Option<Together>,
+}
+
+/// What an invalid trial's reason contains if the ledger of one worker does not balance, whatever their sum.
+pub(crate) const UNBALANCED: &str = "the ledger of a worker does not balance";
+
+/// What several workers did together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Together {
+    /// Datagrams sent and received per second: the sums of each worker's rate.
+    rates: [f64; 2],
+    /// The sum of their measured phases.
+    workers_ns: u64,
 }
 
 impl Outcome {
+    /// Datagrams sent and received per second of the measured phase; of several workers, the sums.
+    pub fn rates(&self) -> [f64; 2] {
+        let seconds = self.measured_ns as f64 / 1e9;
+        let own = [self.measured_sent, self.measured_received].map(|count| count as f64 / seconds);
+        self.together.map_or(own, |together| together.rates)
+    }
+
+    /// Measured phases of all workers, added up, in nanoseconds.
+    pub fn workers_ns(&self) -> u64 {
+        self.together.map_or(self.measured_ns, |together| together.workers_ns)
+    }
+
     /// What several workers did at the same time: counts and rates add up, histograms merge.
     fn merge(mut self, other: Self) -> Self {
         // One by one, for what is missing here could be too many there.
         if self.ledger.unexplained() != 0 || other.ledger.unexplained() != 0 {
-            self.invalid = Some("the ledger of a worker does not balance".into());
+            self.invalid = Some(UNBALANCED.into());
         }
         self.ledger.add(other.ledger);
-        // Rates are counts by this time, so that they add up as if all workers had stopped together.
-        let (own, others) = (self.measured_ns.max(1), other.measured_ns.max(1));
-        let longest = own.max(others);
-        let scaled = |count: u64, took: u64| (count as f64 * longest as f64 / took as f64).round() as u64;
-        self.measured_sent = scaled(self.measured_sent, own) + scaled(other.measured_sent, others);
-        self.measured_received = scaled(self.measured_received, own) + scaled(other.measured_received, others);
-        self.measured_ns = longest;
+        let ([sent, received], [others_sent, others_received]) = (self.rates(), other.rates());
+        self.together = Some(Together {
+            rates: [sent + others_sent, received + others_received],
+            workers_ns: self.workers_ns() + other.workers_ns(),
+        });
+        self.measured_sent += other.measured_sent;
+        self.measured_received += other.measured_received;
+        self.measured_ns = self.measured_ns.max(other.measured_ns);
+        self.limited = both(self.limited, other.limited, |a, b| a || b);
         self.counters = self.counters.and(other.counters);
         self.counters_total = self.counters_total.and(other.counters_total);
         self.polls.add(other.polls);
@@ -236,6 +266,9 @@ pub enum TrialError {
     /// Nothing moved any more.
     #[error("{0}")]
     Stalled(&'static str),
+    /// Another worker of the trial failed.
+    #[error("another worker of the trial failed")]
+    OtherWorker,
     /// The user wants the run to end.
     #[error("interrupted")]
     Interrupted,
@@ -288,6 +321,9 @@ impl<'p> Trial<'_, 'p> {
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(TrialError::Panicked))).collect()
         });
         shares.into_iter().for_each(|share| free.absorb(share));
+        // If one fails, the others do for want of it: told is why it failed.
+        let mut outcomes = outcomes;
+        outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
         let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
     }
@@ -340,12 +376,33 @@ impl<'a, 'p> Deref for Part<'a, 'p> {
 impl<'p> Part<'_, 'p> {
     fn run<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let _leave = LeaveAtEnd(self.together);
-        match self.cell.scenario {
+        let outcome = match self.cell.scenario {
             Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
             Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
             Scenario::Flood => flood::run::<B>(self, free),
             Scenario::Pace => pace::run::<B>(self, free),
             Scenario::Echo => echo::run::<B>(self, free),
+        }?;
+        Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
+    }
+
+    /// Whether the generators were the bottleneck: of `flood`, if they left the worker idle; of `pace`, if they sent
+    /// less than they were to offer.
+    fn is_limited(&self, outcome: &Outcome) -> Option<bool> {
+        let measured_ns = outcome.measured_ns as f64;
+        match self.cell.scenario {
+            // A worker that waits in the kernel is busy while it is on its core.
+            Scenario::Flood => {
+                let busy_ns = outcome.busy_ns.unwrap_or(outcome.usage.cpu_ns) as f64;
+                Some(busy_ns < BUSY_ENOUGH * measured_ns)
+            }
+            // Datagrams come in ticks, one of which may have fallen on either side of an edge.
+            Scenario::Pace => {
+                let offered = self.cell.rate.unwrap_or(0) as f64 * measured_ns / 1e9;
+                let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);
+                Some((sent as f64) < SENT_ENOUGH * offered)
+            }
+            _ => None,
         }
     }
 
@@ -381,9 +438,16 @@ impl<'p> Part<'_, 'p> {
     /// All cores of this part.
     pub(crate) fn cores(&self) -> Vec<usize> {
         let place = self.place;
-        let generators = if self.cell.scenario.has_rounds() { &[][..] } else { &place.generators };
-        let app = place.app.filter(|_| self.options.handoff);
-        [place.worker].into_iter().chain(app).chain(generators.iter().copied()).collect()
+        let used = match self.cell.scenario {
+            Scenario::Drain | Scenario::Send => 0,
+            Scenario::Flood => self.options.generators,
+            Scenario::Pace | Scenario::Echo => 1,
+        };
+        let generators = place.generators.iter().copied().take(used);
+        let mut cores: Vec<usize> = [place.worker].into_iter().chain(self.app_core()).chain(generators).collect();
+        cores.sort_unstable();
+        cores.dedup();
+        cores
     }
 
     /// The core of the app's thread, if it has one.
@@ -395,7 +459,7 @@ impl<'p> Part<'_, 'p> {
     pub(crate) fn meet(&self) -> Result<(), TrialError> {
         match self.together.meet() {
             true => Ok(()),
-            false => Err(TrialError::Stalled("another worker of the trial failed")),
+            false => Err(TrialError::OtherWorker),
         }
     }
 
@@ -434,6 +498,12 @@ impl<'p> Part<'_, 'p> {
         self.cell.variant.kind() != Kind::Null
     }
 }
+
+/// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
+const BUSY_ENOUGH: f64 = 0.95;
+
+/// A generator that sent less than this share of what it was to offer did not keep its rate.
+const SENT_ENOUGH: f64 = 0.99;
 
 /// How long a worker that waits in the kernel sleeps at most, before it looks whether the trial is over.
 const BLOCK: Duration = Duration::from_millis(10);

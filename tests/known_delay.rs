@@ -18,8 +18,9 @@ use hpbench_backends::{
     Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Variant,
 };
 
-/// Delay per datagram.
-const DELAY: Duration = Duration::from_micros(100);
+/// Delay per datagram. Long, because a path that was idle meanwhile has gone cold: after a pause, an echo takes
+/// some 5 µs longer, which is not the delay's own.
+const DELAY: Duration = Duration::from_micros(300);
 
 /// A backend that takes longer for each datagram, by [`DELAY`].
 struct Delayed<B>(B);

@@ -20,11 +20,27 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What the calling thread has used so far.
+    /// What the calling thread has used so far. The clock is read last: what follows counts from then on.
     pub fn now() -> Self {
+        let usage = Self::estimates();
+        Self { cpu_ns: Self::clock_ns(), ..usage }
+    }
+
+    /// The same, with the clock read first: what went before counts until then.
+    pub fn until_now() -> Self {
+        let cpu_ns = Self::clock_ns();
+        Self { cpu_ns, ..Self::estimates() }
+    }
+
+    fn clock_ns() -> u64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the kernel writes a timespec to a live local. With a clock that every Linux has, it cannot fail.
         unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+
+    /// Everything but the precise time.
+    fn estimates() -> Self {
         // SAFETY: zeroes are a valid rusage, and the kernel writes one to a live local.
         let usage = unsafe {
             let mut usage: libc::rusage = mem::zeroed();
@@ -33,7 +49,7 @@ impl Usage {
         };
         let micros = |time: libc::timeval| (time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64) * 1000;
         Self {
-            cpu_ns: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            cpu_ns: 0,
             user_ns: micros(usage.ru_utime),
             sys_ns: micros(usage.ru_stime),
             context_switches: (usage.ru_nvcsw + usage.ru_nivcsw) as u64,

@@ -46,10 +46,14 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
     ///
     /// If they cannot be sent or received.
     pub fn measure_queue(&mut self, socket: &Arc<Socket>, free: &mut FreeList<'p>) -> Result<&Queue, TrialError> {
+        let before = self.app.received();
         let sent = self.filler.fill(self.source, free, SAMPLE)?;
+        let mut came = 0;
         let queue = Queue::measure(socket, sent, |held| {
-            driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))
+            came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
+            Ok(came)
         })?;
+        self.wait_for_app(before + came as u64, free);
         Ok(self.queue.insert(queue))
     }
 
@@ -130,7 +134,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
             || part.pin(core),
             |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
         )
-        .and_then(|(outcome, sink)| Ok((outcome?, sink))),
+        .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
     let fill = Some(filler.method());

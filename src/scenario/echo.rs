@@ -337,7 +337,7 @@ fn worker<'p, B: Backend<'p>>(
             || part.pin(core),
             |lane, app, free| work(lane, app, part, control, free),
         )
-        .and_then(|(outcome, echo)| Ok((outcome?, echo))),
+        .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
     let closed = lane.close(free);
@@ -357,7 +357,8 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
 ) -> Result<Outcome, TrialError> {
     driver::poll_once(lane, app, free).map_err(TrialError::io("echoing"))?;
     part.meet()?;
-    let watch = Watch::begin(&part.cores());
+    let mut watch = Watch::begin(&part.cores());
+    let mut disturbance = Disturbance::default();
     let mut side = Side::new();
     control.report_ready();
     let mut phase = Phase::Setup;
@@ -373,6 +374,9 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         let next = control.phase();
         if next != phase {
             let (counters, polls) = lane.counters();
+            if phase < Phase::Warmup && next >= Phase::Warmup {
+                watch = Watch::begin(&part.cores());
+            }
             if phase < Phase::Measure && next >= Phase::Measure {
                 marks[0] = (counters, polls, busy_ns);
                 side.begin();
@@ -380,6 +384,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
             if phase < Phase::Settle && next >= Phase::Settle {
                 side.end();
                 marks[1] = (counters, polls, busy_ns);
+                disturbance = watch.end();
             }
             phase = next;
         }
@@ -391,7 +396,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         busy_ns: (part.cell.wait == Wait::Spin).then_some(after.2 - before.2),
         usage: side.usage,
         counts: side.counts(),
-        disturbance: watch.end(),
+        disturbance,
         ..Outcome::default()
     })
 }

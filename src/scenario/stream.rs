@@ -20,6 +20,9 @@ use crate::trial::{Outcome, Part, TrialError};
 const STALL_NS: u64 = 5_000_000_000;
 const SETTLE_NS: u64 = 1_000_000_000;
 
+/// How long the worker receives what has come while it was reading files.
+const CATCH_UP_NS: u64 = 2_000_000;
+
 /// Sends load: what a generator does between its phases.
 pub trait Load: Send {
     /// Sends what is due now, if anything. Returns how many datagrams went.
@@ -28,6 +31,15 @@ pub trait Load: Send {
     ///
     /// What makes going on pointless.
     fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
+
+    /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
+        Ok(0)
+    }
 
     /// How far behind its schedule it was, if it has one; taken at the end.
     fn late(&mut self) -> Option<Histogram<u64>> {
@@ -149,7 +161,8 @@ fn offer_load(
             control.add_sent(sent);
         }
     }
-    let cpu_ns = measured.map_or(0, |before| Usage::now().since(before).cpu_ns);
+    let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
+    control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
     let disturbance = Disturbance { context_switches: 0, ..watch.end() };
     Ok(Offered { method: Some(offer.method()), cpu_ns, disturbance, late: load.late() })
 }
@@ -174,7 +187,7 @@ impl<'p> Worker<'_, '_, 'p> {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
             Some(core) => {
                 handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| self.work(lane, app, free))
-                    .and_then(|(outcome, sink)| Ok((outcome?, sink)))
+                    .and_then(|done| done.outcome())
             }
         };
         let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
@@ -202,23 +215,27 @@ impl<'p> Worker<'_, '_, 'p> {
         }
         part.meet()?;
         let mut side = Side::new();
-        let watch = Watch::begin(&part.cores());
         control.advance(Phase::Warmup);
         let mut loop_ = Loop::new(part.clock, part.interrupt);
         let warm_ns = part.clock.now_ns() + part.options.warmup.as_nanos() as u64;
-        loop_.spin(lane, app, free, |now_ns, _| now_ns >= warm_ns)?;
+        loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
+        // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
+        let watch = Watch::begin(&part.cores());
+        let warm_ns = part.clock.now_ns() + CATCH_UP_NS;
+        loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
 
         side.reset();
         side.begin();
         control.begin_measuring(loop_.now_ns);
         let before = Marks::new(&loop_, lane, app, control);
         let (half, whole) = ends(part.options.until);
-        loop_.spin(lane, app, free, |now_ns, received| half(now_ns - before.now_ns, received - before.received))?;
+        loop_.spin(lane, app, free, |now_ns, received, _| half(now_ns - before.now_ns, received - before.received))?;
         let middle = Marks::new(&loop_, lane, app, control);
-        loop_.spin(lane, app, free, |now_ns, received| whole(now_ns - before.now_ns, received - before.received))?;
+        loop_.spin(lane, app, free, |now_ns, received, _| whole(now_ns - before.now_ns, received - before.received))?;
         let after = Marks::new(&loop_, lane, app, control);
         control.end_measuring(loop_.now_ns);
         side.end();
+        let disturbance = watch.end();
 
         self.settle(lane, app, free, &mut loop_)?;
         let (first, rest) = (middle.rate_since(&before), after.rate_since(&middle));
@@ -231,8 +248,9 @@ impl<'p> Worker<'_, '_, 'p> {
             busy_ns: (part.cell.wait == Wait::Spin).then_some(after.busy_ns - before.busy_ns),
             usage: side.usage,
             counts: side.counts(),
-            disturbance: watch.end(),
-            steady: Some(crate::stats::is_steady(first, rest)),
+            disturbance,
+            // At an offered rate, both halves are alike whatever the worker does.
+            steady: part.cell.rate.is_none().then(|| crate::stats::is_steady(first, rest)),
             ..Outcome::default()
         })
     }
@@ -247,13 +265,13 @@ impl<'p> Worker<'_, '_, 'p> {
     ) -> Result<(), TrialError> {
         let (near, control) = (self.near, self.control);
         let mut last = (0, 0);
-        loop_.spin(lane, app, free, |now_ns, received| {
+        loop_.spin(lane, app, free, |now_ns, received, drop_ring| {
             if control.is_offering() || received != last.1 || last.0 == 0 {
                 last = (now_ns, received);
                 return false;
             }
             let dropped = near.meminfo().map_or(0, |info| u64::from(info.drops));
-            received + dropped >= control.sent() || now_ns - last.0 > SETTLE_NS
+            received + dropped + drop_ring >= control.sent() || now_ns - last.0 > SETTLE_NS
         })
     }
 }
@@ -290,13 +308,13 @@ impl<'a> Loop<'a> {
         Self { clock, interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
     }
 
-    /// Turns until `over(now_ns, received)`; looks at the clock once per turn.
+    /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
     fn spin<'p, B: Backend<'p>, A: App<'p>>(
         &mut self,
         lane: &mut Lane<'p, B>,
         app: &mut A,
         free: &mut FreeList<'p>,
-        mut over: impl FnMut(u64, u64) -> bool,
+        mut over: impl FnMut(u64, u64, u64) -> bool,
     ) -> Result<(), TrialError> {
         loop {
             let moved = driver::turn(lane, app, free).map_err(TrialError::io("receiving"))?;
@@ -311,7 +329,7 @@ impl<'a> Loop<'a> {
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
             }
-            if over(now_ns, app.received()) {
+            if over(now_ns, app.received(), lane.dropped()) {
                 return Ok(());
             }
         }
