@@ -109,7 +109,7 @@ impl Watch {
         Self {
             steal_ticks: kthreads::steal_ticks(cores),
             kernel_threads: kthreads::kernel_threads(),
-            run_delay_ns: kthreads::run_delay_ns(None),
+            run_delay_ns: kthreads::run_delay_ns(),
             usage: Usage::now(),
             start: Instant::now(),
             cores: cores.to_vec(),
@@ -122,7 +122,7 @@ impl Watch {
         let usage = Usage::until_now().since(self.usage);
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
         let threads = kthreads::kernel_threads();
-        let run_delay_ns = since(kthreads::run_delay_ns(None), self.run_delay_ns);
+        let run_delay_ns = since(kthreads::run_delay_ns(), self.run_delay_ns);
         let steal_ticks = since(kthreads::steal_ticks(&self.cores), self.steal_ticks);
         let share = |ns: f64, threads: usize| 100.0 * ns / (watched_ns.max(1) as f64 * threads.max(1) as f64);
         let tick_ns = 1e9 / kthreads::user_hz() as f64;
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_kept_from_its_core_is_noticed() {
-        if crate::kthreads::run_delay_ns(None).is_none() {
+        if crate::kthreads::run_delay_ns().is_none() {
             eprintln!("SKIPPED: this kernel has no /proc/thread-self/schedstat");
             return;
         }

@@ -35,11 +35,9 @@ fn sum_threads(tasks: &Path) -> KernelThreads {
     sum
 }
 
-/// How long a thread of this process has waited, ready to run, for a core so far; `tid` is its number, `None`
-/// the calling thread. `None` if the kernel does not tell.
-pub fn run_delay_ns(tid: Option<u32>) -> Option<u64> {
-    let thread = tid.map_or_else(|| "thread-self".to_owned(), |tid| format!("self/task/{tid}"));
-    number(&fs::read_to_string(format!("/proc/{thread}/schedstat")).ok()?, 1)
+/// How long the calling thread has waited, ready to run, for a core so far. `None` if the kernel does not tell.
+pub fn run_delay_ns() -> Option<u64> {
+    number(&fs::read_to_string("/proc/thread-self/schedstat").ok()?, 1)
 }
 
 /// The time for which the hypervisor kept these cores from running so far, in ticks of [`user_hz`] per second.
@@ -95,10 +93,8 @@ mod tests {
     #[test]
     fn waiting_is_told_per_thread_where_the_kernel_tells_it() {
         assert_eq!((number("10 20 3\n", 0), number("10 20 3\n", 1), number("", 1)), (Some(10), Some(20), None));
-        assert_eq!(run_delay_ns(Some(0)), None, "there is no such thread");
         let tells = Path::new("/proc/thread-self/schedstat").exists();
-        assert_eq!(run_delay_ns(None).is_some(), tells);
-        assert_eq!(run_delay_ns(Some(std::process::id())).is_some(), tells);
+        assert_eq!(run_delay_ns().is_some(), tells);
     }
 
     #[test]

@@ -142,6 +142,17 @@ pub struct Options {
     pub cores: Cores,
 }
 
+impl Options {
+    /// Generators of each worker in a scenario.
+    pub fn generators_in(&self, scenario: Scenario) -> usize {
+        match scenario {
+            Scenario::Drain | Scenario::Send => 0,
+            Scenario::Flood => self.generators,
+            Scenario::Pace | Scenario::Echo => 1,
+        }
+    }
+}
+
 /// The axes of a plan: every combination is a cell.
 #[derive(Clone, Debug)]
 pub struct Axes {

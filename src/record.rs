@@ -3,7 +3,7 @@
 //! The order of the fields is the order of the columns, and part of the interface. Empty means not
 //! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
 
-use std::cell::Cell as Once;
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -177,14 +177,13 @@ pub struct Run {
     /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` where none are in use.
     pub rt_limited: Option<bool>,
     /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
-    pub canary_ns: Once<u64>,
+    pub canary_ns: OnceCell<u64>,
 }
 
 impl Row {
     /// The row of a trial, without what came out of it.
     pub(crate) fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
         let (options, cores) = (&run.options, &run.options.cores);
-        let two_threads = !cell.scenario.has_rounds();
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
         let list = |cores: Vec<usize>| {
             let mut names: Vec<String> = Vec::new();
@@ -195,9 +194,10 @@ impl Row {
             }
             names.join(" ")
         };
-        let used = |place: &Place| place.generators.iter().copied().take(generators.unwrap_or(1)).collect::<Vec<_>>();
-        let generator_cpu = list(cores.places.iter().flat_map(used).collect());
-        let in_use = two_threads && !generator_cpu.is_empty();
+        let used = options.generators_in(cell.scenario);
+        let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
+        let generator_cpu = list(cores.places.iter().flat_map(generators_of).collect());
+        let shares = !generator_cpu.is_empty() || options.handoff;
         Self {
             schema: SCHEMA,
             run_id: run.id.clone(),
@@ -231,8 +231,8 @@ impl Row {
             order: planned.order,
             seed: run.seed,
             worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
-            generator_cpu: if two_threads { generator_cpu } else { String::new() },
-            cpu_relation: if in_use || options.handoff { cores.relation.into() } else { String::new() },
+            generator_cpu,
+            cpu_relation: if shares { cores.relation.into() } else { String::new() },
             rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
             kernel: run.environment.kernel.clone(),
@@ -309,9 +309,8 @@ impl Row {
         self.duration_s = Some(round_to(seconds, 6));
         self.measured_sent = Some(outcome.measured_sent);
         self.measured_received = Some(outcome.measured_received);
-        let [tx_pps, rx_pps] = outcome.rates().map(Some);
-        self.tx_pps = tx_pps.filter(|pps| pps.is_finite()).map(|pps| round_to(pps, 1));
-        let rx_pps = rx_pps.filter(|pps| pps.is_finite());
+        let [tx_pps, rx_pps] = outcome.rates().map(|pps| pps.is_finite().then_some(pps));
+        self.tx_pps = tx_pps.map(|pps| round_to(pps, 1));
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
         self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
         let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.workers_ns() as f64));
@@ -358,11 +357,7 @@ impl Row {
         let disturbance = outcome.disturbance;
         self.run_delay_ns = disturbance.run_delay_ns;
         self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
-        let first_ns = run.canary_ns.get();
-        if first_ns == 0 {
-            run.canary_ns.set(outcome.canary_ns);
-        }
-        let reference_ns = if first_ns == 0 { outcome.canary_ns } else { first_ns };
+        let reference_ns = *run.canary_ns.get_or_init(|| outcome.canary_ns);
         self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
         self.steady = outcome.steady.map(u8::from);
 

@@ -363,7 +363,14 @@ mod tests {
             },
         };
         let environment = Environment { host: "lab".into(), kernel: "6.18".into(), ..Environment::default() };
-        Run { id: "f00d".into(), seed: 7, environment, options, rt_limited: None, canary_ns: std::cell::Cell::new(0) }
+        Run {
+            id: "f00d".into(),
+            seed: 7,
+            environment,
+            options,
+            rt_limited: None,
+            canary_ns: std::cell::OnceCell::new(),
+        }
     }
 
     fn cells() -> Vec<Cell> {

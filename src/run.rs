@@ -111,7 +111,7 @@ fn run(cli: Cli, scenarios_by_default: bool) -> Result<u8, Failure> {
         seed: cli.seed.or(begun.seed()).unwrap_or_else(rand::random),
         environment,
         rt_limited: options.fifo.map(|_| throttles_real_time()),
-        canary_ns: std::cell::Cell::new(0),
+        canary_ns: std::cell::OnceCell::new(),
         options,
     };
     let rest = begun.rest(&run, &cells, &plan::schedule(cells.len(), cli.trials, run.seed))?;
@@ -149,7 +149,7 @@ fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
 
 /// The cells of the plan.
 fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
-    let axes = Axes {
+    let mut axes = Axes {
         variants: cli.backend.0.clone(),
         scenarios: cli.scenario.0.clone(),
         batches: cli.batch.0.clone(),
@@ -160,7 +160,6 @@ fn cells(cli: &Cli, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
         windows: cli.window.0.clone(),
         waits: cli.wait.0.clone(),
     };
-    let mut axes = axes;
     anyhow::ensure!(
         !(cli.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
         "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
@@ -408,7 +407,7 @@ fn measure(
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(cli, lacking.len());
-    let (start, mut free) = (Instant::now(), pool.frames());
+    let mut free = pool.frames();
     for (planned, first) in lacking {
         let cell = &cells[planned.cell];
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
@@ -417,7 +416,7 @@ fn measure(
             if interrupt.is_raised() {
                 break;
             }
-            let began = start.elapsed();
+            let began = Instant::now();
             let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, &mut free) else {
                 break;
             };
@@ -425,7 +424,8 @@ fn measure(
             output.write(&row)?;
             if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
-                let written = hlog.write(&tag(cell, &row), began.as_secs_f64(), length, &latency);
+                let since = began.saturating_duration_since(hlog.start()).as_secs_f64();
+                let written = hlog.write(&tag(cell, &row), since, length, &latency);
                 written.map_err(|error| Failure::Broken(error.into()))?;
             }
             let disturbed = row.is_disturbed();

@@ -311,7 +311,7 @@ impl<'p> Trial<'_, 'p> {
         }
         let share = free.len() / places.len();
         let mut shares: Vec<FreeList<'p>> = places.iter().map(|_| free.split_off(share)).collect();
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let mut outcomes: Vec<_> = std::thread::scope(|scope| {
             let part = &part;
             let threads: Vec<_> = shares
                 .iter_mut()
@@ -322,7 +322,6 @@ impl<'p> Trial<'_, 'p> {
         });
         shares.into_iter().for_each(|share| free.absorb(share));
         // If one fails, the others do for want of it: told is why it failed.
-        let mut outcomes = outcomes;
         outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
         let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
@@ -438,12 +437,7 @@ impl<'p> Part<'_, 'p> {
     /// All cores of this part.
     pub(crate) fn cores(&self) -> Vec<usize> {
         let place = self.place;
-        let used = match self.cell.scenario {
-            Scenario::Drain | Scenario::Send => 0,
-            Scenario::Flood => self.options.generators,
-            Scenario::Pace | Scenario::Echo => 1,
-        };
-        let generators = place.generators.iter().copied().take(used);
+        let generators = place.generators.iter().copied().take(self.options.generators_in(self.cell.scenario));
         let mut cores: Vec<usize> = [place.worker].into_iter().chain(self.app_core()).chain(generators).collect();
         cores.sort_unstable();
         cores.dedup();

@@ -2,22 +2,15 @@
 
 mod common;
 
-use std::io;
-use std::net::Ipv4Addr;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use common::wrapped::{self, After, Wrapped};
 use common::{Bench, assert_balanced, needs};
-use hpbench::control::{Clock, Interrupt};
-use hpbench::cores::{Cores, Wanted};
-use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
-use hpbench::trial::Trial;
-use hpbench::wire::Verify;
+use hpbench::plan::{Cell, Scenario};
 use hpbench_backends::plain::Plain;
-use hpbench_backends::{
-    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Variant,
-};
+use hpbench_backends::{Kind, Pool};
 
 /// A network of its own whose loopback is shaped by a token bucket; `None` where that cannot be had.
 fn shaped(tbf: &str) -> Option<Bench> {
@@ -74,44 +67,16 @@ fn a_queue_that_fills_late_is_waited_for() {
     }
 }
 
-/// A backend that sleeps after each batch, so that replies come later than `echo` calls them lost.
-struct Late<B>(B);
+/// Sleeps after each batch, so that replies come later than `echo` calls them lost.
+struct Late;
 
 const LATE: Duration = Duration::from_millis(150);
 
-impl<'p, B: Backend<'p>> Backend<'p> for Late<B> {
-    const KIND: Kind = B::KIND;
-
-    fn probe(config: &Config) -> Result<Caps, OpenError> {
-        B::probe(config)
-    }
-
-    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        B::open(config, port, pool).map(Self)
-    }
-
-    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let received = self.0.rx(free, rx)?;
-        if received > 0 {
+impl After for Late {
+    fn received(datagrams: usize) {
+        if datagrams > 0 {
             thread::sleep(LATE);
         }
-        Ok(received)
-    }
-
-    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.rx(free, rx)
-    }
-
-    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        self.0.tx(tx, free)
-    }
-
-    fn counters(&self) -> Counters {
-        self.0.counters()
-    }
-
-    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        self.0.close(free)
     }
 }
 
@@ -120,40 +85,11 @@ fn replies_that_come_late_are_waited_for() {
     if needs::two_cores().is_none() {
         return;
     }
-    let cell = Cell {
-        scenario: Scenario::Echo,
-        variant: Variant::default_of(Kind::Plain),
-        batch: 16,
-        payload: 64,
-        round: None,
-        window: Some(2),
-        rate: None,
-        burst: None,
-        wait: Wait::Spin,
-    };
-    let options = Options {
-        until: Until::Elapsed(Duration::from_millis(200)),
-        warmup: Duration::ZERO,
-        verify: Verify::Full,
-        bind: Ipv4Addr::LOCALHOST.into(),
-        port: 0,
-        ring: 64,
-        buffers: 64,
-        rcvbuf: 65_536,
-        sndbuf: 65_536,
-        generators: 1,
-        handoff: false,
-        fifo: None,
-        gso: false,
-        cores: Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask"),
-    };
+    let cell = Cell { window: Some(2), ..wrapped::cell(Scenario::Echo, Kind::Plain, 16) };
+    let options = wrapped::options(Duration::from_millis(200), Duration::ZERO);
     let pool = Pool::new(256, 2048).expect("a pool");
-    let mut free = pool.frames();
-    let interrupt = Interrupt::default();
-    let trial = Trial { cell: &cell, options: &options, pool: &pool, interrupt: &interrupt, clock: Clock::start() };
-    let outcome = trial.run_as::<Late<Plain<'_>>>(&mut free).expect("the trial runs");
+    let outcome = wrapped::run::<Wrapped<Plain<'_>, Late>>(&cell, &options, &pool, &mut pool.frames());
     let ledger = outcome.ledger;
     assert_eq!((ledger.unexplained(), ledger.drop_socket), (0, 0), "{ledger:?}");
     assert!(ledger.arrived.received > 2, "slots that were given up were filled again: {ledger:?}");
-    assert!(free.is_whole());
 }

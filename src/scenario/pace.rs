@@ -172,7 +172,7 @@ mod tests {
             [0, 1, 2, 3].map(|sequence| schedule.due_ns(sequence)),
             [1000, 333_334_333, 666_667_666, 1_000_001_000]
         );
-        assert_eq!(schedule.due_ns(3_000_000_000_000), 1000 + 1_000_000_000_000_000_000_000_u128 as u64);
+        assert_eq!(schedule.due_ns(3_000_000_000), 1000 + 1_000_000_000_000_000_000, "after 30 years");
         let days = Schedule { start_ns: 0, first: 0, rate_pps: 999_983, burst: 1 };
         assert_eq!(days.due_ns(999_983 * 86_400), 86_400 * 1_000_000_000, "exact after a day");
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub(crate) mod needs;
+pub(crate) mod wrapped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

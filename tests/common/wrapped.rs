@@ -1,0 +1,105 @@
+//! Trials of the library with a backend that does something after each receive.
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use hpbench::control::{Clock, Interrupt};
+use hpbench::cores::{Cores, Wanted};
+use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
+use hpbench::trial::{Outcome, Trial};
+use hpbench::wire::Verify;
+use hpbench_backends::{
+    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Variant,
+};
+
+/// What is done after a receive.
+pub(crate) trait After {
+    /// It brought so many datagrams, which the app has not seen yet.
+    fn received(datagrams: usize);
+}
+
+/// A backend with something to do after each receive.
+pub(crate) struct Wrapped<B, A>(B, PhantomData<A>);
+
+impl<'p, B: Backend<'p>, A: After> Backend<'p> for Wrapped<B, A> {
+    const KIND: Kind = B::KIND;
+
+    fn probe(config: &Config) -> Result<Caps, OpenError> {
+        B::probe(config)
+    }
+
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
+        B::open(config, port, pool).map(|backend| Self(backend, PhantomData))
+    }
+
+    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        self.0.rx(free, rx).inspect(|&datagrams| A::received(datagrams))
+    }
+
+    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        self.0.rx_wait(free, rx).inspect(|&datagrams| A::received(datagrams))
+    }
+
+    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        self.0.tx(tx, free)
+    }
+
+    fn counters(&self) -> Counters {
+        self.0.counters()
+    }
+
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+        self.0.close(free)
+    }
+}
+
+/// A cell of small datagrams, with a value for every axis.
+pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
+    Cell {
+        scenario,
+        variant: Variant::default_of(kind),
+        batch,
+        payload: 64,
+        round: Some(64),
+        rate: Some(1000),
+        burst: Some(1),
+        window: None,
+        wait: Wait::Spin,
+    }
+}
+
+/// Options of short trials on loopback, without GSO.
+pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
+    Options {
+        until: Until::Elapsed(duration),
+        warmup,
+        verify: Verify::Full,
+        bind: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        ring: 64,
+        buffers: 64,
+        rcvbuf: 1 << 20,
+        sndbuf: 1 << 20,
+        generators: 1,
+        gso: false,
+        handoff: false,
+        fifo: None,
+        cores: Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask"),
+    }
+}
+
+/// Runs a trial with `B`; all frames must come home.
+pub(crate) fn run<'p, B: Backend<'p>>(
+    cell: &Cell,
+    options: &Options,
+    pool: &'p Pool,
+    free: &mut FreeList<'p>,
+) -> Outcome {
+    let interrupt = Interrupt::default();
+    let trial = Trial { cell, options, pool, interrupt: &interrupt, clock: Clock::start() };
+    let outcome = trial.run_as::<B>(free).expect("the trial runs");
+    assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
+    outcome
+}
