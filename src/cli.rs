@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use hpbench_backends::{Config, Kind, Variant};
 
 use crate::plan::{Scenario, Wait};
@@ -17,11 +17,31 @@ use crate::wire::Verify;
 /// loopback, and accounts for every datagram. Prints a table and writes a CSV file with a row for each trial.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "hpbench", version, max_term_width = 100, args_override_self = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
     Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 130 or 143 ended by a signal."
 )]
 pub struct Cli {
+    /// What is run where no command is given.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Commands other than a run.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tells what this machine and kernel offer, and what spoils measurements on it
+    Doctor(crate::doctor::DoctorArgs),
+}
+
+/// What to measure, and how.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
     /// Backends: plain, mmsg, uring, null, or all; each with an optional variant, e.g. uring:multishot+send
     #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
     pub backend: List<Variant>,
@@ -308,8 +328,8 @@ fn address(text: &str) -> Result<IpAddr, String> {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("hpbench").chain(args.iter().copied()))
+    fn parse(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hpbench").chain(args.iter().copied())).map(|cli| cli.run)
     }
 
     #[test]

@@ -8,15 +8,18 @@
 //! - [`app`], [`wire`], [`ledger`]: what is in the datagrams, and where each of them went;
 //! - [`cost`], [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
-//! - [`cli`] and [`run`]: from flags to an exit status.
+//! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
+//! - [`doctor`]: what a machine offers, and what spoils measurements on it.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod cli;
+pub mod command;
 pub mod control;
 pub mod cores;
 pub mod cost;
 pub mod counters;
+pub mod doctor;
 pub mod driver;
 pub mod environment;
 pub mod filler;
@@ -27,6 +30,7 @@ pub mod ledger;
 pub mod output;
 pub mod plan;
 pub mod record;
+pub mod request;
 pub mod resume;
 pub mod run;
 pub mod scenario;
