@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::errno::Verdict;
+use crate::message::HEADROOM;
 use crate::mmsg::Mmsg;
 use crate::null::{MemoryPort, Null};
 use crate::packet::{Packet, RxRing};
@@ -13,7 +15,10 @@ use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
 use crate::socket::Socket;
 use crate::uring::Uring;
-use crate::variant::Variant;
+use crate::variant::{Addressing, Mode, Variant};
+
+/// The most bytes in a train: more do not fit into the length of a UDP header.
+const TRAIN_MAX: usize = 65_535;
 
 /// A way of moving datagrams between a UDP socket and the rings.
 ///
@@ -106,8 +111,12 @@ pub struct Config {
     pub variant: Variant,
     /// Datagrams per call of `rx` or `tx`: 1 to [`Config::BATCH_MAX`].
     pub batch: usize,
+    /// Whether the socket knows its peer.
+    pub addressing: Addressing,
     /// Entries of io_uring's buffer ring: a power of two up to 32,768.
     pub buffers: usize,
+    /// The core of the kernel's thread in the setup `sqpoll`; `None` leaves it to the scheduler.
+    pub kernel_core: Option<usize>,
     /// How long [`Backend::rx_wait`] waits at most; `None` if it is not going to be called.
     pub block: Option<Duration>,
 }
@@ -118,7 +127,23 @@ impl Config {
 
     /// A configuration of `kind` in its default variant.
     pub fn new(kind: Kind, batch: usize) -> Self {
-        Self { variant: Variant::default_of(kind), batch, buffers: 512, block: None }
+        Self::of(Variant::default_of(kind), batch)
+    }
+
+    /// A configuration of a variant, for connected sockets.
+    pub fn of(variant: Variant, batch: usize) -> Self {
+        Self { variant, batch, addressing: Addressing::Connected, buffers: 512, kernel_core: None, block: None }
+    }
+
+    /// Bytes that a frame needs for a datagram of `payload` bytes: those that come in front of it, too; where trains
+    /// are received, for the longest of them.
+    pub fn frame_size(&self, payload: usize) -> usize {
+        match self.variant.kind() {
+            _ if self.variant.has(Mode::Gro) => TRAIN_MAX + HEADROOM,
+            _ if self.addressing == Addressing::Unconnected => payload + HEADROOM,
+            _ if self.variant.has(Mode::RecvmsgMultishot) => payload + HEADROOM,
+            _ => payload,
+        }
     }
 }
 
@@ -132,15 +157,49 @@ pub enum Port<'p> {
 }
 
 impl Port<'_> {
-    /// The socket, ready to wait for as long as `config` says.
-    pub(crate) fn socket(self, kind: Kind, config: &Config) -> Result<Arc<Socket>, OpenError> {
-        let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(kind)) };
+    /// The socket, ready for what `config` says; frames must have room for it.
+    pub(crate) fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
+        let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(config.variant.kind())) };
+        let needed = config.frame_size(1);
+        if pool.frame_size() < needed {
+            return Err(OpenError::SmallFrames { size: pool.frame_size(), needed });
+        }
         if let Some(timeout) = config.block {
             let failed = |error| OpenError::Failed { call: "making a socket wait", error };
             socket.set_blocking(timeout).map_err(failed)?;
         }
+        set_segmentation(config, &socket)?;
         Ok(socket)
     }
+}
+
+/// Whether this kernel has the segmentation that `config` wants.
+pub(crate) fn probe_segmentation(config: &Config) -> Result<Caps, OpenError> {
+    set_segmentation(config, &throwaway_socket()?)?;
+    Ok(Caps::default())
+}
+
+pub(crate) fn throwaway_socket() -> Result<Socket, OpenError> {
+    let failed = |error| OpenError::Failed { call: "binding a throwaway socket", error };
+    Socket::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).map_err(failed)
+}
+
+/// Turns on what the variant wants.
+fn set_segmentation(config: &Config, socket: &Socket) -> Result<(), OpenError> {
+    let missing = |error: io::Error, call, feature, since| match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => OpenError::Missing { feature, since },
+        _ => OpenError::Failed { call, error },
+    };
+    if config.variant.has(Mode::Gso) {
+        // The size is told with each train; 0 changes nothing.
+        let asked = socket.set_segment(0);
+        asked.map_err(|error| missing(error, "setting UDP_SEGMENT", "GSO for UDP (UDP_SEGMENT)", "4.18"))?;
+    }
+    if config.variant.has(Mode::Gro) {
+        let asked = socket.receive_trains();
+        asked.map_err(|error| missing(error, "setting UDP_GRO", "GRO for UDP (UDP_GRO)", "5.0"))?;
+    }
+    Ok(())
 }
 
 /// What a kernel offers to a backend.
@@ -179,6 +238,14 @@ pub enum OpenError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// The frames are too small for what comes in front of a payload, or for a train.
+    #[error("frames of {size} bytes are too small for this variant, which needs at least {needed}")]
+    SmallFrames {
+        /// Bytes of a frame.
+        size: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
     /// The backend cannot work on this kind of port.
     #[error("the {0} backend cannot work on this kind of port")]
     WrongPort(Kind),
@@ -205,6 +272,20 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts a send that the kernel has refused.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if it makes going on pointless.
+    pub(crate) fn note_refused(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<()> {
+        match verdict {
+            Verdict::Passing => self.io_errors += 1,
+            Verdict::Again | Verdict::Interrupted => self.send_eagain += 1,
+            Verdict::Fatal => return Err(error),
+        }
+        Ok(())
+    }
+
     /// What happened since `before`.
     pub fn since(self, before: Self) -> Self {
         self.combine(before, |now, before| now - before)

@@ -29,6 +29,11 @@ impl<'p> Held<'p> {
         self.slots.len()
     }
 
+    /// How many slots hold no frame: the first ones.
+    pub(crate) fn vacant(&self) -> usize {
+        self.vacant
+    }
+
     /// The slots, for headers that are to point to them. A slot is an iovec while it holds a frame.
     pub(crate) fn as_iovecs(&mut self) -> *mut libc::iovec {
         self.slots.as_mut_ptr().cast()

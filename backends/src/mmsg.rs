@@ -4,13 +4,14 @@
 //! frame changes (and on the way out its length): the frames travel, the headers do not.
 
 use std::io;
-use std::mem;
 use std::ptr;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
 use crate::errno::Verdict;
 use crate::held::Held;
+use crate::message::{Address, Messages, empty_headers, empty_iovecs};
+use crate::outbox::Outbox;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
@@ -24,24 +25,31 @@ pub struct Mmsg<'p> {
     /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
     held: Held<'p>,
     rx_headers: Box<[libc::mmsghdr]>,
+    /// Used instead of these where a receive brings more than the payload.
+    messages: Option<Messages>,
     tx_headers: Headers,
+    /// Used instead of these where packets and datagrams are not one to one, or have addresses.
+    outbox: Option<Outbox>,
     counters: Counters,
 }
 
 impl<'p> Backend<'p> for Mmsg<'p> {
     const KIND: Kind = Kind::Mmsg;
 
-    fn probe(_config: &Config) -> Result<Caps, OpenError> {
-        Ok(Caps::default())
+    fn probe(config: &Config) -> Result<Caps, OpenError> {
+        backend::probe_segmentation(config)
     }
 
-    fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
+        let socket = port.socket(config, pool)?;
         let mut held = Held::new(config.batch);
         Ok(Self {
-            socket: port.socket(Self::KIND, config)?,
+            socket,
             rx_headers: headers(held.as_iovecs(), config.batch),
             held,
+            messages: Messages::wanted(config),
             tx_headers: Headers::new(config.batch),
+            outbox: Outbox::wanted(config),
             counters: Counters::default(),
         })
     }
@@ -57,6 +65,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        if let Some(outbox) = &mut self.outbox {
+            return post(outbox, &self.socket, &mut self.counters, tx, free);
+        }
         let queued = tx.available().min(self.held.len());
         for (index, iovec) in self.tx_headers.iovecs.iter_mut().enumerate().take(queued) {
             if let Some(packet) = tx.peek(index) {
@@ -69,19 +80,8 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr());
         // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
         // stays in the ring until the call is over; the kernel only reads them.
-        let outcome = unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) };
-        let sent = match outcome {
-            Ok(sent) => sent,
-            Err((Verdict::Fatal, error)) => return Err(error),
-            Err((Verdict::Passing, _)) => {
-                self.counters.io_errors += 1;
-                0
-            }
-            Err((Verdict::Again | Verdict::Interrupted, _)) => {
-                self.counters.send_eagain += 1;
-                0
-            }
-        };
+        let sent =
+            sent(unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) }, &mut self.counters)?;
         for _ in 0..sent {
             if let Some(packet) = tx.pop() {
                 free.give(packet.into_frame());
@@ -101,17 +101,54 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     }
 }
 
+/// Sends what is in an outbox with one call.
+fn post<'p>(
+    outbox: &mut Outbox,
+    socket: &Socket,
+    counters: &mut Counters,
+    tx: &mut Consumer<Packet<'p>>,
+    free: &mut FreeList<'p>,
+) -> io::Result<usize> {
+    let messages = outbox.fill(tx);
+    if messages == 0 {
+        return Ok(0);
+    }
+    // SAFETY: the first `messages` headers point to packets that stay in the ring until the call is over; the kernel
+    // only reads them.
+    let outcome =
+        unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr(), messages) };
+    Ok(outbox.settle(sent(outcome, counters)?, tx, free))
+}
+
+/// How many messages went, of a call that may have failed.
+#[inline(always)]
+fn sent(outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -> io::Result<usize> {
+    match outcome {
+        Ok(sent) => Ok(sent),
+        Err(refused) => counters.note_refused(refused).map(|()| 0),
+    }
+}
+
 impl<'p> Mmsg<'p> {
     #[inline(always)]
     fn receive(&mut self, flags: libc::c_int, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let before = self.held.vacant();
         let first = self.held.fill(free);
-        let headers = &mut self.rx_headers[first..];
+        let headers = match &mut self.messages {
+            None => &mut self.rx_headers[first..],
+            Some(messages) => {
+                for (slot, frame) in (first..before).zip(self.held.frames()) {
+                    messages.prepare(slot, frame);
+                }
+                &mut messages.headers[first..]
+            }
+        };
         if headers.is_empty() {
             return Ok(0);
         }
         let (fd, ready) = (self.socket.raw(), headers.len());
         // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
-        // the iovec of all its bytes.
+        // the iovec of all its bytes; or it was prepared for that frame.
         let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready, flags) };
         let received = match outcome {
             Ok(received) => received,
@@ -122,11 +159,19 @@ impl<'p> Mmsg<'p> {
             }
         };
         self.counters.rx_syscalls += 1;
-        for (frame, header) in self.held.take(received).zip(&self.rx_headers[first..]) {
-            rx.deliver_received(frame, header.msg_len as usize, &mut self.counters.truncated, free);
-        }
+        let truncated = &mut self.counters.truncated;
+        let frames = self.held.take(received);
+        let datagrams = match &self.messages {
+            None => {
+                for (frame, header) in frames.zip(&self.rx_headers[first..]) {
+                    rx.deliver_received(frame, header.msg_len as usize, truncated, free);
+                }
+                received
+            }
+            Some(messages) => messages.deliver(first, frames, |slot| messages.len(slot), truncated, (rx, free)),
+        };
         rx.publish();
-        Ok(received)
+        Ok(datagrams)
     }
 }
 
@@ -139,20 +184,28 @@ pub(crate) struct Headers {
 
 impl Headers {
     pub(crate) fn new(count: usize) -> Self {
-        let mut iovecs: Box<[libc::iovec]> =
-            (0..count).map(|_| libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }).collect();
+        let mut iovecs = empty_iovecs(count);
         Self { messages: headers(iovecs.as_mut_ptr(), count), iovecs }
+    }
+
+    /// Makes a header that of a packet, and of its address if it has one.
+    #[inline(always)]
+    pub(crate) fn point_to(&mut self, index: usize, packet: &Packet<'_>) -> *const libc::msghdr {
+        self.iovecs[index] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+        let header = &mut self.messages[index].msg_hdr;
+        let name = packet.name();
+        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
+        header.msg_namelen = name.map_or(0, Address::len);
+        header
     }
 }
 
 /// Message headers that point to one of `count` iovecs each, which must not move.
 fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsghdr]> {
-    let header = |index| {
-        // SAFETY: a message header of zeroes is valid: null pointers with lengths of zero.
-        let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
-        message.msg_hdr.msg_iov = iovecs.wrapping_add(index);
-        message.msg_hdr.msg_iovlen = 1;
-        message
-    };
-    (0..count).map(header).collect()
+    let mut headers = empty_headers(count);
+    for (index, header) in headers.iter_mut().enumerate() {
+        header.msg_hdr.msg_iov = iovecs.wrapping_add(index);
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    headers
 }

@@ -1,8 +1,10 @@
 //! What travels through the rings: a frame and the datagrams in it.
 
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::ptr::NonNull;
 
+use crate::message::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT};
 use crate::pool::{Frame, FreeList, Pool};
 use crate::ring::{Consumer, Producer};
 
@@ -67,6 +69,32 @@ impl<'p> Packet<'p> {
         Self { base, parts: parts as u64, pool: PhantomData }
     }
 
+    /// One datagram that is to be sent to `address`; `write` gets its `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the frame has no room for an address and so many bytes ([`crate::Config::frame_size`] does).
+    #[inline]
+    pub fn addressed(mut frame: Frame<'p>, len: usize, address: &Address, write: impl FnOnce(&mut [u8])) -> Self {
+        address.write(&mut frame);
+        write(&mut frame.bytes_mut()[PAYLOAD_AT..PAYLOAD_AT + len]);
+        Self::train(frame, PAYLOAD_AT, len, len)
+    }
+
+    /// Who sent the datagram, or to whom it is to be sent; `None` where the socket is connected.
+    pub fn address(&self) -> Option<SocketAddr> {
+        Address::parse(self.name()?)
+    }
+
+    /// The address in the kernel's form: those that have one have it in front of the payload.
+    #[inline]
+    pub(crate) fn name(&self) -> Option<&[u8]> {
+        let offset = (self.parts >> 16) as usize & 0xffff;
+        // SAFETY: the packet owns the frame, whose bytes up to the offset are initialised.
+        let front = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), offset) };
+        front.get(ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN)
+    }
+
     /// The payload bytes of all datagrams of this packet.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
@@ -85,6 +113,12 @@ impl<'p> Packet<'p> {
     #[inline(always)]
     fn segment(&self) -> usize {
         (self.parts >> 48) as usize
+    }
+
+    /// The length of each datagram, of which the last may be shorter.
+    #[inline(always)]
+    pub(crate) fn segment_len(&self) -> usize {
+        if self.is_single() { self.len() } else { self.segment() }
     }
 
     /// Whether the packet is one datagram.
@@ -172,6 +206,22 @@ impl<'p> RxRing<'p> {
             len = frame.size();
         }
         self.deliver(Packet::received(frame, len), free);
+    }
+
+    /// The same for a datagram that the kernel has put behind `offset` bytes of the frame, which has so many.
+    #[inline(always)]
+    pub(crate) fn deliver_behind(
+        &mut self,
+        offset: usize,
+        frame: Frame<'p>,
+        len: usize,
+        truncated: &mut u64,
+        free: &mut FreeList<'p>,
+    ) {
+        let room = frame.size().saturating_sub(offset);
+        *truncated += u64::from(len > room);
+        let len = len.min(room);
+        self.deliver(Packet::train(frame, offset, len, len), free);
     }
 
     /// Makes all staged packets visible to the consumer, with one store.

@@ -3,14 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
 use crate::errno::{self, Verdict};
 use crate::held::Held;
+use crate::message::{Messages, PAYLOAD_AT};
+use crate::outbox::Outbox;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
 use crate::socket::Socket;
 use crate::sys;
+use crate::variant::{Addressing, Mode};
 
 /// The `plain` backend.
 #[derive(Debug)]
@@ -20,6 +23,12 @@ pub struct Plain<'p> {
     held: Held<'p>,
     /// How long each datagram of a batch is.
     lens: Box<[usize]>,
+    /// Whether datagrams come with the addresses of their senders.
+    addressed: bool,
+    /// Used with `gro`: the segment size of a train comes in a message.
+    messages: Option<Messages>,
+    /// Used where packets and datagrams are not one to one, or have addresses.
+    outbox: Option<Outbox>,
     counters: Counters,
 }
 
@@ -29,47 +38,58 @@ type Received = (usize, Result<(), (Verdict, io::Error)>);
 impl<'p> Backend<'p> for Plain<'p> {
     const KIND: Kind = Kind::Plain;
 
-    fn probe(_config: &Config) -> Result<Caps, OpenError> {
-        Ok(Caps::default())
+    fn probe(config: &Config) -> Result<Caps, OpenError> {
+        backend::probe_segmentation(config)
     }
 
-    fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         Ok(Self {
-            socket: port.socket(Self::KIND, config)?,
+            socket: port.socket(config, pool)?,
             held: Held::new(config.batch),
             lens: vec![0; config.batch].into_boxed_slice(),
+            addressed: config.addressing == Addressing::Unconnected,
+            messages: Messages::wanted(config).filter(|_| config.variant.has(Mode::Gro)),
+            outbox: Outbox::wanted(config),
             counters: Counters::default(),
         })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.held.fill(free);
-        let received = self.receive();
+        self.fill(free);
+        let received = self.receive(self.lens.len(), libc::MSG_DONTWAIT);
         self.deliver(received, free, rx)
     }
 
     /// One datagram, as in a loop of blocking receives.
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.held.fill(free);
-        let Some(frame) = self.held.frames().first() else { return Ok(0) };
-        // SAFETY: the frame is held, so that its bytes are ours.
-        let outcome = unsafe { sys::receive_waiting(&mut self.counters.syscalls, self.socket.raw(), frame) };
-        let received = match outcome {
-            Ok(len) => {
-                self.lens[0] = len;
-                (1, Ok(()))
-            }
-            Err(failed) => (0, Err(failed)),
-        };
+        self.fill(free);
+        let received = self.receive(1, 0);
         self.deliver(received, free, rx)
     }
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let queued = tx.available().min(self.lens.len());
         let mut sent = 0;
         let mut result = Ok(());
+        if let Some(outbox) = &mut self.outbox {
+            let mut went = 0;
+            let messages = outbox.fill(tx);
+            for header in &outbox.headers[..messages] {
+                // SAFETY: the header points to packets that stay in the ring until the call is over; the kernel
+                // only reads them.
+                let outcome =
+                    unsafe { sys::send_message(&mut self.counters.syscalls, self.socket.raw(), &header.msg_hdr) };
+                if let Err(refused) = outcome {
+                    result = self.counters.note_refused(refused);
+                    break;
+                }
+                went += 1;
+            }
+            sent = outbox.settle(went, tx, free);
+            return result.map(|()| sent);
+        }
+        let queued = tx.available().min(self.lens.len());
         while sent < queued {
             let Some(packet) = tx.peek(0) else { break };
             let (fd, at, len) = (self.socket.raw(), packet.as_ptr(), packet.len());
@@ -82,12 +102,8 @@ impl<'p> Backend<'p> for Plain<'p> {
                     }
                     sent += 1;
                 }
-                Err((verdict, error)) => {
-                    match verdict {
-                        Verdict::Passing => self.counters.io_errors += 1,
-                        Verdict::Fatal => result = Err(error),
-                        Verdict::Again | Verdict::Interrupted => self.counters.send_eagain += 1,
-                    }
+                Err(refused) => {
+                    result = self.counters.note_refused(refused);
                     break;
                 }
             }
@@ -107,21 +123,48 @@ impl<'p> Backend<'p> for Plain<'p> {
 }
 
 impl<'p> Plain<'p> {
-    /// Receives into the held frames.
+    /// Makes the held frames ready.
     #[inline(always)]
-    fn receive(&mut self) -> Received {
+    fn fill(&mut self, free: &mut FreeList<'p>) {
+        let before = self.held.vacant();
+        let first = self.held.fill(free);
+        if let Some(messages) = &mut self.messages {
+            for (slot, frame) in (first..before).zip(self.held.frames()) {
+                messages.prepare(slot, frame);
+            }
+        }
+    }
+
+    /// Receives into the held frames, at most `most` datagrams (or trains); waits for each unless `flags` are
+    /// `MSG_DONTWAIT`.
+    #[inline(always)]
+    fn receive(&mut self, most: usize, flags: libc::c_int) -> Received {
         let (fd, frames) = (self.socket.raw(), self.held.frames());
+        let frames = &frames[..most.min(frames.len())];
+        let first = self.held.vacant();
         let mut received = 0;
         loop {
-            // SAFETY: the frames are held, so that their bytes are ours.
-            received += unsafe { sys::receive_each(fd, &frames[received..], &mut self.lens[received..]) };
-            if received == frames.len() {
+            let (frames, lens) = (&frames[received..], &mut self.lens[received..]);
+            // SAFETY: the frames are held, so that their bytes are ours; the headers of their slots point to them.
+            let came = unsafe {
+                match &mut self.messages {
+                    Some(messages) => {
+                        let slots = first + received..first + received + frames.len();
+                        sys::receive_each_message(fd, &mut messages.headers[slots], lens, flags)
+                    }
+                    None if self.addressed => sys::receive_each_from(fd, frames, lens, flags),
+                    None if flags == libc::MSG_DONTWAIT => sys::receive_each(fd, frames, lens),
+                    None => sys::receive_each_waiting(fd, frames, lens),
+                }
+            };
+            received += came;
+            if came == frames.len() {
                 self.counters.syscalls += received as u64;
                 return (received, Ok(()));
             }
             let failed = errno::last();
             self.counters.syscalls += 1;
-            if failed.0 != Verdict::Interrupted {
+            if failed.0 != Verdict::Interrupted || flags == 0 {
                 self.counters.syscalls += received as u64;
                 return (received, Err(failed));
             }
@@ -137,15 +180,30 @@ impl<'p> Plain<'p> {
         rx: &mut RxRing<'p>,
     ) -> io::Result<usize> {
         self.counters.rx_syscalls += received as u64;
-        for (frame, &len) in self.held.take(received).zip(&self.lens) {
-            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
-        }
+        let first = self.held.vacant();
+        let frames = self.held.take(received);
+        let truncated = &mut self.counters.truncated;
+        let datagrams = match &self.messages {
+            Some(messages) => messages.deliver(first, frames, |slot| self.lens[slot - first], truncated, (rx, free)),
+            None if self.addressed => {
+                for (frame, &len) in frames.zip(&self.lens) {
+                    rx.deliver_behind(PAYLOAD_AT, frame, len, truncated, free);
+                }
+                received
+            }
+            None => {
+                for (frame, &len) in frames.zip(&self.lens) {
+                    rx.deliver_received(frame, len, truncated, free);
+                }
+                received
+            }
+        };
         rx.publish();
         match outcome {
             Err((Verdict::Fatal, error)) => return Err(error),
             Err((Verdict::Passing, _)) => self.counters.io_errors += 1,
             Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
         }
-        Ok(received)
+        Ok(datagrams)
     }
 }

@@ -161,6 +161,11 @@ impl Region {
         self.base.as_ptr()
     }
 
+    /// Bytes that are mapped.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
     fn lock(&self) -> io::Result<()> {
         // SAFETY: the range is a mapping of ours; locking changes no content.
         match unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) } {

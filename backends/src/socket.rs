@@ -110,6 +110,15 @@ impl Socket {
         self.set_option(libc::SOL_UDP, libc::UDP_SEGMENT, clamp(segment))
     }
 
+    /// Lets trains of datagrams arrive as they were sent (`UDP_GRO`, Linux 5.0).
+    ///
+    /// # Errors
+    ///
+    /// `ENOPROTOOPT` where the kernel has no GRO for UDP.
+    pub fn receive_trains(&self) -> io::Result<()> {
+        self.set_option(libc::SOL_UDP, libc::UDP_GRO, 1)
+    }
+
     /// Lets receives that ask for it wait for a datagram, for at most `timeout` (`SO_RCVTIMEO`). All others
     /// say `MSG_DONTWAIT`.
     ///

@@ -10,6 +10,7 @@ use std::io;
 use libc::{c_int, c_long, c_uint};
 
 use crate::errno::Verdict;
+use crate::message::{ADDRESS_AT, ADDRESS_LEN, PAYLOAD_AT};
 use crate::pool::Frame;
 
 /// Receives one datagram into each frame, until a call fails (`errno` tells why). Returns how many came, and
@@ -40,25 +41,71 @@ pub(crate) unsafe fn receive_each(fd: c_int, frames: &[Frame<'_>], lens: &mut [u
     index
 }
 
-/// Waits for a datagram, for as long as the socket is set to, and receives it into a frame.
-/// Returns its real length. A signal ends the wait: then nothing has come.
+/// As [`receive_each`], but each call waits for a datagram, for as long as the socket is set to.
 ///
 /// # Safety
 ///
-/// The frame must be the caller's to write to.
-#[inline]
-pub(crate) unsafe fn receive_waiting(
-    syscalls: &mut u64,
+/// As [`receive_each`].
+pub(crate) unsafe fn receive_each_waiting(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize]) -> usize {
+    each(frames, lens, |frame| {
+        let (at, size) = (frame.as_ptr(), frame.size());
+        // SAFETY: the caller vouches for the frame; no address is asked for.
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, libc::MSG_TRUNC, NULL, NULL) }
+    })
+}
+
+/// As [`receive_each`], with `flags` beside `MSG_TRUNC`, and with the address of each sender in front of the payload.
+///
+/// # Safety
+///
+/// As [`receive_each`].
+#[inline(never)]
+pub(crate) unsafe fn receive_each_from(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize], flags: c_int) -> usize {
+    each(frames, lens, |frame| {
+        let (base, size) = (frame.as_ptr(), frame.size());
+        let mut name_len = ADDRESS_LEN as libc::socklen_t;
+        // SAFETY: the caller vouches for the frame, which has room for an address and a payload, as `Plain::open`
+        // has made sure; the length is a live local.
+        unsafe {
+            let (name, payload) = (base.add(ADDRESS_AT), base.add(PAYLOAD_AT));
+            let flags = flags | libc::MSG_TRUNC;
+            libc::syscall(libc::SYS_recvfrom, fd, payload, size - PAYLOAD_AT, flags, name, &raw mut name_len)
+        }
+    })
+}
+
+/// As [`receive_each`], into what `headers` point to, with `flags` beside `MSG_TRUNC`.
+///
+/// # Safety
+///
+/// The headers, and what they point to, must be valid to write to.
+#[inline(never)]
+pub(crate) unsafe fn receive_each_message(
     fd: c_int,
-    frame: &Frame<'_>,
-) -> Result<usize, (Verdict, io::Error)> {
-    *syscalls += 1;
-    let (at, size) = (frame.as_ptr(), frame.size());
-    // SAFETY: the caller vouches for the frame; no address is asked for.
-    match unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, libc::MSG_TRUNC, NULL, NULL) } {
-        status @ 0.. => Ok(status as usize),
-        _ => Err(crate::errno::last()),
+    headers: &mut [libc::mmsghdr],
+    lens: &mut [usize],
+    flags: c_int,
+) -> usize {
+    each(headers, lens, |header| {
+        let flags = flags | libc::MSG_TRUNC;
+        // SAFETY: the caller vouches for the header.
+        unsafe { libc::syscall(libc::SYS_recvmsg, fd, &raw mut header.msg_hdr, flags) }
+    })
+}
+
+/// Makes a call for each of `items`, until one fails. Returns how many did not, and puts what they returned into
+/// `lens`.
+#[inline(always)]
+fn each<I>(items: impl IntoIterator<Item = I>, lens: &mut [usize], mut call: impl FnMut(I) -> c_long) -> usize {
+    let mut done = 0;
+    for (item, len) in items.into_iter().zip(lens) {
+        match call(item) {
+            status @ 0.. => *len = status as usize,
+            _ => break,
+        }
+        done += 1;
     }
+    done
 }
 
 /// Sends `len` bytes from `at` as one datagram (or as a train, if the socket has a segment size).
@@ -76,6 +123,31 @@ pub(crate) unsafe fn send(
     // SAFETY: the caller vouches for the bytes; the socket is connected.
     crate::errno::retry(syscalls, || unsafe {
         libc::syscall(libc::SYS_sendto, fd, at, len, libc::MSG_DONTWAIT, NULL, 0)
+    })
+}
+
+/// Sends a message. Without a control message and with one piece of memory, `sendto` does.
+///
+/// # Safety
+///
+/// What the header points to must be valid to read.
+#[inline(always)]
+pub(crate) unsafe fn send_message(
+    syscalls: &mut u64,
+    fd: c_int,
+    header: &libc::msghdr,
+) -> Result<usize, (Verdict, io::Error)> {
+    crate::errno::retry(syscalls, || {
+        if header.msg_iovlen > 1 || header.msg_controllen > 0 {
+            // SAFETY: the caller vouches for the header.
+            return unsafe { libc::syscall(libc::SYS_sendmsg, fd, header, libc::MSG_DONTWAIT) };
+        }
+        // SAFETY: the caller vouches for the only iovec, and for the name.
+        unsafe {
+            let iovec = *header.msg_iov;
+            let (name, name_len) = (header.msg_name, header.msg_namelen);
+            libc::syscall(libc::SYS_sendto, fd, iovec.iov_base, iovec.iov_len, libc::MSG_DONTWAIT, name, name_len)
+        }
     })
 }
 

@@ -1,74 +1,111 @@
-//! io_uring: a multishot receive from a registered buffer ring, and batches of SEND requests.
+//! io_uring, in many ways: a variant chooses how to receive, how to send, and how the rings are set up.
 //!
-//! Receive and send use separate rings, so that neither's completions wait behind the other's.
+//! Receive and send use separate rings, so that neither's completions wait behind the other's. Each half is one of
+//! a few; which one is decided when the backend opens, once for each call, and never for each datagram.
 
 mod buffers;
-mod receive;
+mod multishot;
 mod ring;
 mod send;
+mod single;
+mod trains;
+mod zerocopy;
 
 use std::io;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::outbox::Outbox;
 use crate::packet::{Packet, RxRing};
 use crate::pool::{FreeList, Pool};
 use crate::ring::Consumer;
-use crate::socket::Socket;
-use receive::Multishot;
-use ring::Setup;
+use crate::variant::Mode;
+use multishot::Multishot;
+use ring::{Ring, Setup};
 use send::Sends;
+use single::Singles;
+use trains::Trains;
+use zerocopy::ZeroCopy;
 
 /// The `uring` backend.
 #[derive(Debug)]
 pub struct Uring<'p> {
-    receive: Multishot<'p>,
-    send: Sends<'p>,
+    receive: Receive<'p>,
+    send: Send<'p>,
     in_effect: String,
+}
+
+/// Ways to receive.
+#[derive(Debug)]
+enum Receive<'p> {
+    Multishot(Multishot<'p>),
+    Singles(Singles<'p>),
+}
+
+/// Ways to send.
+#[derive(Debug)]
+enum Send<'p> {
+    Each(Sends<'p>),
+    Trains(Trains),
+    ZeroCopy(ZeroCopy<'p>),
 }
 
 impl<'p> Backend<'p> for Uring<'p> {
     const KIND: Kind = Kind::Uring;
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
-        let failed = |error| OpenError::Failed { call: "binding a throwaway socket", error };
-        let socket = Socket::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).map_err(failed)?;
-        let pool = Pool::new(1, 64).map_err(|error| OpenError::Failed { call: "mapping a throwaway pool", error })?;
-        let uring = Uring::open(config, Port::Socket(Arc::new(socket)), &pool)?;
+        let pool = Pool::new(1, config.frame_size(64))
+            .map_err(|error| OpenError::Failed { call: "mapping a throwaway pool", error })?;
+        let uring = Uring::open(config, Port::Socket(Arc::new(backend::throwaway_socket()?)), &pool)?;
         Ok(Caps { in_effect: uring.in_effect })
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        Self::open_as(&Setup::CHOICES, config, port, pool)
+        Self::open_as(&Setup::choices(config), config, port, pool)
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.receive.rx(free, rx)
+        match &mut self.receive {
+            Receive::Multishot(multishot) => multishot.rx(free, rx),
+            Receive::Singles(singles) => singles.rx(free, rx),
+        }
     }
 
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.receive.rx_wait(free, rx)
+        match &mut self.receive {
+            Receive::Multishot(multishot) => multishot.rx_wait(free, rx),
+            Receive::Singles(singles) => singles.rx_wait(free, rx),
+        }
     }
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        self.send.tx(tx, free)
+        match &mut self.send {
+            Send::Each(sends) => sends.tx(tx, free),
+            Send::Trains(trains) => trains.tx(tx, free),
+            Send::ZeroCopy(zero_copy) => zero_copy.tx(tx, free),
+        }
     }
 
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.receive.quiesce(free, rx)
+        match &mut self.receive {
+            Receive::Multishot(multishot) => multishot.quiesce(free, rx),
+            Receive::Singles(singles) => singles.quiesce(free, rx),
+        }
     }
 
     fn counters(&self) -> Counters {
-        let (received, sent) = (self.receive.counters(), self.send.counters());
-        Counters {
-            syscalls: received.syscalls + sent.syscalls,
-            send_eagain: sent.send_eagain,
-            io_errors: received.io_errors + sent.io_errors,
-            cq_overflow: received.cq_overflow + sent.cq_overflow,
-            ..received
-        }
+        let received = match &self.receive {
+            Receive::Multishot(multishot) => multishot.counters(),
+            Receive::Singles(singles) => singles.counters(),
+        };
+        let sent = match &self.send {
+            Send::Each(sends) => sends.counters(),
+            Send::Trains(trains) => trains.counters(),
+            Send::ZeroCopy(zero_copy) => zero_copy.counters(),
+        };
+        received.and(sent)
     }
 
     fn in_effect(&self) -> String {
@@ -76,8 +113,16 @@ impl<'p> Backend<'p> for Uring<'p> {
     }
 
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        let received = self.receive.close(free);
-        self.send.close(free);
+        let received = match self.receive {
+            Receive::Multishot(multishot) => multishot.close(free),
+            Receive::Singles(singles) => singles.close(free),
+        };
+        match self.send {
+            Send::Each(sends) => sends.close(free),
+            // Its packets are still on the TX ring.
+            Send::Trains(_) => {}
+            Send::ZeroCopy(zero_copy) => zero_copy.close(free),
+        }
         received
     }
 }
@@ -85,11 +130,35 @@ impl<'p> Backend<'p> for Uring<'p> {
 impl<'p> Uring<'p> {
     /// Opens with the first of `choices` that this kernel takes.
     fn open_as(choices: &[Setup], config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(Self::KIND, config)?;
-        let receive = Multishot::open(choices, &socket, config, pool)?;
-        let send = Sends::open(choices, &socket, config, pool)?;
-        let in_effect = receive.in_effect().to_string();
+        let socket = port.socket(config, pool)?;
+        let receive = if config.variant.has_buffer_ring() {
+            Receive::Multishot(Multishot::open(choices, &socket, config, pool)?)
+        } else {
+            Receive::Singles(Singles::open(choices, &socket, config, pool)?)
+        };
+        let ring = receive.ring();
+        if config.block.is_some() && !ring.can_wait() {
+            return Err(OpenError::Missing { feature: "wait with a timeout for io_uring (EXT_ARG)", since: "5.11" });
+        }
+        let segmented = config.variant.has(Mode::Gso) || config.variant.has(Mode::Gro);
+        let send = match Outbox::wanted(config).filter(|_| segmented) {
+            Some(outbox) => Send::Trains(Trains::open(choices, &socket, config, (outbox, pool.region()), ring)?),
+            None if config.variant.has(Mode::SendZc) => {
+                Send::ZeroCopy(ZeroCopy::open(choices, &socket, config, pool, ring)?)
+            }
+            None => Send::Each(Sends::open(choices, &socket, config, pool, ring)?),
+        };
+        let in_effect = ring.setup().to_string();
         Ok(Self { receive, send, in_effect })
+    }
+}
+
+impl Receive<'_> {
+    fn ring(&self) -> &Ring {
+        match self {
+            Self::Multishot(multishot) => multishot.ring(),
+            Self::Singles(singles) => singles.ring(),
+        }
     }
 }
 

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, squeue, types};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, squeue, types};
 
-use crate::backend::OpenError;
+use crate::backend::{Config, OpenError};
+use crate::pool::Region;
+use crate::variant::Mode;
 
 /// How completions reach the queue, with flags that cost nothing where they are understood.
 ///
 /// What arrived when: SUBMIT_ALL 5.18; COOP_TASKRUN and TASKRUN_FLAG 5.19; SINGLE_ISSUER 6.0;
 /// DEFER_TASKRUN 6.1; NO_SQARRAY 6.6. An unknown flag makes `io_uring_setup` fail with EINVAL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Setup {
     single_issuer: bool,
     defer_taskrun: bool,
@@ -21,39 +23,70 @@ pub(super) struct Setup {
     taskrun_flag: bool,
     submit_all: bool,
     no_sqarray: bool,
+    sqpoll: bool,
+    /// The core of the thread that polls the submission queue.
+    core: Option<u32>,
 }
+
+/// How long, in milliseconds, the kernel's thread looks for requests before it sleeps: longer than a trial
+/// pauses.
+const SQPOLL_IDLE_MS: u32 = 2000;
 
 impl Setup {
     /// From the newest kernel to the oldest: work is deferred to our own calls where the kernel can
     /// (6.1), else at least done without interrupting us (5.19), else left to its default. Only the
-    /// buffer ring and the multishot receive decide whether the variant as such runs here.
-    pub(super) const CHOICES: [Self; 5] = [
+    /// requests themselves decide whether the variant as such runs here.
+    pub(super) const DEFER_OR_NEAREST: [Self; 5] = [
         Self { no_sqarray: true, ..Self::DEFER },
         Self::DEFER,
         Self { single_issuer: true, ..Self::COOP },
         Self::COOP,
-        Self { coop_taskrun: false, taskrun_flag: false, submit_all: false, ..Self::COOP },
+        Self::PLAIN,
     ];
 
-    const DEFER: Self = Self {
-        single_issuer: true,
-        defer_taskrun: true,
-        coop_taskrun: false,
-        taskrun_flag: true,
-        submit_all: true,
-        no_sqarray: false,
-    };
+    const DEFER: Self =
+        Self { single_issuer: true, defer_taskrun: true, taskrun_flag: true, submit_all: true, ..Self::PLAIN };
 
-    const COOP: Self = Self {
+    const COOP: Self = Self { coop_taskrun: true, taskrun_flag: true, submit_all: true, ..Self::PLAIN };
+
+    const PLAIN: Self = Self {
         single_issuer: false,
         defer_taskrun: false,
-        coop_taskrun: true,
-        taskrun_flag: true,
-        submit_all: true,
+        coop_taskrun: false,
+        taskrun_flag: false,
+        submit_all: false,
         no_sqarray: false,
+        sqpoll: false,
+        core: None,
     };
 
-    fn build(self, sq: u32, cq: u32) -> io::Result<IoUring> {
+    /// What to try, best first, for the setup that `config` wants. Within one mode only flags are given up that
+    /// decide nothing about where and when completions are made.
+    pub(super) fn choices(config: &Config) -> Vec<Self> {
+        let sqpoll = Self { sqpoll: true, core: config.kernel_core.map(|core| core as u32), ..Self::PLAIN };
+        match config.variant {
+            variant if variant.has(Mode::Coop) => vec![
+                Self { single_issuer: true, no_sqarray: true, ..Self::COOP },
+                Self { single_issuer: true, ..Self::COOP },
+                Self::COOP,
+            ],
+            variant if variant.has(Mode::Default) => vec![
+                Self { submit_all: true, no_sqarray: true, ..Self::PLAIN },
+                Self { submit_all: true, ..Self::PLAIN },
+                Self::PLAIN,
+            ],
+            variant if variant.has(Mode::Sqpoll) => vec![
+                Self { single_issuer: true, submit_all: true, no_sqarray: true, ..sqpoll },
+                Self { single_issuer: true, submit_all: true, ..sqpoll },
+                Self { submit_all: true, ..sqpoll },
+                sqpoll,
+            ],
+            _ => Self::DEFER_OR_NEAREST.to_vec(),
+        }
+    }
+
+    /// Makes a ring; its kernel thread, if it has one, is that of the ring `beside` it.
+    fn build(self, sq: u32, cq: u32, beside: Option<RawFd>) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(cq).setup_clamp();
         if self.single_issuer {
@@ -74,6 +107,15 @@ impl Setup {
         if self.no_sqarray {
             builder.setup_no_sqarray();
         }
+        if self.sqpoll {
+            builder.setup_sqpoll(SQPOLL_IDLE_MS);
+            if let Some(core) = self.core {
+                builder.setup_sqpoll_cpu(core);
+            }
+            if let Some(beside) = beside {
+                builder.setup_attach_wq(beside);
+            }
+        }
         builder.build(sq)
     }
 }
@@ -89,6 +131,8 @@ impl fmt::Display for Setup {
             (true, "CQSIZE"),
             (true, "CLAMP"),
             (self.no_sqarray, "NO_SQARRAY"),
+            (self.sqpoll, "SQPOLL"),
+            (self.sqpoll && self.core.is_some(), "SQ_AFF"),
         ];
         let set: Vec<&str> = names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         f.write_str(&set.join("|"))
@@ -111,17 +155,23 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring with the first of `choices` that the kernel takes.
-    pub(super) fn open(choices: &[Setup], sq: u32, cq: u32) -> Result<Self, OpenError> {
+    /// Makes a ring with the first of `choices` that the kernel takes, which shares the kernel's thread of the
+    /// ring `beside` it, if they have one.
+    pub(super) fn open(choices: &[Setup], sq: u32, cq: u32, beside: Option<&Self>) -> Result<Self, OpenError> {
         let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+        let beside = beside.map(|ring| ring.owner.as_raw_fd());
         for &setup in choices {
-            match setup.build(sq, cq) {
+            match setup.build(sq, cq, beside) {
                 Ok(ring) => return Ok(Self::split(ring, setup)),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = error,
-                Err(error) => return Err(explain(error)),
+                Err(error) => return Err(explain(error, setup)),
             }
         }
-        Err(explain(refusal))
+        // What all choices have in common is what this kernel does not know.
+        if choices.iter().all(|setup| setup.coop_taskrun) {
+            return Err(OpenError::Missing { feature: "COOP_TASKRUN for io_uring", since: "5.19" });
+        }
+        Err(explain(refusal, *choices.last().unwrap_or(&Setup::PLAIN)))
     }
 
     fn split(ring: IoUring, setup: Setup) -> Self {
@@ -162,10 +212,41 @@ impl Ring {
     }
 
     /// Whether completions may be waiting for a call of ours: always, unless the kernel raises a flag
-    /// for it in memory that we share (`TASKRUN_FLAG`).
+    /// for it in memory that we share (`TASKRUN_FLAG`), or has a thread for them (`SQPOLL`).
     #[inline]
     pub(super) fn wants_enter(&self) -> bool {
+        if self.setup.sqpoll {
+            return self.sq.cq_overflow();
+        }
         !self.setup.taskrun_flag || self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    /// Whether a thread of the kernel does the work, so that what was submitted completes some time later.
+    #[inline]
+    pub(super) fn has_thread(&self) -> bool {
+        self.setup.sqpoll
+    }
+
+    /// Whether this kernel can wait with a timeout (EXT_ARG, Linux 5.11).
+    pub(super) fn can_wait(&self) -> bool {
+        self.owner.params().is_feature_ext_arg()
+    }
+
+    /// Whether this kernel knows a request.
+    pub(super) fn knows(&self, opcode: u8) -> bool {
+        let mut probe = Probe::new();
+        self.submitter.register_probe(&mut probe).is_ok() && probe.is_supported(opcode)
+    }
+
+    /// Registers the memory of all frames as buffer 0, for requests that name it.
+    pub(super) fn register_memory(&self, region: &Region) -> Result<(), OpenError> {
+        let iovec = libc::iovec { iov_base: region.as_ptr().cast(), iov_len: region.len() };
+        // SAFETY: the caller keeps the region mapped for as long as the ring has requests.
+        let registered = unsafe { self.submitter.register_buffers(&[iovec]) };
+        registered.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOMEM) => no_memory(error),
+            _ => OpenError::Failed { call: "registering the frames with io_uring", error },
+        })
     }
 
     /// Whether the kernel has raised a flag for completions that wait for a call of ours.
@@ -183,6 +264,9 @@ impl Ring {
     #[inline]
     pub(super) fn enter(&mut self, wait: u32) -> io::Result<()> {
         self.sq.sync();
+        if self.setup.sqpoll {
+            return self.nudge(wait);
+        }
         self.overflows += u64::from(self.sq.cq_overflow());
         loop {
             let queued = self.sq.len() as u32;
@@ -205,6 +289,30 @@ impl Ring {
         Ok(())
     }
 
+    /// As [`Ring::enter`], where a thread of the kernel does the work: a call only to wake it, or to wait.
+    #[inline(never)]
+    fn nudge(&mut self, wait: u32) -> io::Result<()> {
+        let mut flags = EnterFlags::empty();
+        flags.set(EnterFlags::SQ_WAKEUP, self.sq.need_wakeup());
+        flags.set(EnterFlags::GETEVENTS, wait > 0 || self.sq.cq_overflow());
+        if !flags.is_empty() {
+            self.overflows += u64::from(self.sq.cq_overflow());
+            self.syscalls += 1;
+            let queued = self.sq.len() as u32;
+            // SAFETY: no argument is passed; the queued requests were vouched for in `push`.
+            let outcome = unsafe { self.submitter.enter::<libc::sigset_t>(queued, wait, flags.bits(), None) };
+            match outcome.map_err(|error| (error.raw_os_error(), error)) {
+                Ok(_) | Err((Some(libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => {}
+                Err((_, error)) => return Err(error),
+            }
+        } else {
+            std::hint::spin_loop();
+        }
+        self.sq.sync();
+        self.cq.sync();
+        Ok(())
+    }
+
     /// Submits what is queued, and waits until a completion is there, at most for `timeout`. A signal ends the
     /// wait, too.
     pub(super) fn enter_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
@@ -212,7 +320,8 @@ impl Ring {
         self.overflows += u64::from(self.sq.cq_overflow());
         let timeout = types::Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
         let argument = GetEvents { sigmask: 0, sigmask_sz: 0, min_wait_usec: 0, ts: &raw const timeout as u64 };
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        flags.set(EnterFlags::SQ_WAKEUP, self.setup.sqpoll && self.sq.need_wakeup());
         let queued = self.sq.len() as u32;
         self.syscalls += 1;
         // SAFETY: with EXT_ARG the kernel reads a `struct io_uring_getevents_arg`, and the timespec that it
@@ -274,12 +383,17 @@ pub(super) fn no_memory(error: io::Error) -> OpenError {
 }
 
 /// Says what a refused `io_uring_setup` means.
-fn explain(error: io::Error) -> OpenError {
+fn explain(error: io::Error, setup: Setup) -> OpenError {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => OpenError::Refused {
             what: "io_uring",
             error,
             remedy: "it needs Linux 5.1, a kernel built with CONFIG_IO_URING, and a seccomp filter that lets it pass",
+        },
+        Some(libc::EPERM) if setup.sqpoll && Setup::PLAIN.build(1, 1, None).is_ok() => OpenError::Refused {
+            what: "SQPOLL",
+            error,
+            remedy: "Linux 5.13 and later permit it to everybody; before, it needs CAP_SYS_NICE",
         },
         Some(libc::EPERM | libc::EACCES) => OpenError::Refused {
             what: "io_uring",

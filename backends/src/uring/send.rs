@@ -1,22 +1,25 @@
-//! Batches of SEND requests, each completed before the call returns.
+//! Batches of SEND, SENDMSG or WRITE_FIXED requests, each completed before the call returns.
 
 use std::io;
 use std::sync::Arc;
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 
 use crate::backend::{Config, Counters, OpenError};
 use crate::errno::{self, Verdict};
+use crate::mmsg::Headers;
 use crate::packet::Packet;
 use crate::pool::{FreeList, Pool, Region};
 use crate::ring::Consumer;
 use crate::socket::Socket;
 use crate::uring::ring::{Ring, Setup};
+use crate::variant::Mode;
 
 /// The sending half of the `uring` backend.
 #[derive(Debug)]
 pub(super) struct Sends<'p> {
     ring: Ring,
+    request: Request,
     batch: usize,
     /// Packets handed to the kernel, or refused by it and kept for the next call, in order.
     pending: Vec<Packet<'p>>,
@@ -26,16 +29,41 @@ pub(super) struct Sends<'p> {
     pool: Arc<Region>,
 }
 
+/// How a packet is sent.
+#[derive(Debug)]
+enum Request {
+    Send,
+    Sendmsg(Headers),
+    /// WRITE_FIXED, with `pwritev2`'s flags for one that does not wait.
+    WriteFixed(i32),
+}
+
 /// A request without a completion yet.
 const UNDECIDED: i32 = i32::MIN;
 
 impl<'p> Sends<'p> {
-    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        choices: &[Setup],
+        socket: &Socket,
+        config: &Config,
+        pool: &'p Pool,
+        beside: &Ring,
+    ) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
-        let ring = Ring::open(choices, entries, 2 * entries)?;
+        let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
         ring.register_file(socket.raw())?;
+        let request = match config.variant {
+            variant if variant.has(Mode::WriteFixed) => {
+                ring.register_memory(&pool.region())?;
+                // A socket that may wait says with each write that it must not.
+                Request::WriteFixed(if config.block.is_some() { libc::RWF_NOWAIT } else { 0 })
+            }
+            variant if variant.has(Mode::Sendmsg) => Request::Sendmsg(Headers::new(config.batch)),
+            _ => Request::Send,
+        };
         Ok(Self {
             ring,
+            request,
             batch: config.batch,
             pending: Vec::with_capacity(config.batch),
             results: Vec::with_capacity(config.batch),
@@ -67,19 +95,22 @@ impl<'p> Sends<'p> {
     #[inline]
     fn submit(&mut self) -> io::Result<()> {
         self.results.clear();
-        for (index, packet) in self.pending.iter().enumerate() {
-            // MSG_DONTWAIT: a send that finds no room completes with EAGAIN instead of waiting, so
-            // that all requests complete within the call that submits them.
-            let entry = opcode::Send::new(types::Fixed(0), packet.as_ptr(), packet.len() as u32)
-                .flags(libc::MSG_DONTWAIT)
-                .build()
-                .user_data(index as u64);
-            // SAFETY: the packet stays in `pending`, and the pool mapped, until its completion is in:
-            // the loop below waits for all of them. Should that fail, `tx` keeps
-            // the memory mapped for good.
-            unsafe { self.ring.push(&entry) }?;
-            self.results.push(UNDECIDED);
-        }
+        let Self { ring, request, pending, results, .. } = self;
+        // MSG_DONTWAIT: a send that finds no room completes with EAGAIN instead of waiting, so that all requests
+        // complete within the call that submits them.
+        let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
+        match request {
+            Request::Send => push(ring, pending, results, |_, packet| {
+                opcode::Send::new(socket, packet.as_ptr(), packet.len() as u32).flags(flags).build()
+            }),
+            Request::Sendmsg(headers) => push(ring, pending, results, |index, packet| {
+                let header = headers.point_to(index, packet);
+                opcode::SendMsg::new(socket, header).flags(flags as u32).build()
+            }),
+            Request::WriteFixed(nowait) => push(ring, pending, results, |_, packet| {
+                opcode::WriteFixed::new(socket, packet.as_ptr(), packet.len() as u32, 0).rw_flags(*nowait).build()
+            }),
+        }?;
         let mut missing = self.results.len();
         self.ring.enter(0)?;
         loop {
@@ -94,7 +125,8 @@ impl<'p> Sends<'p> {
                 return Ok(());
             }
             if self.ring.cq.is_empty() {
-                self.ring.enter(1)?;
+                // A thread of the kernel needs no call to get on.
+                self.ring.enter(u32::from(!self.ring.has_thread()))?;
             }
         }
     }
@@ -140,4 +172,22 @@ impl<'p> Sends<'p> {
             free.give(packet.into_frame());
         }
     }
+}
+
+/// Queues a request for each packet.
+#[inline(always)]
+fn push(
+    ring: &mut Ring,
+    pending: &[Packet<'_>],
+    results: &mut Vec<i32>,
+    mut build: impl FnMut(usize, &Packet<'_>) -> squeue::Entry,
+) -> io::Result<()> {
+    for (index, packet) in pending.iter().enumerate() {
+        let entry = build(index, packet).user_data(index as u64);
+        // SAFETY: the packet stays in `pending`, its header with its index, and the pool mapped, until the completion
+        // is in: `submit` waits for all of them. Should that fail, `tx` keeps the memory mapped for good.
+        unsafe { ring.push(&entry) }?;
+        results.push(UNDECIDED);
+    }
+    Ok(())
 }

@@ -1,17 +1,19 @@
-//! One multishot RECV that stays armed, with its buffers from a registered ring.
+//! One multishot RECV or RECVMSG that stays armed, with its buffers from a registered ring.
 
 use std::io;
 use std::time::Duration;
 
-use io_uring::{cqueue, opcode, types};
+use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::backend::{Config, Counters, OpenError};
 use crate::errno::{self, Verdict};
+use crate::message::Layout;
 use crate::packet::{Packet, RxRing};
-use crate::pool::{FreeList, Pool};
+use crate::pool::{Frame, FreeList, Pool};
 use crate::socket::Socket;
 use crate::uring::buffers::BufferRing;
 use crate::uring::ring::{Ring, Setup};
+use crate::variant::Mode;
 
 /// The buffer group; there is one per ring.
 const GROUP: u16 = 0;
@@ -20,6 +22,8 @@ const RECEIVE: u64 = 1;
 const CANCEL: u64 = 2;
 /// Entries of the submission queue: one receive, and the cancellations of a [`Multishot::disarm`].
 const SUBMISSIONS: u32 = 64;
+/// How long a kernel's thread may take for the trial of a request.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How often cancelling looks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
 
@@ -28,6 +32,7 @@ const CANCEL_TRIES: usize = 1000;
 pub(super) struct Multishot<'p> {
     ring: Ring,
     buffers: BufferRing<'p>,
+    request: Request,
     batch: usize,
     /// How long [`Multishot::rx_wait`] waits at most.
     block: Duration,
@@ -38,13 +43,64 @@ pub(super) struct Multishot<'p> {
     counters: Counters,
 }
 
+/// What is armed.
+#[derive(Debug)]
+enum Request {
+    /// RECV: the payload, at the start of the buffer.
+    Recv,
+    /// RECV with `MSG_DONTWAIT`: ends with EAGAIN as soon as the queue is empty.
+    RecvDontwait,
+    /// RECVMSG: a header, the address, control messages and the payload. The kernel may read the template for as
+    /// long as the request is armed.
+    Recvmsg(Layout, Template),
+}
+
+/// The lengths that a RECVMSG asks for.
+struct Template(Box<libc::msghdr>);
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("name", &self.0.msg_namelen).finish()
+    }
+}
+
+// SAFETY: the template's pointers are null.
+unsafe impl Send for Template {}
+
+impl Request {
+    fn new(config: &Config) -> Self {
+        if config.variant.has(Mode::RecvmsgMultishot) {
+            let layout = Layout::new(config);
+            // SAFETY: a header of zeroes is valid.
+            let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+            template.msg_namelen = layout.name as libc::socklen_t;
+            template.msg_controllen = layout.control;
+            return Self::Recvmsg(layout, Template(template));
+        }
+        if config.variant.has(Mode::MultishotDontwait) { Self::RecvDontwait } else { Self::Recv }
+    }
+
+    /// The length stays 0 (before 6.17 anything else is refused): buffers bring their own. MSG_TRUNC makes the
+    /// kernel tell the real length of a datagram that does not fit.
+    fn build(&self) -> squeue::Entry {
+        let (socket, flags) = (types::Fixed(0), libc::MSG_TRUNC);
+        match self {
+            Self::Recv => opcode::RecvMulti::new(socket, GROUP).flags(flags).build(),
+            Self::RecvDontwait => opcode::RecvMulti::new(socket, GROUP).flags(flags | libc::MSG_DONTWAIT).build(),
+            Self::Recvmsg(_, template) => {
+                opcode::RecvMsgMulti::new(socket, &raw const *template.0, GROUP).flags(flags as u32).build()
+            }
+        }
+    }
+}
+
 impl<'p> Multishot<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
         let buffers = BufferRing::new(config.buffers, pool).map_err(failed)?;
         // Twice the buffers, so that these run out before the completion queue does; the kernel wants
         // at least as many completions as submissions.
-        let ring = Ring::open(choices, SUBMISSIONS, (2 * u32::from(buffers.entries())).max(SUBMISSIONS))?;
+        let ring = Ring::open(choices, SUBMISSIONS, (2 * u32::from(buffers.entries())).max(SUBMISSIONS), None)?;
         ring.register_file(socket.raw())?;
         // SAFETY: the address is that of a zeroed, page-aligned mapping of `entries` entries, which
         // lives as long as `self`; `drop` disarms the ring before the mapping goes.
@@ -54,6 +110,7 @@ impl<'p> Multishot<'p> {
         let mut multishot = Self {
             ring,
             buffers,
+            request: Request::new(config),
             batch: config.batch,
             block: config.block.unwrap_or_default(),
             armed: false,
@@ -69,6 +126,9 @@ impl<'p> Multishot<'p> {
     fn probe(&mut self) -> Result<(), OpenError> {
         let failed = |error| OpenError::Failed { call: "a trial of multishot receive", error };
         self.arm().and_then(|()| self.ring.enter(0)).map_err(failed)?;
+        if self.ring.has_thread() && self.ring.cq.is_empty() {
+            self.ring.enter_and_wait(PROBE_WITHIN).map_err(failed)?;
+        }
         let completion = self.ring.cq.next();
         self.ring.cq.sync();
         let Some(completion) = completion else { return Ok(()) };
@@ -146,12 +206,16 @@ impl<'p> Multishot<'p> {
         let mut received = 0;
         let mut result = Ok(());
         while received < limit {
-            let (count, odd) = self.reap_run(limit - received, free, rx);
+            let (count, odd) = match self.request {
+                Request::Recvmsg(layout, _) => self.reap_messages(layout, limit - received, free, rx),
+                _ => self.reap_run(limit - received, free, rx),
+            };
             received += count;
             let Some(odd) = odd else { break };
-            received += usize::from(self.reap_odd(&odd, free, rx));
+            let (count, payload) = self.reap_odd(&odd, free, rx);
+            received += count;
             if !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE {
-                self.ended(odd.result()).unwrap_or_else(|error| result = Err(error));
+                self.ended(odd.result().min(payload)).unwrap_or_else(|error| result = Err(error));
             }
         }
         if self.buffers.has_vacant() {
@@ -192,27 +256,57 @@ impl<'p> Multishot<'p> {
         (received, None)
     }
 
-    /// Any other completion. Returns whether it delivered a datagram all the same.
+    /// As [`Multishot::reap_run`], for messages. Counts datagrams: a message may be a train.
+    #[inline(never)]
+    fn reap_messages(
+        &mut self,
+        layout: Layout,
+        limit: usize,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> (usize, Option<cqueue::Entry>) {
+        let Self { ring, buffers, counters, .. } = self;
+        buffers.assert_same_pool(free);
+        let mut received = 0;
+        while received < limit {
+            let Some(completion) = ring.cq.next() else { break };
+            let (res, flags) = (completion.result(), completion.flags());
+            let id = cqueue::buffer_select(flags);
+            let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
+                return (received, Some(completion));
+            };
+            let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
+            received += deliver_message(layout, frame, res as usize, counters, (rx, free)).0;
+        }
+        (received, None)
+    }
+
+    /// Any other completion. Returns how many datagrams it delivered all the same, and how long their payload was.
     #[cold]
-    fn reap_odd(&mut self, completion: &cqueue::Entry, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> bool {
+    fn reap_odd(&mut self, completion: &cqueue::Entry, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> (usize, i32) {
         let res = completion.result();
         match cqueue::buffer_select(completion.flags()).and_then(|id| self.buffers.take(id)) {
-            Some(frame) if res >= 0 => {
-                rx.deliver_received(frame, res as usize, &mut self.counters.truncated, free);
-                return true;
-            }
+            Some(frame) if res >= 0 => match self.request {
+                Request::Recvmsg(layout, _) => {
+                    return deliver_message(layout, frame, res as usize, &mut self.counters, (rx, free));
+                }
+                _ => {
+                    rx.deliver_received(frame, res as usize, &mut self.counters.truncated, free);
+                    return (1, res);
+                }
+            },
             Some(frame) => free.give(frame),
             // The kernel takes the buffer back that it had chosen for an empty datagram, and the multishot
             // ends, so that a buffer can be had from the ring where no frame is free.
             None if res == 0 && completion.user_data() == RECEIVE => {
                 if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
                     rx.deliver(Packet::datagram(frame, 0), free);
-                    return true;
+                    return (1, 0);
                 }
             }
             None => {}
         }
-        false
+        (0, res)
     }
 
     /// The multishot has ended: notes why. It is armed again by the next [`Multishot::fetch`].
@@ -222,6 +316,8 @@ impl<'p> Multishot<'p> {
         match res {
             _ if res == -libc::ENOBUFS => rearms.no_buffers += 1,
             _ if res == -libc::ECANCELED => {}
+            // As it should.
+            _ if res == -libc::EAGAIN && matches!(self.request, Request::RecvDontwait) => {}
             0 => rearms.empty_datagram += 1,
             1.. => rearms.queue_full += 1,
             _ => {
@@ -237,11 +333,10 @@ impl<'p> Multishot<'p> {
     }
 
     fn arm(&mut self) -> io::Result<()> {
-        // The length stays 0 (before 6.17 anything else is refused): buffers bring their own. MSG_TRUNC
-        // makes the kernel tell the real length of a datagram that does not fit.
-        let entry = opcode::RecvMulti::new(types::Fixed(0), GROUP).flags(libc::MSG_TRUNC).build().user_data(RECEIVE);
-        // SAFETY: the request names no memory; its buffers come from the registered ring, whose frames
-        // are parked until the kernel has used them or the request is over.
+        let entry = self.request.build().user_data(RECEIVE);
+        // SAFETY: the request names no memory but the template, which lives in a box beside the ring until the
+        // request is over; its buffers come from the registered ring, whose frames are parked until the kernel
+        // has used them or the request is over.
         unsafe { self.ring.push(&entry) }?;
         self.armed = true;
         Ok(())
@@ -278,8 +373,8 @@ impl<'p> Multishot<'p> {
         Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
     }
 
-    pub(super) fn in_effect(&self) -> Setup {
-        self.ring.setup()
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
@@ -316,7 +411,34 @@ impl Drop for Multishot<'_> {
             }
         }
         self.buffers.leak();
+        if let Request::Recvmsg(_, Template(template)) = std::mem::replace(&mut self.request, Request::Recv) {
+            Box::leak(template);
+        }
     }
+}
+
+/// Delivers what a RECVMSG has put into a buffer: `written` bytes, headers included. Returns how many datagrams
+/// there are, and the length of the payload.
+#[inline(always)]
+fn deliver_message<'p>(
+    layout: Layout,
+    frame: Frame<'p>,
+    written: usize,
+    counters: &mut Counters,
+    (rx, free): (&mut RxRing<'p>, &mut FreeList<'p>),
+) -> (usize, i32) {
+    let bytes = frame.bytes();
+    let Some(placed) = layout.read(&bytes[..written.min(bytes.len())]) else {
+        // No kernel does this. Nothing is there to be delivered; the ledger will miss a datagram.
+        counters.io_errors += 1;
+        free.give(frame);
+        return (0, written as i32);
+    };
+    counters.truncated += u64::from(placed.truncated);
+    let packet = Packet::train(frame, placed.offset, placed.len, placed.segment);
+    let datagrams = packet.count();
+    rx.deliver(packet, free);
+    (datagrams, placed.len as i32)
 }
 
 fn missing(error: io::Error, feature: &'static str, since: &'static str, call: &'static str) -> OpenError {

@@ -1,0 +1,185 @@
+//! Messages to be sent: trains that are gathered from several packets, or cut out of one.
+
+use std::ptr;
+
+use crate::backend::Config;
+use crate::message::{Address, Segmentation, empty_headers, empty_iovecs};
+use crate::packet::Packet;
+use crate::pool::FreeList;
+use crate::ring::Consumer;
+use crate::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
+use crate::variant::{Addressing, Mode};
+
+/// The packets at the front of a TX ring, as messages.
+///
+/// With `gso` neighbours of one length become a train, of which the last datagram may be shorter, and the kernel
+/// cuts it; without, a train that was received becomes one message for each of its datagrams. Packets stay on
+/// the ring until [`Outbox::settle`].
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) headers: Box<[libc::mmsghdr]>,
+    iovecs: Box<[libc::iovec]>,
+    segmentations: Box<[Segmentation]>,
+    messages: Vec<Message>,
+    gso: bool,
+    /// Datagrams of the first packet on the ring that were sent already.
+    begun: usize,
+}
+
+// SAFETY: the pointers in the headers lead to the slices beside them, and to packets on a ring while they are used.
+unsafe impl Send for Outbox {}
+
+/// What a message is made of.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    /// Datagrams in it.
+    datagrams: usize,
+    /// Packets that are done with when it is sent: none if it is a piece of one that goes on.
+    packets: usize,
+    /// Iovecs in it, and the bytes in all of them.
+    iovecs: usize,
+    len: usize,
+    /// Length of its datagrams, of which the last may be shorter.
+    segment: usize,
+    /// Whether all of them have that length, so that another one may join.
+    is_even: bool,
+}
+
+impl Outbox {
+    /// `None` where each packet is a datagram to the socket's peer.
+    pub(crate) fn wanted(config: &Config) -> Option<Self> {
+        let (gso, gro) = (config.variant.has(Mode::Gso), config.variant.has(Mode::Gro));
+        let wanted = gso || gro || config.addressing == Addressing::Unconnected;
+        wanted.then(|| Self::new(config.batch, gso))
+    }
+
+    /// Room for `batch` datagrams.
+    pub(crate) fn new(batch: usize, gso: bool) -> Self {
+        Self {
+            headers: empty_headers(batch),
+            iovecs: empty_iovecs(batch),
+            segmentations: vec![Segmentation::NONE; batch].into_boxed_slice(),
+            messages: Vec::with_capacity(batch),
+            gso,
+            begun: 0,
+        }
+    }
+
+    /// How many messages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Datagrams in a message.
+    pub(crate) fn datagrams(&self, index: usize) -> usize {
+        self.messages[index].datagrams
+    }
+
+    /// The bytes of a message that is nothing but one piece of memory: no train, no address.
+    pub(crate) fn only_piece(&self, index: usize) -> Option<libc::iovec> {
+        let is_one = self.messages[index].iovecs == 1 && self.messages[index].datagrams == 1;
+        let header = &self.headers[index].msg_hdr;
+        // SAFETY: the header points to an iovec beside it.
+        (is_one && header.msg_name.is_null()).then(|| unsafe { *header.msg_iov })
+    }
+
+    /// Makes messages of what is on the ring: at most a batch of datagrams, or one train if that is longer. They
+    /// point to packets that must stay on the ring. Returns how many there are.
+    pub(crate) fn fill(&mut self, tx: &mut Consumer<Packet<'_>>) -> usize {
+        self.messages.clear();
+        let (batch, available) = (self.headers.len(), tx.available());
+        let (mut queued, mut iovecs) = (0, 0);
+        for index in 0..available.min(batch) {
+            let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
+            let name = packet.name();
+            if self.gso || packet.is_single() {
+                let before = index.checked_sub(1).and_then(|before| tx.peek(before)).and_then(Packet::name);
+                if before != name || !self.join(packet, iovecs) {
+                    self.open(packet.bytes(), (packet.count(), packet.segment_len()), name, iovecs);
+                    self.messages.iter_mut().last().into_iter().for_each(|message| message.packets = 1);
+                }
+                queued += packet.count();
+                iovecs += 1;
+                continue;
+            }
+            let begun = if index == 0 { self.begun } else { 0 };
+            let left = packet.count() - begun;
+            for (piece, bytes) in packet.datagrams().skip(begun).take(batch - queued).enumerate() {
+                self.open(bytes, (1, bytes.len()), name, iovecs);
+                let ends = piece + 1 == left;
+                self.messages.iter_mut().last().into_iter().for_each(|message| message.packets = usize::from(ends));
+                (queued, iovecs) = (queued + 1, iovecs + 1);
+            }
+        }
+        let mut first = 0;
+        for (index, message) in self.messages.iter().enumerate() {
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_iov = self.iovecs.as_mut_ptr().wrapping_add(first);
+            header.msg_iovlen = message.iovecs;
+            first += message.iovecs;
+            (header.msg_control, header.msg_controllen) = (ptr::null_mut(), 0);
+            if message.datagrams > 1 {
+                self.segmentations[index].set(message.segment as u16);
+                header.msg_control = self.segmentations.as_mut_ptr().wrapping_add(index).cast();
+                header.msg_controllen = Segmentation::LEN;
+            }
+        }
+        self.messages.len()
+    }
+
+    /// Begins a message with datagrams in `bytes`: so many, of that length.
+    fn open(&mut self, bytes: &[u8], (datagrams, segment): (usize, usize), name: Option<&[u8]>, iovec: usize) {
+        let header = &mut self.headers[self.messages.len()].msg_hdr;
+        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
+        header.msg_namelen = name.map_or(0, Address::len);
+        self.iovecs[iovec] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        self.messages.push(Message {
+            datagrams,
+            packets: 0,
+            iovecs: 1,
+            len: bytes.len(),
+            segment,
+            is_even: self.gso && datagrams == 1 && segment > 0,
+        });
+    }
+
+    /// Adds a packet to the last message, if it fits there.
+    fn join(&mut self, packet: &Packet<'_>, iovec: usize) -> bool {
+        let Some(last) = self.messages.last_mut().filter(|last| last.is_even && packet.is_single()) else {
+            return false;
+        };
+        let len = packet.len();
+        if len == 0 || len > last.segment || last.datagrams == GSO_SEGMENTS_MAX || last.len + len > PAYLOAD_MAX {
+            return false;
+        }
+        self.iovecs[iovec] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: len };
+        last.is_even = len == last.segment;
+        last.datagrams += 1;
+        last.packets += 1;
+        last.iovecs += 1;
+        last.len += len;
+        true
+    }
+
+    /// The first `sent` messages are sent: gives the frames home of packets that are done with. Returns how many
+    /// datagrams went.
+    pub(crate) fn settle<'p>(&mut self, sent: usize, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> usize {
+        let mut datagrams = 0;
+        for message in &self.messages[..sent] {
+            datagrams += message.datagrams;
+            match message.packets {
+                0 => self.begun += 1,
+                packets => {
+                    self.begun = 0;
+                    for _ in 0..packets {
+                        if let Some(packet) = tx.pop() {
+                            free.give(packet.into_frame());
+                        }
+                    }
+                }
+            }
+        }
+        tx.release();
+        datagrams
+    }
+}

@@ -1,0 +1,262 @@
+//! A batch of requests, each for one datagram: RECV, RECVMSG or READ_FIXED.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{opcode, squeue, types};
+
+use crate::backend::{Config, Counters, OpenError};
+use crate::errno::{self, Verdict};
+use crate::message::Messages;
+use crate::packet::RxRing;
+use crate::pool::{Frame, FreeList, Pool, Region};
+use crate::socket::Socket;
+use crate::uring::ring::{Ring, Setup};
+use crate::variant::Mode;
+
+/// Marks the completion of a cancellation; all others have the number of a slot.
+const CANCEL: u64 = u64::MAX;
+/// How often cancelling looks for the last completion before it gives up.
+const CANCEL_TRIES: usize = 1000;
+/// How long requests that do not wait may take where a thread of the kernel works on them.
+const DONE_WITHIN: Duration = Duration::from_millis(10);
+
+/// The receiving half of the `uring` backend, without multishot.
+#[derive(Debug)]
+pub(super) struct Singles<'p> {
+    ring: Ring,
+    request: Request,
+    /// Frames, one for each request of a batch.
+    slots: Box<[Option<Frame<'p>>]>,
+    /// Requests that the kernel has.
+    pending: usize,
+    /// The request among them that waits for a datagram, if there is one.
+    waiting: bool,
+    block: Duration,
+    counters: Counters,
+    region: Arc<Region>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Recv,
+    Recvmsg(Messages),
+    /// READ_FIXED, with `preadv2`'s flags for one that does not wait.
+    ReadFixed(i32),
+}
+
+impl<'p> Singles<'p> {
+    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+        let entries = (2 * config.batch).max(64) as u32;
+        let ring = Ring::open(choices, entries, 2 * entries, None)?;
+        ring.register_file(socket.raw())?;
+        let request = match config.variant {
+            variant if variant.has(Mode::Fixed) => {
+                ring.register_memory(&pool.region())?;
+                // A socket that may wait says with each read that it must not.
+                Request::ReadFixed(if config.block.is_some() { libc::RWF_NOWAIT } else { 0 })
+            }
+            variant if variant.has(Mode::SingleRecvmsg) => Request::Recvmsg(Messages::new(config)),
+            _ => Request::Recv,
+        };
+        Ok(Self {
+            ring,
+            request,
+            slots: (0..config.batch).map(|_| None).collect(),
+            pending: 0,
+            waiting: false,
+            block: config.block.unwrap_or_default(),
+            counters: Counters::default(),
+            region: pool.region(),
+        })
+    }
+
+    /// Asks for a batch, none of which waits, and delivers what came.
+    #[inline(always)]
+    pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        assert!(free.is_of(&self.region), "a frame of another pool");
+        if self.pending == 0 {
+            for slot in 0..self.slots.len() {
+                if !self.push(slot, false, free)? {
+                    break;
+                }
+            }
+        }
+        if self.pending == 0 {
+            return Ok(0);
+        }
+        self.ring.enter(0)?;
+        let mut received = self.reap(free, rx)?;
+        // Requests that do not wait complete in the call that submits them.
+        while self.pending > 0 && !self.waiting && !self.ring.has_thread() {
+            self.ring.enter(1)?;
+            received += self.reap(free, rx)?;
+        }
+        rx.publish();
+        Ok(received)
+    }
+
+    /// As [`Singles::rx`]; if nothing has come, waits for one datagram.
+    pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let received = self.rx(free, rx)?;
+        if received > 0 || self.pending == 0 && !self.push(0, true, free)? {
+            return Ok(received);
+        }
+        self.ring.enter_and_wait(self.block)?;
+        let received = self.reap(free, rx)?;
+        rx.publish();
+        Ok(received)
+    }
+
+    /// Queues the request of a slot. `false` if there is no frame for it.
+    #[inline(always)]
+    fn push(&mut self, slot: usize, waits: bool, free: &mut FreeList<'p>) -> io::Result<bool> {
+        if self.slots[slot].is_none() {
+            let Some(frame) = free.take() else { return Ok(false) };
+            if let Request::Recvmsg(messages) = &mut self.request {
+                messages.prepare(slot, &frame);
+            }
+            self.slots[slot] = Some(frame);
+        }
+        let Some(frame) = &self.slots[slot] else { return Ok(false) };
+        let entry = self.request.build(slot, frame, waits).user_data(slot as u64);
+        // SAFETY: the frame, and the header that points to it, stay in their slot until the completion is in; if it
+        // never comes, `drop` keeps the memory for good.
+        unsafe { self.ring.push(&entry) }?;
+        self.pending += 1;
+        self.waiting |= waits;
+        Ok(true)
+    }
+
+    /// Delivers what has completed.
+    #[inline(always)]
+    fn reap(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Self { ring, request, slots, counters, pending, waiting, .. } = self;
+        let mut received = 0;
+        let mut result = Ok(());
+        for completion in ring.cq.by_ref() {
+            let (slot, res) = (completion.user_data() as usize, completion.result());
+            let Some(place) = slots.get_mut(slot).filter(|_| completion.user_data() != CANCEL) else { continue };
+            *pending -= 1;
+            *waiting = false;
+            if res < 0 {
+                match errno::judge(-res) {
+                    Verdict::Fatal if res != -libc::ECANCELED => result = Err(io::Error::from_raw_os_error(-res)),
+                    Verdict::Passing => counters.io_errors += 1,
+                    Verdict::Again | Verdict::Interrupted | Verdict::Fatal => {}
+                }
+                continue;
+            }
+            let Some(frame) = place.take() else { continue };
+            match request {
+                Request::Recv | Request::ReadFixed(_) => {
+                    rx.deliver_received(frame, res as usize, &mut counters.truncated, free);
+                    received += 1;
+                }
+                Request::Recvmsg(messages) => {
+                    let packet = messages.packet(slot, frame, res as usize, &mut counters.truncated);
+                    received += packet.count();
+                    rx.deliver(packet, free);
+                }
+            }
+        }
+        ring.cq.sync();
+        counters.rx_syscalls += u64::from(received > 0 && !ring.has_thread());
+        result.map(|()| received)
+    }
+
+    /// Takes back what the kernel would go on with uncalled: a request that waits, and those that its thread has.
+    pub(super) fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let mut received = 0;
+        for _ in 0..CANCEL_TRIES {
+            if self.pending == 0 {
+                break;
+            }
+            if self.waiting {
+                self.cancel()?;
+            } else {
+                self.ring.enter_and_wait(DONE_WITHIN)?;
+            }
+            received += self.reap(free, rx)?;
+        }
+        rx.publish();
+        if self.pending > 0 {
+            return Err(io::Error::other("a receive does not let itself be cancelled"));
+        }
+        Ok(received)
+    }
+
+    /// Cancels the request that waits: that of the first slot.
+    fn cancel(&mut self) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
+        // SAFETY: the request names no memory.
+        unsafe { self.ring.push(&entry) }?;
+        self.ring.enter(1)
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
+        // What comes now is nobody's: a ring without room gives the frames straight back.
+        let (producer, mut leftovers) = crate::ring::ring(1);
+        let mut rx = RxRing::new(producer);
+        let result = self.quiesce(free, &mut rx).map(drop);
+        while let Some(packet) = leftovers.pop() {
+            free.give(packet.into_frame());
+        }
+        if self.pending == 0 {
+            self.slots.iter_mut().filter_map(Option::take).for_each(|frame| free.give(frame));
+        }
+        result
+    }
+}
+
+impl Request {
+    #[inline(always)]
+    fn build(&mut self, slot: usize, frame: &Frame<'_>, waits: bool) -> squeue::Entry {
+        let socket = types::Fixed(0);
+        let (at, size) = (frame.as_ptr(), frame.size() as u32);
+        let flags = libc::MSG_TRUNC | if waits { 0 } else { libc::MSG_DONTWAIT };
+        match self {
+            Self::Recv => opcode::Recv::new(socket, at, size).flags(flags).build(),
+            Self::Recvmsg(messages) => {
+                let header = &raw mut messages.headers[slot].msg_hdr;
+                opcode::RecvMsg::new(socket, header).flags(flags as u32).build()
+            }
+            Self::ReadFixed(nowait) => {
+                let flags = if waits { 0 } else { *nowait };
+                opcode::ReadFixed::new(socket, at, size, 0).rw_flags(flags).build()
+            }
+        }
+    }
+}
+
+impl Drop for Singles<'_> {
+    /// The kernel must not write to frames that are no longer held: ends the requests, or, if that cannot be done,
+    /// keeps the memory for good.
+    fn drop(&mut self) {
+        for _ in 0..CANCEL_TRIES {
+            for completion in self.ring.cq.by_ref() {
+                self.pending -= usize::from(completion.user_data() != CANCEL);
+            }
+            self.ring.cq.sync();
+            if self.pending == 0 {
+                return;
+            }
+            if self.cancel().is_err() {
+                break;
+            }
+        }
+        std::mem::forget(Arc::clone(&self.region));
+        if let Request::Recvmsg(messages) = std::mem::replace(&mut self.request, Request::Recv) {
+            std::mem::forget(messages);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Trains: messages that are gathered from several packets, or cut out of one, each a request.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::{opcode, types};
+
+use crate::backend::{Config, Counters, OpenError};
+use crate::errno;
+use crate::outbox::Outbox;
+use crate::packet::Packet;
+use crate::pool::{FreeList, Region};
+use crate::ring::Consumer;
+use crate::socket::Socket;
+use crate::uring::ring::{Ring, Setup};
+use crate::variant::Mode;
+
+/// The sending half of the `uring` backend where packets and datagrams are not one to one.
+#[derive(Debug)]
+pub(super) struct Trains {
+    ring: Ring,
+    /// The messages in hand; their packets stay on the TX ring until all of them went.
+    outbox: Outbox,
+    /// Those that did not go yet.
+    undone: Vec<usize>,
+    /// What became of each message.
+    results: Box<[i32]>,
+    /// Whether a message of one piece is a SEND, or a SENDMSG like all others.
+    plain_sends: bool,
+    counters: Counters,
+    pool: Arc<Region>,
+}
+
+impl Trains {
+    pub(super) fn open(
+        choices: &[Setup],
+        socket: &Socket,
+        config: &Config,
+        (outbox, pool): (Outbox, Arc<Region>),
+        beside: &Ring,
+    ) -> Result<Self, OpenError> {
+        let entries = (2 * config.batch).max(64) as u32;
+        let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
+        ring.register_file(socket.raw())?;
+        let plain_sends = config.variant.has(Mode::Send);
+        let undone = Vec::with_capacity(config.batch);
+        let results = vec![0; config.batch].into_boxed_slice();
+        Ok(Self { ring, outbox, undone, results, plain_sends, counters: Counters::default(), pool })
+    }
+
+    pub(super) fn tx<'p>(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        if self.undone.is_empty() {
+            let messages = self.outbox.fill(tx);
+            self.undone.extend(0..messages);
+        }
+        if self.undone.is_empty() {
+            return Ok(0);
+        }
+        if let Err(error) = self.submit() {
+            // The kernel may still read from these packets.
+            std::mem::forget(Arc::clone(&self.pool));
+            return Err(error);
+        }
+        let (mut sent, mut result) = (0, Ok(()));
+        let Self { outbox, undone, results, counters, .. } = self;
+        undone.retain(|&index| {
+            let res = results[index];
+            if res < 0 {
+                let refused = (errno::judge(-res), io::Error::from_raw_os_error(-res));
+                counters.note_refused(refused).unwrap_or_else(|error| result = Err(error));
+                return true;
+            }
+            sent += outbox.datagrams(index);
+            false
+        });
+        if undone.is_empty() {
+            outbox.settle(outbox.len(), tx, free);
+        }
+        result.map(|()| sent)
+    }
+
+    /// Submits what is undone, and waits for what became of each.
+    fn submit(&mut self) -> io::Result<()> {
+        let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
+        for &index in &self.undone {
+            let entry = match self.outbox.only_piece(index).filter(|_| self.plain_sends) {
+                Some(piece) => {
+                    opcode::Send::new(socket, piece.iov_base.cast(), piece.iov_len as u32).flags(flags).build()
+                }
+                None => {
+                    let header = &raw const self.outbox.headers[index].msg_hdr;
+                    opcode::SendMsg::new(socket, header).flags(flags as u32).build()
+                }
+            };
+            // SAFETY: the packets stay on the ring, the headers in the outbox and the pool mapped until the completion
+            // is in: the loop below waits for all of them. Should that fail, `tx` keeps the memory mapped for good.
+            unsafe { self.ring.push(&entry.user_data(index as u64)) }?;
+        }
+        let mut missing = self.undone.len();
+        self.ring.enter(0)?;
+        loop {
+            for completion in self.ring.cq.by_ref() {
+                if let Some(result) = self.results.get_mut(completion.user_data() as usize) {
+                    *result = completion.result();
+                    missing -= 1;
+                }
+            }
+            self.ring.cq.sync();
+            if missing == 0 {
+                return Ok(());
+            }
+            if self.ring.cq.is_empty() {
+                // A thread of the kernel needs no call to get on.
+                self.ring.enter(u32::from(!self.ring.has_thread()))?;
+            }
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
+    }
+}
