@@ -138,12 +138,13 @@ impl Config {
     /// Bytes that a frame needs for a datagram of `payload` bytes: those that come in front of it, too; where trains
     /// are received, for the longest of them.
     pub fn frame_size(&self, payload: usize) -> usize {
-        match self.variant.kind() {
-            _ if self.variant.has(Mode::Gro) => TRAIN_MAX + HEADROOM,
-            _ if self.addressing == Addressing::Unconnected => payload + HEADROOM,
-            _ if self.variant.has(Mode::RecvmsgMultishot) => payload + HEADROOM,
-            _ => payload,
-        }
+        self.headroom() + if self.variant.has(Mode::Gro) { TRAIN_MAX } else { payload }
+    }
+
+    /// The most bytes in front of a payload.
+    pub fn headroom(&self) -> usize {
+        let has_any = self.addressing == Addressing::Unconnected || self.variant.has(Mode::RecvmsgMultishot);
+        if has_any { HEADROOM } else { 0 }
     }
 }
 
@@ -160,7 +161,7 @@ impl Port<'_> {
     /// The socket, ready for what `config` says; frames must have room for it.
     pub(crate) fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
         let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(config.variant.kind())) };
-        let needed = config.frame_size(1);
+        let needed = config.headroom() + 1;
         if pool.frame_size() < needed {
             return Err(OpenError::SmallFrames { size: pool.frame_size(), needed });
         }
@@ -230,6 +231,9 @@ pub enum OpenError {
         /// What can be done.
         remedy: &'static str,
     },
+    /// The configuration contradicts itself.
+    #[error("{0}")]
+    Impossible(&'static str),
     /// Any other error.
     #[error("{call} failed: {error}")]
     Failed {
@@ -238,8 +242,10 @@ pub enum OpenError {
         /// The kernel's answer.
         error: io::Error,
     },
-    /// The frames are too small for what comes in front of a payload, or for a train.
-    #[error("frames of {size} bytes are too small for this variant, which needs at least {needed}")]
+    /// The frames are too small for what comes in front of a payload.
+    #[error(
+        "frames of {size} bytes have no room for what comes in front of a payload; this variant needs at least {needed}"
+    )]
     SmallFrames {
         /// Bytes of a frame.
         size: usize,

@@ -44,8 +44,12 @@ macro_rules! suite {
         }
     };
     ($name:ident: $backend:ident through sockets) => {
+        suite!($name: $backend through sockets as "", Connected);
+    };
+    ($name:ident: $backend:ident through sockets as $modes:literal, $addressing:ident) => {
         mod $name {
-            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($backend, Sockets);
+            pub(super) const SUBJECT: crate::harness::Subject =
+                crate::harness::subject!($backend, Sockets, $modes, $addressing);
             suite!(@any);
             suite!(@sockets);
         }
@@ -79,6 +83,7 @@ macro_rules! suite {
             longer_datagrams_are_cut_and_counted in sockets,
             strangers_are_delivered_to_an_unconnected_socket in sockets,
             strangers_never_reach_a_connected_socket in sockets,
+            answers_find_the_sender in sockets,
             calls_are_counted in sockets,
             a_receiver_at_rest_leaves_the_queue_alone in sockets,
             an_overrun_queue_accounts_for_every_datagram in queues,
@@ -109,14 +114,21 @@ use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::uring::Uring;
 
-/// One suite per backend, and the check that none is forgotten.
+/// One suite per backend and mode, and the check that none is forgotten.
 macro_rules! suites {
-    ($($name:ident: $backend:ident through $medium:ident;)+) => {
-        $(suite!($name: $backend through $medium);)+
+    ($($name:ident: $backend:ident through $medium:ident $(as $modes:literal, $addressing:ident)?;)+) => {
+        $(suite!($name: $backend through $medium $(as $modes, $addressing)?);)+
 
         #[test]
-        fn every_backend_has_its_suite() {
-            assert_eq!(hpbench_backends::Kind::ALL.as_slice(), [$($name::SUBJECT.kind),+]);
+        fn every_backend_and_every_mode_has_its_suite() {
+            let subjects = [$($name::SUBJECT),+];
+            let tested: Vec<_> = subjects.iter().map(|subject| subject.variant()).collect();
+            for kind in hpbench_backends::Kind::ALL {
+                for choice in hpbench_backends::Choice::alternatives(kind) {
+                    let variant = choice.resolve(hpbench_backends::Addressing::Connected).expect("it goes together");
+                    assert!(tested.contains(&variant), "no suite for {kind}:{variant}");
+                }
+            }
         }
     };
 }
@@ -124,6 +136,35 @@ macro_rules! suites {
 suites! {
     null: Null through memory;
     plain: Plain through sockets;
+    plain_gso: Plain through sockets as "gso", Connected;
+    plain_gro: Plain through sockets as "gro", Connected;
+    plain_gso_gro: Plain through sockets as "gso+gro", Connected;
+    plain_unconnected: Plain through sockets as "", Unconnected;
+    plain_gso_gro_unconnected: Plain through sockets as "gso+gro", Unconnected;
     mmsg: Mmsg through sockets;
+    mmsg_gso: Mmsg through sockets as "gso", Connected;
+    mmsg_gro: Mmsg through sockets as "gro", Connected;
+    mmsg_gso_gro: Mmsg through sockets as "gso+gro", Connected;
+    mmsg_unconnected: Mmsg through sockets as "", Unconnected;
+    mmsg_gso_gro_unconnected: Mmsg through sockets as "gso+gro", Unconnected;
     uring: Uring through sockets;
+    uring_multishot_dontwait: Uring through sockets as "multishot-dontwait", Connected;
+    uring_recvmsg_multishot: Uring through sockets as "recvmsg-multishot", Connected;
+    uring_single: Uring through sockets as "single", Connected;
+    uring_single_recvmsg: Uring through sockets as "single-recvmsg", Connected;
+    uring_fixed: Uring through sockets as "fixed", Connected;
+    uring_sendmsg: Uring through sockets as "sendmsg", Connected;
+    uring_send_zc: Uring through sockets as "send-zc", Connected;
+    uring_write_fixed: Uring through sockets as "write-fixed", Connected;
+    uring_coop: Uring through sockets as "coop", Connected;
+    uring_default_setup: Uring through sockets as "default", Connected;
+    uring_sqpoll: Uring through sockets as "sqpoll", Connected;
+    uring_single_sqpoll: Uring through sockets as "single+sqpoll", Connected;
+    uring_gso: Uring through sockets as "gso", Connected;
+    uring_gro: Uring through sockets as "gro", Connected;
+    uring_gso_gro: Uring through sockets as "gso+gro", Connected;
+    uring_single_gso_gro: Uring through sockets as "single-recvmsg+gso+gro", Connected;
+    uring_unconnected: Uring through sockets as "", Unconnected;
+    uring_single_unconnected: Uring through sockets as "single-recvmsg", Unconnected;
+    uring_gso_gro_unconnected: Uring through sockets as "gso+gro", Unconnected;
 }

@@ -96,6 +96,9 @@ impl Request {
 
 impl<'p> Multishot<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+        if config.block.is_some() && config.variant.has(Mode::MultishotDontwait) {
+            return Err(OpenError::Impossible("multishot-dontwait never waits; use multishot, or no wait"));
+        }
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
         let buffers = BufferRing::new(config.buffers, pool).map_err(failed)?;
         // Twice the buffers, so that these run out before the completion queue does; the kernel wants
@@ -180,7 +183,7 @@ impl<'p> Multishot<'p> {
             return Ok(false);
         }
         self.ring.enter(0)?;
-        self.entered = true;
+        self.entered = !self.ring.has_thread();
         Ok(!self.ring.cq.is_empty())
     }
 

@@ -34,8 +34,7 @@ pub(super) struct Sends<'p> {
 enum Request {
     Send,
     Sendmsg(Headers),
-    /// WRITE_FIXED, with `pwritev2`'s flags for one that does not wait.
-    WriteFixed(i32),
+    WriteFixed,
 }
 
 /// A request without a completion yet.
@@ -55,8 +54,7 @@ impl<'p> Sends<'p> {
         let request = match config.variant {
             variant if variant.has(Mode::WriteFixed) => {
                 ring.register_memory(&pool.region())?;
-                // A socket that may wait says with each write that it must not.
-                Request::WriteFixed(if config.block.is_some() { libc::RWF_NOWAIT } else { 0 })
+                Request::WriteFixed
             }
             variant if variant.has(Mode::Sendmsg) => Request::Sendmsg(Headers::new(config.batch)),
             _ => Request::Send,
@@ -96,7 +94,7 @@ impl<'p> Sends<'p> {
     fn submit(&mut self) -> io::Result<()> {
         self.results.clear();
         let Self { ring, request, pending, results, .. } = self;
-        // MSG_DONTWAIT: a send that finds no room completes with EAGAIN instead of waiting, so that all requests
+        // MSG_DONTWAIT, and RWF_NOWAIT for writes: a send that finds no room completes with EAGAIN instead of waiting, so that all requests
         // complete within the call that submits them.
         let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
         match request {
@@ -107,8 +105,10 @@ impl<'p> Sends<'p> {
                 let header = headers.point_to(index, packet);
                 opcode::SendMsg::new(socket, header).flags(flags as u32).build()
             }),
-            Request::WriteFixed(nowait) => push(ring, pending, results, |_, packet| {
-                opcode::WriteFixed::new(socket, packet.as_ptr(), packet.len() as u32, 0).rw_flags(*nowait).build()
+            Request::WriteFixed => push(ring, pending, results, |_, packet| {
+                opcode::WriteFixed::new(socket, packet.as_ptr(), packet.len() as u32, 0)
+                    .rw_flags(libc::RWF_NOWAIT)
+                    .build()
             }),
         }?;
         let mut missing = self.results.len();
@@ -125,8 +125,7 @@ impl<'p> Sends<'p> {
                 return Ok(());
             }
             if self.ring.cq.is_empty() {
-                // A thread of the kernel needs no call to get on.
-                self.ring.enter(u32::from(!self.ring.has_thread()))?;
+                self.ring.await_completion()?;
             }
         }
     }

@@ -42,8 +42,7 @@ pub(super) struct Singles<'p> {
 enum Request {
     Recv,
     Recvmsg(Messages),
-    /// READ_FIXED, with `preadv2`'s flags for one that does not wait.
-    ReadFixed(i32),
+    ReadFixed,
 }
 
 impl<'p> Singles<'p> {
@@ -54,8 +53,7 @@ impl<'p> Singles<'p> {
         let request = match config.variant {
             variant if variant.has(Mode::Fixed) => {
                 ring.register_memory(&pool.region())?;
-                // A socket that may wait says with each read that it must not.
-                Request::ReadFixed(if config.block.is_some() { libc::RWF_NOWAIT } else { 0 })
+                Request::ReadFixed
             }
             variant if variant.has(Mode::SingleRecvmsg) => Request::Recvmsg(Messages::new(config)),
             _ => Request::Recv,
@@ -78,9 +76,8 @@ impl<'p> Singles<'p> {
         assert!(free.is_of(&self.region), "a frame of another pool");
         if self.pending == 0 {
             for slot in 0..self.slots.len() {
-                if !self.push(slot, false, free)? {
-                    break;
-                }
+                // Where no frame is free, others may still have theirs.
+                self.push(slot, false, free)?;
             }
         }
         if self.pending == 0 {
@@ -99,7 +96,12 @@ impl<'p> Singles<'p> {
 
     /// As [`Singles::rx`]; if nothing has come, waits for one datagram.
     pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let received = self.rx(free, rx)?;
+        let mut received = self.rx(free, rx)?;
+        while received == 0 && self.pending > 0 && !self.waiting {
+            self.ring.enter(1)?;
+            received += self.reap(free, rx)?;
+            rx.publish();
+        }
         if received > 0 || self.pending == 0 && !self.push(0, true, free)? {
             return Ok(received);
         }
@@ -150,7 +152,7 @@ impl<'p> Singles<'p> {
             }
             let Some(frame) = place.take() else { continue };
             match request {
-                Request::Recv | Request::ReadFixed(_) => {
+                Request::Recv | Request::ReadFixed => {
                     rx.deliver_received(frame, res as usize, &mut counters.truncated, free);
                     received += 1;
                 }
@@ -230,8 +232,9 @@ impl Request {
                 let header = &raw mut messages.headers[slot].msg_hdr;
                 opcode::RecvMsg::new(socket, header).flags(flags as u32).build()
             }
-            Self::ReadFixed(nowait) => {
-                let flags = if waits { 0 } else { *nowait };
+            Self::ReadFixed => {
+                // Of a socket that does not block, the kernel would wait all the same, by polling it.
+                let flags = if waits { 0 } else { libc::RWF_NOWAIT };
                 opcode::ReadFixed::new(socket, at, size, 0).rw_flags(flags).build()
             }
         }

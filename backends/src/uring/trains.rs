@@ -110,8 +110,7 @@ impl Trains {
                 return Ok(());
             }
             if self.ring.cq.is_empty() {
-                // A thread of the kernel needs no call to get on.
-                self.ring.enter(u32::from(!self.ring.has_thread()))?;
+                self.ring.await_completion()?;
             }
         }
     }

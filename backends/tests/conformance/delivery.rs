@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hpbench_backends::socket::probe_gso;
-use hpbench_backends::{Kind, Offer, Pool, Port, Socket};
+use hpbench_backends::{Mode, Offer, Pool, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip, udp_pair};
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
 use crate::traffic::{
     check, exchange, gather, nothing_arrives, receive_until, room, send_all, send_home, send_queued, write,
 };
@@ -47,14 +47,14 @@ fn short_datagrams(subject: Subject, ip: IpAddr) {
     for batch in BATCHES {
         // Two batches and a remainder on their way, one batch held by the receiver, and its buffers.
         let count = 2 * batch + 3;
-        let pool = Pool::new(2 * (count + batch + 100), 2048).expect("a pool");
+        let pool = subject.pool(2 * (count + batch + 100), 2048);
         deliver(subject, ip, &pool, batch, &SHORT, count as u64);
     }
 }
 
 fn long_datagrams(subject: Subject, ip: IpAddr) {
     for batch in BATCHES {
-        let pool = Pool::new(2 * 96, 65_536).expect("a pool");
+        let pool = subject.pool(2 * 96, 65_536);
         deliver(subject, ip, &pool, batch, &LONG, 12);
     }
 }
@@ -64,8 +64,10 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
     let (mut link, windows) = match subject.medium {
         Medium::Memory => (Link::open(subject, &subject.config(batch), pool), vec![count; lengths.len()]),
         Medium::Sockets => {
-            let (near, far) = udp_pair(ip);
-            let windows = lengths.iter().map(|&len| room(&near, len)).collect();
+            let (near, far) = subject.udp_pair(ip);
+            // What SEND_ZC sends comes in whole pages.
+            let memory = if subject.has(Mode::SendZc) { 4 } else { 1 };
+            let windows = lengths.iter().map(|&len| (room(&near, len) / memory).max(1)).collect();
             (Link::join(subject, &subject.config(batch), pool, (Port::Socket(near), Port::Socket(far))), windows)
         }
     };
@@ -88,7 +90,7 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
 
 /// Datagrams without payload, alone, in a row, and between others.
 pub(crate) fn empty_datagrams_are_datagrams(subject: Subject) {
-    let pool = Pool::new(512, 256).expect("a pool");
+    let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &subject.config(16), &pool);
     let len = |seq: u64| if seq.is_multiple_of(7) || seq % 5 == 3 { 0 } else { 64 };
     let empty = (0..70).filter(|&seq| len(seq) == 0).count() as u64;
@@ -98,14 +100,14 @@ pub(crate) fn empty_datagrams_are_datagrams(subject: Subject) {
     let counters = link.near.backend.counters();
     assert_eq!((counters.truncated, counters.io_errors), (0, 0));
     // Only a multishot receive ends at them.
-    let expected = if subject.kind == Kind::Uring { empty } else { 0 };
+    let expected = if subject.variant().has_buffer_ring() { empty } else { 0 };
     assert_eq!(counters.rearms.empty_datagram, expected);
     link.close();
 }
 
 /// As in `echo`: what arrives goes back in the frame in which it arrived.
 pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
-    let pool = Pool::new(512, 2048).expect("a pool");
+    let pool = subject.pool(512, 2048);
     let mut link = Link::open(subject, &subject.config(8), &pool);
     let len = |seq: u64| 32 + seq as usize * 13 % 1500;
     for round in 0..10 {
@@ -123,7 +125,7 @@ pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
 
 /// `quiesce` loses nothing and changes no order, wherever the datagrams are at that time.
 pub(crate) fn datagrams_arrive_after_a_pause(subject: Subject) {
-    let pool = Pool::new(512, 256).expect("a pool");
+    let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &subject.config(4), &pool);
     let deadline = Deadline::new();
     let mut next = 0;
@@ -165,8 +167,9 @@ pub(crate) fn trains_cut_by_the_kernel_arrive_as_datagrams(subject: Subject) {
 fn trains(subject: Subject, gso: bool) {
     const COUNT: u64 = 300;
     for len in [32, 1400] {
-        let pool = Pool::new(512, 2048).expect("a pool");
-        let (near, far) = udp_pair(LOCALHOST);
+        let payload = if subject.has(Mode::Gro) { 65_536 } else { 2048 };
+        let pool = subject.pool(512, payload);
+        let (near, far) = subject.udp_pair(LOCALHOST);
         let window = room(&near, len).min(COUNT) as usize;
         let mut offer = Offer::new(far, len, gso).expect("it was probed");
         let mut lane = Lane::open(subject, &subject.config(32), Port::Socket(near), &pool, pool.frames());

@@ -1,13 +1,13 @@
 //! Frames: a backend gets along with few, uses all that it has, and gives all of them back.
 
-use hpbench_backends::{Config, Pool, Port};
+use hpbench_backends::{Config, Port};
 
-use crate::harness::{Lane, Link, Subject, peer_pair};
+use crate::harness::{Lane, Link, Subject};
 use crate::traffic::{check, datagram, exchange, gather, nothing_arrives, queue, receive_until, send_all, send_home};
 
 /// Without a free frame `rx` returns 0 and leaves the datagrams where they are.
 pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
-    let pool = Pool::new(512, 256).expect("a pool");
+    let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &subject.config(16), &pool);
     let mut taken = Vec::new();
     while let Some(frame) = link.near.free.take() {
@@ -25,8 +25,8 @@ pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
 pub(crate) fn few_free_frames_bound_reception(subject: Subject) {
     const FRAMES: usize = 5;
     const COUNT: u64 = 43;
-    let pool = Pool::new(FRAMES, 256).expect("a pool");
-    let (near, far) = peer_pair();
+    let pool = subject.pool(FRAMES, 256);
+    let (near, far) = subject.peer_pair();
     let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
     for round in 0..3 {
         let (first, end) = (round * COUNT, (round + 1) * COUNT);
@@ -59,7 +59,7 @@ fn give_back(lane: &mut Lane<'_>, next: &mut u64, len: usize) {
 /// The smallest sizes of io_uring's buffer ring do, too: a run of datagrams needs no more than one.
 pub(crate) fn few_buffers_suffice(subject: Subject) {
     for buffers in [1, 2, 8] {
-        let pool = Pool::new(512, 256).expect("a pool");
+        let pool = subject.pool(512, 256);
         let config = Config { buffers, ..subject.config(16) };
         let mut link = Link::open(subject, &config, &pool);
         exchange(&mut link.far, &mut link.near, 0..200, 50, |_| 64);
@@ -72,8 +72,8 @@ pub(crate) fn few_buffers_suffice(subject: Subject) {
 /// each arrives, also when none is in the free list any more.
 pub(crate) fn every_frame_is_of_use(subject: Subject) {
     const FRAMES: usize = 8;
-    let pool = Pool::new(FRAMES, 256).expect("a pool");
-    let (near, far) = peer_pair();
+    let pool = subject.pool(FRAMES, 256);
+    let (near, far) = subject.peer_pair();
     let mut near = Lane::open(subject, &subject.config(FRAMES), Port::Socket(near), &pool, pool.frames());
     let mut next = 0;
     let mut sent = 0;
@@ -94,8 +94,8 @@ pub(crate) fn every_frame_is_of_use(subject: Subject) {
 
 /// An empty datagram needs a frame like any other, and keeps its place while there is none.
 pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
-    let pool = Pool::new(3, 256).expect("a pool");
-    let (near, far) = peer_pair();
+    let pool = subject.pool(3, 256);
+    let (near, far) = subject.peer_pair();
     // Fewer buffers than empty datagrams, each of which must leave its buffer behind.
     let config = Config { buffers: 4, ..subject.config(8) };
     let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
@@ -121,7 +121,7 @@ pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
 pub(crate) fn frames_come_home_after_close(subject: Subject) {
     for (sent, calls) in [(0, 0), (0, 1), (50, 0), (50, 1), (50, 3), (50, 100)] {
         for batch in [1, 16, 64] {
-            let pool = Pool::new(512, 256).expect("a pool");
+            let pool = subject.pool(512, 256);
             let mut link = Link::open(subject, &subject.config(batch), &pool);
             send_all(&mut link.far, 0..sent, |_| 64);
             for seq in 0..sent {

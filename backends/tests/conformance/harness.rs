@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::{
-    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, MemoryPort, OpenError, Packet, Pool, Port, Producer,
-    RxRing, Socket, ring,
+    Address, Addressing, Backend, Caps, Choice, Config, Consumer, Counters, FreeList, Kind, MemoryPort, Mode,
+    OpenError, Packet, Pool, Port, Producer, RxRing, Socket, Variant, ring,
 };
 
 /// Where the tests' sockets are.
@@ -72,6 +72,9 @@ pub(crate) enum Medium {
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
+    /// As after `--backend KIND:`.
+    pub(crate) modes: &'static str,
+    pub(crate) addressing: Addressing,
     pub(crate) medium: Medium,
     pub(crate) probe: fn(&Config) -> Result<Caps, OpenError>,
     pub(crate) open: for<'p> fn(&Config, Port<'p>, &'p Pool) -> Opened<'p>,
@@ -79,8 +82,11 @@ pub(crate) struct Subject {
 
 /// The [`Subject`] of a backend's type, which is generic over the life of its pool.
 macro_rules! subject {
-    ($backend:ident, $medium:ident) => {{
-        use hpbench_backends::{Backend, Config, Pool, Port};
+    ($backend:ident, $medium:ident) => {
+        $crate::harness::subject!($backend, $medium, "", Connected)
+    };
+    ($backend:ident, $medium:ident, $modes:literal, $addressing:ident) => {{
+        use hpbench_backends::{Addressing, Backend, Config, Pool, Port};
         use $crate::harness::{Medium, Opened, Subject, open_as};
         use $crate::$backend;
         fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
@@ -88,6 +94,8 @@ macro_rules! subject {
         }
         Subject {
             kind: <$backend<'static> as Backend<'static>>::KIND,
+            modes: $modes,
+            addressing: Addressing::$addressing,
             medium: Medium::$medium,
             probe: <$backend<'static> as Backend<'static>>::probe,
             open,
@@ -102,7 +110,68 @@ impl Subject {
 
     /// A configuration with `buffers` small enough for the pools of these tests.
     pub(crate) fn config(&self, batch: usize) -> Config {
-        Config { buffers: 64, ..Config::new(self.kind, batch) }
+        let config = Config { addressing: self.addressing, buffers: 64, ..Config::of(self.variant(), batch) };
+        // The kernel's thread shares no core with a test that spins.
+        Config { kernel_core: None, ..config }
+    }
+
+    pub(crate) fn variant(&self) -> Variant {
+        let choice = Choice::parse(self.kind, self.modes).expect("known modes");
+        choice.resolve(self.addressing).expect("modes that go together")
+    }
+
+    pub(crate) fn has(&self, mode: Mode) -> bool {
+        self.variant().has(mode)
+    }
+
+    /// Whether datagrams have addresses of their own.
+    pub(crate) fn is_unconnected(&self) -> bool {
+        self.addressing == Addressing::Unconnected
+    }
+
+    /// Whether it works on sockets other than those of UDP, which some cases need.
+    pub(crate) fn is_bound_to_udp(&self) -> bool {
+        self.is_unconnected() || self.has(Mode::Gso) || self.has(Mode::Gro) || self.has(Mode::SendZc)
+    }
+
+    /// Where in a frame a payload that was received begins.
+    pub(crate) fn payload_at(&self) -> usize {
+        let (address, control) = (28 * usize::from(self.is_unconnected()), 24 * usize::from(self.has(Mode::Gro)));
+        match self.has(Mode::RecvmsgMultishot) {
+            true => 16 + address + control,
+            false => 64 * usize::from(self.is_unconnected()),
+        }
+    }
+
+    /// A pool with frames for payloads of so many bytes.
+    pub(crate) fn pool(&self, frames: usize, payload: usize) -> Pool {
+        Pool::new(frames, payload + self.config(1).headroom()).expect("a pool")
+    }
+
+    /// Two UDP sockets with room for what these tests send, for the backend under test and its peer.
+    pub(crate) fn udp_pair(&self, ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
+        if !self.is_unconnected() {
+            return udp_pair(ip);
+        }
+        let bind = || Socket::bind(SocketAddr::new(ip, 0)).expect("loopback has free ports");
+        let (near, far) = (bind(), bind());
+        far.connect(near.local_addr().expect("it is bound")).expect("a peer on loopback");
+        for socket in [&near, &far] {
+            socket.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
+        }
+        (Arc::new(near), Arc::new(far))
+    }
+
+    /// A socket for the backend under test, and one of `std` as its peer.
+    pub(crate) fn peer_pair(&self) -> (Arc<Socket>, UdpSocket) {
+        let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
+        near.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
+        let far = stranger();
+        if !self.is_unconnected() {
+            near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
+        }
+        far.connect(near.local_addr().expect("it is bound")).expect("a peer on loopback");
+        (Arc::new(near), far)
     }
 
     /// Whether datagrams overtake one of their batch that the kernel refuses, where it takes those behind
@@ -125,7 +194,7 @@ impl Subject {
         match self.medium {
             Medium::Memory => memory_ports(SLOTS),
             Medium::Sockets => {
-                let (near, far) = udp_pair(LOCALHOST);
+                let (near, far) = self.udp_pair(LOCALHOST);
                 (Port::Socket(near), Port::Socket(far))
             }
         }
@@ -155,7 +224,10 @@ pub(crate) fn run_alone(subject: Subject, case: fn(Subject)) {
 fn run_if_it_can(subject: Subject, case: fn(Subject)) {
     match (subject.probe)(&subject.config(32)) {
         Ok(_) => case(subject),
-        Err(error) => skip(subject.kind.name(), &error),
+        Err(error) => {
+            let name = [subject.kind.name(), subject.modes].join(if subject.modes.is_empty() { "" } else { ":" });
+            skip(&name, &error);
+        }
     }
 }
 
@@ -170,22 +242,12 @@ pub(crate) fn skip(name: &str, reason: &dyn Display) {
 }
 
 /// Two connected UDP sockets with room for what these tests send.
-pub(crate) fn udp_pair(ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
+fn udp_pair(ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
     let (near, far) = Socket::pair(SocketAddr::new(ip, 0)).expect("loopback has free ports");
     for socket in [&near, &far] {
         socket.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
     }
     (Arc::new(near), Arc::new(far))
-}
-
-/// A connected socket for the backend under test, and a socket of `std` as its peer.
-pub(crate) fn peer_pair() -> (Arc<Socket>, UdpSocket) {
-    let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
-    near.set_buffers(4 << 20, 4 << 20).expect("large buffers are granted up to the limit");
-    let far = stranger();
-    near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
-    far.connect(near.local_addr().expect("it is bound")).expect("a peer on loopback");
-    (Arc::new(near), far)
 }
 
 /// A socket that nobody knows.
@@ -228,7 +290,10 @@ impl Deadline {
 /// A backend with its frames and its two rings; the test holds the app's ends of these.
 pub(crate) struct Lane<'p> {
     pub(crate) backend: Box<dyn Mover<'p> + 'p>,
-    pub(crate) batch: usize,
+    /// The most datagrams that one call may move; a train is never cut.
+    pub(crate) most: usize,
+    /// To whom datagrams are sent, where the socket does not know.
+    pub(crate) peer: Option<Address>,
     pub(crate) free: FreeList<'p>,
     /// Frames that the lane was given.
     pub(crate) share: usize,
@@ -254,27 +319,29 @@ impl<'p> Lane<'p> {
         let backend = (subject.open)(config, port, pool).expect("it was probed");
         let (delivered, arrived) = ring(rx_slots);
         let (queue, tx) = ring(SLOTS);
-        Self { backend, batch: config.batch, share: free.len(), free, rx: RxRing::new(delivered), arrived, queue, tx }
+        let most = if config.variant.has(Mode::Gro) { usize::MAX } else { config.batch };
+        let (share, rx) = (free.len(), RxRing::new(delivered));
+        Self { backend, most, peer: None, share, free, rx, arrived, queue, tx }
     }
 
     /// One call of the backend's `rx`.
     pub(crate) fn rx(&mut self) -> io::Result<usize> {
         let received = self.backend.rx(&mut self.free, &mut self.rx)?;
-        assert!(received <= self.batch, "rx brought {received} datagrams, more than a batch of {}", self.batch);
+        assert!(received <= self.most, "rx brought {received} datagrams, more than a batch of {}", self.most);
         Ok(received)
     }
 
     /// One call of the backend's `rx_wait`.
     pub(crate) fn rx_wait(&mut self) -> io::Result<usize> {
         let received = self.backend.rx_wait(&mut self.free, &mut self.rx)?;
-        assert!(received <= self.batch, "it brought {received} datagrams, more than a batch of {}", self.batch);
+        assert!(received <= self.most, "it brought {received} datagrams, more than a batch of {}", self.most);
         Ok(received)
     }
 
     /// One call of the backend's `tx`.
     pub(crate) fn tx(&mut self) -> io::Result<usize> {
         let sent = self.backend.tx(&mut self.tx, &mut self.free)?;
-        assert!(sent <= self.batch, "tx sent {sent} datagrams, more than a batch of {}", self.batch);
+        assert!(sent <= self.most, "tx sent {sent} datagrams, more than a batch of {}", self.most);
         Ok(sent)
     }
 
@@ -311,8 +378,12 @@ impl<'p> Link<'p> {
         let mut free = pool.frames();
         let frames = free.split_off(pool.len() / 2);
         let far = subject.far();
+        let peer = match &ports.1 {
+            Port::Socket(socket) if subject.is_unconnected() => socket.local_addr().ok().map(Address::new),
+            _ => None,
+        };
         Self {
-            near: Lane::open(subject, config, ports.0, pool, free),
+            near: Lane { peer, ..Lane::open(subject, config, ports.0, pool, free) },
             far: Lane::open(far, &far.config(64), ports.1, pool, frames),
         }
     }

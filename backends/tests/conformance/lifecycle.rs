@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use hpbench_backends::{Config, Counters, Kind, OpenError, Pool, Port, Socket};
+use hpbench_backends::{Config, Counters, OpenError, Port, Socket};
 
-use crate::harness::{
-    Deadline, LOCALHOST, Lane, Link, Medium, Subject, memory_ports, peer_pair, quiet_address, udp_pair,
-};
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, memory_ports, quiet_address};
 use crate::traffic::{datagram, exchange};
 
 /// Descriptors that this process has open (and the one that looks).
@@ -19,10 +17,10 @@ fn descriptors() -> usize {
 }
 
 pub(crate) fn the_wrong_port_is_refused(subject: Subject) {
-    let pool = Pool::new(4, 256).expect("a pool");
+    let pool = subject.pool(4, 256);
     let free = pool.frames();
     let port = match subject.medium {
-        Medium::Memory => Port::Socket(udp_pair(LOCALHOST).0),
+        Medium::Memory => Port::Socket(subject.udp_pair(LOCALHOST).0),
         Medium::Sockets => memory_ports(8).0,
     };
     match (subject.open)(&subject.config(8), port, &pool) {
@@ -35,7 +33,7 @@ pub(crate) fn the_wrong_port_is_refused(subject: Subject) {
 
 /// A backend that was only opened, and then only asked in vain, has nothing to report.
 pub(crate) fn what_did_not_happen_is_not_counted(subject: Subject) {
-    let pool = Pool::new(256, 256).expect("a pool");
+    let pool = subject.pool(256, 256);
     let mut link = Link::open(subject, &subject.config(8), &pool);
     assert_eq!(link.near.backend.counters(), Counters::default(), "only opened");
     for _ in 0..10 {
@@ -50,7 +48,7 @@ pub(crate) fn what_did_not_happen_is_not_counted(subject: Subject) {
 
 /// Sizes that cannot be are refused, those that can be are not, and nothing is left behind by either.
 pub(crate) fn refused_sizes_leave_nothing_behind(subject: Subject) {
-    let pool = Pool::new(4, 256).expect("a pool");
+    let pool = subject.pool(4, 256);
     let free = pool.frames();
     let address = quiet_address();
     let before = descriptors();
@@ -63,7 +61,7 @@ pub(crate) fn refused_sizes_leave_nothing_behind(subject: Subject) {
         match opened {
             // Only io_uring has a buffer ring; the others need not look at its size.
             Ok(backend) => {
-                assert!(possible || subject.kind != Kind::Uring, "{buffers} buffers are refused");
+                assert!(possible || !subject.variant().has_buffer_ring(), "{buffers} buffers are refused");
                 drop(backend);
             }
             Err(error) => assert!(!possible, "{buffers} buffers: {error}"),
@@ -77,10 +75,12 @@ pub(crate) fn refused_sizes_leave_nothing_behind(subject: Subject) {
 pub(crate) fn a_closed_port_is_free_at_once(subject: Subject) {
     let address = quiet_address();
     for round in 0..20 {
-        let pool = Pool::new(256, 256).expect("a pool");
+        let pool = subject.pool(256, 256);
         let near = Socket::bind(address).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let far = UdpSocket::bind((LOCALHOST, 0)).expect("loopback has free ports");
-        near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
+        if !subject.is_unconnected() {
+            near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
+        }
         let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
         // Not used at all, with a receive on its way, or with datagrams that nobody has fetched.
         if round % 3 > 0 {
@@ -100,7 +100,7 @@ pub(crate) fn a_closed_port_is_free_at_once(subject: Subject) {
 pub(crate) fn opening_and_closing_leaks_nothing(subject: Subject) {
     let before = descriptors();
     for round in 0..50 {
-        let pool = Pool::new(256, 256).expect("a pool");
+        let pool = subject.pool(256, 256);
         let mut link = Link::open(subject, &subject.config(8), &pool);
         exchange(&mut link.far, &mut link.near, 0..20, 20, |_| 64);
         exchange(&mut link.near, &mut link.far, 0..20, 20, |_| 64);
@@ -113,7 +113,7 @@ pub(crate) fn opening_and_closing_leaks_nothing(subject: Subject) {
 /// Frames come home although datagrams keep arriving while the backend closes.
 pub(crate) fn closing_under_fire_brings_all_frames_home(subject: Subject) {
     let done = AtomicBool::new(false);
-    let (socket, far) = peer_pair();
+    let (socket, far) = subject.peer_pair();
     thread::scope(|scope| {
         scope.spawn(|| {
             let (bytes, deadline) = (datagram(0, 64), Deadline::new());
@@ -124,7 +124,7 @@ pub(crate) fn closing_under_fire_brings_all_frames_home(subject: Subject) {
             }
         });
         for calls in [0, 1, 2, 5, 10, 20, 40] {
-            let pool = Pool::new(256, 256).expect("a pool");
+            let pool = subject.pool(256, 256);
             let port = Port::Socket(Arc::clone(&socket));
             let mut near = Lane::open(subject, &subject.config(8), port, &pool, pool.frames());
             for _ in 0..calls {

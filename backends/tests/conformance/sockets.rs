@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Pool, Port, Socket};
+use hpbench_backends::{Address, Mode, Packet, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, peer_pair, stranger, udp_pair};
-use crate::traffic::{datagram, exchange, receive_until, send_all};
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, skip, stranger};
+use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all, send_queued};
 
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
     const FRAME: usize = 256;
     const LENGTHS: [usize; 8] = [64, 257, 256, 65_507, 32, 300, 0, 1400];
-    let pool = Pool::new(256, FRAME).expect("a pool");
-    let (near, far) = peer_pair();
+    if subject.has(Mode::Fixed) {
+        return skip("truncation", &"a READ does not tell that a datagram was longer");
+    }
+    let pool = subject.pool(256, FRAME);
+    let room = pool.frame_size() - subject.payload_at();
+    let (near, far) = subject.peer_pair();
     let mut near = Lane::open(subject, &subject.config(16), Port::Socket(near), &pool, pool.frames());
     let mut next = 0;
     for _ in 0..4 {
@@ -24,16 +28,16 @@ pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
             far.send(&datagram(next, len)).expect("a send on loopback");
             next += 1;
         }
-        receive_until(&mut near, first..next, |seq| LENGTHS[seq as usize % LENGTHS.len()].min(FRAME));
+        receive_until(&mut near, first..next, |seq| LENGTHS[seq as usize % LENGTHS.len()].min(room));
     }
-    let cut = LENGTHS.iter().filter(|&&len| len > FRAME).count() as u64;
+    let cut = LENGTHS.iter().filter(|&&len| len > room).count() as u64;
     assert_eq!(near.backend.counters().truncated, 4 * cut);
     assert!(near.close().is_whole());
 }
 
 /// A backend does not judge: who can reach the socket is delivered.
 pub(crate) fn strangers_are_delivered_to_an_unconnected_socket(subject: Subject) {
-    let pool = Pool::new(256, 256).expect("a pool");
+    let pool = subject.pool(256, 256);
     let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
     let address = near.local_addr().expect("it is bound");
     let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
@@ -52,8 +56,11 @@ pub(crate) fn strangers_are_delivered_to_an_unconnected_socket(subject: Subject)
 
 /// The kernel keeps strangers from a connected socket, and a backend does nothing to undo that.
 pub(crate) fn strangers_never_reach_a_connected_socket(subject: Subject) {
-    let pool = Pool::new(256, 256).expect("a pool");
-    let (near, far) = peer_pair();
+    if subject.is_unconnected() {
+        return skip("connected", &"this variant is for sockets that are not connected");
+    }
+    let pool = subject.pool(256, 256);
+    let (near, far) = subject.peer_pair();
     let address = near.local_addr().expect("it is bound");
     let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
     for seq in 0..20 {
@@ -71,12 +78,12 @@ pub(crate) fn strangers_never_reach_a_connected_socket(subject: Subject) {
 pub(crate) fn calls_are_counted(subject: Subject) {
     const COUNT: u64 = 200;
     for batch in [1, 16] {
-        let pool = Pool::new(1024, 256).expect("a pool");
+        let pool = subject.pool(1024, 256);
         let mut link = Link::open(subject, &subject.config(batch), &pool);
         send_all(&mut link.near, 0..COUNT, |_| 64);
         let sent = link.near.backend.counters();
         // At most one call for each datagram; the last, in vain, has nothing to send and makes none.
-        let fewest = COUNT.div_ceil(batch as u64);
+        let fewest = if subject.has(Mode::Sqpoll) { 0 } else { COUNT.div_ceil(batch as u64) };
         assert!((fewest..=COUNT).contains(&sent.syscalls), "{COUNT} sent in batches of {batch}: {sent:?}");
         assert_eq!(sent.rx_syscalls, 0, "sending receives nothing");
         receive_until(&mut link.far, 0..COUNT, |_| 64);
@@ -85,7 +92,8 @@ pub(crate) fn calls_are_counted(subject: Subject) {
         receive_until(&mut link.near, 0..COUNT, |_| 64);
         let both = link.near.backend.counters();
         let calls = both.syscalls - sent.syscalls;
-        assert!((1..=COUNT).contains(&both.rx_syscalls), "{COUNT} received in batches of {batch}: {both:?}");
+        let least = u64::from(!subject.has(Mode::Sqpoll));
+        assert!((least..=COUNT).contains(&both.rx_syscalls), "{COUNT} received in batches of {batch}: {both:?}");
         assert!(calls >= both.rx_syscalls, "a call that brings something is a call: {both:?}");
         assert!(calls <= 3 * COUNT, "far more calls than datagrams: {both:?}");
         link.close();
@@ -94,8 +102,8 @@ pub(crate) fn calls_are_counted(subject: Subject) {
 
 /// After `quiesce` nothing leaves the socket's queue until `rx` is called again.
 pub(crate) fn a_receiver_at_rest_leaves_the_queue_alone(subject: Subject) {
-    let pool = Pool::new(512, 256).expect("a pool");
-    let (near, far) = udp_pair(LOCALHOST);
+    let pool = subject.pool(512, 256);
+    let (near, far) = subject.udp_pair(LOCALHOST);
     let socket = Arc::clone(&near);
     let held = || socket.meminfo().expect("Linux 4.12").rmem_alloc;
     let mut link = Link::join(subject, &subject.config(16), &pool, (Port::Socket(near), Port::Socket(far)));
@@ -120,4 +128,53 @@ pub(crate) fn a_receiver_at_rest_leaves_the_queue_alone(subject: Subject) {
         receive_until(&mut link.near, first + 50..first + 100, |_| 64);
     }
     link.close();
+}
+
+/// Each datagram comes with the address of its sender, and an answer in the same frame goes there.
+pub(crate) fn answers_find_the_sender(subject: Subject) {
+    if !subject.is_unconnected() {
+        return skip("unconnected", &"the sockets of this variant know their peer");
+    }
+    let pool = subject.pool(256, 256);
+    let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
+    let address = near.local_addr().expect("it is bound");
+    let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
+    let senders = [stranger(), stranger(), stranger()];
+    for sender in &senders {
+        sender.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    }
+    for round in 0..4 {
+        for seq in round * 30..(round + 1) * 30 {
+            let sender = &senders[seq as usize % senders.len()];
+            sender.send_to(&datagram(seq, 64), address).expect("a send on loopback");
+        }
+        gather(&mut near, 30);
+        for seq in round * 30..(round + 1) * 30 {
+            let packet = near.pop().expect("thirty have come");
+            let sender = senders[seq as usize % senders.len()].local_addr().expect("it is bound");
+            assert_eq!(packet.address(), Some(sender), "of datagram {seq}");
+            check(seq, 64, packet.bytes());
+            near.queue.push(packet).expect("the TX ring has enough slots");
+        }
+        send_queued(&mut near, 30);
+        for seq in round * 30..(round + 1) * 30 {
+            let mut bytes = [0; 256];
+            let (len, from) =
+                senders[seq as usize % senders.len()].recv_from(&mut bytes).expect("an answer within the time-out");
+            check(seq, 64, &bytes[..len]);
+            assert_eq!(from, address);
+        }
+    }
+    // An address of one's own choice does, too.
+    let mut frame = near.free.take().expect("all frames are home");
+    frame.bytes_mut().fill(0);
+    let sender = senders[1].local_addr().expect("it is bound");
+    let packet = Packet::addressed(frame, 64, &Address::new(sender), |bytes| crate::traffic::write(7, bytes));
+    assert_eq!(packet.address(), Some(sender));
+    near.queue.push(packet).expect("the TX ring has enough slots");
+    send_queued(&mut near, 1);
+    let mut bytes = [0; 256];
+    let len = senders[1].recv(&mut bytes).expect("it was sent there");
+    check(7, 64, &bytes[..len]);
+    assert!(near.close().is_whole());
 }

@@ -4,20 +4,33 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::thread::Usage;
-use hpbench_backends::{Config, Pool, Port};
+use hpbench_backends::{Config, Mode, OpenError, Port};
 
-use crate::harness::{Deadline, Lane, Link, Subject, peer_pair};
+use crate::harness::{Deadline, Lane, Link, Subject, skip};
 use crate::traffic::{check, datagram, send_all};
 
 fn waiting(subject: Subject, block: Duration) -> Config {
     Config { block: Some(block), ..subject.config(16) }
 }
 
+/// Whether the subject is one that never waits; then it must say so.
+fn never_waits(subject: Subject) -> bool {
+    let refused = (subject.probe)(&waiting(subject, Duration::from_secs(1)));
+    assert_eq!(matches!(refused, Err(OpenError::Impossible(_))), subject.has(Mode::MultishotDontwait), "{refused:?}");
+    if subject.has(Mode::MultishotDontwait) {
+        skip("waiting", &"this variant never waits");
+    }
+    subject.has(Mode::MultishotDontwait)
+}
+
 /// A datagram that is sent during the wait ends it, long before the timeout.
 pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
+    if never_waits(subject) {
+        return;
+    }
     const PAUSE: Duration = Duration::from_millis(30);
-    let pool = Pool::new(512, 256).expect("a pool");
-    let (near, far) = peer_pair();
+    let pool = subject.pool(512, 256);
+    let (near, far) = subject.peer_pair();
     let config = waiting(subject, Duration::from_secs(4));
     let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
     for seq in 0..3 {
@@ -36,7 +49,10 @@ pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
 
 /// Where nothing comes, the wait ends at its timeout, with nothing; the thread has slept, not spun.
 pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject) {
-    let pool = Pool::new(512, 256).expect("a pool");
+    if never_waits(subject) {
+        return;
+    }
+    let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &waiting(subject, Duration::from_millis(60)), &pool);
     for _ in 0..3 {
         let (start, before) = (Instant::now(), Usage::now());
@@ -50,8 +66,11 @@ pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject)
 
 /// What is there already comes without a wait, and receives that do not wait still work.
 pub(crate) fn a_wait_brings_all_that_came_in_order(subject: Subject) {
+    if never_waits(subject) {
+        return;
+    }
     const COUNT: u64 = 100;
-    let pool = Pool::new(512, 256).expect("a pool");
+    let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &waiting(subject, Duration::from_secs(4)), &pool);
     let start = Instant::now();
     send_all(&mut link.far, 0..COUNT, |_| 64);
