@@ -288,3 +288,125 @@ pub(crate) fn empty_headers(count: usize) -> Box<[libc::mmsghdr]> {
 pub(crate) fn empty_iovecs(count: usize) -> Box<[libc::iovec]> {
     (0..count).map(|_| libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A control message as the kernel writes it.
+    fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+        let len = CONTROL_HEADER + data.len();
+        let mut bytes = len.to_ne_bytes().to_vec();
+        bytes.extend(level.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(data);
+        bytes.resize(len.next_multiple_of(mem::size_of::<usize>()), 0);
+        bytes
+    }
+
+    fn gro(segment: i32) -> Vec<u8> {
+        control(libc::SOL_UDP, libc::UDP_GRO, &segment.to_ne_bytes())
+    }
+
+    /// What a `recvmsg` multishot writes: header, name, control, payload.
+    fn buffer(layout: Layout, lens: [u32; 4], control: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = lens.iter().flat_map(|len| len.to_ne_bytes()).collect();
+        bytes.resize(ADDRESS_AT + layout.name, 7);
+        bytes.extend(control);
+        bytes.resize(layout.payload_at(), 0);
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_segment_size_is_found_behind_other_messages() {
+        assert_eq!(segment_in(&gro(1200)), Some(1200));
+        let other = control(libc::SOL_SOCKET, libc::SO_TIMESTAMP, &[1; 13]);
+        assert_eq!(segment_in(&[other.clone(), gro(64)].concat()), Some(64));
+        assert_eq!(segment_in(&other), None);
+        assert_eq!(segment_in(&[]), None);
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_none() {
+        for segment in [0, -1, 65_536, i32::MIN, i32::MAX] {
+            assert_eq!(segment_in(&gro(segment)), None, "{segment}");
+        }
+        assert_eq!(segment_in(&control(libc::SOL_UDP, libc::UDP_GRO, &[64, 0])), None, "too short for an int");
+    }
+
+    #[test]
+    fn a_message_is_found_where_the_lengths_that_were_asked_for_put_it() {
+        let layout = Layout { name: ADDRESS_LEN, control: CONTROL_LEN };
+        let bytes = buffer(layout, [16, 20, 130, 0], &gro(64), &[9; 130]);
+        let placed = layout.read(&bytes).expect("a good message");
+        assert_eq!(placed, Placed { offset: 68, len: 130, segment: 64, truncated: false });
+        let bare = Layout { name: 0, control: 0 };
+        let bytes = buffer(bare, [0, 0, 300, 0], &[], &[9; 200]);
+        let placed = bare.read(&bytes).expect("a good message");
+        assert_eq!(placed, Placed { offset: 16, len: 200, segment: 200, truncated: true });
+    }
+
+    #[test]
+    fn addresses_survive_the_kernels_form() {
+        for text in ["127.0.0.1:5000", "[::1]:65535", "[fe80::1%3]:9"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(Address::parse(&Address::new(address).0), Some(address));
+        }
+        assert_eq!(Address::parse(&[0; ADDRESS_LEN]), None, "no family");
+        assert_eq!(Address::parse(&[2, 0, 1]), None, "cut");
+    }
+
+    proptest! {
+        #[test]
+        fn any_control_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..96)) {
+            if let Some(segment) = segment_in(&bytes) {
+                prop_assert!((1..=65_535).contains(&segment));
+            }
+        }
+
+        #[test]
+        fn a_true_control_message_with_a_lying_length_is_read_without_harm(
+            len in any::<usize>(), segment in any::<i32>(), cut in 0_usize..48,
+        ) {
+            let mut bytes = [gro(segment), gro(segment)].concat();
+            bytes[..mem::size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
+            bytes.truncate(cut);
+            if let Some(found) = segment_in(&bytes) {
+                prop_assert_eq!(found as i32, segment);
+            }
+        }
+
+        #[test]
+        fn any_buffer_is_read_within_its_bounds(
+            bytes in prop::collection::vec(any::<u8>(), 0..300), unconnected in any::<bool>(), trains in any::<bool>(),
+        ) {
+            let layout = Layout {
+                name: if unconnected { ADDRESS_LEN } else { 0 },
+                control: if trains { CONTROL_LEN } else { 0 },
+            };
+            match layout.read(&bytes) {
+                None => prop_assert!(bytes.len() < layout.payload_at()),
+                Some(placed) => {
+                    prop_assert_eq!(placed.offset, layout.payload_at());
+                    prop_assert!(placed.offset + placed.len <= bytes.len());
+                    prop_assert!(placed.segment > 0 || placed.len == 0);
+                }
+            }
+        }
+
+        #[test]
+        fn lying_lengths_in_a_true_header_are_cut_to_the_buffer(
+            lens in any::<[u32; 4]>(), segment in any::<i32>(), payload in 0_usize..200, cut in 0_usize..300,
+        ) {
+            let layout = Layout { name: ADDRESS_LEN, control: CONTROL_LEN };
+            let mut bytes = buffer(layout, lens, &gro(segment), &vec![1; payload]);
+            bytes.truncate(cut);
+            if let Some(placed) = layout.read(&bytes) {
+                prop_assert!(placed.offset + placed.len <= bytes.len());
+                prop_assert_eq!(placed.truncated, lens[2] as usize > placed.len);
+            }
+        }
+    }
+}

@@ -80,6 +80,7 @@ macro_rules! suite {
             long_datagrams_arrive_over_ipv6 in delivery,
             trains_arrive_as_datagrams in delivery,
             trains_cut_by_the_kernel_arrive_as_datagrams in delivery,
+            trains_with_a_shorter_end_travel_both_ways in delivery,
             longer_datagrams_are_cut_and_counted in sockets,
             strangers_are_delivered_to_an_unconnected_socket in sockets,
             strangers_never_reach_a_connected_socket in sockets,

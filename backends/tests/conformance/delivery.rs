@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hpbench_backends::socket::probe_gso;
-use hpbench_backends::{Mode, Offer, Pool, Port, Socket};
+use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
 use crate::traffic::{
@@ -188,5 +188,40 @@ fn trains(subject: Subject, gso: bool) {
         }
         nothing_arrives(&mut lane);
         assert!(lane.close().is_whole());
+    }
+}
+
+/// A train whose last datagram is shorter arrives as it was sent: as one packet where trains are received, else as
+/// datagrams. And it goes back, whole or cut, also where the backend's batch is shorter than the train.
+pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
+    if let Err(error) = probe_gso(LOCALHOST) {
+        return skip("gso", &format_args!("this kernel has no GSO for UDP ({error})"));
+    }
+    const TRAIN: u64 = 30;
+    const COUNT: u64 = 2 * TRAIN;
+    let len = |seq: u64| if seq % TRAIN == TRAIN - 1 { 17 } else { 100 };
+    for batch in [1, 7, 64] {
+        let pool = subject.pool(512, 65_536);
+        // The buffer ring runs dry, and is filled again.
+        let config = Config { buffers: 1, ..subject.config(batch) };
+        let mut link = Link::between(subject, &config, Subject::PLAIN_GSO, &pool, subject.ports());
+        for round in 0..5 {
+            let seqs = round * COUNT..(round + 1) * COUNT;
+            send_all(&mut link.far, seqs.clone(), len);
+            gather(&mut link.near, COUNT as usize);
+            let mut next = seqs.start;
+            while let Some(packet) = link.near.pop() {
+                assert_eq!(packet.count() as u64, if subject.has(Mode::Gro) { TRAIN } else { 1 });
+                for datagram in packet.datagrams() {
+                    check(next, len(next), datagram);
+                    next += 1;
+                }
+                link.near.queue.push(packet).expect("the TX ring has enough slots");
+            }
+            assert_eq!(next, seqs.end);
+            send_queued(&mut link.near, COUNT as usize);
+            receive_until(&mut link.far, seqs, len);
+        }
+        link.close();
     }
 }

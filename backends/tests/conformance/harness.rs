@@ -106,6 +106,8 @@ pub(crate) use subject;
 
 impl Subject {
     const PLAIN: Self = subject!(Plain, Sockets);
+    /// A backend that sends trains.
+    pub(crate) const PLAIN_GSO: Self = subject!(Plain, Sockets, "gso", Connected);
     const NULL: Self = subject!(Null, Memory);
 
     /// A configuration with `buffers` small enough for the pools of these tests.
@@ -375,9 +377,18 @@ impl<'p> Link<'p> {
     }
 
     pub(crate) fn join(subject: Subject, config: &Config, pool: &'p Pool, ports: (Port<'p>, Port<'p>)) -> Self {
+        Self::between(subject, config, subject.far(), pool, ports)
+    }
+
+    pub(crate) fn between(
+        subject: Subject,
+        config: &Config,
+        far: Subject,
+        pool: &'p Pool,
+        ports: (Port<'p>, Port<'p>),
+    ) -> Self {
         let mut free = pool.frames();
         let frames = free.split_off(pool.len() / 2);
-        let far = subject.far();
         let peer = match &ports.1 {
             Port::Socket(socket) if subject.is_unconnected() => socket.local_addr().ok().map(Address::new),
             _ => None,
