@@ -78,7 +78,7 @@ fn compare<'p, B: Backend<'p>, L: BareLoop>(
     let mut lane = Lane::<B>::open(&Config::new(B::KIND, BATCH), Port::Socket(socket.clone()), pool, SLOTS)?;
     let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
     let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
-    drain.measure_queue(&socket, free)?;
+    drain.measure_queue(&socket, false, free)?;
 
     let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();

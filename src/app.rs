@@ -1,6 +1,8 @@
 //! What sits at the far end of the rings.
 
-use hpbench_backends::{Consumer, FreeList, Packet, Producer};
+use std::net::SocketAddr;
+
+use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
 
 use crate::ledger::Arrivals;
 use crate::wire::{self, Header, Verify};
@@ -118,11 +120,25 @@ pub struct Echo {
     pub dropped: u64,
 }
 
+impl Echo {
+    /// Accounts for a train. Returns whether all of it is to be sent back: none of it can be taken out.
+    #[inline(never)]
+    fn note_train(&mut self, packet: &Packet<'_>) -> bool {
+        let ours =
+            packet.datagrams().filter(|datagram| self.arrivals.note(wire::read(datagram, Verify::Header)).is_some());
+        ours.count() == packet.count()
+    }
+}
+
 impl<'p> App<'p> for Echo {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         rx.consume(usize::MAX, |packet| {
-            if self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_none() {
+            let is_ours = match packet.is_single() {
+                true => self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_some(),
+                false => self.note_train(&packet),
+            };
+            if !is_ours {
                 free.give(packet.into_frame());
             } else if let Err(packet) = tx.stage(packet) {
                 self.dropped += packet.count() as u64;
@@ -145,12 +161,19 @@ pub struct Source {
     flow: u16,
     payload: usize,
     verify: Verify,
+    /// To whom datagrams go that are put onto a ring, if the socket does not know.
+    to: Option<Address>,
 }
 
 impl Source {
     /// A source of datagrams of `payload` bytes.
     pub fn new(flow: u16, payload: usize, verify: Verify) -> Self {
-        Self { next: 0, flow, payload, verify }
+        Self { next: 0, flow, payload, verify, to: None }
+    }
+
+    /// The same, for a socket that is not connected.
+    pub fn addressed_to(self, to: Option<SocketAddr>) -> Self {
+        Self { to: to.map(Address::new), ..self }
     }
 
     /// Writes the next datagram, which fills `bytes`.
@@ -172,8 +195,14 @@ impl Source {
     pub fn produce<'p>(&mut self, count: usize, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         for _ in 0..count.min(tx.free()) {
             let Some(mut frame) = free.take() else { break };
-            self.write(&mut frame.bytes_mut()[..self.payload]);
-            if let Err(packet) = tx.stage(Packet::datagram(frame, self.payload)) {
+            let packet = match self.to {
+                None => {
+                    self.write(&mut frame.bytes_mut()[..self.payload]);
+                    Packet::datagram(frame, self.payload)
+                }
+                Some(to) => Packet::addressed(frame, self.payload, &to, |bytes| self.write(bytes)),
+            };
+            if let Err(packet) = tx.stage(packet) {
                 unreachable!("there was a free slot for {packet:?}, and only this side fills it");
             }
         }

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hpbench_backends::{Config, Kind, Variant};
+use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
-use crate::plan::{Scenario, Wait};
+use crate::plan::{Asked, Scenario, Wait};
 use crate::wire::Verify;
 
 /// Compares ways of moving UDP datagrams on Linux.
@@ -42,9 +42,10 @@ pub enum Command {
 /// What to measure, and how.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Backends: plain, mmsg, uring, null, or all; each with an optional variant, e.g. uring:multishot+send
+    /// Backends: plain, mmsg, uring, null; each with optional modes, e.g. uring:single+sendmsg or mmsg:gso+gro;
+    /// uring:all means each of its modes in turn, all means that for plain, mmsg and uring
     #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
-    pub backend: List<Variant>,
+    pub backend: List<Asked>,
 
     /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips)
     #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = scenarios)]
@@ -77,6 +78,10 @@ pub struct RunArgs {
     /// How workers wait in flood, pace and echo: spin (look again and again) or block (sleep in the kernel)
     #[arg(long, value_name = "LIST", default_value = "spin", value_parser = waits)]
     pub wait: List<Wait>,
+
+    /// Whether sockets are connected, or unconnected: then each datagram comes with its sender's address
+    #[arg(long, value_name = "LIST", default_value = "connected", value_parser = addressings)]
+    pub addressing: List<Addressing>,
 
     /// What is checked of each datagram: its header and length, or every payload byte too
     #[arg(long, value_name = "WHAT", default_value = "header")]
@@ -133,6 +138,10 @@ pub struct RunArgs {
     /// Slots of each ring, 1 to 1048576, rounded up to a power of two; at least the batch
     #[arg(long, value_name = "N", default_value = "1024", value_parser = |text: &str| number(text, 1, 1 << 20))]
     pub ring: usize,
+
+    /// Entries of io_uring's buffer ring: a power of two from 1 to 32768
+    #[arg(long, value_name = "LIST", default_value = "512", value_parser = buffers)]
+    pub buffers: List<usize>,
 
     /// Receive buffer to ask for, in bytes, 1 to 1073741823; the kernel doubles what it grants
     #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = |text: &str| number(text, 1, (1 << 30) - 1))]
@@ -228,17 +237,50 @@ impl<T: PartialEq> List<T> {
     }
 }
 
-fn backends(text: &str) -> Result<List<Variant>, String> {
-    List::parse(text, |part| {
+fn backends(text: &str) -> Result<List<Asked>, String> {
+    let mut list: Vec<Asked> = Vec::new();
+    for part in text.split(',').map(str::trim) {
         let (name, modes) = part.split_once(':').unwrap_or((part, ""));
-        if part == "all" {
-            let kinds = [Kind::Plain, Kind::Mmsg, Kind::Uring];
-            return Ok(kinds.into_iter().map(Variant::default_of).collect());
+        let kinds = match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+            Some(kind) => vec![kind],
+            None if part == "all" => vec![Kind::Plain, Kind::Mmsg, Kind::Uring],
+            None => return Err(format!("'{name}' is no backend; there are plain, mmsg, uring, null and all")),
+        };
+        if part == "all" || modes == "all" {
+            for choice in kinds.into_iter().flat_map(Choice::alternatives) {
+                if !list.iter().any(|asked| asked.choice == choice) {
+                    list.push(Asked { choice, is_one_of_all: true });
+                }
+            }
+            continue;
         }
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| format!("'{name}' is no backend; there are plain, mmsg, uring, null and all"))?;
-        if modes == "all" { Ok(vec![Variant::default_of(kind)]) } else { Ok(vec![Variant::parse(kind, modes)?]) }
+        for kind in kinds {
+            let asked = Asked::named(Choice::parse(kind, modes)?);
+            let variant = Variant::parse(kind, modes)?;
+            let is_same = |other: &Asked| other.choice.resolve(Addressing::Connected).as_ref() == Ok(&variant);
+            if list.iter().any(is_same) {
+                return Err(format!("'{part}' names a value that is already in the list"));
+            }
+            list.push(asked);
+        }
+    }
+    Ok(List(list))
+}
+
+fn addressings(text: &str) -> Result<List<Addressing>, String> {
+    List::parse(text, |part| {
+        let all = [Addressing::Connected, Addressing::Unconnected];
+        let found = all.into_iter().find(|addressing| addressing.name() == part);
+        found.map(|found| vec![found]).ok_or_else(|| format!("'{part}' is neither connected nor unconnected"))
     })
+}
+
+fn buffers(text: &str) -> Result<List<usize>, String> {
+    let list = numbers(text, 1, 32_768)?;
+    match list.0.iter().find(|value| !value.is_power_of_two()) {
+        Some(value) => Err(format!("'{value}' is not a power of two")),
+        None => Ok(list),
+    }
 }
 
 fn scenarios(text: &str) -> Result<List<Scenario>, String> {
@@ -342,8 +384,12 @@ mod tests {
     fn lists_and_ranges_of_powers_of_two() {
         let cli = parse(&["--batch", "1..8,100", "--backend", "uring,null"]).expect("good flags");
         assert_eq!(cli.batch.0, [1, 2, 4, 8, 100]);
-        assert_eq!(cli.backend.0.iter().map(|variant| variant.kind()).collect::<Vec<_>>(), [Kind::Uring, Kind::Null]);
-        assert_eq!(parse(&["--backend", "all"]).expect("good flags").backend.0.len(), 3);
+        assert_eq!(
+            cli.backend.0.iter().map(|asked| asked.choice.kind()).collect::<Vec<_>>(),
+            [Kind::Uring, Kind::Null]
+        );
+        let count = |text| parse(&["--backend", text]).expect("good flags").backend.0.len();
+        assert_eq!([count("uring:all"), count("mmsg:all"), count("all"), count("uring,uring:all")], [14, 3, 20, 14]);
     }
 
     #[test]
@@ -363,6 +409,12 @@ mod tests {
             ("--warmup", "3601", "3600"),
             ("--backend", "tcp", "there are plain"),
             ("--backend", "uring:single-file", "no mode"),
+            ("--backend", "uring,uring:multishot", "already"),
+            ("--backend", "uring:multishot+gro", "use recvmsg-multishot"),
+            ("--backend", "uring:send+gso", "use sendmsg"),
+            ("--addressing", "both", "neither"),
+            ("--buffers", "48", "power of two"),
+            ("--buffers", "65536", "from 1 to 32768"),
             ("--scenario", "walk", "there are drain"),
             ("--rate", "0", "from 1 to 100000000"),
             ("--burst", "1025", "from 1 to 1024"),

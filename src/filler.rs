@@ -57,6 +57,14 @@ impl<'p> Filler<'p> {
         }
     }
 
+    /// The most datagrams that are sent with one call.
+    pub fn train(&self) -> usize {
+        match self {
+            Self::Socket(offer) => offer.train(),
+            Self::Memory(_) => 1,
+        }
+    }
+
     /// How the datagrams are sent.
     pub fn method(&self) -> &'static str {
         match self {

@@ -175,6 +175,16 @@ impl Ledger {
         self.drop_ring += other.drop_ring;
     }
 
+    /// Notes what the kernel dropped at the receiving socket: `drops` trains of at most `longest` datagrams each.
+    ///
+    /// Where trains are received, the kernel counts a dropped one as one (`__udp_enqueue_schedule_skb` in
+    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing is accounted for as far as so many trains
+    /// can explain it; with trains of one datagram, the count itself is noted.
+    pub fn note_dropped(&mut self, drops: u64, longest: u64) {
+        let missing = self.sent.saturating_sub(self.arrived.received + self.drop_ring);
+        self.drop_socket = missing.clamp(drops, drops * longest.max(1));
+    }
+
     /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
     pub fn unexplained(&self) -> i64 {
         self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64
@@ -251,5 +261,19 @@ mod tests {
         assert_eq!(arrivals.tally(), expected);
         let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
         assert_eq!(ledger.unexplained(), 1);
+    }
+
+    #[test]
+    fn dropped_trains_explain_no_more_datagrams_than_they_may_have_held() {
+        let after = |missing: u64, drops, longest| {
+            let mut ledger = Ledger { sent: missing, ..Ledger::default() };
+            ledger.note_dropped(drops, longest);
+            (ledger.drop_socket, ledger.unexplained())
+        };
+        assert_eq!(after(100, 2, 64), (100, 0));
+        assert_eq!(after(129, 2, 64), (128, 1));
+        assert_eq!(after(1, 2, 64), (2, -1));
+        assert_eq!(after(5, 0, 64), (0, 5));
+        assert_eq!(after(5, 3, 1), (3, 2));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hpbench_backends::{Kind, Variant};
+use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
@@ -98,6 +98,33 @@ pub struct Cell {
     pub window: Option<usize>,
     /// How the worker waits.
     pub wait: Wait,
+    /// Whether the worker's socket knows its peer.
+    pub addressing: Addressing,
+    /// Entries of io_uring's buffer ring, of the variants that have one.
+    pub buffers: Option<usize>,
+}
+
+impl Cell {
+    /// What a backend is opened with, but for what depends on the machine.
+    pub fn backend_config(&self) -> Config {
+        Config {
+            // No more can be there than are in flight; to ask for more costs a system call that finds nothing.
+            batch: self.batch.min(self.window.unwrap_or(usize::MAX)),
+            addressing: self.addressing,
+            buffers: self.buffers.unwrap_or(1),
+            ..Config::of(self.variant, self.batch)
+        }
+    }
+
+    /// Whether a frame may hold many datagrams.
+    pub fn receives_trains(&self) -> bool {
+        self.variant.has(Mode::Gro)
+    }
+
+    /// Whether a thread of the kernel works beside the worker's.
+    pub fn has_kernel_thread(&self) -> bool {
+        self.variant.has(Mode::Sqpoll)
+    }
 }
 
 /// What ends the measured phase of a trial.
@@ -124,8 +151,6 @@ pub struct Options {
     pub port: u16,
     /// Slots of each ring.
     pub ring: usize,
-    /// Entries of io_uring's buffer ring.
-    pub buffers: usize,
     /// Receive buffer asked for, in bytes.
     pub rcvbuf: usize,
     /// Send buffer asked for, in bytes.
@@ -153,11 +178,53 @@ impl Options {
     }
 }
 
+/// A backend and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its modes.
+    pub choice: Choice,
+    /// Whether nobody named them: they are one of all that there are. Such are left out where they make no
+    /// difference, or do not go together with the rest.
+    pub is_one_of_all: bool,
+}
+
+impl Asked {
+    /// What was named.
+    pub fn named(choice: Choice) -> Self {
+        Self { choice, is_one_of_all: false }
+    }
+
+    /// Whether the choice makes a difference in a scenario.
+    fn concerns(self, scenario: Scenario) -> bool {
+        let (receives, sends) = self.choice.concerns();
+        match scenario {
+            _ if !self.is_one_of_all || (receives, sends) == (false, false) => true,
+            Scenario::Drain | Scenario::Flood | Scenario::Pace => receives,
+            Scenario::Send => sends,
+            Scenario::Echo => true,
+        }
+    }
+
+    /// The variant for a cell; nothing if it is to be left out.
+    fn resolve(self, addressing: Addressing, wait: Wait) -> Result<Option<Variant>, String> {
+        let variant = self.choice.resolve(addressing).and_then(|variant| {
+            if wait == Wait::Block && variant.has(Mode::MultishotDontwait) {
+                return Err("uring:multishot-dontwait with --wait block: it never waits; use multishot".into());
+            }
+            Ok(variant)
+        });
+        match variant {
+            Err(_) if self.is_one_of_all => Ok(None),
+            variant => variant.map(Some),
+        }
+    }
+}
+
 /// The axes of a plan: every combination is a cell.
 #[derive(Clone, Debug)]
 pub struct Axes {
-    /// Backends with their variants.
-    pub variants: Vec<Variant>,
+    /// Backends and their modes.
+    pub backends: Vec<Asked>,
     /// Scenarios, in the order of the table.
     pub scenarios: Vec<Scenario>,
     /// Datagrams per call.
@@ -174,25 +241,56 @@ pub struct Axes {
     pub windows: Vec<usize>,
     /// How workers wait.
     pub waits: Vec<Wait>,
+    /// Whether the workers' sockets know their peers.
+    pub addressings: Vec<Addressing>,
+    /// Entries of io_uring's buffer ring.
+    pub buffers: Vec<usize>,
 }
 
 impl Axes {
-    /// All cells, in the order of the axes. Axes that mean nothing to a scenario do not multiply it,
-    /// and scenarios that a backend cannot run are left out.
-    pub fn cells(&self) -> Vec<Cell> {
+    /// All cells, in the order of the axes, each once. Axes that mean nothing to a scenario or a backend do not
+    /// multiply it, and scenarios that a backend cannot run are left out.
+    ///
+    /// # Errors
+    ///
+    /// Which modes do not go together with what, and what does.
+    pub fn cells(&self) -> Result<Vec<Cell>, String> {
         let mut cells = Vec::new();
         for &scenario in &self.scenarios {
             for settings in self.settings(scenario) {
                 for &payload in &self.payloads {
                     for &batch in &self.batches {
-                        for &variant in self.variants.iter().filter(|variant| scenario.suits(variant.kind())) {
-                            cells.push(Cell { scenario, variant, batch, payload, ..settings });
+                        for &asked in &self.backends {
+                            self.add_cells(&mut cells, asked, &Cell { batch, payload, ..settings })?;
                         }
                     }
                 }
             }
         }
-        cells
+        Ok(cells)
+    }
+
+    /// Adds the cells of a backend, if there are some.
+    fn add_cells(&self, cells: &mut Vec<Cell>, asked: Asked, settings: &Cell) -> Result<(), String> {
+        let (scenario, kind) = (settings.scenario, asked.choice.kind());
+        if !scenario.suits(kind) || !asked.concerns(scenario) {
+            return Ok(());
+        }
+        // In memory there are no addresses.
+        let addressings = if kind == Kind::Null { &[Addressing::Connected][..] } else { &self.addressings };
+        for &addressing in addressings {
+            let Some(variant) = asked.resolve(addressing, settings.wait)? else { continue };
+            // Nothing is received in `send`, so that one size is as good as another.
+            let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
+            for buffers in axis(variant.has_buffer_ring(), sizes) {
+                let cell = Cell { variant, addressing, buffers, ..*settings };
+                // What was left open may have become what was named beside it.
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The combinations of those axes that mean something to some scenarios only; the rest of each cell is to be
@@ -211,9 +309,19 @@ impl Axes {
                     for &window in &windows {
                         for &wait in waits {
                             let variant = Variant::default_of(Kind::Null);
-                            let cell =
-                                Cell { scenario, variant, batch: 0, payload: 0, round, rate, burst, window, wait };
-                            settings.push(cell);
+                            settings.push(Cell {
+                                scenario,
+                                variant,
+                                batch: 0,
+                                payload: 0,
+                                round,
+                                rate,
+                                burst,
+                                window,
+                                wait,
+                                addressing: Addressing::Connected,
+                                buffers: None,
+                            });
                         }
                     }
                 }
@@ -277,7 +385,7 @@ mod tests {
     #[test]
     fn axes_multiply_only_where_they_mean_something() {
         let axes = Axes {
-            variants: vec![Variant::default_of(Kind::Null), Variant::default_of(Kind::Plain)],
+            backends: [Kind::Null, Kind::Plain].map(|kind| Asked::named(Choice::default_of(kind))).to_vec(),
             scenarios: Scenario::ALL.to_vec(),
             batches: vec![1, 32],
             payloads: vec![64],
@@ -286,9 +394,58 @@ mod tests {
             bursts: vec![1],
             windows: vec![1, 8, 64],
             waits: vec![Wait::Spin, Wait::Block],
+            addressings: vec![Addressing::Connected],
+            buffers: vec![64, 512],
         };
-        let cells = axes.cells();
+        let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
         assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12], "null has only drain and send, and neither waits");
+    }
+
+    fn few(backends: Vec<Asked>) -> Axes {
+        Axes {
+            backends,
+            scenarios: vec![Scenario::Drain, Scenario::Send],
+            batches: vec![32],
+            payloads: vec![64],
+            rounds: vec![1024],
+            rates: vec![1000],
+            bursts: vec![1],
+            windows: vec![1],
+            waits: vec![Wait::Spin],
+            addressings: vec![Addressing::Connected, Addressing::Unconnected],
+            buffers: vec![64, 512],
+        }
+    }
+
+    fn named(text: &str) -> Asked {
+        Asked::named(Choice::parse(Kind::Uring, text).expect("known modes"))
+    }
+
+    #[test]
+    fn buffers_multiply_what_has_a_ring_of_them_and_addresses_choose_messages() {
+        let cells = few(vec![named("")]).cells().expect("they go together");
+        let drains: Vec<_> = cells.iter().filter(|cell| cell.scenario == Scenario::Drain).collect();
+        assert_eq!(drains.iter().map(|cell| cell.buffers).collect::<Vec<_>>(), [Some(64), Some(512)].repeat(2));
+        assert_eq!(drains[0].variant.to_string(), "multishot+send+defer");
+        assert_eq!(drains[2].variant.to_string(), "recvmsg-multishot+sendmsg+defer");
+        assert_eq!(cells.len(), drains.len() + 2, "nothing is received in send");
+        let twice = few(vec![named(""), named("multishot"), named("send")]);
+        assert!(twice.cells().expect_err("named").contains("recvmsg-multishot"), "named modes are not changed");
+    }
+
+    #[test]
+    fn one_of_all_is_left_out_where_it_makes_no_difference() {
+        let all = Choice::alternatives(Kind::Uring);
+        let all: Vec<_> = all.into_iter().map(|choice| Asked { choice, is_one_of_all: true }).collect();
+        let cells = Axes { addressings: vec![Addressing::Connected], ..few(all) }.cells().expect("none was named");
+        let has = |scenario, text: &str| {
+            let variant = Variant::parse(Kind::Uring, text).expect("known modes");
+            cells.iter().any(|cell| cell.scenario == scenario && cell.variant == variant)
+        };
+        assert!(has(Scenario::Drain, "single") && !has(Scenario::Send, "single"));
+        assert!(has(Scenario::Send, "send-zc") && !has(Scenario::Drain, "send-zc"));
+        assert!(has(Scenario::Send, "sqpoll") && has(Scenario::Drain, "sqpoll"));
+        assert!(has(Scenario::Send, "gso") && !has(Scenario::Send, "gro"));
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use hpbench_backends::Addressing;
+
 use crate::cores::Place;
 use crate::cost;
 use crate::environment::Environment;
@@ -206,7 +208,7 @@ impl Row {
             backend: cell.variant.kind().to_string(),
             variant: cell.variant.to_string(),
             wait: cell.wait.name().into(),
-            addressing: "connected".into(),
+            addressing: cell.addressing.name().into(),
             bind: options.bind.to_string(),
             batch: cell.batch,
             payload: cell.payload,
@@ -219,7 +221,7 @@ impl Row {
             handoff: u8::from(options.handoff),
             fifo: options.fifo,
             ring: options.ring,
-            buffers: (cell.variant.kind() == hpbench_backends::Kind::Uring).then_some(options.buffers),
+            buffers: cell.buffers,
             verify: options.verify.name().into(),
             duration_target_s: match options.until {
                 Until::Elapsed(duration) => Some(duration.as_secs_f64()),
@@ -293,7 +295,14 @@ impl Row {
         self.fill_in_latency(outcome);
         self.fill_in_mechanism(cell, outcome);
         let mut reasons = self.fill_in_quality(run, cell, outcome);
-        if ledger.unexplained() != 0 {
+        if cell.addressing == Addressing::Unconnected && ledger.arrived.foreign > 0 && ledger.drop_socket > 0 {
+            // The kernel's count of drops holds the strangers' as well.
+            self.unexplained = None;
+            reasons.push(format!(
+                "foreign-with-loss: {} datagrams of strangers came, and the kernel dropped some of theirs or ours",
+                ledger.arrived.foreign
+            ));
+        } else if ledger.unexplained() != 0 {
             reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
         }
         if outcome.measured_received == 0 {
@@ -417,9 +426,11 @@ impl Row {
             self.empty_polls = Some(polls.empty);
             self.batch_sizes = polls.sizes;
         }
-        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+        if cell.variant.has_buffer_ring() {
             self.rearms = Some(counters.rearms.total());
             self.enobufs = Some(counters.rearms.no_buffers);
+        }
+        if cell.variant.kind() == hpbench_backends::Kind::Uring {
             self.cq_overflow = Some(counters.cq_overflow);
         }
     }

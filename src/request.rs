@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use hpbench_backends::{Kind, Pool, Socket};
+use hpbench_backends::{Addressing, Kind, Mode, Pool, Socket};
 
 use crate::cli::RunArgs;
 use crate::command::tell;
@@ -14,7 +14,7 @@ use crate::plan::{Axes, Cell, Options, Scenario, Until, Wait};
 /// The cells of the plan.
 pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
     let mut axes = Axes {
-        variants: args.backend.0.clone(),
+        backends: args.backend.0.clone(),
         scenarios: args.scenario.0.clone(),
         batches: args.batch.0.clone(),
         payloads: args.payload.0.clone(),
@@ -23,6 +23,8 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         bursts: args.burst.0.clone(),
         windows: args.window.0.clone(),
         waits: args.wait.0.clone(),
+        addressings: args.addressing.0.clone(),
+        buffers: args.buffers.0.clone(),
     };
     anyhow::ensure!(
         !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
@@ -47,7 +49,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     }
     let unfit: Vec<&str> =
         axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();
-    if axes.variants.iter().any(|variant| variant.kind() == Kind::Null) && !unfit.is_empty() {
+    if axes.backends.iter().any(|asked| asked.choice.kind() == Kind::Null) && !unfit.is_empty() {
         let reason = "the null backend has no socket that a generator could send to";
         anyhow::ensure!(scenarios_by_default, "--scenario {}: {reason}; leave out one of the two", unfit.join(","));
         tell!("note: {} left out for null: {reason}", unfit.join(" and "));
@@ -58,7 +60,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         "--ring {} is smaller than --batch {largest}: a ring holds at least one batch",
         args.ring
     );
-    Ok(axes.cells())
+    axes.cells().map_err(anyhow::Error::msg)
 }
 
 /// What all trials have in common; makes sure that sockets can be had.
@@ -82,6 +84,15 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         args.fifo.is_none() || generators <= spare.max(1),
         "--fifo with {generators} --generators on {spare} core(s): one that spins never leaves its core to another one"
     );
+    if args
+        .backend
+        .0
+        .iter()
+        .any(|asked| asked.choice.resolve(Addressing::Connected).is_ok_and(|it| it.has(Mode::Sqpoll)))
+        && generators >= spare
+    {
+        tell!("note: where generators run, the kernel's thread of the setup sqpoll shares a core with one");
+    }
     let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = args.port as u16;
     let last = args.port + args.workers - 1;
@@ -107,7 +118,6 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         bind: args.bind,
         port,
         ring: args.ring.next_power_of_two(),
-        buffers: 512,
         rcvbuf: args.rcvbuf,
         sndbuf: args.sndbuf,
         generators,
@@ -171,23 +181,37 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
 }
 
-/// One pool for the whole run, with frames for its largest payload.
-pub(crate) fn make_pool(cells: &[Cell], options: &Options) -> anyhow::Result<Pool> {
-    let most = |value: fn(&Cell) -> usize| cells.iter().map(value).max().unwrap_or(0);
-    let frame_size = most(|cell| cell.payload).max(2048);
+/// The frames of a run.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// For cells in which each datagram has a frame of its own.
+    pub(crate) datagrams: Pool,
+    /// For those that receive trains, in far larger frames; a pool of its own, so that it changes nothing for others.
+    pub(crate) trains: Pool,
+}
+
+/// Pools with frames for the largest payload of the cells that use them.
+pub(crate) fn make_pools(cells: &[Cell], options: &Options) -> anyhow::Result<Pools> {
+    let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
+    Ok(Pools { datagrams: make_pool(&datagrams, options)?, trains: make_pool(&trains, options)? })
+}
+
+fn make_pool(cells: &[&Cell], options: &Options) -> anyhow::Result<Pool> {
+    let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
+    let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
     // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
     // an echo on both sides; and for null a whole round in the link.
     let in_link =
         most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
     // An app on another thread may leave whole rings behind.
     let on_rings = if options.handoff { 3 * options.ring } else { 0 };
-    let frames = options.buffers
+    let frames = most(|cell| cell.buffers.unwrap_or(0))
         + 4 * most(|cell| cell.batch)
         + 6 * most(|cell| cell.window.unwrap_or(0))
         + in_link
         + on_rings
         + 256;
-    let frames = frames * options.cores.places.len();
+    let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
     let pool = Pool::new(frames, frame_size).with_context(|| {
         let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
         format!(

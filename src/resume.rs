@@ -332,7 +332,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
-    use hpbench_backends::{Kind, Variant};
+    use hpbench_backends::{Addressing, Choice, Kind};
     use tempfile::TempDir;
 
     use super::*;
@@ -349,7 +349,6 @@ mod tests {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,
             ring: 1024,
-            buffers: 512,
             rcvbuf: 1 << 20,
             sndbuf: 1 << 20,
             generators: 1,
@@ -375,7 +374,9 @@ mod tests {
 
     fn cells() -> Vec<Cell> {
         let axes = Axes {
-            variants: vec![Variant::default_of(Kind::Plain), Variant::default_of(Kind::Uring)],
+            backends: [Kind::Plain, Kind::Uring]
+                .map(|kind| crate::plan::Asked::named(Choice::default_of(kind)))
+                .to_vec(),
             scenarios: Scenario::ALL.to_vec(),
             batches: vec![1, 32],
             payloads: vec![64],
@@ -384,8 +385,10 @@ mod tests {
             rates: vec![1000],
             bursts: vec![1],
             waits: vec![crate::plan::Wait::Spin],
+            addressings: vec![Addressing::Connected],
+            buffers: vec![512],
         };
-        axes.cells()
+        axes.cells().expect("they go together")
     }
 
     /// The rows of a finished run, in the order of its plan.

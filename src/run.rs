@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{FreeList, Pool, Variant};
+use hpbench_backends::{Addressing, Backend, Caps, Config, FreeList, OpenError, Pool, Visitor};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::RunArgs;
@@ -16,13 +16,16 @@ use crate::hlog::Hlog;
 use crate::output::{Existing, Output};
 use crate::plan::{self, Cell, Planned, Wait};
 use crate::record::{ATTEMPTS_MAX, Row, Run};
-use crate::request;
+use crate::request::{self, Pools};
 use crate::resume::{Begun, Rest};
 use crate::table::{self, Group};
 use crate::trial::{Trial, TrialError};
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
+
+/// Entries of io_uring's buffer ring where nothing else is asked for.
+const BUFFERS: usize = 512;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -35,7 +38,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     }
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
-    let pool = request::make_pool(&cells, &options).map_err(Failure::Usage)?;
+    let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
     let run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
         seed: args.seed.or(begun.seed()).unwrap_or_else(rand::random),
@@ -52,7 +55,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let mut output = open_output(args, &run.environment)?;
     let hlog = open_hlog(args)?;
     let tries = tries(args);
-    let mut rows = measure(args, &run, &cells, &pool, &interrupt, (rest, tries), (&mut output, hlog))?;
+    let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
     table::mark(rows.iter_mut().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), args.verbose);
     if output.is_stdout() {
@@ -138,16 +141,20 @@ fn measure(
     args: &RunArgs,
     run: &Run,
     cells: &[Cell],
-    pool: &Pool,
+    pools: &Pools,
     interrupt: &Interrupt,
     (rest, tries): (Rest, usize),
     (output, mut hlog): (&mut Output, Option<Hlog>),
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(args, lacking.len());
-    let mut free = pool.frames();
+    let (mut datagrams, mut trains) = (pools.datagrams.frames(), pools.trains.frames());
     for (planned, first) in lacking {
         let cell = &cells[planned.cell];
+        let (pool, free) = match cell.receives_trains() {
+            false => (&pools.datagrams, &mut datagrams),
+            true => (&pools.trains, &mut trains),
+        };
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
         // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
         for attempt in first..=tries {
@@ -155,10 +162,10 @@ fn measure(
                 break;
             }
             let began = Instant::now();
-            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, &mut free) else {
+            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, free) else {
                 break;
             };
-            check_frames(&free, &row)?;
+            check_frames(free, &row)?;
             output.write(&row)?;
             if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
@@ -247,33 +254,48 @@ fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
     cells.iter().enumerate().map(group).collect()
 }
 
-/// The backend, with its variant if that is not the default, and how it waits if it does not spin.
+/// The backend, with its modes as far as they are not the default, and what else is unlike the default.
 fn name(cell: &Cell) -> String {
-    let kind = cell.variant.kind();
-    let variant =
-        if cell.variant == Variant::default_of(kind) { kind.to_string() } else { format!("{kind}:{}", cell.variant) };
-    match cell.wait {
-        Wait::Spin => variant,
-        Wait::Block => format!("{variant}/block"),
+    let (kind, modes) = (cell.variant.kind(), cell.variant.brief(cell.addressing));
+    let mut name = if modes.is_empty() { kind.to_string() } else { format!("{kind}:{modes}") };
+    if cell.wait == Wait::Block {
+        name += "/block";
     }
+    if cell.addressing == Addressing::Unconnected {
+        name += "/unconnected";
+    }
+    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+        name += &format!("/{buffers} buffers");
+    }
+    name
 }
 
 /// What would be run.
 fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
+    let backend = |cell: &Cell| format!("{}:{}", cell.variant.kind(), cell.variant);
+    let width = cells.iter().map(|cell| backend(cell).len()).max().unwrap_or(0);
     let mut text = String::new();
     for cell in cells {
-        let extra = match (cell.round, cell.window) {
+        let mut extra = match (cell.round, cell.window) {
             (Some(round), _) => format!("  round {round}"),
             (_, Some(window)) => format!("  window {window}"),
             _ => cell
                 .rate
                 .map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
         };
-        let extra = if cell.wait == Wait::Block { extra + "  block" } else { extra };
-        let backend = format!("{}:{}", cell.variant.kind(), cell.variant);
+        if cell.wait == Wait::Block {
+            extra += "  block";
+        }
+        if cell.addressing == Addressing::Unconnected {
+            extra += "  unconnected";
+        }
+        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+            extra += &format!("  {buffers} buffers");
+        }
         let line = format!(
-            "{:<6} {backend:<28} batch {:<5} payload {:<6}{extra}",
+            "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",
             cell.scenario.name(),
+            backend(cell),
             cell.batch,
             cell.payload
         );
@@ -288,5 +310,33 @@ fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
             text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
         }
     }
+    text + &lacking(cells)
+}
+
+/// What of a plan this machine cannot run, and why: found out by trying.
+fn lacking(cells: &[Cell]) -> String {
+    let mut tried = Vec::new();
+    let mut text = String::new();
+    for cell in cells {
+        let (variant, config) = (cell.variant, cell.backend_config());
+        if tried.contains(&(variant, cell.addressing)) {
+            continue;
+        }
+        tried.push((variant, cell.addressing));
+        if let Err(error) = variant.kind().dispatch(Probe(&config)) {
+            text += &format!("{}:{variant} cannot run here: {error}\n", variant.kind());
+        }
+    }
     text
+}
+
+/// Asks a backend whether it can run.
+struct Probe<'a>(&'a Config);
+
+impl<'p> Visitor<'p> for Probe<'_> {
+    type Output = Result<Caps, OpenError>;
+
+    fn visit<B: Backend<'p>>(self) -> Self::Output {
+        B::probe(self.0)
+    }
 }

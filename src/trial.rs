@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use hpbench_backends::thread::Usage;
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, MemoryPort, OpenError, Pool, Port, Socket, Visitor};
+use hpbench_backends::{
+    Addressing, Backend, Config, Counters, FreeList, Kind, MemoryPort, OpenError, Pool, Port, Socket, Visitor,
+};
 
 use crate::control::{Clock, Interrupt};
 use crate::cores::{self, Place};
@@ -340,6 +342,14 @@ impl<'p> Trial<'_, 'p> {
                 instead: "measure drain and send",
             });
         }
+        if !has_others && self.cell.has_kernel_thread() {
+            return Err(TrialError::TooFewCores {
+                what: "the setup sqpoll, with a core for the worker and one for the kernel's thread,".into(),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "use another setup",
+            });
+        }
         if self.options.handoff && cores.places.iter().any(|place| place.app.is_none()) {
             return Err(TrialError::TooFewCores {
                 what: "--handoff, with a core for each worker and one for the app,".into(),
@@ -438,7 +448,8 @@ impl<'p> Part<'_, 'p> {
     pub(crate) fn cores(&self) -> Vec<usize> {
         let place = self.place;
         let generators = place.generators.iter().copied().take(self.options.generators_in(self.cell.scenario));
-        let mut cores: Vec<usize> = [place.worker].into_iter().chain(self.app_core()).chain(generators).collect();
+        let others = self.app_core().into_iter().chain(self.kernel_core());
+        let mut cores: Vec<usize> = [place.worker].into_iter().chain(others).chain(generators).collect();
         cores.sort_unstable();
         cores.dedup();
         cores
@@ -460,21 +471,29 @@ impl<'p> Part<'_, 'p> {
     /// The backend's configuration.
     pub fn config(&self) -> Config {
         Config {
-            variant: self.cell.variant,
-            // No more can be there than are in flight; to ask for more costs a system call that finds nothing.
-            batch: self.cell.batch.min(self.cell.window.unwrap_or(usize::MAX)),
-            buffers: self.options.buffers,
+            kernel_core: self.kernel_core(),
             block: (self.cell.wait == Wait::Block).then_some(BLOCK),
+            ..self.cell.backend_config()
         }
     }
 
-    /// Two connected sockets with the buffers asked for: the worker's and the other side's.
+    /// The core of the kernel's thread, if the variant has one: the last of those that are not the worker's.
+    fn kernel_core(&self) -> Option<usize> {
+        self.place.generators.last().copied().filter(|_| self.cell.has_kernel_thread())
+    }
+
+    /// Two sockets with the buffers asked for: the worker's and the other side's. The other side is always connected,
+    /// the worker's as the cell wants it.
     pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         let options = self.options;
         let failed = |what| move |error| TrialError::Socket { what, error };
         let port = if options.port == 0 { 0 } else { options.port + self.index as u16 };
-        let (near, far) =
-            Socket::pair(SocketAddr::new(options.bind, port)).map_err(failed("opening two connected sockets"))?;
+        let address = SocketAddr::new(options.bind, port);
+        let pair = match self.cell.addressing {
+            Addressing::Connected => Socket::pair(address),
+            Addressing::Unconnected => Socket::half_connected_pair(address),
+        };
+        let (near, far) = pair.map_err(failed("opening two connected sockets"))?;
         for socket in [&near, &far] {
             socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
         }

@@ -59,6 +59,18 @@ impl Socket {
         Ok((near, far))
     }
 
+    /// As [`Socket::pair`], but only the second one is connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::pair`].
+    pub fn half_connected_pair(address: SocketAddr) -> io::Result<(Self, Self)> {
+        let near = Self::bind(address)?;
+        let far = Self::bind(SocketAddr::new(address.ip(), 0))?;
+        far.connect(near.local_addr()?)?;
+        Ok((near, far))
+    }
+
     /// Wraps any datagram socket, e.g. one of `AF_UNIX` for tests of a full queue.
     pub fn from_fd(fd: OwnedFd) -> Self {
         // SAFETY: ownership of an open descriptor passes from `OwnedFd` to the socket.

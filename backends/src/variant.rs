@@ -292,6 +292,25 @@ impl Variant {
         Choice::parse(kind, modes)?.resolve(Addressing::Connected)
     }
 
+    /// The modes that make the variant, and no more: the default has none.
+    pub fn brief(self, addressing: Addressing) -> String {
+        let mut choice = Choice { kind: self.kind, modes: self.modes };
+        for index in 0..DIMENSIONS {
+            let without = Choice {
+                modes: {
+                    let mut modes = choice.modes;
+                    modes[index] = None;
+                    modes
+                },
+                ..choice
+            };
+            if without.resolve(addressing) == Ok(self) {
+                choice = without;
+            }
+        }
+        join(&choice.modes)
+    }
+
     /// The backend that this is a variant of.
     pub fn kind(self) -> Kind {
         self.kind
@@ -353,6 +372,17 @@ mod tests {
             let error = unconnected(Kind::Uring, text).expect_err("it has no address");
             assert!(error.contains(told) && error.contains("unconnected"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_brief_form_has_what_is_not_the_default() {
+        for text in ["", "single", "gro", "gso+gro", "sendmsg+sqpoll", "single-recvmsg+gro"] {
+            let variant = Variant::parse(Kind::Uring, text).expect("known modes");
+            assert_eq!(variant.brief(Addressing::Connected), text);
+            assert_eq!(Variant::parse(Kind::Uring, &variant.brief(Addressing::Connected)), Ok(variant));
+        }
+        let unconnected = Choice::default_of(Kind::Uring).resolve(Addressing::Unconnected).expect("it goes together");
+        assert_eq!(unconnected.brief(Addressing::Unconnected), "");
     }
 
     #[test]

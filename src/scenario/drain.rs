@@ -40,14 +40,21 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         Self { lane, app, filler, source, queue: None, sides: Sides::new(), clock }
     }
 
-    /// Finds out how many datagrams the queue of `socket`, the backend's, holds.
+    /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
     ///
     /// # Errors
     ///
     /// If they cannot be sent or received.
-    pub fn measure_queue(&mut self, socket: &Arc<Socket>, free: &mut FreeList<'p>) -> Result<&Queue, TrialError> {
+    pub fn measure_queue(
+        &mut self,
+        socket: &Arc<Socket>,
+        trains: bool,
+        free: &mut FreeList<'p>,
+    ) -> Result<&Queue, TrialError> {
         let before = self.app.received();
-        let sent = self.filler.fill(self.source, free, SAMPLE)?;
+        // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
+        let sample = if trains { self.filler.train() } else { SAMPLE };
+        let sent = self.filler.fill(self.source, free, sample)?;
         let mut came = 0;
         let queue = Queue::measure(socket, sent, |held| {
             came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
@@ -138,10 +145,12 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
     let fill = Some(filler.method());
+    let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
     let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
     let (outcome, sink) = worked?;
     closed?;
-    let ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    let mut ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    ledger.note_dropped(ledger.drop_socket, longest);
     Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
 
@@ -156,7 +165,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     let Some(socket) = socket else {
         return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
     };
-    let size = drain.measure_queue(socket, free)?.round(part)?;
+    let size = drain.measure_queue(socket, part.cell.receives_trains(), free)?.round(part)?;
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;
     let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     outcome.ledger.drop_socket = u64::from(info.drops);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
+use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
 use crate::app::{Sink, Source};
 use crate::control::Clock;
@@ -32,10 +32,15 @@ struct Send<'p, B, F> {
 impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
     fn open(trial: &Part<'_, 'p>, near: Port<'p>, far: Port<'p>) -> Result<Self, TrialError> {
         let (cell, options) = (trial.cell, trial.options);
+        let to = match &far {
+            Port::Socket(socket) if cell.addressing == Addressing::Unconnected => Some(socket.local_addr()),
+            _ => None,
+        };
+        let to = to.transpose().map_err(TrialError::io("asking for an address"))?;
         let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
-            source: Source::new(0, cell.payload, options.verify),
+            source: Source::new(0, cell.payload, options.verify).addressed_to(to),
             far,
             sink: Sink::new(1, options.verify),
             sent: 0,

@@ -88,7 +88,10 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
         for generator in generators {
             offered.add(generator.join().unwrap_or(Err(TrialError::Panicked))?);
         }
-        let (outcome, observer) = worked?;
+        let (mut outcome, observer) = worked?;
+        if part.cell.receives_trains() {
+            outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
+        }
         let disturbance = outcome.disturbance.merge(offered.disturbance);
         let generator_cpu_ns = Some(offered.cpu_ns);
         Ok((Outcome { fill: offered.method, late: offered.late, generator_cpu_ns, disturbance, ..outcome }, observer))
@@ -99,6 +102,8 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
 #[derive(Default)]
 struct Offered {
     method: Option<&'static str>,
+    /// The most datagrams in a train.
+    train: usize,
     cpu_ns: u64,
     disturbance: Disturbance,
     late: Option<Histogram<u64>>,
@@ -107,6 +112,7 @@ struct Offered {
 impl Offered {
     fn add(&mut self, other: Self) {
         self.method = self.method.or(other.method);
+        self.train = self.train.max(other.train);
         self.cpu_ns += other.cpu_ns;
         self.disturbance = self.disturbance.merge(other.disturbance);
         self.late = self.late.take().or(other.late);
@@ -144,7 +150,7 @@ fn offer_load(
     let mut source = Source::new(flow as u16, cell.payload, options.verify);
     control.report_ready();
     if !control.wait_start() {
-        return Ok(Offered { method: Some(offer.method()), ..Offered::default() });
+        return Ok(Offered { method: Some(offer.method()), train: offer.train(), ..Offered::default() });
     }
     let watch = Watch::begin(&[]);
     let mut measured: Option<Usage> = None;
@@ -164,7 +170,7 @@ fn offer_load(
     let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
     control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
     let disturbance = Disturbance { context_switches: 0, ..watch.end() };
-    Ok(Offered { method: Some(offer.method()), cpu_ns, disturbance, late: load.late() })
+    Ok(Offered { method: Some(offer.method()), train: offer.train(), cpu_ns, disturbance, late: load.late() })
 }
 
 struct Worker<'t, 'a, 'p> {

@@ -11,7 +11,8 @@ use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
 use hpbench::trial::{Outcome, Trial};
 use hpbench::wire::Verify;
 use hpbench_backends::{
-    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Variant,
+    Addressing, Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing,
+    Variant,
 };
 
 /// What is done after a receive.
@@ -67,6 +68,8 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         burst: Some(1),
         window: None,
         wait: Wait::Spin,
+        addressing: Addressing::Connected,
+        buffers: (kind == Kind::Uring).then_some(64),
     }
 }
 
@@ -79,7 +82,6 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
         bind: Ipv4Addr::LOCALHOST.into(),
         port: 0,
         ring: 64,
-        buffers: 64,
         rcvbuf: 1 << 20,
         sndbuf: 1 << 20,
         generators: 1,
