@@ -1,0 +1,131 @@
+//! What this kernel offers to programs that move datagrams, found out by trying it on throwaway rings and sockets.
+//!
+//! Versions tell little: distributions carry features back, containers and limits take them away. So each
+//! feature is used once, on loopback, and what became of that is the answer.
+
+mod lent;
+mod refusal;
+mod sockets;
+mod trial;
+mod uring;
+
+use std::time::Duration;
+
+use refusal::Refusal;
+
+/// Something that a kernel may offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name, as in manual pages.
+    pub name: &'static str,
+    /// The kernel release that brought it.
+    pub since: &'static str,
+    /// Whether it is to be had here, by this process, now.
+    pub state: State,
+}
+
+/// Whether a feature is to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was used, and worked.
+    Yes,
+    /// It was tried, and refused.
+    No {
+        /// By what.
+        why: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// It could not be tried.
+    Unknown {
+        /// For what reason.
+        why: String,
+    },
+}
+
+/// Tries every feature: those of io_uring, in the order in which they arrived, then those of UDP sockets.
+///
+/// Takes a few milliseconds where all is well, and never waits for longer than half a second in all. Nothing is
+/// left behind: rings and sockets are closed.
+pub fn try_all() -> Vec<Feature> {
+    let mut patience = Patience::new();
+    let mut features = uring::try_all(&mut patience);
+    features.extend(sockets::try_all(&mut patience));
+    features
+}
+
+/// A feature, and the trial that tells whether it is there.
+struct Row {
+    name: &'static str,
+    since: &'static str,
+    trial: fn(&mut Patience) -> Result<(), Refusal>,
+}
+
+const fn row(name: &'static str, since: &'static str, trial: fn(&mut Patience) -> Result<(), Refusal>) -> Row {
+    Row { name, since, trial }
+}
+
+impl Row {
+    fn feature(&self, state: State) -> Feature {
+        Feature { name: self.name, since: self.since, state }
+    }
+
+    fn try_out(&self, patience: &mut Patience) -> Feature {
+        let state = (self.trial)(patience).map_or_else(|refusal| refusal.state(self.since), |()| State::Yes);
+        self.feature(state)
+    }
+}
+
+/// How long all trials together may still wait.
+#[derive(Debug)]
+struct Patience {
+    pauses: u32,
+}
+
+impl Patience {
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    /// Enough for half a second.
+    fn new() -> Self {
+        Self { pauses: 400 }
+    }
+
+    /// Sleeps for a moment; `false`, at once, if there is no patience left.
+    fn pause(&mut self) -> bool {
+        let Some(left) = self.pauses.checked_sub(1) else { return false };
+        self.pauses = left;
+        std::thread::sleep(Self::PAUSE);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn every_feature_has_a_name_of_its_own_and_an_answer_with_a_reason() {
+        let features = try_all();
+        let names: BTreeSet<&str> = features.iter().map(|feature| feature.name).collect();
+        assert_eq!(names.len(), features.len());
+        for feature in features {
+            assert!(feature.since.contains('.'), "{feature:?}");
+            match feature.state {
+                State::Yes => {}
+                State::No { why, remedy } => assert!(!why.is_empty() && !remedy.is_empty(), "{}", feature.name),
+                State::Unknown { why } => panic!("{} could not be tried: {why}", feature.name),
+            }
+        }
+    }
+
+    #[test]
+    fn patience_ends() {
+        let mut patience = Patience { pauses: 3 };
+        let start = Instant::now();
+        assert_eq!([(); 5].map(|()| patience.pause()), [true, true, true, false, false]);
+        assert!(start.elapsed() >= 3 * Patience::PAUSE);
+    }
+}
