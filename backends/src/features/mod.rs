@@ -45,7 +45,7 @@ pub enum State {
 
 /// Tries every feature: those of io_uring, in the order in which they arrived, then those of UDP sockets.
 ///
-/// Takes a few milliseconds where all is well, and never waits for longer than half a second in all. Nothing is
+/// Takes a few milliseconds where all is well, and never waits for longer than a second in all. Nothing is
 /// left behind: rings and sockets are closed.
 pub fn try_all() -> Vec<Feature> {
     let mut patience = Patience::new();
@@ -71,30 +71,61 @@ impl Row {
     }
 
     fn try_out(&self, patience: &mut Patience) -> Feature {
-        let state = (self.trial)(patience).map_or_else(|refusal| refusal.state(self.since), |()| State::Yes);
+        let state = self.try_for_memory(patience).map_or_else(|refusal| refusal.state(self.since), |()| State::Yes);
         self.feature(state)
     }
+
+    /// Tries again where there is no memory: rings that were closed a moment ago still count against the limit of
+    /// locked memory.
+    fn try_for_memory(&self, patience: &mut Patience) -> Result<(), Refusal> {
+        for _ in 1..Self::TRIES {
+            match (self.trial)(patience) {
+                Err(refusal) if refusal.is_memory() => {}
+                result => return result,
+            }
+            if !patience.wait_for_memory() {
+                break;
+            }
+        }
+        (self.trial)(patience)
+    }
+
+    /// How often a trial that finds no memory is made.
+    const TRIES: usize = 3;
 }
 
 /// How long all trials together may still wait.
 #[derive(Debug)]
 struct Patience {
+    /// For completions.
     pauses: u32,
+    /// For memory of rings that were closed.
+    memory: u32,
 }
 
 impl Patience {
     const PAUSE: Duration = Duration::from_millis(1);
+    /// The kernel takes a closed ring apart within this time, if it is not busy.
+    const MEMORY: Duration = Duration::from_millis(60);
 
-    /// Enough for half a second.
     fn new() -> Self {
-        Self { pauses: 400 }
+        Self { pauses: 250, memory: 8 }
     }
 
     /// Sleeps for a moment; `false`, at once, if there is no patience left.
     fn pause(&mut self) -> bool {
-        let Some(left) = self.pauses.checked_sub(1) else { return false };
-        self.pauses = left;
-        std::thread::sleep(Self::PAUSE);
+        Self::sleep(&mut self.pauses, Self::PAUSE)
+    }
+
+    /// Sleeps until closed rings are gone, as a rule; `false`, at once, if there is no patience left.
+    fn wait_for_memory(&mut self) -> bool {
+        Self::sleep(&mut self.memory, Self::MEMORY)
+    }
+
+    fn sleep(left: &mut u32, length: Duration) -> bool {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        std::thread::sleep(length);
         true
     }
 }
@@ -123,9 +154,9 @@ mod tests {
 
     #[test]
     fn patience_ends() {
-        let mut patience = Patience { pauses: 3 };
+        let mut patience = Patience { pauses: 3, memory: 0 };
         let start = Instant::now();
         assert_eq!([(); 5].map(|()| patience.pause()), [true, true, true, false, false]);
-        assert!(start.elapsed() >= 3 * Patience::PAUSE);
+        assert!(start.elapsed() >= 3 * Patience::PAUSE && !patience.wait_for_memory());
     }
 }

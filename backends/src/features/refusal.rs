@@ -16,8 +16,8 @@ pub(super) enum Refusal {
     },
     /// The kernel took it, and did something else.
     Inert(String),
-    /// It needs a capability that this process lacks.
-    Privilege { call: &'static str, capability: &'static str },
+    /// It takes this capability, which the process lacks.
+    Privilege(&'static str),
     /// The trial could not be made.
     Untried(String),
 }
@@ -33,14 +33,19 @@ impl Refusal {
         move |error| Self::Untried(format!("{call} failed: {error}"))
     }
 
+    /// Whether memory was what it lacked.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.raw_os_error() == Some(libc::ENOMEM))
+    }
+
     /// What it says about a feature that came with the release `since`.
     pub(super) fn state(self, since: &str) -> State {
         let (call, error) = match self {
             Self::Refused { call, error } => (call, error),
             Self::Inert(why) => return no(why, format!("use Linux {since} or newer")),
-            Self::Privilege { call, capability } => {
+            Self::Privilege(capability) => {
                 let remedy = format!("run as root, or give the program {capability} (`setcap`)");
-                return no(format!("{call} needs {capability}, which this process lacks"), remedy);
+                return no(format!("this process lacks {capability}"), remedy);
             }
             Self::Untried(why) => return State::Unknown { why },
         };
@@ -51,9 +56,10 @@ impl Refusal {
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
                 no(format!("{call} is refused ({error})"), SECCOMP_REMEDY.into())
             }
-            Some(libc::ENOMEM) => {
-                no(format!("no memory may be locked for it ({call}: {error})"), MEMLOCK_REMEDY.into())
-            }
+            // What a smaller limit keeps from being tried may well be there.
+            Some(libc::ENOMEM) => State::Unknown {
+                why: format!("not enough memory may be locked to try it ({call}: {error}); {MEMLOCK_REMEDY}"),
+            },
             _ => State::Unknown { why: format!("{call} failed: {error}") },
         }
     }
@@ -127,6 +133,7 @@ fn explain(error: io::Error, disabled: Option<&str>, filtered: Option<bool>) -> 
                 "look for a security module (SELinux, AppArmor) or a seccomp filter that refuses it".into(),
             ),
         },
+        Some(libc::ENOMEM) => no(format!("not enough memory may be locked for it ({error})"), MEMLOCK_REMEDY.into()),
         _ => Refusal::Refused { call: SETUP, error }.state("5.1"),
     }
 }
@@ -179,6 +186,7 @@ mod tests {
     fn what_could_not_be_tried_is_not_a_no() {
         let state = |errno| Refusal::Refused { call: "x", error: io::Error::from_raw_os_error(errno) }.state("6.0");
         assert!(matches!(state(libc::EMFILE), State::Unknown { .. }));
+        assert!(matches!(state(libc::ENOMEM), State::Unknown { why } if why.contains("ulimit -l")));
         let (why, remedy) = parts(state(libc::EINVAL));
         assert!(why.contains("does not have it") && remedy.contains("6.0"), "{why}; {remedy}");
         assert!(matches!(Refusal::Untried("x".into()).state("6.0"), State::Unknown { .. }));

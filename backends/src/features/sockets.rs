@@ -35,9 +35,7 @@ fn privileged(name: c_int, call: &'static str, value: c_int) -> Result<(), Refus
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Refusal::untried("binding a socket"))?;
     match set_option(&socket, libc::SOL_SOCKET, name, value) {
         Ok(()) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            Err(Refusal::Privilege { call, capability: "CAP_NET_ADMIN" })
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(Refusal::Privilege("CAP_NET_ADMIN")),
         Err(error) => Err(Refusal::of(call)(error)),
     }
 }

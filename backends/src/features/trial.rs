@@ -37,14 +37,7 @@ impl<'a> Trial<'a> {
     pub(super) fn with(patience: &'a mut Patience, choose: fn(&mut Builder) -> &mut Builder) -> Result<Self, Refusal> {
         let mut builder = IoUring::builder();
         choose(&mut builder);
-        let ring = loop {
-            match builder.build(8) {
-                Ok(ring) => break ring,
-                // Rings that were closed a moment ago still count against the limit of locked memory.
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && patience.pause() => {}
-                Err(error) => return Err(Refusal::of(SETUP)(error)),
-            }
-        };
+        let ring = builder.build(8).map_err(Refusal::of(SETUP))?;
         let memory = Lent::new().map_err(Refusal::untried("mapping memory"))?;
         Ok(Self { ring, memory: ManuallyDrop::new(memory), under_way: 0, patience })
     }

@@ -41,7 +41,7 @@ const TEXTS: [&[u8]; 2] = [b"first", b"second one"];
 
 pub(super) fn try_all(patience: &mut Patience) -> Vec<Feature> {
     let whole = row("io_uring", "5.1", |patience| Trial::new(patience)?.nop());
-    let state = (whole.trial)(patience).map_or_else(refusal::no_io_uring, |()| State::Yes);
+    let state = whole.try_for_memory(patience).map_or_else(refusal::no_io_uring, |()| State::Yes);
     let rest: Vec<Feature> = match &state {
         State::Yes => ROWS.iter().map(|row| row.try_out(patience)).collect(),
         State::No { remedy, .. } => {
@@ -65,7 +65,7 @@ fn works(patience: &mut Patience, choose: fn(&mut Builder) -> &mut Builder) -> R
 fn sqpoll(patience: &mut Patience) -> Result<(), Refusal> {
     works(patience, |ring| ring.setup_sqpoll(10)).map_err(|refusal| match refusal {
         Refusal::Refused { error, .. } if error.raw_os_error() == Some(libc::EPERM) => {
-            Refusal::Privilege { call: "SQPOLL before Linux 5.13", capability: "CAP_SYS_NICE" }
+            Refusal::Privilege("CAP_SYS_NICE")
         }
         refusal => refusal,
     })
