@@ -143,7 +143,7 @@ impl Topic {
 pub(crate) struct Verdict {
     pub(crate) rates: bool,
     pub(crate) latency: bool,
-    /// What spoils them, and which backends do not run.
+    /// What spoils them, which backends do not run, and what is not known that may spoil them.
     pub(crate) reasons: Vec<String>,
 }
 
@@ -157,7 +157,10 @@ impl Verdict {
         let missing = missing.map(|mode| {
             format!("{}:{} does not run: {}", mode.backend, mode.variant, mode.why.as_deref().unwrap_or_default())
         });
-        let reasons = spoilt.chain(missing).collect();
+        let dark: Vec<String> =
+            checks.iter().filter(|check| check.ok.is_none() && !check.affects.is_empty()).map(Check::title).collect();
+        let dark = (!dark.is_empty()).then(|| format!("not known: {}", dark.join(", ")));
+        let reasons = spoilt.chain(missing).chain(dark).collect();
         Self { rates: fit(Affects::Rates), latency: fit(Affects::Latency), reasons }
     }
 }
@@ -178,7 +181,7 @@ mod tests {
         let checks = [topic(BOTH).good("none"), topic(BOTH).hint("one", "x"), topic(BOTH).unknown("dark")];
         let verdict = Verdict::of(&modes, &checks);
         assert!(verdict.rates && verdict.latency, "{verdict:?}");
-        assert_eq!(verdict.reasons, ["uring:x does not run: refused"]);
+        assert_eq!(verdict.reasons, ["uring:x does not run: refused", "not known: a thing"]);
         let verdict = Verdict::of(&modes, &[topic(&[Affects::Latency]).bad("two", "x")]);
         assert!(verdict.rates && !verdict.latency, "{verdict:?}");
         assert_eq!(verdict.reasons[0], "a thing: two");

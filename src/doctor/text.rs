@@ -95,20 +95,21 @@ fn features(features: &[FeatureLine]) -> String {
         text += format!("{left}{right}").trim_end();
         text.push('\n');
     }
-    let mut reasons: Vec<(&str, Option<&str>, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<(&str, Vec<&FeatureLine>)> = Vec::new();
     for feature in features {
         let Some(why) = feature.why.as_deref() else { continue };
-        let remedy = feature.remedy.as_deref();
-        match reasons.iter_mut().find(|(known, way, _)| (*known, *way) == (why, remedy)) {
-            Some((_, _, names)) => names.push(feature.name),
-            None => reasons.push((why, remedy, vec![feature.name])),
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, features)) => features.push(feature),
+            None => reasons.push((why, vec![feature])),
         }
     }
-    for (why, remedy, names) in reasons {
-        let count = names.len();
-        let who = if count > 3 { format!("{} and {} more", names[0], count - 1) } else { names.join(", ") };
+    for (why, features) in reasons {
+        let names: Vec<&str> = features.iter().map(|feature| feature.name).collect();
+        let others = names.len() - 1;
+        let who = if others > 2 { format!("{} and {others} more", names[0]) } else { names.join(", ") };
         text += &wrap(&format!("{who}: {why}"), 2);
-        if let Some(remedy) = remedy {
+        // They are in the order of their releases: what brings the last one brings all of them.
+        if let Some(remedy) = features.iter().filter_map(|feature| feature.remedy.as_deref()).next_back() {
             text += &labelled("mend", remedy);
         }
     }
@@ -122,10 +123,14 @@ fn section(title: &str, style: Style, checks: &[&Check]) -> Option<String> {
     }
     let mut text = format!("{HEADING}{style}{title}{style:#}{HEADING:#} ({})\n", checks.len());
     for check in checks {
-        let state = check.state.strip_prefix("unknown: ").unwrap_or(&check.state);
-        let name = format!("  {:<width$}", check.title(), width = STATE_AT - 2);
-        let indent = " ".repeat(STATE_AT);
-        text += &fill(state, &name, &indent);
+        match check.state.strip_prefix("unknown: ") {
+            // Names of files are long.
+            Some(reason) => text += &fill(&format!("{}: {reason}", check.title()), "  ", &" ".repeat(6)),
+            None => {
+                let name = format!("  {:<width$}", check.title(), width = STATE_AT - 2);
+                text += &fill(&check.state, &name, &" ".repeat(STATE_AT));
+            }
+        }
         if !check.is_bad() {
             continue;
         }
@@ -145,7 +150,11 @@ fn names(affects: &[Affects]) -> String {
 }
 
 fn labelled(label: &str, text: &str) -> String {
-    fill(text, &format!("      {label:<11}"), &" ".repeat(17))
+    const AT: usize = 17;
+    let longest = text.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+    // The names of some files need more room.
+    let rest = if longest > WIDTH - AT { 8 } else { AT };
+    fill(text, &format!("      {label:<11}"), &" ".repeat(rest))
 }
 
 /// What the machine is fit for, in one line.
@@ -161,7 +170,12 @@ fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
         modes.iter().filter(|mode| !mode.available).map(|mode| format!("no {}", mode.backend)).collect();
     missing.dedup();
     let why: Vec<String> = spoilt.chain(missing).collect();
-    let why = if why.is_empty() { vec!["nothing found that spoils them".to_owned()] } else { why };
+    let dark = checks.iter().filter(|check| check.ok.is_none()).count();
+    let why = match (why.is_empty(), dark) {
+        (false, _) => why,
+        (true, 0) => vec!["nothing found that spoils them".to_owned()],
+        (true, dark) => vec![format!("nothing found; {dark} of {} checks not known", checks.len())],
+    };
     format!("{HEADING}{style}{fit}{style:#}{HEADING:#}: {}.\n", shorten(&why, WIDTH - fit.len() - 3))
 }
 

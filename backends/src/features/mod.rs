@@ -9,6 +9,7 @@ mod sockets;
 mod trial;
 mod uring;
 
+use std::io;
 use std::time::Duration;
 
 use refusal::Refusal;
@@ -52,6 +53,15 @@ pub fn try_all() -> Vec<Feature> {
     let mut features = uring::try_all(&mut patience);
     features.extend(sockets::try_all(&mut patience));
     features
+}
+
+/// Sends a datagram over loopback, and receives it.
+///
+/// # Errors
+///
+/// The kernel's error, e.g. where the device is down; `TimedOut` where nothing comes.
+pub fn try_loopback() -> io::Result<()> {
+    trial::open_pair().map(drop)
 }
 
 /// A feature, and the trial that tells whether it is there.

@@ -14,6 +14,8 @@ pub(super) enum Refusal {
         call: &'static str,
         error: io::Error,
     },
+    /// The kernel says that it does not have it.
+    Missing,
     /// The kernel took it, and did something else.
     Inert(String),
     /// It takes this capability, which the process lacks.
@@ -42,7 +44,8 @@ impl Refusal {
     pub(super) fn state(self, since: &str) -> State {
         let (call, error) = match self {
             Self::Refused { call, error } => (call, error),
-            Self::Inert(why) => return no(why, format!("use Linux {since} or newer")),
+            Self::Missing => return missing(since),
+            Self::Inert(why) => return no(why, "use a newer kernel".into()),
             Self::Privilege(capability) => {
                 let remedy = format!("run as root, or give the program {capability} (`setcap`)");
                 return no(format!("this process lacks {capability}"), remedy);
@@ -50,9 +53,7 @@ impl Refusal {
             Self::Untried(why) => return State::Unknown { why },
         };
         match error.raw_os_error() {
-            Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => {
-                no(format!("this kernel does not have it ({call}: {error})"), format!("use Linux {since} or newer"))
-            }
+            Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => missing(since),
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
                 no(format!("{call} is refused ({error})"), SECCOMP_REMEDY.into())
             }
@@ -63,6 +64,11 @@ impl Refusal {
             _ => State::Unknown { why: format!("{call} failed: {error}") },
         }
     }
+}
+
+/// Older kernels answer `EINVAL` to what they do not know.
+fn missing(since: &str) -> State {
+    no("this kernel does not have it".into(), format!("use Linux {since} or newer"))
 }
 
 fn no(why: String, remedy: String) -> State {

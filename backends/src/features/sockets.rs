@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use libc::c_int;
 
 use super::refusal::Refusal;
-use super::trial::pair;
+use super::trial::{pair, retry};
 use super::{Feature, Patience, Row, row};
 use crate::socket::Socket;
 
@@ -52,10 +52,10 @@ fn segments() -> Result<(), Refusal> {
     let mut bytes = [0; 2 * TRAIN];
     let mut found = [0; 3];
     for len in &mut found {
-        *len = far.recv(&mut bytes).map_err(|error| inert("UDP_SEGMENT", "not all datagrams came", &error))?;
+        *len = retry(|| far.recv(&mut bytes)).map_err(|error| inert("not all datagrams came", &error))?;
     }
     let expected = [SEGMENT, SEGMENT, TRAIN - 2 * SEGMENT];
-    let wrong = || Refusal::Inert(format!("UDP_SEGMENT cut a send into datagrams of {found:?} bytes"));
+    let wrong = || Refusal::Inert(format!("it cuts a send into datagrams of {found:?} bytes"));
     if found == expected { Ok(()) } else { Err(wrong()) }
 }
 
@@ -65,16 +65,16 @@ fn coalesces() -> Result<(), Refusal> {
     set_option(&far, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(Refusal::of("UDP_GRO"))?;
     let sent = send_train(&near);
     sent.map_err(|error| Refusal::Untried(format!("without UDP_SEGMENT there is nothing to coalesce: {error}")))?;
-    let (len, segment) = receive_train(&far).map_err(|error| inert("UDP_GRO", "nothing came", &error))?;
+    let (len, segment) = retry(|| receive_train(&far)).map_err(|error| inert("nothing came", &error))?;
     match segment {
         Some(segment) if (len, segment) == (TRAIN, SEGMENT as c_int) => Ok(()),
-        Some(segment) => Err(Refusal::Inert(format!("UDP_GRO brought {len} bytes in segments of {segment}"))),
-        None => Err(Refusal::Inert(format!("UDP_GRO brought one datagram of {len} bytes, not a train"))),
+        Some(segment) => Err(Refusal::Inert(format!("it brings {len} bytes in segments of {segment}"))),
+        None => Err(Refusal::Inert(format!("it is taken, but loopback brings each datagram for itself ({len} bytes)"))),
     }
 }
 
-fn inert(name: &str, what: &str, error: &io::Error) -> Refusal {
-    Refusal::Inert(format!("{name} was taken, but {what} ({error})"))
+fn inert(what: &str, error: &io::Error) -> Refusal {
+    Refusal::Inert(format!("it is taken, but {what} ({error})"))
 }
 
 fn send_train(socket: &UdpSocket) -> io::Result<()> {

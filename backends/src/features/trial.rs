@@ -138,19 +138,40 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Two UDP sockets on loopback, connected with each other. Receives wait for a moment only.
+/// Two UDP sockets on loopback, connected with each other; datagrams go from one to the other.
 pub(super) fn pair() -> Result<(UdpSocket, UdpSocket), Refusal> {
-    let open = || {
-        let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        near.connect(far.local_addr()?)?;
-        far.connect(near.local_addr()?)?;
-        near.set_read_timeout(Some(Duration::from_millis(50)))?;
-        far.set_read_timeout(Some(Duration::from_millis(50)))?;
-        Ok((near, far))
-    };
-    open().map_err(Refusal::untried("opening a pair of sockets on loopback"))
+    open_pair().map_err(Refusal::untried("sending a datagram over loopback"))
 }
+
+/// As [`pair`], with the kernel's error.
+pub(super) fn open_pair() -> io::Result<(UdpSocket, UdpSocket)> {
+    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    near.connect(far.local_addr()?)?;
+    far.connect(near.local_addr()?)?;
+    near.set_read_timeout(Some(Duration::from_millis(50)))?;
+    far.set_read_timeout(Some(Duration::from_millis(50)))?;
+    near.send(b"try")?;
+    retry(|| far.recv(&mut [0; 8]))?;
+    Ok((near, far))
+}
+
+/// Receives, for a moment: rings that are taken apart interrupt system calls of their thread.
+pub(super) fn retry<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..RETRIES {
+        match receive() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no datagram came"));
+            }
+            result => return result,
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// More interruptions than there are rings.
+const RETRIES: usize = 100;
 
 /// The descriptor of a socket, for a request.
 pub(super) fn fd(socket: &UdpSocket) -> types::Fd {

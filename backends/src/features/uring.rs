@@ -7,7 +7,7 @@ use io_uring::{Builder, Parameters, cqueue, opcode, types};
 
 use super::lent::Lent;
 use super::refusal::{self, Refusal};
-use super::trial::{Trial, fd, pair};
+use super::trial::{Trial, fd, pair, retry};
 use super::{Feature, Patience, Row, State, row};
 
 /// In the order in which they arrived.
@@ -75,7 +75,7 @@ fn sqpoll(patience: &mut Patience) -> Result<(), Refusal> {
 fn says(patience: &mut Patience, has: fn(&Parameters) -> bool) -> Result<(), Refusal> {
     let mut trial = Trial::new(patience)?;
     let has = has(trial.ring().params());
-    has.then_some(()).ok_or_else(|| Refusal::Inert("this kernel does not have it (features of io_uring_setup)".into()))
+    if has { Ok(()) } else { Err(Refusal::Missing) }
 }
 
 const REGISTER: &str = "io_uring_register";
@@ -211,7 +211,7 @@ fn send_texts(socket: &UdpSocket) -> Result<(), Refusal> {
 
 fn arrives(socket: &UdpSocket, text: &[u8]) -> Result<(), Refusal> {
     let mut bytes = [0; Lent::SIZE];
-    let len = socket.recv(&mut bytes).map_err(|_| inert("the datagram did not arrive"))?;
+    let len = retry(|| socket.recv(&mut bytes)).map_err(|_| inert("the datagram did not arrive"))?;
     equals(&bytes[..len], text)
 }
 

@@ -12,7 +12,7 @@ pub(super) fn all(files: &Files, chosen: Option<&Chosen>, environment: &Environm
     vec![
         governor(files, &cores),
         turbo(files),
-        clock(&environment.clocksource),
+        clock(files, &environment.clocksource),
         mitigations(files, &environment.mitigations),
         huge_pages(files),
     ]
@@ -24,7 +24,7 @@ fn governor(files: &Files, cores: &[usize]) -> Check {
     for &core in cores {
         let found = match files.text(&format!("{CPU}/cpu{core}/cpufreq/scaling_governor")) {
             Ok(found) => found,
-            Err(_) if files.names(&format!("{CPU}/cpu{core}/cpufreq")).is_empty() => {
+            Err(_) if is_without(files, &format!("cpu{core}"), "cpufreq") => {
                 return topic.unknown(format!("no cpufreq for core {core}: the kernel does not set its frequency"));
             }
             Err(reason) => return topic.unknown(reason),
@@ -48,6 +48,12 @@ fn governor(files: &Files, cores: &[usize]) -> Check {
     }
 }
 
+/// Whether a core has a directory, but nothing of this name in it.
+fn is_without(files: &Files, core: &str, name: &str) -> bool {
+    let names = files.names(&format!("{CPU}/{core}"));
+    !names.is_empty() && !names.iter().any(|found| found == name)
+}
+
 fn turbo(files: &Files) -> Check {
     let topic = Topic::new("turbo", "off, so that the frequency does not depend on temperature", NOTHING);
     // One says whether it is off, the other one whether it is on.
@@ -60,21 +66,32 @@ fn turbo(files: &Files) -> Check {
             false => topic.hint("on", format!("echo {off} | sudo tee {path}")),
         };
     }
-    topic.unknown("this kernel has no switch for it")
+    topic.unknown(if files.names(CPU).is_empty() { format!("there is no {CPU}") } else { "no switch for it".into() })
 }
 
-fn clock(source: &str) -> Check {
+/// Clocks that a program reads by itself, on x86, arm64 and others.
+const FAST: [&str; 6] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "timebase", "tod"];
+/// Clocks that take a system call, and a slow device.
+const SLOW: [&str; 5] = ["hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies"];
+
+fn clock(files: &Files, source: &str) -> Check {
+    const DIRECTORY: &str = "/sys/devices/system/clocksource/clocksource0";
     let topic = Topic::new("clock_source", "one that is read without a system call", BOTH);
     match source {
         "" => topic.unknown("the kernel does not tell"),
-        "hpet" | "acpi_pm" | "pit" | "jiffies" | "refined-jiffies" => topic.bad(
-            source,
-            format!("echo tsc | sudo tee {}", "/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        ),
-        "tsc" | "kvm-clock" | "arch_sys_counter" | "hyperv_clocksource_tsc_page" | "timebase" | "tod" => {
-            topic.good(source)
+        fast if FAST.contains(&fast) => topic.good(fast),
+        slow if SLOW.contains(&slow) => {
+            let offered = files.text(&format!("{DIRECTORY}/available_clocksource")).unwrap_or_default();
+            let better = offered.split_whitespace().find(|name| FAST.contains(name));
+            topic.bad(
+                slow,
+                match better {
+                    Some(better) => format!("echo {better} | sudo tee {DIRECTORY}/current_clocksource"),
+                    None => "this machine offers no better one; see `dmesg` for why the kernel trusts no TSC".into(),
+                },
+            )
         }
-        other => topic.unknown(format!("whether {other} is")),
+        other => topic.unknown(format!("whether {other} is one")),
     }
 }
 
@@ -129,7 +146,11 @@ mod tests {
         assert_eq!(check.state, "powersave on 0,2, performance on 1,3");
         let check = governor(&fixture.files(), &[1, 3]);
         assert_eq!((check.ok, check.state.as_str()), (Some(true), "performance"));
-        assert_eq!(governor(&Fixture::new(&[]).files(), &[0]).ok, None, "no cpufreq, as in most virtual machines");
+        let guest = Fixture::new(&[(&format!("{CPU}/cpu0/online"), "1\n")]);
+        let check = governor(&guest.files(), &[0]);
+        assert!(check.ok.is_none() && check.state.contains("no cpufreq"), "as in most virtual machines: {check:?}");
+        let check = governor(&Fixture::new(&[]).files(), &[0]);
+        assert!(check.ok.is_none() && check.state.contains("there is no /sys/"), "{check:?}");
         assert_eq!(governor(&fixture.files(), &[]).ok, None);
     }
 
@@ -147,7 +168,14 @@ mod tests {
 
     #[test]
     fn slow_clocks_are_told_from_fast_and_from_strange_ones() {
-        assert_eq!(["tsc", "hpet", "x", ""].map(|source| clock(source).ok), [Some(true), Some(false), None, None]);
+        let offer =
+            |text| Fixture::new(&[("/sys/devices/system/clocksource/clocksource0/available_clocksource", text)]);
+        let both = offer("tsc hpet acpi_pm\n");
+        let ok = |source| clock(&both.files(), source).ok;
+        assert_eq!(["tsc", "hpet", "x", ""].map(ok), [Some(true), Some(false), None, None]);
+        assert!(clock(&both.files(), "hpet").remedy.is_some_and(|way| way.starts_with("echo tsc ")));
+        let slow = clock(&offer("hpet acpi_pm\n").files(), "hpet");
+        assert!(slow.remedy.is_some_and(|way| way.contains("offers no better one")));
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn io_uring_disabled(files: &Files, works: bool) -> Check {
         Ok(0) => topic.good("0"),
         Ok(value) if works => topic.good(format!("{value}, but not for this process")),
         Ok(value) => topic.hint(value.to_string(), format!("sudo sysctl {name}=0")),
-        Err(_) if works => topic.good("there is no such switch before Linux 6.6"),
+        Err(_) if works => topic.good("no such switch is seen, and io_uring works"),
         Err(reason) => topic.unknown(reason),
     }
 }

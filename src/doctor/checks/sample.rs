@@ -89,10 +89,10 @@ pub(super) fn all(
     sample: Result<&Sample, &String>,
     environment: &Environment,
 ) -> Vec<Check> {
-    vec![virtualization(environment), steal(files, chosen, sample), other_programs(chosen, sample)]
+    vec![virtualization(files, environment), steal(files, chosen, sample), other_programs(chosen, sample)]
 }
 
-fn virtualization(environment: &Environment) -> Check {
+fn virtualization(files: &Files, environment: &Environment) -> Check {
     const CONTAINERS: [&str; 9] =
         ["docker", "podman", "lxc", "lxc-libvirt", "systemd-nspawn", "openvz", "rkt", "oci", "container-other"];
     let topic = Topic::new("virtualization", "none", LATENCY);
@@ -101,11 +101,17 @@ fn virtualization(environment: &Environment) -> Check {
     match virt {
         "" => topic.unknown("the kernel does not tell"),
         "none" => topic.good("none"),
-        // On x86 a hypervisor would have been seen.
-        _ if is_container && environment.arch == "x86_64" => topic.good(format!("{virt}, without a hypervisor")),
+        _ if is_container && shows_hypervisors(&files.text("/proc/cpuinfo").unwrap_or_default()) => {
+            topic.good(format!("{virt}, without a hypervisor"))
+        }
         _ if is_container => topic.unknown(format!("{virt} is seen, a hypervisor may be there")),
         _ => topic.bad(virt, "measure latency on a machine without a hypervisor, which pauses its guests unseen"),
     }
+}
+
+/// Whether a hypervisor would have been seen: on x86 the flags of the processor tell of it.
+fn shows_hypervisors(cpuinfo: &str) -> bool {
+    cpuinfo.lines().any(|line| line.split(':').next().is_some_and(|key| key.trim() == "flags"))
 }
 
 fn steal(files: &Files, chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> Check {
@@ -157,6 +163,7 @@ fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::files::Fixture;
 
     #[test]
     fn device_interrupts_are_counted_on_one_core() {
@@ -181,12 +188,14 @@ mod tests {
 
     #[test]
     fn a_container_is_no_hypervisor() {
-        let machine = |virt: &str, arch: &str| {
-            virtualization(&Environment { virt: virt.into(), arch: arch.into(), ..Environment::default() }).ok
+        let x86 = Fixture::new(&[("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu sse\n")]);
+        let arm = Fixture::new(&[("/proc/cpuinfo", "processor\t: 0\nFeatures\t: fp\n")]);
+        let ok = |virt: &str, machine: &Fixture| {
+            virtualization(&machine.files(), &Environment { virt: virt.into(), ..Environment::default() }).ok
         };
-        assert_eq!([machine("none", "x86_64"), machine("docker", "x86_64")], [Some(true); 2]);
-        assert_eq!([machine("kvm", "x86_64"), machine("kvm docker", "aarch64")], [Some(false); 2]);
-        assert_eq!([machine("", "x86_64"), machine("docker", "aarch64")], [None; 2]);
+        assert_eq!([ok("none", &x86), ok("docker", &x86)], [Some(true); 2]);
+        assert_eq!([ok("kvm", &x86), ok("kvm docker", &arm)], [Some(false); 2]);
+        assert_eq!([ok("", &x86), ok("docker", &arm), ok("docker", &Fixture::new(&[]))], [None; 3]);
     }
 
     #[test]
@@ -204,7 +213,7 @@ mod tests {
         };
         let chosen = Chosen { worker: 1, generators: vec![0], allowed: vec![0, 1] };
         let both = |sample: &Sample| {
-            let files = crate::doctor::files::Fixture::new(&[]).files();
+            let files = Fixture::new(&[]).files();
             [steal(&files, Some(&chosen), Ok(sample)).ok, other_programs(Some(&chosen), Ok(sample)).ok]
         };
         assert_eq!(both(&sample(0.5, Some(0), 0.0)), [Some(true), Some(true)]);
