@@ -4,13 +4,15 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use common::{Bench, Done, HPBENCH, needs};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
 use serde_json::Value;
 
 /// What the doctor says.
@@ -63,8 +65,23 @@ fn examine(bench: &Bench) -> Answers {
 
 /// Does something where a filter answers these system calls with `errno`.
 fn filtered<T: Send>(calls: &[i64], errno: i32, run: impl FnOnce() -> T + Send) -> T {
+    under_filter(calls.iter().map(|&call| (call, Vec::new())).collect(), errno, run)
+}
+
+/// Does something where a filter answers one system call with `errno`, if its arguments have these values.
+fn filtered_by<T: Send>(call: i64, arguments: &[(u8, i32)], errno: i32, run: impl FnOnce() -> T + Send) -> T {
+    // The highest bit of a registration says only how it names its ring.
+    let equal = SeccompCmpOp::MaskedEq(0x7fff_ffff);
+    let condition =
+        |&(index, value)| SeccompCondition::new(index, SeccompCmpArgLen::Dword, equal.clone(), value as u64);
+    let conditions: Result<Vec<_>, _> = arguments.iter().map(condition).collect();
+    let rule = SeccompRule::new(conditions.expect("valid conditions")).expect("a valid rule");
+    under_filter(BTreeMap::from([(call, vec![rule])]), errno, run)
+}
+
+fn under_filter<T: Send>(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, run: impl FnOnce() -> T + Send) -> T {
     let filter = SeccompFilter::new(
-        calls.iter().map(|&call| (call, Vec::new())).collect::<BTreeMap<_, _>>(),
+        rules,
         SeccompAction::Allow,
         SeccompAction::Errno(errno as u32),
         TargetArch::try_from(std::env::consts::ARCH).expect("seccompiler knows this architecture"),
@@ -190,7 +207,7 @@ fn io_uring_behind_a_filter_is_refused_by_the_filter() {
         assert!(reasons.contains("uring"), "{reasons}");
         let done = filtered(&[libc::SYS_io_uring_setup], errno, || Bench::new().run("doctor").expect(0));
         assert_eq!(done.stdout.matches("io_uring itself is not to be had").count(), 1, "one reason is told once");
-        assert!(done.stdout.lines().last().is_some_and(|line| line.contains("uring")), "{}", done.stdout);
+        assert!(done.shows(&format!("no uring {}", text(answers.mode("uring"), "variant"))), "{}", done.stdout);
     }
 }
 
@@ -215,6 +232,49 @@ fn a_filter_of_one_call_takes_away_what_needs_that_call() {
     assert_eq!(answers.feature("SUBMIT_ALL")["available"], true);
     let answers = filtered(&[libc::SYS_io_uring_enter], libc::EPERM, || examine(&Bench::new()));
     assert!(text(answers.feature("io_uring"), "why").contains("io_uring_enter"), "{}", answers.feature("io_uring"));
+}
+
+/// Filters that answer as older kernels do to what they do not know.
+#[test]
+fn what_an_older_kernel_lacks_names_the_release_that_brought_it() {
+    let without =
+        |arguments: &[(u8, i32)], call| filtered_by(call, arguments, libc::ENOPROTOOPT, || examine(&Bench::new()));
+    let (before_gso, before_gro) =
+        ([(1, libc::SOL_UDP), (2, libc::UDP_SEGMENT)], [(1, libc::SOL_UDP), (2, libc::UDP_GRO)]);
+    const SO_MEMINFO: i32 = 55;
+    let lacks = |answers: &Answers, name: &str, since: &str| {
+        let feature = answers.feature(name);
+        assert_eq!(feature["available"], false, "{feature}");
+        assert!(text(feature, "why").contains("does not have it"), "{feature}");
+        assert!(text(feature, "remedy").contains(&format!("Linux {since}")), "{feature}");
+    };
+    let answers = without(&before_gso, libc::SYS_setsockopt);
+    lacks(&answers, "UDP_SEGMENT (GSO)", "4.18");
+    assert!(answers.feature("UDP_GRO")["available"].is_null(), "without trains it cannot be tried");
+    lacks(&without(&before_gro, libc::SYS_setsockopt), "UDP_GRO", "5.0");
+    lacks(&without(&[(2, SO_MEMINFO)], libc::SYS_getsockopt), "SO_MEMINFO", "4.12");
+    if !needs::uring() {
+        return;
+    }
+    const REGISTER_PBUF_RING: i32 = 22;
+    let answers =
+        filtered_by(libc::SYS_io_uring_register, &[(1, REGISTER_PBUF_RING)], libc::EINVAL, || examine(&Bench::new()));
+    lacks(&answers, "buffer rings", "5.19");
+    lacks(&answers, "multishot recv", "6.0");
+    assert_eq!(answers.feature("registered files")["available"], true, "that is another operation");
+    assert!(text(answers.mode("uring"), "why").contains("5.19"), "{}", answers.mode("uring"));
+}
+
+/// The limit of processes is for those without privilege, and counts all processes of the user.
+#[test]
+fn too_few_descriptors_or_threads_are_no_reason_to_stop() {
+    for limit in ["--nofile=4:4", "--nofile=6:6", "--nproc=0:0"] {
+        let Some(wrapper) = needs::no_capabilities() else { return };
+        let answers = examine(&Bench::under(wrapper.into_iter().chain(["prlimit", limit])));
+        for feature in answers.list("features").iter().filter(|feature| feature["available"] == false) {
+            assert!(feature.to_string().contains("CAP_NET_ADMIN"), "{limit}: a limit is no proof: {feature}");
+        }
+    }
 }
 
 /// The doctor and a run must agree on io_uring, whatever is in their way.
@@ -300,7 +360,9 @@ fn another_user_is_told_the_same_of_the_machine() {
         return needs::skip("setpriv", &"only root can become another user");
     }
     // Others may not enter the directory in which the program was built.
-    let program = Path::new("/tmp").join(format!("hpbench-doctor-{}", std::process::id()));
+    let home = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let program = home.path().join("hpbench");
     fs::copy(HPBENCH, &program).expect("a copy of the program");
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -309,7 +371,6 @@ fn another_user_is_told_the_same_of_the_machine() {
         .current_dir("/")
         .stdin(Stdio::null())
         .output();
-    fs::remove_file(&program).expect("it is ours");
     let output = output.expect("setpriv is there");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let user = Answers(serde_json::from_slice(&output.stdout).expect("JSON"));

@@ -55,7 +55,7 @@ impl Refusal {
         match error.raw_os_error() {
             Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => missing(since),
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-                no(format!("{call} is refused ({error})"), SECCOMP_REMEDY.into())
+                no(format!("{call} is refused ({error})"), FILTER_REMEDY.into())
             }
             // What a smaller limit keeps from being tried may well be there.
             Some(libc::ENOMEM) => State::Unknown {
@@ -77,6 +77,7 @@ fn no(why: String, remedy: String) -> State {
 
 const SECCOMP_REMEDY: &str = "let the container's seccomp filter pass io_uring_setup, io_uring_enter and \
                               io_uring_register (Docker: `--security-opt seccomp=FILE`)";
+const FILTER_REMEDY: &str = "let the container's seccomp filter, or the security module, pass this call (Docker: `--security-opt seccomp=FILE`)";
 const MEMLOCK_REMEDY: &str = "raise the limit of locked memory: `ulimit -l unlimited`, as root";
 const SYSCTL_REMEDY: &str = "`sudo sysctl kernel.io_uring_disabled=0`";
 

@@ -24,7 +24,7 @@ pub(super) struct Trial<'a> {
 /// The name of the call that submits requests.
 const ENTER: &str = "io_uring_enter";
 
-/// What marks the completion of a cancellation; requests of trials count from 0.
+/// The number of a cancellation; other requests have the number 0.
 const CANCEL: u64 = u64::MAX;
 
 impl<'a> Trial<'a> {
@@ -105,11 +105,16 @@ impl<'a> Trial<'a> {
         }
         let queued = self.ring.submission().len() as u32;
         // SAFETY: no argument is passed, and the flags need none.
-        unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) }
-            .map(drop)
+        let entered =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) };
+        match entered {
+            // What waits for completions enters again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => Ok(()),
+            result => result.map(drop),
+        }
     }
 
-    /// Ends the request with the number 0, and reaps what is left.
+    /// Ends the request that is under way, and reaps what is left.
     pub(super) fn cancel(&mut self) {
         let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
         // SAFETY: the request names no memory.

@@ -57,8 +57,11 @@ fn locked_memory() -> Check {
 fn rt_priority() -> Check {
     let topic = Topic::new("rt_priority", "permitted, for --fifo only", NOTHING);
     // Tried on a thread that ends at once.
-    let tried = std::thread::spawn(|| hpbench_backends::thread::set_fifo(1)).join();
-    match tried {
+    let thread = match std::thread::Builder::new().spawn(|| hpbench_backends::thread::set_fifo(1)) {
+        Ok(thread) => thread,
+        Err(error) => return topic.unknown(format!("no thread to try it on: {error}")),
+    };
+    match thread.join() {
         Ok(Ok(())) => topic.good("SCHED_FIFO is permitted"),
         Ok(Err(error)) => {
             let limit = getrlimit(Resource::Rtprio).current.map_or_else(|| "none".into(), |limit| limit.to_string());
@@ -115,9 +118,12 @@ fn perf_counters(files: &Files) -> Check {
         Ok(_) => return topic.good("they count"),
         Err(error) => error,
     };
+    // With one of these the level does not matter.
+    let enough = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+    let may = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.intersects(enough));
     match &error {
         CountersError::Refused(_) => match files.number("/proc/sys/kernel/perf_event_paranoid") {
-            Ok(level) if level > 1 => topic.hint(
+            Ok(level) if level > 1 && !may => topic.hint(
                 format!("{error}; kernel.perf_event_paranoid is {level}"),
                 "sudo sysctl kernel.perf_event_paranoid=1; or CAP_PERFMON",
             ),

@@ -39,7 +39,7 @@ impl Sample {
     /// Keeps a core busy for a while, as a worker would.
     pub(super) fn take(files: &Files, core: usize) -> Result<Self, String> {
         let files = files.clone();
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().spawn(move || {
             cores::pin(core).map_err(|error| error.to_string())?;
             let before = files.text("/proc/interrupts");
             let (watch, start) = (Watch::begin(&[core]), Instant::now());
@@ -52,6 +52,7 @@ impl Sample {
             let interrupts = before.and_then(|before| difference(&before, &after?, core));
             Ok(Self { seconds, interrupts, disturbance })
         });
+        let thread = thread.map_err(|error| format!("no thread that could watch: {error}"))?;
         thread.join().unwrap_or_else(|_| Err("the thread that watches ended".into()))
     }
 }
