@@ -1,5 +1,7 @@
 //! Hardware counters of the calling thread: cycles and instructions.
 
+use std::io;
+
 use perf_event::events::{Event, Hardware};
 use perf_event::{Builder, Counter, ReadFormat};
 
@@ -10,6 +12,29 @@ pub struct Counts {
     pub cycles: u64,
     /// Instructions that were retired.
     pub instructions: u64,
+}
+
+/// Why there are no counters.
+#[derive(Debug, thiserror::Error)]
+pub enum CountersError {
+    /// Not for this process.
+    #[error("the kernel refuses them: {0}")]
+    Refused(io::Error),
+    /// Not on this machine.
+    #[error("there are none here: {0}")]
+    Missing(io::Error),
+    /// They were opened and enabled, and stood still.
+    #[error("they are there, but do not count")]
+    Dead,
+}
+
+impl CountersError {
+    fn of(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Refused(error),
+            _ => Self::Missing(error),
+        }
+    }
 }
 
 /// Counters of cycles and instructions, in user space and in the kernel, of the thread that opened them.
@@ -31,6 +56,15 @@ impl PerfCounters {
     /// The kernel does most of the work here, so counts of user space alone would mislead: a backend that
     /// leaves more to the kernel would look cheaper. Where the kernel may not be counted, nothing is.
     pub fn open() -> Option<Self> {
+        Self::try_open().ok()
+    }
+
+    /// As [`PerfCounters::open`], and says why there are none.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the counters or has none, or if they do not count.
+    pub fn try_open() -> Result<Self, CountersError> {
         let mut counters = Self::open_events(Hardware::CPU_CYCLES, Hardware::INSTRUCTIONS)?;
         // Some virtual machines accept the events and never count. Empty is true then, and zero is not.
         counters.enable();
@@ -40,15 +74,16 @@ impl PerfCounters {
         counters.disable();
         let dead = counters.read().is_some_and(|counts| counts.cycles == 0 || counts.instructions == 0);
         counters.reset();
-        (!dead).then_some(counters)
+        if dead { Err(CountersError::Dead) } else { Ok(counters) }
     }
 
     /// Opens two events as one group. Whatever the kernel refuses them for, there are no counts.
-    fn open_events<E: Event>(cycles: E, instructions: E) -> Option<Self> {
-        let mut cycles = builder(cycles).enabled(false).build().ok()?;
+    fn open_events<E: Event>(cycles: E, instructions: E) -> Result<Self, CountersError> {
+        let mut cycles = builder(cycles).enabled(false).build().map_err(CountersError::of)?;
         // It is enabled, yet counts only while its leader does. So one event is switched, not two.
-        let instructions = builder(instructions).enabled(true).build_with_group(&mut cycles).ok()?;
-        Some(Self { cycles, instructions, base: Reading::default() })
+        let instructions =
+            builder(instructions).enabled(true).build_with_group(&mut cycles).map_err(CountersError::of)?;
+        Ok(Self { cycles, instructions, base: Reading::default() })
     }
 
     /// Starts or goes on counting: one system call.
@@ -135,7 +170,7 @@ mod tests {
 
     /// Reads the thread's CPU time in ns as cycles, and its page faults as instructions.
     fn software() -> Option<PerfCounters> {
-        let counters = PerfCounters::open_events(Software::TASK_CLOCK, Software::PAGE_FAULTS);
+        let counters = PerfCounters::open_events(Software::TASK_CLOCK, Software::PAGE_FAULTS).ok();
         if counters.is_none() {
             skip("perf_event_open refuses even software events; try sysctl kernel.perf_event_paranoid=1");
         }

@@ -11,6 +11,7 @@
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
 //! - [`pool`], [`packet`], [`ring`](mod@ring): frames, what is in them, and how they travel;
 //! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test;
+//! - [`features`]: what this kernel offers;
 //! - [`thread`]: what a thread has cost, and how it is scheduled.
 //!
 //! All unsafe code of hpbench is in this crate.
@@ -19,6 +20,7 @@ pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
 mod errno;
+pub mod features;
 mod held;
 mod message;
 pub mod mmsg;

@@ -1,0 +1,62 @@
+//! Which backends run here, and in which variants.
+
+use std::thread;
+use std::time::Duration;
+
+use hpbench_backends::{Backend, Caps, Config, Kind, OpenError, Variant, Visitor};
+
+use super::report::Mode;
+
+/// How often a backend that finds no memory is tried, and after which pause: rings that were closed a moment ago
+/// still count against the limit of locked memory.
+const TRIES: usize = 4;
+const PAUSE: Duration = Duration::from_millis(80);
+/// How many of these pauses all backends together may take.
+const PAUSES_MAX: usize = 6;
+
+/// Tries every backend in every variant that is of interest.
+pub(crate) fn probe_all() -> Vec<Mode> {
+    let variants = Kind::ALL.map(Variant::default_of);
+    let mut modes = Vec::new();
+    let mut pauses = PAUSES_MAX;
+    for variant in variants {
+        let result = probe(variant, &mut pauses);
+        modes.push(Mode {
+            backend: variant.kind().name(),
+            variant: variant.to_string(),
+            available: result.is_ok(),
+            why: result.as_ref().err().map(OpenError::to_string),
+            in_effect: result.ok().map(|caps| caps.in_effect).filter(|text| !text.is_empty()),
+        });
+    }
+    modes
+}
+
+fn probe(variant: Variant, pauses: &mut usize) -> Result<Caps, OpenError> {
+    let config = Config { variant, ..Config::new(variant.kind(), 32) };
+    let mut result = variant.kind().dispatch(Probe(&config));
+    for _ in 1..TRIES {
+        if *pauses == 0 || !result.as_ref().is_err_and(is_memory) {
+            break;
+        }
+        *pauses -= 1;
+        thread::sleep(PAUSE);
+        result = variant.kind().dispatch(Probe(&config));
+    }
+    result
+}
+
+fn is_memory(error: &OpenError) -> bool {
+    let (OpenError::Refused { error, .. } | OpenError::Failed { error, .. }) = error else { return false };
+    error.kind() == std::io::ErrorKind::OutOfMemory
+}
+
+struct Probe<'a>(&'a Config);
+
+impl<'p> Visitor<'p> for Probe<'_> {
+    type Output = Result<Caps, OpenError>;
+
+    fn visit<B: Backend<'p>>(self) -> Self::Output {
+        B::probe(self.0)
+    }
+}

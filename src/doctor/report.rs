@@ -1,0 +1,191 @@
+//! What the doctor found: the form that `--json` prints.
+
+use hpbench_backends::features::{Feature, State};
+use serde::Serialize;
+
+/// All of it. Names of fields are part of the public interface.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) features: Vec<FeatureLine>,
+    pub(crate) modes: Vec<Mode>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) verdict: Verdict,
+}
+
+/// What machine this is; empty where the kernel does not tell.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) kernel: String,
+    pub(crate) arch: String,
+    pub(crate) cpu_model: String,
+    pub(crate) ncpu: Option<usize>,
+}
+
+/// Something that the kernel offers, or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FeatureLine {
+    pub(crate) name: &'static str,
+    pub(crate) since: &'static str,
+    /// `None`: it could not be tried.
+    pub(crate) available: Option<bool>,
+    pub(crate) why: Option<String>,
+    pub(crate) remedy: Option<String>,
+}
+
+impl From<Feature> for FeatureLine {
+    fn from(feature: Feature) -> Self {
+        let (available, why, remedy) = match feature.state {
+            State::Yes => (Some(true), None, None),
+            State::No { why, remedy } => (Some(false), Some(why), Some(remedy)),
+            State::Unknown { why } => (None, Some(why), None),
+        };
+        Self { name: feature.name, since: feature.since, available, why, remedy }
+    }
+}
+
+/// A backend in one of its variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Mode {
+    pub(crate) backend: &'static str,
+    pub(crate) variant: String,
+    pub(crate) available: bool,
+    pub(crate) why: Option<String>,
+    pub(crate) in_effect: Option<String>,
+}
+
+/// What a finding spoils.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Affects {
+    Rates,
+    Latency,
+}
+
+impl Affects {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rates => "rates",
+            Self::Latency => "latency",
+        }
+    }
+}
+
+/// Something that may spoil measurements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    /// How it is now.
+    pub(crate) state: String,
+    /// How it should be.
+    pub(crate) wanted: String,
+    /// `None`: it is not known.
+    pub(crate) ok: Option<bool>,
+    /// What it spoils if it is not as it should be; nothing, if that is only worth mending.
+    pub(crate) affects: &'static [Affects],
+    pub(crate) remedy: Option<String>,
+}
+
+impl Check {
+    pub(crate) fn is_bad(&self) -> bool {
+        self.ok == Some(false)
+    }
+
+    /// Whether it spoils this.
+    pub(crate) fn spoils(&self, what: Affects) -> bool {
+        self.is_bad() && self.affects.contains(&what)
+    }
+
+    /// The name for people.
+    pub(crate) fn title(&self) -> String {
+        if self.name.contains('.') { self.name.to_owned() } else { self.name.replace('_', " ") }
+    }
+}
+
+/// What a check is about, before it is known how it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    name: &'static str,
+    wanted: String,
+    affects: &'static [Affects],
+}
+
+impl Topic {
+    /// For something that spoils `affects` where it is not as `wanted`.
+    pub(crate) fn new(name: &'static str, wanted: impl Into<String>, affects: &'static [Affects]) -> Self {
+        Self { name, wanted: wanted.into(), affects }
+    }
+
+    /// It is as wanted.
+    pub(crate) fn good(self, state: impl Into<String>) -> Check {
+        let Self { name, wanted, affects } = self;
+        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None }
+    }
+
+    /// It is not.
+    pub(crate) fn bad(self, state: impl Into<String>, remedy: impl Into<String>) -> Check {
+        Check { ok: Some(false), remedy: Some(remedy.into()), ..self.good(state) }
+    }
+
+    /// It could be better, but spoils nothing.
+    pub(crate) fn hint(self, state: impl Into<String>, remedy: impl Into<String>) -> Check {
+        Check { affects: &[], ..self.bad(state, remedy) }
+    }
+
+    /// It is not known, for a reason.
+    pub(crate) fn unknown(self, reason: impl AsRef<str>) -> Check {
+        Check { ok: None, ..self.good(format!("unknown: {}", reason.as_ref())) }
+    }
+}
+
+/// What this machine is fit for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) rates: bool,
+    pub(crate) latency: bool,
+    /// What spoils them, which backends do not run, and what is not known that may spoil them.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn of(modes: &[Mode], checks: &[Check]) -> Self {
+        let runs = modes.iter().any(|mode| mode.available && mode.backend != "null");
+        let fit = |what| runs && !checks.iter().any(|check| check.spoils(what));
+        let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty());
+        let spoilt = spoilt.map(|check| format!("{}: {}", check.title(), check.state));
+        let missing = modes.iter().filter(|mode| !mode.available);
+        let missing = missing.map(|mode| {
+            format!("{}:{} does not run: {}", mode.backend, mode.variant, mode.why.as_deref().unwrap_or_default())
+        });
+        let dark: Vec<String> =
+            checks.iter().filter(|check| check.ok.is_none() && !check.affects.is_empty()).map(Check::title).collect();
+        let dark = (!dark.is_empty()).then(|| format!("not known: {}", dark.join(", ")));
+        let reasons = spoilt.chain(missing).chain(dark).collect();
+        Self { rates: fit(Affects::Rates), latency: fit(Affects::Latency), reasons }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(backend: &'static str, available: bool) -> Mode {
+        Mode { backend, variant: "x".into(), available, why: (!available).then(|| "refused".into()), in_effect: None }
+    }
+
+    #[test]
+    fn only_what_spoils_decides() {
+        let modes = [mode("null", true), mode("plain", true), mode("uring", false)];
+        let topic = |affects| Topic::new("a_thing", "none", affects);
+        const BOTH: &[Affects] = &[Affects::Rates, Affects::Latency];
+        let checks = [topic(BOTH).good("none"), topic(BOTH).hint("one", "x"), topic(BOTH).unknown("dark")];
+        let verdict = Verdict::of(&modes, &checks);
+        assert!(verdict.rates && verdict.latency, "{verdict:?}");
+        assert_eq!(verdict.reasons, ["uring:x does not run: refused", "not known: a thing"]);
+        let verdict = Verdict::of(&modes, &[topic(&[Affects::Latency]).bad("two", "x")]);
+        assert!(verdict.rates && !verdict.latency, "{verdict:?}");
+        assert_eq!(verdict.reasons[0], "a thing: two");
+        let verdict = Verdict::of(&modes[..1], &checks);
+        assert!(!verdict.rates && !verdict.latency, "nothing that moves datagrams runs");
+    }
+}
