@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Backend, Caps, Config, Kind, OpenError, Variant, Visitor};
+use hpbench_backends::{Addressing, Backend, Caps, Choice, Config, Kind, OpenError, Variant, Visitor};
 
 use super::report::Mode;
 
@@ -16,7 +16,8 @@ const PAUSES_MAX: usize = 6;
 
 /// Tries every backend in every variant that is of interest.
 pub(crate) fn probe_all() -> Vec<Mode> {
-    let variants = Kind::ALL.map(Variant::default_of);
+    let choices = Kind::ALL.into_iter().flat_map(Choice::alternatives);
+    let variants = choices.filter_map(|choice| choice.resolve(Addressing::Connected).ok());
     let mut modes = Vec::new();
     let mut pauses = PAUSES_MAX;
     for variant in variants {
@@ -33,7 +34,7 @@ pub(crate) fn probe_all() -> Vec<Mode> {
 }
 
 fn probe(variant: Variant, pauses: &mut usize) -> Result<Caps, OpenError> {
-    let config = Config { variant, ..Config::new(variant.kind(), 32) };
+    let config = Config::of(variant, 32);
     let mut result = variant.kind().dispatch(Probe(&config));
     for _ in 1..TRIES {
         if *pauses == 0 || !result.as_ref().is_err_and(is_memory) {

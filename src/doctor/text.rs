@@ -72,12 +72,18 @@ fn answer(available: Option<bool>) -> String {
 }
 
 fn modes(modes: &[Mode]) -> String {
-    let mut text = heading("Backends that run here");
+    let mut text = heading("Backends, each with one mode unlike the default, and whether they run here");
+    // What many have in common is told where it first is so.
+    let (mut why, mut flags) = (None, None);
     for mode in modes {
         text += &format!("  {}  {:<6} {}\n", answer(Some(mode.available)), mode.backend, mode.variant);
-        if let Some(detail) = mode.why.clone().or_else(|| mode.in_effect.as_ref().map(|flags| flags.replace('|', " ")))
-        {
-            text += &wrap(&detail, 14);
+        if mode.why.is_some() && mode.why != why {
+            why.clone_from(&mode.why);
+            text += &mode.why.as_deref().map_or_else(String::new, |why| wrap(why, 14));
+        }
+        if mode.in_effect.is_some() && mode.in_effect != flags {
+            flags.clone_from(&mode.in_effect);
+            text += &mode.in_effect.as_deref().map_or_else(String::new, |flags| wrap(&flags.replace('|', " "), 14));
         }
     }
     text
