@@ -18,13 +18,16 @@ use hpbench::filler::Filler;
 use hpbench::scenario::drain::Drain;
 use hpbench::scenario::rounds::Exchange;
 use hpbench::stats::Summary;
-use hpbench::wire::Verify;
-use hpbench_backends::bare::{BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareUring};
+use hpbench::wire::{self, Verify};
+use hpbench_backends::bare::{
+    BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles, BareTrains, BareTrainsMmsg,
+    BareUring,
+};
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::uring::Uring;
-use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Pool, Port, Socket};
+use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant};
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUND: usize = 1024;
@@ -41,18 +44,34 @@ fn main() -> Result<()> {
     let pool = Pool::new(4096, 2048)?;
     let mut free = pool.frames();
     println!("drain of {ROUND} datagrams of {PAYLOAD} bytes, batch {BATCH}: ns per datagram, medians over rounds");
-    println!("{:<8}{:>10}{:>10}{:>10}{:>8}", "", "bare", "harness", "ratio", "rounds");
-    compare::<Plain<'_>, BarePlain>("plain", &pool, &mut free, time)?;
-    compare::<Mmsg<'_>, BareMmsg>("mmsg", &pool, &mut free, time)?;
-    if let Err(error) = compare::<Uring<'_>, BareUring>("uring", &pool, &mut free, time) {
+    println!("{:<24}{:>8}{:>10}{:>8}{:>8}", "", "bare", "harness", "ratio", "rounds");
+    // Frames for trains are a pool of their own, as in hpbench.
+    let train_pool = Pool::new(1024, variant(Kind::Mmsg, "gro").frame_size(PAYLOAD))?;
+    let mut train_free = train_pool.frames();
+    let mut bench = Bench { pool: &pool, free: &mut free, time };
+    bench.compare::<Plain<'_>, BarePlain>("plain", "", BareLoop::receive)?;
+    bench.compare::<Mmsg<'_>, BareMmsg>("mmsg", "", BareLoop::receive)?;
+    let uring = bench.compare::<Uring<'_>, BareUring>("uring", "", BareLoop::receive);
+    if let Err(error) = &uring {
         println!("uring   SKIPPED: {error:#}");
+    } else {
+        bench.compare::<Uring<'_>, BareSingles>("uring", "single", BareLoop::receive)?;
+        bench.compare::<Uring<'_>, BareRecvmsgMultishot<false>>("uring", "recvmsg-multishot", BareLoop::receive)?;
     }
-    compare::<Plain<'_>, BarePlainOneBuffer>("plain*", &pool, &mut free, time)?;
+    bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
+    let mut trains = Bench { pool: &train_pool, free: &mut train_free, time };
+    let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
+    trains.compare::<Mmsg<'_>, _>("mmsg", "gro", checked)?;
+    if uring.is_ok() {
+        let checked = |bare: &mut BareRecvmsgMultishot<true>, count| bare.receive_checked(count, check);
+        trains.compare::<Uring<'_>, _>("uring", "gro", checked)?;
+    }
     null(&pool, &mut free, time)?;
     println!(
-        "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds."
+        "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds.\n\
+         With gro, the bare loop checks the header of each datagram, too."
     );
-    anyhow::ensure!(free.is_whole(), "frames did not come home");
+    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames did not come home");
     Ok(())
 }
 
@@ -65,48 +84,70 @@ fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
     Ok((Arc::new(near), Filler::socket(&Arc::new(far), PAYLOAD, gso)?))
 }
 
-fn compare<'p, B: Backend<'p>, L: BareLoop>(
-    name: &str,
-    pool: &'p Pool,
-    free: &mut FreeList<'p>,
-    time: Duration,
-) -> Result<()> {
-    let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
-    let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
-    let mut source = Source::new(0, PAYLOAD, Verify::Header);
-    let (socket, mut filler) = filled_socket()?;
-    let mut lane = Lane::<B>::open(&Config::new(B::KIND, BATCH), Port::Socket(socket.clone()), pool, SLOTS)?;
-    let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
-    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
-    drain.measure_queue(&socket, false, free)?;
+/// The header check of the harness, for bare loops that look at what they receive.
+fn check(datagram: &[u8]) {
+    let _ = std::hint::black_box(wire::read(datagram, Verify::Header));
+}
 
-    let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let start = Instant::now();
-    while start.elapsed() < time || ratios.len() < 4 {
-        let mut pair = [0.0; 2];
-        // Who comes first changes from round to round.
-        for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
-            pair[side] = if side == 0 {
-                bare_filler.fill(&mut source, free, ROUND)?;
-                bare_socket.meminfo()?;
-                let begin = Instant::now();
-                bare.receive(ROUND)?;
-                begin.elapsed().as_nanos() as f64 / ROUND as f64
-            } else {
-                let round = drain.round(free, ROUND)?;
-                anyhow::ensure!(round.whole, "a round was not whole: {round:?}");
-                round.near_ns as f64 / ROUND as f64
-            };
+fn variant(kind: Kind, modes: &str) -> Config {
+    Config::of(Variant::parse(kind, modes).expect("known modes"), BATCH)
+}
+
+/// What all comparisons have in common.
+struct Bench<'b, 'p> {
+    pool: &'p Pool,
+    free: &'b mut FreeList<'p>,
+    time: Duration,
+}
+
+impl<'p> Bench<'_, 'p> {
+    fn compare<B: Backend<'p>, L: BareLoop>(
+        &mut self,
+        name: &str,
+        modes: &str,
+        receive: impl Fn(&mut L, usize) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let Self { pool, free, time } = self;
+        let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
+        let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
+        let mut source = Source::new(0, PAYLOAD, Verify::Header);
+        let (socket, mut filler) = filled_socket()?;
+        let config = variant(B::KIND, modes.trim_matches('*'));
+        let trains = config.variant.has(Mode::Gro);
+        let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
+        let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
+        let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
+        drain.measure_queue(&socket, trains, free)?;
+
+        let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let start = Instant::now();
+        while start.elapsed() < *time || ratios.len() < 4 {
+            let mut pair = [0.0; 2];
+            // Who comes first changes from round to round.
+            for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
+                pair[side] = if side == 0 {
+                    bare_filler.fill(&mut source, free, ROUND)?;
+                    bare_socket.meminfo()?;
+                    let begin = Instant::now();
+                    receive(&mut bare, ROUND)?;
+                    begin.elapsed().as_nanos() as f64 / ROUND as f64
+                } else {
+                    let round = drain.round(free, ROUND)?;
+                    anyhow::ensure!(round.whole, "a round was not whole: {round:?}");
+                    round.near_ns as f64 / ROUND as f64
+                };
+            }
+            bare_ns.push(pair[0]);
+            harness_ns.push(pair[1]);
+            ratios.push(pair[1] / pair[0]);
         }
-        bare_ns.push(pair[0]);
-        harness_ns.push(pair[1]);
-        ratios.push(pair[1] / pair[0]);
+        lane.close(free)?;
+        let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
+        let rounds = ratios.len();
+        let name = [name, modes].join(if modes.is_empty() || modes == "*" { "" } else { ":" });
+        println!("{name:<24}{:>8.1}{:>10.1}{:>8.3}{rounds:>8}", median(bare_ns), median(harness_ns), median(ratios));
+        Ok(())
     }
-    lane.close(free)?;
-    let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
-    let rounds = ratios.len();
-    println!("{:<8}{:>10.1}{:>10.1}{:>10.3}{rounds:>8}", name, median(bare_ns), median(harness_ns), median(ratios));
-    Ok(())
 }
 
 /// The harness without a kernel.
@@ -126,6 +167,6 @@ fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<(
     lane.close(free)?;
     let rounds = costs_ns.len();
     let median = Summary::of(costs_ns).map_or(f64::NAN, |summary| summary.median);
-    println!("{:<8}{:>10}{median:>10.1}{:>10}{rounds:>8}", "null", "", "");
+    println!("{:<24}{:>8}{median:>10.1}{:>8}{rounds:>8}", "null", "", "");
     Ok(())
 }

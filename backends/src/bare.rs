@@ -1,19 +1,23 @@
 //! Bare loops of system calls (feature `bare`): what a benchmark compares the harness with.
 //!
-//! They receive into buffers that they never look at: no frames, no rings, no checks, no counters.
+//! They receive into buffers that they never look at: no frames, no rings, no checks, no counters. Those that
+//! receive trains show each datagram to a [`Check`].
 
 use std::io;
 use std::mem;
 use std::sync::Arc;
 
 use io_uring::types::BufRingEntry;
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, types};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
+use crate::message::{Layout, segment_in};
 use crate::pool::Region;
 use crate::socket::Socket;
 
 /// Bytes of each buffer, as much as an ordinary frame has.
 const BUFFER: usize = 2048;
+/// The same for trains.
+const TRAIN_BUFFER: usize = 65_536 + 64;
 
 const NULL: libc::c_long = 0;
 
@@ -32,6 +36,19 @@ pub trait BareLoop: Sized {
     ///
     /// The kernel's error, also if there are fewer.
     fn receive(&mut self, count: usize) -> io::Result<()>;
+}
+
+/// What is done with each datagram of a train.
+pub type Check = fn(&[u8]);
+
+/// A loop that receives trains, and looks at each datagram in them.
+pub trait BareTrains: BareLoop {
+    /// As [`BareLoop::receive`]; shows each datagram to `check`.
+    ///
+    /// # Errors
+    ///
+    /// As [`BareLoop::receive`].
+    fn receive_checked(&mut self, count: usize, check: Check) -> io::Result<()>;
 }
 
 /// `recvfrom` into one buffer after another: as many as a batch has, as a program needs that hands batches on.
@@ -98,14 +115,11 @@ pub struct BareMmsg {
     headers: Box<[libc::mmsghdr]>,
 }
 
-impl BareLoop for BareMmsg {
-    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
-        let buffers = Region::map_huge(batch * BUFFER)?;
+impl BareMmsg {
+    fn with_buffers(socket: Arc<Socket>, batch: usize, size: usize) -> io::Result<Self> {
+        let buffers = Region::map_huge(batch * size)?;
         let mut iovecs: Box<[libc::iovec]> = (0..batch)
-            .map(|index| libc::iovec {
-                iov_base: buffers.as_ptr().wrapping_add(index * BUFFER).cast(),
-                iov_len: BUFFER,
-            })
+            .map(|index| libc::iovec { iov_base: buffers.as_ptr().wrapping_add(index * size).cast(), iov_len: size })
             .collect();
         let headers = iovecs
             .iter_mut()
@@ -120,17 +134,25 @@ impl BareLoop for BareMmsg {
         Ok(Self { socket, _buffers: buffers, _iovecs: iovecs, headers })
     }
 
+    #[inline(always)]
+    fn call(&mut self) -> io::Result<usize> {
+        let (fd, headers, batch) = (self.socket.raw(), self.headers.as_mut_ptr(), self.headers.len() as u32);
+        // SAFETY: each header points through its iovec to a buffer of its own.
+        let came = unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, batch, libc::MSG_DONTWAIT, NULL) };
+        usize::try_from(came).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl BareLoop for BareMmsg {
+    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
+        Self::with_buffers(socket, batch, BUFFER)
+    }
+
     #[inline(never)]
     fn receive(&mut self, count: usize) -> io::Result<()> {
-        let (fd, mut received) = (self.socket.raw(), 0);
+        let mut received = 0;
         while received < count {
-            let (headers, batch) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
-            // SAFETY: each header points through its iovec to a buffer of its own.
-            let came = unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, batch, libc::MSG_DONTWAIT, NULL) };
-            if came < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            received += came as usize;
+            received += self.call()?;
         }
         Ok(())
     }
@@ -145,41 +167,58 @@ pub struct BareUring {
     _socket: Arc<Socket>,
 }
 
+/// The same with RECVMSG: each buffer begins with a header. For trains, control messages come behind it.
+pub struct BareRecvmsgMultishot<const TRAINS: bool> {
+    uring: BareUring,
+    template: Box<libc::msghdr>,
+}
+
 /// The registered buffers.
 struct Supply {
     entries: Region,
     buffers: Region,
+    size: usize,
     tail: u16,
 }
 
 /// Entries of the buffer ring, as many as the backend has by default.
 const ENTRIES: u16 = 512;
 
-impl BareLoop for BareUring {
-    fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
-        let mut builder = IoUring::builder();
-        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-        let ring = builder.setup_cqsize(2 * u32::from(ENTRIES)).setup_clamp().build(64)?;
+fn deferred() -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all().setup_clamp();
+    builder
+}
+
+impl BareUring {
+    fn with_buffers(socket: Arc<Socket>, size: usize) -> io::Result<Self> {
+        let ring = deferred().setup_cqsize(2 * u32::from(ENTRIES)).build(64)?;
         ring.submitter().register_files(&[socket.raw()])?;
         let entries = Region::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
-        let buffers = Region::map_huge(usize::from(ENTRIES) * BUFFER)?;
+        let buffers = Region::map_huge(usize::from(ENTRIES) * size)?;
         // SAFETY: a zeroed, page-aligned mapping of so many entries; `drop` closes the ring first.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, ENTRIES, 0, 0) }?;
-        let mut supply = Supply { entries, buffers, tail: 0 };
+        let mut supply = Supply { entries, buffers, size, tail: 0 };
         (0..ENTRIES).for_each(|id| supply.give(id));
         supply.publish();
         Ok(Self { ring, supply, armed: false, _socket: socket })
     }
 
-    #[inline(never)]
-    fn receive(&mut self, count: usize) -> io::Result<()> {
+    /// Receives `count` datagrams; `arm` makes the request, `look` counts what is in a buffer.
+    #[inline(always)]
+    fn receive_with(
+        &mut self,
+        count: usize,
+        arm: impl Fn() -> squeue::Entry,
+        mut look: impl FnMut(&[u8]) -> usize,
+    ) -> io::Result<()> {
         let mut received = 0;
         while received < count {
             let mut queued = 0;
             if !self.armed {
-                let entry = opcode::RecvMulti::new(types::Fixed(0), 0).build();
-                // SAFETY: the request names no memory; the registered buffers live as long as `self`.
-                unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
+                // SAFETY: the request names no memory but a template that lives as long as `self`; so do the
+                // registered buffers.
+                unsafe { self.ring.submission().push(&arm()) }.map_err(io::Error::other)?;
                 (queued, self.armed) = (1, true);
             }
             // SAFETY: no argument is passed.
@@ -187,7 +226,7 @@ impl BareLoop for BareUring {
             // SAFETY: this is the only completion queue in use.
             for completion in unsafe { self.ring.completion_shared() } {
                 if let Some(id) = cqueue::buffer_select(completion.flags()) {
-                    received += 1;
+                    received += look(self.supply.filled(id, completion.result()));
                     self.supply.give(id);
                 }
                 self.armed &= cqueue::more(completion.flags());
@@ -198,14 +237,163 @@ impl BareLoop for BareUring {
     }
 }
 
+impl BareLoop for BareUring {
+    fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
+        Self::with_buffers(socket, BUFFER)
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        self.receive_with(count, || opcode::RecvMulti::new(types::Fixed(0), 0).build(), |_| 1)
+    }
+}
+
+impl<const TRAINS: bool> BareRecvmsgMultishot<TRAINS> {
+    const LAYOUT: Layout = Layout { name: 0, control: if TRAINS { 24 } else { 0 } };
+}
+
+impl<const TRAINS: bool> BareLoop for BareRecvmsgMultishot<TRAINS> {
+    fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
+        if TRAINS {
+            socket.receive_trains()?;
+        }
+        // SAFETY: zeroes are a valid message header.
+        let mut template: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
+        template.msg_controllen = Self::LAYOUT.control;
+        let size = if TRAINS { TRAIN_BUFFER } else { BUFFER };
+        Ok(Self { uring: BareUring::with_buffers(socket, size)?, template })
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        let template = &raw const *self.template;
+        self.uring.receive_with(count, || opcode::RecvMsgMulti::new(types::Fixed(0), template, 0).build(), |_| 1)
+    }
+}
+
+impl BareTrains for BareRecvmsgMultishot<true> {
+    #[inline(never)]
+    fn receive_checked(&mut self, count: usize, check: Check) -> io::Result<()> {
+        let template = &raw const *self.template;
+        let arm = || opcode::RecvMsgMulti::new(types::Fixed(0), template, 0).build();
+        self.uring.receive_with(count, arm, |buffer| {
+            let Some(placed) = Self::LAYOUT.read(buffer) else { return 0 };
+            check_all(&buffer[placed.offset..placed.offset + placed.len], placed.segment, check)
+        })
+    }
+}
+
+/// A batch of RECV requests into one buffer each.
+pub struct BareSingles {
+    ring: IoUring,
+    buffers: Region,
+    batch: usize,
+    _socket: Arc<Socket>,
+}
+
+impl BareLoop for BareSingles {
+    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
+        let entries = (2 * batch).max(64) as u32;
+        let ring = deferred().setup_cqsize(2 * entries).build(entries)?;
+        ring.submitter().register_files(&[socket.raw()])?;
+        Ok(Self { ring, buffers: Region::map_huge(batch * BUFFER)?, batch, _socket: socket })
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        let mut received = 0;
+        while received < count {
+            for index in 0..self.batch {
+                let at = self.buffers.as_ptr().wrapping_add(index * BUFFER);
+                let entry = opcode::Recv::new(types::Fixed(0), at, BUFFER as u32).flags(libc::MSG_DONTWAIT).build();
+                // SAFETY: the buffers live as long as `self`, and requests that do not wait complete in the call below.
+                unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
+            }
+            let (queued, flags) = (self.batch as u32, EnterFlags::GETEVENTS.bits());
+            // SAFETY: no argument is passed.
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }?;
+            // SAFETY: this is the only completion queue in use.
+            for completion in unsafe { self.ring.completion_shared() } {
+                received += usize::from(completion.result() >= 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `recvmmsg` of trains, with the segment size from a control message.
+#[derive(Debug)]
+pub struct BareTrainsMmsg {
+    mmsg: BareMmsg,
+    controls: Box<[[u64; 3]]>,
+}
+
+impl BareLoop for BareTrainsMmsg {
+    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
+        socket.receive_trains()?;
+        let mut mmsg = BareMmsg::with_buffers(socket, batch, TRAIN_BUFFER)?;
+        let mut controls = vec![[0_u64; 3]; batch].into_boxed_slice();
+        for (header, control) in mmsg.headers.iter_mut().zip(&mut controls) {
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+        }
+        Ok(Self { mmsg, controls })
+    }
+
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        self.receive_checked(count, |_| ())
+    }
+}
+
+impl BareTrains for BareTrainsMmsg {
+    #[inline(never)]
+    fn receive_checked(&mut self, count: usize, check: Check) -> io::Result<()> {
+        let mut received = 0;
+        while received < count {
+            for header in &mut self.mmsg.headers {
+                header.msg_hdr.msg_controllen = size_of::<[u64; 3]>();
+            }
+            let came = self.mmsg.call()?;
+            for index in 0..came {
+                let (header, control) = (&self.mmsg.headers[index], &self.controls[index]);
+                // SAFETY: the kernel has written so much to the buffer of this header, and to its control message.
+                let (bytes, control) = unsafe {
+                    let at = (*header.msg_hdr.msg_iov).iov_base.cast::<u8>();
+                    let bytes = std::slice::from_raw_parts(at, header.msg_len as usize);
+                    let len = header.msg_hdr.msg_controllen.min(size_of::<[u64; 3]>());
+                    (bytes, std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), len))
+                };
+                received += check_all(bytes, segment_in(control).unwrap_or(bytes.len()), check);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows each datagram of a train to `check`. Returns how many there are.
+#[inline(always)]
+fn check_all(bytes: &[u8], segment: usize, check: Check) -> usize {
+    let datagrams = bytes.chunks(segment.max(1));
+    let count = datagrams.len();
+    datagrams.for_each(check);
+    count
+}
+
 impl Supply {
     fn give(&mut self, id: u16) {
         // SAFETY: the masked index is below the number of entries.
         let entry = unsafe { &mut *self.entries.as_ptr().cast::<BufRingEntry>().add(usize::from(self.tail % ENTRIES)) };
-        entry.set_addr(self.buffers.as_ptr().wrapping_add(usize::from(id) * BUFFER) as u64);
-        entry.set_len(BUFFER as u32);
+        entry.set_addr(self.buffers.as_ptr().wrapping_add(usize::from(id) * self.size) as u64);
+        entry.set_len(self.size as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// What is in a buffer that the kernel has filled.
+    #[inline(always)]
+    fn filled(&self, id: u16, written: i32) -> &[u8] {
+        let (at, len) = (usize::from(id) * self.size, (written.max(0) as usize).min(self.size));
+        // SAFETY: the buffer lies within the mapping, and the kernel is done with it until it is given again.
+        unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(at), len) }
     }
 
     fn publish(&self) {
