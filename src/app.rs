@@ -91,8 +91,11 @@ impl<O: Observer> Sink<O> {
 
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) {
-        for datagram in packet.datagrams() {
-            self.note(datagram, self.verify);
+        let Self { arrivals, observer, verify } = self;
+        let seen = |header: &Header| observer.note(header);
+        match verify {
+            Verify::Header => arrivals.note_all(packet.segments().map(|it| wire::read(it, Verify::Header)), seen),
+            Verify::Full => arrivals.note_all(packet.segments().map(|it| wire::read(it, Verify::Full)), seen),
         }
     }
 }

@@ -133,6 +133,42 @@ impl Arrivals {
         Some(header)
     }
 
+    /// As [`Arrivals::note`], for many datagrams; shows `seen` the headers of those that are unique and intact.
+    ///
+    /// A run of one flow in order is counted in registers: counting each in memory takes as long as the load that
+    /// waits for the store before it, which would be a tenth of what a datagram of a train costs.
+    #[inline(always)]
+    pub fn note_all(&mut self, datagrams: impl Iterator<Item = Result<Header, Fault>>, mut seen: impl FnMut(&Header)) {
+        let (mut flow, mut first, mut next) = (None, 0, 0);
+        for datagram in datagrams {
+            if let Ok(header) = &datagram
+                && header.sequence == next
+                && flow == Some(header.flow)
+            {
+                next += 1;
+                seen(header);
+                continue;
+            }
+            self.note_run(flow, first, next);
+            if let Some(header) = self.note(datagram) {
+                seen(&header);
+                flow = Some(header.flow);
+            }
+            first = flow.map_or(0, |flow| self.flows[usize::from(flow)].next);
+            next = first;
+        }
+        self.note_run(flow, first, next);
+    }
+
+    /// Notes the numbers from `first`, the next one of the flow, up to `next`.
+    #[inline(always)]
+    fn note_run(&mut self, flow: Option<u16>, first: u64, next: u64) {
+        if let Some(flow) = flow.filter(|_| next > first) {
+            self.flows[usize::from(flow)].next = next;
+            self.tally.received += next - first;
+        }
+    }
+
     #[cold]
     fn fault(&mut self, fault: Fault) -> Option<Header> {
         match fault {
@@ -261,6 +297,47 @@ mod tests {
         assert_eq!(arrivals.tally(), expected);
         let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
         assert_eq!(ledger.unexplained(), 1);
+    }
+
+    /// Datagrams noted together are noted as one by one, whatever their order.
+    #[test]
+    fn many_are_noted_as_each() {
+        let (mut each, mut all) = (Arrivals::new(3), Arrivals::new(3));
+        let mut state = 1_u64;
+        let mut next = [0_u64; 4];
+        for _ in 0..2000 {
+            let mut train = Vec::new();
+            let mut flow = 0;
+            for _ in 0..16 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let dice = (state >> 33) % 100;
+                if dice < 10 {
+                    flow = dice as usize % 4;
+                }
+                let sequence = next[flow];
+                next[flow] += 1;
+                let header = Header { flow: flow as u16, sequence, ..Header::default() };
+                train.push(match dice {
+                    90 => Ok(Header { flow: u16::MAX, sequence: 0, ..header }),
+                    91 => Err(Fault::Corrupt),
+                    92 => Err(Fault::Foreign),
+                    93..96 => Ok(Header { sequence: sequence.saturating_sub(dice - 90), ..header }),
+                    96.. => Ok(Header { sequence: sequence + dice - 95, ..header }),
+                    _ => Ok(header),
+                });
+            }
+            let one_by_one: Vec<u64> =
+                train.iter().filter_map(|datagram| each.note(*datagram)).map(|header| header.sequence).collect();
+            let mut together = Vec::new();
+            all.note_all(train.into_iter(), |header| together.push(header.sequence));
+            assert_eq!(together, one_by_one);
+            assert_eq!(all.tally(), each.tally());
+        }
+        let tally = all.tally();
+        assert!(
+            tally.received > 20_000 && tally.duplicate > 0 && tally.reordered > 0 && tally.corrupt > 0,
+            "{tally:?}"
+        );
     }
 
     #[test]

@@ -137,8 +137,9 @@ impl Layout {
     /// no sense: nothing in it is taken at its word.
     #[inline(always)]
     pub(crate) fn read(self, buffer: &[u8]) -> Option<Placed> {
-        let word = |index: usize| array(buffer, 4 * index).map(u32::from_ne_bytes);
-        let (control, payload) = (word(1)? as usize, word(2)? as usize);
+        let (header, _) = buffer.split_first_chunk::<ADDRESS_AT>()?;
+        let [_, control, payload, _] = *header.as_chunks::<4>().0 else { return None };
+        let [control, payload] = [control, payload].map(|word| u32::from_ne_bytes(word) as usize);
         let offset = self.payload_at();
         let len = payload.min(buffer.len().checked_sub(offset)?);
         let segment = match self.control {

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
-use crate::message::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT};
+use crate::message::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT, Placed};
 use crate::pool::{Frame, FreeList, Pool};
 use crate::ring::{Consumer, Producer};
 
@@ -52,6 +52,17 @@ impl<'p> Packet<'p> {
         Self { base, parts: (lines | usize::from(len as u16) << 32) as u64, pool: PhantomData }
     }
 
+    /// What the kernel has put into the frame, as a message tells.
+    #[inline(always)]
+    pub(crate) fn placed(frame: Frame<'p>, placed: Placed) -> Self {
+        let Placed { offset, len, segment, .. } = placed;
+        let most = usize::from(u16::MAX);
+        assert!((offset | len) <= most && offset + len <= frame.size(), "a packet lies inside of its frame");
+        let (base, lines) = frame.into_parts();
+        let segment = if segment < len { segment } else { 0 };
+        Self { base, parts: (lines | offset << 16 | len << 32 | segment << 48) as u64, pool: PhantomData }
+    }
+
     /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes.
     ///
     /// # Panics
@@ -60,13 +71,8 @@ impl<'p> Packet<'p> {
     /// there are bytes.
     #[inline(always)]
     pub fn train(frame: Frame<'p>, offset: usize, len: usize, segment: usize) -> Self {
-        let most = usize::from(u16::MAX);
-        assert!(offset <= most && len <= most && offset + len <= frame.size(), "a packet lies inside of its frame");
         assert!(segment > 0 || len == 0, "a train needs a segment size");
-        let (base, lines) = frame.into_parts();
-        let segment = if segment < len { segment } else { 0 };
-        let parts = lines | offset << 16 | len << 32 | segment << 48;
-        Self { base, parts: parts as u64, pool: PhantomData }
+        Self::placed(frame, Placed { offset, len, segment, truncated: false })
     }
 
     /// One datagram that is to be sent to `address`; `write` gets its `len` bytes.
@@ -108,6 +114,12 @@ impl<'p> Packet<'p> {
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let (first, rest) = self.bytes().split_at(if self.is_single() { self.len() } else { self.segment() });
         std::iter::once(first).chain(rest.chunks(self.segment().max(1)))
+    }
+
+    /// The datagrams of a packet that has bytes: as [`Packet::datagrams`], and faster.
+    #[inline(always)]
+    pub fn segments(&self) -> std::slice::Chunks<'_, u8> {
+        self.bytes().chunks(self.segment_len().max(1))
     }
 
     #[inline(always)]

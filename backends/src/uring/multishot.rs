@@ -438,7 +438,7 @@ fn deliver_message<'p>(
         return (0, written as i32);
     };
     counters.truncated += u64::from(placed.truncated);
-    let packet = Packet::train(frame, placed.offset, placed.len, placed.segment);
+    let packet = Packet::placed(frame, placed);
     let datagrams = packet.count();
     rx.deliver(packet, free);
     (datagrams, placed.len as i32)
