@@ -2,17 +2,14 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
+use common::filters::{filtered, filtered_by};
 use common::{Bench, Done, HPBENCH, needs};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
 use serde_json::Value;
 
 /// What the doctor says.
@@ -61,38 +58,6 @@ fn examine(bench: &Bench) -> Answers {
     let done = bench.run("doctor --json").expect(0);
     assert_eq!(done.stderr, "");
     Answers::of(&done)
-}
-
-/// Does something where a filter answers these system calls with `errno`.
-fn filtered<T: Send>(calls: &[i64], errno: i32, run: impl FnOnce() -> T + Send) -> T {
-    under_filter(calls.iter().map(|&call| (call, Vec::new())).collect(), errno, run)
-}
-
-/// Does something where a filter answers one system call with `errno`, if its arguments have these values.
-fn filtered_by<T: Send>(call: i64, arguments: &[(u8, i32)], errno: i32, run: impl FnOnce() -> T + Send) -> T {
-    // The highest bit of a registration says only how it names its ring.
-    let equal = SeccompCmpOp::MaskedEq(0x7fff_ffff);
-    let condition =
-        |&(index, value)| SeccompCondition::new(index, SeccompCmpArgLen::Dword, equal.clone(), value as u64);
-    let conditions: Result<Vec<_>, _> = arguments.iter().map(condition).collect();
-    let rule = SeccompRule::new(conditions.expect("valid conditions")).expect("a valid rule");
-    under_filter(BTreeMap::from([(call, vec![rule])]), errno, run)
-}
-
-fn under_filter<T: Send>(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, run: impl FnOnce() -> T + Send) -> T {
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno as u32),
-        TargetArch::try_from(std::env::consts::ARCH).expect("seccompiler knows this architecture"),
-    );
-    let program = BpfProgram::try_from(filter.expect("a valid filter")).expect("it compiles");
-    // The filter holds for this thread, and for the process that it starts.
-    let run = || {
-        seccompiler::apply_filter(&program).expect("the kernel takes a filter");
-        run()
-    };
-    thread::scope(|scope| scope.spawn(run).join().expect("it ends"))
 }
 
 /// The features that are io_uring's: those before the first one of sockets.

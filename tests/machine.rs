@@ -2,11 +2,8 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::thread;
-
+use common::filters::filtered;
 use common::{Bench, Done, assert_balanced, assert_sound, needs};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 #[test]
 fn one_core_runs_what_one_thread_can() {
@@ -29,19 +26,7 @@ fn one_core_runs_what_one_thread_can() {
 
 /// Runs hpbench where `io_uring_setup` fails with `errno`.
 fn without_io_uring(errno: i32, args: &str) -> Done {
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno as u32),
-        TargetArch::try_from(std::env::consts::ARCH).expect("seccompiler knows this architecture"),
-    );
-    let program = BpfProgram::try_from(filter.expect("a valid filter")).expect("it compiles");
-    // The filter holds for this thread, and for the process that it starts.
-    let run = || {
-        seccompiler::apply_filter(&program).expect("the kernel takes a filter");
-        Bench::new().tiny(args)
-    };
-    thread::scope(|scope| scope.spawn(run).join().expect("the run ends"))
+    filtered(&[libc::SYS_io_uring_setup], errno, || Bench::new().tiny(args))
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! Modes, addresses and buffers, end to end.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::filters::filtered_by;
+use common::{Bench, Row, assert_balanced, assert_sound, needs};
+
+/// The backends of a plan that this kernel lacks something for, as the dry run tells.
+fn lacking(bench: &Bench, args: &str) -> Vec<String> {
+    let told = bench.run(&format!("{args} --dry-run")).expect(0).stdout;
+    told.lines().filter_map(|line| line.split_once(" cannot run here: ")).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn variant(row: &Row) -> String {
+    format!("{}:{}", row.text("backend"), row.text("variant"))
+}
+
+#[test]
+fn all_modes_run_and_account_for_every_datagram() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let args = "--backend all --addressing connected,unconnected";
+    let lacking = lacking(&bench, args);
+    let done = bench.tiny(args).expect(i32::from(!lacking.is_empty()));
+    let (failed, rows): (Vec<_>, Vec<_>) = done.rows().into_iter().partition(|row| !row.text("error").is_empty());
+    assert_sound(&rows);
+    for row in &failed {
+        assert!(lacking.contains(&variant(row)), "{}: {}", row.name(), row.text("error"));
+    }
+    let has = |scenario: &str, variant: &str, addressing: &str| {
+        rows.iter().chain(&failed).any(|row| {
+            [row.text("scenario"), row.text("variant"), row.text("addressing")] == [scenario, variant, addressing]
+        })
+    };
+    for (scenario, variant, addressing) in [
+        ("drain", "multishot+send+defer", "connected"),
+        ("drain", "recvmsg-multishot+sendmsg+defer", "unconnected"),
+        ("send", "multishot+send-zc+defer", "connected"),
+        ("echo", "multishot+send+sqpoll", "connected"),
+        ("echo", "recvmsg-multishot+sendmsg+sqpoll", "unconnected"),
+        ("flood", "recvmmsg+sendmmsg+gro", "unconnected"),
+        ("send", "recvfrom+sendto+gso", "connected"),
+    ] {
+        assert!(has(scenario, variant, addressing), "{scenario} {variant} {addressing}");
+    }
+    assert!(!has("drain", "multishot+send-zc+defer", "connected"), "how to send makes no difference in drain");
+    assert!(!has("drain", "single+sendmsg+defer", "unconnected"), "it has no addresses");
+}
+
+#[test]
+fn what_took_effect_is_recorded() {
+    if !needs::uring() {
+        return;
+    }
+    let backends = "uring,uring:coop,uring:default,uring:sqpoll,uring:single";
+    let done = Bench::new().tiny(&format!("--backend {backends} --scenario drain --buffers 64,256"));
+    for row in done.rows().into_iter().filter(|row| row.text("error").is_empty()) {
+        let flags = row.text("uring_flags");
+        let has = |flag: &str| flags.split('|').any(|set| set == flag);
+        let setup = row.text("variant").rsplit('+').next().unwrap_or_default().to_owned();
+        assert_eq!(has("SQPOLL"), setup == "sqpoll", "{flags}");
+        assert!(has("COOP_TASKRUN") || setup != "coop", "{flags}");
+        assert!(!(has("COOP_TASKRUN") || has("DEFER_TASKRUN")) || ["defer", "coop"].contains(&&*setup), "{flags}");
+        let is_single = row.text("variant").starts_with("single");
+        assert_eq!(row.text("buffers").is_empty(), is_single, "a row without a buffer ring has none");
+        assert_eq!(row.text("rearms").is_empty(), is_single);
+        let by_thread = row.text("kthread_ns_per_packet").parse().is_ok_and(|ns: f64| ns > 0.0);
+        assert!(by_thread || setup != "sqpoll" || row.text("valid") == "0", "its CPU time is charged: {}", row.name());
+    }
+}
+
+/// A kernel without buffer rings is one that answers EINVAL to their registration.
+#[test]
+fn what_a_kernel_lacks_is_an_error_row_and_the_rest_runs() {
+    const REGISTER_PBUF_RING: i32 = 22;
+    if !needs::uring() {
+        return;
+    }
+    let args = "--backend uring,uring:single,uring:recvmsg-multishot,plain --scenario drain";
+    let run = || Bench::new().tiny(args);
+    let done = filtered_by(libc::SYS_io_uring_register, &[(1, REGISTER_PBUF_RING)], libc::EINVAL, run).expect(1);
+    let rows = done.rows();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        let needs_buffers = row.text("variant").contains("multishot");
+        let error = row.text("error");
+        assert_eq!(!error.is_empty(), needs_buffers, "{}: {error}", row.name());
+        assert!(!needs_buffers || error.contains("buffer rings") && error.contains("Linux 5.19"), "{error}");
+    }
+}
+
+#[test]
+fn trains_deliver_far_more_and_are_checked_datagram_by_datagram() {
+    if needs::two_cores().is_none() || !needs::gso() {
+        return;
+    }
+    let uring = if needs::uring() { ",uring,uring:gso+gro" } else { "" };
+    let args = format!("--backend mmsg,mmsg:gso+gro,plain,plain:gro{uring} --scenario flood --trials 3 -t 0.1");
+    let done = Bench::new().tiny(&args).expect(0);
+    let best = |backend: &str, trains: bool| {
+        let rows = done.rows().into_iter();
+        let same = rows.filter(|row| row.text("backend") == backend && row.text("variant").ends_with("gro") == trains);
+        same.map(|row| row.number("rx_pps")).fold(0.0, f64::max)
+    };
+    for row in done.rows() {
+        assert_balanced(&row);
+        assert_eq!((row.text("corrupt"), row.text("truncated")), ("0", "0"), "{}", row.name());
+    }
+    // Without optimisation the check of a datagram costs more than its delivery.
+    let times = if cfg!(debug_assertions) { 1.5 } else { 5.0 };
+    for backend in ["mmsg", "plain", "uring"].iter().filter(|&&backend| backend != "uring" || needs::uring()) {
+        let (alone, trains) = (best(backend, false), best(backend, true));
+        assert!(trains >= times * alone, "{backend}: {trains} a second in trains, {alone} alone");
+    }
+}
+
+/// What the kernel drops in trains is explained, too: it counts trains.
+#[test]
+fn dropped_trains_are_accounted_for() {
+    if needs::two_cores().is_none() || !needs::gso() {
+        return;
+    }
+    // A full check of long datagrams is slower than sending them.
+    let args = "--backend plain:gro,mmsg:gro --scenario flood --payload 1400 --verify full --rcvbuf 65536 -t 0.1";
+    let rows = Bench::new().tiny(args).expect(0).rows();
+    assert!(rows.iter().any(|row| row.count("drop_socket") > 0), "the queue is short");
+    rows.iter().for_each(assert_balanced);
+}
+
+#[test]
+fn strangers_reach_an_unconnected_socket_and_are_counted() {
+    let bench = Bench::new();
+    // A port of our own, which is free again when hpbench asks for it.
+    let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback").port();
+    let done = AtomicBool::new(false);
+    let rows = thread::scope(|scope| {
+        scope.spawn(|| {
+            let stranger = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+            while !done.load(Ordering::Relaxed) {
+                // Nobody may be there yet, or any more.
+                let _ = stranger.send_to(b"a datagram of somebody else's", ("127.0.0.1", port));
+            }
+        });
+        let args = format!(
+            "--backend plain --scenario drain,flood --addressing unconnected --port {port} --rcvbuf 8192 --batch 1 -t 0.2"
+        );
+        let run = bench.tiny(&args);
+        done.store(true, Ordering::Relaxed);
+        run.expect(0).rows()
+    });
+    assert!(rows.iter().any(|row| row.count("foreign") > 0), "the socket is open to all");
+    for row in rows.iter().filter(|row| row.text("error").is_empty()) {
+        let with_loss = row.count("foreign") > 0 && row.count("drop_socket") > 0;
+        assert_eq!(row.text("unexplained").is_empty(), with_loss, "{}", row.name());
+        assert_eq!(
+            row.text("invalid_reason").contains("foreign-with-loss"),
+            with_loss,
+            "{}",
+            row.text("invalid_reason")
+        );
+    }
+}
+
+#[test]
+fn the_dry_run_shows_what_all_means() {
+    let text = Bench::new().run("--backend uring:all --scenario drain,send --dry-run").expect(0).stdout;
+    for mode in ["single-recvmsg+send+defer", "multishot+send+sqpoll", "recvmsg-multishot+send+defer+gro"] {
+        assert!(text.lines().any(|line| line.starts_with("drain") && line.contains(mode)), "{mode}:\n{text}");
+    }
+    for mode in ["multishot+write-fixed+defer", "multishot+sendmsg+defer+gso"] {
+        assert!(text.lines().any(|line| line.starts_with("send") && line.contains(mode)), "{mode}:\n{text}");
+    }
+}
