@@ -32,6 +32,7 @@ pub mod plan;
 pub mod record;
 pub mod request;
 pub mod resume;
+pub mod rows;
 pub mod run;
 pub mod scenario;
 pub mod stats;
