@@ -20,7 +20,7 @@ use crate::wire::Verify;
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
-    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 130 or 143 ended by a signal."
+    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,\n    130 or 143 ended by a signal."
 )]
 pub struct Cli {
     /// What is run where no command is given.
@@ -37,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Tells what this machine and kernel offer, and what spoils measurements on it
     Doctor(crate::doctor::DoctorArgs),
+    /// Compares two sets of trials, cell by cell, and says what may be said of their difference
+    Compare(crate::compare::args::CompareArgs),
 }
 
 /// What to measure, and how.

@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None => crate::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::doctor::run(args),
+        Some(Command::Compare(args)) => crate::compare::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

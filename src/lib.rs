@@ -9,12 +9,14 @@
 //! - [`cost`], [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
+//! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
 //! - [`doctor`]: what a machine offers, and what spoils measurements on it.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod cli;
 pub mod command;
+pub mod compare;
 pub mod control;
 pub mod cores;
 pub mod cost;

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::RunArgs;
 use crate::command::{Failure, print, tell};
+use crate::compare::answer;
 use crate::control::{Clock, Interrupt};
 use crate::environment::Environment;
 use crate::hlog::Hlog;
@@ -54,7 +55,8 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pool, &interrupt, (rest, tries), (&mut output, hlog))?;
     table::mark(rows.iter_mut().map(|(_, row)| row));
-    let text = table::render(&groups(&cells, &rows), args.verbose);
+    let answer = answer::after_run(rows.iter().map(|(_, row)| row));
+    let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
     if output.is_stdout() {
         tell!("{text}");
     } else {
