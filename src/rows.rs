@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use csv::StringRecord;
+use csv::{ByteRecord, StringRecord};
 
 use crate::output;
 use crate::record::Row;
@@ -53,6 +53,7 @@ pub struct Rows {
     path: PathBuf,
     reader: BufReader<File>,
     columns: Vec<String>,
+    splitter: Splitter,
     /// Line ends so far.
     line: u64,
     /// The bytes after the last line end, once all rows are read.
@@ -63,7 +64,8 @@ impl Rows {
     /// For a file whose first line, the header, is still to be read.
     pub fn new(path: &Path, file: File) -> Self {
         let columns = columns(&output::header()).into_iter().map(str::to_owned).collect();
-        Self { path: path.into(), reader: BufReader::with_capacity(1 << 16, file), columns, line: 0, cut: 0 }
+        let reader = BufReader::with_capacity(1 << 16, file);
+        Self { path: path.into(), reader, columns, splitter: Splitter::new(), line: 0, cut: 0 }
     }
 
     /// Up to `length` bytes from the beginning of the file, which are then behind.
@@ -89,7 +91,7 @@ impl Rows {
             let reason = if self.cut == 0 { "the file is empty" } else { "it is cut, without a line end" };
             return Err(self.bad(1, reason));
         };
-        let found = fields(&record).map_err(|reason| self.bad(line, reason))?;
+        let found = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
         for (at, column) in self.columns.iter().enumerate() {
             match found.get(at) {
                 Some(found) if found == column => {}
@@ -110,7 +112,7 @@ impl Rows {
     /// If it is none, or cannot be read.
     pub fn next(&mut self) -> Result<Option<Record>, RowsError> {
         let Some((line, record)) = self.record()? else { return Ok(None) };
-        let fields = fields(&record).map_err(|reason| self.bad(line, reason))?;
+        let fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
         if fields.len() != self.columns.len() {
             let reason = format!("it has {} fields instead of {}", fields.len(), self.columns.len());
             return Err(self.bad(line, reason));
@@ -191,30 +193,46 @@ fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, Stri
 
 /// The fields of one row.
 pub(crate) fn fields(record: &[u8]) -> Result<StringRecord, String> {
-    const NOT_TEXT: &str = "it is not UTF-8 text";
-    if !record.contains(&b'"') {
-        let text = std::str::from_utf8(record).map_err(|_| NOT_TEXT)?;
-        return match text.strip_suffix('\n').unwrap_or(text) {
-            "" => Err("it is empty".into()),
-            // To make a reader for one row takes longer than to read it.
-            text => Ok(text.split(',').collect::<Vec<_>>().into()),
-        };
+    Splitter::new().split(record)
+}
+
+/// Splits rows into fields. To make a reader of CSV takes longer than to read a row, so there is one for all rows.
+#[derive(Debug)]
+struct Splitter {
+    core: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        let core = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
+        Self { core, text: Vec::new(), ends: Vec::new() }
     }
-    let mut builder = csv::ReaderBuilder::new();
-    let mut reader =
-        builder.has_headers(false).terminator(csv::Terminator::Any(b'\n')).flexible(true).from_reader(record);
-    let mut fields = StringRecord::new();
-    let mut read = |fields: &mut StringRecord| {
-        reader.read_record(fields).map_err(|error| match error.kind() {
-            csv::ErrorKind::Utf8 { .. } => NOT_TEXT.to_owned(),
-            _ => error.to_string(),
-        })
-    };
-    if !read(&mut fields)? {
-        return Err("it is empty".into());
+
+    fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
+        self.core.reset();
+        self.text.resize(record.len() + 1, 0);
+        self.ends.resize(record.iter().filter(|&&byte| byte == b',').count() + 2, 0);
+        let (result, read, mut written, mut count) = self.core.read_record(record, &mut self.text, &mut self.ends);
+        if read < record.len() {
+            return Err("a quote is out of place".into());
+        }
+        if result == csv_core::ReadRecordResult::InputEmpty {
+            // It has no line end, or a quote that is not closed.
+            let (text, ends) = (&mut self.text[written..], &mut self.ends[count..]);
+            let (_, _, more, others) = self.core.read_record(&[], text, ends);
+            (written, count) = (written + more, count + others);
+        }
+        if count == 0 {
+            return Err("it is empty".into());
+        }
+        let mut fields = ByteRecord::with_capacity(written, count);
+        let mut start = 0;
+        for &end in &self.ends[..count] {
+            fields.push_field(&self.text[start..end]);
+            start = end;
+        }
+        StringRecord::from_byte_record(fields).map_err(|_| "it is not UTF-8 text".to_owned())
     }
-    if read(&mut StringRecord::new())? {
-        return Err("a quote is out of place".into());
-    }
-    Ok(fields)
 }

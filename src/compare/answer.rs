@@ -1,6 +1,6 @@
 //! The answer: a plain conclusion, in words, that says no more than the verdicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::compare::axes::{AXES, By};
 use crate::compare::cells::TRIALS_MIN;
@@ -50,24 +50,29 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         return Vec::new();
     }
     let mut topics: Vec<Topic<'_>> = Vec::new();
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
     for comparison in &report.comparisons {
-        let key: Vec<&str> = without_batch(comparison);
         if !metrics::defaults(&comparison.axes[0], "").contains(&comparison.metric.name) {
             continue;
         }
-        let topic = match topics.iter_mut().position(|topic| topic.key == key) {
-            Some(at) => &mut topics[at],
-            None => {
-                topics.push(Topic { key, batches: BTreeMap::new() });
-                topics.last_mut().expect("it was just put there")
-            }
-        };
+        let key: Vec<&str> = without_batch(comparison);
+        let at = *known.entry(key.clone()).or_insert(topics.len());
+        if at == topics.len() {
+            topics.push(Topic { key, batches: BTreeMap::new() });
+        }
         let batch = comparison.axes[BATCH].parse().unwrap_or(0);
-        topic.batches.entry(batch).or_default().push(comparison);
+        topics[at].batches.entry(batch).or_default().push(comparison);
     }
-    let all: Vec<Vec<String>> = topics.iter().map(|topic| topic.key.iter().map(|&text| text.to_owned()).collect()).collect();
-    topics.iter().map(|topic| topic.line(&all, report.threshold)).collect()
+    let mut lines: Vec<String> =
+        topics.iter().take(LINES_MAX).map(|topic| topic.line(&topic.telling(&topics), report.threshold)).collect();
+    if topics.len() > LINES_MAX {
+        lines.push(format!("{} more cells are in the table only.", topics.len() - LINES_MAX));
+    }
+    lines
 }
+
+/// More lines than this are no short answer.
+const LINES_MAX: usize = 20;
 
 /// Where the batch is among the axes.
 const BATCH: usize = 6;
@@ -94,7 +99,16 @@ struct Span<'a> {
 }
 
 impl Topic<'_> {
-    fn line(&self, all: &[Vec<String>], threshold: f64) -> String {
+    /// The axes that tell this cell from others of its scenario, with their values.
+    fn telling(&self, others: &[Self]) -> Vec<(&'static str, &str)> {
+        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != BATCH).map(|(_, name)| *name);
+        let differs =
+            |at: usize| others.iter().any(|other| other.key[0] == self.key[0] && other.key[at] != self.key[at]);
+        let axes = axes.zip(&self.key).enumerate().skip(1);
+        axes.filter(|(at, (_, value))| !value.is_empty() && differs(*at)).map(|(_, (name, value))| (name, *value)).collect()
+    }
+
+    fn line(&self, telling: &[(&str, &str)], threshold: f64) -> String {
         let scenario = self.key[0];
         let primary = metrics::defaults(scenario, "")[0];
         let told = match primary {
@@ -104,15 +118,7 @@ impl Topic<'_> {
         };
         let first = self.batches.values().flatten().next();
         let base = first.map_or("", |comparison| comparison.sides[0].as_str());
-        // What tells this line from the others.
-        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != BATCH).map(|(_, name)| *name);
-        let differs = |at: usize| all.iter().any(|other| other[0] == scenario && other[at] != self.key[at]);
-        let cell: String = axes
-            .enumerate()
-            .skip(1)
-            .filter(|(at, _)| differs(*at) && !self.key[*at].is_empty())
-            .map(|(at, name)| format!(", {name} {}", self.key[at]))
-            .collect();
+        let cell: String = telling.iter().map(|(name, value)| format!(", {name} {value}")).collect();
         let spans: Vec<String> = self.spans(primary).iter().map(|span| span.text(primary, threshold)).collect();
         format!("{scenario}{cell} ({told}, against {base}): {}.", spans.join("; "))
     }
