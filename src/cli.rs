@@ -39,6 +39,8 @@ pub enum Command {
     Doctor(crate::doctor::DoctorArgs),
     /// Compares two sets of trials, cell by cell, and says what may be said of their difference
     Compare(crate::compare::args::CompareArgs),
+    /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
+    Selftest(crate::selftest::SelftestArgs),
 }
 
 /// What to measure, and how.
@@ -230,7 +232,7 @@ impl<T: PartialEq> List<T> {
     }
 }
 
-fn backends(text: &str) -> Result<List<Variant>, String> {
+pub(crate) fn backends(text: &str) -> Result<List<Variant>, String> {
     List::parse(text, |part| {
         let (name, modes) = part.split_once(':').unwrap_or((part, ""));
         if part == "all" {
@@ -303,16 +305,16 @@ fn numbers(text: &str, least: usize, most: usize) -> Result<List<usize>, String>
     })
 }
 
-fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+pub(crate) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let value = usize::from_str(text).ok().filter(|value| (least..=most).contains(value));
     value.ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
 }
 
-fn whole(text: &str) -> Result<u64, String> {
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
     u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))
 }
 
-fn seconds(text: &str, least: f64) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str, least: f64) -> Result<Duration, String> {
     let value = f64::from_str(text).ok().filter(|value| (least..=3600.0).contains(value));
     value
         .map(Duration::from_secs_f64)

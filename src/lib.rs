@@ -10,6 +10,7 @@
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
 //! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
+//! - [`selftest`]: what difference a machine can resolve;
 //! - [`doctor`]: what a machine offers, and what spoils measurements on it.
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ pub mod resume;
 pub mod rows;
 pub mod run;
 pub mod scenario;
+pub mod selftest;
 pub mod stats;
 pub mod table;
 pub mod trial;

@@ -242,10 +242,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::rows::ROW_MAX;
     use crate::cores::{Cores, Place};
     use crate::environment::Environment;
     use crate::plan::{self, Axes, Options, Scenario, Until};
+    use crate::rows::ROW_MAX;
     use crate::wire::Verify;
 
     fn run() -> Run {

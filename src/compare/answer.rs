@@ -105,7 +105,9 @@ impl Topic<'_> {
         let differs =
             |at: usize| others.iter().any(|other| other.key[0] == self.key[0] && other.key[at] != self.key[at]);
         let axes = axes.zip(&self.key).enumerate().skip(1);
-        axes.filter(|(at, (_, value))| !value.is_empty() && differs(*at)).map(|(_, (name, value))| (name, *value)).collect()
+        axes.filter(|(at, (_, value))| !value.is_empty() && differs(*at))
+            .map(|(_, (name, value))| (name, *value))
+            .collect()
     }
 
     fn line(&self, telling: &[(&str, &str)], threshold: f64) -> String {

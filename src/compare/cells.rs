@@ -103,7 +103,8 @@ fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Fo
     let common: Vec<usize> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
     let mut pairs: Vec<(Option<usize>, Option<usize>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
     if common.is_empty() {
-        let [mut bases, mut news] = [&base.1.ran, &new.1.ran].map(|ran| ran.keys().copied().map(Some).collect::<Vec<_>>());
+        let [mut bases, mut news] =
+            [&base.1.ran, &new.1.ran].map(|ran| ran.keys().copied().map(Some).collect::<Vec<_>>());
         if bases.is_empty() && base.1.failed > 0 {
             bases = vec![None; news.len()];
         }
@@ -189,9 +190,8 @@ fn nearest(
         alone.take(LOOKED_AT)
     };
     let fields = |cell: &usize| &trials.cells.fields[*cell];
-    let differing = |a: &usize, b: &usize| -> Vec<usize> {
-        (0..AXES.len()).filter(|&at| fields(a)[at] != fields(b)[at]).collect()
-    };
+    let differing =
+        |a: &usize, b: &usize| -> Vec<usize> { (0..AXES.len()).filter(|&at| fields(a)[at] != fields(b)[at]).collect() };
     let pairs = on(true).flat_map(|a| on(false).map(move |b| (a, b)));
     let (a, b) = pairs.min_by_key(|(a, b)| differing(a, b).len())?;
     let told: Vec<String> = differing(a, b)

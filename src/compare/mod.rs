@@ -8,7 +8,7 @@
 pub mod answer;
 pub mod args;
 pub mod axes;
-mod cells;
+pub(crate) mod cells;
 mod export;
 pub mod metrics;
 mod report;
@@ -60,8 +60,14 @@ pub enum CompareError {
         bytes: u64,
     },
     /// There are no trials.
-    #[error("there are no trials in {0}; a run writes some")]
-    NoTrials(String),
+    #[error("there are no trials in {0}; a run writes some", path.display())]
+    NoTrials {
+        /// The file.
+        path: PathBuf,
+    },
+    /// All of them are of the null backend.
+    #[error("all trials are of the null backend, which has no kernel and is not compared with others; use --by batch")]
+    OnlyNull,
     /// There is nothing to compare with.
     #[error("all trials have the same {by}, '{value}'; compare by another column, or add a file with another {by}")]
     OneSide {
@@ -142,8 +148,7 @@ fn read(args: &CompareArgs) -> Result<Trials, CompareError> {
         read_file(path, &name, &mut trials)?;
     }
     if trials.list.is_empty() {
-        let files: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
-        return Err(CompareError::NoTrials(files.join(", ")));
+        return Err(CompareError::OnlyNull);
     }
     trials.mark();
     Ok(trials)
@@ -153,11 +158,14 @@ fn read_file(path: &Path, name: &str, trials: &mut Trials) -> Result<(), Compare
     let file = File::open(path).map_err(|error| CompareError::Open { path: path.into(), error })?;
     let mut rows = Rows::new(path, file);
     rows.header()?;
+    let mut count = 0_usize;
     while let Some(record) = rows.next()? {
         let row = rows.parse(&record)?;
         trials.add(&record.fields, &row, name).map_err(|reason| rows.bad(record.line, reason))?;
+        count += 1;
     }
     match rows.cut() {
+        0 if count == 0 => Err(CompareError::NoTrials { path: path.into() }),
         0 => Ok(()),
         bytes => Err(CompareError::Cut { path: path.into(), line: rows.last_line(), bytes }),
     }

@@ -56,11 +56,13 @@ impl Report {
         let base = base(trials, &sides, settings.base)?;
         let matched = cells::matched(trials, &sides, base);
         if matched.pairs.is_empty() {
-            let nearest = matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
+            let nearest =
+                matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
             return Err(CompareError::NothingAlike(nearest));
         }
         if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
-            let reason = "--paired compares within blocks, and the sides have none in common: they are of different runs";
+            let reason =
+                "--paired compares within blocks, and the sides have none in common: they are of different runs";
             return Err(CompareError::Refused(reason.into()));
         }
         if !settings.force {
@@ -128,7 +130,11 @@ fn label(trials: &Trials, pair: &Pair) -> String {
         ["scenario", "backend", "batch", "payload", "window", "rate_pps"].contains(name) && !value.is_empty()
     });
     let cell: Vec<String> = shown
-        .map(|(name, value)| if ["scenario", "backend"].contains(name) { value.clone() } else { format!("{name} {value}") })
+        .map(
+            |(name, value)| {
+                if ["scenario", "backend"].contains(name) { value.clone() } else { format!("{name} {value}") }
+            },
+        )
         .collect();
     let side = |side| trials.sides.first(side);
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))

@@ -51,7 +51,8 @@ fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
     let distinct = |side: usize| rows.iter().map(|row| row.sides[side].as_str()).collect::<BTreeSet<_>>();
     let [has_bases, has_news] = [distinct(0).len() > 1, distinct(1).len() > 1];
     let (axes, constant) = split_axes(rows);
-    let mut title = format!("{}: {} in {}, {} is better", rows[0].axes[0], metric.name, metric.unit, metric.better.name());
+    let mut title =
+        format!("{}: {} in {}, {} is better", rows[0].axes[0], metric.name, metric.unit, metric.better.name());
     match (has_bases, has_news) {
         (false, false) => title += &format!("; {} against {}", rows[0].sides[1], rows[0].sides[0]),
         (false, true) => title += &format!("; against {} {}", report.by.name(), rows[0].sides[0]),
@@ -101,7 +102,11 @@ fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<usize>, Vec<(&'static str, &'
         let first = rows[0].axes[at].as_str();
         if !follows {
             shown.push(at);
-        } else if TOLD.contains(axis) && !first.is_empty() && first != "spin" && rows.iter().all(|row| row.axes[at] == first) {
+        } else if TOLD.contains(axis)
+            && !first.is_empty()
+            && first != "spin"
+            && rows.iter().all(|row| row.axes[at] == first)
+        {
             constant.push((short(axis), first));
         }
     }

@@ -82,7 +82,9 @@ fn verdicts(report: &Report) -> Vec<Verdict> {
 
 #[test]
 fn a_difference_has_a_direction_and_a_size() {
-    for (new, verdict) in [(127.0, Verdict::Worse), (80.0, Verdict::Better), (100.5, Verdict::Same), (102.9, Verdict::Unclear)] {
+    for (new, verdict) in
+        [(127.0, Verdict::Worse), (80.0, Verdict::Better), (100.5, Verdict::Same), (102.9, Verdict::Unclear)]
+    {
         let report = compare("backend", &two(100.0, new)).expect("a report");
         assert_eq!(verdicts(&report), [verdict], "{new}");
         let comparison = &report.comparisons[0];
@@ -177,7 +179,11 @@ fn a_backend_that_failed_has_a_row_without_a_verdict() {
     let report = compare("backend", &rows).expect("a report");
     assert_eq!(verdicts(&report), [Verdict::Invalid]);
     assert_eq!(report.comparisons[0].figures.medians[1], None);
-    assert!(report.notes.iter().any(|note| note.contains("10 of 20 trials failed: refused here")), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|note| note.contains("10 of 20 trials failed: refused here")),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -309,7 +315,8 @@ fn a_base_of_zero_has_no_ratio() {
         row.drop_socket = Some(if row.backend == "plain" { 0 } else { 7 });
         row.drop_ring = Some(0);
     }
-    let report = compare_with(By::Column("backend"), &rows, &DEFAULTS, &["drop_socket", "drop_ring"]).expect("a report");
+    let report =
+        compare_with(By::Column("backend"), &rows, &DEFAULTS, &["drop_socket", "drop_ring"]).expect("a report");
     let found: Vec<_> = report.comparisons.iter().map(|one| (one.verdict, one.figures.ratio.is_some())).collect();
     assert_eq!(found, [(Verdict::Unclear, false), (Verdict::Same, true)]);
 }

@@ -163,7 +163,8 @@ impl Trials {
         let columns = Columns::of(&by);
         let mut chosen: Vec<&'static Metric> = Vec::new();
         let defaults = ["drain", "flood", "echo"].map(|scenario| metrics::defaults(scenario, "")).concat();
-        let defaults = defaults.iter().chain(metrics::defaults("drain", "icount")).filter_map(|name| metrics::find(name));
+        let defaults =
+            defaults.iter().chain(metrics::defaults("drain", "icount")).filter_map(|name| metrics::find(name));
         let wanted: Vec<_> = if metrics.is_empty() { defaults.collect() } else { metrics.to_vec() };
         wanted.into_iter().for_each(|metric| {
             if !chosen.contains(&metric) {

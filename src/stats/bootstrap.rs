@@ -63,7 +63,8 @@ impl Bootstrap {
         let [base, new] = if together {
             [self.medians(0, &base, blocks), self.medians(0, &new, blocks)]
         } else {
-            let alone = |side: &Side| side.iter().enumerate().map(|(index, value)| (index, value.1)).collect::<Vec<_>>();
+            let alone =
+                |side: &Side| side.iter().enumerate().map(|(index, value)| (index, value.1)).collect::<Vec<_>>();
             [self.medians(0, &alone(&base), base.len()), self.medians(1, &alone(&new), new.len())]
         };
         // As far as resamples were made of both: of very many blocks there are fewer.

@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn five_values_have_no_interval_and_ten_reach_from_the_second_to_the_ninth() {
         // As in tables of order-statistic intervals, and scipy.stats.binom.ppf(0.025, n, 0.5).
-        for (count, rank) in [(0, None), (1, None), (5, None), (6, Some(0)), (8, Some(0)), (9, Some(1)), (10, Some(1))] {
+        for (count, rank) in [(0, None), (1, None), (5, None), (6, Some(0)), (8, Some(0)), (9, Some(1)), (10, Some(1))]
+        {
             assert_eq!(interval_rank(count), rank, "{count}");
         }
         for (count, rank) in [(20, 5), (50, 17), (100, 39), (1000, 468), (100_000, 49_689)] {
