@@ -105,7 +105,7 @@ impl Begun {
             return Err(OutputError::OtherSchema { path: path.into() }.into());
         }
         let mut begun = Self { whole: header.len() as u64, ..nothing };
-        while let Some(record) = rows.next()? {
+        while let Some(record) = rows.next_row()? {
             begun.rows.push(rows.parse(&record)?);
             begun.whole += record.length as u64;
         }

@@ -110,7 +110,7 @@ impl Rows {
     /// # Errors
     ///
     /// If it is none, or cannot be read.
-    pub fn next(&mut self) -> Result<Option<Record>, RowsError> {
+    pub fn next_row(&mut self) -> Result<Option<Record>, RowsError> {
         let Some((line, record)) = self.record()? else { return Ok(None) };
         let fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
         if fields.len() != self.columns.len() {

@@ -65,7 +65,7 @@ fn every_bad_value_is_refused_with_the_flag_and_its_range() {
 fn flags_of_later_versions_are_refused() {
     let bench = Bench::new();
     for (args, flag) in
-        [("--addressing connected", "--addressing"), ("--buffers 512", "--buffers"), ("compare a.csv b.csv", "compare")]
+        [("--addressing connected", "--addressing"), ("--buffers 512", "--buffers"), ("report a.csv", "report")]
     {
         let message = refused(&bench, args);
         assert!(message.contains(flag), "{args}: {message}");

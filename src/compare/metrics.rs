@@ -21,6 +21,9 @@ impl Better {
     }
 }
 
+/// A value of a row, if it has one.
+pub type Value = fn(&Row) -> Option<f64>;
+
 /// A column that can be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -31,7 +34,7 @@ pub struct Metric {
     /// Which way is better.
     pub better: Better,
     /// Its value in a row, if there is one.
-    pub value: fn(&Row) -> Option<f64>,
+    pub value: Value,
 }
 
 impl PartialEq for Metric {

@@ -159,7 +159,7 @@ fn read_file(path: &Path, name: &str, trials: &mut Trials) -> Result<(), Compare
     let mut rows = Rows::new(path, file);
     rows.header()?;
     let mut count = 0_usize;
-    while let Some(record) = rows.next()? {
+    while let Some(record) = rows.next_row()? {
         let row = rows.parse(&record)?;
         trials.add(&record.fields, &row, name).map_err(|reason| rows.bad(record.line, reason))?;
         count += 1;

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use csv::StringRecord;
 
 use crate::compare::axes::{AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
-use crate::compare::metrics::{self, METRICS, Metric};
+use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
 use crate::record::{Row, SCHEMA};
 use crate::rows;
@@ -146,7 +146,7 @@ impl Columns {
 }
 
 /// Columns of fractions that are no metric.
-const FRACTIONS: [(&str, fn(&Row) -> Option<f64>); 8] = [
+const FRACTIONS: [(&str, Value); 8] = [
     ("duration_target_s", |row| row.duration_target_s),
     ("warmup_s", |row| Some(row.warmup_s)),
     ("duration_s", |row| row.duration_s),

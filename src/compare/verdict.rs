@@ -3,7 +3,7 @@
 use crate::compare::cells::{Half, Pair, TRIALS_MIN};
 use crate::compare::metrics::{Better, Metric};
 use crate::compare::trials::{State, Trials};
-use crate::stats::bootstrap::{self, Bootstrap};
+use crate::stats::bootstrap::{self, Bootstrap, Side};
 use crate::stats::median::{ALPHA, Median};
 use crate::stats::ranks::{self, MannWhitney};
 
@@ -73,7 +73,7 @@ impl Judge {
     }
 
     /// The figures of values with the numbers of their blocks.
-    pub fn figures(&mut self, base: &[(usize, f64)], new: &[(usize, f64)]) -> Figures {
+    pub fn figures(&mut self, base: &Side, new: &Side) -> Figures {
         let sorted = [base, new].map(|side| {
             let mut values: Vec<f64> = side.iter().map(|value| value.1).collect();
             values.sort_unstable_by(f64::total_cmp);
@@ -81,7 +81,7 @@ impl Judge {
         });
         let medians = [Median::of_sorted(&sorted[0]), Median::of_sorted(&sorted[1])];
         let [Some(of_base), Some(of_new)] = medians else { return Figures { medians, ..Figures::default() } };
-        let (numbered_base, numbered_new) = numbered(base, new);
+        let [numbered_base, numbered_new] = numbered(base, new);
         let interval = self.bootstrap.ratio(&numbered_base, &numbered_new);
         let ratio = interval
             .map(|(low, high)| Ratio { value: bootstrap::ratio(of_base.value, of_new.value), low, high })
@@ -96,29 +96,28 @@ impl Judge {
 }
 
 /// Numbers the blocks from 0 on. A side with two values for a block, as hpbench never writes it, has no blocks.
-fn numbered(base: &[(usize, f64)], new: &[(usize, f64)]) -> (Vec<(usize, f64)>, Vec<(usize, f64)>) {
-    let is_unique = |side: &[(usize, f64)]| {
+fn numbered(base: &Side, new: &Side) -> [Vec<(usize, f64)>; 2] {
+    let is_unique = |side: &Side| {
         let mut blocks: Vec<usize> = side.iter().map(|value| value.0).collect();
         blocks.sort_unstable();
         blocks.windows(2).all(|two| two[0] != two[1])
     };
     if !is_unique(base) || !is_unique(new) {
-        let apart = |side: &[(usize, f64)], first: usize| {
+        let apart = |side: &Side, first: usize| {
             side.iter().enumerate().map(|(index, value)| (first + index, value.1)).collect()
         };
-        return (apart(base, 0), apart(new, base.len()));
+        return [apart(base, 0), apart(new, base.len())];
     }
     let mut blocks: Vec<usize> = base.iter().chain(new).map(|value| value.0).collect();
     blocks.sort_unstable();
     blocks.dedup();
-    let number = |side: &[(usize, f64)]| {
-        side.iter().filter_map(|value| Some((blocks.binary_search(&value.0).ok()?, value.1))).collect()
-    };
-    (number(base), number(new))
+    let number =
+        |side: &Side| side.iter().filter_map(|value| Some((blocks.binary_search(&value.0).ok()?, value.1))).collect();
+    [number(base), number(new)]
 }
 
 /// New less base, of the blocks that have both.
-fn differences(base: &[(usize, f64)], new: &[(usize, f64)]) -> Vec<f64> {
+fn differences(base: &Side, new: &Side) -> Vec<f64> {
     let mut sorted = base.to_vec();
     sorted.sort_unstable_by_key(|value| value.0);
     let of_base = |block| sorted.binary_search_by_key(&block, |value| value.0).ok().map(|at| sorted[at].1);
