@@ -386,7 +386,7 @@ fn simulated(random: &mut rand::rngs::ChaCha8Rng, middle: f64) -> f64 {
 
 /// In how many percent of simulated comparisons of ten blocks a change of this size is called a difference.
 fn called_different(change: f64) -> f64 {
-    const RUNS: u32 = 500;
+    const RUNS: u32 = 300;
     let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(11);
     let mut judge = verdict::Judge::default();
     let mut different = 0;

@@ -144,18 +144,20 @@ impl Table {
     /// The medians of sorted values: the mean of the lower and the upper middle one, which are the same of an odd
     /// number. How many values are below a middle one is counted by walking up the values.
     fn medians(&self, sorted: &Side) -> Vec<f64> {
-        let mut total = vec![0_u8; RESAMPLES];
-        for (block, _) in sorted {
+        // A side that has all blocks has as many values in each resample.
+        let mut total = vec![if sorted.len() == self.blocks { self.blocks as u8 } else { 0 }; RESAMPLES];
+        for (block, _) in sorted.iter().filter(|_| sorted.len() < self.blocks) {
             total.iter_mut().zip(self.of_block(*block)).for_each(|(total, count)| *total += count);
         }
+        // The middle ones are the (total + 1) / 2-th and the total / 2 + 1-th.
+        let places: Vec<(u8, u8)> = total.iter().map(|&total| (total - total / 2, total / 2 + 1)).collect();
         let (mut so_far, mut lower, mut upper) = (vec![0_u8; RESAMPLES], vec![0_u8; RESAMPLES], vec![0_u8; RESAMPLES]);
         for (block, _) in sorted {
-            let places = so_far.iter_mut().zip(lower.iter_mut().zip(&mut upper));
-            for ((so_far, (lower, upper)), (count, total)) in places.zip(self.of_block(*block).iter().zip(&total)) {
-                *so_far += count;
-                // The middle ones are the (total + 1) / 2-th and the total / 2 + 1-th.
-                *lower += u8::from(*so_far < total.div_ceil(2));
-                *upper += u8::from(*so_far <= total / 2);
+            so_far.iter_mut().zip(self.of_block(*block)).for_each(|(so_far, count)| *so_far += count);
+            let below = so_far.iter().zip(&places);
+            for ((so_far, place), (lower, upper)) in below.zip(lower.iter_mut().zip(&mut upper)) {
+                *lower += u8::from(*so_far < place.0);
+                *upper += u8::from(*so_far < place.1);
             }
         }
         let value = |index: u8| sorted.get(index as usize).map_or(f64::NAN, |value| value.1);
