@@ -40,8 +40,9 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     }
     trials.mark();
     let settings = Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true };
-    let Ok(report) = Report::new(&trials, &settings) else { return String::new() };
-    std::iter::once("\n".into()).chain(lines(&report).iter().map(|line| wrap(line))).collect()
+    let lines = Report::new(&trials, &settings).map(|report| lines(&report)).unwrap_or_default();
+    let text: String = lines.iter().map(|line| wrap(line)).collect();
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but the batch.

@@ -33,7 +33,7 @@ pub const AXES: [&str; 21] = [
 /// [`CONDITIONAL`] are among the axes, too.
 pub const CONDITIONS: [&str; 5] = ["accel", "rcvbuf", "fill", "host", "cpu_relation"];
 
-/// What else may differ between the sides, and is named where it does.
+/// What else may differ between the sides, and is named where it does; the kernel must be one on each side.
 pub const CIRCUMSTANCES: [&str; 14] = [
     "kernel",
     "kernel_build",

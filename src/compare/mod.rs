@@ -94,6 +94,14 @@ pub enum CompareError {
         /// Its variants.
         variants: String,
     },
+    /// A side has trials under more than one kernel, which would be one cell.
+    #[error("{side} has trials under several kernels ({kernels}); use --by kernel, or files of one kernel each")]
+    SeveralKernels {
+        /// The side.
+        side: String,
+        /// Its kernels.
+        kernels: String,
+    },
     /// No cell is on two sides.
     #[error("no cell is on two sides{0}; measure the same cells on both")]
     NothingAlike(String),

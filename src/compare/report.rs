@@ -53,6 +53,7 @@ impl Report {
     pub(crate) fn new(trials: &Trials, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let sides = cells::sides(trials);
         check_variants(trials, &sides)?;
+        check_kernels(trials, &sides)?;
         let base = base(trials, &sides, settings.base)?;
         let matched = cells::matched(trials, &sides, base);
         if matched.pairs.is_empty() {
@@ -98,6 +99,16 @@ fn check_variants(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> 
     several.map_or(Ok(()), |side| {
         let variants = trials.variants[*side].join(", ");
         Err(CompareError::SeveralVariants { side: trials.sides.first(*side).into(), variants })
+    })
+}
+
+/// The kernel is no column of a cell: trials under several ones would be taken for trials of one.
+fn check_kernels(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> {
+    let kernels = |side: usize| &trials.circumstances[side][0];
+    let several = sides.iter().find(|side| kernels(**side).len() > 1);
+    several.map_or(Ok(()), |side| {
+        let side_name = trials.sides.first(*side).to_owned();
+        Err(CompareError::SeveralKernels { side: side_name, kernels: kernels(*side).join(", ") })
     })
 }
 
@@ -178,10 +189,14 @@ fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_
 
 fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge) -> Comparison {
     let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
-    let (mut warnings, is_valid) = verdict::warnings(pair, &base, &new);
+    let (mut warnings, mut is_valid) = verdict::warnings(pair, &base, &new);
     let mut figures = judge.figures(&base.values, &new.values);
     if figures.ratio.is_none() && figures.medians.iter().all(Option::is_some) {
         warnings.push("the base is 0: there is no ratio".into());
+    }
+    if is_valid && figures.medians.iter().any(Option::is_none) {
+        warnings.push("one side has no values".into());
+        is_valid = false;
     }
     if !is_valid {
         figures.p = None;

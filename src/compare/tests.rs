@@ -294,6 +294,22 @@ fn kernels_are_compared_each_with_the_one_before_it() {
 }
 
 #[test]
+fn trials_under_several_kernels_are_not_one_cell() {
+    let mut rows = two(100.0, 127.0);
+    rows.iter_mut().filter(|row| row.trial > 5).for_each(|row| row.kernel = "7.1".into());
+    let message = compare("backend", &rows).expect_err("two kernels in a cell").to_string();
+    assert!(message.contains("plain has trials under several kernels (6.18, 7.1)"), "{message}");
+}
+
+#[test]
+fn a_side_without_values_has_no_verdict() {
+    let mut rows = two(100.0, 127.0);
+    rows.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.ns_per_packet_p50 = None);
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Invalid], [10, 0]));
+}
+
+#[test]
 fn backends_are_not_ranked_by_counts_of_instructions() {
     let mut rows = counted(&[("6.12", 1900.0)]);
     rows.extend(rows.clone().into_iter().map(|row| Row { instructions_per_packet: Some(1000.0), ..rename(row) }));
@@ -301,7 +317,7 @@ fn backends_are_not_ranked_by_counts_of_instructions() {
         let message = compare(by, &rows).expect_err("counts rank nothing").to_string();
         assert!(message.contains("caches") && message.contains("--by kernel"), "{message}");
     }
-    assert!(answer::after_run(rows.iter()).trim().is_empty(), "nor in the answer");
+    assert_eq!(answer::after_run(rows.iter()), "", "nor in the answer");
 }
 
 fn rename(row: Row) -> Row {

@@ -4,8 +4,8 @@
 //! A few wild values must not widen it: two trials of ten that another program disturbed are enough for one resample in
 //! thirty whose median is wild. So values that are farther than 3 median absolute deviations from the median count as if they were
 //! just that far, unless they are more than three in ten, which is no accident. The median itself stays. For ten
-//! trials a side, 2% noise, 10% of them 20% slower, and a true change of 5%, this finds the change in 84% of all cases
-//! instead of 72%, and the interval still holds it in 95% (1,200 simulated comparisons).
+//! trials a side, 2% noise, 10% of them 20% slower, and a true change of 5%, `compare` finds the change in 82 to 85% of
+//! all cases instead of 72%, and the interval still holds it in 95% (800 simulated comparisons).
 //!
 //! What is drawn again and again is the *block*. Two trials of one block were run one after the other, so that a drift
 //! of the machine is in both; where the two sides have no block in common, each is drawn on its own.
