@@ -150,14 +150,14 @@ impl Table {
             total.iter_mut().zip(self.of_block(*block)).for_each(|(total, count)| *total += count);
         }
         // The middle ones are the (total + 1) / 2-th and the total / 2 + 1-th.
-        let places: Vec<(u8, u8)> = total.iter().map(|&total| (total - total / 2, total / 2 + 1)).collect();
+        let lower_place: Vec<u8> = total.iter().map(|&total| total - total / 2).collect();
+        let upper_place: Vec<u8> = total.iter().map(|&total| total / 2 + 1).collect();
         let (mut so_far, mut lower, mut upper) = (vec![0_u8; RESAMPLES], vec![0_u8; RESAMPLES], vec![0_u8; RESAMPLES]);
         for (block, _) in sorted {
             so_far.iter_mut().zip(self.of_block(*block)).for_each(|(so_far, count)| *so_far += count);
-            let below = so_far.iter().zip(&places);
-            for ((so_far, place), (lower, upper)) in below.zip(lower.iter_mut().zip(&mut upper)) {
-                *lower += u8::from(*so_far < place.0);
-                *upper += u8::from(*so_far < place.1);
+            for (index, place) in [(&mut lower, &lower_place), (&mut upper, &upper_place)] {
+                let below = so_far.iter().zip(place);
+                index.iter_mut().zip(below).for_each(|(index, (so_far, place))| *index += u8::from(so_far < place));
             }
         }
         let value = |index: u8| sorted.get(index as usize).map_or(f64::NAN, |value| value.1);
