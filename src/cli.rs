@@ -20,7 +20,7 @@ use crate::wire::Verify;
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
-    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 130 or 143 ended by a signal."
+    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,\n    130 or 143 ended by a signal."
 )]
 pub struct Cli {
     /// What is run where no command is given.
@@ -37,6 +37,10 @@ pub struct Cli {
 pub enum Command {
     /// Tells what this machine and kernel offer, and what spoils measurements on it
     Doctor(crate::doctor::DoctorArgs),
+    /// Compares two sets of trials, cell by cell, and says what may be said of their difference
+    Compare(crate::compare::args::CompareArgs),
+    /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
+    Selftest(crate::selftest::SelftestArgs),
 }
 
 /// What to measure, and how.
@@ -237,7 +241,7 @@ impl<T: PartialEq> List<T> {
     }
 }
 
-fn backends(text: &str) -> Result<List<Asked>, String> {
+pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
     let mut list: Vec<Asked> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (name, modes) = part.split_once(':').unwrap_or((part, ""));
@@ -343,16 +347,16 @@ fn numbers(text: &str, least: usize, most: usize) -> Result<List<usize>, String>
     })
 }
 
-fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+pub(crate) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let value = usize::from_str(text).ok().filter(|value| (least..=most).contains(value));
     value.ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
 }
 
-fn whole(text: &str) -> Result<u64, String> {
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
     u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))
 }
 
-fn seconds(text: &str, least: f64) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str, least: f64) -> Result<Duration, String> {
     let value = f64::from_str(text).ok().filter(|value| (least..=3600.0).contains(value));
     value
         .map(Duration::from_secs_f64)

@@ -61,6 +61,8 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None => crate::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::doctor::run(args),
+        Some(Command::Compare(args)) => crate::compare::run(args),
+        Some(Command::Selftest(args)) => crate::selftest::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

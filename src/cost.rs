@@ -143,20 +143,26 @@ impl Watch {
 }
 
 /// Steps of the canary: about 0.2 ms.
-const CANARY_STEPS: u64 = 150_000;
+pub(crate) const CANARY_STEPS: u64 = 150_000;
 
 /// How long a fixed piece of work takes on this core, now: the less of three tries, in nanoseconds.
 pub fn canary_ns() -> u64 {
     let try_once = || {
         let start = Instant::now();
-        let mut state = black_box(1_u64);
-        for _ in 0..CANARY_STEPS {
-            state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-        }
-        black_box(state);
+        work(CANARY_STEPS);
         start.elapsed().as_nanos() as u64
     };
     (0..3).map(|_| try_once()).min().unwrap_or(0)
+}
+
+/// A fixed piece of work that touches no memory.
+#[inline]
+pub(crate) fn work(steps: u64) {
+    let mut state = black_box(1_u64);
+    for _ in 0..steps {
+        state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    black_box(state);
 }
 
 /// Shortest measured phase whose user and system times are more than tick noise, where the kernel estimates them.

@@ -9,12 +9,15 @@
 //! - [`cost`], [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
+//! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
+//! - [`selftest`]: what difference a machine can resolve;
 //! - [`doctor`]: what a machine offers, and what spoils measurements on it.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod cli;
 pub mod command;
+pub mod compare;
 pub mod control;
 pub mod cores;
 pub mod cost;
@@ -32,8 +35,10 @@ pub mod plan;
 pub mod record;
 pub mod request;
 pub mod resume;
+pub mod rows;
 pub mod run;
 pub mod scenario;
+pub mod selftest;
 pub mod stats;
 pub mod table;
 pub mod trial;

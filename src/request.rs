@@ -190,6 +190,13 @@ pub(crate) struct Pools {
     pub(crate) trains: Pool,
 }
 
+impl Pools {
+    /// The pool that a cell uses.
+    pub(crate) fn of(&self, cell: &Cell) -> &Pool {
+        if cell.receives_trains() { &self.trains } else { &self.datagrams }
+    }
+}
+
 /// Pools with frames for the largest payload of the cells that use them.
 pub(crate) fn make_pools(cells: &[Cell], options: &Options) -> anyhow::Result<Pools> {
     let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());

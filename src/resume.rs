@@ -6,16 +6,13 @@
 //! trials of two plans in one table would be compared with each other, although nobody has planned that.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::output::{self, OutputError};
 use crate::plan::{Cell, Planned};
 use crate::record::{ATTEMPTS_MAX, Row, Run};
-
-/// The longest row that is read back, in bytes. Only the label of a run has no bound of ours, and the kernel
-/// limits an argument to 128 KiB, which its quotes may double.
-const ROW_MAX: usize = 1 << 20;
+use crate::rows::{self, Rows, RowsError};
 
 /// Why a file cannot be gone on with. It is then as it was.
 #[derive(Debug, thiserror::Error)]
@@ -32,19 +29,9 @@ pub enum ResumeError {
     /// It cannot be opened or read, or has other columns.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A line is no row.
-    #[error(
-        "line {line} of {0} is no row of hpbench: {reason}; remove the row to have its trial run again, or use \
-         another -o", path.display()
-    )]
-    BadRow {
-        /// The file.
-        path: PathBuf,
-        /// On which line the row begins, from 1 on.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A line is no row, or cannot be read.
+    #[error("{0}; remove the row to have its trial run again, or use another -o")]
+    BadRow(RowsError),
     /// A row is not one of the plan.
     #[error(
         "row {row} of {0} is not of the plan asked for: its {column} is '{found}', and '{planned}' in the plan; \
@@ -108,24 +95,21 @@ impl Begun {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
             Err(error) => return Err(failed(error).into()),
         }
-        let mut lines = Lines { path, reader: BufReader::new(File::open(path).map_err(failed)?), line: 1, cut: 0 };
+        let mut rows = Rows::new(path, File::open(path).map_err(failed)?);
         let header = output::header();
-        let mut start = Vec::with_capacity(header.len());
-        lines.reader.by_ref().take(header.len() as u64).read_to_end(&mut start).map_err(failed)?;
+        let start = rows.start(header.len()).map_err(failed)?;
         if start.len() < header.len() && header.starts_with(&start) {
             return Ok(Self { cut: start.len() as u64, ..nothing });
         }
         if start != header {
             return Err(OutputError::OtherSchema { path: path.into() }.into());
         }
-        let columns: Vec<&str> = columns(&header);
         let mut begun = Self { whole: header.len() as u64, ..nothing };
-        while let Some((line, record)) = lines.record()? {
-            let row = parse(&record, &columns).map_err(|reason| bad(path, line, reason))?;
-            begun.rows.push(row);
-            begun.whole += record.len() as u64;
+        while let Some(record) = rows.next_row()? {
+            begun.rows.push(rows.parse(&record)?);
+            begun.whole += record.length as u64;
         }
-        begun.cut = lines.cut;
+        begun.cut = rows.cut();
         Ok(begun)
     }
 
@@ -234,95 +218,17 @@ fn differing(found: &Row, planned: &Row) -> Option<&'static str> {
 /// The text in a column of a row, for messages.
 fn cell_text(row: &Row, column: &str) -> String {
     let text = output::encode(row, false);
-    let at = columns(&output::header()).iter().position(|name| *name == column);
-    let fields = fields(&text).ok();
+    let at = rows::columns(&output::header()).iter().position(|name| *name == column);
+    let fields = rows::fields(&text).ok();
     at.zip(fields).and_then(|(at, fields)| fields.get(at).map(str::to_owned)).unwrap_or_default()
 }
 
-/// The names in a header, none of which needs quotes.
-fn columns(header: &[u8]) -> Vec<&str> {
-    std::str::from_utf8(header).unwrap_or_default().trim_end().split(',').collect()
-}
-
-/// Reads one row.
-fn parse(record: &[u8], columns: &[&str]) -> Result<Row, String> {
-    let fields = fields(record)?;
-    if fields.len() != columns.len() {
-        return Err(format!("it has {} fields instead of {}", fields.len(), columns.len()));
-    }
-    fields.deserialize(None).map_err(|error| match error.kind() {
-        csv::ErrorKind::Deserialize { err, .. } => {
-            let column = err.field().and_then(|at| columns.get(at as usize)).copied().unwrap_or("a field");
-            format!("{column}: {}", err.kind())
+impl From<RowsError> for ResumeError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Read { path, error } => Self::Output(OutputError::Open { path, error }),
+            error => Self::BadRow(error),
         }
-        _ => error.to_string(),
-    })
-}
-
-/// The fields of one row.
-fn fields(record: &[u8]) -> Result<csv::StringRecord, String> {
-    let mut builder = csv::ReaderBuilder::new();
-    let mut reader =
-        builder.has_headers(false).terminator(csv::Terminator::Any(b'\n')).flexible(true).from_reader(record);
-    let mut fields = csv::StringRecord::new();
-    let mut read = |fields: &mut csv::StringRecord| {
-        reader.read_record(fields).map_err(|error| match error.kind() {
-            csv::ErrorKind::Utf8 { .. } => "it is not UTF-8 text".to_owned(),
-            _ => error.to_string(),
-        })
-    };
-    if !read(&mut fields)? {
-        return Err("it is empty".into());
-    }
-    if read(&mut csv::StringRecord::new())? {
-        return Err("a quote is out of place".into());
-    }
-    Ok(fields)
-}
-
-fn bad(path: &Path, line: u64, reason: impl Into<String>) -> ResumeError {
-    ResumeError::BadRow { path: path.into(), line, reason: reason.into() }
-}
-
-/// Reads a file row by row, however long its lines are.
-struct Lines<'a> {
-    path: &'a Path,
-    reader: BufReader<File>,
-    /// Line ends so far.
-    line: u64,
-    /// The bytes after the last line end, once all rows are read.
-    cut: u64,
-}
-
-impl Lines<'_> {
-    /// The next whole row with its line end, and on which line it begins. A label may have line ends, so a row
-    /// ends at the first one that is not in quotes.
-    fn record(&mut self) -> Result<Option<(u64, Vec<u8>)>, ResumeError> {
-        let (first, mut record, mut quoted) = (self.line + 1, Vec::new(), false);
-        loop {
-            let start = record.len();
-            let room = (ROW_MAX + 1 - start) as u64;
-            let read = self.reader.by_ref().take(room).read_until(b'\n', &mut record);
-            read.map_err(|error| OutputError::Open { path: self.path.into(), error })?;
-            let piece = &record[start..];
-            quoted ^= piece.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
-            if record.len() > ROW_MAX {
-                return Err(bad(self.path, first, format!("it is longer than {ROW_MAX} bytes")));
-            }
-            if !piece.ends_with(b"\n") {
-                break;
-            }
-            self.line += 1;
-            if !quoted {
-                return Ok(Some((first, record)));
-            }
-        }
-        // Nothing but a last line may be cut off: a quote somewhere before must not take whole rows with it.
-        if record.contains(&b'\n') {
-            return Err(bad(self.path, first, "a quote in it is not closed"));
-        }
-        self.cut = record.len() as u64;
-        Ok(None)
     }
 }
 
@@ -339,6 +245,7 @@ mod tests {
     use crate::cores::{Cores, Place};
     use crate::environment::Environment;
     use crate::plan::{self, Axes, Options, Scenario, Until};
+    use crate::rows::ROW_MAX;
     use crate::wire::Verify;
 
     fn run() -> Run {
@@ -419,6 +326,10 @@ mod tests {
         Begun::read(Some(&path))
     }
 
+    fn is_bad(error: &ResumeError, on_line: u64) -> bool {
+        matches!(error, ResumeError::BadRow(RowsError::BadRow { line, .. }) if *line == on_line)
+    }
+
     fn rest_of(rows: &[Row]) -> Result<Rest, ResumeError> {
         let schedule = plan::schedule(cells().len(), 2, 7);
         read(&csv(rows)).expect("rows of ours").rest(&run(), &cells(), &schedule)
@@ -445,8 +356,8 @@ mod tests {
         let mut rows = finished(&run());
         rows.extend([Row::default(), odd]);
         for row in &rows {
-            let header = output::header();
-            assert_eq!(parse(&output::encode(row, false), &columns(&header)).as_ref(), Ok(row));
+            let again = read(&csv(std::slice::from_ref(row))).expect("a row of ours").rows;
+            assert_eq!(again, std::slice::from_ref(row));
         }
         assert_eq!(read(&csv(&rows)).expect("rows of ours").rows, rows, "and from a file");
     }
@@ -597,12 +508,12 @@ mod tests {
         ] {
             let error = read(&text(&line)).expect_err(told);
             let message = error.to_string();
-            assert!(matches!(error, ResumeError::BadRow { line: 3, .. }), "{told}: {message}");
+            assert!(is_bad(&error, 3), "{told}: {message}");
             assert!(message.contains("line 3 of ") && message.contains("out.csv"), "{message}");
             assert!(message.contains(told), "{told}: {message}");
         }
         let endless = [&first[..], &vec![b'x'; ROW_MAX + 1]].concat();
-        assert!(matches!(read(&endless), Err(ResumeError::BadRow { line: 3, .. })), "nothing so long is cut off");
+        assert!(read(&endless).is_err_and(|error| is_bad(&error, 3)), "nothing so long is cut off");
     }
 
     #[test]
@@ -631,7 +542,7 @@ mod tests {
         assert_eq!(read(&text).expect("rows of ours").rows, rows);
         let half = text.windows(5).rposition(|bytes| bytes == b"lines").expect("the label") + 3;
         let error = read(&text[..half]).expect_err("where the row begins cannot be told from the last line");
-        assert!(matches!(error, ResumeError::BadRow { .. }), "{error}");
+        assert!(matches!(error, ResumeError::BadRow(_)), "{error}");
     }
 
     #[test]

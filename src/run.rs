@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::RunArgs;
 use crate::command::{Failure, print, tell};
+use crate::compare::answer;
 use crate::control::{Clock, Interrupt};
 use crate::environment::Environment;
 use crate::hlog::Hlog;
@@ -57,7 +58,8 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
     table::mark(rows.iter_mut().map(|(_, row)| row));
-    let text = table::render(&groups(&cells, &rows), args.verbose);
+    let answer = answer::after_run(rows.iter().map(|(_, row)| row));
+    let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
     if output.is_stdout() {
         tell!("{text}");
     } else {
@@ -151,10 +153,8 @@ fn measure(
     let (mut datagrams, mut trains) = (pools.datagrams.frames(), pools.trains.frames());
     for (planned, first) in lacking {
         let cell = &cells[planned.cell];
-        let (pool, free) = match cell.receives_trains() {
-            false => (&pools.datagrams, &mut datagrams),
-            true => (&pools.trains, &mut trains),
-        };
+        let pool = pools.of(cell);
+        let free = if cell.receives_trains() { &mut trains } else { &mut datagrams };
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
         // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
         for attempt in first..=tries {

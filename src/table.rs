@@ -31,17 +31,35 @@ const CANARY_MAX: f64 = 0.05;
 /// … and further than so many median absolute deviations, tells of a core that was slower or faster than usual.
 const CANARY_MAX_MAD: f64 = 5.0;
 
-/// Marks the trials that began other than they went on, and those whose core was not as fast as usual, which only
-/// the whole run tells.
+/// What is usual of the canaries of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Canaries {
+    middle: f64,
+    mad: f64,
+}
+
+impl Canaries {
+    /// Of all trials of a run.
+    pub(crate) fn of(ratios: impl Iterator<Item = f64> + Clone) -> Self {
+        let middle = Summary::of(ratios.clone()).map(|summary| summary.median);
+        let deviation = middle.and_then(|middle| Summary::of(ratios.map(|ratio| (ratio - middle).abs())));
+        Self { middle: middle.unwrap_or(1.0), mad: deviation.map_or(0.0, |deviation| deviation.median) }
+    }
+
+    /// Whether a trial began other than it went on, or its core was not as fast as usual, which only the whole run
+    /// tells.
+    pub(crate) fn mark(self, steady: Option<u8>, ratio: Option<f64>) -> bool {
+        let off = ratio.map_or(0.0, |ratio| (ratio - self.middle).abs());
+        steady == Some(0) || off > CANARY_MAX * self.middle && off > CANARY_MAX_MAD * self.mad
+    }
+}
+
+/// Marks the trials that began other than they went on, and those whose core was not as fast as usual.
 pub fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
     let rows: Vec<&mut Row> = rows.collect();
-    let ratios = || rows.iter().filter_map(|row| row.canary_ratio);
-    let middle = Summary::of(ratios()).map(|summary| summary.median);
-    let deviation = middle.and_then(|middle| Summary::of(ratios().map(|ratio| (ratio - middle).abs())));
-    let (middle, mad) = (middle.unwrap_or(1.0), deviation.map_or(0.0, |deviation| deviation.median));
+    let canaries = Canaries::of(rows.iter().filter_map(|row| row.canary_ratio));
     for row in rows {
-        let off = row.canary_ratio.map_or(0.0, |ratio| (ratio - middle).abs());
-        row.marked = row.steady == Some(0) || off > CANARY_MAX * middle && off > CANARY_MAX_MAD * mad;
+        row.marked = canaries.mark(row.steady, row.canary_ratio);
     }
 }
 
@@ -280,7 +298,7 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
 }
 
 /// Breaks a note into lines, the second and later ones indented; ends it with a line end.
-fn wrap(note: &str) -> String {
+pub(crate) fn wrap(note: &str) -> String {
     const WIDTH: usize = 80;
     let (mut text, mut width) = (String::new(), 0);
     for word in note.split(' ') {
@@ -319,7 +337,7 @@ fn harness_note(groups: &[Group<'_>]) -> Option<String> {
     None
 }
 
-fn plain_table() -> Table {
+pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table
@@ -333,7 +351,7 @@ fn align(table: &mut Table) {
     }
 }
 
-fn trim_lines(text: &str) -> String {
+pub(crate) fn trim_lines(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
@@ -352,7 +370,7 @@ fn spread(summary: Option<Summary>) -> String {
 }
 
 /// A number with at least three digits that mean something, in few characters.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value {
         ..100.0 => format!("{value:.2}"),
         ..1000.0 => format!("{value:.1}"),

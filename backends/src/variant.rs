@@ -260,9 +260,11 @@ impl Choice {
     }
 }
 
+/// As after `--backend`.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&join(&self.modes))
+        let modes = join(&self.modes);
+        f.pad(&if modes.is_empty() { self.kind.to_string() } else { format!("{}:{modes}", self.kind) })
     }
 }
 
@@ -410,8 +412,8 @@ mod tests {
     #[test]
     fn alternatives_change_one_thing_at_a_time() {
         let names = |kind| -> Vec<String> { Choice::alternatives(kind).iter().map(Choice::to_string).collect() };
-        assert_eq!(names(Kind::Mmsg), ["", "gso", "gro"]);
-        assert_eq!(names(Kind::Null), [""]);
+        assert_eq!(names(Kind::Mmsg), ["mmsg", "mmsg:gso", "mmsg:gro"]);
+        assert_eq!(names(Kind::Null), ["null"]);
         let uring = names(Kind::Uring);
         assert_eq!(uring.len(), 1 + 5 + 3 + 3 + 2, "{uring:?}");
         for kind in Kind::ALL {

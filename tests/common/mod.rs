@@ -74,7 +74,12 @@ impl Bench {
 
     /// Runs any command in the directory, as [`Bench::run`] would.
     pub(crate) fn run_command(&self, words: &[&str]) -> Done {
-        self.launch(words.iter().copied(), self.create("stdout").into()).wait()
+        self.start_command(words).wait()
+    }
+
+    /// Starts any command in the directory.
+    pub(crate) fn start_command(&self, words: &[&str]) -> Running<'_> {
+        self.launch(words.iter().copied(), self.create("stdout").into())
     }
 
     fn launch<'a>(&self, words: impl Iterator<Item = &'a str>, stdout: Stdio) -> Running<'_> {

@@ -1,0 +1,95 @@
+//! Flags of `hpbench compare`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::compare::axes::By;
+use crate::compare::metrics::{self, Metric};
+
+/// What to compare with what, and how.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// CSV files of runs: two, the base and the new one; or any number with --by
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Compare the values of a column with each other instead of two files: backend, variant, kernel, batch, host, …
+    #[arg(long, value_name = "COLUMN", value_parser = By::column)]
+    pub by: Option<By>,
+
+    /// The value that the others are compared with [default: the first; of kernels, the one before]
+    #[arg(long, value_name = "VALUE", requires = "by")]
+    pub base: Option<String>,
+
+    /// Columns to compare [default: by scenario, e.g. ns_per_packet_p50,peer_ns_per_packet of drain]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
+    pub metric: Vec<&'static Metric>,
+
+    /// The least change that matters, over 0% and below 100%
+    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percent)]
+    pub threshold: f64,
+
+    /// Test the differences within blocks (Wilcoxon) instead of the two sides (Mann and Whitney)
+    #[arg(long)]
+    pub paired: bool,
+
+    /// Print a table, CSV or JSON
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+
+    /// Exit with status 3 if a verdict is `worse`
+    #[arg(long, value_name = "VERDICT")]
+    pub fail_on: Option<FailOn>,
+
+    /// Compare what means nothing, too; it is marked
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// The values of `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Csv,
+    /// For programs.
+    Json,
+}
+
+/// The values of `--fail-on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any verdict that is `worse`.
+    Worse,
+}
+
+fn metric(name: &str) -> Result<&'static Metric, String> {
+    metrics::find(name).ok_or_else(|| {
+        let all: Vec<&str> = metrics::METRICS.iter().map(|metric| metric.name).collect();
+        format!("'{name}' cannot be compared; there are {}", all.join(", "))
+    })
+}
+
+/// Reads a share in percent, with or without the sign. Returns it as a fraction.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let value = number.parse::<f64>().ok().filter(|&value| value > 0.0 && value < 100.0);
+    value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_a_percentage() {
+        for (text, value) in [("3%", 0.03), ("3", 0.03), ("0.5%", 0.005), ("99.9", 0.999)] {
+            assert!((percent(text).expect("a percentage") - value).abs() < 1e-12, "{text}");
+        }
+        for text in ["", "%", "0", "-3%", "100", "NaN", "inf", "3%%", "3 %", "three", "0.03x"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Which trials are compared with which: the same cell on two sides, under the same conditions.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use crate::compare::axes::{self, AXES, By, CONDITIONAL, CONDITIONS};
+use crate::compare::trials::{State, Trials};
+use crate::plan::Scenario;
+
+/// The least trials of a side for a verdict: fewer have no interval of their median.
+pub(crate) const TRIALS_MIN: usize = 6;
+
+/// A cell on two sides.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// The fields of [`AXES`]; empty where they are what is compared by.
+    pub axes: Vec<String>,
+    /// Where the trials were counted, e.g. `icount`.
+    pub accel: String,
+    /// The base.
+    pub base: Half,
+    /// What is compared with it.
+    pub new: Half,
+    /// Why the comparison means nothing.
+    pub refused: Vec<String>,
+    /// Whether the sides share blocks.
+    pub interleaved: bool,
+}
+
+/// One side of a cell.
+#[derive(Debug)]
+pub(crate) struct Half {
+    /// Which side.
+    pub side: usize,
+    /// Its trials that ran, invalid ones included: indices.
+    pub trials: Vec<usize>,
+    /// How many others failed.
+    pub failed: usize,
+}
+
+/// The trials of a cell on one side, by conditions.
+#[derive(Debug, Default)]
+struct Found {
+    ran: BTreeMap<usize, Vec<usize>>,
+    failed: usize,
+}
+
+/// What comes of matching.
+#[derive(Debug)]
+pub(crate) struct Matched {
+    /// What can be compared, or could if it meant something.
+    pub pairs: Vec<Pair>,
+    /// How many cells are on one side only.
+    pub alone: usize,
+    /// Why cells that are on one side only have no partner: where the nearest ones differ.
+    pub nearest: Option<String>,
+}
+
+/// The order of sides, by what they are told apart by.
+pub(crate) fn sides(trials: &Trials) -> Vec<usize> {
+    let mut sides: Vec<usize> = (0..trials.sides.fields.len()).collect();
+    sides.sort_by(|a, b| trials.by.order(trials.sides.first(*a), trials.sides.first(*b)));
+    sides
+}
+
+/// Matches the cells of `sides`: all with `base`, or each with the one before it.
+pub(crate) fn matched(trials: &Trials, sides: &[usize], base: Option<usize>) -> Matched {
+    let mut found: BTreeMap<usize, BTreeMap<usize, Found>> = BTreeMap::new();
+    for (index, trial) in trials.list.iter().enumerate() {
+        let found = found.entry(trial.cell).or_default().entry(trial.side).or_default();
+        match trial.state {
+            State::Failed => found.failed += 1,
+            _ => found.ran.entry(trial.conditions).or_default().push(index),
+        }
+    }
+    let mut cells: Vec<usize> = found.keys().copied().collect();
+    cells.sort_by(|a, b| order(&trials.cells.fields[*a], &trials.cells.fields[*b]));
+    let mut matched = Matched { pairs: Vec::new(), alone: 0, nearest: None };
+    for &cell in &cells {
+        let here = &found[&cell];
+        let present: Vec<usize> = sides.iter().copied().filter(|side| here.contains_key(side)).collect();
+        let partners: Vec<(usize, usize)> = match base {
+            Some(base) if here.contains_key(&base) => {
+                present.iter().filter(|side| **side != base).map(|side| (base, *side)).collect()
+            }
+            Some(_) => Vec::new(),
+            None => present.windows(2).map(|two| (two[0], two[1])).collect(),
+        };
+        if partners.is_empty() {
+            matched.alone += 1;
+        }
+        for (base, new) in partners {
+            pair_up(trials, cell, (base, &here[&base]), (new, &here[&new]), &mut matched);
+        }
+    }
+    matched.nearest = nearest(trials, &cells, &found, base.unwrap_or(sides[0]));
+    matched
+}
+
+/// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
+/// nothing fits, becomes pairs that mean nothing.
+fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Found), matched: &mut Matched) {
+    let common: Vec<usize> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
+    let mut pairs: Vec<(Option<usize>, Option<usize>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
+    if common.is_empty() {
+        let [mut bases, mut news] =
+            [&base.1.ran, &new.1.ran].map(|ran| ran.keys().copied().map(Some).collect::<Vec<_>>());
+        if bases.is_empty() && base.1.failed > 0 {
+            bases = vec![None; news.len()];
+        }
+        if news.is_empty() && new.1.failed > 0 {
+            news = vec![None; bases.len()];
+        }
+        pairs = bases.into_iter().zip(news).collect();
+    }
+    matched.alone += usize::from(pairs.is_empty());
+    for (of_base, of_new) in pairs {
+        let half = |(side, found): (usize, &Found), conditions: Option<usize>| Half {
+            side,
+            trials: conditions.map_or_else(Vec::new, |conditions| found.ran[&conditions].clone()),
+            failed: found.failed,
+        };
+        let (base, new) = (half(base, of_base), half(new, of_new));
+        let conditions = of_new.or(of_base).map_or(&[][..], |known| &trials.conditions.fields[known]);
+        let mut axes = trials.cells.fields[cell].clone();
+        for (name, value) in CONDITIONAL.iter().zip(conditions.iter().skip(CONDITIONS.len())) {
+            if let Some(at) = AXES.iter().position(|axis| axis == name) {
+                axes[at].clone_from(value);
+            }
+        }
+        let accel = conditions.first().cloned().unwrap_or_default();
+        let interleaved = shares_blocks(trials, &base, &new);
+        let mut pair = Pair { axes, accel, base, new, refused: Vec::new(), interleaved };
+        pair.refused = refusals(trials, &pair, of_base.zip(of_new));
+        matched.pairs.push(pair);
+    }
+}
+
+fn shares_blocks(trials: &Trials, base: &Half, new: &Half) -> bool {
+    let blocks = |half: &Half| -> std::collections::BTreeSet<usize> {
+        half.trials.iter().map(|trial| trials.list[*trial].block).collect()
+    };
+    !blocks(base).is_disjoint(&blocks(new))
+}
+
+/// Why a comparison means nothing.
+fn refusals(trials: &Trials, pair: &Pair, conditions: Option<(usize, usize)>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some((base, new)) = conditions {
+        let (base, new) = (&trials.conditions.fields[base], &trials.conditions.fields[new]);
+        let names = CONDITIONS.iter().chain(&CONDITIONAL);
+        for ((name, base), new) in names.zip(base).zip(new).filter(|((_, base), new)| base != new) {
+            let remedy = if *name == "host" { "; --by host compares them" } else { "" };
+            reasons.push(format!("{name} is {} and {}{remedy}", or_none(base), or_none(new)));
+        }
+    }
+    if pair.accel == "icount" && trials.by.frees("backend") {
+        reasons.push(
+            "backends and variants are not ranked by counts of instructions (accel is icount), which know nothing of \
+             caches, TLB or the cost of entering the kernel; use --by kernel"
+                .into(),
+        );
+    }
+    let planned = |half: &Half| half.trials.len() + half.failed;
+    let fewest = planned(&pair.base).min(planned(&pair.new));
+    if fewest < TRIALS_MIN {
+        reasons.push(format!("{fewest} trials are too few: a verdict needs {TRIALS_MIN}, and 10 are better"));
+    }
+    reasons
+}
+
+fn or_none(value: &str) -> &str {
+    if value.is_empty() { "empty" } else { value }
+}
+
+/// In which columns the most similar cells of two sides differ that have no partner.
+fn nearest(
+    trials: &Trials,
+    cells: &[usize],
+    found: &BTreeMap<usize, BTreeMap<usize, Found>>,
+    base: usize,
+) -> Option<String> {
+    // A few of each side tell enough.
+    const LOOKED_AT: usize = 100;
+    let on = |is_base: bool| {
+        let alone = cells.iter().filter(move |cell| {
+            let sides = &found[*cell];
+            sides.len() == 1 && sides.contains_key(&base) == is_base
+        });
+        alone.take(LOOKED_AT)
+    };
+    let fields = |cell: &usize| &trials.cells.fields[*cell];
+    let differing =
+        |a: &usize, b: &usize| -> Vec<usize> { (0..AXES.len()).filter(|&at| fields(a)[at] != fields(b)[at]).collect() };
+    let pairs = on(true).flat_map(|a| on(false).map(move |b| (a, b)));
+    let (a, b) = pairs.min_by_key(|(a, b)| differing(a, b).len())?;
+    let told: Vec<String> = differing(a, b)
+        .into_iter()
+        .map(|at| format!("{} is {} and {}", AXES[at], or_none(&fields(a)[at]), or_none(&fields(b)[at])))
+        .collect();
+    Some(told.join(", "))
+}
+
+/// The order of cells: by scenario, then column by column.
+fn order(a: &[String], b: &[String]) -> Ordering {
+    let scenario = |name: &str| Scenario::ALL.iter().position(|scenario| scenario.name() == name);
+    let column = |at: usize| match AXES[at] {
+        "scenario" => scenario(&a[at]).cmp(&scenario(&b[at])),
+        "backend" => By::Column("backend").order(&a[at], &b[at]),
+        _ => axes::natural(&a[at], &b[at]),
+    };
+    (0..AXES.len()).map(column).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}

@@ -1,0 +1,184 @@
+//! Comparisons for programs: CSV and JSON.
+
+use serde::Serialize;
+
+use crate::compare::axes::AXES;
+use crate::compare::report::Report;
+use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::{answer, steps};
+use crate::stats::median::Median;
+
+/// The version of the JSON.
+const SCHEMA: u32 = 1;
+
+/// The columns after the axes.
+const FIGURES: [&str; 19] = [
+    "base",
+    "new",
+    "n_base",
+    "n_new",
+    "base_median",
+    "base_low",
+    "base_high",
+    "new_median",
+    "new_low",
+    "new_high",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "delta_pct",
+    "p",
+    "q",
+    "threshold_pct",
+    "verdict",
+    "warnings",
+];
+
+/// CSV: a header, and a line for each comparison. Empty means that there is no such value.
+pub(crate) fn csv(report: &Report) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["metric", "unit", "better"].into_iter().chain(AXES).chain(FIGURES);
+    writer.write_record(header).expect("memory takes all bytes");
+    for comparison in &report.comparisons {
+        let figures = Figures::of(comparison, report.threshold);
+        let metric = comparison.metric;
+        let first = [metric.name, metric.unit, metric.better.name()].map(str::to_owned);
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        let figures = [
+            figures.base.to_owned(),
+            figures.new.to_owned(),
+            figures.n_base.to_string(),
+            figures.n_new.to_string(),
+            number(figures.base_median),
+            number(figures.base_low),
+            number(figures.base_high),
+            number(figures.new_median),
+            number(figures.new_low),
+            number(figures.new_high),
+            number(figures.ratio),
+            number(figures.ratio_low),
+            number(figures.ratio_high),
+            number(figures.delta_pct),
+            number(figures.p),
+            number(figures.q),
+            figures.threshold_pct.to_string(),
+            figures.verdict.name().to_owned(),
+            comparison.warnings.join("; "),
+        ];
+        let record = first.iter().chain(comparison.axes.iter()).chain(&figures);
+        writer.write_record(record).expect("memory takes all bytes");
+    }
+    String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
+}
+
+/// JSON: an object with the comparisons, the notes, and the conclusions.
+pub(crate) fn json(report: &Report) -> String {
+    let document = Document {
+        schema: SCHEMA,
+        by: report.by.name(),
+        threshold_pct: percent(report.threshold),
+        comparisons: report.comparisons.iter().map(|comparison| Entry::of(comparison, report.threshold)).collect(),
+        steps: steps::find(report).iter().map(ToString::to_string).collect(),
+        answer: answer::lines(report),
+        notes: &report.notes,
+    };
+    serde_json::to_string_pretty(&document).expect("there are only plain values") + "\n"
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    by: &'a str,
+    threshold_pct: f64,
+    comparisons: Vec<Entry<'a>>,
+    steps: Vec<String>,
+    answer: Vec<String>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    metric: &'a str,
+    unit: &'a str,
+    better: &'a str,
+    cell: serde_json::Map<String, serde_json::Value>,
+    #[serde(flatten)]
+    figures: Figures<'a>,
+    warnings: &'a [String],
+}
+
+impl<'a> Entry<'a> {
+    fn of(comparison: &'a Comparison, threshold: f64) -> Self {
+        let axes = AXES.iter().zip(comparison.axes.iter()).filter(|(_, value)| !value.is_empty());
+        Self {
+            metric: comparison.metric.name,
+            unit: comparison.metric.unit,
+            better: comparison.metric.better.name(),
+            cell: axes.map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect(),
+            figures: Figures::of(comparison, threshold),
+            warnings: &comparison.warnings,
+        }
+    }
+}
+
+/// The figures by the names of their columns.
+#[derive(Serialize)]
+struct Figures<'a> {
+    base: &'a str,
+    new: &'a str,
+    n_base: usize,
+    n_new: usize,
+    base_median: Option<f64>,
+    base_low: Option<f64>,
+    base_high: Option<f64>,
+    new_median: Option<f64>,
+    new_low: Option<f64>,
+    new_high: Option<f64>,
+    ratio: Option<f64>,
+    ratio_low: Option<f64>,
+    ratio_high: Option<f64>,
+    delta_pct: Option<f64>,
+    p: Option<f64>,
+    q: Option<f64>,
+    threshold_pct: f64,
+    verdict: Verdict,
+}
+
+impl<'a> Figures<'a> {
+    fn of(comparison: &'a Comparison, threshold: f64) -> Self {
+        let [base, new] = comparison.figures.medians;
+        let value = |median: Option<Median>| median.map(|median| median.value);
+        let low = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.0);
+        let high = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.1);
+        let ratio = comparison.figures.ratio;
+        Self {
+            base: &comparison.sides[0],
+            new: &comparison.sides[1],
+            n_base: comparison.counts[0],
+            n_new: comparison.counts[1],
+            base_median: value(base),
+            base_low: low(base),
+            base_high: high(base),
+            new_median: value(new),
+            new_low: low(new),
+            new_high: high(new),
+            ratio: ratio.map(|ratio| rounded(ratio.value)),
+            ratio_low: ratio.map(|ratio| rounded(ratio.low)),
+            ratio_high: ratio.map(|ratio| rounded(ratio.high)),
+            delta_pct: ratio.map(|ratio| percent(ratio.value - 1.0)),
+            p: comparison.figures.p,
+            q: comparison.q,
+            threshold_pct: percent(threshold),
+            verdict: comparison.verdict,
+        }
+    }
+}
+
+fn rounded(ratio: f64) -> f64 {
+    (ratio * 1e6).round() / 1e6
+}
+
+/// In percent, without the noise of binary fractions.
+fn percent(fraction: f64) -> f64 {
+    (fraction * 1e6).round() / 1e4
+}

@@ -1,0 +1,275 @@
+//! All comparisons of some trials, and what must be told beside them.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use crate::compare::CompareError;
+use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
+use crate::compare::cells::{self, Matched, Pair};
+use crate::compare::metrics;
+use crate::compare::trials::{State, Trials};
+use crate::compare::verdict::{self, Comparison, Figures, Judge, Values, Verdict};
+use crate::stats::{Summary, multiple};
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    /// The side that all others are compared with.
+    pub base: Option<&'a str>,
+    /// Whether every metric that there are values of is compared, whatever the scenario.
+    pub all_metrics: bool,
+    /// The least change that matters, as a fraction.
+    pub threshold: f64,
+    /// Whether differences within blocks are tested.
+    pub paired: bool,
+    /// Whether what means nothing is marked instead of refused.
+    pub force: bool,
+}
+
+/// All comparisons.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// What tells the sides apart.
+    pub by: By,
+    /// The least change that matters, as a fraction.
+    pub threshold: f64,
+    /// Whether each side is compared with the one before it.
+    pub in_steps: bool,
+    /// One for each cell, pair of sides and metric.
+    pub comparisons: Vec<Comparison>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
+}
+
+/// A comparison to be made: which pair, and which of the metrics.
+type Job = (usize, usize);
+
+impl Report {
+    /// Compares.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing to compare, or nothing that means anything.
+    pub(crate) fn new(trials: &Trials, settings: &Settings<'_>) -> Result<Self, CompareError> {
+        let sides = cells::sides(trials);
+        check_variants(trials, &sides)?;
+        check_kernels(trials, &sides)?;
+        let base = base(trials, &sides, settings.base)?;
+        let matched = cells::matched(trials, &sides, base);
+        if matched.pairs.is_empty() {
+            let nearest =
+                matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
+            return Err(CompareError::NothingAlike(nearest));
+        }
+        if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
+            let reason =
+                "--paired compares within blocks, and the sides have none in common: they are of different runs";
+            return Err(CompareError::Refused(reason.into()));
+        }
+        if !settings.force {
+            refuse(trials, &matched.pairs)?;
+        }
+        let jobs = jobs(trials, &matched.pairs, settings);
+        let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
+        judge(&mut comparisons, settings.threshold);
+        let notes = notes(trials, &sides, &matched, &comparisons);
+        let (by, threshold) = (trials.by.clone(), settings.threshold);
+        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes })
+    }
+}
+
+/// Which side the others are compared with; none where each is compared with the one before it.
+fn base(trials: &Trials, sides: &[usize], wanted: Option<&str>) -> Result<Option<usize>, CompareError> {
+    let by = trials.by.name();
+    if let [side] = sides {
+        return Err(CompareError::OneSide { by, value: trials.sides.first(*side).into() });
+    }
+    let Some(wanted) = wanted else { return Ok((!trials.by.is_in_steps()).then(|| sides[0])) };
+    let found = sides.iter().copied().find(|side| trials.sides.first(*side) == wanted);
+    found.map(Some).ok_or_else(|| CompareError::NoSuchBase { base: wanted.into(), by, sides: named(trials, sides) })
+}
+
+fn named(trials: &Trials, sides: &[usize]) -> String {
+    sides.iter().map(|side| trials.sides.first(*side)).collect::<Vec<_>>().join(", ")
+}
+
+/// Backends can be compared while each has one variant.
+fn check_variants(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> {
+    let several = sides.iter().find(|side| trials.by.name() == "backend" && trials.variants[**side].len() > 1);
+    several.map_or(Ok(()), |side| {
+        let variants = trials.variants[*side].join(", ");
+        Err(CompareError::SeveralVariants { side: trials.sides.first(*side).into(), variants })
+    })
+}
+
+/// The kernel is no column of a cell: trials under several ones would be taken for trials of one.
+fn check_kernels(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> {
+    let kernels = |side: usize| &trials.circumstances[side][0];
+    let several = sides.iter().find(|side| kernels(**side).len() > 1);
+    several.map_or(Ok(()), |side| {
+        let side_name = trials.sides.first(*side).to_owned();
+        Err(CompareError::SeveralKernels { side: side_name, kernels: kernels(*side).join(", ") })
+    })
+}
+
+/// Names what means nothing, each reason once.
+fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
+    const TOLD_MAX: usize = 10;
+    let mut reasons: Vec<(&str, String, usize)> = Vec::new();
+    for pair in pairs {
+        for reason in &pair.refused {
+            match reasons.iter().position(|(known, ..)| known == reason) {
+                Some(at) => reasons[at].2 += 1,
+                None if reasons.len() < TOLD_MAX => reasons.push((reason, label(trials, pair), 1)),
+                None => {}
+            }
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let line = |(reason, first, count): &(&str, String, usize)| match count - 1 {
+        0 => format!("- {first}: {reason}"),
+        others => format!("- {first} and {others} more: {reason}"),
+    };
+    Err(CompareError::Refused(reasons.iter().map(line).collect::<Vec<_>>().join("\n")))
+}
+
+/// Which comparison this is, for a message.
+fn label(trials: &Trials, pair: &Pair) -> String {
+    let shown = AXES.iter().zip(&pair.axes).filter(|(name, value)| {
+        ["scenario", "backend", "batch", "payload", "window", "rate_pps"].contains(name) && !value.is_empty()
+    });
+    let cell: Vec<String> = shown
+        .map(
+            |(name, value)| {
+                if ["scenario", "backend"].contains(name) { value.clone() } else { format!("{name} {value}") }
+            },
+        )
+        .collect();
+    let side = |side| trials.sides.first(side);
+    format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
+}
+
+/// What is compared of which pair.
+fn jobs(trials: &Trials, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (index, pair) in pairs.iter().enumerate() {
+        let wanted = metrics::defaults(&pair.axes[0], &pair.accel);
+        let has = |metric: usize| {
+            let mut all = pair.base.trials.iter().chain(&pair.new.trials);
+            all.any(|trial| trials.value(*trial, metric).is_some())
+        };
+        let metrics = trials.metrics.iter().enumerate();
+        let metrics = metrics.filter(|(_, metric)| settings.all_metrics || wanted.contains(&metric.name));
+        jobs.extend(metrics.filter(|(at, _)| has(*at)).map(|(at, _)| (index, at)));
+    }
+    jobs
+}
+
+/// Makes the comparisons, on all cores.
+fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_>) -> Vec<Comparison> {
+    let size = |job: &Job| (pairs[job.0].base.trials.len(), pairs[job.0].new.trials.len());
+    // Of one size after the other: a judge remembers what it needs for one.
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|&at| size(&jobs[at]));
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = order.len().div_ceil(threads).max(1);
+    let work = |part: &[usize]| {
+        let mut judge = Judge::new(settings.paired);
+        part.iter().map(|&at| (at, one(trials, &pairs[jobs[at].0], jobs[at].1, &mut judge))).collect::<Vec<_>>()
+    };
+    let mut done: Vec<(usize, Comparison)> = std::thread::scope(|scope| {
+        let parts: Vec<_> = order.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("no comparison panics")).collect()
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, comparison)| comparison).collect()
+}
+
+fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge) -> Comparison {
+    let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
+    let (mut warnings, mut is_valid) = verdict::warnings(pair, &base, &new);
+    let mut figures = judge.figures(&base.values, &new.values);
+    if figures.ratio.is_none() && figures.medians.iter().all(Option::is_some) {
+        warnings.push("the base is 0: there is no ratio".into());
+    }
+    if is_valid && figures.medians.iter().any(Option::is_none) {
+        warnings.push("one side has no values".into());
+        is_valid = false;
+    }
+    if !is_valid {
+        figures.p = None;
+    }
+    let per_call = [&pair.base, &pair.new].map(|half| {
+        let values = half.trials.iter().map(|&at| &trials.list[at]).filter(|trial| trial.state == State::Valid);
+        Summary::of(values.map(|trial| trial.per_call)).map(|summary| summary.median)
+    });
+    Comparison {
+        metric: trials.metrics[metric],
+        axes: Arc::from(pair.axes.as_slice()),
+        sides: [pair.base.side, pair.new.side].map(|side| trials.sides.first(side).to_owned()),
+        counts: [base.values.len(), new.values.len()],
+        per_call,
+        figures: Figures { ..figures },
+        q: None,
+        verdict: if is_valid { Verdict::Unclear } else { Verdict::Invalid },
+        warnings,
+    }
+}
+
+/// Gives each comparison that is worth one a verdict, for which all of them count.
+fn judge(comparisons: &mut [Comparison], threshold: f64) {
+    let p: Vec<f64> = comparisons.iter().filter_map(|comparison| comparison.figures.p).collect();
+    let mut q = multiple::benjamini_hochberg(&p).into_iter();
+    for comparison in comparisons.iter_mut().filter(|comparison| comparison.figures.p.is_some()) {
+        comparison.q = q.next();
+        let q = comparison.q.unwrap_or(1.0);
+        comparison.verdict = verdict::verdict(&comparison.figures, q, comparison.metric.better, threshold);
+    }
+}
+
+/// What a reader must know beside the rows.
+fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
+        for (count, reason) in trials.reasons(state) {
+            notes.push(format!("{count} of {} trials {what}: {reason}", trials.list.len()));
+        }
+    }
+    if matched.alone > 0 {
+        notes.push(format!("{} cells are on one side only, and not compared.", matched.alone));
+    }
+    if trials.without_kernel > 0 {
+        notes.push(
+            "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
+        );
+    }
+    for (at, name) in CIRCUMSTANCES.iter().enumerate().filter(|(_, name)| !trials.by.frees(name)) {
+        let values = |side: &usize| trials.circumstances[*side][at].join(" or ");
+        if sides.iter().any(|side| values(side) != values(&sides[0])) {
+            let told = sides.iter().map(|side| format!("{} of {}", values(side), trials.sides.first(*side)));
+            notes.push(format!("{name} differs: {}", told.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    notes.extend(warned(comparisons));
+    notes
+}
+
+/// The warnings of all rows; those that differ in numbers only are told once.
+fn warned(comparisons: &[Comparison]) -> Vec<String> {
+    let mut kinds: Vec<(String, &str, usize)> = Vec::new();
+    for warning in comparisons.iter().flat_map(|comparison| &comparison.warnings) {
+        let kind: String = warning.chars().filter(|c| !c.is_ascii_digit()).collect();
+        match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+            Some((.., count)) => *count += 1,
+            None => kinds.push((kind, warning, 1)),
+        }
+    }
+    let told = |(_, first, count): (String, &str, usize)| match count {
+        1 => format!("1 row: {first}"),
+        _ if count == comparisons.len() => format!("All rows: {first}"),
+        _ => format!("{count} rows, the first of them: {first}"),
+    };
+    kinds.into_iter().map(told).collect()
+}

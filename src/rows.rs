@@ -1,0 +1,238 @@
+//! Reading back what a run wrote, row by row, however damaged a file is: `--resume` and `compare`.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, StringRecord};
+
+use crate::output;
+use crate::record::Row;
+
+/// The longest row that is read back, in bytes. Only the label of a run has no bound of ours, and the kernel
+/// limits an argument to 128 KiB, which its quotes may double.
+pub(crate) const ROW_MAX: usize = 1 << 20;
+
+/// Why there is no next row.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {error}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A line is no row.
+    #[error("line {line} of {0} is no row of hpbench: {reason}", path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// On which line the row begins, from 1 on.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A row as it is in the file.
+#[derive(Debug)]
+pub struct Record {
+    /// On which line it begins, from 1 on.
+    pub line: u64,
+    /// Its length in bytes, with the line end.
+    pub length: usize,
+    /// Its fields.
+    pub fields: StringRecord,
+}
+
+/// Reads a file row by row, however long its lines are.
+#[derive(Debug)]
+pub struct Rows {
+    path: PathBuf,
+    reader: BufReader<File>,
+    columns: Vec<String>,
+    splitter: Splitter,
+    /// Line ends so far.
+    line: u64,
+    /// The bytes after the last line end, once all rows are read.
+    cut: u64,
+}
+
+impl Rows {
+    /// For a file whose first line, the header, is still to be read.
+    pub fn new(path: &Path, file: File) -> Self {
+        let columns = columns(&output::header()).into_iter().map(str::to_owned).collect();
+        let reader = BufReader::with_capacity(1 << 16, file);
+        Self { path: path.into(), reader, columns, splitter: Splitter::new(), line: 0, cut: 0 }
+    }
+
+    /// Up to `length` bytes from the beginning of the file, which are then behind.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(crate) fn start(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut start = Vec::with_capacity(length);
+        self.reader.by_ref().take(length as u64).read_to_end(&mut start)?;
+        self.line += 1;
+        Ok(start)
+    }
+
+    /// Reads the header. Its columns must be ours in our order; later versions may have more after them.
+    ///
+    /// # Errors
+    ///
+    /// If it has others, or cannot be read.
+    pub fn header(&mut self) -> Result<(), RowsError> {
+        let record = self.record()?;
+        let Some((line, record)) = record else {
+            let reason = if self.cut == 0 { "the file is empty" } else { "it is cut, without a line end" };
+            return Err(self.bad(1, reason));
+        };
+        let found = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
+        for (at, column) in self.columns.iter().enumerate() {
+            match found.get(at) {
+                Some(found) if found == column => {}
+                _ if found.iter().any(|found| found == column) => {
+                    return Err(self.bad(line, format!("the column '{column}' of the header is not in its place")));
+                }
+                _ => return Err(self.bad(line, format!("the header lacks the column '{column}' of this version"))),
+            }
+        }
+        self.columns = found.iter().map(str::to_owned).collect();
+        Ok(())
+    }
+
+    /// The next row; none after the last one that is whole.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or cannot be read.
+    pub fn next_row(&mut self) -> Result<Option<Record>, RowsError> {
+        let Some((line, record)) = self.record()? else { return Ok(None) };
+        let fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
+        if fields.len() != self.columns.len() {
+            let reason = format!("it has {} fields instead of {}", fields.len(), self.columns.len());
+            return Err(self.bad(line, reason));
+        }
+        Ok(Some(Record { line, length: record.len(), fields }))
+    }
+
+    /// The values in the fields of a row.
+    ///
+    /// # Errors
+    ///
+    /// If a field has none.
+    pub fn parse(&self, record: &Record) -> Result<Row, RowsError> {
+        parse(&record.fields, &self.columns).map_err(|reason| self.bad(record.line, reason))
+    }
+
+    /// How many bytes of a row that is cut are at the end, once all rows are read.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// On which line a row would be that is cut.
+    pub fn last_line(&self) -> u64 {
+        self.line + 1
+    }
+
+    /// The error of a row that is none.
+    pub fn bad(&self, line: u64, reason: impl Into<String>) -> RowsError {
+        RowsError::BadRow { path: self.path.clone(), line, reason: reason.into() }
+    }
+
+    /// The next whole row with its line end, and on which line it begins. A label may have line ends, so a row
+    /// ends at the first one that is not in quotes.
+    fn record(&mut self) -> Result<Option<(u64, Vec<u8>)>, RowsError> {
+        let (first, mut record, mut quoted) = (self.line + 1, Vec::new(), false);
+        loop {
+            let start = record.len();
+            let room = (ROW_MAX + 1 - start) as u64;
+            let read = self.reader.by_ref().take(room).read_until(b'\n', &mut record);
+            read.map_err(|error| RowsError::Read { path: self.path.clone(), error })?;
+            let piece = &record[start..];
+            quoted ^= piece.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
+            if record.len() > ROW_MAX {
+                return Err(self.bad(first, format!("it is longer than {ROW_MAX} bytes")));
+            }
+            if !piece.ends_with(b"\n") {
+                break;
+            }
+            self.line += 1;
+            if !quoted {
+                return Ok(Some((first, record)));
+            }
+        }
+        // Nothing but a last line may be cut off: a quote somewhere before must not take whole rows with it.
+        if record.contains(&b'\n') {
+            return Err(self.bad(first, "a quote in it is not closed"));
+        }
+        self.cut = record.len() as u64;
+        Ok(None)
+    }
+}
+
+/// The names in a header, none of which needs quotes.
+pub(crate) fn columns(header: &[u8]) -> Vec<&str> {
+    std::str::from_utf8(header).unwrap_or_default().trim_end().split(',').collect()
+}
+
+/// The values in the fields of a row; those of columns that this version does not know are left out.
+fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, String> {
+    fields.deserialize(None).map_err(|error| match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => {
+            let column = err.field().and_then(|at| columns.get(at as usize)).map_or("a field", AsRef::as_ref);
+            format!("{column}: {}", err.kind())
+        }
+        _ => error.to_string(),
+    })
+}
+
+/// The fields of one row.
+pub(crate) fn fields(record: &[u8]) -> Result<StringRecord, String> {
+    Splitter::new().split(record)
+}
+
+/// Splits rows into fields. To make a reader of CSV takes longer than to read a row, so there is one for all rows.
+#[derive(Debug)]
+struct Splitter {
+    core: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        let core = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
+        Self { core, text: Vec::new(), ends: Vec::new() }
+    }
+
+    fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
+        self.core.reset();
+        self.text.resize(record.len() + 1, 0);
+        self.ends.resize(record.iter().filter(|&&byte| byte == b',').count() + 2, 0);
+        let (result, read, mut written, mut count) = self.core.read_record(record, &mut self.text, &mut self.ends);
+        if read < record.len() {
+            return Err("a quote is out of place".into());
+        }
+        if result == csv_core::ReadRecordResult::InputEmpty {
+            // It has no line end, or a quote that is not closed.
+            let (text, ends) = (&mut self.text[written..], &mut self.ends[count..]);
+            let (_, _, more, others) = self.core.read_record(&[], text, ends);
+            (written, count) = (written + more, count + others);
+        }
+        if count == 0 {
+            return Err("it is empty".into());
+        }
+        let mut fields = ByteRecord::with_capacity(written, count);
+        let mut start = 0;
+        for &end in &self.ends[..count] {
+            fields.push_field(&self.text[start..end]);
+            start = end;
+        }
+        StringRecord::from_byte_record(fields).map_err(|_| "it is not UTF-8 text".to_owned())
+    }
+}

@@ -1,0 +1,63 @@
+//! A median and how far it can be trusted.
+
+use super::median_of_sorted;
+
+/// The probability that an interval misses the true value, at most.
+pub const ALPHA: f64 = 0.05;
+
+/// A median with the interval that holds the true one in at least 95% of all cases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Median {
+    /// The median.
+    pub value: f64,
+    /// The ends of the interval; `None` of fewer than 6 values, which have no such interval.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Median {
+    /// Of sorted values; `None` if there are none.
+    pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
+        let value = median_of_sorted(sorted)?;
+        let interval = interval_rank(sorted.len()).map(|rank| (sorted[rank], sorted[sorted.len() - 1 - rank]));
+        Some(Self { value, interval })
+    }
+}
+
+/// Which value from either end, counted from 0, is the end of a 95% interval of the median of `count` values. How many
+/// values are below the true median has a binomial distribution with p = 1/2, whatever the values' own one is
+/// (David and Nagaraja, *Order Statistics*, section 7.1).
+pub fn interval_rank(count: usize) -> Option<usize> {
+    let n = count as f64;
+    // The probability that at most `rank` values are below, from its logarithm: 2^-n is 0 for many values.
+    let mut log_term = -n * std::f64::consts::LN_2;
+    let (mut below, mut rank) = (0.0, None);
+    for next in 0..count / 2 {
+        below += log_term.exp();
+        if below > ALPHA / 2.0 {
+            break;
+        }
+        rank = Some(next);
+        log_term += ((n - next as f64) / (next as f64 + 1.0)).ln();
+    }
+    rank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_values_have_no_interval_and_ten_reach_from_the_second_to_the_ninth() {
+        // As in tables of order-statistic intervals, and scipy.stats.binom.ppf(0.025, n, 0.5).
+        for (count, rank) in [(0, None), (1, None), (5, None), (6, Some(0)), (8, Some(0)), (9, Some(1)), (10, Some(1))]
+        {
+            assert_eq!(interval_rank(count), rank, "{count}");
+        }
+        for (count, rank) in [(20, 5), (50, 17), (100, 39), (1000, 468), (100_000, 49_689)] {
+            assert_eq!(interval_rank(count), Some(rank), "{count}");
+        }
+        let values: Vec<f64> = (1..=10).map(f64::from).collect();
+        assert_eq!(Median::of_sorted(&values), Some(Median { value: 5.5, interval: Some((2.0, 9.0)) }));
+        assert_eq!(Median::of_sorted(&[]), None);
+    }
+}
