@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, definition};
 use crate::output::OutputError;
 use crate::resume::ResumeError;
 
@@ -49,7 +49,10 @@ impl From<ResumeError> for Failure {
 
 /// Runs the command, and says what its exit status is.
 pub fn main() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
+    if crate::lab::guest::is_guest() {
+        return crate::lab::guest::run();
+    }
+    let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None => crate::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::doctor::run(args),
+        Some(Command::Lab(args)) => crate::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches)),
     };
     match result {
         Ok(status) => ExitCode::from(status),

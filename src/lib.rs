@@ -9,7 +9,8 @@
 //! - [`cost`], [`counters`], [`kthreads`], [`environment`]: what the hardware and the kernel tell;
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
-//! - [`doctor`]: what a machine offers, and what spoils measurements on it.
+//! - [`doctor`]: what a machine offers, and what spoils measurements on it;
+//! - [`lab`]: the same cells under other kernels; [`steps`]: what changed from one kernel to the next.
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -26,6 +27,7 @@ pub mod filler;
 pub mod handoff;
 pub mod hlog;
 pub mod kthreads;
+pub mod lab;
 pub mod ledger;
 pub mod output;
 pub mod plan;
@@ -35,6 +37,7 @@ pub mod resume;
 pub mod run;
 pub mod scenario;
 pub mod stats;
+pub mod steps;
 pub mod table;
 pub mod trial;
 pub mod wire;

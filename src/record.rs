@@ -384,7 +384,12 @@ impl Row {
 
     /// Whether the trial was disturbed in a way that trying again may spare it.
     pub fn is_disturbed(&self) -> bool {
-        self.invalid_reason.contains(DISTURBED)
+        Self::tells_of_disturbance(&self.invalid_reason)
+    }
+
+    /// Whether a reason for which a trial is invalid is one that trying again may spare it.
+    pub(crate) fn tells_of_disturbance(reason: &str) -> bool {
+        reason.contains(DISTURBED)
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {

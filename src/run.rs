@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if args.resume {
         cut_off(&begun)?;
     }
-    let mut output = open_output(args, &run.environment)?;
+    let mut output = open_output(args, &run.environment.host)?;
     let hlog = open_hlog(args)?;
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pool, &interrupt, (rest, tries), (&mut output, hlog))?;
@@ -91,17 +91,18 @@ fn cut_off(begun: &Begun) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_output(args: &RunArgs, environment: &Environment) -> Result<Output, Failure> {
+pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
     let existing = match (args.append || args.resume, args.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
     };
-    let path = args.out.clone().unwrap_or_else(|| default_path(&environment.host));
+    let path = args.out.clone().unwrap_or_else(|| default_path(host));
     Ok(Output::open(&path, existing)?)
 }
 
-fn default_path(host: &str) -> PathBuf {
+/// The file that a run is written to if no other is named.
+pub(crate) fn default_path(host: &str) -> PathBuf {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let host: String = host.chars().map(safe).collect();
     let now = time::UtcDateTime::now();
@@ -209,7 +210,7 @@ fn check_frames(free: &FreeList<'_>, row: &Row) -> Result<(), Failure> {
 }
 
 /// One trial's row and latencies, or none if it was interrupted.
-fn one_trial<'p>(
+pub(crate) fn one_trial<'p>(
     run: &Run,
     cell: &Cell,
     (planned, attempt): (Planned, usize),
@@ -229,7 +230,7 @@ fn one_trial<'p>(
 }
 
 /// Drawn between trials only, and only on a terminal.
-fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
+pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
     if args.quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -259,7 +260,7 @@ fn name(cell: &Cell) -> String {
 }
 
 /// What would be run.
-fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
+pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     let mut text = String::new();
     for cell in cells {
         let extra = match (cell.round, cell.window) {

@@ -1,0 +1,106 @@
+//! The trials of a run, in a guest.
+
+use std::cell::OnceCell;
+
+use anyhow::Context;
+use clap::Parser;
+use hpbench_backends::{FreeList, Pool};
+
+use super::GuestPlan;
+use super::report::Report;
+use crate::cli::Cli;
+use crate::control::Interrupt;
+use crate::environment::Environment;
+use crate::lab::accel::Accel;
+use crate::plan::{self, Cell, Planned, Scenario};
+use crate::record::{Row, Run};
+use crate::request;
+use crate::steps::SETTLED_MAX_PCT;
+
+/// The most trials of a scenario that are discarded before the first one that counts.
+const SETTLING_MAX: usize = 6;
+
+/// Runs the trials of `hpbench` with `args`, and reports each row as it comes.
+pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
+    let args = Cli::try_parse_from(std::iter::once(&"hpbench".to_owned()).chain(args))?.run;
+    let cells = request::cells(&args, false)?;
+    let options = request::options(&args)?;
+    let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker);
+    let pool = request::make_pool(&cells, &options)?;
+    let run = Run {
+        id: plan.run_id.clone(),
+        seed: args.seed.unwrap_or(0),
+        environment,
+        rt_limited: None,
+        canary_ns: OnceCell::new(),
+        options,
+    };
+    let mut trials = Trials { plan, run: &run, cells: &cells, pool: &pool, free: pool.frames() };
+    if plan.accel == Accel::Icount {
+        trials.settle()?;
+    }
+    for planned in plan::schedule(cells.len(), args.trials, run.seed) {
+        let row = trials.one(planned)?;
+        report.row(&row)?;
+    }
+    Ok(())
+}
+
+/// What is run.
+struct Trials<'t> {
+    plan: &'t GuestPlan,
+    run: &'t Run,
+    cells: &'t [Cell],
+    pool: &'t Pool,
+    free: FreeList<'t>,
+}
+
+impl Trials<'_> {
+    /// Runs a trial of each scenario, and discards it, until two in a row agree: what a kernel does for the first
+    /// time (it fills its caches of objects, it compiles what it puts off) costs more.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        for scenario in Scenario::ALL {
+            let Some(cell) = self.cells.iter().position(|cell| cell.scenario == scenario) else { continue };
+            let mut before = None;
+            for _ in 0..SETTLING_MAX {
+                let row = self.one(Planned { cell, block: 0, order: 0 })?;
+                let costs = [row.instructions_per_packet, row.peer_instructions_per_packet];
+                if row.is_failed() || before.replace(costs).is_some_and(|before| agree(before, costs)) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, planned: Planned) -> anyhow::Result<Row> {
+        let cell = &self.cells[planned.cell];
+        let interrupt = Interrupt::default();
+        let row = crate::run::one_trial(self.run, cell, (planned, 1), self.pool, &interrupt, &mut self.free);
+        let (mut row, _) = row.context("a trial was interrupted, in a guest where nobody could")?;
+        anyhow::ensure!(self.free.is_whole(), "frames did not come home, a bug in hpbench: {}", row.error);
+        self.plan.accel.judge(&mut row);
+        (row.accel, row.qemu) = (self.plan.accel.to_string(), self.plan.qemu.clone());
+        Ok(row)
+    }
+}
+
+/// Whether both sides cost the same twice, within what a settled cell may scatter.
+fn agree(before: [Option<f64>; 2], now: [Option<f64>; 2]) -> bool {
+    let near = |(a, b): (Option<f64>, Option<f64>)| {
+        a.zip(b).is_some_and(|(a, b)| (100.0 * (a / b - 1.0)).abs() <= SETTLED_MAX_PCT / 2.0)
+    };
+    before.into_iter().zip(now).all(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_trials_agree_if_both_sides_do() {
+        assert!(agree([Some(1000.0), Some(500.0)], [Some(1000.9), Some(500.0)]));
+        assert!(!agree([Some(1000.0), Some(500.0)], [Some(1000.0), Some(501.0)]));
+        assert!(!agree([None, Some(500.0)], [None, Some(500.0)]));
+    }
+}
