@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::parser::ValueSource;
 use clap::FromArgMatches;
+use clap::parser::ValueSource;
 
 use crate::cli::{Cli, Command, definition};
 use crate::output::OutputError;

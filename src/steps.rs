@@ -119,8 +119,10 @@ impl Matrix {
                 line[kernel].push(cost);
             }
         }
-        let lines =
-            values.into_iter().map(|(key, line)| (key, line.iter().map(|values| Value::of(values)).collect())).collect();
+        let lines = values
+            .into_iter()
+            .map(|(key, line)| (key, line.iter().map(|values| Value::of(values)).collect()))
+            .collect();
         let unit = if exact { "instructions per packet" } else { "ns per packet" };
         Self { kernels, unit, lines, exact }
     }
@@ -297,7 +299,8 @@ mod tests {
 
     #[test]
     fn kernels_are_named_as_briefly_as_they_can_be_told_apart() {
-        let names = |releases: &[&str]| short_names(&releases.iter().map(|&release| release.into()).collect::<Vec<_>>());
+        let names =
+            |releases: &[&str]| short_names(&releases.iter().map(|&release| release.into()).collect::<Vec<_>>());
         assert_eq!(names(&["5.10.0-32-cloud-amd64", "6.12.107+deb13-cloud-amd64"]), ["5.10", "6.12"]);
         assert_eq!(names(&["6.1.0-47-x", "6.1.0-50-x"]), ["6.1.0-47", "6.1.0-50"]);
         assert_eq!(names(&["6.1.2-a", "6.1.2-b"]), ["6.1.2-a", "6.1.2-b"]);

@@ -35,13 +35,13 @@ impl Accel {
     /// Leaves in a row of a guest what its clock can tell: of times that are instruction counts, the costs of both
     /// sides, as instructions per datagram; of an emulator's real times, nothing.
     ///
-    /// The mean over rounds counts, not their median: a timer tick falls into every other round, so that a median
-    /// would jump by what a tick costs, and a mean holds its share of them.
+    /// The trimmed mean over rounds counts. A timer tick falls into every other round, so that a median would jump by
+    /// what a tick costs; and a mean would hold what a kernel does once a second, if that falls into the trial.
     pub fn judge(self, row: &mut Row) {
         if self == Self::Kvm {
             return;
         }
-        let (near, far) = (row.ns_per_packet, row.peer_ns_per_packet);
+        let [near, far] = row.trimmed_ns_per_packet;
         if self == Self::Tcg {
             forget_disturbances(row);
         }
@@ -106,8 +106,9 @@ mod tests {
     fn measured() -> Row {
         let some = Some(1.5);
         Row {
-            ns_per_packet: Some(100.0),
-            peer_ns_per_packet: Some(200.0),
+            trimmed_ns_per_packet: [Some(100.0), Some(200.0)],
+            ns_per_packet: Some(101.0),
+            peer_ns_per_packet: Some(203.0),
             duration_s: some,
             tx_pps: some,
             rx_pps: some,

@@ -61,7 +61,7 @@ fn percent(text: &str) -> Result<f64, String> {
 /// Gives the run options of the lab the defaults that suit a guest: one thread, a seed that is always the same, and
 /// trials that are short, since they are exact.
 pub fn with_defaults(lab: Command) -> Command {
-    [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.1")]
+    [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.1"), ("warmup", "0.02")]
         .into_iter()
         .fold(lab, |lab, (name, value)| lab.mut_arg(name, |arg| arg.default_value(value)))
 }

@@ -6,7 +6,7 @@ mod system;
 mod tests;
 mod trials;
 
-pub use plan::{GuestPlan, PLAN_PATH, Task, TESTS_PATH};
+pub use plan::{GuestPlan, PLAN_PATH, TESTS_PATH, Task};
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -78,10 +78,7 @@ pub fn conformance(checkout: Option<&Path>) -> Result<PathBuf, BinaryError> {
     let args = ["test", "-p", "hpbench-backends", "--test", "conformance", "--no-run", "--message-format=json"];
     let messages = cargo(root, &args)?;
     let path = messages.lines().rev().find_map(executable).map(PathBuf::from);
-    path.ok_or_else(|| BinaryError::Failed {
-        command: args.join(" "),
-        output: "cargo names no test binary".into(),
-    })
+    path.ok_or_else(|| BinaryError::Failed { command: args.join(" "), output: "cargo names no test binary".into() })
 }
 
 /// The program that one of cargo's messages names. Paths with characters that JSON escapes are none we make.

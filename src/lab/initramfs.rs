@@ -119,7 +119,8 @@ mod tests {
         let path = home.path().join("archive");
         std::fs::write(&path, archive.finish()).expect("a file");
         let file = std::fs::File::open(&path).expect("it was written");
-        let run = std::process::Command::new("cpio").args(["-i", "--to-stdout", "--quiet", "lab/plan"]).stdin(file).output();
+        let run =
+            std::process::Command::new("cpio").args(["-i", "--to-stdout", "--quiet", "lab/plan"]).stdin(file).output();
         match run {
             Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "five!", "{output:?}"),
             Err(error) => eprintln!("SKIPPED: cpio does not run here: {error}"),

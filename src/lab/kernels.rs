@@ -72,8 +72,10 @@ pub fn find(wanted: &str, cache: &Path) -> Result<Kernel, KernelError> {
 fn releases_in(cache: &Path) -> Vec<String> {
     let entries = fs::read_dir(cache).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut releases: Vec<String> =
-        names.filter(|name| !name.ends_with(".part")).filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned)).collect();
+    let mut releases: Vec<String> = names
+        .filter(|name| !name.ends_with(".part"))
+        .filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned))
+        .collect();
     releases.sort_by(|a, b| compare_releases(a, b));
     releases
 }
@@ -120,7 +122,9 @@ mod tests {
 
     fn releases() -> Vec<String> {
         let mut releases: Vec<String> =
-            ["6.12.94+deb13", "5.10.0-32", "6.1.0-9", "6.1.0-50", "7.3.4", "6.12.107+deb13"].map(str::to_owned).to_vec();
+            ["6.12.94+deb13", "5.10.0-32", "6.1.0-9", "6.1.0-50", "7.3.4", "6.12.107+deb13"]
+                .map(str::to_owned)
+                .to_vec();
         releases.sort_by(|a, b| compare_releases(a, b));
         releases
     }
@@ -153,7 +157,10 @@ mod tests {
         image[0x500..0x50f].copy_from_slice(b"6.9.1-x (us) #1");
         let path = home.path().join("vmlinuz-6.9.1-x");
         fs::write(&path, &image).expect("a file");
-        assert_eq!(find("6.9", home.path()).expect("an image"), Kernel { path: path.clone(), release: "6.9.1-x".into() });
+        assert_eq!(
+            find("6.9", home.path()).expect("an image"),
+            Kernel { path: path.clone(), release: "6.9.1-x".into() }
+        );
         assert_eq!(find(path.to_str().expect("UTF-8"), home.path()).expect("an image").release, "6.9.1-x");
         let unknown = find("6.10", home.path()).expect_err("not there").to_string();
         assert!(unknown.contains("fetch-kernels 6.10") && unknown.contains("6.9.1-x"), "{unknown}");

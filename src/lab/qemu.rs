@@ -65,6 +65,8 @@ pub struct Machine<'a> {
     pub initramfs: &'a Path,
     /// Where the console goes, and what QEMU itself has to say.
     pub log: &'a Path,
+    /// The date under `icount`: days after one that is always the same.
+    pub day: u32,
 }
 
 impl Machine<'_> {
@@ -81,15 +83,14 @@ impl Machine<'_> {
                 "-cpu",
                 "max,-erms,-fsrm,-rdrand,-rdseed,-la57",
                 "-rtc",
-                "base=2025-01-01T00:00:00,clock=vm",
+                &format!("base=2025-01-{:02}T00:00:00,clock=vm", 1 + self.day % 28),
             ]),
             Accel::Tcg => command.args(["-accel", "tcg", "-cpu", "max,-la57"]),
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         };
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
         let emulated = if self.accel == Accel::Kvm { "" } else { EMULATED_OPTIONS };
-        let extra = std::env::var("LAB_APPEND").unwrap_or_default(); // TEMPORARY
-        command.args(["-append", &format!("{KERNEL_OPTIONS} {emulated} {extra}")]);
+        command.args(["-append", &format!("{KERNEL_OPTIONS} {emulated}")]);
         command.arg("-chardev").arg(chardev_file("console", self.log)).args(["-serial", "chardev:console"]);
         command.args(["-chardev", "stdio,id=rows,signal=off", "-serial", "chardev:rows"]);
         command
@@ -113,7 +114,8 @@ impl Machine<'_> {
         // Ends when QEMU does, for then the pipe has no other end.
         std::thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
-            while let Some(count) = stdout.as_mut().and_then(|stdout| stdout.read(&mut buffer).ok()).filter(|&n| n > 0) {
+            while let Some(count) = stdout.as_mut().and_then(|stdout| stdout.read(&mut buffer).ok()).filter(|&n| n > 0)
+            {
                 if sender.send(buffer[..count].to_vec()).is_err() {
                     break;
                 }
@@ -181,12 +183,8 @@ mod tests {
 
     #[test]
     fn counting_is_deterministic_and_kvm_is_the_processor() {
-        let machine = |accel| Machine {
-            accel,
-            kernel: Path::new("k"),
-            initramfs: Path::new("i"),
-            log: Path::new("l"),
-        };
+        let machine =
+            |accel| Machine { accel, kernel: Path::new("k"), initramfs: Path::new("i"), log: Path::new("l"), day: 0 };
         let text = |accel| format!("{:?}", machine(accel).command());
         assert!(text(Accel::Icount).contains("shift=0,sleep=off") && text(Accel::Icount).contains("-erms,-fsrm"));
         assert!(text(Accel::Kvm).contains("\"kvm\"") && !text(Accel::Kvm).contains("icount"));

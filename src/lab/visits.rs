@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::LabArgs;
 use super::boot::{self, Boot, Visit};
 use super::broken;
 use super::guest::GuestPlan;
 use super::kernels::Kernel;
 use super::stream::Frame;
-use super::LabArgs;
 use crate::command::Failure;
 use crate::control::Interrupt;
 

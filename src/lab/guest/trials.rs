@@ -12,13 +12,13 @@ use crate::cli::Cli;
 use crate::control::Interrupt;
 use crate::environment::Environment;
 use crate::lab::accel::Accel;
-use crate::plan::{self, Cell, Planned, Scenario};
+use crate::plan::{self, Cell, Planned};
 use crate::record::{Row, Run};
 use crate::request;
 use crate::steps::SETTLED_MAX_PCT;
 
-/// The most trials of a scenario that are discarded before the first one that counts.
-const SETTLING_MAX: usize = 6;
+/// How often at most each scenario is run with each backend before the first trial that counts.
+const SETTLING_MAX: usize = 4;
 
 /// Runs the trials of `hpbench` with `args`, and reports each row as it comes.
 pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
@@ -56,18 +56,29 @@ struct Trials<'t> {
 }
 
 impl Trials<'_> {
-    /// Runs a trial of each scenario, and discards it, until two in a row agree: what a kernel does for the first
-    /// time (it fills its caches of objects, it compiles what it puts off) costs more.
+    /// Runs a trial of each scenario with each backend, and discards it, until all cost what they cost before: what a
+    /// kernel does for the first time, above all filling its caches of objects, costs more.
     fn settle(&mut self) -> anyhow::Result<()> {
-        for scenario in Scenario::ALL {
-            let Some(cell) = self.cells.iter().position(|cell| cell.scenario == scenario) else { continue };
-            let mut before = None;
-            for _ in 0..SETTLING_MAX {
+        let mut first: Vec<usize> = Vec::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            let is_like = |&other: &usize| {
+                (self.cells[other].scenario, self.cells[other].variant) == (cell.scenario, cell.variant)
+            };
+            if !first.iter().any(is_like) {
+                first.push(index);
+            }
+        }
+        let mut before = vec![[None; 2]; first.len()];
+        for _ in 0..SETTLING_MAX {
+            let mut settled = true;
+            for (&cell, before) in first.iter().zip(&mut before) {
                 let row = self.one(Planned { cell, block: 0, order: 0 })?;
-                let costs = [row.instructions_per_packet, row.peer_instructions_per_packet];
-                if row.is_failed() || before.replace(costs).is_some_and(|before| agree(before, costs)) {
-                    break;
-                }
+                let now = [row.instructions_per_packet, row.peer_instructions_per_packet];
+                settled &= row.is_failed() || agree(*before, now);
+                *before = now;
+            }
+            if settled {
+                break;
             }
         }
         Ok(())
