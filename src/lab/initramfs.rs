@@ -72,8 +72,11 @@ impl Initramfs {
 mod tests {
     use super::*;
 
-    /// Reads an archive back: names, modes, device numbers and contents.
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    /// Name, mode, device numbers and content.
+    type Entry = (String, u32, (u32, u32), Vec<u8>);
+
+    /// Reads an archive back.
+    fn read(mut bytes: &[u8]) -> Vec<Entry> {
         let mut entries = Vec::new();
         let whole = bytes.len();
         loop {

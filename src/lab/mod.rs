@@ -1,10 +1,10 @@
 //! `hpbench lab`: the same cells under other kernels, each booted in QEMU with hpbench as its first process.
 //!
-//! - [`args`](LabArgs), [`kernels`], [`guest_binary`]: what is asked for, and what is booted;
+//! - [`LabArgs`], [`kernels`], [`guest_binary`]: what is asked for, and what is booted;
 //! - [`accel`]: how, and what a guest's clock can tell;
 //! - [`initramfs`], [`qemu`], [`boot`], [`stream`]: one visit to one kernel;
 //! - [`guest`]: what happens inside;
-//! - [`results`], [`conformance`]: what came of it.
+//! - `visits`, `results`, `conformance`: several kernels, and what came of it.
 
 pub mod accel;
 mod args;
