@@ -179,8 +179,11 @@ fn children(parent: i32) -> Vec<i32> {
     tasks.map(of_task).collect::<String>().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-fn is_qemu(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+/// Whether a process is QEMU with a guest, and not only asked for its version.
+fn is_guest(pid: i32) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = words.split(|&byte| byte == 0).collect();
+    words[0].starts_with(b"qemu-system") && words.contains(&&b"-kernel"[..])
 }
 
 #[test]
@@ -193,12 +196,12 @@ fn a_signal_leaves_no_guest_behind() {
         let args = format!("lab --kernel {NEWEST} --guest {} -o out.csv", program_that_ends(&bench).display());
         let mut running = bench.start(&args);
         let parent = running.id();
-        running.wait_until("a guest runs", || children(parent).into_iter().any(is_qemu));
-        let guests: Vec<i32> = children(parent).into_iter().filter(|&pid| is_qemu(pid)).collect();
+        running.wait_until("a guest runs", || children(parent).into_iter().any(is_guest));
+        let guests: Vec<i32> = children(parent).into_iter().filter(|&pid| is_guest(pid)).collect();
         running.signal(signal);
         running.wait_at_most(Duration::from_secs(20)).expect(status);
         for guest in guests {
-            let gone = || !Pid::from_raw(guest).is_some_and(|_| is_qemu(guest));
+            let gone = || !Pid::from_raw(guest).is_some_and(|_| is_guest(guest));
             let end = std::time::Instant::now() + Duration::from_secs(10);
             while !gone() {
                 assert!(std::time::Instant::now() < end, "the guest {guest} still runs after {signal:?}");

@@ -57,9 +57,10 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
         run_id: format!("{:016x}", rand::random::<u64>()),
         task: Task::Hello,
     };
+    let guest = guest_binary::hpbench(args.guest.as_deref(), checkout.as_deref()).map_err(usage)?;
+    // From here on a signal ends guests; before, it ends us and the build.
     let interrupt = Interrupt::install().map_err(broken)?;
     let home = tempfile::tempdir().map_err(broken)?;
-    let guest = guest_binary::hpbench(args.guest.as_deref(), checkout.as_deref()).map_err(usage)?;
     if args.accel == Accel::Kvm {
         test_kvm(&kernels[0], &guest, &plan, home.path(), &interrupt)?;
     }
