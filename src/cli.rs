@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
 use crate::plan::{Asked, Scenario, Wait};
@@ -41,6 +41,13 @@ pub enum Command {
     Compare(crate::compare::args::CompareArgs),
     /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
     Selftest(crate::selftest::SelftestArgs),
+    /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels
+    Lab(Box<crate::lab::LabArgs>),
+}
+
+/// The definition of the command line: that of the types, and what the run options of a command have as defaults.
+pub fn definition() -> clap::Command {
+    Cli::command().mut_subcommand("lab", crate::lab::with_defaults)
 }
 
 /// What to measure, and how.
@@ -380,8 +387,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::FromArgMatches;
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, definition};
 use crate::output::OutputError;
 use crate::resume::ResumeError;
 
@@ -49,7 +49,10 @@ impl From<ResumeError> for Failure {
 
 /// Runs the command, and says what its exit status is.
 pub fn main() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
+    if crate::lab::guest::is_guest() {
+        return crate::lab::guest::run();
+    }
+    let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(args)) => crate::doctor::run(args),
         Some(Command::Compare(args)) => crate::compare::run(args),
         Some(Command::Selftest(args)) => crate::selftest::run(args),
+        Some(Command::Lab(args)) => crate::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches)),
     };
     match result {
         Ok(status) => ExitCode::from(status),

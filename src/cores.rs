@@ -89,6 +89,11 @@ pub enum CoresError {
 }
 
 impl Cores {
+    /// The one core of a machine that has no other.
+    pub fn only() -> Self {
+        Self { places: vec![Place { worker: 0, app: None, generators: vec![] }], relation: "one-core", shared: None }
+    }
+
     /// Chooses cores: the ones that were named, else the last allowed ones for the workers (the first ones serve
     /// most interrupts) and the others for generators, those first that are no SMT siblings of a worker's.
     ///

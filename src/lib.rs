@@ -11,7 +11,8 @@
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
 //! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
 //! - [`selftest`]: what difference a machine can resolve;
-//! - [`doctor`]: what a machine offers, and what spoils measurements on it.
+//! - [`doctor`]: what a machine offers, and what spoils measurements on it;
+//! - [`lab`]: the same cells under other kernels; [`steps`]: what changed from one kernel to the next.
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -29,6 +30,7 @@ pub mod filler;
 pub mod handoff;
 pub mod hlog;
 pub mod kthreads;
+pub mod lab;
 pub mod ledger;
 pub mod output;
 pub mod plan;
@@ -40,6 +42,7 @@ pub mod run;
 pub mod scenario;
 pub mod selftest;
 pub mod stats;
+pub mod steps;
 pub mod table;
 pub mod trial;
 pub mod wire;

@@ -160,6 +160,10 @@ pub struct Row {
     /// Calls of `rx` by what they returned, see [`crate::driver::Polls`].
     #[serde(skip)]
     pub batch_sizes: [u64; 11],
+    /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
+    /// see [`crate::stats::trimmed_mean_of_sorted`].
+    #[serde(skip)]
+    pub trimmed_ns_per_packet: [Option<f64>; 2],
     /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
     #[serde(skip)]
     pub marked: bool,
@@ -331,6 +335,8 @@ impl Row {
             self.ns_per_packet_p50 = Some(round_to(rounds.p50_ns(), 3));
             self.ns_per_packet_min = Some(round_to(rounds.min_ns(), 3));
             self.peer_ns_per_packet = Some(round_to(rounds.peer_ns, 3));
+            self.trimmed_ns_per_packet = [&rounds.costs_ns, &rounds.peer_costs_ns]
+                .map(|costs| crate::stats::trimmed_mean_of_sorted(costs).map(|mean| round_to(mean, 3)));
         }
     }
 
@@ -393,7 +399,12 @@ impl Row {
 
     /// Whether the trial was disturbed in a way that trying again may spare it.
     pub fn is_disturbed(&self) -> bool {
-        self.invalid_reason.contains(DISTURBED)
+        Self::tells_of_disturbance(&self.invalid_reason)
+    }
+
+    /// Whether a reason for which a trial is invalid is one that trying again may spare it.
+    pub(crate) fn tells_of_disturbance(reason: &str) -> bool {
+        reason.contains(DISTURBED)
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {

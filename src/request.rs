@@ -111,21 +111,26 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
             "warning: no GSO for UDP here ({error}; Linux 4.18 brought it): queues are filled by sendmmsg, and flood offers less"
         );
     }
-    Ok(Options {
+    Ok(Options { generators, gso: gso.is_ok(), fifo, ..on(args, cores) })
+}
+
+/// What the flags say of all trials, on `cores`, without a look at what this machine can do.
+pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
+    Options {
         until: args.packets.map_or(Until::Elapsed(args.duration), |count| Until::Datagrams(count as u64)),
         warmup: args.warmup,
         verify: args.verify.into(),
         bind: args.bind,
-        port,
+        port: args.port as u16,
         ring: args.ring.next_power_of_two(),
         rcvbuf: args.rcvbuf,
         sndbuf: args.sndbuf,
-        generators,
-        gso: gso.is_ok(),
+        generators: args.generators.unwrap_or(1),
+        gso: false,
         handoff: args.handoff,
-        fifo,
+        fifo: None,
         cores,
-    })
+    }
 }
 
 /// Whether pinned threads may run under `SCHED_FIFO`: the priority, or nothing, with a warning, where that is not

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let options = request::options(args).map_err(Failure::Usage)?;
     let trials = plan::schedule(cells.len(), args.trials, 0).len();
     if args.dry_run {
-        return print(&dry_run(args, &cells, trials)).map(|()| 0);
+        return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
     }
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if args.resume {
         cut_off(&begun)?;
     }
-    let mut output = open_output(args, &run.environment)?;
+    let mut output = open_output(args, &run.environment.host)?;
     let hlog = open_hlog(args)?;
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
@@ -96,17 +96,18 @@ fn cut_off(begun: &Begun) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_output(args: &RunArgs, environment: &Environment) -> Result<Output, Failure> {
+pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
     let existing = match (args.append || args.resume, args.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
     };
-    let path = args.out.clone().unwrap_or_else(|| default_path(&environment.host));
+    let path = args.out.clone().unwrap_or_else(|| default_path(host));
     Ok(Output::open(&path, existing)?)
 }
 
-fn default_path(host: &str) -> PathBuf {
+/// The file that a run is written to if no other is named.
+pub(crate) fn default_path(host: &str) -> PathBuf {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let host: String = host.chars().map(safe).collect();
     let now = time::UtcDateTime::now();
@@ -216,7 +217,7 @@ fn check_frames(free: &FreeList<'_>, row: &Row) -> Result<(), Failure> {
 }
 
 /// One trial's row and latencies, or none if it was interrupted.
-fn one_trial<'p>(
+pub(crate) fn one_trial<'p>(
     run: &Run,
     cell: &Cell,
     (planned, attempt): (Planned, usize),
@@ -236,7 +237,7 @@ fn one_trial<'p>(
 }
 
 /// Drawn between trials only, and only on a terminal.
-fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
+pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
     if args.quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -271,7 +272,7 @@ fn name(cell: &Cell) -> String {
 }
 
 /// What would be run.
-fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
+pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     let backend = |cell: &Cell| format!("{}:{}", cell.variant.kind(), cell.variant);
     let width = cells.iter().map(|cell| backend(cell).len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -310,7 +311,7 @@ fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
             text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
         }
     }
-    text + &lacking(cells)
+    text
 }
 
 /// What of a plan this machine cannot run, and why: found out by trying.

@@ -179,6 +179,8 @@ pub struct Rounds {
     pub datagrams: u64,
     /// Nanoseconds per datagram of the other side: mean.
     pub peer_ns: f64,
+    /// The same of each round, sorted.
+    pub peer_costs_ns: Vec<f64>,
 }
 
 impl Rounds {
@@ -201,6 +203,8 @@ impl Rounds {
         (self.mean_ns, self.peer_ns) = (mean(self.mean_ns, other.mean_ns), mean(self.peer_ns, other.peer_ns));
         self.costs_ns.extend(other.costs_ns);
         self.costs_ns.sort_unstable_by(f64::total_cmp);
+        self.peer_costs_ns.extend(other.peer_costs_ns);
+        self.peer_costs_ns.sort_unstable_by(f64::total_cmp);
         Self { size: self.size.min(other.size), datagrams, ..self }
     }
 }

@@ -12,7 +12,8 @@
 //! - [`pool`], [`packet`], [`ring`](mod@ring): frames, what is in them, and how they travel;
 //! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test;
 //! - [`features`]: what this kernel offers;
-//! - [`thread`]: what a thread has cost, and how it is scheduled.
+//! - [`thread`]: what a thread has cost, and how it is scheduled;
+//! - [`system`]: what the kernel lab asks of the system.
 //!
 //! All unsafe code of hpbench is in this crate.
 
@@ -33,6 +34,7 @@ pub mod pool;
 pub mod ring;
 pub mod socket;
 mod sys;
+pub mod system;
 pub mod thread;
 pub mod uring;
 pub mod variant;

@@ -254,6 +254,8 @@ struct Record {
     size: usize,
     /// Nanoseconds per datagram of whole rounds; preallocated.
     costs_ns: Vec<f64>,
+    /// The same of the other side.
+    far_costs_ns: Vec<f64>,
     /// One in so many rounds is remembered.
     every: u64,
     rounds: u64,
@@ -268,9 +270,13 @@ struct Record {
 impl Record {
     fn new(size: usize) -> Self {
         // Written to, so that no page fault falls into a measured round.
-        let mut costs_ns = vec![1.0; REMEMBERED];
-        costs_ns.clear();
-        Self { size, costs_ns, every: 1, rounds: 0, broken: 0, sent: 0, received: 0, timed: 0, near_ns: 0, far_ns: 0 }
+        let [costs_ns, far_costs_ns] = [(); 2].map(|()| {
+            let mut costs_ns = vec![1.0; REMEMBERED];
+            costs_ns.clear();
+            costs_ns
+        });
+        let (every, rounds, broken, sent, received, timed) = (1, 0, 0, 0, 0, 0);
+        Self { size, costs_ns, far_costs_ns, every, rounds, broken, sent, received, timed, near_ns: 0, far_ns: 0 }
     }
 
     fn add(&mut self, round: Round) {
@@ -285,14 +291,12 @@ impl Record {
         self.far_ns += round.far_ns;
         if self.rounds.is_multiple_of(self.every) {
             if self.costs_ns.len() == REMEMBERED {
-                let mut index = 0;
-                self.costs_ns.retain(|_| {
-                    index += 1;
-                    index % 2 == 1
-                });
+                thin_out(&mut self.costs_ns);
+                thin_out(&mut self.far_costs_ns);
                 self.every *= 2;
             }
             self.costs_ns.push(round.near_ns as f64 / round.received as f64);
+            self.far_costs_ns.push(round.far_ns as f64 / round.received as f64);
         }
         self.rounds += 1;
     }
@@ -306,6 +310,7 @@ impl Record {
 
     fn rounds(mut self) -> Rounds {
         self.costs_ns.sort_unstable_by(f64::total_cmp);
+        self.far_costs_ns.sort_unstable_by(f64::total_cmp);
         let per_datagram = |ns: u64| ns as f64 / self.timed.max(1) as f64;
         Rounds {
             size: self.size,
@@ -313,8 +318,18 @@ impl Record {
             peer_ns: per_datagram(self.far_ns),
             datagrams: self.timed,
             costs_ns: self.costs_ns,
+            peer_costs_ns: self.far_costs_ns,
         }
     }
+}
+
+/// Keeps every second value.
+fn thin_out(values: &mut Vec<f64>) {
+    let mut index = 0;
+    values.retain(|_| {
+        index += 1;
+        index % 2 == 1
+    });
 }
 
 #[cfg(test)]
@@ -334,6 +349,7 @@ mod tests {
         let rounds = record.rounds();
         assert_eq!((rounds.size, rounds.mean_ns, rounds.peer_ns, rounds.datagrams), (10, 370.0, 200.0, 30));
         assert_eq!((rounds.p50_ns(), rounds.min_ns()), (110.0, 100.0));
+        assert_eq!(rounds.peer_costs_ns, [200.0; 3]);
     }
 
     #[test]

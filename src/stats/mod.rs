@@ -22,6 +22,15 @@ pub fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * position.fract())
 }
 
+/// The mean of sorted values without the eighth of them at either end; `None` if there are none. What happens now and
+/// then does not reach it, and unlike a median it does not jump where there are two kinds of values.
+pub fn trimmed_mean_of_sorted(sorted: &[f64]) -> Option<f64> {
+    // Rounded up, so that one wild value among a few does not count.
+    let ends = sorted.len().div_ceil(8);
+    let middle = sorted.get(ends..sorted.len() - ends).filter(|middle| !middle.is_empty()).unwrap_or(sorted);
+    (!middle.is_empty()).then(|| middle.iter().sum::<f64>() / middle.len() as f64)
+}
+
 /// Difference between the beginning of a measured phase and the rest of it from which on it counts as not steady.
 const STEADY_WITHIN: f64 = 0.10;
 
@@ -63,6 +72,15 @@ mod tests {
         let values = [1.0, 2.0, 3.0, 4.0];
         assert_eq!([0.0, 0.25, 0.5, 1.0].map(|q| quantile_of_sorted(&values, q)), [1.0, 1.75, 2.5, 4.0].map(Some));
         assert_eq!(median_of_sorted(&[]), None);
+    }
+
+    #[test]
+    fn a_trimmed_mean_ignores_wild_values_and_holds_shares() {
+        assert_eq!(trimmed_mean_of_sorted(&[]), None);
+        assert_eq!(trimmed_mean_of_sorted(&[5.0]), Some(5.0));
+        assert_eq!(trimmed_mean_of_sorted(&[1.0, 3.0]), Some(2.0));
+        assert_eq!(trimmed_mean_of_sorted(&[1.0, 2.0, 900.0]), Some(2.0));
+        assert_eq!(trimmed_mean_of_sorted(&[10.0, 10.0, 10.0, 10.0, 12.0, 12.0, 12.0, 99.0]), Some(11.0));
     }
 
     #[test]

@@ -180,6 +180,11 @@ impl Running<'_> {
         }
     }
 
+    /// The number of the process.
+    pub(crate) fn id(&self) -> i32 {
+        self.pid().as_raw_nonzero().get()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -136,3 +136,13 @@ pub(crate) fn no_capabilities() -> Option<Vec<&'static str>> {
     probe.push("true");
     works("setpriv", &probe).then(|| DROP.to_vec())
 }
+
+/// Whether the kernel lab has QEMU here, and a kernel of this version.
+pub(crate) fn lab(version: &str) -> bool {
+    if !works("lab", &["qemu-system-x86_64", "--version"]) {
+        return false;
+    }
+    let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let found = hpbench::lab::kernels::find(version, &cache);
+    found.map_err(|error| skip("lab", &error)).is_ok()
+}

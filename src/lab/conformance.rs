@@ -1,0 +1,162 @@
+//! `hpbench lab --conformance`: every backend's conformance suite inside each kernel.
+
+use std::path::Path;
+
+use super::boot::Visit;
+use super::guest::{GuestPlan, Task};
+use super::stream::Kind;
+use super::visits::Visits;
+use super::{guest_binary, tell_logs, usage};
+use crate::command::{Failure, print, tell};
+
+/// Where a guest has one core, tests beside each other would only wait for each other.
+const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
+
+/// Runs the suite under each kernel, and prints what passed, failed and was skipped.
+pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Failure> {
+    let tests = guest_binary::conformance(checkout).map_err(usage)?;
+    let plan = GuestPlan { task: Task::Tests(TEST_ARGS.map(str::to_owned).to_vec()), ..visits.plan.clone() };
+    let made = visits.make(&plan, Some(&tests), |_, _| ())?;
+    let mut good = true;
+    for (kernel, visit) in visits.kernels.iter().zip(&made) {
+        if visit.interrupted {
+            continue;
+        }
+        let tally = Tally::of(&lines(visit));
+        good &= tally.is_good() && visit.failure.is_none();
+        print(&tally.render(&kernel.release, visit.failure.as_deref()))?;
+        keep_lines(visits.logs, &kernel.release, visit);
+    }
+    tell_logs(visits.logs);
+    Ok(visits.interrupt.exit_status().unwrap_or(u8::from(!good)))
+}
+
+fn lines(visit: &Visit) -> Vec<String> {
+    let lines = visit.frames.iter().filter(|frame| frame.kind == Kind::Line);
+    lines.map(|frame| String::from_utf8_lossy(&frame.bytes).into_owned()).collect()
+}
+
+/// What the tests wrote, beside the console.
+fn keep_lines(logs: &Path, release: &str, visit: &Visit) {
+    let path = logs.join(format!("{release}.tests"));
+    if let Err(error) = std::fs::write(&path, lines(visit).join("\n") + "\n") {
+        tell!("warning: cannot write {}: {error}", path.display());
+    }
+}
+
+/// What came of the tests of one kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    /// Why tests were skipped, and how many: a test that is skipped passes as far as the test runner knows.
+    skipped: Vec<(String, usize)>,
+    /// Whether the test runner came to its end.
+    whole: bool,
+}
+
+impl Tally {
+    /// Reads what the test runner writes: `test NAME ... ok`, where what a test says may stand in between, and what
+    /// tests say of themselves: `SKIPPED: reason [NAME]`.
+    fn of(lines: &[String]) -> Self {
+        let mut tally = Self::default();
+        let (mut skipped, mut running) = (Vec::new(), None);
+        for line in lines {
+            if line.starts_with("test result: ") {
+                tally.whole = true;
+                break;
+            }
+            let mut rest = line.as_str();
+            if let Some((name, behind)) = line.strip_prefix("test ").and_then(|test| test.split_once(" ... ")) {
+                (running, rest) = (Some(name.to_owned()), behind);
+            }
+            if let Some((_, said)) = rest.split_once("SKIPPED: ") {
+                let (reason, test) = said.rsplit_once(" [").unwrap_or((said, ""));
+                let test = test.trim_end_matches(']').to_owned();
+                if !skipped.iter().any(|(_, known)| *known == test) {
+                    skipped.push((reason.to_owned(), test));
+                }
+            }
+            match (rest.trim(), &running) {
+                ("ok", Some(name)) => {
+                    tally.passed += usize::from(!skipped.iter().any(|(_, skipped)| skipped == name));
+                    running = None;
+                }
+                ("FAILED", Some(name)) => {
+                    tally.failed.push(name.clone());
+                    running = None;
+                }
+                _ => {}
+            }
+        }
+        tally.failed.extend(running);
+        for (reason, _) in skipped {
+            match tally.skipped.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, count)) => *count += 1,
+                None => tally.skipped.push((reason, 1)),
+            }
+        }
+        tally
+    }
+
+    fn is_good(&self) -> bool {
+        self.whole && self.failed.is_empty() && self.passed > 0
+    }
+
+    fn render(&self, release: &str, failure: Option<&str>) -> String {
+        let skipped: usize = self.skipped.iter().map(|(_, count)| count).sum();
+        let mut text = format!("{release}: {} passed, {} failed, {skipped} skipped\n", self.passed, self.failed.len());
+        for name in &self.failed {
+            text += &format!("  failed: {name}\n");
+        }
+        for (reason, count) in &self.skipped {
+            text += &format!("  skipped {count}: {reason}\n");
+        }
+        match failure {
+            Some(failure) => text + &format!("  the visit failed: {failure}\n"),
+            None if !self.whole => text + "  the tests did not come to their end\n",
+            None => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(text: &str) -> Tally {
+        Tally::of(&text.lines().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn tests_pass_fail_or_are_skipped() {
+        let tally = tally(
+            "running 5 tests\n\
+             test null::a ... ok\n\
+             test uring::a ... SKIPPED: io_uring lacks x [uring::a]\n\
+             ok\n\
+             test uring::b ... SKIPPED: io_uring lacks x [uring::b]\n\
+             ok\n\
+             test mmsg::a ... \n\
+             thread 'mmsg::a' panicked at x.rs:1:\n\
+             FAILED\n\
+             test plain::a ... SKIPPED: no ::1 [plain::a]\n\
+             SKIPPED: no ::1 [plain::a]\n\
+             ok\n\
+             failures:\n\
+             test result: FAILED. 4 passed; 1 failed\n",
+        );
+        assert_eq!((tally.passed, tally.failed.as_slice()), (1, &["mmsg::a".to_owned()][..]));
+        assert_eq!(tally.skipped, [("io_uring lacks x".to_owned(), 2), ("no ::1".to_owned(), 1)]);
+        assert!(tally.whole && !tally.is_good());
+        let text = tally.render("6.1", None);
+        assert!(text.contains("6.1: 1 passed, 1 failed, 3 skipped") && text.contains("skipped 2: io_uring"), "{text}");
+    }
+
+    #[test]
+    fn a_test_that_never_ended_failed() {
+        let tally = tally("test null::a ... ok\ntest uring::a ... \n");
+        assert_eq!((tally.passed, tally.failed.as_slice(), tally.whole), (1, &["uring::a".to_owned()][..], false));
+        assert!(tally.render("6.1", None).contains("did not come to their end"));
+    }
+}

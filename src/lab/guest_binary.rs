@@ -1,0 +1,149 @@
+//! The programs that run in a guest: statically linked, for a guest has no libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The target for which the C library can be linked statically. Naming it keeps the flags from build scripts.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Static, without symbols: a smaller file is unpacked faster.
+const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";
+
+/// A file that is in every source checkout and nowhere else.
+const MARK: &str = "scripts/fetch-kernels";
+
+/// Why there is no program for the guest.
+#[derive(Debug, thiserror::Error)]
+pub enum BinaryError {
+    /// There is nothing to build it from.
+    #[error(
+        "there is no source checkout around this directory or around hpbench itself, so that no statically linked \
+         hpbench can be built for the guests; in a checkout, `RUSTFLAGS='{FLAGS}' cargo build --release --target \
+         {TARGET}` makes one, and --guest PATH names it"
+    )]
+    NoCheckout,
+    /// The conformance suite can only be built.
+    #[error("--conformance builds its test binary from a source checkout, and there is none around this directory")]
+    NoTests,
+    /// Cargo does not run.
+    #[error("cannot run cargo to build the guests' program: {0}; name one with --guest PATH")]
+    NoCargo(std::io::Error),
+    /// The build failed.
+    #[error("the guests' program could not be built (`{command}`):\n{output}")]
+    Failed {
+        /// What was run.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// The file named cannot run in a guest.
+    #[error("{0} is no statically linked program for x86-64; `RUSTFLAGS='{FLAGS}' cargo build --release --target {TARGET}` makes one", path.display())]
+    NotStatic {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// The root of the source checkout around the current directory, or around this program.
+pub fn checkout() -> Option<PathBuf> {
+    let places = [std::env::current_dir().ok(), std::env::current_exe().ok()];
+    let mut around = places.iter().flatten().flat_map(|place| place.ancestors());
+    around.find(|folder| folder.join(MARK).is_file()).map(Path::to_owned)
+}
+
+/// The statically linked hpbench: the one that was `named`, else it is built.
+///
+/// # Errors
+///
+/// If it cannot be built, or what was named cannot run in a guest.
+pub fn hpbench(named: Option<&Path>, checkout: Option<&Path>) -> Result<PathBuf, BinaryError> {
+    let path = match (named, checkout) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(root)) => {
+            cargo(root, &["build", "--release", "--bin", "hpbench"])?;
+            target_dir(root).join(TARGET).join("release/hpbench")
+        }
+        (None, None) => return Err(BinaryError::NoCheckout),
+    };
+    if is_static(&std::fs::read(&path).unwrap_or_default()) { Ok(path) } else { Err(BinaryError::NotStatic { path }) }
+}
+
+/// The conformance suite of the backends as a statically linked test binary, built from `checkout`.
+///
+/// # Errors
+///
+/// If it cannot be built.
+pub fn conformance(checkout: Option<&Path>) -> Result<PathBuf, BinaryError> {
+    let root = checkout.ok_or(BinaryError::NoTests)?;
+    let args = ["test", "-p", "hpbench-backends", "--test", "conformance", "--no-run", "--message-format=json"];
+    let messages = cargo(root, &args)?;
+    let path = messages.lines().rev().find_map(executable).map(PathBuf::from);
+    path.ok_or_else(|| BinaryError::Failed { command: args.join(" "), output: "cargo names no test binary".into() })
+}
+
+/// The program that one of cargo's messages names. Paths with characters that JSON escapes are none we make.
+fn executable(message: &str) -> Option<&str> {
+    let rest = message.split_once("\"executable\":\"")?.1;
+    rest.split_once('"').map(|(path, _)| path)
+}
+
+/// A folder of its own, so that these flags and those of other builds do not undo each other's work.
+fn target_dir(root: &Path) -> PathBuf {
+    root.join("target/guest")
+}
+
+/// Runs cargo, and returns what it printed.
+fn cargo(root: &Path, args: &[&str]) -> Result<String, BinaryError> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).args(["--locked", "--target", TARGET]).current_dir(root).stdin(Stdio::null());
+    // Flags from outside would make another program of the same name.
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", target_dir(root));
+    let output = command.output().map_err(BinaryError::NoCargo)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(BinaryError::Failed { command: format!("cargo {}", args.join(" ")), output: text.trim_end().to_owned() })
+}
+
+/// Whether these are the bytes of a program for x86-64 that needs no dynamic linker.
+fn is_static(bytes: &[u8]) -> bool {
+    let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let half = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let interpreter = || {
+        let (table, size, count) = (word(32)?, half(54)?, half(56)?);
+        let kind = |index: u16| half((table + u64::from(size) * u64::from(index)) as usize);
+        Some((0..count).any(|index| kind(index) == Some(3)))
+    };
+    // ELF of 64 bits, little endian, for x86-64; PT_INTERP is 3.
+    bytes.starts_with(b"\x7fELF\x02\x01") && half(18) == Some(62) && interpreter() == Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_is_linked_dynamically_and_text_is_no_program() {
+        let own = std::fs::read(std::env::current_exe().expect("it runs")).expect("it can be read");
+        let expected = cfg!(all(target_arch = "x86_64", target_feature = "crt-static"));
+        assert_eq!(is_static(&own), expected);
+        assert!(!is_static(b"#!/bin/sh\n") && !is_static(b"\x7fELF\x02\x01"));
+        let refused = hpbench(Some(Path::new("/etc/hostname")), None).expect_err("no program").to_string();
+        assert!(refused.contains("crt-static") && refused.contains("/etc/hostname"), "{refused}");
+    }
+
+    #[test]
+    fn without_a_checkout_the_error_says_what_to_do() {
+        let error = hpbench(None, None).expect_err("nothing to build from").to_string();
+        assert!(error.contains("cargo build --release --target") && error.contains("--guest"), "{error}");
+        assert!(checkout().is_some_and(|root| root.join("Cargo.toml").is_file()));
+    }
+
+    #[test]
+    fn cargo_names_the_test_binary() {
+        let message = r#"{"reason":"compiler-artifact","executable":"/x/conformance-1","fresh":true}"#;
+        assert_eq!(executable(message), Some("/x/conformance-1"));
+        assert_eq!(executable(r#"{"executable":null}"#), None);
+    }
+}
