@@ -268,11 +268,13 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
         for kind in kinds {
             let asked = Asked::named(Choice::parse(kind, modes)?);
             let variant = Variant::parse(kind, modes)?;
-            let is_same = |other: &Asked| other.choice.resolve(Addressing::Connected).as_ref() == Ok(&variant);
-            if list.iter().any(is_same) {
-                return Err(format!("'{part}' names a value that is already in the list"));
+            let is_same = |other: &&mut Asked| other.choice.resolve(Addressing::Connected).as_ref() == Ok(&variant);
+            match list.iter_mut().find(is_same) {
+                // One of all that is named as well.
+                Some(same) if same.is_one_of_all => same.is_one_of_all = false,
+                Some(_) => return Err(format!("'{part}' names a value that is already in the list")),
+                None => list.push(asked),
             }
-            list.push(asked);
         }
     }
     Ok(List(list))
@@ -400,6 +402,7 @@ mod tests {
         );
         let count = |text| parse(&["--backend", text]).expect("good flags").backend.0.len();
         assert_eq!([count("uring:all"), count("mmsg:all"), count("all"), count("uring,uring:all")], [14, 3, 20, 14]);
+        assert_eq!([count("uring:all,uring"), count("all,mmsg:gso")], [14, 20]);
     }
 
     #[test]

@@ -214,11 +214,18 @@ impl Ledger {
     /// Notes what the kernel dropped at the receiving socket: `drops` trains of at most `longest` datagrams each.
     ///
     /// Where trains are received, the kernel counts a dropped one as one (`__udp_enqueue_schedule_skb` in
-    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing is accounted for as far as so many trains
-    /// can explain it; with trains of one datagram, the count itself is noted.
+    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing, and did not come damaged, is accounted for
+    /// as far as so many trains can explain it; with trains of one datagram, the count itself is noted.
     pub fn note_dropped(&mut self, drops: u64, longest: u64) {
-        let missing = self.sent.saturating_sub(self.arrived.received + self.drop_ring);
+        let arrived = self.arrived.received + self.arrived.corrupt + self.drop_ring;
+        let missing = self.sent.saturating_sub(arrived);
         self.drop_socket = missing.clamp(drops, drops * longest.max(1));
+    }
+
+    /// Whether strangers' datagrams came and some datagrams were dropped: the kernel's count of drops holds theirs,
+    /// too, so that nobody can say what became of ours.
+    pub fn is_mixed_with_strangers(&self) -> bool {
+        self.arrived.foreign > 0 && self.drop_socket > 0
     }
 
     /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
@@ -352,5 +359,9 @@ mod tests {
         assert_eq!(after(1, 2, 64), (2, -1));
         assert_eq!(after(5, 0, 64), (0, 5));
         assert_eq!(after(5, 3, 1), (3, 2));
+        let arrived = Tally { corrupt: 10, ..Tally::default() };
+        let mut ledger = Ledger { sent: 20, arrived, ..Ledger::default() };
+        ledger.note_dropped(1, 64);
+        assert_eq!((ledger.drop_socket, ledger.unexplained()), (10, 10), "what came damaged was not dropped");
     }
 }

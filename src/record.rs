@@ -299,7 +299,7 @@ impl Row {
         self.fill_in_latency(outcome);
         self.fill_in_mechanism(cell, outcome);
         let mut reasons = self.fill_in_quality(run, cell, outcome);
-        if cell.addressing == Addressing::Unconnected && ledger.arrived.foreign > 0 && ledger.drop_socket > 0 {
+        if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_strangers() {
             // The kernel's count of drops holds the strangers' as well.
             self.unexplained = None;
             reasons.push(format!(

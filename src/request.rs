@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use hpbench_backends::{Addressing, Kind, Mode, Pool, Socket};
+use hpbench_backends::{Kind, Pool, Socket};
 
 use crate::cli::RunArgs;
 use crate::command::tell;
@@ -84,15 +84,6 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         args.fifo.is_none() || generators <= spare.max(1),
         "--fifo with {generators} --generators on {spare} core(s): one that spins never leaves its core to another one"
     );
-    if args
-        .backend
-        .0
-        .iter()
-        .any(|asked| asked.choice.resolve(Addressing::Connected).is_ok_and(|it| it.has(Mode::Sqpoll)))
-        && generators >= spare
-    {
-        tell!("note: where generators run, the kernel's thread of the setup sqpoll shares a core with one");
-    }
     let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = args.port as u16;
     let last = args.port + args.workers - 1;
@@ -131,6 +122,37 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         fifo: None,
         cores,
     }
+}
+
+/// Tells of threads that spin on a core of other threads, and refuses those that would keep each other from it.
+///
+/// # Errors
+///
+/// What to leave out.
+pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
+    let with_threads = || cells.iter().filter(|cell| cell.has_kernel_thread());
+    anyhow::ensure!(
+        options.fifo.is_none() || with_threads().next().is_none(),
+        "--fifo with uring:sqpoll: the kernel's thread spins with the same priority, and never leaves its core to \
+         another one; leave out one of the two"
+    );
+    let is_shared = |cell: &&Cell| {
+        let (generators, places) = (options.generators_in(cell.scenario), &options.cores.places);
+        places.iter().any(|place| {
+            let others = generators + usize::from(options.handoff);
+            !place.generators.is_empty() && others >= place.generators.len() && others > 0
+        })
+    };
+    let mut scenarios: Vec<&str> = with_threads().filter(is_shared).map(|cell| cell.scenario.name()).collect();
+    scenarios.dedup();
+    if !scenarios.is_empty() {
+        tell!(
+            "note: in {} the kernel's thread of uring:sqpoll shares a core with another thread that spins; \
+             --generators 1 leaves it one where there are cores to spare",
+            scenarios.join(" and ")
+        );
+    }
+    Ok(())
 }
 
 /// Whether pinned threads may run under `SCHED_FIFO`: the priority, or nothing, with a warning, where that is not

@@ -33,6 +33,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let begun = if args.resume { Begun::read(args.out.as_deref())? } else { Begun::default() };
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
+    request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let trials = plan::schedule(cells.len(), args.trials, 0).len();
     if args.dry_run {
         return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);

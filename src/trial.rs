@@ -121,7 +121,8 @@ impl Outcome {
     /// What several workers did at the same time: counts and rates add up, histograms merge.
     fn merge(mut self, other: Self) -> Self {
         // One by one, for what is missing here could be too many there.
-        if self.ledger.unexplained() != 0 || other.ledger.unexplained() != 0 {
+        let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_strangers();
+        if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
             self.invalid = Some(UNBALANCED.into());
         }
         self.ledger.add(other.ledger);

@@ -22,7 +22,7 @@ fn every_bad_value_is_refused_with_the_flag_and_its_range() {
     let long = u128::from(u64::MAX) + 1;
     for (flag, values, told) in [
         ("--backend", &["tcp", "", "plain,"][..], ["plain, mmsg, uring, null", ""]),
-        ("--backend", &["null,null", "all,mmsg"], ["already", ""]),
+        ("--backend", &["null,null", "all,mmsg,mmsg"], ["already", ""]),
         ("--backend", &["uring:twice", "mmsg:multishot", "plain:sendto+sendto"], ["mode", ""]),
         ("--scenario", &["", "all", "walk"], ["drain, send, flood, pace and echo", ""]),
         ("--rate", &["0", "100000001", "-1", "1e5", "", "5,5"], ["", ""]),

@@ -44,7 +44,7 @@ impl Address {
                 libc::AF_INET
             }
             SocketAddr::V6(v6) => {
-                bytes[4..8].copy_from_slice(&v6.flowinfo().to_be_bytes());
+                bytes[4..8].copy_from_slice(&v6.flowinfo().to_ne_bytes());
                 bytes[8..24].copy_from_slice(&v6.ip().octets());
                 bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
                 libc::AF_INET6
@@ -61,7 +61,8 @@ impl Address {
         match family {
             libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(array::<4>(bytes, 4)?), port).into()),
             libc::AF_INET6 => {
-                let flow = u32::from_be_bytes(array(bytes, 4)?);
+                // The standard library, too, takes this word as it is.
+                let flow = u32::from_ne_bytes(array(bytes, 4)?);
                 let scope = u32::from_ne_bytes(array(bytes, 24)?);
                 Some(SocketAddrV6::new(Ipv6Addr::from(array::<16>(bytes, 8)?), port, flow, scope).into())
             }
@@ -169,8 +170,8 @@ unsafe impl Send for Messages {}
 impl Messages {
     /// `None` where a receive brings the payload only.
     pub(crate) fn wanted(config: &Config) -> Option<Self> {
-        let (addressed, gro) = (config.addressing == Addressing::Unconnected, config.variant.has(Mode::Gro));
-        (addressed || gro).then(|| Self::new(config))
+        let wanted = config.addressing == Addressing::Unconnected || config.variant.has(Mode::Gro);
+        wanted.then(|| Self::new(config))
     }
 
     pub(crate) fn new(config: &Config) -> Self {

@@ -93,21 +93,23 @@ impl Outbox {
             let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
             let name = packet.name();
             if self.gso || packet.is_single() {
+                let count = packet.count();
+                if queued > 0 && queued + count > batch {
+                    break;
+                }
                 let before = index.checked_sub(1).and_then(|before| tx.peek(before)).and_then(Packet::name);
                 if before != name || !self.join(packet, iovecs) {
-                    self.open(packet.bytes(), (packet.count(), packet.segment_len()), name, iovecs);
-                    self.messages.iter_mut().last().into_iter().for_each(|message| message.packets = 1);
+                    self.open(packet.bytes(), (count, packet.segment_len()), 1, name, iovecs);
                 }
-                queued += packet.count();
+                queued += count;
                 iovecs += 1;
                 continue;
             }
             let begun = if index == 0 { self.begun } else { 0 };
             let left = packet.count() - begun;
             for (piece, bytes) in packet.datagrams().skip(begun).take(batch - queued).enumerate() {
-                self.open(bytes, (1, bytes.len()), name, iovecs);
                 let ends = piece + 1 == left;
-                self.messages.iter_mut().last().into_iter().for_each(|message| message.packets = usize::from(ends));
+                self.open(bytes, (1, bytes.len()), usize::from(ends), name, iovecs);
                 (queued, iovecs) = (queued + 1, iovecs + 1);
             }
         }
@@ -127,15 +129,22 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// Begins a message with datagrams in `bytes`: so many, of that length.
-    fn open(&mut self, bytes: &[u8], (datagrams, segment): (usize, usize), name: Option<&[u8]>, iovec: usize) {
+    /// Begins a message with datagrams in `bytes`: so many, of that length, with which so many packets are done.
+    fn open(
+        &mut self,
+        bytes: &[u8],
+        (datagrams, segment): (usize, usize),
+        packets: usize,
+        name: Option<&[u8]>,
+        iovec: usize,
+    ) {
         let header = &mut self.headers[self.messages.len()].msg_hdr;
         header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
         header.msg_namelen = name.map_or(0, Address::len);
         self.iovecs[iovec] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         self.messages.push(Message {
             datagrams,
-            packets: 0,
+            packets,
             iovecs: 1,
             len: bytes.len(),
             segment,
@@ -181,5 +190,77 @@ impl Outbox {
         }
         tx.release();
         datagrams
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+    use crate::ring::{Producer, ring};
+
+    /// Puts packets onto a ring: single datagrams of these lengths, or trains of a length and a segment size.
+    fn queue<'p>(tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>, packets: &[(usize, usize)]) {
+        for &(len, segment) in packets {
+            let frame = free.take().expect("enough frames");
+            tx.push(Packet::train(frame, 0, len, segment)).expect("enough slots");
+        }
+    }
+
+    /// Datagrams, pieces and bytes of each message.
+    fn messages(outbox: &Outbox) -> Vec<(usize, usize, usize)> {
+        outbox.messages.iter().map(|message| (message.datagrams, message.iovecs, message.len)).collect()
+    }
+
+    #[test]
+    fn neighbours_of_one_length_become_a_train_with_a_shorter_end() {
+        let pool = Pool::new(64, 4096).expect("a pool");
+        let mut free = pool.frames();
+        let (mut tx, mut rx) = ring(64);
+        let mut outbox = Outbox::new(16, true);
+        queue(&mut tx, &mut free, &[(100, 100), (100, 100), (40, 40), (40, 40), (0, 0), (100, 100), (200, 200)]);
+        assert_eq!(outbox.fill(&mut rx), 5);
+        assert_eq!(messages(&outbox), [(3, 3, 240), (1, 1, 40), (1, 1, 0), (1, 1, 100), (1, 1, 200)]);
+        assert_eq!(outbox.headers[0].msg_hdr.msg_controllen, Segmentation::LEN);
+        assert_eq!(outbox.headers[1].msg_hdr.msg_controllen, 0, "one datagram needs no segment size");
+        // Only the first two were taken.
+        assert_eq!(outbox.settle(2, &mut rx, &mut free), 4);
+        assert_eq!((outbox.fill(&mut rx), messages(&outbox)[0]), (3, (1, 1, 0)), "the rest keeps its place");
+        assert_eq!(outbox.settle(3, &mut rx, &mut free), 3);
+        assert_eq!(outbox.fill(&mut rx), 0);
+        assert!(free.is_whole());
+    }
+
+    #[test]
+    fn no_more_than_a_batch_is_sent_unless_a_train_is_longer() {
+        let pool = Pool::new(64, 4096).expect("a pool");
+        let mut free = pool.frames();
+        let (mut tx, mut rx) = ring(64);
+        let mut outbox = Outbox::new(4, true);
+        queue(&mut tx, &mut free, &[(10, 10), (10, 10), (10, 10), (60, 10), (10, 10), (10, 10)]);
+        for expected in [&[(3, 3, 30)][..], &[(6, 1, 60)], &[(2, 2, 20)]] {
+            let count = outbox.fill(&mut rx);
+            assert_eq!(messages(&outbox), expected);
+            outbox.settle(count, &mut rx, &mut free);
+        }
+        assert!(free.is_whole());
+    }
+
+    #[test]
+    fn a_train_that_is_cut_goes_on_where_it_was_refused() {
+        let pool = Pool::new(64, 4096).expect("a pool");
+        let mut free = pool.frames();
+        let (mut tx, mut rx) = ring(64);
+        let mut outbox = Outbox::new(4, false);
+        queue(&mut tx, &mut free, &[(10, 10), (95, 20), (7, 7)]);
+        let mut lengths = Vec::new();
+        let mut taken = [1, 0, 2, 3, 1, 4].into_iter();
+        while outbox.fill(&mut rx) > 0 {
+            let count = taken.next().expect("few calls do").min(outbox.len());
+            lengths.extend(messages(&outbox)[..count].iter().map(|message| message.2));
+            outbox.settle(count, &mut rx, &mut free);
+        }
+        assert_eq!(lengths, [10, 20, 20, 20, 20, 15, 7]);
+        assert!(free.is_whole());
     }
 }

@@ -63,7 +63,8 @@ impl<'p> Packet<'p> {
         Self { base, parts: (lines | offset << 16 | len << 32 | segment << 48) as u64, pool: PhantomData }
     }
 
-    /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes.
+    /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes. From an offset of 44 on, the kernel's
+    /// form of an address is in the frame from byte 16 on.
     ///
     /// # Panics
     ///
@@ -92,13 +93,16 @@ impl<'p> Packet<'p> {
         Address::parse(self.name()?)
     }
 
-    /// The address in the kernel's form: those that have one have it in front of the payload.
+    /// The address in the kernel's form. A payload that begins so far behind the start of its frame has one there;
+    /// others begin before ([`Layout`](crate::message::Layout)).
     #[inline]
     pub(crate) fn name(&self) -> Option<&[u8]> {
         let offset = (self.parts >> 16) as usize & 0xffff;
         // SAFETY: the packet owns the frame, whose bytes up to the offset are initialised.
         let front = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), offset) };
-        front.get(ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN)
+        let name = front.get(ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN)?;
+        // What is behind a shorter address is of an earlier use of the frame.
+        name.get(..Address::len(name) as usize)
     }
 
     /// The payload bytes of all datagrams of this packet.

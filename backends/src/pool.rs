@@ -40,7 +40,12 @@ impl Pool {
         let frame_size = frame_size.next_multiple_of(LINE);
         let bytes = stride(frame_size)
             .checked_mul(frames)
-            .filter(|&bytes| bytes > 0 && isize::try_from(bytes).is_ok() && u16::try_from(frame_size / LINE).is_ok())
+            .filter(|&bytes| {
+                bytes > 0
+                    && frame_size > 0
+                    && isize::try_from(bytes).is_ok()
+                    && u16::try_from(frame_size / LINE).is_ok()
+            })
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pool size out of range"))?;
         let region = Region::map_huge(bytes)?;
         let lock_error = region.lock().err();
@@ -409,6 +414,7 @@ mod tests {
     #[test]
     fn sizes_that_make_no_sense_are_refused() {
         assert!(Pool::new(0, 64).is_err());
+        assert!(Pool::new(4, 0).is_err());
         assert!(Pool::new(usize::MAX / 64, 2048).is_err());
     }
 }

@@ -83,34 +83,47 @@ impl Mode {
 /// A dimension in which a backend may vary.
 struct Dimension {
     name: &'static str,
+    concerns: Concerns,
     /// The default first; of a dimension that is off by default, its only mode.
     modes: &'static [Mode],
     off_by_default: bool,
 }
 
+/// What a dimension makes a difference to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Concerns {
+    Receiving,
+    Sending,
+    Both,
+}
+
 /// The most dimensions that a backend has.
 const DIMENSIONS: usize = 5;
 
-const fn dimension(name: &'static str, modes: &'static [Mode]) -> Dimension {
-    Dimension { name, modes, off_by_default: false }
+const fn receive(modes: &'static [Mode]) -> Dimension {
+    Dimension { name: "receive", concerns: Concerns::Receiving, modes, off_by_default: false }
 }
 
-const fn option(name: &'static str, modes: &'static [Mode]) -> Dimension {
-    Dimension { name, modes, off_by_default: true }
+const fn send(modes: &'static [Mode]) -> Dimension {
+    Dimension { name: "send", concerns: Concerns::Sending, modes, off_by_default: false }
+}
+
+const fn both(name: &'static str, modes: &'static [Mode]) -> Dimension {
+    Dimension { name, concerns: Concerns::Both, modes, off_by_default: false }
 }
 
 /// The dimensions of each backend.
 fn dimensions(kind: Kind) -> &'static [Dimension] {
     use Mode::*;
-    const GSO: Dimension = option("segmentation of sends", &[Gso]);
-    const GRO: Dimension = option("segmentation of receives", &[Gro]);
-    const NULL: &[Dimension] = &[dimension("link", &[Memory])];
-    const PLAIN: &[Dimension] = &[dimension("receive", &[Recvfrom]), dimension("send", &[Sendto]), GSO, GRO];
-    const MMSG: &[Dimension] = &[dimension("receive", &[Recvmmsg]), dimension("send", &[Sendmmsg]), GSO, GRO];
+    const GSO: Dimension = Dimension { name: "trains sent", off_by_default: true, ..send(&[Gso]) };
+    const GRO: Dimension = Dimension { name: "trains received", off_by_default: true, ..receive(&[Gro]) };
+    const NULL: &[Dimension] = &[both("link", &[Memory])];
+    const PLAIN: &[Dimension] = &[receive(&[Recvfrom]), send(&[Sendto]), GSO, GRO];
+    const MMSG: &[Dimension] = &[receive(&[Recvmmsg]), send(&[Sendmmsg]), GSO, GRO];
     const URING: &[Dimension] = &[
-        dimension("receive", &[Multishot, MultishotDontwait, RecvmsgMultishot, Single, SingleRecvmsg, Fixed]),
-        dimension("send", &[Send, Sendmsg, SendZc, WriteFixed]),
-        dimension("setup", &[Defer, Coop, Default, Sqpoll]),
+        receive(&[Multishot, MultishotDontwait, RecvmsgMultishot, Single, SingleRecvmsg, Fixed]),
+        send(&[Send, Sendmsg, SendZc, WriteFixed]),
+        both("setup", &[Defer, Coop, Default, Sqpoll]),
         GSO,
         GRO,
     ];
@@ -209,11 +222,11 @@ impl Choice {
 
     /// Whether the choice differs from the default in how datagrams are received, and in how they are sent.
     pub fn concerns(self) -> (bool, bool) {
-        let differs = |wanted: &str| {
+        let differs = |concern| {
             let mut chosen = dimensions(self.kind).iter().zip(&self.modes).filter(|(_, mode)| mode.is_some());
-            chosen.any(|(dimension, _)| dimension.name.contains(wanted) || dimension.name == "setup")
+            chosen.any(|(dimension, _)| [concern, Concerns::Both].contains(&dimension.concerns))
         };
-        (differs("receive"), differs("send"))
+        (differs(Concerns::Receiving), differs(Concerns::Sending))
     }
 
     fn has(self, mode: Mode) -> bool {

@@ -12,7 +12,7 @@ use crate::control::{Control, Phase, StopAtEnd};
 use crate::cost::{Disturbance, Side, Watch};
 use crate::driver::{self, Lane, Polls};
 use crate::handoff;
-use crate::ledger::{Arrivals, Ledger};
+use crate::ledger::{Arrivals, Ledger, Tally};
 use crate::plan::{Until, Wait};
 use crate::trial::{Outcome, Part, TrialError};
 use crate::wire::{self, Verify};
@@ -63,8 +63,11 @@ pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) ->
     let failed = TrialError::io("reading SO_MEMINFO");
     let (info, far_info) = near.meminfo().and_then(|info| Ok((info, far.meminfo()?))).map_err(failed)?;
     let drop_socket = u64::from(info.drops) + u64::from(far_info.drops);
-    let ledger =
-        Ledger { drop_socket, drop_ring: worked.ledger.drop_ring + generated.ledger.drop_ring, ..generated.ledger };
+    let mut ledger = generated.ledger;
+    ledger.drop_socket = drop_socket;
+    ledger.drop_ring += worked.ledger.drop_ring;
+    // Strangers reach the worker, if its socket is not connected; the generator's is.
+    ledger.arrived.foreign += worked.ledger.arrived.foreign;
     Ok(Outcome {
         ledger,
         counters: worked.counters,
@@ -343,7 +346,9 @@ fn worker<'p, B: Backend<'p>>(
     let closed = lane.close(free);
     let (outcome, echo) = worked?;
     closed.map_err(TrialError::io("closing the backend"))?;
-    let ledger = Ledger { drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
+    let foreign = echo.arrivals.tally().foreign;
+    let arrived = Tally { foreign, ..Tally::default() };
+    let ledger = Ledger { arrived, drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
     Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
 }
 

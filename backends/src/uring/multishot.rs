@@ -203,20 +203,26 @@ impl<'p> Multishot<'p> {
         Ok(true)
     }
 
-    /// Delivers at most `limit` datagrams from the completion queue, and gives the kernel new frames.
+    /// Delivers at most `limit` messages from the completion queue, and gives the kernel new frames. Returns how many
+    /// datagrams there were: a message is one, or a train.
     #[inline(always)]
     fn reap(&mut self, limit: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let mut received = 0;
+        let (mut messages, mut received) = (0, 0);
         let mut result = Ok(());
-        while received < limit {
-            let (count, odd) = match self.request {
-                Request::Recvmsg(layout, _) => self.reap_messages(layout, limit - received, free, rx),
-                _ => self.reap_run(limit - received, free, rx),
+        while messages < limit {
+            let (count, datagrams, odd) = match self.request {
+                Request::Recvmsg(layout, _) => self.reap_messages(layout, limit - messages, free, rx),
+                _ => {
+                    let (count, odd) = self.reap_run(limit - messages, free, rx);
+                    (count, count, odd)
+                }
             };
-            received += count;
+            messages += count;
+            received += datagrams;
             let Some(odd) = odd else { break };
-            let (count, payload) = self.reap_odd(&odd, free, rx);
-            received += count;
+            let (datagrams, payload) = self.reap_odd(&odd, free, rx);
+            messages += usize::from(datagrams > 0);
+            received += datagrams;
             if !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE {
                 self.ended(odd.result().min(payload)).unwrap_or_else(|error| result = Err(error));
             }
@@ -259,7 +265,8 @@ impl<'p> Multishot<'p> {
         (received, None)
     }
 
-    /// As [`Multishot::reap_run`], for messages. Counts datagrams: a message may be a train.
+    /// As [`Multishot::reap_run`], for messages, each of which may be a train: reaps at most `limit` of them. Returns
+    /// how many there were, and the datagrams in them.
     #[inline(never)]
     fn reap_messages(
         &mut self,
@@ -267,21 +274,22 @@ impl<'p> Multishot<'p> {
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
-    ) -> (usize, Option<cqueue::Entry>) {
+    ) -> (usize, usize, Option<cqueue::Entry>) {
         let Self { ring, buffers, counters, .. } = self;
         buffers.assert_same_pool(free);
-        let mut received = 0;
-        while received < limit {
+        let (mut messages, mut received) = (0, 0);
+        while messages < limit {
             let Some(completion) = ring.cq.next() else { break };
             let (res, flags) = (completion.result(), completion.flags());
             let id = cqueue::buffer_select(flags);
             let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
-                return (received, Some(completion));
+                return (messages, received, Some(completion));
             };
-            let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
+            let Some(frame) = buffers.swap(id, free) else { return (messages, received, Some(completion)) };
             received += deliver_message(layout, frame, res as usize, counters, (rx, free)).0;
+            messages += 1;
         }
-        (received, None)
+        (messages, received, None)
     }
 
     /// Any other completion. Returns how many datagrams it delivered all the same, and how long their payload was.

@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, squeue, types};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, opcode, squeue, types};
 
-use crate::backend::{Config, OpenError};
+use crate::backend::{Config, OpenError, throwaway_socket};
 use crate::pool::Region;
 use crate::variant::Mode;
 
@@ -86,6 +86,11 @@ impl Setup {
             ],
             _ => Self::DEFER_OR_NEAREST.to_vec(),
         }
+    }
+
+    /// Whether this kernel has an io_uring without the flags that every ring of ours is asked for with.
+    fn is_clamp_unknown() -> bool {
+        Self::PLAIN.build(1, 2, None).is_err() && IoUring::new(1).is_ok()
     }
 
     /// Makes a ring; its kernel thread, if it has one, is that of the ring `beside` it.
@@ -170,7 +175,10 @@ impl Ring {
                 Err(error) => return Err(explain(error, setup)),
             }
         }
-        // What all choices have in common is what this kernel does not know.
+        // What all choices have in common is what this kernel does not know. Every ring is asked for with CLAMP.
+        if Setup::is_clamp_unknown() {
+            return Err(OpenError::Missing { feature: "CLAMP for io_uring", since: "5.6" });
+        }
         if choices.iter().all(|setup| setup.coop_taskrun) {
             return Err(OpenError::Missing { feature: "COOP_TASKRUN for io_uring", since: "5.19" });
         }
@@ -241,15 +249,42 @@ impl Ring {
         self.submitter.register_probe(&mut probe).is_ok() && probe.is_supported(opcode)
     }
 
-    /// Registers the memory of all frames as buffer 0, for requests that name it.
-    pub(super) fn register_memory(&self, region: &Region) -> Result<(), OpenError> {
+    /// Registers the memory of all frames as buffer 0, for requests that name it, and tries one: a READ_FIXED of an
+    /// empty socket that does not wait (sockets have known RWF_NOWAIT since 6.5; before, it is refused).
+    pub(super) fn register_memory(&mut self, region: &Region) -> Result<(), OpenError> {
         let iovec = libc::iovec { iov_base: region.as_ptr().cast(), iov_len: region.len() };
         // SAFETY: the caller keeps the region mapped for as long as the ring has requests.
         let registered = unsafe { self.submitter.register_buffers(&[iovec]) };
         registered.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOMEM) => no_memory(error),
+            Some(libc::EFAULT) => OpenError::Refused {
+                what: "registering all frames as one buffer",
+                error,
+                remedy: "the kernel takes 1 GiB at most; use a smaller --payload, --batch or --buffers",
+            },
             _ => OpenError::Failed { call: "registering the frames with io_uring", error },
-        })
+        })?;
+        let socket = throwaway_socket()?;
+        let read = opcode::ReadFixed::new(types::Fd(socket.raw()), region.as_ptr(), 1, 0);
+        let failed = |error| OpenError::Failed { call: "a trial of READ_FIXED", error };
+        // SAFETY: nothing is sent to that socket, so that nothing is written; the region is the caller's to keep.
+        unsafe { self.push(&read.rw_flags(libc::RWF_NOWAIT).build()) }.map_err(failed)?;
+        self.enter(0).map_err(failed)?;
+        while self.cq.is_empty() {
+            self.await_completion().map_err(failed)?;
+        }
+        let result = self.cq.next().map_or(0, |completion| completion.result());
+        self.cq.sync();
+        self.reset_syscalls();
+        match result {
+            0.. => Ok(()),
+            _ if result == -libc::EAGAIN => Ok(()),
+            _ if result == -libc::EOPNOTSUPP => Err(OpenError::Missing {
+                feature: "RWF_NOWAIT for sockets, without which a READ_FIXED or WRITE_FIXED may wait",
+                since: "6.5",
+            }),
+            _ => Err(failed(io::Error::from_raw_os_error(-result))),
+        }
     }
 
     /// Whether the kernel has raised a flag for completions that wait for a call of ours.
@@ -414,7 +449,7 @@ fn explain(error: io::Error, setup: Setup) -> OpenError {
         Some(libc::ENOSYS) => OpenError::Refused {
             what: "io_uring",
             error,
-            remedy: "it needs Linux 5.1, a kernel built with CONFIG_IO_URING, and a seccomp filter that lets it pass",
+            remedy: "it needs Linux 5.6, a kernel built with CONFIG_IO_URING, and a seccomp filter that lets it pass",
         },
         Some(libc::EPERM) if setup.sqpoll && Setup::PLAIN.build(1, 1, None).is_ok() => OpenError::Refused {
             what: "SQPOLL",

@@ -49,7 +49,7 @@ impl<'p> Sends<'p> {
         beside: &Ring,
     ) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
-        let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
+        let mut ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
         ring.register_file(socket.raw())?;
         let request = match config.variant {
             variant if variant.has(Mode::WriteFixed) => {
@@ -81,8 +81,9 @@ impl<'p> Sends<'p> {
             return Ok(0);
         }
         if let Err(error) = self.submit() {
-            // The kernel may still read from these packets, so they never come home.
+            // The kernel may still read from these packets and their headers, so they never come home.
             std::mem::forget(Arc::clone(&self.pool));
+            std::mem::forget(std::mem::replace(&mut self.request, Request::Send));
             self.pending.clear();
             return Err(error);
         }
@@ -94,8 +95,8 @@ impl<'p> Sends<'p> {
     fn submit(&mut self) -> io::Result<()> {
         self.results.clear();
         let Self { ring, request, pending, results, .. } = self;
-        // MSG_DONTWAIT, and RWF_NOWAIT for writes: a send that finds no room completes with EAGAIN instead of waiting, so that all requests
-        // complete within the call that submits them.
+        // MSG_DONTWAIT, and RWF_NOWAIT for writes: a send that finds no room completes with EAGAIN instead of
+        // waiting, so that all requests complete within the call that submits them.
         let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
         match request {
             Request::Send => push(ring, pending, results, |_, packet| {
@@ -184,7 +185,7 @@ fn push(
     for (index, packet) in pending.iter().enumerate() {
         let entry = build(index, packet).user_data(index as u64);
         // SAFETY: the packet stays in `pending`, its header with its index, and the pool mapped, until the completion
-        // is in: `submit` waits for all of them. Should that fail, `tx` keeps the memory mapped for good.
+        // is in: `submit` waits for all of them. Should that fail, `tx` keeps all that memory for good.
         unsafe { ring.push(&entry) }?;
         results.push(UNDECIDED);
     }

@@ -48,7 +48,7 @@ enum Request {
 impl<'p> Singles<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
-        let ring = Ring::open(choices, entries, 2 * entries, None)?;
+        let mut ring = Ring::open(choices, entries, 2 * entries, None)?;
         ring.register_file(socket.raw())?;
         let request = match config.variant {
             variant if variant.has(Mode::Fixed) => {

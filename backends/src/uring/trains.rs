@@ -57,8 +57,10 @@ impl Trains {
             return Ok(0);
         }
         if let Err(error) = self.submit() {
-            // The kernel may still read from these packets.
+            // The kernel may still read from these packets and their headers.
             std::mem::forget(Arc::clone(&self.pool));
+            std::mem::forget(std::mem::replace(&mut self.outbox, Outbox::new(0, false)));
+            self.undone.clear();
             return Err(error);
         }
         let (mut sent, mut result) = (0, Ok(()));
@@ -93,7 +95,7 @@ impl Trains {
                 }
             };
             // SAFETY: the packets stay on the ring, the headers in the outbox and the pool mapped until the completion
-            // is in: the loop below waits for all of them. Should that fail, `tx` keeps the memory mapped for good.
+            // is in: the loop below waits for all of them. Should that fail, `tx` keeps all that memory for good.
             unsafe { self.ring.push(&entry.user_data(index as u64)) }?;
         }
         let mut missing = self.undone.len();

@@ -236,7 +236,10 @@ fn run_if_it_can(subject: Subject, case: fn(Subject)) {
 /// Says aloud that a test is skipped (past the test runner's capture), or fails if `name` is required.
 pub(crate) fn skip(name: &str, reason: &dyn Display) {
     let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|required| required.trim() == name), "HPBENCH_REQUIRE={required}, but {reason}");
+    // Who requires a backend requires all of its modes.
+    let is_it =
+        |required: &str| [Some(name), name.split_once(':').map(|(backend, _)| backend)].contains(&Some(required));
+    assert!(!required.split(',').map(str::trim).any(is_it), "HPBENCH_REQUIRE={required}, but {reason}");
     let test = thread::current();
     let line = format!("SKIPPED: {reason} [{}]\n", test.name().unwrap_or("?"));
     // One write, for others write beside it.
