@@ -3,6 +3,9 @@
 //! The kernel takes buffers in the order in which they were given (first in, first out). The ring's
 //! memory is an array of 16-byte entries; the reserved field of entry 0 *is* the ring's tail
 //! (`struct io_uring_buf_ring` in `include/uapi/linux/io_uring.h`).
+//!
+//! A buffer's id is the number of its entry. One request takes them, so that they come back in the order in which
+//! they were given; an entry then still tells whose frame it was, and no table is needed beside the ring.
 
 use std::io;
 use std::marker::PhantomData;
@@ -14,18 +17,20 @@ use io_uring::types::BufRingEntry;
 
 use crate::pool::{Frame, FreeList, LINE, Pool, Region};
 
-/// Entries, and the frames that the kernel may write to.
+/// Entries, and the frames that the kernel may write to: those of the entries from `head` up to `tail`.
 #[derive(Debug)]
 pub(super) struct BufferRing<'p> {
     memory: Region,
     mask: u16,
+    /// The entry of the buffer that the kernel uses next.
+    head: u16,
     /// Where the next buffer goes; published by [`BufferRing::publish`].
     tail: u16,
-    /// The frames that the kernel may have.
-    parked: Parked<'p>,
-    /// The first `vacancies` are the buffer ids without a frame, in the order in which they lost it.
-    vacant: Box<[u16]>,
-    vacancies: usize,
+    /// Size of a frame in cache lines.
+    lines: usize,
+    /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
+    region: Arc<Region>,
+    frames: PhantomData<Frame<'p>>,
 }
 
 impl<'p> BufferRing<'p> {
@@ -37,14 +42,23 @@ impl<'p> BufferRing<'p> {
                 "a buffer ring has a power of two of entries, at most 32,768",
             ));
         }
-        Ok(Self {
+        let ring = Self {
             memory: Region::map(entries * size_of::<BufRingEntry>())?,
             mask: (entries - 1) as u16,
+            head: 0,
             tail: 0,
-            parked: Parked::new(entries, pool),
-            vacant: (0..=(entries - 1) as u16).collect(),
-            vacancies: entries,
-        })
+            lines: pool.frame_size() / LINE,
+            region: pool.region(),
+            frames: PhantomData,
+        };
+        for id in 0..=ring.mask {
+            // SAFETY: the kernel is not told of the ring before this is done. Entry 0 holds the tail, too, so
+            // that entries are set field by field.
+            let entry = unsafe { &mut *ring.entry(id) };
+            entry.set_len(pool.frame_size() as u32);
+            entry.set_bid(id);
+        }
+        Ok(ring)
     }
 
     pub(super) fn entries(&self) -> u16 {
@@ -55,92 +69,97 @@ impl<'p> BufferRing<'p> {
         self.memory.as_ptr() as u64
     }
 
+    #[inline(always)]
+    fn entry(&self, number: u16) -> *mut BufRingEntry {
+        // SAFETY: the masked number is below the number of entries.
+        unsafe { self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(number & self.mask)) }
+    }
+
     /// Panics if the list is of another pool: backends rely on the memory of theirs.
     #[inline(always)]
     pub(super) fn assert_same_pool(&self, free: &FreeList<'p>) {
-        self.parked.assert_same_pool(free);
+        assert!(free.is_of(&self.region), "a frame of another pool");
+    }
+
+    /// Buffers that the kernel has not used.
+    #[inline(always)]
+    fn given(&self) -> u16 {
+        self.tail.wrapping_sub(self.head)
     }
 
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
-        self.vacancies == self.vacant.len()
+        self.given() == 0
     }
 
-    /// Takes the frame behind a buffer id that the kernel has used. `None` if the kernel never had that id.
+    /// Whether [`BufferRing::refill`] has something to do.
+    #[inline]
+    pub(super) fn has_vacant(&self) -> bool {
+        self.given() < self.entries()
+    }
+
+    /// Takes the frame behind a buffer id that the kernel has used. `None` if that is not the one whose turn it is.
     #[inline(always)]
     pub(super) fn take(&mut self, id: u16) -> Option<Frame<'p>> {
-        let frame = self.parked.take(id)?;
-        self.note_vacant(id);
+        if id != self.head & self.mask || self.given() == 0 {
+            return None;
+        }
+        let frame = self.frame(self.head);
+        self.head = self.head.wrapping_add(1);
         Some(frame)
     }
 
-    /// As [`BufferRing::take`], and gives the buffer a free frame, unseen by the kernel until
-    /// [`BufferRing::publish`]; without one it stays vacant. The list must be of the same pool.
+    /// As [`BufferRing::take`], and gives the kernel a free frame, unseen by it until [`BufferRing::publish`]; where
+    /// none is free, a buffer stays vacant. The list must be of the same pool.
     #[inline(always)]
     pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
-        let filled = self.parked.take(id)?;
-        match free.take() {
-            Some(empty) => self.park(id, empty),
-            None => self.note_vacant(id),
+        let filled = self.take(id)?;
+        if let Some(empty) = free.take() {
+            self.park(empty);
         }
         Some(filled)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn note_vacant(&mut self, id: u16) {
-        // Each id is parked or vacant, so that there is room for one that was parked.
-        self.vacant[self.vacancies] = id;
-        self.vacancies += 1;
-    }
-
+    /// The frame of an entry that holds one. The caller takes it out.
     #[inline(always)]
-    fn park(&mut self, id: u16, frame: Frame<'p>) {
-        // SAFETY: the index is below the number of entries. The kernel does not read an entry before
-        // the tail is published, and there are never more parked frames than entries.
-        let entry =
-            unsafe { &mut *self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(self.tail & self.mask)) };
-        // Field by field: entry 0 holds the tail, too.
-        entry.set_addr(frame.as_ptr() as u64);
-        entry.set_len(frame.size() as u32);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-        self.parked.put(id, frame);
+    fn frame(&self, number: u16) -> Frame<'p> {
+        // SAFETY: an entry between `head` and `tail` has the address of a frame of this pool, which was parked there
+        // and is used once: the caller moves `head` or `tail` past it. All frames of a pool have the same size.
+        unsafe {
+            let base = NonNull::new_unchecked((*self.entry(number)).addr() as *mut u8);
+            Frame::from_parts((base, self.lines))
+        }
     }
 
-    /// Gives every vacant buffer a free frame, as far as there are any, and publishes them.
+    /// Puts a frame of the same pool behind the others. There must be a vacancy.
+    #[inline(always)]
+    fn park(&mut self, frame: Frame<'p>) {
+        let (base, _) = frame.into_parts();
+        // SAFETY: the kernel does not read an entry before the tail is published.
+        unsafe { (*self.entry(self.tail)).set_addr(base.as_ptr() as u64) };
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Gives the kernel free frames, as far as there are vacancies, and publishes them.
     #[cold]
     #[inline(never)]
     pub(super) fn refill(&mut self, free: &mut FreeList<'p>) {
-        self.parked.assert_same_pool(free);
-        let count = self.vacancies.min(free.len());
-        for index in 0..count {
-            let (id, Some(frame)) = (self.vacant[index], free.take()) else { break };
-            self.park(id, frame);
+        self.assert_same_pool(free);
+        while self.has_vacant() {
+            let Some(frame) = free.take() else { break };
+            self.park(frame);
         }
-        if count < self.vacancies {
-            self.vacant.copy_within(count..self.vacancies, 0);
-        }
-        self.vacancies -= count;
         self.publish();
     }
 
     /// Takes back the buffer that was given last, if the kernel has not used it, unseen by the kernel
     /// until [`BufferRing::publish`]. No request may be armed: the kernel must not be looking at the ring.
     pub(super) fn retract(&mut self) -> Option<Frame<'p>> {
-        let last = self.tail.wrapping_sub(1);
-        // SAFETY: the index is below the number of entries, and nobody else accesses the ring now.
-        let entry = unsafe { &*self.memory.as_ptr().cast::<BufRingEntry>().add(usize::from(last & self.mask)) };
-        let id = entry.bid();
-        let frame = self.take(id)?;
-        self.tail = last;
-        Some(frame)
-    }
-
-    /// Whether [`BufferRing::refill`] has something to do.
-    #[inline]
-    pub(super) fn has_vacant(&self) -> bool {
-        self.vacancies > 0
+        if self.given() == 0 {
+            return None;
+        }
+        self.tail = self.tail.wrapping_sub(1);
+        Some(self.frame(self.tail))
     }
 
     /// Makes all parked frames available to the kernel.
@@ -156,63 +175,48 @@ impl<'p> BufferRing<'p> {
 
     /// Keeps the frames' memory mapped for good.
     pub(super) fn leak(&self) {
-        std::mem::forget(Arc::clone(&self.parked.region));
+        std::mem::forget(Arc::clone(&self.region));
     }
 
     /// Brings all parked frames home. The kernel must be done with the ring.
     pub(super) fn empty(&mut self, free: &mut FreeList<'p>) {
-        for id in 0..=self.mask {
-            if let Some(frame) = self.take(id) {
+        while let Some(frame) = self.retract() {
+            free.give(frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_in_the_order_in_which_they_were_given() {
+        let pool = Pool::new(7, 64).expect("a pool");
+        let mut free = pool.frames();
+        let mut ring = BufferRing::new(4, &pool).expect("a ring");
+        assert!(ring.is_dry() && ring.take(0).is_none(), "the kernel was given nothing");
+        ring.refill(&mut free);
+        assert!(!ring.has_vacant() && free.len() == 3);
+        for lap in 0..3_u16 {
+            for id in 0..4 {
+                assert!(ring.take((id + 1) % 4).is_none(), "not its turn");
+                // SAFETY: the entry is within the ring, and nobody else looks at it.
+                let expected = unsafe { (*ring.entry(id)).addr() };
+                let frame = ring.swap(id, &mut free).expect("its turn");
+                assert_eq!(frame.as_ptr() as u64, expected, "lap {lap}");
                 free.give(frame);
             }
         }
-    }
-}
-
-/// Frames by buffer id.
-///
-/// Buffers are used first in, first out, so that this table is walked from end to end: four bytes a
-/// frame instead of sixteen keep it in the cache.
-#[derive(Debug)]
-struct Parked<'p> {
-    /// Where in the pool the frame begins, in cache lines, counted from 1; 0 where there is none.
-    places: Box<[u32]>,
-    /// Size of a frame in cache lines.
-    lines: usize,
-    /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
-    region: Arc<Region>,
-    frames: PhantomData<Frame<'p>>,
-}
-
-impl<'p> Parked<'p> {
-    fn new(entries: usize, pool: &'p Pool) -> Self {
-        let lines = pool.frame_size() / LINE;
-        Self { places: vec![0; entries].into_boxed_slice(), lines, region: pool.region(), frames: PhantomData }
-    }
-
-    /// All frames of a list are of one pool, so that this need not be asked for each of them.
-    #[inline(always)]
-    fn assert_same_pool(&self, free: &FreeList<'p>) {
-        assert!(free.is_of(&self.region), "a frame of another pool");
-    }
-
-    /// Puts a frame of the same pool.
-    #[inline(always)]
-    fn put(&mut self, id: u16, frame: Frame<'p>) {
-        let (base, _) = frame.into_parts();
-        let offset = (base.as_ptr() as usize).wrapping_sub(self.region.as_ptr() as usize);
-        self.places[usize::from(id)] = (offset / LINE + 1) as u32;
-    }
-
-    #[inline(always)]
-    fn take(&mut self, id: u16) -> Option<Frame<'p>> {
-        let place = std::mem::take(self.places.get_mut(usize::from(id))?);
-        let offset = (place as usize).checked_sub(1)? * LINE;
-        // SAFETY: a frame of this pool was put here: its address is so far from the start of the region, and
-        // it has the size of all frames of the pool. It was not taken since, for its place was wiped.
-        unsafe {
-            let base = NonNull::new_unchecked(self.region.as_ptr().add(offset));
-            Some(Frame::from_parts((base, self.lines)))
-        }
+        // Without a free frame a buffer stays vacant, until there is one.
+        let held: Vec<_> = std::iter::from_fn(|| free.take()).collect();
+        let frame = ring.swap(0, &mut free).expect("its turn");
+        assert!(ring.has_vacant() && !ring.is_dry());
+        free.give(frame);
+        ring.refill(&mut free);
+        assert!(!ring.has_vacant() && free.is_empty());
+        held.into_iter().for_each(|frame| free.give(frame));
+        ring.empty(&mut free);
+        assert!(free.is_whole());
     }
 }
