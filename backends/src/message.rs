@@ -134,6 +134,19 @@ impl Layout {
         ADDRESS_AT + self.name + self.control
     }
 
+    /// What is in a buffer of which the kernel says that it has `written` so many bytes. `None` if that makes
+    /// no sense.
+    #[inline(always)]
+    pub(crate) fn place(self, buffer: &[u8], written: usize) -> Option<Placed> {
+        // What did not fill the buffer was not cut, and without control messages the header tells nothing more.
+        if self.control == 0 && written < buffer.len() {
+            let offset = self.payload_at();
+            let len = written.checked_sub(offset)?;
+            return Some(Placed { offset, len, segment: len, truncated: false });
+        }
+        self.read(&buffer[..written.min(buffer.len())])
+    }
+
     /// Reads a buffer of which the kernel says that it has written all of it. `None` if what stands there makes
     /// no sense: nothing in it is taken at its word.
     #[inline(always)]
@@ -348,6 +361,21 @@ mod tests {
         let bytes = buffer(bare, [0, 0, 300, 0], &[], &[9; 200]);
         let placed = bare.read(&bytes).expect("a good message");
         assert_eq!(placed, Placed { offset: 16, len: 200, segment: 200, truncated: true });
+    }
+
+    #[test]
+    fn the_short_way_finds_what_the_header_tells() {
+        for name in [0, ADDRESS_LEN] {
+            let layout = Layout { name, control: 0 };
+            for payload in [0, 1, 100, 300] {
+                let mut bytes = buffer(layout, [name as u32, 0, payload as u32, 0], &[], &vec![3; payload]);
+                let written = bytes.len();
+                bytes.resize(400, 0);
+                let placed = layout.read(&bytes[..written]);
+                assert!(placed.is_some() && layout.place(&bytes, written) == placed);
+            }
+            assert_eq!(layout.place(&[0; 400], layout.payload_at() - 1), None);
+        }
     }
 
     #[test]

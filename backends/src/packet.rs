@@ -217,6 +217,7 @@ impl<'p> RxRing<'p> {
         truncated: &mut u64,
         free: &mut FreeList<'p>,
     ) {
+        frame.prefetch();
         if len > frame.size() {
             *truncated += 1;
             len = frame.size();

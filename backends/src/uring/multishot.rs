@@ -438,8 +438,8 @@ fn deliver_message<'p>(
     counters: &mut Counters,
     (rx, free): (&mut RxRing<'p>, &mut FreeList<'p>),
 ) -> (usize, i32) {
-    let bytes = frame.bytes();
-    let Some(placed) = layout.read(&bytes[..written.min(bytes.len())]) else {
+    frame.prefetch();
+    let Some(placed) = layout.place(frame.bytes(), written) else {
         // No kernel does this. Nothing is there to be delivered; the ledger will miss a datagram.
         counters.io_errors += 1;
         free.give(frame);
