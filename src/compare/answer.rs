@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hpbench_backends::{Addressing, Kind, Variant};
+
 use crate::compare::axes::{AXES, By};
 use crate::compare::cells::TRIALS_MIN;
 use crate::compare::metrics::Better;
@@ -41,8 +43,23 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     trials.mark();
     let settings = Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true };
     let lines = Report::new(&trials, &settings).map(|report| lines(&report)).unwrap_or_default();
-    let text: String = lines.iter().map(|line| wrap(line)).collect();
+    let text: String = lines.iter().map(|line| wrap(&in_brief(line, &names))).collect();
     if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// A line in which backends have the names by which they are asked for, as in the table, instead of all their modes.
+fn in_brief(line: &str, names: &[(&str, &str)]) -> String {
+    let mut short: Vec<(String, String)> = Vec::new();
+    for &(backend, modes) in names {
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == backend) else { continue };
+        let Ok(variant) = Variant::parse(kind, modes) else { continue };
+        let brief = variant.brief(Addressing::Connected);
+        let brief = if brief.is_empty() { backend.to_owned() } else { format!("{backend}:{brief}") };
+        short.push((format!("{backend}:{modes}"), brief));
+    }
+    // One may begin another.
+    short.sort_by_key(|(full, _)| std::cmp::Reverse(full.len()));
+    short.iter().fold(line.to_owned(), |line, (full, brief)| line.replace(full.as_str(), brief))
 }
 
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but the batch.
@@ -230,4 +247,16 @@ fn range(values: impl Iterator<Item = f64>, decimals: usize) -> String {
 /// A fraction in percent, with no more digits than it has.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{}%", (fraction * 1e6).round() / 1e4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_table() {
+        let names = [("mmsg", "recvmmsg+sendmmsg"), ("mmsg", "recvmmsg+sendmmsg+gro"), ("uring", "single+send+defer")];
+        let line = "mmsg:recvmmsg+sendmmsg+gro and mmsg:recvmmsg+sendmmsg the same, uring:single+send+defer 3% slower";
+        assert_eq!(in_brief(line, &names), "mmsg:gro and mmsg the same, uring:single 3% slower");
+    }
 }
