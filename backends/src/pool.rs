@@ -237,7 +237,7 @@ impl Frame<'_> {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a hint reads nothing.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.base.as_ptr().cast())
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.base.as_ptr().cast());
         };
     }
 
