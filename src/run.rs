@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Addressing, Backend, Caps, Config, FreeList, OpenError, Pool, Visitor};
+use hpbench_backends::{Addressing, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::RunArgs;
@@ -325,20 +325,9 @@ fn lacking(cells: &[Cell]) -> String {
             continue;
         }
         tried.push((variant, cell.addressing));
-        if let Err(error) = variant.kind().dispatch(Probe(&config)) {
+        if let Err(error) = config.probe() {
             text += &format!("{}:{variant} cannot run here: {error}\n", variant.kind());
         }
     }
     text
-}
-
-/// Asks a backend whether it can run.
-struct Probe<'a>(&'a Config);
-
-impl<'p> Visitor<'p> for Probe<'_> {
-    type Output = Result<Caps, OpenError>;
-
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
-        B::probe(self.0)
-    }
 }

@@ -141,6 +141,25 @@ impl Config {
         self.headroom() + if self.variant.has(Mode::Gro) { TRAIN_MAX } else { payload }
     }
 
+    /// Asks the variant's backend whether this kernel can run it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::probe`].
+    pub fn probe(&self) -> Result<Caps, OpenError> {
+        struct Probe<'a>(&'a Config);
+
+        impl<'p> Visitor<'p> for Probe<'_> {
+            type Output = Result<Caps, OpenError>;
+
+            fn visit<B: Backend<'p>>(self) -> Self::Output {
+                B::probe(self.0)
+            }
+        }
+
+        self.variant.kind().dispatch(Probe(self))
+    }
+
     /// The most bytes in front of a payload.
     pub fn headroom(&self) -> usize {
         let has_any = self.addressing == Addressing::Unconnected || self.variant.has(Mode::RecvmsgMultishot);

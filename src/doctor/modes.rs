@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Addressing, Backend, Caps, Choice, Config, Kind, OpenError, Variant, Visitor};
+use hpbench_backends::{Addressing, Caps, Choice, Config, Kind, OpenError, Variant};
 
 use super::report::Mode;
 
@@ -35,14 +35,14 @@ pub(crate) fn probe_all() -> Vec<Mode> {
 
 fn probe(variant: Variant, pauses: &mut usize) -> Result<Caps, OpenError> {
     let config = Config::of(variant, 32);
-    let mut result = variant.kind().dispatch(Probe(&config));
+    let mut result = config.probe();
     for _ in 1..TRIES {
         if *pauses == 0 || !result.as_ref().is_err_and(is_memory) {
             break;
         }
         *pauses -= 1;
         thread::sleep(PAUSE);
-        result = variant.kind().dispatch(Probe(&config));
+        result = config.probe();
     }
     result
 }
@@ -50,14 +50,4 @@ fn probe(variant: Variant, pauses: &mut usize) -> Result<Caps, OpenError> {
 fn is_memory(error: &OpenError) -> bool {
     let (OpenError::Refused { error, .. } | OpenError::Failed { error, .. }) = error else { return false };
     error.kind() == std::io::ErrorKind::OutOfMemory
-}
-
-struct Probe<'a>(&'a Config);
-
-impl<'p> Visitor<'p> for Probe<'_> {
-    type Output = Result<Caps, OpenError>;
-
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
-        B::probe(self.0)
-    }
 }
