@@ -3,7 +3,7 @@
 //! Both sides have the same fill, round, batch and receive buffer, each its own sockets, and take turns
 //! round by round on one pinned thread. Printed are medians over rounds, and the median of the ratios of
 //! neighbouring rounds, which a machine that changes its speed does not disturb. Nothing is gated:
-//! `cargo bench --bench harness_cost` shows how it is on this machine.
+//! `cargo bench --bench harness_cost` shows how it is on this machine, `… -- uring` only what begins with that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -48,7 +48,8 @@ fn main() -> Result<()> {
     // Frames for trains are a pool of their own, as in hpbench.
     let train_pool = Pool::new(1024, variant(Kind::Mmsg, "gro").frame_size(PAYLOAD))?;
     let mut train_free = train_pool.frames();
-    let mut bench = Bench { pool: &pool, free: &mut free, time };
+    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut bench = Bench { pool: &pool, free: &mut free, time, names: &names };
     bench.compare::<Plain<'_>, BarePlain>("plain", "", BareLoop::receive)?;
     bench.compare::<Mmsg<'_>, BareMmsg>("mmsg", "", BareLoop::receive)?;
     let uring = bench.compare::<Uring<'_>, BareUring>("uring", "", BareLoop::receive);
@@ -59,7 +60,7 @@ fn main() -> Result<()> {
         bench.compare::<Uring<'_>, BareRecvmsgMultishot<false>>("uring", "recvmsg-multishot", BareLoop::receive)?;
     }
     bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
-    let mut trains = Bench { pool: &train_pool, free: &mut train_free, time };
+    let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, names: &names };
     let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
     trains.compare::<Mmsg<'_>, _>("mmsg", "gro", checked)?;
     if uring.is_ok() {
@@ -98,16 +99,22 @@ struct Bench<'b, 'p> {
     pool: &'p Pool,
     free: &'b mut FreeList<'p>,
     time: Duration,
+    /// What the names of the comparisons wanted begin with; none means all of them.
+    names: &'b [String],
 }
 
 impl<'p> Bench<'_, 'p> {
     fn compare<B: Backend<'p>, L: BareLoop>(
         &mut self,
-        name: &str,
+        backend: &str,
         modes: &str,
         receive: impl Fn(&mut L, usize) -> std::io::Result<()>,
     ) -> Result<()> {
-        let Self { pool, free, time } = self;
+        let name = [backend, modes].join(if modes.is_empty() || modes == "*" { "" } else { ":" });
+        if !self.names.is_empty() && !self.names.iter().any(|wanted| name.starts_with(wanted.as_str())) {
+            return Ok(());
+        }
+        let Self { pool, free, time, .. } = self;
         let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
         let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
         let mut source = Source::new(0, PAYLOAD, Verify::Header);
@@ -144,7 +151,6 @@ impl<'p> Bench<'_, 'p> {
         lane.close(free)?;
         let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
         let rounds = ratios.len();
-        let name = [name, modes].join(if modes.is_empty() || modes == "*" { "" } else { ":" });
         println!("{name:<24}{:>8.1}{:>10.1}{:>8.3}{rounds:>8}", median(bare_ns), median(harness_ns), median(ratios));
         Ok(())
     }

@@ -17,15 +17,15 @@ use io_uring::types::BufRingEntry;
 
 use crate::pool::{Frame, FreeList, LINE, Pool, Region};
 
-/// Entries, and the frames that the kernel may write to: those of the entries from `head` up to `tail`.
+/// Entries, and the frames that the kernel may write to: all but those of the `vacant` entries before `head`.
 #[derive(Debug)]
 pub(super) struct BufferRing<'p> {
     memory: Region,
     mask: u16,
     /// The entry of the buffer that the kernel uses next.
     head: u16,
-    /// Where the next buffer goes; published by [`BufferRing::publish`].
-    tail: u16,
+    /// Entries without a frame; the next one goes to the first of them.
+    vacant: u16,
     /// Size of a frame in cache lines.
     lines: usize,
     /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
@@ -46,7 +46,7 @@ impl<'p> BufferRing<'p> {
             memory: Region::map(entries * size_of::<BufRingEntry>())?,
             mask: (entries - 1) as u16,
             head: 0,
-            tail: 0,
+            vacant: entries as u16,
             lines: pool.frame_size() / LINE,
             region: pool.region(),
             frames: PhantomData,
@@ -81,31 +81,32 @@ impl<'p> BufferRing<'p> {
         assert!(free.is_of(&self.region), "a frame of another pool");
     }
 
-    /// Buffers that the kernel has not used.
+    /// Where the next buffer goes: as many entries behind `head` as the kernel has not used.
     #[inline(always)]
-    fn given(&self) -> u16 {
-        self.tail.wrapping_sub(self.head)
+    fn tail(&self) -> u16 {
+        self.head.wrapping_add(self.entries() - self.vacant)
     }
 
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
-        self.given() == 0
+        self.vacant == self.entries()
     }
 
     /// Whether [`BufferRing::refill`] has something to do.
     #[inline]
     pub(super) fn has_vacant(&self) -> bool {
-        self.given() < self.entries()
+        self.vacant > 0
     }
 
     /// Takes the frame behind a buffer id that the kernel has used. `None` if that is not the one whose turn it is.
     #[inline(always)]
     pub(super) fn take(&mut self, id: u16) -> Option<Frame<'p>> {
-        if id != self.head & self.mask || self.given() == 0 {
+        if id != self.head & self.mask || self.is_dry() {
             return None;
         }
         let frame = self.frame(self.head);
         self.head = self.head.wrapping_add(1);
+        self.vacant += 1;
         Some(frame)
     }
 
@@ -113,6 +114,21 @@ impl<'p> BufferRing<'p> {
     /// none is free, a buffer stays vacant. The list must be of the same pool.
     #[inline(always)]
     pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
+        if self.has_vacant() || free.is_empty() || id != self.head & self.mask {
+            return self.take_and_park(id, free);
+        }
+        // In a full ring the entry of the frame that is taken is the one to which the next one goes.
+        let filled = self.frame(id);
+        if let Some(empty) = free.take() {
+            self.place(id, empty);
+        }
+        self.head = self.head.wrapping_add(1);
+        Some(filled)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_and_park(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
         let filled = self.take(id)?;
         if let Some(empty) = free.take() {
             self.park(empty);
@@ -123,8 +139,8 @@ impl<'p> BufferRing<'p> {
     /// The frame of an entry that holds one. The caller takes it out.
     #[inline(always)]
     fn frame(&self, number: u16) -> Frame<'p> {
-        // SAFETY: an entry between `head` and `tail` has the address of a frame of this pool, which was parked there
-        // and is used once: the caller moves `head` or `tail` past it. All frames of a pool have the same size.
+        // SAFETY: an entry from `head` up to the tail has the address of a frame of this pool, which was parked there
+        // and is used once: the caller moves `head` or the tail past it. All frames of a pool have the same size.
         unsafe {
             let base = NonNull::new_unchecked((*self.entry(number)).addr() as *mut u8);
             Frame::from_parts((base, self.lines))
@@ -134,10 +150,16 @@ impl<'p> BufferRing<'p> {
     /// Puts a frame of the same pool behind the others. There must be a vacancy.
     #[inline(always)]
     fn park(&mut self, frame: Frame<'p>) {
+        self.place(self.tail(), frame);
+        self.vacant -= 1;
+    }
+
+    /// Puts a frame of the same pool into an entry that the kernel does not read before the tail behind it is published.
+    #[inline(always)]
+    fn place(&mut self, number: u16, frame: Frame<'p>) {
         let (base, _) = frame.into_parts();
-        // SAFETY: the kernel does not read an entry before the tail is published.
-        unsafe { (*self.entry(self.tail)).set_addr(base.as_ptr() as u64) };
-        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the entry is within the ring, and nobody reads it now.
+        unsafe { (*self.entry(number)).set_addr(base.as_ptr() as u64) };
     }
 
     /// Gives the kernel free frames, as far as there are vacancies, and publishes them.
@@ -155,11 +177,11 @@ impl<'p> BufferRing<'p> {
     /// Takes back the buffer that was given last, if the kernel has not used it, unseen by the kernel
     /// until [`BufferRing::publish`]. No request may be armed: the kernel must not be looking at the ring.
     pub(super) fn retract(&mut self) -> Option<Frame<'p>> {
-        if self.given() == 0 {
+        if self.is_dry() {
             return None;
         }
-        self.tail = self.tail.wrapping_sub(1);
-        Some(self.frame(self.tail))
+        self.vacant += 1;
+        Some(self.frame(self.tail()))
     }
 
     /// Makes all parked frames available to the kernel.
@@ -170,7 +192,7 @@ impl<'p> BufferRing<'p> {
         // SAFETY: the tail is a u16 that we alone write and the kernel reads; it is aligned to two.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         // The entries must be there before the kernel sees the tail behind them.
-        tail.store(self.tail, Ordering::Release);
+        tail.store(self.tail(), Ordering::Release);
     }
 
     /// Keeps the frames' memory mapped for good.

@@ -145,7 +145,8 @@ impl<'p> Multishot<'p> {
         }
     }
 
-    #[inline(always)]
+    /// Out of line, so that what runs between two calls lies together.
+    #[inline(never)]
     pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         // What is left of a call that brought more than a batch is topped up, so that 33 datagrams a call do
         // not become batches of 32 and 1 in turn; but no call is made for that unless there is something.
@@ -253,13 +254,9 @@ impl<'p> Multishot<'p> {
         let mut received = 0;
         while received < limit {
             let Some(completion) = ring.cq.next() else { break };
-            let (res, flags) = (completion.result(), completion.flags());
-            let id = cqueue::buffer_select(flags);
-            let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
-                return (received, Some(completion));
-            };
+            let Some((id, len)) = filled(&completion) else { return (received, Some(completion)) };
             let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
-            rx.deliver_received(frame, res as usize, &mut counters.truncated, free);
+            rx.deliver_received(frame, len, &mut counters.truncated, free);
             received += 1;
         }
         (received, None)
@@ -280,13 +277,9 @@ impl<'p> Multishot<'p> {
         let (mut messages, mut received) = (0, 0);
         while messages < limit {
             let Some(completion) = ring.cq.next() else { break };
-            let (res, flags) = (completion.result(), completion.flags());
-            let id = cqueue::buffer_select(flags);
-            let Some(id) = id.filter(|_| cqueue::more(flags) && res >= 0) else {
-                return (messages, received, Some(completion));
-            };
+            let Some((id, len)) = filled(&completion) else { return (messages, received, Some(completion)) };
             let Some(frame) = buffers.swap(id, free) else { return (messages, received, Some(completion)) };
-            received += deliver_message(layout, frame, res as usize, counters, (rx, free)).0;
+            received += deliver_message(layout, frame, len, counters, (rx, free)).0;
             messages += 1;
         }
         (messages, received, None)
@@ -426,6 +419,18 @@ impl Drop for Multishot<'_> {
             Box::leak(template);
         }
     }
+}
+
+/// The buffer that a completion tells of, and how many bytes are in it; `None` if it is anything but a datagram in a
+/// buffer with more to come.
+#[inline(always)]
+fn filled(completion: &cqueue::Entry) -> Option<(u16, usize)> {
+    // One test after the other: what is combined is computed, and that takes longer.
+    if !cqueue::more(completion.flags()) {
+        return None;
+    }
+    let len = usize::try_from(completion.result()).ok()?;
+    Some((cqueue::buffer_select(completion.flags())?, len))
 }
 
 /// Delivers what a RECVMSG has put into a buffer: `written` bytes, headers included. Returns how many datagrams
