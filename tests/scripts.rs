@@ -1,0 +1,254 @@
+//! `scripts/sweep-batch` and `scripts/sweep-load`: what they leave behind, whether they end well or badly.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use common::{Bench, Done, HPBENCH, assert_balanced, needs, read};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+
+/// Options for hpbench under which a sweep takes seconds.
+const TINY: &str = "--trials 6 -t 0.005 --warmup 0.001 --payload 64 --no-gates";
+
+/// A directory with the scripts, which leave their `results/` in it.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let scripts = bench.path("scripts");
+    fs::create_dir(&scripts).expect("a directory");
+    for name in ["common.bash", "sweep.bash", "sweep-batch", "sweep-load", "compare-kernels"] {
+        fs::copy(Path::new(SCRIPTS).join(name), scripts.join(name)).expect("a script");
+    }
+    bench
+}
+
+/// A command that runs a script with `args`, split at spaces.
+fn words<'a>(hpbench: &'a str, args: &'a str) -> Vec<&'a str> {
+    ["env", hpbench].into_iter().chain(args.split_whitespace()).collect()
+}
+
+fn run(bench: &Bench, args: &str) -> Done {
+    bench.run_command(&words(&format!("HPBENCH={HPBENCH}"), args))
+}
+
+/// What is in a folder under `results/`; nothing if it is not there.
+fn files(bench: &Bench, folder: &str) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(bench.path("results").join(folder)) else { return BTreeSet::new() };
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Fails unless the folder has everything, and says which command made it.
+fn assert_whole(bench: &Bench, folder: &str) {
+    let mut expected: BTreeSet<String> =
+        ["command", "comparison.txt", "env.json", "run.csv", "table.txt"].map(str::to_owned).into();
+    if bench.run("report --help").status == 0 {
+        expected.insert("report.html".to_owned());
+    }
+    let found = files(bench, folder);
+    assert!(found.is_superset(&expected), "{found:?}");
+    let path = |name: &str| bench.path("results").join(folder).join(name);
+    let comparison = read(&path("comparison.txt"));
+    assert!(comparison.contains("against") && comparison.contains("verdict"), "{comparison}");
+    let json: serde_json::Value = serde_json::from_str(&read(&path("env.json"))).expect("env.json is JSON");
+    assert!(json["date"].as_str().is_some_and(|date| date.ends_with('Z')), "{json}");
+    assert!(json["git"].is_string() && json["rustc"].is_string(), "{json}");
+    assert!(json["doctor"]["machine"]["kernel"].is_string() && json["doctor"]["verdict"].is_object(), "{json}");
+    let command: Vec<&str> =
+        json["command"].as_array().expect("a list").iter().filter_map(|word| word.as_str()).collect();
+    assert_eq!(read(&path("command")).trim_end(), command.join(" "), "none of these words needs quotes");
+}
+
+#[test]
+fn a_sweep_over_batches_leaves_everything_and_its_command_can_be_given_again() {
+    let bench = bench();
+    let args = format!("scripts/sweep-batch -n tiny -- {TINY} --backend {} --batch 1,8", needs::backends());
+    let done = run(&bench, &args).expect(0);
+    assert!(done.shows("drain: receiving from a full queue"), "{}", done.stdout);
+    assert!(done.stderr.contains("everything is in results/tiny"), "{}", done.stderr);
+    assert!(done.stderr.contains("× 6 trials"), "how long it takes is told: {}", done.stderr);
+    assert_whole(&bench, "tiny");
+    let rows = bench.rows("results/tiny/run.csv");
+    rows.iter().for_each(assert_balanced);
+    let backends = needs::backends().split(',').count();
+    assert_eq!(rows.len(), 2 * backends * 2 * 6);
+
+    let again = run(&bench, &args).expect(2);
+    assert!(again.stderr.contains("results/tiny is there already"), "{}", again.stderr);
+
+    let command = ["bash", "results/tiny/command"];
+    bench.run_command(&command).expect(0);
+    assert_eq!(bench.rows("results/tiny/run.csv").len(), rows.len(), "all are there");
+    fs::remove_file(bench.path("results/tiny/run.csv")).expect("it is there");
+    bench.run_command(&command).expect(0);
+    assert_eq!(bench.rows("results/tiny/run.csv").len(), rows.len());
+}
+
+#[test]
+fn a_sweep_over_loads_finds_its_rates_or_takes_those_that_are_named() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = bench();
+    run(&bench, &format!("scripts/sweep-load -n found -- {TINY} --trials 1 --backend plain,mmsg")).expect(0);
+    assert_whole(&bench, "found");
+    assert!(files(&bench, "found").contains("flood.csv"));
+    let rates: BTreeSet<i64> = bench.rows("results/found/run.csv").iter().map(|row| row.count("rate_pps")).collect();
+    assert_eq!(rates.len(), 14);
+    let (least, most) = (rates.first().expect("14"), rates.last().expect("14"));
+    assert!((most / least - 60).abs() <= 1, "from 2% to 120%: {rates:?}");
+    let received = bench.rows("results/found/flood.csv").iter().map(|row| row.number("rx_pps")).fold(0.0, f64::max);
+    assert!((*most as f64 / received - 1.2).abs() < 0.01, "{rates:?} of {received}");
+
+    run(&bench, &format!("scripts/sweep-load -n named -- {TINY} --backend plain,mmsg --rate 1000,2000")).expect(0);
+    assert_whole(&bench, "named");
+    assert!(!files(&bench, "named").contains("flood.csv"));
+    let rates: BTreeSet<i64> = bench.rows("results/named/run.csv").iter().map(|row| row.count("rate_pps")).collect();
+    assert_eq!(rates, BTreeSet::from([1000, 2000]));
+}
+
+#[test]
+fn a_signal_keeps_what_was_measured_and_the_run_can_be_gone_on_with() {
+    for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let bench = bench();
+        let args = format!("scripts/sweep-batch -n cut -- {TINY} -t 0.05 --backend plain,mmsg --batch 1,8");
+        let hpbench = format!("HPBENCH={HPBENCH}");
+        let mut running = bench.start_command(&words(&hpbench, &args));
+        let csv = bench.path("results/cut/run.csv");
+        running.wait_until("three rows came", || fs::read_to_string(&csv).unwrap_or_default().lines().count() > 3);
+        match signal {
+            // To the script alone, which has to pass it on.
+            Signal::TERM => running.signal(signal),
+            // As a terminal does it.
+            _ => kill_process_group(Pid::from_raw(running.id()).expect("a process"), signal).expect("they are there"),
+        }
+        let done = running.wait().expect(status);
+        assert!(done.stderr.contains("go on with: scripts/sweep-batch --resume -n cut"), "{}", done.stderr);
+        let rows = bench.rows("results/cut/run.csv").len();
+        assert!((3..48).contains(&rows), "{rows} rows");
+
+        let refused = run(&bench, &args).expect(2);
+        assert!(refused.stderr.contains("--resume"), "{}", refused.stderr);
+        run(&bench, "scripts/sweep-batch --resume -n cut").expect(0);
+        assert_whole(&bench, "cut");
+        assert_eq!(bench.rows("results/cut/run.csv").len(), 48);
+    }
+}
+
+#[test]
+fn bad_usage_is_refused_and_leaves_nothing() {
+    let bench = bench();
+    for (args, told) in [
+        ("--batch 1", "come after --"),
+        ("-n", "needs a name"),
+        ("-n ../up", "letters, digits"),
+        ("-n -x", "letters, digits"),
+        ("-n .", "letters, digits"),
+        ("-- --batch 0", "from 1 to 1024"),
+        ("-- -o other.csv", "-o cannot be given"),
+        ("-- --dry-run", "--dry-run cannot be given"),
+        ("-- --hlog x.hlog", "--hlog cannot be given"),
+        ("--resume", "no run in results/"),
+        ("--resume -n none", "no run in results/none"),
+        ("--resume -n none -- --batch 1", "recorded command"),
+    ] {
+        for script in ["sweep-batch", "sweep-load"] {
+            let done = run(&bench, &format!("scripts/{script} {args}")).expect(2);
+            assert!(done.stderr.contains(told), "{script} {args}: {}", done.stderr);
+            assert_eq!(done.stdout, "");
+            assert!(!bench.path("results").exists(), "{script} {args}");
+        }
+    }
+    let done = bench.run_command(&words("HPBENCH=./none", "scripts/sweep-batch")).expect(2);
+    assert!(done.stderr.contains("no program"), "{}", done.stderr);
+}
+
+#[test]
+fn help_is_shown_wherever_the_script_is_started_from() {
+    let bench = bench();
+    for (script, word) in [("sweep-batch", "batches of 1 to 256"), ("sweep-load", "flood"), ("compare-kernels", "QEMU")]
+    {
+        let start = format!("cd results-are-not-here && exec ../scripts/{script} --help");
+        fs::create_dir_all(bench.path("results-are-not-here")).expect("a directory");
+        let done = bench.run_command(&["bash", "-c", &start]).expect(0);
+        for word in [word, "Usage:", "-n NAME", "results/", "Exit status"] {
+            assert!(done.stdout.contains(word), "{word}: {}", done.stdout);
+        }
+        assert!(!done.stdout.contains("set -"), "{}", done.stdout);
+    }
+}
+
+/// Makes a program of lines of shell.
+fn program(file: &Path, lines: &str) {
+    fs::write(file, format!("#!/bin/sh\n{lines}\n")).expect("a file");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+}
+
+/// Makes a program that stands in for hpbench: it runs `run` instead of trials.
+fn stand_in(bench: &Bench, run: &str) -> String {
+    let file = bench.beside("stand-in");
+    program(&file, &format!("case \"$*\" in *' -o '*) {run} ;; *) exec {HPBENCH} \"$@\" ;; esac"));
+    format!("HPBENCH={}", file.display())
+}
+
+#[test]
+fn a_run_that_breaks_off_is_no_result() {
+    let args = "scripts/sweep-batch -n broken -- --backend plain --batch 1";
+    let bench = bench();
+    // Before there is a file, there is nothing to keep.
+    let broken = stand_in(&bench, "echo 'no luck' >&2; exit 1");
+    let done = bench.run_command(&words(&broken, args)).expect(1);
+    assert!(done.stderr.contains("no luck"), "{}", done.stderr);
+    assert!(!bench.path("results/broken").exists());
+    // As when the disk is full.
+    let broken = stand_in(&bench, "echo begun > results/broken/run.csv; exit 1");
+    let done = bench.run_command(&words(&broken, args)).expect(1);
+    assert!(done.stderr.contains("finished rows are in results/broken/run.csv; go on with: "), "{}", done.stderr);
+    assert_eq!(files(&bench, "broken"), ["command", "env.json", "run.csv"].map(str::to_owned).into());
+    let done = bench.run_command(&words(&broken, args)).expect(2);
+    assert!(done.stderr.contains("has not ended"), "{}", done.stderr);
+}
+
+#[test]
+fn trials_that_fail_are_a_result_with_a_status() {
+    let bench = bench();
+    // No queue holds so large a batch.
+    let args = format!("scripts/sweep-batch -n failed -- {TINY} --backend plain,mmsg --batch 1,1024 --round 512");
+    let done = run(&bench, &args).expect(1);
+    assert!(done.stderr.contains("everything is in results/failed"), "{}", done.stderr);
+    assert_whole(&bench, "failed");
+}
+
+#[test]
+fn where_nothing_can_be_compared_the_folder_says_why() {
+    let bench = bench();
+    let done = run(&bench, &format!("scripts/sweep-batch -n one -- {TINY} --backend plain --batch 1")).expect(1);
+    assert!(done.shows("all trials have the same backend"), "{}", done.stdout);
+    assert!(read(&bench.path("results/one/comparison.txt")).contains("all trials have the same backend"));
+}
+
+#[test]
+fn a_comparison_of_kernels_says_what_it_was_made_of() {
+    let bench = bench();
+    // Neither is run: kernels boot in tests/lab.rs.
+    program(&bench.path("qemu-system-x86_64"), "echo 'QEMU \"9\\8\"'");
+    program(&bench.path("scripts/fetch-kernels"), "echo \"$PWD/scripts/fetch-kernels\"");
+    let hpbench = stand_in(&bench, "echo row > results/lab/kernels.csv; echo compared; exit 1");
+    let path = format!("PATH={}:{}", bench.path("").display(), std::env::var("PATH").unwrap_or_default());
+    let args = "scripts/compare-kernels -n lab 6.12 -- --batch 1";
+    let done = bench.run_command(&[&["env", &path], &words(&hpbench, args)[1..]].concat()).expect(1);
+    assert!(done.stdout.contains("compared"), "{}", done.stdout);
+    assert_eq!(
+        files(&bench, "lab"),
+        ["command", "comparison.txt", "env.json", "kernels.csv"].map(str::to_owned).into()
+    );
+    let path = |name: &str| bench.path("results/lab").join(name);
+    let json: serde_json::Value = serde_json::from_str(&read(&path("env.json"))).expect("env.json is JSON");
+    assert_eq!(json["qemu"], "QEMU \"9\\8\"");
+    assert!(json["kernels"]["fetch-kernels"].as_str().is_some_and(|sum| sum.starts_with("sha256 ")), "{json}");
+    assert_eq!(json["command"][1], "lab");
+    assert!(read(&path("command")).contains(" lab --kernel scripts/fetch-kernels "), "{}", read(&path("command")));
+}
