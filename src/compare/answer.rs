@@ -6,14 +6,13 @@ use hpbench_backends::{Addressing, Kind, Variant};
 
 use crate::compare::axes::{AXES, By};
 use crate::compare::cells::TRIALS_MIN;
+use crate::compare::metrics;
 use crate::compare::metrics::Better;
 use crate::compare::report::{Report, Settings};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Comparison, Verdict};
 use crate::record::Row;
-use crate::rows;
 use crate::table::wrap;
-use crate::{compare::metrics, output};
 
 /// The least change that matters where nobody says.
 const THRESHOLD: f64 = 0.03;
@@ -34,13 +33,7 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
         return format!("\n{}", wrap(&format!("{blocks} trial{s} per cell: {needed}.")));
     }
     let several = names.windows(2).any(|two| two[0].0 == two[1].0);
-    let mut trials = Trials::new(By::Column(if several { "variant" } else { "backend" }), &[]);
-    for row in rows {
-        // What cannot be compared has no verdict.
-        let Ok(fields) = rows::fields(&output::encode(row, false)) else { continue };
-        let _ = trials.add(&fields, row, "");
-    }
-    trials.mark();
+    let trials = Trials::of_rows(By::Column(if several { "variant" } else { "backend" }), rows);
     let settings = Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true };
     let lines = Report::new(&trials, &settings).map(|report| lines(&report)).unwrap_or_default();
     let text: String = lines.iter().map(|line| wrap(&in_brief(line, &names))).collect();

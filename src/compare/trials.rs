@@ -191,6 +191,17 @@ impl Trials {
         }
     }
 
+    /// The trials of rows that are in memory; what cannot be compared is left out.
+    pub(crate) fn of_rows<'r>(by: By, rows: impl Iterator<Item = &'r Row>) -> Self {
+        let mut trials = Self::new(by, &[]);
+        for row in rows {
+            let Ok(fields) = rows::fields(&output::encode(row, false)) else { continue };
+            let _ = trials.add(&fields, row, "");
+        }
+        trials.mark();
+        trials
+    }
+
     /// Adds a row; `file` is the name of the side where files are compared.
     ///
     /// # Errors
@@ -223,7 +234,7 @@ impl Trials {
         let cell = self.cells.number(joined, self.columns.cell.iter().map(or_empty));
         let conditions = self.conditions.number(joined, self.columns.conditions.iter().map(or_empty));
         let run = self.runs.number(joined, std::iter::once(row.run_id.as_str()));
-        self.note_differences(side, fields, variant);
+        self.note_differences(side, fields, variant, row.is_failed());
         let next = self.blocks.len();
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
         let (state, reason) = match row {
@@ -274,7 +285,7 @@ impl Trials {
         }
     }
 
-    fn note_differences(&mut self, side: usize, fields: &StringRecord, variant: String) {
+    fn note_differences(&mut self, side: usize, fields: &StringRecord, variant: String, is_failed: bool) {
         if side == self.variants.len() {
             self.variants.push(Vec::new());
             self.circumstances.push(vec![Vec::new(); CIRCUMSTANCES.len()]);
@@ -284,6 +295,10 @@ impl Trials {
         }
         for (known, at) in self.circumstances[side].iter_mut().zip(&self.columns.circumstances) {
             let value = fields.get(*at).unwrap_or_default();
+            // What failed early does not tell.
+            if value.is_empty() && is_failed {
+                continue;
+            }
             if known.len() < NAMED_MAX && !known.iter().any(|known| known == value) {
                 known.push(value.to_owned());
             }
