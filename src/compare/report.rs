@@ -292,6 +292,7 @@ fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Com
             "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
         );
     }
+    notes.extend(decided_variants(trials, sides));
     for (at, name) in CIRCUMSTANCES.iter().enumerate().filter(|(_, name)| !trials.by.frees(name)) {
         let values = |side: &usize| trials.circumstances[*side][at].join(" or ");
         if sides.iter().any(|side| values(side) != values(&sides[0])) {
@@ -301,6 +302,20 @@ fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Com
     }
     notes.extend(warned(comparisons));
     notes
+}
+
+/// That variants are compared which differ, since they follow from what is compared by.
+fn decided_variants(trials: &Trials, sides: &[usize]) -> Option<String> {
+    let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants[*side].contains(variant));
+    let own = |side: &usize| trials.variants[*side].iter().find(|variant| elsewhere(variant));
+    let told: Vec<String> = sides
+        .iter()
+        .filter(|_| trials.by.decides_variants())
+        .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.sides.first(*side))))
+        .collect();
+    let by = trials.by.name();
+    (!told.is_empty())
+        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
 }
 
 /// The warnings of all rows; those that differ in numbers only are told once.

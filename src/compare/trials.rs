@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use csv::StringRecord;
 
-use crate::compare::axes::{AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
+use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
 use crate::record::{Row, SCHEMA};
@@ -231,7 +231,13 @@ impl Trials {
         };
         let joined = &mut self.joined;
         let side = self.sides.number(joined, std::iter::once(side));
-        let cell = self.cells.number(joined, self.columns.cell.iter().map(or_empty));
+        let decided = self.by.decides_variants();
+        let asked_for = decided.then(|| axes::asked_for(&row.backend, &row.variant, &row.addressing));
+        let in_cell = |(axis, at): (&&str, &Option<usize>)| match &asked_for {
+            Some(asked_for) if *axis == "variant" => asked_for.as_str(),
+            _ => or_empty(at),
+        };
+        let cell = self.cells.number(joined, AXES.iter().zip(&self.columns.cell).map(in_cell));
         let conditions = self.conditions.number(joined, self.columns.conditions.iter().map(or_empty));
         let run = self.runs.number(joined, std::iter::once(row.run_id.as_str()));
         self.note_differences(side, fields, variant, row.is_failed());
