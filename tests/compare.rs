@@ -79,7 +79,7 @@ fn a_table_with_an_answer() {
     assert_eq!(lines.len(), 1, "{}", done.stdout);
     assert!(lines[0].starts_with("mmsg") && lines[0].contains("+27."), "{}", lines[0]);
     assert!(
-        done.shows("batch 1: mmsg 27% slower, uring the same; batch 32: no difference beyond 3%."),
+        done.shows("Batch 1: uring the same; mmsg 27% slower. Batch 32: no difference beyond 3%."),
         "{}",
         done.stdout
     );
@@ -467,7 +467,7 @@ fn a_real_run_is_compared() {
     let bench = Bench::new();
     let run = bench.tiny("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 6").expect(0);
     assert!(
-        run.shows("drain (time per datagram, against plain): batch 4"),
+        run.shows("drain (time per datagram, against plain). Batch 4"),
         "a run ends with an answer: {}",
         run.stdout
     );
