@@ -159,9 +159,8 @@ pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);
     let known = kind.and_then(|kind| Variant::parse(kind, variant).ok());
     let addressings = [Addressing::Connected, Addressing::Unconnected];
-    let addressing = addressings.into_iter().find(|known| known.name() == addressing);
-    let asked = known.zip(addressing).map(|(variant, addressing)| variant.brief(addressing));
-    asked.unwrap_or_else(|| variant.to_owned())
+    let addressing = addressings.into_iter().find(|known| known.name() == addressing).unwrap_or_default();
+    known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))
 }
 
 #[cfg(test)]

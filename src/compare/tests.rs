@@ -445,7 +445,7 @@ fn the_answer_names_those_together_of_whom_the_same_is_said() {
     assert_eq!(text, expected, "the default of plain is the base, wherever its rows are");
     let mut limited = rows;
     limited.iter_mut().for_each(|row| row.generator_limited = Some(1));
-    let text = answer::after_run(limited.iter());
+    let text = answer::after_run(limited.iter()).replace("\n  ", " ");
     assert!(text.contains("Batch 32: without a verdict (limited by the generators)."), "{text}");
 }
 
