@@ -1,4 +1,4 @@
-//! One trial: what goes in, and what its threads do. What comes out, or why nothing does, is in [`outcome`].
+//! One trial: what goes in, and what its threads do. What comes out is an [`Outcome`], or a [`TrialError`] that says why not.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
