@@ -12,7 +12,7 @@
 //! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
 //! - [`selftest`]: what difference a machine can resolve;
 //! - [`doctor`]: what a machine offers, and what spoils measurements on it;
-//! - [`lab`]: the same cells under other kernels; [`steps`]: what changed from one kernel to the next.
+//! - [`lab`]: the same cells under other kernels; [`releases`]: their order and short names.
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod output;
 pub mod plan;
 pub mod record;
+pub mod releases;
 pub mod request;
 pub mod resume;
 pub mod rows;
@@ -42,7 +43,6 @@ pub mod run;
 pub mod scenario;
 pub mod selftest;
 pub mod stats;
-pub mod steps;
 pub mod table;
 pub mod trial;
 pub mod wire;

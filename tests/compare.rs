@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ fn a_table_with_an_answer() {
     assert_eq!(lines.len(), 1, "{}", done.stdout);
     assert!(lines[0].starts_with("mmsg") && lines[0].contains("+27."), "{}", lines[0]);
     assert!(
-        done.shows("batch 1: mmsg 27% slower, uring the same; batch 32: no difference beyond 3%."),
+        done.shows("Batch 1: uring the same; mmsg 27% slower. Batch 32: no difference beyond 3%."),
         "{}",
         done.stdout
     );
@@ -172,7 +173,126 @@ fn two_files_are_compared_cell_by_cell() {
     assert!(done.shows("kernel differs: 6.1 of old.csv, 6.12 of new.csv"), "{}", done.stdout);
     assert!(done.shows("different runs: drift of the machine counts as a difference"), "{}", done.stdout);
     let done = bench.run("compare --by kernel new.csv old.csv").expect(0);
-    assert!(done.shows("6.1 → 6.12: drain plain, as plain does, batch 1"), "{}", done.stdout);
+    assert!(
+        done.shows("plain:as plain does 6.1 → 6.12: -20.0% ns per packet (drain, batch 1: 405.5 → 324.4)"),
+        "{}",
+        done.stdout
+    );
+}
+
+/// Counts of instructions, six of each of two sides that differ in a column.
+fn counted(change: impl Fn(&mut hpbench::record::Row)) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for block in 1..=6 {
+        let base = hpbench::record::Row {
+            variant: "recvfrom+sendto".into(),
+            addressing: "connected".into(),
+            ring: 1024,
+            accel: "icount".into(),
+            ns_per_packet_p50: None,
+            peer_ns_per_packet: None,
+            instructions_per_packet: Some(1900.0),
+            ..row("plain", 32, block, 0.0)
+        };
+        let mut new = hpbench::record::Row { order: base.order + 5000, ..base.clone() };
+        change(&mut new);
+        rows.extend([base, new]);
+    }
+    text(rows)
+}
+
+#[test]
+fn counts_of_instructions_rank_no_ways_of_moving_datagrams() {
+    type Change = fn(&mut hpbench::record::Row);
+    let changes: [(&str, Change); 9] = [
+        ("backend", |row| (row.backend, row.variant) = ("mmsg".into(), "recvmmsg+sendmmsg".into())),
+        ("variant", |row| row.variant += "+gro"),
+        ("wait", |row| row.wait = "block".into()),
+        ("addressing", |row| row.addressing = "unconnected".into()),
+        ("batch", |row| row.batch = 8),
+        ("payload", |row| row.payload = 1472),
+        ("round", |row| row.round = Some(64)),
+        ("ring", |row| row.ring = 2048),
+        ("buffers", |row| row.buffers = Some(64)),
+    ];
+    for (column, change) in changes {
+        let bench = bench("run.csv", &counted(change));
+        let message = bench.run(&format!("compare --by {column} run.csv")).expect(2).stderr;
+        let told = format!("accel is icount, and counts are not compared by {column}");
+        assert!(message.contains(&told) && message.contains("caches"), "{column}: {message}");
+        assert!(message.contains("--by kernel") && message.contains("--force"), "{column}: {message}");
+        let done = bench.run(&format!("compare --by {column} --force --format csv run.csv")).expect(0);
+        let rows = parse(&done.stdout);
+        assert_eq!(rows.len(), 1, "{column}: {}", done.stdout);
+        assert_eq!(rows[0].text("verdict"), "invalid", "{column}");
+        assert!(rows[0].text("warnings").contains(&told), "{column}: {}", rows[0].text("warnings"));
+    }
+    // What leaves system calls and memory as they are can be compared.
+    let bench = bench("run.csv", &counted(|row| row.git_rev = "abc".into()));
+    let rows = parse(&bench.run("compare --by git_rev --format csv run.csv").expect(0).stdout);
+    assert_eq!(rows[0].text("verdict"), "same");
+    let (recorded, _) = recorded();
+    let message = bench.run(&format!("compare --by backend {}", recorded.display())).expect(2).stderr;
+    assert!(message.contains("counts are not compared by backend"), "before all else: {message}");
+}
+
+/// A recorded run of the lab: its rows, and the steps that the lab printed of them.
+fn recorded() -> (PathBuf, Vec<String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-22");
+    let text = fs::read_to_string(folder.join("comparison.txt")).expect("the lab's comparison");
+    (folder.join("kernels.csv"), steps_in(&text))
+}
+
+/// The steps of a comparison as text, each on one line, sorted.
+fn steps_in(text: &str) -> Vec<String> {
+    let text = text.replace("\n  ", " ");
+    let lines = text.lines().skip_while(|line| !line.starts_with("steps of ")).skip(1);
+    let mut steps: Vec<String> = lines.take_while(|line| line.contains(" → ")).map(str::to_owned).collect();
+    steps.sort();
+    steps
+}
+
+#[test]
+fn kernels_have_the_steps_that_the_lab_tells() {
+    let (file, expected) = recorded();
+    assert!(expected.len() > 100, "{expected:?}");
+    let bench = Bench::new();
+    let compare = |format: &str| {
+        let args = format!("compare --by kernel --threshold 1% --format {format} {}", file.display());
+        bench.run(&args).expect(0).stdout
+    };
+    let table = compare("table");
+    assert!(table.contains("steps of 1% or more between neighbouring kernels"), "{table}");
+    assert_eq!(steps_in(&table), expected);
+    let json: serde_json::Value = serde_json::from_str(&compare("json")).expect("JSON");
+    let mut steps: Vec<&str> =
+        json["steps"].as_array().expect("a list").iter().filter_map(|step| step.as_str()).collect();
+    steps.sort_unstable();
+    assert_eq!(steps, expected);
+
+    // In CSV, steps are changes of at least the threshold: verdicts, or counts that have not settled.
+    let is_settled = |row: &common::Row| row.text("verdict") != "unclear";
+    let rows = parse(&compare("csv"));
+    let steps: Vec<_> = rows.iter().filter(|row| row.number("delta_pct").abs() >= 1.0).collect();
+    assert_eq!(steps.len(), expected.len());
+    let settled = |wanted: bool| steps.iter().filter(|row| is_settled(row) == wanted).count();
+    let of_lab = |wanted: bool| expected.iter().filter(|step| step.ends_with("not settled)") != wanted).count();
+    assert_eq!([settled(true), settled(false)], [of_lab(true), of_lab(false)]);
+    for row in &rows {
+        let verdict = row.text("verdict");
+        assert_eq!(verdict == "unclear", row.text("warnings").contains("not settled"), "{}", row.name());
+        assert_eq!((row.text("p"), row.text("q")), ("", ""), "counts have no noise");
+        assert!(["better", "worse", "same", "unclear"].contains(&verdict), "{verdict}");
+    }
+    let uring = steps.iter().find(|row| {
+        let told = ["scenario", "backend", "variant", "batch", "base", "metric"].map(|column| row.text(column));
+        let expected =
+            ["drain", "uring", "multishot+send+defer", "32", "6.1.0-50-cloud-amd64", "instructions_per_packet"];
+        told == expected
+    });
+    let uring = uring.expect("multishot became longer from 6.1 to 6.12");
+    assert_eq!((uring.text("verdict"), uring.text("n_new")), ("worse", "3"));
+    assert!((uring.number("delta_pct") - 10.8).abs() < 0.1, "{}", uring.number("delta_pct"));
 }
 
 #[test]
@@ -347,7 +467,7 @@ fn a_real_run_is_compared() {
     let bench = Bench::new();
     let run = bench.tiny("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 6").expect(0);
     assert!(
-        run.shows("drain (time per datagram, against plain): batch 4"),
+        run.shows("drain (time per datagram, against plain). Batch 4"),
         "a run ends with an answer: {}",
         run.stdout
     );

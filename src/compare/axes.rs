@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use hpbench_backends::Kind;
+use hpbench_backends::{Addressing, Kind, Variant};
+
+use crate::releases;
 
 /// The columns that make a cell, and that the output has.
 pub const AXES: [&str; 21] = [
@@ -94,17 +96,25 @@ impl By {
         let follows: &[&str] = match self.name() {
             // Only io_uring has buffers, and every variant is of one backend.
             "backend" | "variant" => &["backend", "variant", "buffers"],
+            "kernel" => &["kernel_build"],
             _ => &[],
         };
         column == self.name() || follows.contains(&column)
     }
 
-    /// The order of sides: of backends, the one in which hpbench names them; of kernels, by version; of numbers, by
+    /// Whether what was not asked for of a variant follows from this column: unconnected sockets need messages. Then
+    /// variants are compared that were asked for alike, e.g. the default ones.
+    pub fn decides_variants(&self) -> bool {
+        self.name() == "addressing"
+    }
+
+    /// The order of sides: of backends, the one in which hpbench names them, the default variant first; of kernels, by version; of numbers, by
     /// size; else `Equal`, so that the order in which they were found stays.
     pub fn order(&self, a: &str, b: &str) -> Ordering {
         match self.name() {
-            "backend" | "variant" => rank(a).cmp(&rank(b)),
-            "kernel" | "qemu" | "hpbench" => version(a).cmp(&version(b)),
+            "backend" => rank(a).cmp(&rank(b)),
+            "variant" => rank(a).cmp(&rank(b)).then_with(|| variant(a).cmp(&variant(b))),
+            "kernel" | "qemu" | "hpbench" => releases::compare(a, b),
             "file" => Ordering::Equal,
             _ => natural(a, b),
         }
@@ -114,6 +124,11 @@ impl By {
     pub fn is_in_steps(&self) -> bool {
         self.name() == "kernel"
     }
+}
+
+/// The name of a variant, by which the default one comes before the others of its backend.
+fn variant(side: &str) -> String {
+    side.split_once(':').map_or_else(|| side.to_owned(), |(backend, modes)| name(backend, modes))
 }
 
 /// The place of a backend among all; of a variant, that of its backend.
@@ -132,19 +147,20 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// A version, so that 6.9 is before 6.12, and 6.12-rc3 before 6.12.
-fn version(text: &str) -> (Vec<u64>, u64, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (numbers, rest) = text.split_at(end);
-    let mut numbers: Vec<u64> = numbers.split('.').filter_map(|number| number.parse().ok()).collect();
-    while numbers.last() == Some(&0) {
-        numbers.pop();
-    }
-    let candidate = rest.strip_prefix("-rc").map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().unwrap_or(0)
-    });
-    (numbers, candidate.unwrap_or(u64::MAX), rest)
+/// How a backend with its variant is called: the default variant has no name of its own.
+pub fn name(backend: &str, variant: &str) -> String {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);
+    let is_default = variant.is_empty() || kind.is_some_and(|kind| Variant::default_of(kind).to_string() == variant);
+    if is_default { backend.to_owned() } else { format!("{backend}:{variant}") }
+}
+
+/// The modes of a variant that were asked for, where the others follow from the addressing; all of a variant that is not ours.
+pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);
+    let known = kind.and_then(|kind| Variant::parse(kind, variant).ok());
+    let addressings = [Addressing::Connected, Addressing::Unconnected];
+    let addressing = addressings.into_iter().find(|known| known.name() == addressing).unwrap_or_default();
+    known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))
 }
 
 #[cfg(test)]
@@ -152,25 +168,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_are_ordered_by_version() {
-        let mut kernels = ["6.12.6-amd64", "6.9.1", "7.0.0-rc2", "5.10.0", "6.12.6", "7.0", "7.0-rc10", "6.1"];
-        let by = By::column("kernel").expect("a column");
-        kernels.sort_by(|a, b| by.order(a, b));
-        let expected = ["5.10.0", "6.1", "6.9.1", "6.12.6", "6.12.6-amd64", "7.0.0-rc2", "7.0-rc10", "7.0"];
-        assert_eq!(kernels, expected);
-    }
-
-    #[test]
     fn backends_numbers_and_hosts_have_an_order_of_their_own() {
         for (column, found, expected) in [
             ("backend", ["uring", "mmsg", "plain"], ["plain", "mmsg", "uring"]),
-            ("variant", ["uring:b", "plain:z", "uring:a"], ["plain:z", "uring:b", "uring:a"]),
+            ("variant", ["uring:b", "plain:z", "uring:a"], ["plain:z", "uring:a", "uring:b"]),
+            (
+                "variant",
+                ["mmsg:recvmmsg+gro", "mmsg:recvmmsg+sendmmsg", "plain:z"],
+                ["plain:z", "mmsg:recvmmsg+sendmmsg", "mmsg:recvmmsg+gro"],
+            ),
+            ("kernel", ["6.12.6", "6.9.1", "6.12-rc3"], ["6.9.1", "6.12-rc3", "6.12.6"]),
             ("batch", ["128", "8", "32"], ["8", "32", "128"]),
             ("host", ["b", "c", "a"], ["b", "c", "a"]),
         ] {
             let (by, mut sides) = (By::column(column).expect("a column"), found);
             sides.sort_by(|a, b| by.order(a, b));
             assert_eq!(sides, expected, "{column}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_from_what_follows_from_the_addressing() {
+        for (backend, variant, addressing, asked) in [
+            ("uring", "multishot+send+defer", "connected", ""),
+            ("uring", "recvmsg-multishot+sendmsg+defer", "unconnected", ""),
+            ("uring", "recvmsg-multishot+sendmsg+defer", "connected", "recvmsg-multishot+sendmsg"),
+            ("uring", "recvmsg-multishot+sendmsg+coop", "unconnected", "coop"),
+            ("plain", "recvfrom+sendto", "unconnected", ""),
+            ("plain", "of another version", "connected", "of another version"),
+        ] {
+            assert_eq!(asked_for(backend, variant, addressing), asked, "{variant} {addressing}");
         }
     }
 

@@ -4,11 +4,17 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::compare::axes::{self, AXES, By, CONDITIONAL, CONDITIONS};
+use crate::compare::counts;
 use crate::compare::trials::{State, Trials};
 use crate::plan::Scenario;
 
 /// The least trials of a side for a verdict: fewer have no interval of their median.
 pub(crate) const TRIALS_MIN: usize = 6;
+
+/// The least trials of a side under an accelerator: of counts, those that there are agree or do not.
+pub(crate) fn trials_min(accel: &str) -> usize {
+    if counts::is_counted(accel) { 1 } else { TRIALS_MIN }
+}
 
 /// A cell on two sides.
 #[derive(Debug)]
@@ -84,7 +90,7 @@ pub(crate) fn matched(trials: &Trials, sides: &[usize], base: Option<usize>) -> 
                 present.iter().filter(|side| **side != base).map(|side| (base, *side)).collect()
             }
             Some(_) => Vec::new(),
-            None => present.windows(2).map(|two| (two[0], two[1])).collect(),
+            None => neighbours(&present, |side| says_something(trials, &here[&side])),
         };
         if partners.is_empty() {
             matched.alone += 1;
@@ -95,6 +101,21 @@ pub(crate) fn matched(trials: &Trials, sides: &[usize], base: Option<usize>) -> 
     }
     matched.nearest = nearest(trials, &cells, &found, base.unwrap_or(sides[0]));
     matched
+}
+
+/// Each side with the nearest one before it that says something: what failed or was disturbed is stepped over.
+fn neighbours(sides: &[usize], says_something: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    let mut partners = Vec::new();
+    let mut before = None;
+    for &side in sides {
+        partners.extend(before.map(|before| (before, side)));
+        before = if says_something(side) { Some(side) } else { before };
+    }
+    partners
+}
+
+fn says_something(trials: &Trials, found: &Found) -> bool {
+    found.ran.values().flatten().any(|&trial| trials.list[trial].state == State::Valid)
 }
 
 /// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
@@ -122,18 +143,24 @@ fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Fo
         };
         let (base, new) = (half(base, of_base), half(new, of_new));
         let conditions = of_new.or(of_base).map_or(&[][..], |known| &trials.conditions.fields[known]);
-        let mut axes = trials.cells.fields[cell].clone();
-        for (name, value) in CONDITIONAL.iter().zip(conditions.iter().skip(CONDITIONS.len())) {
-            if let Some(at) = AXES.iter().position(|axis| axis == name) {
-                axes[at].clone_from(value);
-            }
-        }
+        let axes = full_axes(&trials.cells.fields[cell], conditions);
         let accel = conditions.first().cloned().unwrap_or_default();
         let interleaved = shares_blocks(trials, &base, &new);
         let mut pair = Pair { axes, accel, base, new, refused: Vec::new(), interleaved };
         pair.refused = refusals(trials, &pair, of_base.zip(of_new));
         matched.pairs.push(pair);
     }
+}
+
+/// The fields of a cell with those of its conditions that are among the axes.
+pub(crate) fn full_axes(cell: &[String], conditions: &[String]) -> Vec<String> {
+    let mut axes = cell.to_vec();
+    for (name, value) in CONDITIONAL.iter().zip(conditions.iter().skip(CONDITIONS.len())) {
+        if let Some(at) = AXES.iter().position(|axis| axis == name) {
+            axes[at].clone_from(value);
+        }
+    }
+    axes
 }
 
 fn shares_blocks(trials: &Trials, base: &Half, new: &Half) -> bool {
@@ -154,16 +181,12 @@ fn refusals(trials: &Trials, pair: &Pair, conditions: Option<(usize, usize)>) ->
             reasons.push(format!("{name} is {} and {}{remedy}", or_none(base), or_none(new)));
         }
     }
-    if pair.accel == "icount" && trials.by.frees("backend") {
-        reasons.push(
-            "backends and variants are not ranked by counts of instructions (accel is icount), which know nothing of \
-             caches, TLB or the cost of entering the kernel; use --by kernel"
-                .into(),
-        );
+    if counts::is_counted(&pair.accel) {
+        reasons.extend(counts::refusal(&trials.by));
     }
     let planned = |half: &Half| half.trials.len() + half.failed;
     let fewest = planned(&pair.base).min(planned(&pair.new));
-    if fewest < TRIALS_MIN {
+    if fewest < trials_min(&pair.accel) {
         reasons.push(format!("{fewest} trials are too few: a verdict needs {TRIALS_MIN}, and 10 are better"));
     }
     reasons
@@ -202,11 +225,13 @@ fn nearest(
 }
 
 /// The order of cells: by scenario, then column by column.
-fn order(a: &[String], b: &[String]) -> Ordering {
+pub(crate) fn order(a: &[String], b: &[String]) -> Ordering {
     let scenario = |name: &str| Scenario::ALL.iter().position(|scenario| scenario.name() == name);
     let column = |at: usize| match AXES[at] {
         "scenario" => scenario(&a[at]).cmp(&scenario(&b[at])),
         "backend" => By::Column("backend").order(&a[at], &b[at]),
+        // The default variant has no name of its own, and comes first.
+        "variant" => axes::name(&a[at - 1], &a[at]).cmp(&axes::name(&b[at - 1], &b[at])),
         _ => axes::natural(&a[at], &b[at]),
     };
     (0..AXES.len()).map(column).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)

@@ -2,19 +2,22 @@
 //!
 //! - [`axes`] and [`metrics`]: by what trials are told apart, and what is compared of them;
 //! - `trials` and `cells`: what is in the files, and which trials are compared with which;
-//! - [`verdict`] and `report`: the figures of two sides, and what they are worth;
-//! - `table`, `export`, `steps` and [`answer`]: what is printed.
+//! - [`verdict`] and `report`: the figures of two sides, and what they are worth; [`counts`]: those without noise;
+//! - `table`, `export`, `steps`, `matrix` and [`answer`]: what is printed, here and by [`crate::lab`].
 
 pub mod answer;
 pub mod args;
 pub mod axes;
 pub(crate) mod cells;
+pub mod counts;
 mod export;
+pub(crate) mod matrix;
 pub mod metrics;
-mod report;
-mod steps;
+pub(crate) mod report;
+mod sections;
+pub(crate) mod steps;
 mod table;
-mod trials;
+pub(crate) mod trials;
 pub mod verdict;
 
 use std::fs::File;

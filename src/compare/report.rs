@@ -1,14 +1,17 @@
 //! All comparisons of some trials, and what must be told beside them.
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
 use crate::compare::CompareError;
 use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
+use crate::compare::counts;
 use crate::compare::metrics;
 use crate::compare::trials::{State, Trials};
 use crate::compare::verdict::{self, Comparison, Figures, Judge, Values, Verdict};
+use crate::releases;
 use crate::stats::{Summary, multiple};
 
 /// How to compare.
@@ -39,6 +42,8 @@ pub(crate) struct Report {
     pub comparisons: Vec<Comparison>,
     /// What else there is to know.
     pub notes: Vec<String>,
+    /// Of kernels, their names in short.
+    shorts: HashMap<String, String>,
 }
 
 /// A comparison to be made: which pair, and which of the metrics.
@@ -52,6 +57,9 @@ impl Report {
     /// If there is nothing to compare, or nothing that means anything.
     pub(crate) fn new(trials: &Trials, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let sides = cells::sides(trials);
+        if !settings.force {
+            check_counts(trials)?;
+        }
         check_variants(trials, &sides)?;
         check_kernels(trials, &sides)?;
         let base = base(trials, &sides, settings.base)?;
@@ -74,7 +82,13 @@ impl Report {
         judge(&mut comparisons, settings.threshold);
         let notes = notes(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
-        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes })
+        let shorts = short_names(trials, &sides);
+        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes, shorts })
+    }
+
+    /// The name of a side for people: of kernels, a short one.
+    pub(crate) fn short<'a>(&'a self, side: &'a str) -> &'a str {
+        self.shorts.get(side).map_or(side, String::as_str)
     }
 }
 
@@ -89,8 +103,24 @@ fn base(trials: &Trials, sides: &[usize], wanted: Option<&str>) -> Result<Option
     found.map(Some).ok_or_else(|| CompareError::NoSuchBase { base: wanted.into(), by, sides: named(trials, sides) })
 }
 
+/// Of kernels, their names in short.
+fn short_names(trials: &Trials, sides: &[usize]) -> HashMap<String, String> {
+    if trials.by.name() != "kernel" {
+        return HashMap::new();
+    }
+    let names: Vec<&str> = sides.iter().map(|side| trials.sides.first(*side)).collect();
+    names.iter().map(|&name| name.to_owned()).zip(releases::short_names(&names)).collect()
+}
+
 fn named(trials: &Trials, sides: &[usize]) -> String {
     sides.iter().map(|side| trials.sides.first(*side)).collect::<Vec<_>>().join(", ")
+}
+
+/// Where all trials are counted, a column by which counts say nothing is refused before anything else is told of it.
+fn check_counts(trials: &Trials) -> Result<(), CompareError> {
+    let mut accels = trials.conditions.fields.iter().filter_map(|conditions| conditions.first());
+    let reason = counts::refusal(&trials.by).filter(|_| accels.all(|accel| counts::is_counted(accel)));
+    reason.map_or(Ok(()), |reason| Err(CompareError::Refused(format!("- {reason}"))))
 }
 
 /// Backends can be compared while each has one variant.
@@ -177,7 +207,8 @@ fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_
     let share = order.len().div_ceil(threads).max(1);
     let work = |part: &[usize]| {
         let mut judge = Judge::new(settings.paired);
-        part.iter().map(|&at| (at, one(trials, &pairs[jobs[at].0], jobs[at].1, &mut judge))).collect::<Vec<_>>()
+        let mut one = |at: usize| one(trials, &pairs[jobs[at].0], jobs[at].1, &mut judge, settings.threshold);
+        part.iter().map(|&at| (at, one(at))).collect::<Vec<_>>()
     };
     let mut done: Vec<(usize, Comparison)> = std::thread::scope(|scope| {
         let parts: Vec<_> = order.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
@@ -187,10 +218,13 @@ fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_
     done.into_iter().map(|(_, comparison)| comparison).collect()
 }
 
-fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge) -> Comparison {
+fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold: f64) -> Comparison {
     let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
     let (mut warnings, mut is_valid) = verdict::warnings(pair, &base, &new);
-    let mut figures = judge.figures(&base.values, &new.values);
+    let is_counted = counts::is_counted(&pair.accel);
+    let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
+    let mut figures =
+        if is_counted { counts::figures(&sorted[0], &sorted[1]) } else { judge.figures(&base.values, &new.values) };
     if figures.ratio.is_none() && figures.medians.iter().all(Option::is_some) {
         warnings.push("the base is 0: there is no ratio".into());
     }
@@ -201,6 +235,17 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge) -> Compar
     if !is_valid {
         figures.p = None;
     }
+    let unsettled = is_valid && is_counted && !sorted.iter().all(|counts| counts::is_settled(counts));
+    if unsettled {
+        warnings.push(counts::UNSETTLED.into());
+    }
+    let better = trials.metrics[metric].better;
+    let verdict = match (is_valid, is_counted) {
+        (false, _) => Verdict::Invalid,
+        (true, true) => counts::verdict(&figures, !unsettled, better, threshold),
+        // Until it is known how many rows there are.
+        (true, false) => Verdict::Unclear,
+    };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| &trials.list[at]).filter(|trial| trial.state == State::Valid);
         Summary::of(values.map(|trial| trial.per_call)).map(|summary| summary.median)
@@ -213,7 +258,9 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge) -> Compar
         per_call,
         figures: Figures { ..figures },
         q: None,
-        verdict: if is_valid { Verdict::Unclear } else { Verdict::Invalid },
+        verdict,
+        counted: is_counted,
+        unsettled,
         warnings,
     }
 }
@@ -245,6 +292,7 @@ fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Com
             "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
         );
     }
+    notes.extend(decided_variants(trials, sides));
     for (at, name) in CIRCUMSTANCES.iter().enumerate().filter(|(_, name)| !trials.by.frees(name)) {
         let values = |side: &usize| trials.circumstances[*side][at].join(" or ");
         if sides.iter().any(|side| values(side) != values(&sides[0])) {
@@ -254,6 +302,20 @@ fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Com
     }
     notes.extend(warned(comparisons));
     notes
+}
+
+/// That variants are compared which differ, since they follow from what is compared by.
+fn decided_variants(trials: &Trials, sides: &[usize]) -> Option<String> {
+    let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants[*side].contains(variant));
+    let own = |side: &usize| trials.variants[*side].iter().find(|variant| elsewhere(variant));
+    let told: Vec<String> = sides
+        .iter()
+        .filter(|_| trials.by.decides_variants())
+        .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.sides.first(*side))))
+        .collect();
+    let by = trials.by.name();
+    (!told.is_empty())
+        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
 }
 
 /// The warnings of all rows; those that differ in numbers only are told once.

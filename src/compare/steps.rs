@@ -1,36 +1,89 @@
-//! Steps: where, along an order of sides, a cell became better or worse.
+//! Steps: where, along an order of sides, a cell became dearer or cheaper.
 
 use std::fmt;
 
-use crate::compare::axes::AXES;
+use crate::compare::axes::{self, AXES};
 use crate::compare::report::Report;
 use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::{answer, counts, sections};
+use crate::table::wrap;
 
 /// A difference between a side and the one before it.
 #[derive(Debug)]
-pub(crate) struct Step<'a>(&'a Comparison);
+pub(crate) struct Step<'a> {
+    comparison: &'a Comparison,
+    /// Both sides, in short.
+    sides: [&'a str; 2],
+    /// The axes that tell the cell from others, beside the backend, the variant and the batch.
+    telling: Vec<usize>,
+}
 
-/// All steps of a report that compares each side with the one before it; others have none.
+/// All steps of a report that compares each side with the one before it; others have none. Of counts, those between
+/// trials that have not settled are steps, too, and say so.
 pub(crate) fn find(report: &Report) -> Vec<Step<'_>> {
-    let is_step = |comparison: &&Comparison| matches!(comparison.verdict, Verdict::Better | Verdict::Worse);
-    let comparisons = report.comparisons.iter().filter(|_| report.in_steps);
-    comparisons.filter(is_step).map(Step).collect()
+    const SAID_ANYWAY: [&str; 3] = ["backend", "variant", "batch"];
+    let is_step = |comparison: &Comparison| match comparison.verdict {
+        Verdict::Better | Verdict::Worse => true,
+        Verdict::Unclear if comparison.unsettled => {
+            comparison.figures.ratio.is_some_and(|ratio| counts::is_step(ratio, report.threshold))
+        }
+        _ => false,
+    };
+    let mut steps = Vec::new();
+    for rows in sections::of(report).into_iter().filter(|_| report.in_steps) {
+        let (mut telling, _) = sections::split_axes(&rows);
+        telling.retain(|&at| !SAID_ANYWAY.contains(&AXES[at]));
+        steps.extend(rows.into_iter().filter(|comparison| is_step(comparison)).map(|comparison| Step {
+            comparison,
+            sides: [0, 1].map(|side| report.short(&comparison.sides[side])),
+            telling: telling.clone(),
+        }));
+    }
+    steps
+}
+
+/// The list of all steps, or that there are none.
+pub(crate) fn text(report: &Report) -> String {
+    let least = answer::percent(report.threshold);
+    let sides = format!("neighbouring {}s", report.by.name());
+    let steps = find(report);
+    if steps.is_empty() {
+        return format!("no step of {least} or more between {sides}\n");
+    }
+    let lines: String = steps.iter().map(|step| wrap(&step.to_string())).collect();
+    format!("steps of {least} or more between {sides}\n{lines}")
 }
 
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let comparison = self.0;
+        let Self { comparison, sides: [from, to], telling } = self;
         let axis = |name: &str| {
             let at = AXES.iter().position(|axis| *axis == name);
             at.and_then(|at| comparison.axes.get(at)).map_or("", String::as_str)
         };
-        write!(f, "{} → {}: {} {}, ", comparison.sides[0], comparison.sides[1], axis("scenario"), axis("backend"))?;
-        for (name, short) in [("variant", ""), ("batch", "batch "), ("payload", "payload "), ("window", "window ")] {
-            if !axis(name).is_empty() {
-                write!(f, "{short}{}, ", axis(name))?;
-            }
-        }
+        let name = axes::name(axis("backend"), axis("variant"));
         let change = comparison.figures.ratio.map_or(0.0, |ratio| 100.0 * (ratio.value - 1.0));
-        write!(f, "{}: {change:+.1}%, {}", comparison.metric.name, comparison.verdict.name())
+        write!(f, "{name} {from} → {to}: {change:+.1}% {}", words(comparison.metric.name))?;
+        write!(f, " ({}, batch {}", axis("scenario"), axis("batch"))?;
+        for &at in telling.iter().filter(|&&at| !comparison.axes[at].is_empty()) {
+            write!(f, ", {} {}", AXES[at], comparison.axes[at])?;
+        }
+        let [before, after] = comparison.figures.medians.map(|median| median.map_or(0.0, |median| median.value));
+        let unsettled = if comparison.unsettled { ", not settled" } else { "" };
+        write!(f, ": {before:.1} → {after:.1}{unsettled})")
+    }
+}
+
+/// What a metric is of, in words.
+fn words(metric: &'static str) -> &'static str {
+    match metric {
+        "instructions_per_packet" => "instructions per packet",
+        "peer_instructions_per_packet" => "instructions per packet of the other side",
+        "ns_per_packet_p50" => "ns per packet",
+        "peer_ns_per_packet" => "ns per packet of the other side",
+        "rx_pps" => "packets per second",
+        "lat_p50_ns" => "ns of latency, median",
+        "lat_p99_ns" => "ns of latency, 99th percentile",
+        name => name,
     }
 }

@@ -1,14 +1,15 @@
 //! Comparisons for people: a table for each scenario and metric, in 80 columns where the cells allow it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::CellAlignment;
 
 use crate::compare::axes::AXES;
 use crate::compare::report::Report;
+use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Comparison, Verdict};
-use crate::compare::{answer, steps};
+use crate::compare::{answer, counts, steps};
 use crate::stats::median::Median;
 use crate::table::{digits, plain_table, trim_lines, wrap};
 
@@ -17,12 +18,9 @@ const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", 
 
 /// Formats a report.
 pub(crate) fn render(report: &Report, coloured: bool) -> String {
-    let mut parts: Vec<String> =
-        sections(report).into_values().map(|(_, rows)| section(report, &rows, coloured)).collect();
-    let steps = steps::find(report);
+    let mut parts: Vec<String> = sections::of(report).iter().map(|rows| section(report, rows, coloured)).collect();
     if report.in_steps {
-        let steps: String = steps.iter().map(|step| wrap(&step.to_string())).collect();
-        parts.push(if steps.is_empty() { "No steps.\n".into() } else { format!("Steps:\n{steps}") });
+        parts.push(steps::text(report));
     }
     let answer: String = answer::lines(report).iter().map(|line| wrap(line)).collect();
     if !answer.is_empty() {
@@ -32,30 +30,17 @@ pub(crate) fn render(report: &Report, coloured: bool) -> String {
     parts.join("\n")
 }
 
-type Section<'a> = (usize, Vec<&'a Comparison>);
-
-/// The comparisons by scenario and metric, in the order in which they come.
-fn sections(report: &Report) -> BTreeMap<usize, Section<'_>> {
-    let mut sections: BTreeMap<usize, Section<'_>> = BTreeMap::new();
-    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for comparison in &report.comparisons {
-        let next = numbers.len();
-        let number = *numbers.entry((comparison.axes[0].as_str(), comparison.metric.name)).or_insert(next);
-        sections.entry(number).or_insert((number, Vec::new())).1.push(comparison);
-    }
-    sections
-}
-
 fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
     let metric = rows[0].metric;
     let distinct = |side: usize| rows.iter().map(|row| row.sides[side].as_str()).collect::<BTreeSet<_>>();
     let [has_bases, has_news] = [distinct(0).len() > 1, distinct(1).len() > 1];
+    let side = |row: &Comparison, at: usize| report.short(&row.sides[at]).to_owned();
     let (axes, constant) = split_axes(rows);
     let mut title =
         format!("{}: {} in {}, {} is better", rows[0].axes[0], metric.name, metric.unit, metric.better.name());
     match (has_bases, has_news) {
-        (false, false) => title += &format!("; {} against {}", rows[0].sides[1], rows[0].sides[0]),
-        (false, true) => title += &format!("; against {} {}", report.by.name(), rows[0].sides[0]),
+        (false, false) => title += &format!("; {} against {}", side(rows[0], 1), side(rows[0], 0)),
+        (false, true) => title += &format!("; against {} {}", report.by.name(), side(rows[0], 0)),
         _ => {}
     }
     title.extend(constant.iter().map(|(name, value)| format!("; {name} {value}")));
@@ -70,8 +55,8 @@ fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
     table.set_header(&header);
     for row in rows {
         let mut line: Vec<String> = Vec::new();
-        line.extend(has_bases.then(|| row.sides[0].clone()));
-        line.extend(has_news.then(|| row.sides[1].clone()));
+        line.extend(has_bases.then(|| side(row, 0)));
+        line.extend(has_news.then(|| side(row, 1)));
         line.extend(axes.iter().map(|&at| row.axes[at].clone()));
         line.extend(figures(row));
         table.add_row(line);
@@ -85,40 +70,6 @@ fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
     let text = trim_lines(&table.to_string());
     let text = if coloured { colour(&text, rows) } else { text };
     format!("{}{text}\n", wrap(&title))
-}
-
-/// Which axes tell the rows apart, and the values that all rows have in common of those that matter to a reader. An
-/// axis that follows from those before it tells nothing.
-fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<usize>, Vec<(&'static str, &'a str)>) {
-    const TOLD: [&str; 7] = ["backend", "batch", "payload", "round", "rate_pps", "window", "wait"];
-    let mut shown: Vec<usize> = Vec::new();
-    let mut constant = Vec::new();
-    for (at, axis) in AXES.iter().enumerate().skip(1) {
-        let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
-        let follows = rows.iter().all(|row| {
-            let key = shown.iter().map(|&at| row.axes[at].as_str()).collect();
-            *known.entry(key).or_insert(&row.axes[at]) == row.axes[at]
-        });
-        let first = rows[0].axes[at].as_str();
-        if !follows {
-            shown.push(at);
-        } else if TOLD.contains(axis)
-            && !first.is_empty()
-            && first != "spin"
-            && rows.iter().all(|row| row.axes[at] == first)
-        {
-            constant.push((short(axis), first));
-        }
-    }
-    (shown, constant)
-}
-
-fn short(axis: &'static str) -> &'static str {
-    match axis {
-        "payload" => "bytes",
-        "rate_pps" => "rate",
-        _ => axis,
-    }
 }
 
 fn figures(row: &Comparison) -> [String; 6] {
@@ -166,9 +117,24 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
 }
 
 fn legend(report: &Report) -> String {
-    wrap(&format!(
+    let threshold = answer::percent(report.threshold);
+    let timed = format!(
         "Medians with the farther end of their 95% intervals; the change with its interval. better, worse: at least \
-         {}, and q below 0.05; same: the interval lies within that; unclear: the trials do not tell.",
-        answer::percent(report.threshold)
-    ))
+         {threshold}, and q below 0.05; same: the interval lies within that; unclear: the trials do not tell."
+    );
+    let counted = format!(
+        "Counts have no noise, and no q: medians with the trial that is farthest from them, the change with that of all \
+         trials. better, worse: at least {threshold}; same: less; unclear: trials of a side differ by more than {}%, or \
+         there is one only: not settled.",
+        counts::SETTLED_MAX_PCT
+    );
+    let has = |counted: bool| report.comparisons.iter().any(|comparison| comparison.counted == counted);
+    let mut legend = String::new();
+    if has(false) {
+        legend += &wrap(&timed);
+    }
+    if has(true) {
+        legend += &wrap(&counted);
+    }
+    legend
 }

@@ -245,6 +245,31 @@ fn variants_are_sides_of_their_own() {
 }
 
 #[test]
+fn the_variant_may_follow_from_the_addressing() {
+    let mut rows = Vec::new();
+    for (addressing, ns, default, coop) in [
+        ("connected", 100.0, "multishot+send+defer", "multishot+send+coop"),
+        ("unconnected", 127.0, "recvmsg-multishot+sendmsg+defer", "recvmsg-multishot+sendmsg+coop"),
+    ] {
+        for (order, variant, factor) in [(0, default, 1.0), (100, coop, 2.0)] {
+            rows.extend(noisy(ns * factor, 2).map(|(block, ns)| Row {
+                addressing: addressing.into(),
+                variant: variant.into(),
+                order: order + block,
+                ..trial("uring", block, ns)
+            }));
+        }
+    }
+    let report = compare("addressing", &rows).expect("a report");
+    assert_eq!(verdicts(&report), [Verdict::Worse, Verdict::Worse]);
+    let variants: Vec<&str> = report.comparisons.iter().step_by(2).map(|one| one.axes[2].as_str()).collect();
+    assert_eq!(variants, ["", "coop"], "as they were asked for");
+    let told = "it follows from the addressing: uring:multishot+send+defer if connected, \
+                uring:recvmsg-multishot+sendmsg+defer if unconnected.";
+    assert!(report.notes.iter().any(|note| note.contains(told)), "{:?}", report.notes);
+}
+
+#[test]
 fn the_null_backend_is_not_one_to_choose() {
     let mut rows = two(100.0, 127.0);
     rows.extend(noisy(10.0, 2).map(|(block, ns)| Row { fill: "memory".into(), ..trial("null", block, ns) }));
@@ -284,7 +309,8 @@ fn kernels_are_compared_each_with_the_one_before_it() {
     assert_eq!(found, expected);
     let steps: Vec<String> = steps::find(&report).iter().map(ToString::to_string).collect();
     assert_eq!(steps.len(), 2, "{steps:?}");
-    assert!(steps[0].starts_with("5.10 → 6.9: drain plain") && steps[0].contains("+8.8%"), "{steps:?}");
+    let first = "plain 5.10 → 6.9: +8.8% instructions per packet (drain, batch 32: 1700.0 → 1850.0)";
+    assert_eq!(steps[0], first);
     assert!(report.notes.iter().all(|note| !note.contains("kernel differs")), "{:?}", report.notes);
 
     let settings = Settings { base: Some("6.9"), ..DEFAULTS };
@@ -382,14 +408,45 @@ fn the_answer_says_what_the_verdicts_say() {
         }
     }
     let text = answer::after_run(rows.iter()).replace("\n  ", " ");
-    let expected = "\ndrain (time per datagram, against plain): batch 1: mmsg 27% slower, uring (33 per system call) the \
-                    same, the other side with uring 15% slower; batches 16 to 64 (plain: 1 per system call): no \
-                    difference beyond 3% (uring: 33 per system call).\n";
+    let expected = "\ndrain (time per datagram, against plain at 1 per system call). Batch 1: uring (33 per system call) \
+                    the same; mmsg 27% slower; the other side 15% slower with uring. From 16 on: no difference beyond \
+                    3% (uring: 33 per system call).\n";
     assert_eq!(text, expected);
     let few: Vec<Row> = rows.iter().filter(|row| row.trial <= 3).cloned().collect();
     assert!(answer::after_run(few.iter()).contains("3 trials per cell: too few for a verdict"));
     let alone: Vec<Row> = rows.iter().filter(|row| row.backend == "plain").cloned().collect();
     assert_eq!(answer::after_run(alone.iter()), "");
+}
+
+#[test]
+fn the_answer_names_those_together_of_whom_the_same_is_said() {
+    let mut rows = Vec::new();
+    let sides = [
+        ("plain", "recvfrom+sendto", 100.0),
+        ("plain", "recvfrom+sendto+gro", 5.0),
+        ("mmsg", "recvmmsg+sendmmsg", 120.0),
+        ("mmsg", "recvmmsg+sendmmsg+gro", 3.0),
+        ("uring", "multishot+send+defer", 110.0),
+        ("uring", "multishot+send+coop", 115.0),
+        ("uring", "single+send+defer", 130.0),
+        ("uring", "fixed+send+defer", 101.0),
+    ];
+    for (at, (backend, variant, ns)) in sides.into_iter().enumerate().rev() {
+        rows.extend(noisy(ns, at).map(|(block, ns)| Row {
+            variant: variant.into(),
+            order: at * 100 + block,
+            kernel_batch_mean: Some(32.0),
+            ..trial(backend, block, ns)
+        }));
+    }
+    let text = answer::after_run(rows.iter()).replace("\n  ", " ");
+    let expected = "\ndrain (time per datagram, against plain). Batch 32: plain:gro and mmsg:gro 20 to 33 times as fast; \
+                    uring:fixed the same; mmsg and uring in 3 modes 10 to 30% slower.\n";
+    assert_eq!(text, expected, "the default of plain is the base, wherever its rows are");
+    let mut limited = rows;
+    limited.iter_mut().for_each(|row| row.generator_limited = Some(1));
+    let text = answer::after_run(limited.iter()).replace("\n  ", " ");
+    assert!(text.contains("Batch 32: without a verdict (limited by the generators)."), "{text}");
 }
 
 /// Normal noise with a standard deviation of 2%, and a tenth of the trials that took 20% longer.

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use csv::StringRecord;
 
-use crate::compare::axes::{AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
+use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
 use crate::record::{Row, SCHEMA};
@@ -191,6 +191,17 @@ impl Trials {
         }
     }
 
+    /// The trials of rows that are in memory; what cannot be compared is left out.
+    pub(crate) fn of_rows<'r>(by: By, rows: impl Iterator<Item = &'r Row>) -> Self {
+        let mut trials = Self::new(by, &[]);
+        for row in rows {
+            let Ok(fields) = rows::fields(&output::encode(row, false)) else { continue };
+            let _ = trials.add(&fields, row, "");
+        }
+        trials.mark();
+        trials
+    }
+
     /// Adds a row; `file` is the name of the side where files are compared.
     ///
     /// # Errors
@@ -220,10 +231,16 @@ impl Trials {
         };
         let joined = &mut self.joined;
         let side = self.sides.number(joined, std::iter::once(side));
-        let cell = self.cells.number(joined, self.columns.cell.iter().map(or_empty));
+        let decided = self.by.decides_variants();
+        let asked_for = decided.then(|| axes::asked_for(&row.backend, &row.variant, &row.addressing));
+        let in_cell = |(axis, at): (&&str, &Option<usize>)| match &asked_for {
+            Some(asked_for) if *axis == "variant" => asked_for.as_str(),
+            _ => or_empty(at),
+        };
+        let cell = self.cells.number(joined, AXES.iter().zip(&self.columns.cell).map(in_cell));
         let conditions = self.conditions.number(joined, self.columns.conditions.iter().map(or_empty));
         let run = self.runs.number(joined, std::iter::once(row.run_id.as_str()));
-        self.note_differences(side, fields, variant);
+        self.note_differences(side, fields, variant, row.is_failed());
         let next = self.blocks.len();
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
         let (state, reason) = match row {
@@ -274,7 +291,7 @@ impl Trials {
         }
     }
 
-    fn note_differences(&mut self, side: usize, fields: &StringRecord, variant: String) {
+    fn note_differences(&mut self, side: usize, fields: &StringRecord, variant: String, is_failed: bool) {
         if side == self.variants.len() {
             self.variants.push(Vec::new());
             self.circumstances.push(vec![Vec::new(); CIRCUMSTANCES.len()]);
@@ -284,6 +301,10 @@ impl Trials {
         }
         for (known, at) in self.circumstances[side].iter_mut().zip(&self.columns.circumstances) {
             let value = fields.get(*at).unwrap_or_default();
+            // What failed early does not tell.
+            if value.is_empty() && is_failed {
+                continue;
+            }
             if known.len() < NAMED_MAX && !known.iter().any(|known| known == value) {
                 known.push(value.to_owned());
             }

@@ -1,6 +1,7 @@
 //! Two sides of a cell, and what may be said of them.
 
-use crate::compare::cells::{Half, Pair, TRIALS_MIN};
+use crate::compare::cells::{Half, Pair, TRIALS_MIN, trials_min};
+use crate::compare::counts;
 use crate::compare::metrics::{Better, Metric};
 use crate::compare::trials::{State, Trials};
 use crate::stats::bootstrap::{self, Bootstrap, Side};
@@ -74,11 +75,7 @@ impl Judge {
 
     /// The figures of values with the numbers of their blocks.
     pub fn figures(&mut self, base: &Side, new: &Side) -> Figures {
-        let sorted = [base, new].map(|side| {
-            let mut values: Vec<f64> = side.iter().map(|value| value.1).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            values
-        });
+        let sorted = [sorted(base), sorted(new)];
         let medians = [Median::of_sorted(&sorted[0]), Median::of_sorted(&sorted[1])];
         let [Some(of_base), Some(of_new)] = medians else { return Figures { medians, ..Figures::default() } };
         let [numbered_base, numbered_new] = numbered(base, new);
@@ -93,6 +90,13 @@ impl Judge {
         };
         Figures { medians, ratio, p: Some(p) }
     }
+}
+
+/// The values without their blocks, sorted.
+pub(crate) fn sorted(side: &Side) -> Vec<f64> {
+    let mut values: Vec<f64> = side.iter().map(|value| value.1).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values
 }
 
 /// Numbers the blocks from 0 on. A side with two values for a block, as hpbench never writes it, has no blocks.
@@ -189,6 +193,10 @@ pub struct Comparison {
     pub q: Option<f64>,
     /// What may be said.
     pub verdict: Verdict,
+    /// Whether these are counts of instructions, which have no noise.
+    pub counted: bool,
+    /// Whether they are counts that have not settled: a change is one of these trials only.
+    pub unsettled: bool,
     /// What the reader must know.
     pub warnings: Vec<String>,
 }
@@ -203,12 +211,12 @@ pub(crate) fn warnings(pair: &Pair, base: &Values, new: &Values) -> (Vec<String>
             is_valid &= !spoils;
         }
     };
-    let few = |values: &Values| values.values.len() < TRIALS_MIN;
+    let few = |values: &Values| values.values.len() < trials_min(&pair.accel);
     tell(both(|values| values.limited), "limited by the generators", true);
     tell((pair.base.failed, pair.new.failed), "failed trials", few(base) || few(new));
     tell(both(|values| values.invalid), "invalid trials left out", few(base) || few(new));
     tell(both(|values| values.marked), "trials under unusual conditions counted for lack of others", false);
-    if !pair.interleaved && pair.accel != "icount" {
+    if !pair.interleaved && !counts::is_counted(&pair.accel) {
         warnings.push("different runs: drift of the machine counts as a difference".into());
     }
     (warnings, is_valid)

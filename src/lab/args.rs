@@ -9,6 +9,7 @@ use hpbench_backends::{Addressing, Mode};
 
 use super::accel::Accel;
 use crate::cli::RunArgs;
+use crate::compare::args::percent;
 use crate::plan::{Cell, Scenario, Wait};
 use crate::request;
 
@@ -35,8 +36,8 @@ pub struct LabArgs {
     #[arg(long, value_name = "PATH")]
     pub guest: Option<PathBuf>,
 
-    /// Change between neighbouring kernels from which on it is told, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    /// Change between neighbouring kernels from which on it is told, over 0% and below 100%
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     pub threshold: f64,
 
     /// Run the conformance suite of the backends inside each kernel instead of trials
@@ -53,11 +54,6 @@ impl LabArgs {
     pub fn time_limit(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
     }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok().filter(|value| (0.0..=100.0).contains(value));
-    value.ok_or_else(|| format!("'{text}' is not a percentage from 0 to 100"))
 }
 
 /// Gives the run options of the lab the defaults that suit a guest: one thread, a seed that is always the same, and

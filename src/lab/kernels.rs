@@ -1,8 +1,9 @@
 //! Kernel images: where they are, and which release is in them.
 
-use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::releases;
 
 /// A kernel to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ fn releases_in(cache: &Path) -> Vec<String> {
         .filter(|name| !name.ends_with(".part"))
         .filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned))
         .collect();
-    releases.sort_by(|a, b| compare_releases(a, b));
+    releases.sort_by(|a, b| releases::compare(a, b));
     releases
 }
 
@@ -87,14 +88,6 @@ fn newest_of<'a>(wanted: &str, releases: &'a [String]) -> Option<&'a str> {
         None => wanted == "newest",
     };
     releases.iter().rfind(is_of).map(String::as_str)
-}
-
-/// Compares two kernel releases by their numbers: 6.9 comes before 6.12.
-pub fn compare_releases(a: &str, b: &str) -> Ordering {
-    let numbers = |text: &str| -> Vec<u64> {
-        text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
-    };
-    numbers(a).cmp(&numbers(b)).then_with(|| a.cmp(b))
 }
 
 fn open(path: &Path) -> Result<Kernel, KernelError> {
@@ -125,7 +118,7 @@ mod tests {
             ["6.12.94+deb13", "5.10.0-32", "6.1.0-9", "6.1.0-50", "7.3.4", "6.12.107+deb13"]
                 .map(str::to_owned)
                 .to_vec();
-        releases.sort_by(|a, b| compare_releases(a, b));
+        releases.sort_by(|a, b| releases::compare(a, b));
         releases
     }
 

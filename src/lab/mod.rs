@@ -28,6 +28,7 @@ use clap::ArgMatches;
 
 use crate::command::{Failure, print, tell};
 use crate::control::Interrupt;
+use crate::releases;
 use accel::Accel;
 use boot::Boot;
 use guest::{GuestPlan, Task};
@@ -88,7 +89,7 @@ fn find_kernels(wanted: &[String], checkout: Option<&Path>) -> Result<Vec<Kernel
         }
         kernels.push(kernel);
     }
-    kernels.sort_by(|a, b| kernels::compare_releases(&a.release, &b.release));
+    kernels.sort_by(|a, b| releases::compare(&a.release, &b.release));
     Ok(kernels)
 }
 

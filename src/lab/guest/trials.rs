@@ -9,13 +9,13 @@ use hpbench_backends::FreeList;
 use super::GuestPlan;
 use super::report::Report;
 use crate::cli::Cli;
+use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::control::Interrupt;
 use crate::environment::Environment;
 use crate::lab::accel::Accel;
 use crate::plan::{self, Cell, Planned};
 use crate::record::{Row, Run};
 use crate::request::{self, Pools};
-use crate::steps::SETTLED_MAX_PCT;
 
 /// How often at most each scenario is run with each backend before the first trial that counts.
 const SETTLING_MAX: usize = 4;

@@ -1,59 +1,76 @@
 //! The comparison by kernel, as text in 80 columns where the names allow it.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::CellAlignment;
 
 use super::messages;
+use crate::compare::axes::{self, AXES, By};
+use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
+use crate::compare::matrix::{Line, Matrix, Value};
+use crate::compare::report::{Report, Settings};
+use crate::compare::steps;
+use crate::compare::trials::Trials;
 use crate::lab::accel::Accel;
 use crate::record::Row;
-use crate::steps::{self, Cell, Matrix, SETTLED_MAX_PCT, Side, Value};
+use crate::releases;
+use crate::table::{plain_table, trim_lines, wrap};
 
 /// Formats the costs by kernel, the steps between neighbours, and what went wrong.
-pub(super) fn render(rows: &[Row], accel: Accel, threshold_pct: f64) -> String {
-    let matrix = Matrix::of(rows);
-    let mut parts: Vec<String> = Vec::new();
-    for scenario in ["drain", "send"] {
-        parts.extend([Side::Worker, Side::Other].into_iter().filter_map(|side| section(&matrix, scenario, side)));
-    }
-    if accel == Accel::Tcg {
-        parts.push(works(rows));
-    } else {
-        parts.push(step_list(&matrix, threshold_pct));
-    }
-    parts.extend(notes(&matrix, rows));
+pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
+    let trials = Trials::of_rows(By::Column("kernel"), rows.iter());
+    let matrix = Matrix::of(&trials);
+    let mut parts = tables(&matrix);
+    parts.push(if accel == Accel::Tcg { works(rows) } else { step_list(&trials, threshold) });
+    parts.extend(notes(&matrix, accel));
+    parts.extend(messages(rows).into_iter().map(|((kernel, backend, message), count)| {
+        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {message}"))
+    }));
     parts.join("\n")
 }
 
-fn section(matrix: &Matrix, scenario: &str, side: Side) -> Option<String> {
-    let lines: Vec<(&Cell, &Vec<Option<Value>>)> = matrix
-        .lines
-        .iter()
-        .filter(|((cell, of), _)| cell.scenario == scenario && *of == side)
-        .map(|((cell, _), line)| (cell, line))
-        .collect();
-    if lines.is_empty() {
-        return None;
+/// A table for each scenario and side.
+fn tables(matrix: &Matrix) -> Vec<String> {
+    let mut sections: Vec<(&str, &str)> = Vec::new();
+    for line in &matrix.lines {
+        let section = (line.axes[0].as_str(), line.metric.name);
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
     }
-    let what = match (scenario, side) {
-        ("drain", Side::Worker) => "receiving from a full queue",
-        ("drain", Side::Other) => "filling that queue",
-        (_, Side::Worker) => "handing datagrams to the kernel",
-        (_, Side::Other) => "emptying the queue they went into",
-    };
-    let mut table = plain_table();
-    let mut header = vec!["backend".to_owned(), "batch".into(), "bytes".into()];
-    header.extend(steps::short_names(&matrix.kernels));
-    table.set_header(header);
-    for (cell, values) in lines {
-        let mut line = vec![steps::name(cell), cell.batch.to_string(), cell.payload.to_string()];
-        line.extend(values.iter().map(|value| value.map_or_else(|| "-".into(), |value| figure(matrix, &value))));
-        table.add_row(line);
-    }
-    let side = if side == Side::Other { ", the other side" } else { "" };
-    Some(format!("{scenario}{side}: {what}; {}\n{}\n", matrix.unit, finished(table)))
+    sections.into_iter().map(|(scenario, metric)| table(matrix, scenario, metric)).collect()
 }
 
-fn figure(matrix: &Matrix, value: &Value) -> String {
-    let mark = if matrix.is_settled(value) { "" } else { "~" };
+fn table(matrix: &Matrix, scenario: &str, metric: &str) -> String {
+    let is_other = metric.starts_with("peer_");
+    let what = match (scenario, is_other) {
+        ("drain", false) => "receiving from a full queue",
+        ("drain", true) => "filling that queue",
+        (_, false) => "handing datagrams to the kernel",
+        (_, true) => "emptying the queue they went into",
+    };
+    let kernels: Vec<&str> = matrix.sides.iter().map(String::as_str).collect();
+    let mut table = plain_table();
+    let mut header = vec!["backend".to_owned(), "batch".into(), "bytes".into()];
+    header.extend(releases::short_names(&kernels));
+    table.set_header(header);
+    let is_here = |line: &&Line| line.axes[0] == scenario && line.metric.name == metric;
+    for line in matrix.lines.iter().filter(is_here) {
+        let axis = |name: &str| AXES.iter().position(|axis| *axis == name).map_or("", |at| &line.axes[at]);
+        let mut cells =
+            vec![axes::name(axis("backend"), axis("variant")), axis("batch").to_owned(), axis("payload").to_owned()];
+        cells.extend(line.values.iter().map(|value| value.map_or_else(|| "-".into(), figure)));
+        table.add_row(cells);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(index > 0), 1));
+        column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    let side = if is_other { ", the other side" } else { "" };
+    let unit = if metric.contains("instructions") { "instructions per packet" } else { "ns per packet" };
+    format!("{scenario}{side}: {what}; {unit}\n{}\n", trim_lines(&table.to_string()))
+}
+
+fn figure(value: Value) -> String {
+    let mark = if value.unsettled { "~" } else { "" };
     format!("{mark}{:.1}", value.median)
 }
 
@@ -64,7 +81,7 @@ fn works(rows: &[Row]) -> String {
     let line = |kernel: &str| {
         let mut backends: Vec<String> = Vec::new();
         for row in rows.iter().filter(|row| row.kernel == kernel && !row.is_failed() && row.balances()) {
-            let name = steps::name(&Cell { backend: row.backend.clone(), variant: row.variant.clone(), ..cell() });
+            let name = axes::name(&row.backend, &row.variant);
             if !backends.contains(&name) {
                 backends.push(name);
             }
@@ -75,51 +92,118 @@ fn works(rows: &[Row]) -> String {
     format!("what ran to its end, with every datagram accounted for (--accel tcg measures nothing)\n{lines}")
 }
 
-fn cell() -> Cell {
-    let text = String::new;
-    Cell { scenario: text(), backend: text(), variant: text(), payload: 0, round: None, batch: 0 }
-}
-
-fn step_list(matrix: &Matrix, threshold_pct: f64) -> String {
-    let steps = matrix.steps(threshold_pct);
-    if matrix.kernels.len() < 2 {
+/// The steps that `hpbench compare --by kernel` finds among the same trials, or why it finds none.
+fn step_list(trials: &Trials, threshold: f64) -> String {
+    if trials.sides.fields.len() < 2 {
         return "one kernel only: there is nothing to compare it with\n".into();
     }
-    if steps.is_empty() {
-        return format!("no step of {threshold_pct}% or more between neighbouring kernels\n");
+    let settings = Settings { base: None, all_metrics: false, threshold, paired: false, force: true };
+    match Report::new(trials, &settings) {
+        Ok(report) => steps::text(&report) + &too_few(&report),
+        Err(error) => wrap(&error.to_string()),
     }
-    let lines: String = steps.iter().map(|step| format!("{step}\n")).collect();
-    format!("steps of {threshold_pct}% or more between neighbouring kernels\n{lines}")
 }
 
-fn notes(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
+/// Times have noise, under KVM as anywhere: without enough trials there is no verdict on them, and so no step.
+fn too_few(report: &Report) -> String {
+    let mut warnings = report.comparisons.iter().flat_map(|comparison| &comparison.warnings);
+    let few = warnings.find(|warning| warning.contains("trials are too few"));
+    few.map_or_else(String::new, |few| wrap(&format!("There is no verdict on times: {few} (--trials 10).")))
+}
+
+fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
     let mut notes = Vec::new();
-    let unsettled = matrix.lines.values().flatten().flatten().filter(|value| !matrix.is_settled(value)).count();
+    let values = matrix.lines.iter().flat_map(|line| &line.values).flatten();
+    let unsettled = values.filter(|value| value.unsettled).count();
     if unsettled > 0 {
-        notes.push(format!(
-            "~  {unsettled} figures have not settled: their trials differ by more than {SETTLED_MAX_PCT}% from each other.\n"
-        ));
+        let why = format!("their trials differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only");
+        notes.push(wrap(&format!("~  {unsettled} figures have not settled: {why}.")));
     }
-    if matrix.exact && !matrix.lines.is_empty() {
-        notes.push(format!("{}\n", steps::RANKS_NOTHING));
-    }
-    for ((kernel, backend, message), count) in messages(rows) {
-        notes.push(format!("{backend} under {kernel}: {count} trials failed or are invalid: {message}\n"));
+    if accel == Accel::Icount && !matrix.lines.is_empty() {
+        notes.push(wrap(RANKS_NOTHING));
     }
     notes
 }
 
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Names to the left, numbers to the right.
-fn finished(mut table: Table) -> String {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((if index == 0 { 0 } else { 1 }, 1));
-        column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
+    fn row(kernel: &str, trial: usize, cost: f64) -> Row {
+        Row {
+            schema: crate::record::SCHEMA,
+            run_id: kernel.into(),
+            scenario: "drain".into(),
+            backend: "uring".into(),
+            variant: "multishot+send+defer".into(),
+            kernel: kernel.into(),
+            batch: 32,
+            payload: 64,
+            round: Some(1024),
+            trial,
+            order: trial,
+            accel: "icount".into(),
+            instructions_per_packet: Some(cost),
+            peer_instructions_per_packet: Some(2000.0),
+            valid: 1,
+            ..Row::default()
+        }
     }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+
+    /// Two trials under each of three kernels.
+    fn rows() -> Vec<Row> {
+        let kernels = [("6.12.9-x", 2026.0), ("6.1.2-x", 1796.0), ("7.0.1-x", 2026.0)];
+        kernels.into_iter().flat_map(|(kernel, cost)| (1..=2).map(move |trial| row(kernel, trial, cost))).collect()
+    }
+
+    fn text(rows: &[Row]) -> String {
+        render(rows, Accel::Icount, 0.01).replace("\n  ", " ")
+    }
+
+    #[test]
+    fn kernels_are_columns_and_steps_are_told() {
+        let text = text(&rows());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "drain: receiving from a full queue; instructions per packet");
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>(),
+            ["backend", "batch", "bytes", "6.1", "6.12", "7.0"]
+        );
+        assert_eq!(
+            lines[2].split_whitespace().collect::<Vec<_>>(),
+            ["uring", "32", "64", "1796.0", "2026.0", "2026.0"]
+        );
+        assert!(text.contains("drain, the other side: filling that queue"), "{text}");
+        let step = "steps of 1% or more between neighbouring kernels\n\
+                    uring 6.1 → 6.12: +12.8% instructions per packet (drain, batch 32: 1796.0 → 2026.0)\n\n";
+        assert!(text.contains(step) && !text.contains('~'), "{text}");
+    }
+
+    #[test]
+    fn a_kernel_that_failed_is_stepped_over() {
+        let mut rows = rows();
+        rows.iter_mut().filter(|row| row.kernel == "6.12.9-x").for_each(|row| {
+            (row.valid, row.error, row.instructions_per_packet) = (0, "panic".into(), None);
+        });
+        let text = text(&rows);
+        assert!(text.contains("uring 6.1 → 7.0: +12.8% instructions per packet"), "{text}");
+        assert!(text.contains("uring under 6.12.9-x: 2 trials failed or are invalid: panic"), "{text}");
+        assert!(text.contains("1796.0     -  2026.0"), "{text}");
+    }
+
+    #[test]
+    fn what_has_not_settled_is_marked_and_other_rounds_are_other_cells() {
+        let mut unsettled = rows();
+        unsettled[0].instructions_per_packet = Some(2040.0);
+        let told = text(&unsettled);
+        assert!(told.contains("~2033.0") && told.contains("1 figures have not settled"), "{told}");
+        assert!(told.contains("(drain, batch 32: 1796.0 → 2033.0, not settled)"), "{told}");
+        let mut rounds = rows();
+        rounds.iter_mut().filter(|row| row.kernel != "6.1.2-x").for_each(|row| row.round = Some(512));
+        let told = text(&rounds);
+        assert!(told.contains("no step of 1% or more"), "{told}");
+        let mut one = rows();
+        one.truncate(2);
+        assert!(text(&one).contains("one kernel only"), "{told}");
+    }
 }

@@ -1,0 +1,146 @@
+//! The answer: a plain conclusion, in words, that says no more than the verdicts.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::compare::axes::{AXES, By};
+use crate::compare::cells::TRIALS_MIN;
+use crate::compare::metrics;
+use crate::compare::report::{Report, Settings};
+use crate::compare::trials::Trials;
+use crate::compare::verdict::Comparison;
+use crate::record::Row;
+use crate::table::wrap;
+
+mod span;
+
+use span::Span;
+
+/// The least change that matters where nobody says.
+const THRESHOLD: f64 = 0.03;
+
+/// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
+pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
+    let mut names: Vec<(&str, &str)> = rows.clone().map(|row| (row.backend.as_str(), row.variant.as_str())).collect();
+    names.retain(|(backend, _)| *backend != "null");
+    names.sort_unstable();
+    names.dedup();
+    if names.len() < 2 {
+        return String::new();
+    }
+    let blocks = rows.clone().map(|row| row.trial).max().unwrap_or(0);
+    if blocks < TRIALS_MIN {
+        let s = if blocks == 1 { "" } else { "s" };
+        let needed = format!("too few for a verdict, which needs {TRIALS_MIN}; --trials 10 gives one");
+        return format!("\n{}", wrap(&format!("{blocks} trial{s} per cell: {needed}.")));
+    }
+    let trials = Trials::of_rows(By::Column("variant"), rows);
+    let settings = Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true };
+    let lines = Report::new(&trials, &settings).map(|report| lines(&report)).unwrap_or_default();
+    let text: String = lines.iter().map(|line| wrap(line)).collect();
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// The conclusions of a comparison of backends or variants, a line for each scenario and everything but the batch.
+pub(crate) fn lines(report: &Report) -> Vec<String> {
+    if !report.by.frees("backend") {
+        return Vec::new();
+    }
+    let mut topics: Vec<Topic<'_>> = Vec::new();
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    for comparison in &report.comparisons {
+        if !metrics::defaults(&comparison.axes[0], "").contains(&comparison.metric.name) {
+            continue;
+        }
+        let key: Vec<&str> = without_batch(comparison);
+        let at = *known.entry(key.clone()).or_insert(topics.len());
+        if at == topics.len() {
+            topics.push(Topic { key, batches: BTreeMap::new() });
+        }
+        let batch = comparison.axes[BATCH].parse().unwrap_or(0);
+        topics[at].batches.entry(batch).or_default().push(comparison);
+    }
+    let mut lines: Vec<String> =
+        topics.iter().take(LINES_MAX).map(|topic| topic.line(&topic.telling(&topics), report.threshold)).collect();
+    if topics.len() > LINES_MAX {
+        lines.push(format!("{} more cells are in the table only.", topics.len() - LINES_MAX));
+    }
+    lines
+}
+
+/// More lines than this are no short answer.
+const LINES_MAX: usize = 20;
+
+/// Where the batch is among the axes.
+const BATCH: usize = 6;
+
+fn without_batch(comparison: &Comparison) -> Vec<&str> {
+    let axes = comparison.axes.iter().enumerate().filter(|(at, _)| *at != BATCH);
+    axes.map(|(_, value)| value.as_str()).collect()
+}
+
+/// What one line is about.
+struct Topic<'a> {
+    /// All axes but the batch.
+    key: Vec<&'a str>,
+    /// The comparisons by batch.
+    batches: BTreeMap<u64, Vec<&'a Comparison>>,
+}
+
+impl Topic<'_> {
+    /// The axes that tell this cell from others of its scenario, with their values.
+    fn telling(&self, others: &[Self]) -> Vec<(&'static str, &str)> {
+        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != BATCH).map(|(_, name)| *name);
+        let differs =
+            |at: usize| others.iter().any(|other| other.key[0] == self.key[0] && other.key[at] != self.key[at]);
+        let axes = axes.zip(&self.key).enumerate().skip(1);
+        axes.filter(|(at, (_, value))| !value.is_empty() && differs(*at))
+            .map(|(_, (name, value))| (name, *value))
+            .collect()
+    }
+
+    fn line(&self, telling: &[(&str, &str)], threshold: f64) -> String {
+        let scenario = self.key[0];
+        let primary = metrics::defaults(scenario, "")[0];
+        let told = match primary {
+            "rx_pps" => "datagrams per second",
+            "lat_p50_ns" => "latency, median",
+            _ => "time per datagram",
+        };
+        let base = self.batches.values().flatten().next().map_or_else(String::new, |first| span::name(first, 0));
+        let cell: String = telling.iter().map(|(name, value)| format!(", {name} {value}")).collect();
+        let calls = self.base_calls();
+        let steady = calls.as_ref().map_or_else(String::new, |calls| format!(" at {calls} per system call"));
+        let spans = self.spans(primary);
+        let spans = spans.iter().map(|span| format!(" {}.", span.text(primary, threshold, calls.is_none())));
+        format!("{scenario}{cell} ({told}, against {base}{steady}).{}", spans.collect::<String>())
+    }
+
+    /// How many datagrams a system call of the base moved, if that was one number at several batches.
+    fn base_calls(&self) -> Option<String> {
+        let calls: Vec<f64> = self.batches.values().filter_map(|all| all.first()?.per_call[0]).collect();
+        let (first, others) = calls.split_first()?;
+        let is_one = others.iter().all(|calls| (calls / first - 1.0).abs() < 0.05);
+        (is_one && !others.is_empty()).then(|| format!("{first:.0}"))
+    }
+
+    /// Neighbouring batches of which the same can be said.
+    fn spans(&self, primary: &str) -> Vec<Span<'_>> {
+        let mut spans: Vec<Span<'_>> = Vec::new();
+        for (&batch, comparisons) in &self.batches {
+            let next = Span { of_all: self.batches.len(), is_last: false, batches: vec![(batch, comparisons)] };
+            match spans.last_mut().filter(|span| span.verdicts(primary) == next.verdicts(primary)) {
+                Some(span) => span.batches.extend(next.batches),
+                None => spans.push(next),
+            }
+        }
+        if let Some(last) = spans.last_mut() {
+            last.is_last = true;
+        }
+        spans
+    }
+}
+
+/// A fraction in percent, with no more digits than it has.
+pub(crate) fn percent(fraction: f64) -> String {
+    format!("{}%", (fraction * 1e6).round() / 1e4)
+}

@@ -1,0 +1,113 @@
+//! Counts of instructions, under an emulator: what they can be compared by, and when they say something.
+//!
+//! They have no noise, and so no test and no number of trials makes them surer. What they have is trials of one cell
+//! that differ because something has not settled, and then they say nothing.
+
+use crate::compare::axes::By;
+use crate::compare::metrics::Better;
+use crate::compare::verdict::{Figures, Ratio, Verdict};
+use crate::stats::bootstrap;
+use crate::stats::median::Median;
+use crate::stats::median_of_sorted;
+
+/// Trials whose counts differ by more than this from each other, in percent, have not settled.
+pub const SETTLED_MAX_PCT: f64 = 0.2;
+
+/// What is said of a change between counts of which those of a side have not settled.
+pub(crate) const UNSETTLED: &str =
+    "not settled: trials of a side differ by more than 0.2% from each other, or there is one only";
+
+/// Why counts rank no ways of moving datagrams.
+pub const RANKS_NOTHING: &str = "Instruction counts know nothing of caches, of the TLB or of what entering the kernel costs, and \
+    so they flatter whoever makes many system calls or touches much memory: they compare kernels with each other, within one \
+    line; they do not rank backends, variants or batch sizes.";
+
+/// What the sides differ in where counts mislead: how often the kernel is entered, and how much memory is touched.
+const NOT_BY_COUNTS: [&str; 9] =
+    ["backend", "variant", "wait", "addressing", "batch", "payload", "round", "ring", "buffers"];
+
+/// Whether trials under this accelerator are counted, and not timed.
+pub(crate) fn is_counted(accel: &str) -> bool {
+    accel == "icount"
+}
+
+/// Why counts must not be compared by a column, if so.
+pub fn refusal(by: &By) -> Option<String> {
+    NOT_BY_COUNTS.contains(&by.name()).then(|| {
+        let column = by.name();
+        format!("accel is icount, and counts are not compared by {column}. {RANKS_NOTHING} Use --by kernel")
+    })
+}
+
+/// Whether the counts of a cell agree with each other. One alone cannot tell.
+pub(crate) fn is_settled(sorted: &[f64]) -> bool {
+    let (Some(median), [least, .., most]) = (median_of_sorted(sorted), sorted) else { return false };
+    100.0 * (most - least) <= SETTLED_MAX_PCT * median
+}
+
+/// The figures of sorted counts: medians between the least and the most of the trials, and no p-value.
+pub(crate) fn figures(base: &[f64], new: &[f64]) -> Figures {
+    let median = |sorted: &[f64]| {
+        let interval = Some((*sorted.first()?, *sorted.last()?));
+        Some(Median { value: median_of_sorted(sorted)?, interval })
+    };
+    let medians = [median(base), median(new)];
+    let ends = |median: Median| median.interval.unwrap_or((median.value, median.value));
+    let ratio = medians[0].zip(medians[1]).map(|(base, new)| Ratio {
+        value: bootstrap::ratio(base.value, new.value),
+        low: bootstrap::ratio(ends(base).1, ends(new).0),
+        high: bootstrap::ratio(ends(base).0, ends(new).1),
+    });
+    let ratio = ratio.filter(|ratio| ratio.value.is_finite() && ratio.high.is_finite());
+    Figures { medians, ratio, p: None }
+}
+
+/// What may be said of counts on two sides that have settled, or have not.
+pub(crate) fn verdict(figures: &Figures, settled: bool, better: Better, threshold: f64) -> Verdict {
+    let Some(ratio) = figures.ratio.filter(|_| settled) else { return Verdict::Unclear };
+    match better {
+        _ if !is_step(ratio, threshold) => Verdict::Same,
+        Better::Lower if ratio.value > 1.0 => Verdict::Worse,
+        Better::Higher if ratio.value < 1.0 => Verdict::Worse,
+        _ => Verdict::Better,
+    }
+}
+
+/// Whether a change is of at least the threshold.
+pub(crate) fn is_step(ratio: Ratio, threshold: f64) -> bool {
+    (ratio.value - 1.0).abs() >= threshold
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_agree_are_settled_and_one_alone_is_not() {
+        assert!(is_settled(&[1000.0, 1001.0]) && is_settled(&[1000.0, 1000.0, 1002.0]));
+        assert!(!is_settled(&[1000.0, 1004.0]) && !is_settled(&[1000.0]) && !is_settled(&[]));
+    }
+
+    #[test]
+    fn the_threshold_alone_judges_what_has_settled() {
+        let of = |base: &[f64], new: &[f64]| {
+            let settled = is_settled(base) && is_settled(new);
+            verdict(&figures(base, new), settled, Better::Lower, 0.01)
+        };
+        assert_eq!(of(&[1000.0, 1001.0], &[1012.0, 1012.0]), Verdict::Worse);
+        assert_eq!(of(&[1000.0, 1001.0], &[980.0, 980.0]), Verdict::Better);
+        assert_eq!(of(&[1000.0, 1001.0], &[1005.0, 1005.0]), Verdict::Same);
+        assert_eq!(of(&[1000.0, 1001.0], &[1200.0, 1210.0]), Verdict::Unclear);
+        assert_eq!(of(&[0.0, 0.0], &[7.0, 7.0]), Verdict::Unclear, "there is no ratio");
+    }
+
+    #[test]
+    fn counts_are_compared_by_what_leaves_system_calls_and_memory_alone() {
+        for column in NOT_BY_COUNTS {
+            assert!(refusal(&By::Column(column)).is_some_and(|reason| reason.contains("caches")), "{column}");
+        }
+        for by in [By::File, By::Column("kernel"), By::Column("hpbench"), By::Column("git_rev")] {
+            assert_eq!(refusal(&by), None);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The comparisons of a report by scenario and metric, and what tells those of a section apart.
+
+use std::collections::BTreeMap;
+
+use crate::compare::axes::AXES;
+use crate::compare::report::Report;
+use crate::compare::verdict::Comparison;
+
+/// The comparisons by scenario and metric, in the order in which they come.
+pub(crate) fn of(report: &Report) -> Vec<Vec<&Comparison>> {
+    let mut sections: Vec<Vec<&Comparison>> = Vec::new();
+    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for comparison in &report.comparisons {
+        let number = *numbers.entry((comparison.axes[0].as_str(), comparison.metric.name)).or_insert(sections.len());
+        if number == sections.len() {
+            sections.push(Vec::new());
+        }
+        sections[number].push(comparison);
+    }
+    sections
+}
+
+/// Which axes tell the rows apart, and the values that all rows have in common of those that matter to a reader. An
+/// axis that follows from those before it tells nothing.
+pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<usize>, Vec<(&'static str, &'a str)>) {
+    const TOLD: [&str; 7] = ["backend", "batch", "payload", "round", "rate_pps", "window", "wait"];
+    let mut shown: Vec<usize> = Vec::new();
+    let mut constant = Vec::new();
+    for (at, axis) in AXES.iter().enumerate().skip(1) {
+        let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
+        let follows = rows.iter().all(|row| {
+            let key = shown.iter().map(|&at| row.axes[at].as_str()).collect();
+            *known.entry(key).or_insert(&row.axes[at]) == row.axes[at]
+        });
+        let first = rows[0].axes[at].as_str();
+        if !follows {
+            shown.push(at);
+        } else if TOLD.contains(axis)
+            && !first.is_empty()
+            && first != "spin"
+            && rows.iter().all(|row| row.axes[at] == first)
+        {
+            constant.push((short(axis), first));
+        }
+    }
+    (shown, constant)
+}
+
+/// The name of an axis in the head of a column.
+pub(crate) fn short(axis: &'static str) -> &'static str {
+    match axis {
+        "payload" => "bytes",
+        "rate_pps" => "rate",
+        _ => axis,
+    }
+}
