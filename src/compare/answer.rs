@@ -16,7 +16,7 @@ use crate::table::wrap;
 use crate::{compare::metrics, output};
 
 /// The least change that matters where nobody says.
-const THRESHOLD: f64 = 0.03;
+pub(crate) const THRESHOLD: f64 = 0.03;
 
 /// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
 pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
@@ -48,7 +48,7 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
 }
 
 /// A line in which backends have the names by which they are asked for, as in the table, instead of all their modes.
-fn in_brief(line: &str, names: &[(&str, &str)]) -> String {
+pub(crate) fn in_brief(line: &str, names: &[(&str, &str)]) -> String {
     let mut short: Vec<(String, String)> = Vec::new();
     for &(backend, modes) in names {
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == backend) else { continue };
