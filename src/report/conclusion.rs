@@ -7,10 +7,10 @@ use crate::compare::trials::Trials;
 use crate::compare::{CompareError, steps as verdicts};
 use crate::record::Row;
 use crate::report::data::{Cell, Data};
-use crate::steps::{self, Matrix};
+use crate::steps::{self, Matrix, Side, Step};
 
 /// The most steps between kernels that are told.
-const STEPS_MAX: usize = 30;
+const STEPS_MAX: usize = 60;
 
 /// The most counted rows that are kept to look for steps: the lab writes a few thousand.
 const COUNTED_MAX: usize = 20_000;
@@ -154,9 +154,10 @@ fn kernels(data: &Data, evidence: &Evidence, conclusion: &mut Conclusion) {
     }
 }
 
-/// The steps in counts whose trials agree, the largest first; those that do not agree are only counted.
+/// The steps in counts whose trials agree, the largest first, those of several batches in one line; those that do not
+/// agree are only counted.
 fn counted(rows: &[Row], notes: &mut Vec<String>) -> Vec<String> {
-    let (mut settled, others): (Vec<steps::Step>, Vec<steps::Step>) =
+    let (settled, others): (Vec<Step>, Vec<Step>) =
         Matrix::of(rows).steps(100.0 * answer::THRESHOLD).into_iter().partition(|step| step.settled);
     if !others.is_empty() {
         notes.push(format!(
@@ -165,6 +166,44 @@ fn counted(rows: &[Row], notes: &mut Vec<String>) -> Vec<String> {
             steps::SETTLED_MAX_PCT
         ));
     }
-    settled.sort_by(|a, b| b.change_pct().abs().total_cmp(&a.change_pct().abs()));
-    settled.iter().map(ToString::to_string).collect()
+    let mut alike: Vec<Vec<&Step>> = Vec::new();
+    for step in &settled {
+        match alike.iter_mut().find(|steps| are_alike(steps[0], step)) {
+            Some(steps) => steps.push(step),
+            None => alike.push(vec![step]),
+        }
+    }
+    let largest = |steps: &[&Step]| steps.iter().map(|step| step.change_pct().abs()).fold(0.0, f64::max);
+    alike.sort_by(|a, b| largest(b).total_cmp(&largest(a)));
+    alike.iter().map(|steps| told(steps)).collect()
+}
+
+/// Whether steps differ in their batch and their size only.
+fn are_alike(a: &Step, b: &Step) -> bool {
+    let key = |step: &Step| {
+        let cell = steps::Cell { batch: 0, ..step.cell.clone() };
+        (cell, step.side, step.from.clone(), step.to.clone(), step.change_pct() > 0.0)
+    };
+    key(a) == key(b)
+}
+
+/// Steps that are alike, in words.
+fn told(alike: &[&Step]) -> String {
+    let Step { cell, side, from, to, unit, .. } = alike[0];
+    let (backend, variant) = (cell.backend.as_str(), cell.variant.as_str());
+    let name = answer::in_brief(&format!("{backend}:{variant}"), &[(backend, variant)]);
+    let changes = alike.iter().map(|step| step.change_pct());
+    let (low, high) =
+        changes.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), pct| (low.min(pct), high.max(pct)));
+    let range = match [low, high].map(|pct| format!("{pct:+.1}%")) {
+        [low, high] if low == high => low,
+        [low, high] => format!("{low} to {high}"),
+    };
+    let mut batches: Vec<usize> = alike.iter().map(|step| step.cell.batch).collect();
+    batches.sort_unstable();
+    let batches: Vec<String> = batches.iter().map(usize::to_string).collect();
+    let es = if batches.len() > 1 { "es" } else { "" };
+    let side = if *side == Side::Other { " of the other side" } else { "" };
+    let (scenario, payload, batches) = (&cell.scenario, cell.payload, batches.join(", "));
+    format!("{name} {from} → {to}: {range} {unit}{side} ({scenario}, {payload} bytes, batch{es} {batches})")
 }

@@ -328,10 +328,11 @@ impl Data {
     fn order_series(&mut self) {
         let by = By::Column("variant");
         let mut order: Vec<usize> = (0..self.series.len()).collect();
-        let buffers = |at: usize| self.series[at].buffers.as_str();
+        // A backend without modes comes before those that have some: its name begins theirs.
         order.sort_by(|&a, &b| {
-            let backends = by.order(&self.series[a].backend, &self.series[b].backend);
-            backends.then_with(|| natural(buffers(a), buffers(b)))
+            let (a, b) = (&self.series[a], &self.series[b]);
+            let backends = by.order(&a.backend, &b.backend).then_with(|| a.name.cmp(&b.name));
+            backends.then_with(|| natural(&a.buffers, &b.buffers))
         });
         let mut places = vec![0; order.len()];
         order.iter().enumerate().for_each(|(place, &at)| places[at] = place);
@@ -358,7 +359,7 @@ impl Data {
             "scenario" => scenario(&a.fields[at]).cmp(&scenario(&b.fields[at])),
             "backend" | "variant" | "buffers" => a.series.cmp(&b.series),
             "kernel" => kernel.order(&a.fields[at], &b.fields[at]),
-            _ => natural(&a.fields[at], &b.fields[at]),
+            _ => natural(&a.fields[at], &b.fields[at]).then_with(|| a.fields[at].cmp(&b.fields[at])),
         };
         let mut cells: Vec<(usize, Cell)> = std::mem::take(&mut self.cells).into_iter().enumerate().collect();
         cells.sort_by(|(_, a), (_, b)| {
@@ -419,7 +420,7 @@ impl Data {
         match name {
             "kernel" => found.sort_by(|a, b| By::Column("kernel").order(a, b)),
             "scenario" | "backend" | "file" | "host" => {}
-            _ => found.sort_by(|a, b| natural(a, b)),
+            _ => found.sort_by(|a, b| natural(a, b).then_with(|| a.cmp(b))),
         }
         found
     }

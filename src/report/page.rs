@@ -21,6 +21,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// The most values that the title names of what differs.
 const NAMED_MAX: usize = 12;
 
+/// The most steps between kernels that are not folded away.
+const STEPS_SHOWN: usize = 10;
+
 /// The longest text of a file that is shown whole.
 const TEXT_MAX: usize = 300;
 
@@ -122,8 +125,8 @@ impl Page<'_> {
 
     fn time(&self) -> String {
         match &self.data.times {
-            Some((first, last)) if first == last => first.clone(),
-            Some((first, last)) => format!("{first} to {last}"),
+            Some((first, last)) if first == last => clock(first),
+            Some((first, last)) => format!("{} to {}", clock(first), clock(last)),
             None => String::new(),
         }
     }
@@ -136,7 +139,13 @@ impl Page<'_> {
                 ul { @for line in lines { li { (line) } } }
                 @if !steps.is_empty() {
                     h3 { "What changed from one kernel to the next" }
-                    ul class="steps" { @for step in steps { li { (step) } } }
+                    ul class="steps" { @for step in steps.iter().take(STEPS_SHOWN) { li { (step) } } }
+                    @if steps.len() > STEPS_SHOWN {
+                        details {
+                            summary { (steps.len() - STEPS_SHOWN) " more" }
+                            ul { @for step in steps.iter().skip(STEPS_SHOWN) { li { (step) } } }
+                        }
+                    }
                 }
                 @if !notes.is_empty() {
                     details {
@@ -287,7 +296,7 @@ fn section(figure: &Figure) -> Markup {
             @if !figure.left_out.is_empty() {
                 p class="missing" {
                     (count(figure.left_out.len(), "chart")) " more left out: "
-                    (named(&figure.left_out.iter().map(String::as_str).collect::<Vec<_>>()))
+                    (listed(&figure.left_out.iter().map(String::as_str).collect::<Vec<_>>(), "; "))
                     ". The table has the figures; a report of fewer cells draws them."
                 }
             }
@@ -342,6 +351,16 @@ fn scrolled(content: Markup) -> Markup {
     html! { div class="scroll" tabindex="0" { (content) } }
 }
 
+/// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; what is none stays as it is.
+fn clock(time: &str) -> String {
+    match (time.split_once('T'), time.ends_with('Z')) {
+        (Some((day, clock)), true) => {
+            format!("{day} {} UTC", clock.split('.').next().unwrap_or(clock).trim_end_matches('Z'))
+        }
+        _ => time.to_owned(),
+    }
+}
+
 fn count(number: usize, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {what}{s}", thousands(number as f64))
@@ -353,9 +372,13 @@ fn with(unit: &str, values: String) -> String {
 
 /// A list in words; of a long one, its beginning.
 fn named(values: &[&str]) -> String {
+    listed(values, ", ")
+}
+
+fn listed(values: &[&str], between: &str) -> String {
     let shown: Vec<String> = values.iter().take(NAMED_MAX).map(|value| shortened(value, 80)).collect();
     let more = values.len().saturating_sub(NAMED_MAX);
-    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+    if more > 0 { format!("{} and {more} more", shown.join(between)) } else { shown.join(between) }
 }
 
 /// A text without characters that are no part of one, or that change the direction of those around them: they may come

@@ -2,7 +2,7 @@
 
 use crate::report::charts::grouping::{self, Group, LineBy};
 use crate::report::charts::units::{Unit, short};
-use crate::report::charts::{CHARTS_MAX, Figure, Kind, LINES_MAX, Missing, Table, legend};
+use crate::report::charts::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::report::data::{Cell, Data, Estimate, Percentile, Value};
 use crate::report::svg::axis::Axis;
 use crate::report::svg::dots::{Dots, Row};
@@ -14,6 +14,9 @@ use crate::steps;
 
 /// Linear axes from here on would press the small values together.
 const LOG_FROM: f64 = 20.0;
+
+/// The same of latencies, whose high percentiles are far off.
+const LOG_TIMES_FROM: f64 = 3.0;
 
 /// What to draw.
 pub(super) struct Request<'a> {
@@ -220,22 +223,14 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
                     table.push(|| figures(&title, key, request.x, *x, *unit, estimate));
                 }
             }
-            let parts = lines.chunks(LINES_MAX);
-            let count = parts.len();
-            charts.extend(parts.enumerate().map(|(index, lines)| {
-                let title = if count > 1 { format!("{title} ({} of {count})", index + 1) } else { title.clone() };
-                (index, draw(title, lines, &request, *unit))
-            }));
+            let axis = value_axis(lines.iter().flat_map(|(_, points)| points).map(|(.., estimate)| estimate), *unit);
+            charts.extend(parted(&title, &lines, |title, lines| draw(title, lines, &request, *unit, axis.clone())));
         }
     }
     if charts.is_empty() {
         return Err(());
     }
-    // Where not all can be shown, those with the first lines are worth most.
-    charts.sort_by_key(|(part, _)| *part);
-    let mut charts: Vec<Chart> = charts.into_iter().map(|(_, chart)| chart).collect();
-    let left_out =
-        charts.split_off(charts.len().min(CHARTS_MAX)).iter().map(|chart| chart.title().to_owned()).collect();
+    let (charts, left_out) = limited(charts);
     let mut notes = request.notes;
     notes.extend(grouping::common(data, &request.cells));
     Ok(Figure { name: request.name, title: request.title, notes, legend: legend(&charts), charts, left_out, table })
@@ -292,16 +287,11 @@ pub(super) fn tip(name: &str, place: &str, unit: Unit, estimate: &Estimate) -> S
     tip
 }
 
-fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit: Unit) -> Chart {
+fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit: Unit, axis: Axis) -> Chart {
     let all = || lines.iter().flat_map(|(_, points)| points);
     let mut places: Vec<f64> = all().map(|(x, ..)| *x).collect();
     places.sort_unstable_by(f64::total_cmp);
     places.dedup();
-    let values = all().flat_map(|(.., estimate)| {
-        let (low, high) = estimate.median.interval.unwrap_or((estimate.median.value, estimate.median.value));
-        [low, high, estimate.median.value]
-    });
-    let axis = value_axis(values, unit);
     let place = |x: f64| if request.x == "batch" { format!("batch {x}") } else { format!("{}/s", short(x)) };
     let look = |estimate: &Estimate| if estimate.is_limited { Look::Hollow } else { Look::Plain };
     if let [x] = places[..] {
@@ -339,11 +329,15 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit:
     Chart::Lines(Lines { title, x, y: axis, lines, rules: Vec::new(), level: None })
 }
 
-/// An axis for all of some values; latencies, and what spreads as wide, by their logarithm.
-pub(super) fn value_axis(values: impl Iterator<Item = f64>, unit: Unit) -> Axis {
+/// An axis for medians and their intervals; for what spreads wide, by the logarithm.
+pub(super) fn value_axis<'a>(estimates: impl Iterator<Item = &'a Estimate>, unit: Unit) -> Axis {
+    let values = estimates.flat_map(|estimate| {
+        let (low, high) = estimate.median.interval.unwrap_or((estimate.median.value, estimate.median.value));
+        [low, high, estimate.median.value]
+    });
     let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    let wide = low > 0.0 && high / low >= LOG_FROM;
+    let wide = low > 0.0 && high / low >= if unit == Unit::Time { LOG_TIMES_FROM } else { LOG_FROM };
     let (scale, ticks) = if wide { scale::log(low, high) } else { scale::linear(low, high, 5) };
     Axis::new(scale, ticks, unit.axis(), |value| unit.tick(value))
 }

@@ -2,7 +2,7 @@
 
 use crate::report::charts::grouping::{self, LineBy};
 use crate::report::charts::units::Unit;
-use crate::report::charts::{CHARTS_MAX, Figure, Kind, LINES_MAX, Missing, Table, against, legend};
+use crate::report::charts::{Figure, Kind, Missing, Table, against, legend, limited, parted};
 use crate::report::data::{Cell, Data, Value};
 use crate::report::svg::axis::Axis;
 use crate::report::svg::lines::{Line, Lines, Point};
@@ -52,21 +52,14 @@ pub(super) fn figure(data: &Data) -> Kind {
                 lines.push((key, known));
             }
         }
-        let parts = lines.chunks(LINES_MAX);
-        let count = parts.len();
-        charts.extend(parts.enumerate().map(|(index, lines)| {
-            let part = if count > 1 { format!(" ({} of {count})", index + 1) } else { String::new() };
-            (index, draw(group.title.clone() + &part, lines, &names, unit))
-        }));
+        let axis = change_axis(&lines, unit);
+        charts.extend(parted(&group.title, &lines, |title, lines| draw(title, lines, &names, unit, axis.clone())));
     }
     if charts.is_empty() {
         let remedy = "the same cells of drain or send under each kernel";
         return Err(Some(Missing { what: "change from kernel to kernel", remedy }));
     }
-    charts.sort_by_key(|(part, _)| *part);
-    let mut charts: Vec<Chart> = charts.into_iter().map(|(_, chart)| chart).collect();
-    let left_out =
-        charts.split_off(charts.len().min(CHARTS_MAX)).iter().map(|chart| chart.title().to_owned()).collect();
+    let (charts, left_out) = limited(charts);
     let mut notes = vec![
         "Each line is one backend and mode against itself under its oldest kernel here; up is dearer. The charts say \
          nothing about which backend is cheaper."
@@ -77,11 +70,19 @@ pub(super) fn figure(data: &Data) -> Kind {
     Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table })
 }
 
-fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit) -> Chart {
-    let change = |known: &Known, value: f64| 100.0 * (value / known[0].1 - 1.0);
+/// The change against the first kernel, in percent.
+fn change(known: &Known, value: f64) -> f64 {
+    100.0 * (value / known[0].1 - 1.0)
+}
+
+fn change_axis(lines: &[(Key, Known)], unit: Unit) -> Axis {
     let changes = lines.iter().flat_map(|(_, known)| known.iter().map(|(_, value)| change(known, *value)));
     let (low, high) = changes.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (scale, ticks) = scale::linear(low, high, 5);
+    Axis::new(scale, ticks, &format!("{}, change in %", unit.axis()), |value| Unit::Change.tick(value))
+}
+
+fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit, y: Axis) -> Chart {
     let point = |key: &Key, known: &Known, at: usize, value: f64| Point {
         x: at as f64,
         y: change(known, value),
@@ -94,7 +95,6 @@ fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit) -> 
         points: known.iter().map(|&(at, value)| point(key, known, at, value)).collect(),
         is_joined: true,
     };
-    let label = format!("{}, change in %", unit.axis());
     Chart::Lines(Lines {
         title,
         x: Axis {
@@ -102,7 +102,7 @@ fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit) -> 
             ticks: names.iter().enumerate().map(|(at, name)| (at as f64, name.clone())).collect(),
             label: "kernel".into(),
         },
-        y: Axis::new(scale, ticks, &label, |value| Unit::Change.tick(value)),
+        y,
         lines: lines.iter().map(line).collect(),
         rules: Vec::new(),
         level: Some(0.0),

@@ -97,6 +97,26 @@ pub(crate) fn all(data: &Data) -> (Vec<Figure>, Vec<Missing>) {
 /// Charts of one kind; or what there would have to be for them, unless they make no sense here.
 type Kind = Result<Figure, Option<Missing>>;
 
+/// Draws some lines: on several charts where they are too many for one.
+fn parted<L>(title: &str, lines: &[L], mut draw: impl FnMut(String, &[L]) -> Chart) -> Vec<(usize, Chart)> {
+    let count = lines.len().div_ceil(LINES_MAX);
+    let parts = lines.chunks(lines.len().div_ceil(count.max(1)).max(1));
+    let numbered = |(index, lines): (usize, &[L])| {
+        let part = if count > 1 { format!(" ({} of {count})", index + 1) } else { String::new() };
+        (index, draw(format!("{title}{part}"), lines))
+    };
+    parts.enumerate().map(numbered).collect()
+}
+
+/// The charts that are drawn, and the titles of those that are too many. The first parts come first: where not all can
+/// be shown, the first lines are worth most.
+fn limited(mut charts: Vec<(usize, Chart)>) -> (Vec<Chart>, Vec<String>) {
+    charts.sort_by_key(|(part, _)| *part);
+    let mut charts: Vec<Chart> = charts.into_iter().map(|(_, chart)| chart).collect();
+    let others = charts.split_off(charts.len().min(CHARTS_MAX));
+    (charts, others.iter().map(|chart| chart.title().to_owned()).collect())
+}
+
 /// The series that charts show, in their order.
 fn legend(charts: &[Chart]) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();

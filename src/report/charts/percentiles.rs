@@ -3,7 +3,7 @@
 use crate::report::charts::against::{self, tip, value_axis};
 use crate::report::charts::grouping::{self, LineBy};
 use crate::report::charts::units::Unit;
-use crate::report::charts::{CHARTS_MAX, Figure, Kind, LINES_MAX, Missing, Table, legend};
+use crate::report::charts::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::report::data::{Data, Estimate, Percentile, Value};
 use crate::report::svg::axis::Axis;
 use crate::report::svg::lines::{Line, Lines, Point};
@@ -21,7 +21,7 @@ type Known = Vec<(f64, Estimate)>;
 /// Percentile curves of `echo` and `pace`.
 pub(super) fn figure(data: &Data) -> Kind {
     let cells = against::cells(data, |cell| ["echo", "pace"].contains(&cell.field("scenario")));
-    let mut charts = Vec::new();
+    let (mut charts, mut is_limited) = (Vec::new(), false);
     let mut table = Table::new(vec!["cell", "backend", "percentile", "latency, µs", "95% interval", "trials"], 2);
     for group in grouping::groups(data, &cells, "", LineBy::Series) {
         let line = |(&line, cells): (&usize, &Vec<usize>)| {
@@ -34,26 +34,23 @@ pub(super) fn figure(data: &Data) -> Kind {
                 table.push(|| row(&group.title, key, *share, estimate));
             }
         }
-        let parts = lines.chunks(LINES_MAX);
-        let count = parts.len();
-        charts.extend(parts.enumerate().map(|(index, lines)| {
-            let part = if count > 1 { format!(" ({} of {count})", index + 1) } else { String::new() };
-            (index, draw(group.title.clone() + &part, lines))
-        }));
+        is_limited |= lines.iter().flat_map(|(_, known)| known).any(|(_, estimate)| estimate.is_limited);
+        let axis = value_axis(lines.iter().flat_map(|(_, known)| known).map(|(_, estimate)| estimate), Unit::Time);
+        charts.extend(parted(&group.title, &lines, |title, lines| draw(title, lines, axis.clone())));
     }
     if charts.is_empty() {
         let remedy = "--scenario echo or pace";
         return Err(Some(Missing { what: "latency by percentile", remedy }));
     }
-    charts.sort_by_key(|(part, _)| *part);
-    let mut charts: Vec<Chart> = charts.into_iter().map(|(_, chart)| chart).collect();
-    let left_out =
-        charts.split_off(charts.len().min(CHARTS_MAX)).iter().map(|chart| chart.title().to_owned()).collect();
+    let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
         "How long datagrams took, from the median to the slowest few; less is better. In echo the round trip; in pace \
          from when a datagram was due to its receipt. Each point is the median of the trials' percentiles; those that \
          fewer than {BEYOND_MIN} datagrams of a trial are beyond are left out."
     )];
+    if is_limited {
+        notes.push("Hollow points: the generator could not keep the rate.".into());
+    }
     notes.extend(grouping::common(data, &cells));
     let (name, title) = ("percentiles", "Latency by percentile");
     Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table })
@@ -89,15 +86,11 @@ fn row(title: &str, key: &Key, share: f64, estimate: &Estimate) -> Vec<String> {
     ]
 }
 
-fn draw(title: String, lines: &[(Key, Known)]) -> Chart {
+fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
     let unit = Unit::Time;
     let all = || lines.iter().flat_map(|(_, known)| known);
     let last = all().map(|(share, _)| *share).fold(0.9, f64::max);
     let shares: Vec<f64> = Percentile::ALL.iter().map(|(_, share)| *share).filter(|share| *share <= last).collect();
-    let values = all().flat_map(|(_, estimate)| {
-        let (low, high) = estimate.median.interval.unwrap_or((estimate.median.value, estimate.median.value));
-        [low, high, estimate.median.value]
-    });
     let line = |(key, known): &(Key, Known)| Line {
         key: key.clone(),
         points: known
@@ -115,7 +108,7 @@ fn draw(title: String, lines: &[(Key, Known)]) -> Chart {
     Chart::Lines(Lines {
         title,
         x: Axis::new(Scale::new(Spread::Nines, 0.5, last), shares, "percentile of the datagrams", name),
-        y: value_axis(values, unit),
+        y,
         lines: lines.iter().map(line).collect(),
         rules: Vec::new(),
         level: None,

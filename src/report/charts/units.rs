@@ -49,23 +49,31 @@ impl Unit {
     /// A value for a table.
     pub(super) fn cell(self, value: f64) -> String {
         match self {
-            Self::Rate => thousands(value),
+            Self::Rate if value < HUGE => thousands(value),
             Self::Time => format!("{:.2}", value / 1e3),
             Self::Change => format!("{value:+.1}"),
-            _ => digits(value),
+            _ => readable(value),
         }
     }
 
     /// A value with its unit.
     pub(super) fn text(self, value: f64) -> String {
         match self {
-            Self::Cost => format!("{} ns", digits(value)),
-            Self::Instructions => format!("{} ins/packet", digits(value)),
+            Self::Cost => format!("{} ns", readable(value)),
+            Self::Instructions => format!("{} ins/packet", readable(value)),
             Self::Rate => format!("{}/s", short(value)),
             Self::Time => time(value),
             Self::Change => format!("{value:+.1}%"),
         }
     }
+}
+
+/// From here on digits are counted instead of written.
+const HUGE: f64 = 1e12;
+
+/// A number for a table.
+fn readable(value: f64) -> String {
+    if value.abs() < HUGE { digits(value) } else { format!("{value:.2e}") }
 }
 
 /// A number with k, M or G where it is large.
@@ -91,6 +99,9 @@ fn time(ns: f64) -> String {
 
 /// A number with at most three digits that mean something after the point, and no zeros at its end.
 fn trimmed(value: f64) -> String {
+    if value.abs() >= HUGE {
+        return format!("{value:.1e}");
+    }
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
@@ -123,6 +134,8 @@ mod tests {
             (Unit::Time, 250.0, "250 ns", "250 ns"),
             (Unit::Change, -2.5, "-2.5", "-2.5%"),
             (Unit::Change, -0.000_01, "0", "-0.0%"),
+            (Unit::Cost, 1.5e300, "1.5e300", "1.50e300 ns"),
+            (Unit::Rate, 1.5e300, "1.5e291G", "1.5e291G/s"),
             (Unit::Instructions, 1827.0, "1827", "1827 ins/packet"),
         ] {
             assert_eq!((unit.tick(value).as_str(), unit.text(value).as_str()), (tick, text), "{unit:?} {value}");

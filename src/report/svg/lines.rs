@@ -13,6 +13,9 @@ const TOP: f64 = 30.0;
 const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 42.0;
 
+/// The bands of more lines than this would cover each other: their intervals are drawn as strokes.
+const BANDS_MAX: usize = 4;
+
 /// A chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
@@ -113,16 +116,18 @@ impl Frame<'_> {
 
     fn line(&self, line: &Line) -> Markup {
         let joined = line.is_joined && line.points.len() > 1;
+        let has_band = joined && self.chart.lines.len() <= BANDS_MAX;
+        let band = if has_band { self.band(&line.points) } else { None };
         html! {
             g class=(classes(line.key.style)) {
                 @if joined {
-                    @if let Some(band) = self.band(&line.points) { path class="band" d=(band) {} }
+                    @if let Some(band) = &band { path class="band" d=(band) {} }
                     path class="line" d=(self.path(line.points.iter().map(|point| (point.x, point.y)))) {}
                 }
                 @for point in &line.points {
                     g {
                         title { (point.tip) }
-                        @if let Some((low, high)) = point.interval.filter(|_| !joined) {
+                        @if let Some((low, high)) = point.interval.filter(|_| band.is_none()) {
                             path class="whisker"
                                 d=(format!("M{:.1} {:.1}V{:.1}", self.x(point.x), self.y(low), self.y(high))) {}
                         }

@@ -48,8 +48,16 @@ fn transformed(spread: Spread, value: f64) -> f64 {
     }
 }
 
+/// What is beyond these is no measurement, and would make axes of numbers that are none.
+const LEAST: f64 = 1e-9;
+const MOST: f64 = 1e18;
+
+/// The most that the ends of a logarithmic axis differ by, as a factor.
+const DECADES_MAX: f64 = 1e12;
+
 /// A linear scale around some values with round ends, and its ticks: `most` at the most.
 pub(crate) fn linear(low: f64, high: f64, most: usize) -> (Scale, Vec<f64>) {
+    let [low, high] = [low, high].map(|value| value.clamp(-MOST, MOST));
     // Values that are equal still get an axis.
     let room = if high > low { 0.06 * (high - low) } else { (0.05 * high.abs()).max(1e-9) };
     let (padded, top) = (low - room, high + room);
@@ -72,8 +80,8 @@ fn step(span: f64, most: usize) -> f64 {
 /// A logarithmic scale around positive values, and its ticks: powers of ten, and 2 and 5 times these where few would
 /// be left.
 pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
-    let low = low.max(f64::MIN_POSITIVE);
-    let high = high.max(low);
+    let high = high.clamp(LEAST, MOST);
+    let low = low.clamp(high / DECADES_MAX, high);
     let room = (high / low).powf(0.06).max(1.05);
     let (bottom, top) = (low / room, high * room);
     let decades = (top / bottom).log10();
@@ -120,14 +128,17 @@ mod tests {
         assert_eq!(linear(0.0, 9.0, 5).1, [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(linear(-3.0, 12.0, 5).1, [0.0, 5.0, 10.0]);
         assert_eq!(log(1_000.0, 1_000_000.0).1, [1e3, 1e4, 1e5, 1e6]);
-        for (low, high) in [(0.0, 0.0), (1.0, 1.0), (1e-300, 1e-300), (1e300, 1e308), (0.0, 1e-9), (3.0, 3.000_000_1)] {
+        for (low, high) in
+            [(0.0, 0.0), (1.0, 1.0), (1e-300, 1e-300), (1e300, f64::INFINITY), (0.0, 1e-9), (3.0, 3.000_000_1)]
+        {
             let (scale, ticks) = linear(low, high, 5);
             assert!(ticks.len() <= 7, "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(low).is_finite() && scale.at(high).is_finite());
         }
-        for (low, high) in [(0.0, 0.0), (1.0, 1.0), (0.0, 5.0), (1.0, 1e18), (7.0, 8.0)] {
+        for (low, high) in [(0.0, 0.0), (1.0, 1.0), (0.0, 5.0), (1.0, 1e18), (7.0, 8.0), (1e-300, 1e300)] {
             let (scale, ticks) = log(low, high);
+            assert!(ticks.len() < 20, "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(high).is_finite());
         }
