@@ -16,13 +16,18 @@ pub(crate) const HOSTILE: [&str; 8] = [
 
 /// A row of `drain`, of a backend in a block.
 pub(crate) fn drain(backend: &str, batch: usize, block: usize, ns: f64) -> Row {
+    let variant = match backend {
+        "plain" => "recvfrom+sendto",
+        "mmsg" => "recvmmsg+sendmmsg",
+        _ => "multishot+send+defer",
+    };
     Row {
         schema: 1,
         run_id: "f00d".into(),
         started_at: format!("2026-11-23T01:02:{block:02}.5Z"),
         scenario: "drain".into(),
         backend: backend.into(),
-        variant: format!("as {backend} does"),
+        variant: variant.into(),
         wait: "spin".into(),
         bind: "127.0.0.1".into(),
         batch,
