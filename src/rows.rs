@@ -49,7 +49,7 @@ pub enum ReadError {
     },
     /// It cannot be read.
     #[error("{0}; only what hpbench wrote can be read back: remove the line, or measure again")]
-    Rows(#[from] RowsError),
+    Rows(RowsError),
     /// Its last row is cut.
     #[error(
         "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
@@ -69,6 +69,13 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
+}
+
+// Not by `#[from]`, which would make it the source as well, and have it told twice.
+impl From<RowsError> for ReadError {
+    fn from(error: RowsError) -> Self {
+        Self::Rows(error)
+    }
 }
 
 /// Reads a whole file, and hands each row on: as it is in the file, with the names of its columns, and its values.

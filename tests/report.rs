@@ -322,7 +322,7 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
         fs::write(bench.path("bad.csv"), content).expect("a file");
         for args in ["report bad.csv -o page.html --svg charts", "report run.csv bad.csv -o page.html"] {
             let Done { stdout, stderr, .. } = bench.run(args).expect(2);
-            assert!(stderr.contains(told), "{name}: {stderr}");
+            assert_eq!(stderr.matches(told).count(), 1, "{name}: {stderr}");
             assert!(stdout.is_empty() && !stderr.contains("panicked"), "{name}: {stdout}{stderr}");
         }
     }

@@ -18,6 +18,10 @@ const STYLE: &str = include_str!("page.css");
 /// Nothing may be loaded, even if something in here asked for it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
+/// What holds for all charts.
+const HOW_TO_READ: &str = "Points are medians of the trials that count; bands and strokes are the medians' 95% intervals, \
+    which fewer than 6 trials do not have. Axes need not begin at 0. A mark that is pointed at tells its figures.";
+
 /// The most values that the title names of what differs.
 const NAMED_MAX: usize = 12;
 
@@ -61,6 +65,7 @@ impl Page<'_> {
                     main {
                         (self.header())
                         (self.conclusion())
+                        @if !self.figures.is_empty() { p class="missing" { (HOW_TO_READ) } }
                         @for figure in self.figures { (section(figure)) }
                         (self.missing())
                         (self.environment())

@@ -78,10 +78,10 @@ pub(crate) fn hostile(label: &str) -> Vec<Row> {
         for text in [&mut row.host, &mut row.kernel_build, &mut row.cpu_model, &mut row.started_at, &mut row.rustc] {
             *text = label.to_owned();
         }
-        if row.trial % 5 == 0 {
+        if row.trial.is_multiple_of(5) {
             (row.valid, row.invalid_reason) = (0, label.to_owned());
         }
-        if row.trial % 7 == 0 {
+        if row.trial.is_multiple_of(7) {
             (row.valid, row.error) = (0, label.to_owned());
         }
         if number == 2 {

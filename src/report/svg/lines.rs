@@ -1,5 +1,7 @@
 //! Lines with bands, or points alone, over two axes.
 
+use std::ops::Range;
+
 use maud::{Markup, html};
 
 use crate::report::svg::axis::Axis;
@@ -116,18 +118,18 @@ impl Frame<'_> {
 
     fn line(&self, line: &Line) -> Markup {
         let joined = line.is_joined && line.points.len() > 1;
-        let has_band = joined && self.chart.lines.len() <= BANDS_MAX;
-        let band = if has_band { self.band(&line.points) } else { None };
+        let bands = if joined && self.chart.lines.len() <= BANDS_MAX { banded(&line.points) } else { Vec::new() };
+        let has_band = |at: usize| bands.iter().any(|band| band.contains(&at));
         html! {
             g class=(classes(line.key.style)) {
                 @if joined {
-                    @if let Some(band) = &band { path class="band" d=(band) {} }
+                    @for band in &bands { path class="band" d=(self.band(&line.points[band.clone()])) {} }
                     path class="line" d=(self.path(line.points.iter().map(|point| (point.x, point.y)))) {}
                 }
-                @for point in &line.points {
+                @for (at, point) in line.points.iter().enumerate() {
                     g {
                         title { (point.tip) }
-                        @if let Some((low, high)) = point.interval.filter(|_| band.is_none()) {
+                        @if let Some((low, high)) = point.interval.filter(|_| !has_band(at)) {
                             path class="whisker"
                                 d=(format!("M{:.1} {:.1}V{:.1}", self.x(point.x), self.y(low), self.y(high))) {}
                         }
@@ -146,12 +148,45 @@ impl Frame<'_> {
         path
     }
 
-    /// Around the intervals; none where a point has none.
-    fn band(&self, points: &[Point]) -> Option<String> {
+    /// Around the intervals of points that have one.
+    fn band(&self, points: &[Point]) -> String {
         let ends = |point: &Point| point.interval.map(|(low, high)| (point.x, low, high));
-        let all: Vec<(f64, f64, f64)> = points.iter().map(ends).collect::<Option<_>>()?;
+        let all: Vec<(f64, f64, f64)> = points.iter().filter_map(ends).collect();
         let upper = all.iter().map(|&(x, _, high)| (x, high));
         let lower = all.iter().rev().map(|&(x, low, _)| (x, low));
-        Some(self.path(upper.chain(lower)) + "Z")
+        self.path(upper.chain(lower)) + "Z"
+    }
+}
+
+/// The neighbours that have intervals, two at least.
+fn banded(points: &[Point]) -> Vec<Range<usize>> {
+    let mut bands: Vec<Range<usize>> = Vec::new();
+    for (at, _) in points.iter().enumerate().filter(|(_, point)| point.interval.is_some()) {
+        match bands.last_mut().filter(|band| band.end == at) {
+            Some(band) => band.end += 1,
+            None => bands.push(at..at + 1),
+        }
+    }
+    bands.retain(|band| band.len() > 1);
+    bands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_without_an_interval_parts_the_band() {
+        let point = |has: bool| Point {
+            x: 1.0,
+            y: 1.0,
+            interval: has.then_some((0.0, 2.0)),
+            look: Look::Plain,
+            tip: String::new(),
+        };
+        let bands = |all: &[bool]| banded(&all.iter().map(|&has| point(has)).collect::<Vec<_>>());
+        assert_eq!(bands(&[true, true, false, true, true, true]), [0..2, 3..6]);
+        assert_eq!(bands(&[true, false, true]), []);
+        assert_eq!(bands(&[]), []);
     }
 }
