@@ -31,8 +31,8 @@ pub(crate) struct Conclusion {
 pub(crate) struct Evidence {
     /// Sorted by variant.
     pub by_variant: Trials,
-    /// Sorted by kernel.
-    pub by_kernel: Trials,
+    /// Sorted by kernel, where there are several and time was measured.
+    pub by_kernel: Option<Trials>,
     /// What steps in counts are found from.
     pub counted: Vec<Row>,
 }
@@ -113,8 +113,8 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
 
 fn kernels(data: &Data, evidence: &Evidence, conclusion: &mut Conclusion) {
     let threshold = answer::percent(answer::THRESHOLD);
-    let steps: Vec<String> = if evidence.counted.is_empty() {
-        match Report::new(&evidence.by_kernel, &settings()) {
+    let steps: Vec<String> = if let Some(by_kernel) = &evidence.by_kernel {
+        match Report::new(by_kernel, &settings()) {
             Ok(report) => {
                 let steps = verdicts::find(&report).iter().map(ToString::to_string).collect();
                 conclusion.notes = report.notes;

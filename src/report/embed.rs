@@ -1,6 +1,10 @@
 //! The rows within the page: each file as CSV, compressed, behind a link that needs no network. In base64 nothing of a
 //! file can be taken for markup.
 
+use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::JoinHandle;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use csv::StringRecord;
@@ -13,14 +17,44 @@ const PIECE_MAX: usize = 1 << 20;
 /// The most of all files that is within the page, compressed.
 const ALL_MAX: usize = 6 << 20;
 
-/// A file under way into the page.
+/// How many bytes go to the compressing thread at once, and how many such pieces may wait for it.
+const CHUNK: usize = 1 << 16;
+const WAITING_MAX: usize = 16;
+
+/// A file under way into the page. It is compressed by a thread of its own, which takes as long as reading.
 #[derive(Debug)]
 pub(crate) struct Packer {
     name: String,
-    writer: Option<csv::Writer<GzEncoder<Vec<u8>>>>,
+    writer: Option<csv::Writer<Pipe>>,
+    compressing: JoinHandle<Option<Vec<u8>>>,
     rows: usize,
-    /// What all files together may still take.
-    room: usize,
+}
+
+/// Hands bytes on to the compressing thread.
+#[derive(Debug)]
+struct Pipe(SyncSender<Vec<u8>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compresses all that comes; nothing if it becomes larger than `room`.
+fn compress(pieces: &Receiver<Vec<u8>>, room: usize) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for piece in pieces {
+        encoder.write_all(&piece).expect("memory takes all bytes");
+        if encoder.get_ref().len() > room {
+            return None;
+        }
+    }
+    Some(encoder.finish().expect("memory takes all bytes")).filter(|gzip| gzip.len() <= room)
 }
 
 /// A file in the page.
@@ -37,8 +71,10 @@ pub(crate) struct Packed {
 impl Packer {
     /// For a file of this name, of which `room` bytes may be kept.
     pub(crate) fn new(name: &str, room: usize) -> Self {
-        let writer = csv::Writer::from_writer(GzEncoder::new(Vec::new(), Compression::fast()));
-        Self { name: name.to_owned(), writer: Some(writer), rows: 0, room }
+        let (sender, receiver) = mpsc::sync_channel(WAITING_MAX);
+        let compressing = std::thread::spawn(move || compress(&receiver, room));
+        let writer = csv::WriterBuilder::new().buffer_capacity(CHUNK).from_writer(Pipe(sender));
+        Self { name: name.to_owned(), writer: Some(writer), compressing, rows: 0 }
     }
 
     /// How much of all files may be kept.
@@ -49,11 +85,9 @@ impl Packer {
     /// Adds a row; `columns` are those of the file.
     pub(crate) fn add(&mut self, columns: &[String], fields: &StringRecord) {
         if let Some(writer) = &mut self.writer {
-            if self.rows == 0 {
-                writer.write_record(columns).expect("memory takes all bytes");
-            }
-            writer.write_record(fields).expect("memory takes all bytes");
-            if writer.get_ref().get_ref().len() > self.room {
+            let header = if self.rows == 0 { writer.write_record(columns) } else { Ok(()) };
+            // Nobody takes it where the file has become too large.
+            if header.and_then(|()| writer.write_record(fields)).is_err() {
                 self.writer = None;
             }
         }
@@ -61,13 +95,10 @@ impl Packer {
     }
 
     /// The file, once all rows are there.
-    pub(crate) fn finish(self) -> Packed {
-        let gzip = self.writer.map(|writer| {
-            let encoder = writer.into_inner().unwrap_or_else(|_| unreachable!("memory takes all bytes"));
-            encoder.finish().expect("memory takes all bytes")
-        });
-        let gzip = gzip.filter(|gzip| gzip.len() <= self.room);
-        Packed { name: self.name, rows: self.rows, gzip }
+    pub(crate) fn finish(mut self) -> Packed {
+        let is_whole = self.writer.take().is_some_and(|mut writer| writer.flush().is_ok());
+        let gzip = self.compressing.join().expect("compressing does not panic");
+        Packed { name: self.name, rows: self.rows, gzip: gzip.filter(|_| is_whole) }
     }
 }
 

@@ -39,7 +39,10 @@ impl From<ReadError> for Failure {
 /// Reads, draws, and writes.
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
-    let (data, evidence, packed) = read(&args.files)?;
+    let (data, mut evidence, packed) = read(&args.files)?;
+    if data.distinct("kernel").len() > 1 && evidence.counted.is_empty() {
+        evidence.by_kernel = Some(read_by_kernel(&args.files)?);
+    }
     let conclusion = conclusion::draw(&data, &evidence);
     drop(evidence);
     let (figures, missing) = charts::all(&data);
@@ -63,8 +66,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
 /// Everything in the files.
 fn read(files: &[PathBuf]) -> Result<(Data, Evidence, Vec<Packed>), ReadError> {
     let mut data = Data::new();
-    let [by_variant, by_kernel] = ["variant", "kernel"].map(|name| Trials::new(By::Column(name), &[]));
-    let mut evidence = Evidence { by_variant, by_kernel, counted: Vec::new() };
+    let by_variant = Trials::new(By::Column("variant"), &[]);
+    let mut evidence = Evidence { by_variant, by_kernel: None, counted: Vec::new() };
     let mut packed: Vec<Packed> = Vec::new();
     let mut room = Packer::room_for_all();
     for (path, name) in files.iter().zip(rows::file_names(files)) {
@@ -73,7 +76,6 @@ fn read(files: &[PathBuf]) -> Result<(Data, Evidence, Vec<Packed>), ReadError> {
         rows::read_file(path, |columns, fields, row| {
             // This one says as well what cannot have been measured.
             evidence.by_variant.add(fields, row, "")?;
-            evidence.by_kernel.add(fields, row, "")?;
             evidence.note_counted(row);
             data.add(fields, row);
             packer.add(columns, fields);
@@ -88,8 +90,17 @@ fn read(files: &[PathBuf]) -> Result<(Data, Evidence, Vec<Packed>), ReadError> {
     }
     data.finish();
     evidence.by_variant.mark();
-    evidence.by_kernel.mark();
     Ok((data, evidence, packed))
+}
+
+/// The trials once more, for a comparison of kernels: only few files have several, so the others do not pay for it.
+fn read_by_kernel(files: &[PathBuf]) -> Result<Trials, ReadError> {
+    let mut trials = Trials::new(By::Column("kernel"), &[]);
+    for path in files {
+        rows::read_file(path, |_, fields, row| trials.add(fields, row, ""))?;
+    }
+    trials.mark();
+    Ok(trials)
 }
 
 /// Writes each chart as a file of its own.

@@ -211,9 +211,11 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
     table.header[3] = request.values.first().map_or("value", |(_, unit, _)| unit.column());
     table.header[1] = if request.line == LineBy::Kernel { "kernel" } else { "backend" };
     let groups = grouping::groups(data, &request.cells, request.x, request.line);
+    let kernels: Vec<String> = data.distinct("kernel").into_iter().map(str::to_owned).collect();
+    let kernels = steps::short_names(&kernels);
     for group in &groups {
         for (what, unit, get) in request.values {
-            let lines: Vec<(Key, Vec<Known>)> = known(data, group, &request, get);
+            let lines: Vec<(Key, Vec<Known>)> = known(data, group, &request, &kernels, get);
             let title = match *what {
                 "" => group.title.clone(),
                 what => format!("{}: {what}", group.title),
@@ -236,13 +238,17 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
     Ok(Figure { name: request.name, title: request.title, notes, legend: legend(&charts), charts, left_out, table })
 }
 
-fn known(data: &Data, group: &Group, request: &Request<'_>, get: Get<'_>) -> Vec<(Key, Vec<Known>)> {
-    let kernels = data.distinct("kernel");
-    let names = steps::short_names(&kernels.iter().map(|&kernel| kernel.to_owned()).collect::<Vec<_>>());
+fn known(
+    data: &Data,
+    group: &Group,
+    request: &Request<'_>,
+    kernels: &[String],
+    get: Get<'_>,
+) -> Vec<(Key, Vec<Known>)> {
     let line = |(&line, cells): (&usize, &Vec<usize>)| {
         let name = match request.line {
             LineBy::Series => data.series[line].name.clone(),
-            LineBy::Kernel => names.get(line).cloned().unwrap_or_default(),
+            LineBy::Kernel => kernels.get(line).cloned().unwrap_or_default(),
         };
         let x = |cell: usize| data.cells[cell].field(request.x).parse::<f64>().ok().filter(|x| x.is_finite());
         let point = |&cell: &usize| Some((x(cell)?, cell, data.estimate(cell, get)?));
