@@ -87,8 +87,5 @@ run() {
 
 # Makes report.html of a CSV file.
 report() {
-    # The subcommand is not there in every version.
-    "${hpbench[@]}" report --help >/dev/null 2>&1 || return 0
-    rm -f "$folder/report.html"
-    "${hpbench[@]}" report "$1" -o "$folder/report.html"
+    "${hpbench[@]}" report "$1" -o "$folder/report.html" --force
 }

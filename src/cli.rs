@@ -39,6 +39,8 @@ pub enum Command {
     Doctor(crate::doctor::DoctorArgs),
     /// Compares two sets of trials, cell by cell, and says what may be said of their difference
     Compare(crate::compare::args::CompareArgs),
+    /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data
+    Report(crate::report::args::ReportArgs),
     /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
     Selftest(crate::selftest::SelftestArgs),
     /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels

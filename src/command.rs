@@ -65,6 +65,7 @@ pub fn main() -> ExitCode {
         None => crate::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::doctor::run(args),
         Some(Command::Compare(args)) => crate::compare::run(args),
+        Some(Command::Report(args)) => crate::report::run(args),
         Some(Command::Selftest(args)) => crate::selftest::run(args),
         Some(Command::Lab(args)) => crate::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches)),
     };

@@ -10,6 +10,7 @@
 //! - [`record`], [`output`], [`hlog`], [`table`]: the results; [`resume`]: those of a run that was cut short;
 //! - [`cli`], [`command`], [`request`] and [`run`]: from flags to an exit status;
 //! - [`compare`] and [`stats`]: what two sets of trials tell of each other;
+//! - [`report`]: one page of runs, with charts;
 //! - [`selftest`]: what difference a machine can resolve;
 //! - [`doctor`]: what a machine offers, and what spoils measurements on it;
 //! - [`lab`]: the same cells under other kernels; [`releases`]: their order and short names.
@@ -36,6 +37,7 @@ pub mod output;
 pub mod plan;
 pub mod record;
 pub mod releases;
+pub mod report;
 pub mod request;
 pub mod resume;
 pub mod rows;

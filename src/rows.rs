@@ -1,4 +1,4 @@
-//! Reading back what a run wrote, row by row, however damaged a file is: `--resume` and `compare`.
+//! Reading back what a run wrote, row by row, however damaged a file is: `--resume`, `compare` and `report`.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,6 +34,87 @@ pub enum RowsError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Why the trials of a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be opened.
+    #[error("cannot open {0}: {error}", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It cannot be read.
+    #[error("{0}; only what hpbench wrote can be read back: remove the line, or measure again")]
+    Rows(RowsError),
+    /// Its last row is cut.
+    #[error(
+        "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
+         --resume", path.display()
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Which line.
+        line: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// There are no trials.
+    #[error("there are no trials in {0}; a run writes some", path.display())]
+    NoTrials {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+// Not by `#[from]`, which would make it the source as well, and have it told twice.
+impl From<RowsError> for ReadError {
+    fn from(error: RowsError) -> Self {
+        Self::Rows(error)
+    }
+}
+
+/// Reads a whole file, and hands each row on: as it is in the file, with the names of its columns, and its values.
+/// `add` may say why a row is none.
+///
+/// # Errors
+///
+/// If a row is none, or the file cannot be read or has no rows.
+pub(crate) fn read_file(
+    path: &Path,
+    mut add: impl FnMut(&[String], &StringRecord, &Row) -> Result<(), String>,
+) -> Result<(), ReadError> {
+    let file = File::open(path).map_err(|error| ReadError::Open { path: path.into(), error })?;
+    let mut rows = Rows::new(path, file);
+    rows.header()?;
+    let mut count = 0_usize;
+    while let Some(record) = rows.next_row()? {
+        let row = rows.parse(&record)?;
+        add(&rows.columns, &record.fields, &row).map_err(|reason| rows.bad(record.line, reason))?;
+        count += 1;
+    }
+    match rows.cut() {
+        0 if count == 0 => Err(ReadError::NoTrials { path: path.into() }),
+        0 => Ok(()),
+        bytes => Err(ReadError::Cut { path: path.into(), line: rows.last_line(), bytes }),
+    }
+}
+
+/// What files are called where they are told apart: as short as they can be.
+pub(crate) fn file_names(files: &[PathBuf]) -> Vec<String> {
+    let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let full = |path: &PathBuf| path.display().to_string();
+    let is_unique = |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+    let [short, full] = [files.iter().map(short).collect::<Vec<_>>(), files.iter().map(full).collect()];
+    match (is_unique(&short), is_unique(&full)) {
+        (true, _) => short,
+        (_, true) => full,
+        _ => full.iter().enumerate().map(|(index, name)| format!("{name} ({})", index + 1)).collect(),
+    }
 }
 
 /// A row as it is in the file.

@@ -379,7 +379,7 @@ pub(crate) fn digits(value: f64) -> String {
 }
 
 /// A whole number with spaces between thousands, so that it can be read.
-fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

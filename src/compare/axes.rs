@@ -163,6 +163,11 @@ pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
     known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))
 }
 
+/// How a backend with its variant is called by those who ask for it.
+pub fn brief(backend: &str, variant: &str, addressing: &str) -> String {
+    name(backend, &asked_for(backend, variant, addressing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,12 +20,10 @@ mod table;
 pub(crate) mod trials;
 pub mod verdict;
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
 
 use crate::command::{Failure, print, tell};
-use crate::rows::{Rows, RowsError};
+use crate::rows::{self, ReadError};
 use args::{CompareArgs, FailOn, Format};
 use axes::By;
 use report::{Report, Settings};
@@ -38,36 +36,9 @@ pub enum CompareError {
     /// Without `--by`, there are two sides.
     #[error("{0} files: name a base and a new one, or compare by a column with --by COLUMN")]
     NotTwoFiles(usize),
-    /// It cannot be opened.
-    #[error("cannot open {0}: {error}", path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It cannot be read.
-    #[error("{0}; compare reads what hpbench wrote: remove the line, or measure again")]
-    Rows(#[from] RowsError),
-    /// Its last row is cut.
-    #[error(
-        "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
-         --resume", path.display()
-    )]
-    Cut {
-        /// The file.
-        path: PathBuf,
-        /// Which line.
-        line: u64,
-        /// Its length.
-        bytes: u64,
-    },
-    /// There are no trials.
-    #[error("there are no trials in {0}; a run writes some", path.display())]
-    NoTrials {
-        /// The file.
-        path: PathBuf,
-    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// All of them are of the null backend.
     #[error("all trials are of the null backend, which has no kernel and is not compared with others; use --by batch")]
     OnlyNull,
@@ -155,44 +126,14 @@ fn read(args: &CompareArgs) -> Result<Trials, CompareError> {
         return Err(CompareError::NotTwoFiles(args.files.len()));
     }
     let mut trials = Trials::new(args.by.clone().unwrap_or(By::File), &args.metric);
-    for (path, name) in args.files.iter().zip(names(&args.files)) {
-        read_file(path, &name, &mut trials)?;
+    for (path, name) in args.files.iter().zip(rows::file_names(&args.files)) {
+        rows::read_file(path, |_, fields, row| trials.add(fields, row, &name))?;
     }
     if trials.list.is_empty() {
         return Err(CompareError::OnlyNull);
     }
     trials.mark();
     Ok(trials)
-}
-
-fn read_file(path: &Path, name: &str, trials: &mut Trials) -> Result<(), CompareError> {
-    let file = File::open(path).map_err(|error| CompareError::Open { path: path.into(), error })?;
-    let mut rows = Rows::new(path, file);
-    rows.header()?;
-    let mut count = 0_usize;
-    while let Some(record) = rows.next_row()? {
-        let row = rows.parse(&record)?;
-        trials.add(&record.fields, &row, name).map_err(|reason| rows.bad(record.line, reason))?;
-        count += 1;
-    }
-    match rows.cut() {
-        0 if count == 0 => Err(CompareError::NoTrials { path: path.into() }),
-        0 => Ok(()),
-        bytes => Err(CompareError::Cut { path: path.into(), line: rows.last_line(), bytes }),
-    }
-}
-
-/// What the sides are called where files are compared: as short as they can be told apart.
-fn names(files: &[PathBuf]) -> Vec<String> {
-    let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let full = |path: &PathBuf| path.display().to_string();
-    let is_unique = |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
-    let [short, full] = [files.iter().map(short).collect::<Vec<_>>(), files.iter().map(full).collect()];
-    match (is_unique(&short), is_unique(&full)) {
-        (true, _) => short,
-        (_, true) => full,
-        _ => full.iter().enumerate().map(|(index, name)| format!("{name} ({})", index + 1)).collect(),
-    }
 }
 
 #[cfg(test)]

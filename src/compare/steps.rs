@@ -54,17 +54,45 @@ pub(crate) fn text(report: &Report) -> String {
     format!("steps of {least} or more between {sides}\n{lines}")
 }
 
+impl Step<'_> {
+    /// What the cell has on an axis.
+    pub(crate) fn axis(&self, name: &str) -> &str {
+        let at = AXES.iter().position(|axis| *axis == name);
+        at.and_then(|at| self.comparison.axes.get(at)).map_or("", String::as_str)
+    }
+
+    /// The names of both sides, in short.
+    pub(crate) fn sides(&self) -> [&str; 2] {
+        self.sides
+    }
+
+    /// All axes of the cell.
+    pub(crate) fn axes(&self) -> &[String] {
+        &self.comparison.axes
+    }
+
+    /// The change, in percent: more is a higher value.
+    pub(crate) fn change_pct(&self) -> f64 {
+        self.comparison.figures.ratio.map_or(0.0, |ratio| 100.0 * (ratio.value - 1.0))
+    }
+
+    /// What has changed, in words.
+    pub(crate) fn what(&self) -> &'static str {
+        words(self.comparison.metric.name)
+    }
+
+    /// Whether the trials on both ends agree with each other.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.comparison.unsettled
+    }
+}
+
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { comparison, sides: [from, to], telling } = self;
-        let axis = |name: &str| {
-            let at = AXES.iter().position(|axis| *axis == name);
-            at.and_then(|at| comparison.axes.get(at)).map_or("", String::as_str)
-        };
-        let name = axes::name(axis("backend"), axis("variant"));
-        let change = comparison.figures.ratio.map_or(0.0, |ratio| 100.0 * (ratio.value - 1.0));
-        write!(f, "{name} {from} → {to}: {change:+.1}% {}", words(comparison.metric.name))?;
-        write!(f, " ({}, batch {}", axis("scenario"), axis("batch"))?;
+        let name = axes::name(self.axis("backend"), self.axis("variant"));
+        write!(f, "{name} {from} → {to}: {:+.1}% {}", self.change_pct(), self.what())?;
+        write!(f, " ({}, batch {}", self.axis("scenario"), self.axis("batch"))?;
         for &at in telling.iter().filter(|&&at| !comparison.axes[at].is_empty()) {
             write!(f, ", {} {}", AXES[at], comparison.axes[at])?;
         }

@@ -66,7 +66,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// The number of a list of texts; `joined` is room to put them into.
-    fn number<'f>(&mut self, joined: &mut String, fields: impl Iterator<Item = &'f str> + Clone) -> usize {
+    pub(crate) fn number<'f>(&mut self, joined: &mut String, fields: impl Iterator<Item = &'f str> + Clone) -> usize {
         joined.clear();
         for field in fields.clone() {
             // Lengths keep lists apart, whatever is in the fields.

@@ -121,6 +121,11 @@ pub(crate) fn peer(name: &str) -> bool {
     works("peers", &[name, "--version"])
 }
 
+/// Whether the browser that shows reports is installed.
+pub(crate) fn chromium() -> bool {
+    works("chromium", &["chromium", "--version"])
+}
+
 /// Whether `strace` works here.
 pub(crate) fn strace() -> bool {
     works("strace", &["strace", "-f", "-c", "-o", "/dev/null", "true"])

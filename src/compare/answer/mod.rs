@@ -16,7 +16,7 @@ mod span;
 use span::Span;
 
 /// The least change that matters where nobody says.
-const THRESHOLD: f64 = 0.03;
+pub(crate) const THRESHOLD: f64 = 0.03;
 
 /// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
 pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {

@@ -39,7 +39,7 @@ fn factor(ratio: f64) -> f64 {
 pub(super) fn name(comparison: &Comparison, side: usize) -> String {
     let side = &comparison.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::name(backend, &axes::asked_for(backend, variant, &comparison.axes[ADDRESSING]))
+    axes::brief(backend, variant, &comparison.axes[ADDRESSING])
 }
 
 fn is_difference(verdict: Verdict) -> bool {

@@ -1,0 +1,98 @@
+//! What the gates say of the trials: how many count, why the others do not, and what was lost.
+
+use std::collections::BTreeMap;
+
+use crate::compare::trials::State;
+use crate::report::data::{Data, Value};
+use crate::stats;
+use crate::table::thousands;
+
+/// The most reasons that are told apart.
+const REASONS_MAX: usize = 20;
+
+/// How many trials there are of which kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Rows.
+    pub rows: usize,
+    /// Rows of attempts that were tried again.
+    pub repeated: usize,
+    /// Trials that count, or would.
+    pub valid: usize,
+    /// Those of them in which the machine was not as usual.
+    pub marked: usize,
+    /// Those of them whose generators could not keep the load.
+    pub limited: usize,
+    /// Trials that ran, but say nothing.
+    pub invalid: usize,
+    /// Trials that did not run to their end.
+    pub failed: usize,
+}
+
+/// Counts.
+pub(crate) fn counts(data: &Data) -> Counts {
+    let mut counts = Counts { rows: data.trials.len(), ..Counts::default() };
+    for trial in &data.trials {
+        match trial.state {
+            _ if trial.is_repeated => counts.repeated += 1,
+            State::Failed => counts.failed += 1,
+            State::Invalid => counts.invalid += 1,
+            State::Valid => {
+                counts.valid += 1;
+                counts.marked += usize::from(trial.is_marked);
+                counts.limited += usize::from(trial.is_limited);
+            }
+        }
+    }
+    counts
+}
+
+/// Why trials say nothing, with how many there are, the most frequent first. Reasons that differ in numbers only are
+/// one.
+pub(crate) fn reasons(data: &Data) -> Vec<(usize, &'static str, &str)> {
+    let mut found: BTreeMap<(String, &'static str), (usize, &str)> = BTreeMap::new();
+    for trial in data.trials.iter().filter(|trial| trial.state != State::Valid) {
+        let what = match trial.state {
+            _ if trial.is_repeated => "tried again",
+            State::Failed => "failed",
+            _ => "invalid",
+        };
+        let text = data.reason(trial);
+        let kind: String = text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+        found.entry((kind, what)).or_insert((0, text)).0 += 1;
+    }
+    let mut found: Vec<_> = found.into_iter().map(|((_, what), (count, text))| (count, what, text)).collect();
+    found.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+    found.truncate(REASONS_MAX);
+    found
+}
+
+/// What was lost, in a row for each scenario and backend.
+pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
+    let mut found: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    let scenarios = data.distinct("scenario");
+    for (at, trial) in data.trials.iter().enumerate().filter(|(_, trial)| trial.is_valid()) {
+        let cell = &data.cells[trial.cell];
+        let scenario = scenarios.iter().position(|scenario| *scenario == cell.field("scenario")).unwrap_or(0);
+        found.entry((scenario, cell.series)).or_default().push(at);
+    }
+    let row = |((scenario, series), trials): ((usize, usize), Vec<usize>)| {
+        let mut loss: Vec<f64> = trials.iter().filter_map(|&trial| data.value(trial, Value::Loss)).collect();
+        loss.sort_unstable_by(f64::total_cmp);
+        let sum = |value| {
+            let values = trials.iter().filter_map(|&trial| data.value(trial, value));
+            values.reduce(|sum, value| sum + value).map_or_else(String::new, thousands)
+        };
+        let percent = |loss: Option<f64>| loss.map_or_else(String::new, |loss| format!("{loss:.2}"));
+        vec![
+            scenarios.get(scenario).copied().unwrap_or_default().to_owned(),
+            data.series[series].name.clone(),
+            trials.len().to_string(),
+            percent(stats::median_of_sorted(&loss)),
+            percent(loss.last().copied()),
+            sum(Value::DropSocket),
+            sum(Value::DropRing),
+        ]
+    };
+    found.into_iter().map(row).collect()
+}

@@ -1,0 +1,372 @@
+//! `hpbench report`: what is on the page, files of many kinds of damage, labels that mean harm, and files of many rows.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::pages::{self, HOSTILE, drain, latency, text};
+use common::{Bench, Done, HPBENCH, needs, read};
+use hpbench::record::Row;
+
+/// Ten blocks of three backends at two batches of `drain`, and of `echo`; mmsg is slower at batch 1.
+fn backends() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for block in 1..=10 {
+        for batch in [1, 32] {
+            for backend in ["plain", "mmsg", "uring"] {
+                let slow = if (backend, batch) == ("mmsg", 1) { 1.27 } else { 1.0 };
+                let noise = 1.0 + 0.0005 * ((block * 7 + backend.len()) % 11) as f64;
+                rows.push(drain(backend, batch, block, 400.0 * slow * noise));
+                rows.push(latency("echo", backend, batch, block));
+            }
+        }
+    }
+    rows
+}
+
+fn bench(name: &str, rows: &[Row]) -> Bench {
+    let bench = Bench::new();
+    fs::write(bench.path(name), text(rows)).expect("a file");
+    bench
+}
+
+/// The page that comes of some rows.
+#[track_caller]
+fn page(rows: &[Row]) -> String {
+    let bench = bench("run.csv", rows);
+    bench.run("report run.csv -o page.html").expect(0);
+    let page = read(&bench.path("page.html"));
+    pages::assert_self_contained(&page);
+    page
+}
+
+/// Every SVG file of a directory, by its name, after a check that each is whole XML.
+#[track_caller]
+fn charts(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).expect("a directory");
+    let mut charts: Vec<(String, String)> = entries
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), read(&entry.path())))
+        .collect();
+    charts.sort();
+    for (name, chart) in &charts {
+        let document = roxmltree::Document::parse(chart).unwrap_or_else(|error| panic!("{name}: {error}\n{chart}"));
+        assert!(document.root_element().has_tag_name(("http://www.w3.org/2000/svg", "svg")), "{name}");
+        let numbers = document.descendants().flat_map(|node| node.attributes());
+        numbers.for_each(|attribute| assert!(!attribute.value().contains("NaN"), "{name}: {attribute:?}"));
+    }
+    charts
+}
+
+#[test]
+fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
+    let bench = bench("run.csv", &backends());
+    let done = bench.run("report run.csv -o page.html --svg charts").expect(0);
+    assert!(done.stdout.starts_with("page.html: ") && done.stdout.contains(" of 120 trials, "), "{}", done.stdout);
+    assert_eq!(done.stderr, "");
+    assert_eq!(bench.files(), ["charts", "page.html", "run.csv"].map(str::to_owned).into());
+    let page = read(&bench.path("page.html"));
+    pages::assert_self_contained(&page);
+    let told = |what: &str| page.find(what).unwrap_or_else(|| panic!("no {what:?} in the page"));
+    // In this order.
+    let places = [
+        "<h1>hpbench: plain, mmsg, uring on lab</h1>",
+        "uring the same; mmsg 27% slower",
+        "<h2>Cost per packet</h2>",
+        "<h2>The other side's cost</h2>",
+        "<h2>Latency by percentile</h2>",
+        "<h2>Trials in time order</h2>",
+        "<h2>Environment</h2>",
+        "<h2>Gates</h2>",
+        "download=\"run.csv.gz\"",
+    ]
+    .map(told);
+    assert!(places.is_sorted(), "{places:?}");
+    for what in [
+        "rate under full load (--scenario flood)",
+        "uring, batch 32: 40",
+        "99.9%",
+        "prefers-color-scheme: dark",
+        "@media print",
+    ] {
+        told(what);
+    }
+    let names: Vec<String> = charts(&bench.path("charts")).into_iter().map(|(name, _)| name).collect();
+    for name in ["cost-drain.svg", "other-side-drain.svg", "percentiles-echo-batch-1.svg", "timeline-drain.svg"] {
+        assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+    }
+}
+
+#[test]
+fn the_conclusion_is_never_stronger_than_the_verdicts() {
+    let few: Vec<Row> = backends().into_iter().filter(|row| row.trial <= 5).collect();
+    let page_of_few = page(&few);
+    assert!(page_of_few.contains("5 trials of a cell are too few for a verdict") && !page_of_few.contains("slower"));
+    let one: Vec<Row> = backends().into_iter().filter(|row| row.backend == "uring").collect();
+    assert!(page(&one).contains("Nothing is compared: all trials are of uring."));
+    let mut invalid = backends();
+    invalid.iter_mut().for_each(|row| (row.valid, row.invalid_reason) = (0, "disturbed: a cat".into()));
+    let page = page(&invalid);
+    assert!(!page.contains("% slower") && page.contains("disturbed: a cat"));
+}
+
+#[test]
+fn labels_that_mean_harm_stay_labels() {
+    for hostile in HOSTILE {
+        let bench = bench("run.csv", &pages::hostile(hostile));
+        bench.run("report run.csv -o page.html --svg charts").expect(0);
+        let page = read(&bench.path("page.html"));
+        pages::assert_self_contained(&page);
+        let charts = charts(&bench.path("charts"));
+        assert!(charts.len() > 4, "{charts:?}");
+        for (name, chart) in &charts {
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)), "{name}");
+            let document = roxmltree::Document::parse(chart).expect("parsed before");
+            let known = ["svg", "title", "style", "rect", "text", "g", "path", "circle"];
+            let foreign = |node: &roxmltree::Node| node.is_element() && !known.contains(&node.tag_name().name());
+            assert!(!document.descendants().any(|node| foreign(&node)), "{name}: {chart}");
+        }
+    }
+}
+
+#[test]
+fn a_name_of_a_file_means_no_harm_either() {
+    let bench = Bench::new();
+    let name = "\"><script>alert(1)<'&.csv".replace('/', "");
+    fs::write(bench.path(&name), text(&backends())).expect("a file");
+    let words = [HPBENCH, "report", &name, "-o", "page.html"];
+    bench.run_command(&words).expect(0);
+    let page = read(&bench.path("page.html"));
+    pages::assert_self_contained(&page);
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;"), "{page}");
+}
+
+#[test]
+fn what_is_missing_is_left_out_and_named() {
+    // Nothing but an identity: no figures at all.
+    let bare = vec![Row { peer_ns_per_packet: None, ns_per_packet_p50: None, ..drain("plain", 1, 1, 1.0) }];
+    let page_of_bare = page(&bare);
+    assert!(!page_of_bare.contains("class=\"chart\" viewBox=\"0 0 380"), "{page_of_bare}");
+    assert!(page_of_bare.contains("cost per packet (--scenario drain,send)"), "{page_of_bare}");
+    // One row with a value.
+    let page_of_one = page(&[drain("uring", 32, 1, 400.0)]);
+    assert!(page_of_one.contains("<h2>Cost per packet</h2>") && page_of_one.contains("400.0 ns"), "{page_of_one}");
+    // A trial that could not be run.
+    let failed = Row { error: "io_uring is refused here".into(), valid: 0, ..Row::default() };
+    let failed = Row { schema: 1, scenario: "drain".into(), backend: "uring".into(), ..failed };
+    let page_of_failed = page(&[failed]);
+    assert!(page_of_failed.contains("io_uring is refused here"), "{page_of_failed}");
+    // All values alike, and zero.
+    let zero: Vec<Row> = (1..=6).map(|block| drain("plain", 1, block, 0.0)).collect();
+    page(&zero);
+}
+
+#[test]
+fn a_spinning_thread_has_no_processor_time_to_show() {
+    let rows = |wait: &str| -> Vec<Row> {
+        let row =
+            |block| Row { wait: wait.into(), cpu_ns_per_packet: Some(5000.0), ..latency("echo", "plain", 1, block) };
+        (1..=6).map(row).collect()
+    };
+    assert!(!page(&rows("spin")).contains("<h2>Processor time per packet</h2>"));
+    assert!(page(&rows("spin")).contains("processor time per packet (--wait block"));
+    assert!(page(&rows("block")).contains("<h2>Processor time per packet</h2>"));
+}
+
+#[test]
+fn latency_against_load_needs_several_rates() {
+    let rows = |rates: &[u64]| -> Vec<Row> {
+        let row = |(rate, block)| Row { rate_pps: Some(rate), ..latency("pace", "plain", 32, block) };
+        rates.iter().flat_map(|&rate| (1..=6).map(move |block| (rate, block))).map(row).collect()
+    };
+    assert!(page(&rows(&[10_000])).contains("latency against offered load (--scenario pace with several rates"));
+    let page = page(&rows(&[10_000, 50_000, 200_000]));
+    assert!(page.contains("<h2>Latency against offered load</h2>") && page.contains(">200k</text>"), "{page}");
+}
+
+#[test]
+fn repeated_invalid_and_marked_trials_are_told_apart() {
+    let mut rows = backends();
+    let again = Row { attempt: 2, ..rows[0].clone() };
+    (rows[0].valid, rows[0].invalid_reason) = (0, "disturbed: another thread had the core".into());
+    rows.push(again);
+    (rows[2].valid, rows[2].invalid_reason) = (0, "3 datagrams unexplained".into());
+    rows[4].steady = Some(0);
+    let page = page(&rows);
+    for what in [
+        "class=\"repeated\"",
+        "mark hollow",
+        "class=\"ring\"",
+        "tried again: disturbed",
+        "invalid: 3 datagrams unexplained",
+        "marked: the machine was not as usual",
+        "Of 121 rows:",
+    ] {
+        assert!(page.contains(what), "{what}");
+    }
+}
+
+#[test]
+fn counted_instructions_rank_nothing() {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-22/kernels.csv");
+    let bench = Bench::new();
+    fs::copy(kernels, bench.path("kernels.csv")).expect("the recorded run");
+    bench.run("report kernels.csv -o page.html --svg charts").expect(0);
+    let page = read(&bench.path("page.html"));
+    pages::assert_self_contained(&page);
+    for what in [
+        "<h2>Instructions per packet</h2>",
+        "<h2>From kernel to kernel</h2>",
+        "ins/packet",
+        "do not rank backends",
+        "5 kernels: ",
+        "6.1 → 6.12: +",
+        "charts more left out: ",
+    ] {
+        assert!(page.contains(what), "{what}");
+    }
+    for what in [">ns per packet", "packets per second", "<h2>Cost per packet</h2>", "% slower", "% faster"] {
+        assert!(!page.contains(what), "{what}");
+    }
+    charts(&bench.path("charts"));
+}
+
+#[test]
+fn files_that_differ_are_told_apart() {
+    let other: Vec<Row> =
+        backends().into_iter().map(|row| Row { kernel: "6.12".into(), run_id: "beef".into(), ..row }).collect();
+    let bench = bench("old.csv", &backends());
+    fs::write(bench.path("new.csv"), text(&other)).expect("a file");
+    bench.run("report old.csv new.csv -o page.html").expect(0);
+    let page = read(&bench.path("page.html"));
+    for what in ["6.18<span class=\"of\"> (old.csv)", "6.12<span class=\"of\"> (new.csv)", "drain, Linux 6.12"] {
+        assert!(page.contains(what), "{what}: {page}");
+    }
+    assert!(page.contains("download=\"old.csv.gz\"") && page.contains("download=\"new.csv.gz\""));
+}
+
+#[test]
+fn nothing_is_overwritten_unless_asked_for() {
+    let bench = bench("run.csv", &backends());
+    fs::write(bench.path("page.html"), "mine").expect("a file");
+    let message = bench.run("report run.csv -o page.html").expect(2).stderr;
+    assert!(message.contains("page.html exists") && message.contains("--force"), "{message}");
+    assert_eq!(read(&bench.path("page.html")), "mine");
+    bench.run("report run.csv -o page.html --force --svg charts").expect(0);
+    assert!(read(&bench.path("page.html")).starts_with("<!DOCTYPE html>"));
+    let message = bench.run("report run.csv -o other.html --svg charts").expect(2).stderr;
+    assert!(message.contains("charts/") && message.contains("exists"), "{message}");
+    assert!(!bench.path("other.html").exists());
+    bench.run("report run.csv -o page.html --force --svg charts").expect(0);
+    let done = bench.run("report run.csv -o -").expect(0);
+    assert!(done.stdout.starts_with("<!DOCTYPE html>") && done.stdout.trim_end().ends_with("</html>"));
+    // The same rows make the same page.
+    assert_eq!(done.stdout, read(&bench.path("page.html")));
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_not_half_there() {
+    let bench = bench("run.csv", &backends());
+    let message = bench.run("report run.csv -o missing/page.html").expect(1).stderr;
+    assert!(message.contains("cannot write missing/page.html"), "{message}");
+    let message = bench.run("report run.csv -o /dev/full").expect(1).stderr;
+    assert!(message.contains("cannot write /dev/full") && message.contains("No space left"), "{message}");
+    if !needs::command("prlimit") {
+        return;
+    }
+    fs::write(bench.path("page.html"), "mine").expect("a file");
+    let script = "trap '' XFSZ; exec \"$@\"";
+    let words = [
+        "prlimit",
+        "--fsize=1000",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        HPBENCH,
+        "report",
+        "run.csv",
+        "-o",
+        "page.html",
+        "--force",
+    ];
+    let message = bench.run_command(&words).expect(1).stderr;
+    assert!(message.contains("cannot write page.html"), "{message}");
+    assert_eq!(read(&bench.path("page.html")), "mine");
+    assert_eq!(bench.files(), ["page.html", "run.csv"].map(str::to_owned).into(), "nothing is left behind");
+}
+
+#[test]
+fn bad_usage_and_damage_are_told_with_file_and_line() {
+    let bench = bench("run.csv", &backends());
+    let good = String::from_utf8(text(&backends())).expect("text");
+    let damaged: [(&str, Vec<u8>, &str); 6] = [
+        ("cut", good.as_bytes()[..good.len() - 40].to_vec(), "line 121 of bad.csv is cut"),
+        ("empty", Vec::new(), "line 1 of bad.csv"),
+        ("another table", b"a,b\n1,2\n".to_vec(), "line 1 of bad.csv"),
+        (
+            "no number",
+            good.replacen(",64,", ",many,", 1).into_bytes(),
+            "line 2 of bad.csv is no row of hpbench: payload",
+        ),
+        ("NaN", good.replacen(",300.0,", ",NaN,", 1).into_bytes(), "peer_ns_per_packet is NaN"),
+        (
+            "other schema",
+            good.replacen("\n1,", "\n2,", 1).into_bytes(),
+            "line 2 of bad.csv is no row of hpbench: its schema",
+        ),
+    ];
+    for (name, content, told) in damaged {
+        fs::write(bench.path("bad.csv"), content).expect("a file");
+        for args in ["report bad.csv -o page.html --svg charts", "report run.csv bad.csv -o page.html"] {
+            let Done { stdout, stderr, .. } = bench.run(args).expect(2);
+            assert_eq!(stderr.matches(told).count(), 1, "{name}: {stderr}");
+            assert!(stdout.is_empty() && !stderr.contains("panicked"), "{name}: {stdout}{stderr}");
+        }
+    }
+    for (args, told) in [
+        ("report", "FILE"),
+        ("report run.csv", "--out"),
+        ("report missing.csv -o page.html", "missing.csv"),
+        ("report run.csv -o page.html --svg run.csv", "cannot make the directory run.csv"),
+    ] {
+        let message = bench.run(args).expect(2).stderr;
+        assert!(message.contains(told), "{args}: {message}");
+    }
+    assert_eq!(bench.files(), ["bad.csv", "run.csv"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_hundred_thousand_rows_make_a_moderate_page() {
+    if !needs::command("prlimit") {
+        return;
+    }
+    let mut rows = Vec::new();
+    for block in 1..=20 {
+        for cell in 0..2500 {
+            for backend in ["plain", "mmsg"] {
+                let mut row = drain(backend, 32, block, 400.0 + ((block * 31 + cell * 17) % 23) as f64);
+                // Without optimisation, resampling takes minutes: most cells are then on one side only.
+                let alone = cfg!(debug_assertions) && cell % 50 != 0 && backend == "mmsg";
+                (row.ring, row.order) = (1024 + cell + if alone { 100_000 } else { 0 }, rows.len() + 1);
+                rows.push(row);
+            }
+        }
+    }
+    let bench = bench("big.csv", &rows);
+    let words = ["prlimit", "--as=300000000", HPBENCH, "report", "big.csv", "-o", "page.html"];
+    let start = std::time::Instant::now();
+    bench.start_command(&words).wait_at_most(Duration::from_secs(300)).expect(0);
+    let page = read(&bench.path("page.html"));
+    assert!(page.len() < 12 << 20, "{} bytes", page.len());
+    assert!(page.contains("more left out") && page.contains("rows 1 to "), "it is thinned, and says so");
+    let charts = page.matches("<figure>").count();
+    assert!(charts < 60, "{charts} charts");
+    // Time is judged where the machine is known to be quiet, and the build is one with optimisation.
+    if let Ok(limit) = std::env::var("HPBENCH_COMPARE_SECONDS") {
+        let limit = limit.parse().expect("a number of seconds");
+        assert!(start.elapsed().as_secs_f64() < limit, "{:?}", start.elapsed());
+    }
+}
