@@ -70,8 +70,7 @@ impl Names {
         joined.clear();
         for field in fields.clone() {
             // Lengths keep lists apart, whatever is in the fields.
-            joined.push_str(&field.len().to_string());
-            joined.push(' ');
+            joined.push(length(field));
             joined.push_str(field);
         }
         if let Some(&number) = self.numbers.get(joined.as_str()) {
@@ -86,6 +85,11 @@ impl Names {
     pub(crate) fn first(&self, number: usize) -> &str {
         self.fields.get(number).and_then(|fields| fields.first()).map_or("", String::as_str)
     }
+}
+
+/// A character for each length of a field; longer ones than any that hpbench writes share one.
+fn length(field: &str) -> char {
+    u32::try_from(field.len()).ok().and_then(char::from_u32).unwrap_or(char::MAX)
 }
 
 /// All trials, of each the last attempt.
