@@ -99,6 +99,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
         threshold: args.threshold,
         paired: args.paired,
         force: args.force,
+        groups: usize::MAX,
     };
     let report = Report::new(&trials, &settings)?;
     match args.format {

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use crate::compare::CompareError;
-use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
+use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
@@ -27,6 +27,8 @@ pub(crate) struct Settings<'a> {
     pub paired: bool,
     /// Whether what means nothing is marked instead of refused.
     pub force: bool,
+    /// How many groups of cells that differ in their batch only are compared: those that are told.
+    pub groups: usize,
 }
 
 /// All comparisons.
@@ -40,6 +42,8 @@ pub(crate) struct Report {
     pub in_steps: bool,
     /// One for each cell, pair of sides and metric.
     pub comparisons: Vec<Comparison>,
+    /// How many groups of cells are not compared ([`Settings::groups`]).
+    pub left_out: usize,
     /// What else there is to know.
     pub notes: Vec<String>,
     /// Of kernels, their names in short.
@@ -77,13 +81,14 @@ impl Report {
         if !settings.force {
             refuse(trials, &matched.pairs)?;
         }
-        let jobs = jobs(trials, &matched.pairs, settings);
+        let (told, left_out) = first_groups(&matched.pairs, settings.groups);
+        let jobs = jobs(trials, &matched.pairs, &told, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
         judge(&mut comparisons, settings.threshold);
         let notes = notes(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
-        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes, shorts })
+        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, left_out, notes, shorts })
     }
 
     /// The name of a side for people: of kernels, a short one.
@@ -181,10 +186,24 @@ fn label(trials: &Trials, pair: &Pair) -> String {
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
+/// Which pairs are of the first so many groups of cells that differ in their batch only, and how many groups are left out.
+fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    let mut told = Vec::new();
+    for (at, pair) in pairs.iter().enumerate() {
+        let next = known.len();
+        if *known.entry(axes::without_batch(&pair.axes)).or_insert(next) < most {
+            told.push(at);
+        }
+    }
+    (told, known.len().saturating_sub(most))
+}
+
 /// What is compared of which pair.
-fn jobs(trials: &Trials, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
+fn jobs(trials: &Trials, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for (index, pair) in pairs.iter().enumerate() {
+    for &index in told {
+        let pair = &pairs[index];
         let wanted = metrics::defaults(&pair.axes[0], &pair.accel);
         let has = |metric: usize| {
             let mut all = pair.base.trials.iter().chain(&pair.new.trials);
@@ -200,9 +219,10 @@ fn jobs(trials: &Trials, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
 /// Makes the comparisons, on all cores.
 fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_>) -> Vec<Comparison> {
     let size = |job: &Job| (pairs[job.0].base.trials.len(), pairs[job.0].new.trials.len());
-    // Of one size after the other: a judge remembers what it needs for one.
+    // Of one size and one base after the other: a judge remembers what it needs for them.
+    let base = |job: &Job| (pairs[job.0].base.trials.first(), job.1);
     let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|&at| size(&jobs[at]));
+    order.sort_by_key(|&at| (size(&jobs[at]), base(&jobs[at])));
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = order.len().div_ceil(threads).max(1);
     let work = |part: &[usize]| {

@@ -52,8 +52,7 @@ fn two(base: f64, new: f64) -> Vec<Row> {
     rows("plain", base, 0).chain(rows("mmsg", new, 1)).collect()
 }
 
-const DEFAULTS: Settings<'_> =
-    Settings { base: None, all_metrics: false, threshold: 0.03, paired: false, force: false };
+const DEFAULTS: Settings<'_> = Settings { groups: usize::MAX, force: false, ..answer::SETTINGS };
 
 fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) -> Result<Report, CompareError> {
     let metrics: Vec<_> = metric.iter().map(|name| metrics::find(name).expect("a metric")).collect();

@@ -44,11 +44,6 @@ pub(crate) fn draw(data: &Data, evidence: &Evidence) -> Conclusion {
     conclusion
 }
 
-fn settings() -> Settings<'static> {
-    // What means nothing is marked, and gets no verdict.
-    Settings { base: None, all_metrics: false, threshold: answer::THRESHOLD, paired: false, force: true }
-}
-
 fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
     let most = data.cells.iter().map(|cell| cell.trials.len()).max().unwrap_or(0);
     if most < TRIALS_MIN {
@@ -59,7 +54,7 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
         ));
         return;
     }
-    match Report::new(trials, &settings()) {
+    match Report::new(trials, &answer::SETTINGS) {
         Ok(report) => {
             conclusion.lines = answer::lines(&report);
             conclusion.notes = report.notes;
@@ -83,7 +78,7 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
 
 fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
     let threshold = answer::percent(answer::THRESHOLD);
-    let report = match Report::new(by_kernel, &settings()) {
+    let report = match Report::new(by_kernel, &Settings { groups: usize::MAX, ..answer::SETTINGS }) {
         Ok(report) => report,
         Err(error) => {
             conclusion.lines.push(format!("No conclusion about kernels: {error}."));

@@ -46,6 +46,8 @@ pub type Side = [(usize, f64)];
 pub struct Bootstrap {
     /// The draws that were made last: of both sides, or of each.
     tables: [Option<Table>; 2],
+    /// The base that came last, its number of blocks, and its medians: several sides may be compared with one.
+    base: Option<(Vec<(usize, f64)>, usize, Vec<f64>)>,
 }
 
 impl Bootstrap {
@@ -61,16 +63,29 @@ impl Bootstrap {
         let together = new.iter().any(|value| in_base[value.0]);
         let [base, new] = [tamed(base), tamed(new)];
         let [base, new] = if together {
-            [self.medians(0, &base, blocks), self.medians(0, &new, blocks)]
+            [self.medians_of_base(base, blocks), self.medians(0, &new, blocks)]
         } else {
             let alone =
                 |side: &Side| side.iter().enumerate().map(|(index, value)| (index, value.1)).collect::<Vec<_>>();
-            [self.medians(0, &alone(&base), base.len()), self.medians(1, &alone(&new), new.len())]
+            let count = base.len();
+            [self.medians_of_base(alone(&base), count), self.medians(1, &alone(&new), new.len())]
         };
         // As far as resamples were made of both: of very many blocks there are fewer.
         let mut ratios: Vec<f64> = base.iter().zip(&new).map(|(base, new)| ratio(*base, *new)).collect();
         ratios.retain(|ratio| !ratio.is_nan());
         percentiles(&mut ratios)
+    }
+
+    /// As [`Bootstrap::medians`], of a base.
+    fn medians_of_base(&mut self, base: Vec<(usize, f64)>, blocks: usize) -> Vec<f64> {
+        if let Some((known, of_blocks, medians)) = &self.base
+            && (known, *of_blocks) == (&base, blocks)
+        {
+            return medians.clone();
+        }
+        let medians = self.medians(0, &base, blocks);
+        self.base = Some((base, blocks, medians.clone()));
+        medians
     }
 
     /// The median of each resample; NaN of one that has no value of this side.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::compare::axes::{AXES, By};
+use crate::compare::axes::{self, AXES, BATCH, By};
 use crate::compare::cells::TRIALS_MIN;
 use crate::compare::metrics;
 use crate::compare::report::{Report, Settings};
@@ -17,6 +17,10 @@ use span::Span;
 
 /// The least change that matters where nobody says.
 pub(crate) const THRESHOLD: f64 = 0.03;
+
+/// How trials are compared for an answer: what means nothing is marked, and gets no verdict.
+pub(crate) const SETTINGS: Settings<'static> =
+    Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true, groups: LINES_MAX };
 
 /// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
 pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
@@ -34,8 +38,7 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
         return format!("\n{}", wrap(&format!("{blocks} trial{s} per cell: {needed}.")));
     }
     let trials = Trials::of_rows(By::Column("variant"), rows);
-    let settings = Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true };
-    let lines = Report::new(&trials, &settings).map(|report| lines(&report)).unwrap_or_default();
+    let lines = Report::new(&trials, &SETTINGS).map(|report| lines(&report)).unwrap_or_default();
     let text: String = lines.iter().map(|line| wrap(line)).collect();
     if text.is_empty() { text } else { format!("\n{text}") }
 }
@@ -51,7 +54,7 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         if !metrics::defaults(&comparison.axes[0], "").contains(&comparison.metric.name) {
             continue;
         }
-        let key: Vec<&str> = without_batch(comparison);
+        let key: Vec<&str> = axes::without_batch(&comparison.axes);
         let at = *known.entry(key.clone()).or_insert(topics.len());
         if at == topics.len() {
             topics.push(Topic { key, batches: BTreeMap::new() });
@@ -61,22 +64,15 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
     }
     let mut lines: Vec<String> =
         topics.iter().take(LINES_MAX).map(|topic| topic.line(&topic.telling(&topics), report.threshold)).collect();
-    if topics.len() > LINES_MAX {
-        lines.push(format!("{} more cells are in the table only.", topics.len() - LINES_MAX));
+    let more = report.left_out + topics.len().saturating_sub(LINES_MAX);
+    if more > 0 {
+        lines.push(format!("{more} more kinds of cells are not told of here; hpbench compare tells of all."));
     }
     lines
 }
 
 /// More lines than this are no short answer.
 const LINES_MAX: usize = 20;
-
-/// Where the batch is among the axes.
-const BATCH: usize = 6;
-
-fn without_batch(comparison: &Comparison) -> Vec<&str> {
-    let axes = comparison.axes.iter().enumerate().filter(|(at, _)| *at != BATCH);
-    axes.map(|(_, value)| value.as_str()).collect()
-}
 
 /// What one line is about.
 struct Topic<'a> {

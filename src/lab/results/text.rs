@@ -3,6 +3,7 @@
 use comfy_table::CellAlignment;
 
 use super::messages;
+use crate::compare::answer;
 use crate::compare::axes::{self, AXES, By};
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
 use crate::compare::matrix::{Line, Matrix, Value};
@@ -97,7 +98,7 @@ fn step_list(trials: &Trials, threshold: f64) -> String {
     if trials.sides.fields.len() < 2 {
         return "one kernel only: there is nothing to compare it with\n".into();
     }
-    let settings = Settings { base: None, all_metrics: false, threshold, paired: false, force: true };
+    let settings = Settings { threshold, groups: usize::MAX, ..answer::SETTINGS };
     match Report::new(trials, &settings) {
         Ok(report) => steps::text(&report) + &too_few(&report),
         Err(error) => wrap(&error.to_string()),
