@@ -24,13 +24,13 @@ pub struct LabArgs {
     #[arg(long, value_name = "HOW", default_value = "icount")]
     pub accel: Accel,
 
-    /// Guests that run at the same time [default: cores]
+    /// Guests that run at the same time [default: cores; with --conformance, half of them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Seconds that a guest may take, from its start to its end
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..))]
-    pub timeout: u32,
+    /// Seconds that a guest may take, from its start to its end [default: 600; with --conformance, 1800]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
 
     /// A statically linked hpbench for the guests [default: built from this checkout]
     #[arg(long, value_name = "PATH")]
@@ -40,7 +40,8 @@ pub struct LabArgs {
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     pub threshold: f64,
 
-    /// Run the conformance suite of the backends inside each kernel instead of trials
+    /// Run the conformance suite of the backends inside each kernel instead of trials; nothing is
+    /// measured, and guests have two cores
     #[arg(long)]
     pub conformance: bool,
 
@@ -52,7 +53,19 @@ pub struct LabArgs {
 impl LabArgs {
     /// How long a guest may take.
     pub fn time_limit(&self) -> Duration {
-        Duration::from_secs(self.timeout.into())
+        let default = if self.conformance { 1800 } else { 600 };
+        Duration::from_secs(self.timeout.unwrap_or(default).into())
+    }
+
+    /// How the guests are run. Tests measure nothing, and are not counted.
+    pub fn accel(&self) -> Accel {
+        if self.conformance && self.accel == Accel::Icount { Accel::Tcg } else { self.accel }
+    }
+
+    /// How many cores a guest has. For tests one is not enough: a kernel's thread that polls a ring (`sqpoll`) and a test
+    /// that waits for it would take turns of a timer tick each.
+    pub fn guest_cores(&self) -> usize {
+        if self.conformance { 2 } else { 1 }
     }
 }
 

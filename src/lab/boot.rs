@@ -59,6 +59,8 @@ pub fn write_initramfs(path: &Path, hpbench: &Path, plan: &GuestPlan, tests: Opt
 pub struct Boot<'a> {
     /// How the guest is run.
     pub accel: Accel,
+    /// How many cores the guest has: one where instructions are counted.
+    pub cores: usize,
     /// What is booted.
     pub kernel: &'a Kernel,
     /// The archive with the guest's files.
@@ -86,7 +88,7 @@ impl Boot<'_> {
     fn visit_once(&self, interrupt: &Interrupt, day: u32, on_frame: &mut impl FnMut(&Frame)) -> Visit {
         let start = Instant::now();
         let (kernel, initramfs, log) = (&self.kernel.path, self.initramfs, &self.log);
-        let machine = Machine { accel: self.accel, kernel, initramfs, log, day };
+        let machine = Machine { accel: self.accel, cores: self.cores, kernel, initramfs, log, day };
         let mut visit = Visit { frames: Vec::new(), failure: None, interrupted: false, took: Duration::ZERO };
         let guest = match machine.boot() {
             Ok(guest) => guest,

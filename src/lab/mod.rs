@@ -51,7 +51,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
         return print(&format!("{each}under each of {} kernels: {}\n", kernels.len(), names.join(", "))).map(|()| 0);
     }
     let plan = GuestPlan {
-        accel: args.accel,
+        accel: args.accel(),
         qemu: qemu::version().map_err(usage)?,
         host: args.run.label.clone().unwrap_or_else(host_name),
         run_id: format!("{:016x}", rand::random::<u64>()),
@@ -104,7 +104,7 @@ fn test_kvm(
     let initramfs = home.join("hello");
     boot::write_initramfs(&initramfs, hpbench, plan, None).map_err(broken)?;
     let log = home.join("hello.log");
-    let boot = Boot { accel: Accel::Kvm, kernel, initramfs: &initramfs, log, time_limit: KVM_TEST };
+    let boot = Boot { accel: Accel::Kvm, cores: 1, kernel, initramfs: &initramfs, log, time_limit: KVM_TEST };
     let visit = boot.visit(interrupt, |_| ());
     match visit.failure {
         None => Ok(()),

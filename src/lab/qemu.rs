@@ -23,9 +23,12 @@ const MEMORY_MIB: usize = 512;
 const KERNEL_OPTIONS: &str =
     "console=ttyS0 panic=-1 oops=panic nokaslr norandmaps random.trust_cpu=off nowatchdog rdinit=/init";
 
-/// What an emulated one is told besides. Its timer is the older one: to find out how fast the newer one runs, a
-/// kernel spins for 0.1 s, which takes the emulator longer than all the rest of the start.
-const EMULATED_OPTIONS: &str = "tsc=reliable clocksource=tsc nolapic_timer no_timer_check";
+/// What an emulated one is told besides.
+const EMULATED_OPTIONS: &str = "tsc=reliable clocksource=tsc no_timer_check";
+
+/// The same with one core. Its timer is the older one, which only one core can have: to find out how fast the newer one
+/// runs, a kernel spins for 0.1 s, which takes the emulator longer than all the rest of the start.
+const EMULATED_ONE_CORE: &str = "tsc=reliable clocksource=tsc nolapic_timer no_timer_check";
 
 /// Why QEMU cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,8 @@ pub fn version() -> Result<String, QemuError> {
 pub struct Machine<'a> {
     /// How it is run.
     pub accel: Accel,
+    /// How many cores it has: one where instructions are counted.
+    pub cores: usize,
     /// The kernel's image.
     pub kernel: &'a Path,
     /// The archive with the guest's files.
@@ -74,7 +79,8 @@ impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-machine", "pc,usb=off,vmport=off,hpet=off", "-smp", "1", "-m", &MEMORY_MIB.to_string()]);
+        command.args(["-machine", "pc,usb=off,vmport=off,hpet=off", "-m", &MEMORY_MIB.to_string()]);
+        command.args(["-smp", &self.cores.to_string()]);
         match self.accel {
             // Instructions that repeat are counted per repetition, so that the clearing of pages would swamp the
             // rest; random numbers of the processor, and the host's date, would differ from boot to boot; tables of
@@ -89,7 +95,11 @@ impl Machine<'_> {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         };
         command.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs);
-        let emulated = if self.accel == Accel::Kvm { "" } else { EMULATED_OPTIONS };
+        let emulated = match self.accel {
+            Accel::Kvm => "",
+            Accel::Icount | Accel::Tcg if self.cores == 1 => EMULATED_ONE_CORE,
+            Accel::Icount | Accel::Tcg => EMULATED_OPTIONS,
+        };
         command.args(["-append", &format!("{KERNEL_OPTIONS} {emulated}")]);
         command.arg("-chardev").arg(chardev_file("console", self.log)).args(["-serial", "chardev:console"]);
         command.args(["-chardev", "stdio,id=rows,signal=off", "-serial", "chardev:rows"]);
@@ -183,8 +193,14 @@ mod tests {
 
     #[test]
     fn counting_is_deterministic_and_kvm_is_the_processor() {
-        let machine =
-            |accel| Machine { accel, kernel: Path::new("k"), initramfs: Path::new("i"), log: Path::new("l"), day: 0 };
+        let machine = |accel| Machine {
+            accel,
+            cores: 1,
+            kernel: Path::new("k"),
+            initramfs: Path::new("i"),
+            log: Path::new("l"),
+            day: 0,
+        };
         let text = |accel| format!("{:?}", machine(accel).command());
         assert!(text(Accel::Icount).contains("shift=0,sleep=off") && text(Accel::Icount).contains("-erms,-fsrm"));
         assert!(text(Accel::Kvm).contains("\"kvm\"") && !text(Accel::Kvm).contains("icount"));

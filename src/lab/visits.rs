@@ -50,7 +50,8 @@ impl Visits<'_> {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(kernel) = self.kernels.get(index) else { return };
                 let boot = Boot {
-                    accel: self.args.accel,
+                    accel: self.args.accel(),
+                    cores: self.args.guest_cores(),
                     kernel,
                     initramfs: &initramfs,
                     log: self.logs.join(format!("{}.log", kernel.release)),
@@ -72,6 +73,7 @@ impl Visits<'_> {
 
     fn jobs(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.args.jobs.map_or(cores, usize::from).min(self.kernels.len())
+        let at_once = (cores / self.args.guest_cores()).max(1);
+        self.args.jobs.map_or(at_once, usize::from).min(self.kernels.len())
     }
 }

@@ -46,8 +46,16 @@ pub type Side = [(usize, f64)];
 pub struct Bootstrap {
     /// The draws that were made last: of both sides, or of each.
     tables: [Option<Table>; 2],
-    /// The base that came last, its number of blocks, and its medians: several sides may be compared with one.
-    base: Option<(Vec<(usize, f64)>, usize, Vec<f64>)>,
+    /// The base that came last: several sides may be compared with one.
+    base: Option<Base>,
+}
+
+/// A base, with the medians of its resamples.
+#[derive(Debug)]
+struct Base {
+    values: Vec<(usize, f64)>,
+    blocks: usize,
+    medians: Vec<f64>,
 }
 
 impl Bootstrap {
@@ -77,14 +85,14 @@ impl Bootstrap {
     }
 
     /// As [`Bootstrap::medians`], of a base.
-    fn medians_of_base(&mut self, base: Vec<(usize, f64)>, blocks: usize) -> Vec<f64> {
-        if let Some((known, of_blocks, medians)) = &self.base
-            && (known, *of_blocks) == (&base, blocks)
+    fn medians_of_base(&mut self, values: Vec<(usize, f64)>, blocks: usize) -> Vec<f64> {
+        if let Some(known) = &self.base
+            && (&known.values, known.blocks) == (&values, blocks)
         {
-            return medians.clone();
+            return known.medians.clone();
         }
-        let medians = self.medians(0, &base, blocks);
-        self.base = Some((base, blocks, medians.clone()));
+        let medians = self.medians(0, &values, blocks);
+        self.base = Some(Base { values, blocks, medians: medians.clone() });
         medians
     }
 

@@ -1,7 +1,9 @@
 //! What is sent arrives: once, in order, intact, with its own length.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 
+use hpbench_backends::features::{self, Feature, State};
 use hpbench_backends::socket::probe_gso;
 use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
@@ -191,6 +193,13 @@ fn trains(subject: Subject, gso: bool) {
     }
 }
 
+/// Whether a train that a socket sends arrives whole at one that wants trains, as a trial with bare system calls tells.
+fn keeps_trains() -> bool {
+    static KEEPS: OnceLock<bool> = OnceLock::new();
+    let is_there = |feature: &Feature| feature.name == "UDP_GRO" && feature.state == State::Yes;
+    *KEEPS.get_or_init(|| features::try_all().iter().any(is_there))
+}
+
 /// A train whose last datagram is shorter arrives as it was sent: as one packet where trains are received, else as
 /// datagrams. And it goes back, whole or cut, also where the backend's batch is shorter than the train.
 pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
@@ -200,6 +209,8 @@ pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
     const TRAIN: u64 = 30;
     const COUNT: u64 = 2 * TRAIN;
     let len = |seq: u64| if seq % TRAIN == TRAIN - 1 { 17 } else { 100 };
+    // Some kernels take UDP_GRO, and cut trains on loopback all the same (seen: 5.10).
+    let together = if subject.has(Mode::Gro) && keeps_trains() { TRAIN } else { 1 };
     for batch in [1, 7, 64] {
         let pool = subject.pool(512, 65_536);
         // The buffer ring runs dry, and is filled again.
@@ -211,7 +222,7 @@ pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
             gather(&mut link.near, COUNT as usize);
             let mut next = seqs.start;
             while let Some(packet) = link.near.pop() {
-                assert_eq!(packet.count() as u64, if subject.has(Mode::Gro) { TRAIN } else { 1 });
+                assert_eq!(packet.count() as u64, together);
                 for datagram in packet.datagrams() {
                     check(next, len(next), datagram);
                     next += 1;
