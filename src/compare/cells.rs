@@ -121,7 +121,13 @@ fn says_something(trials: &Trials, found: &Found) -> bool {
 /// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
 /// nothing fits, becomes pairs that mean nothing.
 fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Found), matched: &mut Matched) {
-    let common: Vec<usize> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
+    let mut common: Vec<usize> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
+    // Payloads and rounds by size, not in the order in which they were run first.
+    let sizes = |key: usize| trials.conditions.fields[key].iter().skip(CONDITIONS.len());
+    common.sort_by(|a, b| {
+        let order = sizes(*a).zip(sizes(*b)).map(|(a, b)| axes::natural(a, b));
+        order.fold(Ordering::Equal, Ordering::then)
+    });
     let mut pairs: Vec<(Option<usize>, Option<usize>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
     if common.is_empty() {
         let [mut bases, mut news] =

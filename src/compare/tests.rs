@@ -2,6 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 
+use super::axes::AXES;
 use super::*;
 use crate::output;
 use crate::record::Row;
@@ -98,6 +99,16 @@ fn a_difference_has_a_direction_and_a_size() {
     let report = compare("backend", &rates).expect("a report");
     assert_eq!(report.comparisons.len(), 1, "of a flood, its rate");
     assert_eq!(report.comparisons[0].verdict, Verdict::Better, "more of a rate is better");
+}
+
+#[test]
+fn payloads_come_by_size_in_whatever_order_they_were_run() {
+    let of = |payload: usize| two(400.0, 420.0).into_iter().map(move |row| Row { payload, ..row });
+    let rows: Vec<Row> = of(512).chain(of(64)).chain(of(1472)).collect();
+    let report = compare("backend", &rows).expect("a report");
+    let at = AXES.iter().position(|axis| *axis == "payload").expect("an axis");
+    let payloads: Vec<&str> = report.comparisons.iter().map(|row| row.axes[at].as_str()).collect();
+    assert_eq!(payloads, ["64", "512", "1472"]);
 }
 
 #[test]
