@@ -103,12 +103,14 @@ fn a_difference_has_a_direction_and_a_size() {
 
 #[test]
 fn payloads_come_by_size_in_whatever_order_they_were_run() {
-    let of = |payload: usize| two(400.0, 420.0).into_iter().map(move |row| Row { payload, ..row });
+    let of = |payload: usize| {
+        two(400.0, 420.0).into_iter().map(move |row| Row { payload, order: row.order + 10_000 * payload, ..row })
+    };
     let rows: Vec<Row> = of(512).chain(of(64)).chain(of(1472)).collect();
     let report = compare("backend", &rows).expect("a report");
     let at = AXES.iter().position(|axis| *axis == "payload").expect("an axis");
     let payloads: Vec<&str> = report.comparisons.iter().map(|row| row.axes[at].as_str()).collect();
-    assert_eq!(payloads, ["64", "512", "1472"]);
+    assert_eq!(payloads, ["64", "64", "512", "512", "1472", "1472"], "each in two metrics");
 }
 
 #[test]
