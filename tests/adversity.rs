@@ -49,7 +49,9 @@ fn a_kernel_without_room_is_asked_again() {
     for row in bench.tiny(&args).expect(0).rows() {
         assert_balanced(&row);
         assert!(row.count("send_eagain") > 0, "the send buffer is full most of the time: {}", row.name());
-        assert_eq!(row.text("valid"), "1", "{}", row.text("invalid_reason"));
+        // On a busy machine other programs may take the core; nothing else may be wrong.
+        let reason = row.text("invalid_reason");
+        assert!(row.text("valid") == "1" || reason.starts_with("disturbed:"), "{reason}");
     }
 }
 

@@ -402,6 +402,20 @@ fn within_blocks_a_small_difference_shows_under_drift() {
 }
 
 #[test]
+fn where_batches_differ_too_often_each_side_is_told_of() {
+    let of = |(batch, new): (usize, f64)| {
+        let order = move |row: &Row| row.order + 10_000 * batch;
+        two(400.0, new).into_iter().map(move |row| Row { batch, order: order(&row), ..row })
+    };
+    let costs = [(1, 500.0), (2, 400.0), (4, 480.0), (8, 400.0), (16, 400.0), (32, 400.0), (64, 350.0)];
+    let rows: Vec<Row> = costs.into_iter().flat_map(of).collect();
+    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
+    let told = "mmsg (32 per system call): 12% faster in batches of 64, the same in batches of 2 and 8 to 32, 20 to 25% slower in \
+                batches of 1 and 4.";
+    assert!(lines.len() == 1 && lines[0].ends_with(told), "{lines:?}");
+}
+
+#[test]
 fn the_answer_says_what_the_verdicts_say() {
     let mut rows = Vec::new();
     for (batch, mmsg, uring, peer) in [(1, 127.0, 100.5, 460.0), (16, 100.0, 100.5, 400.0), (64, 100.3, 100.0, 400.0)] {

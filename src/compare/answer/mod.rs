@@ -11,6 +11,7 @@ use crate::compare::verdict::Comparison;
 use crate::record::Row;
 use crate::table::wrap;
 
+mod sides;
 mod span;
 
 use span::Span;
@@ -71,6 +72,9 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
     lines
 }
 
+/// Of more groups of batches than this, each side is told of with its batches instead.
+const SPANS_MAX: usize = 3;
+
 /// More lines than this are no short answer.
 const LINES_MAX: usize = 20;
 
@@ -107,8 +111,13 @@ impl Topic<'_> {
         let calls = self.base_calls();
         let steady = calls.as_ref().map_or_else(String::new, |calls| format!(" at {calls} per system call"));
         let spans = self.spans(primary);
-        let spans = spans.iter().map(|span| format!(" {}.", span.text(primary, threshold, calls.is_none())));
-        format!("{scenario}{cell} ({told}, against {base}{steady}).{}", spans.collect::<String>())
+        let sentences: Vec<String> = if spans.len() > SPANS_MAX {
+            let batches: Vec<_> = self.batches.iter().map(|(batch, all)| (*batch, all.as_slice())).collect();
+            sides::sentences(&batches, primary)
+        } else {
+            spans.iter().map(|span| format!("{}.", span.text(primary, threshold, calls.is_none()))).collect()
+        };
+        format!("{scenario}{cell} ({told}, against {base}{steady}). {}", sentences.join(" "))
     }
 
     /// How many datagrams a system call of the base moved, if that was one number at several batches.

@@ -42,8 +42,17 @@ pub(super) fn name(comparison: &Comparison, side: usize) -> String {
     axes::brief(backend, variant, &comparison.axes[ADDRESSING])
 }
 
-fn is_difference(verdict: Verdict) -> bool {
+pub(super) fn is_difference(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Better | Verdict::Worse)
+}
+
+/// What a metric beside the one that a scenario is about is called.
+pub(super) fn what(metric: &str) -> &str {
+    match metric {
+        "peer_ns_per_packet" => "the other side",
+        "lat_p99_ns" => "99th percentile",
+        name => name,
+    }
 }
 
 impl Span<'_> {
@@ -75,11 +84,7 @@ impl Span<'_> {
             });
         }
         for metric in self.others(primary) {
-            let what = match metric {
-                "peer_ns_per_packet" => "the other side",
-                "lat_p99_ns" => "99th percentile",
-                name => name,
-            };
+            let what = what(metric);
             let told = self.groups(&self.of_metric(metric)).into_iter().filter(|group| is_difference(group[0].verdict));
             parts.extend(told.map(|group| format!("{what} {} with {}", self.words(&group), names(&group))));
         }
@@ -151,7 +156,7 @@ impl Span<'_> {
     }
 
     /// What is said of these, with the least and the largest change among them.
-    fn words(&self, group: &[&Comparison]) -> String {
+    pub(super) fn words(&self, group: &[&Comparison]) -> String {
         let (verdict, better) = (group[0].verdict, group[0].metric.better);
         let ratios: Vec<f64> =
             self.everywhere(group).filter_map(|(_, one)| one.figures.ratio).map(|ratio| ratio.value).collect();
@@ -175,7 +180,7 @@ impl Span<'_> {
 
     /// What system calls really moved, of those sides where that is not the batch; their names are told unless that is
     /// so of all that were `named` just before.
-    fn calls(&self, comparisons: &[&Comparison], named: bool) -> String {
+    pub(super) fn calls(&self, comparisons: &[&Comparison], named: bool) -> String {
         let differs = |one: &&Comparison| self.per_call(&[*one], 1).is_some();
         let differing: Vec<&Comparison> = comparisons.iter().copied().filter(differs).collect();
         match self.per_call(&differing, 1) {
