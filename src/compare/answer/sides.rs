@@ -54,7 +54,7 @@ fn sentence(batches: &Batches<'_>, one: &Comparison, primary: &str) -> Option<St
         (false, false) => None,
     };
     let who =
-        if is_primary { format!("{name}{calls}") } else { format!("{} with {name}", span::what(one.metric.name)) };
+        if is_primary { format!("{name}{calls}") } else { format!("With {name}, {}", span::what(one.metric.name)) };
     match (parts.is_empty(), rest) {
         (true, Some(rest)) if is_primary => Some(format!("{who}: {rest}.")),
         (true, _) => None,
