@@ -59,7 +59,6 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         self.receive(libc::MSG_DONTWAIT, free, rx)
     }
 
-    #[inline(never)]
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         self.receive(libc::MSG_WAITFORONE, free, rx)
     }

@@ -62,7 +62,6 @@ impl<'p> Backend<'p> for Plain<'p> {
     }
 
     /// One datagram, as in a loop of blocking receives.
-    #[inline(never)]
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         self.fill(free);
         let received = self.receive(1, 0);
