@@ -35,6 +35,7 @@ pub mod lab;
 pub mod ledger;
 pub mod output;
 pub mod plan;
+mod reasons;
 pub mod record;
 pub mod releases;
 pub mod report;

@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::plan::Scenario;
+use crate::reasons::{self, State};
 use crate::record::Row;
 use crate::stats::Summary;
 
@@ -280,18 +281,11 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     }
     notes.extend(harness_note(groups));
     for group in groups {
-        let mut messages: Vec<(&str, usize)> = Vec::new();
-        for row in &group.rows {
-            let message = if row.is_failed() { row.error.as_str() } else { row.invalid_reason.as_str() };
-            match messages.iter_mut().find(|(known, _)| *known == message) {
-                _ if message.is_empty() => {}
-                Some((_, count)) => *count += 1,
-                None => messages.push((message, 1)),
-            }
-        }
-        for (message, count) in messages {
-            let kind = if group.rows.iter().any(|row| row.error == message) { "failed" } else { "invalid, left out" };
-            notes.push(format!("{}: {count} of {} trials {kind}: {message}", group.label(), group.rows.len()));
+        let reasons = group.rows.iter().map(|row| State::of(row)).filter(|(_, reason)| !reason.is_empty());
+        for kind in reasons::tally(reasons) {
+            let what = if kind.of == State::Failed { "failed" } else { "invalid, left out" };
+            let (count, all) = (kind.count, group.rows.len());
+            notes.push(format!("{}: {count} of {all} trials {what}: {}", group.label(), kind.told()));
         }
     }
     (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
@@ -441,6 +435,29 @@ mod tests {
         assert!(
             text.replace("\n  ", " ").contains("1 of 3 trials invalid, left out: 3 datagrams unexplained"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn reasons_that_differ_in_numbers_are_one_note_and_failures_another() {
+        let mut rows: Vec<Row> = (0..20).map(|_| row(100.0, 0)).collect();
+        for (at, row) in rows.iter_mut().enumerate() {
+            row.invalid_reason = format!("disturbed: another thread had the core for {at}.5 ms");
+        }
+        let told = |rows: &[Row]| {
+            let group = Group { scenario: Scenario::Drain, name: "mmsg".into(), rows: rows.iter().collect() };
+            render(&[group], false).replace("\n  ", " ")
+        };
+        let cell = "mmsg drain, batch 1024, payload 65507";
+        let why = "disturbed: another thread had the core for";
+        assert_eq!(told(&rows), format!("{cell}: 20 of 20 trials invalid, left out: such as: {why} 0.5 ms\n"));
+        rows[0].error = rows[1].invalid_reason.clone();
+        assert_eq!(
+            told(&rows),
+            format!(
+                "{cell}: 19 of 20 trials invalid, left out: such as: {why} 1.5 ms\n\
+                 {cell}: 1 of 20 trials failed: {why} 1.5 ms\n"
+            )
         );
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::compare::metrics::{self, Metric};
-use crate::compare::trials::{State, Trials};
+use crate::compare::trials::Trials;
 use crate::compare::verdict::sorted;
 use crate::compare::{cells, counts};
+use crate::reasons::State;
 use crate::stats::bootstrap::Side;
 use crate::stats::median_of_sorted;
 

@@ -9,8 +9,9 @@ use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
-use crate::compare::trials::{State, Trials};
+use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Comparison, Figures, Judge, Values, Verdict};
+use crate::reasons::{self, Kind, State};
 use crate::releases;
 use crate::stats::{Summary, multiple};
 
@@ -300,8 +301,9 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
 fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
     let mut notes = Vec::new();
     for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
-        for (count, reason) in trials.reasons(state) {
-            notes.push(format!("{count} of {} trials {what}: {reason}", trials.list.len()));
+        for Kind { count, first, differ, .. } in trials.reasons(state) {
+            let others = if differ { " (numbers differ)" } else { "" };
+            notes.push(format!("{count} of {} trials {what}: {first}{others}", trials.list.len()));
         }
     }
     if matched.alone > 0 {
@@ -340,18 +342,11 @@ fn decided_variants(trials: &Trials, sides: &[usize]) -> Option<String> {
 
 /// The warnings of all rows; those that differ in numbers only are told once.
 fn warned(comparisons: &[Comparison]) -> Vec<String> {
-    let mut kinds: Vec<(String, &str, usize)> = Vec::new();
-    for warning in comparisons.iter().flat_map(|comparison| &comparison.warnings) {
-        let kind: String = warning.chars().filter(|c| !c.is_ascii_digit()).collect();
-        match kinds.iter_mut().find(|(known, ..)| *known == kind) {
-            Some((.., count)) => *count += 1,
-            None => kinds.push((kind, warning, 1)),
-        }
-    }
-    let told = |(_, first, count): (String, &str, usize)| match count {
+    let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
+    let told = |Kind { first, count, .. }: Kind<'_, ()>| match count {
         1 => format!("1 row: {first}"),
         _ if count == comparisons.len() => format!("All rows: {first}"),
         _ => format!("{count} rows, the first of them: {first}"),
     };
-    kinds.into_iter().map(told).collect()
+    reasons::tally(warnings.map(|warning| ((), warning.as_str()))).into_iter().map(told).collect()
 }

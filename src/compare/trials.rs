@@ -8,15 +8,13 @@ use csv::StringRecord;
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
+use crate::reasons::{self, Kind, State};
 use crate::record::{Row, SCHEMA};
 use crate::rows;
 use crate::table::Canaries;
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
-
-/// The most reasons that are told apart.
-const REASONS_MAX: usize = 50;
 
 /// One trial.
 #[derive(Clone, Debug)]
@@ -43,17 +41,6 @@ pub(crate) struct Trial {
     attempt: usize,
     steady: Option<u8>,
     canary: Option<f64>,
-}
-
-/// What a trial says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It counts.
-    Valid,
-    /// It ran, but says nothing.
-    Invalid,
-    /// It did not run to its end.
-    Failed,
 }
 
 /// Texts by number.
@@ -247,11 +234,7 @@ impl Trials {
         self.note_differences(side, fields, variant, row.is_failed());
         let next = self.blocks.len();
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
-        let (state, reason) = match row {
-            _ if row.is_failed() => (State::Failed, row.error.as_str()),
-            _ if row.valid == 0 => (State::Invalid, row.invalid_reason.as_str()),
-            _ => (State::Valid, ""),
-        };
+        let (state, reason) = State::of(row);
         let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
         let per_call = if row.scenario == "send" {
             row.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls)
@@ -333,26 +316,9 @@ impl Trials {
         }
     }
 
-    /// Why trials in this state say nothing, and how many each reason has, the most frequent first. Reasons that
-    /// differ in numbers only are one.
-    pub(crate) fn reasons(&self, state: State) -> Vec<(usize, &str)> {
-        let mut found: Vec<(String, usize, &str)> = Vec::new();
-        let mut counts: HashMap<usize, usize> = HashMap::new();
-        for trial in self.list.iter().filter(|trial| trial.state == state) {
-            *counts.entry(trial.reason).or_default() += 1;
-        }
-        let mut counts: Vec<(usize, usize)> = counts.into_iter().collect();
-        counts.sort_unstable();
-        for (reason, count) in counts {
-            let text = self.reasons.first(reason);
-            let kind: String = text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
-            match found.iter().position(|(known, ..)| *known == kind) {
-                Some(at) => found[at].1 += count,
-                None if found.len() < REASONS_MAX => found.push((kind, count, text)),
-                None => {}
-            }
-        }
-        found.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
-        found.into_iter().map(|(_, count, text)| (count, text)).collect()
+    /// Why trials in this state say nothing.
+    pub(crate) fn reasons(&self, state: State) -> Vec<Kind<'_, ()>> {
+        let trials = self.list.iter().filter(|trial| trial.state == state);
+        reasons::tally(trials.map(|trial| ((), self.reasons.first(trial.reason))))
     }
 }

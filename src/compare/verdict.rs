@@ -3,7 +3,8 @@
 use crate::compare::cells::{Half, Pair, TRIALS_MIN, trials_min};
 use crate::compare::counts;
 use crate::compare::metrics::{Better, Metric};
-use crate::compare::trials::{State, Trials};
+use crate::compare::trials::Trials;
+use crate::reasons::State;
 use crate::stats::bootstrap::{self, Bootstrap, Side};
 use crate::stats::median::{ALPHA, Median};
 use crate::stats::ranks::{self, MannWhitney};

@@ -1,12 +1,11 @@
 //! The rows of all kernels: gathered, completed by those of trials that never came, and compared.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::boot::Visit;
 use super::guest::{GuestPlan, Task};
 use super::kernels::Kernel;
-use super::stream::{Frame, Kind};
+use super::stream::{self, Frame};
 use super::tell_logs;
 use super::visits::Visits;
 use crate::cli::RunArgs;
@@ -15,6 +14,7 @@ use crate::cores::Cores;
 use crate::environment::Environment;
 use crate::output::{self, Output, OutputError};
 use crate::plan::{self, Cell, Planned};
+use crate::reasons::{self, Kind, State};
 use crate::record::{Row, Run};
 use crate::request;
 
@@ -29,7 +29,7 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
     let progress = crate::run::progress(args, trials.len() * visits.kernels.len());
     let made = visits.make(&plan, None, |kernel, frame| {
-        if frame.kind == Kind::Row {
+        if frame.kind == stream::Kind::Row {
             let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             gathered.take(kernel, frame);
             progress.inc(1);
@@ -143,15 +143,11 @@ fn error_row(run: &Run, cell: &Cell, planned: Planned, plan: &GuestPlan, error: 
     Row { accel, qemu, error, ..Row::planned(run, cell, planned, now()) }
 }
 
-/// The messages of rows that failed or are invalid: which kernels, which backends, how many rows.
-fn messages(rows: &[Row]) -> BTreeMap<(String, String, String), usize> {
-    let mut messages = BTreeMap::new();
-    for row in rows {
-        let message = if row.is_failed() { &row.error } else { &row.invalid_reason };
-        if !message.is_empty() {
-            *messages.entry((row.kernel.clone(), row.backend.clone(), message.clone())).or_default() += 1;
-        }
-    }
+/// Why rows failed or are invalid, by kernel and backend.
+fn messages(rows: &[Row]) -> Vec<Kind<'_, (&str, &str)>> {
+    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
+    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
+    messages.sort_by_key(|kind| kind.of);
     messages
 }
 
@@ -195,6 +191,6 @@ mod tests {
         let visit = Visit { frames: vec![], failure: None, interrupted: false, took: Duration::ZERO };
         assert!(reason(&visit, 2).contains("2 trials"));
         assert_eq!(reason(&Visit { failure: Some("hang".into()), ..visit }, 2), "hang");
-        assert_eq!(messages(&came).into_values().sum::<usize>(), 2);
+        assert_eq!(messages(&came).iter().map(|kind| kind.count).sum::<usize>(), 2);
     }
 }

@@ -6,9 +6,10 @@ use csv::StringRecord;
 
 use crate::compare::axes::{self, AXES, By, natural};
 use crate::compare::cells::TRIALS_MIN;
-use crate::compare::trials::{Names, State};
+use crate::compare::trials::Names;
 use crate::output;
 use crate::plan::Scenario;
+use crate::reasons::State;
 use crate::record::Row;
 use crate::report::environment::Environment;
 use crate::rows;
@@ -256,11 +257,7 @@ impl Data {
             self.cells.push(Cell { fields: self.names.fields[cell].clone(), series, trials: Vec::new() });
         }
         let run = self.runs.number(&mut self.joined, [row.run_id.as_str(), number.as_str()].into_iter());
-        let (state, reason) = match row {
-            _ if row.is_failed() => (State::Failed, row.error.as_str()),
-            _ if row.valid == 0 => (State::Invalid, row.invalid_reason.as_str()),
-            _ => (State::Valid, ""),
-        };
+        let (state, reason) = State::of(row);
         let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
         let at = self.trials.len();
         self.cells[cell].trials.push(at);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::trials::State;
-use crate::report::data::{Data, Value};
+use crate::reasons::{self, Kind, State};
+use crate::report::data::{Data, Trial, Value};
 use crate::stats;
 use crate::table::thousands;
 
-/// The most reasons that are told apart.
+/// The most reasons that are told.
 const REASONS_MAX: usize = 20;
 
 /// How many trials there are of which kind.
@@ -47,22 +47,15 @@ pub(crate) fn counts(data: &Data) -> Counts {
     counts
 }
 
-/// Why trials say nothing, with how many there are, the most frequent first. Reasons that differ in numbers only are
-/// one.
-pub(crate) fn reasons(data: &Data) -> Vec<(usize, &'static str, &str)> {
-    let mut found: BTreeMap<(String, &'static str), (usize, &str)> = BTreeMap::new();
-    for trial in data.trials.iter().filter(|trial| trial.state != State::Valid) {
-        let what = match trial.state {
-            _ if trial.is_repeated => "tried again",
-            State::Failed => "failed",
-            _ => "invalid",
-        };
-        let text = data.reason(trial);
-        let kind: String = text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
-        found.entry((kind, what)).or_insert((0, text)).0 += 1;
-    }
-    let mut found: Vec<_> = found.into_iter().map(|((_, what), (count, text))| (count, what, text)).collect();
-    found.sort_by_key(|(count, ..)| std::cmp::Reverse(*count));
+/// Why trials say nothing, and what became of them, the most frequent reasons first.
+pub(crate) fn reasons(data: &Data) -> Vec<Kind<'_, &'static str>> {
+    let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
+    let what = |trial: &Trial| match trial.state {
+        _ if trial.is_repeated => "tried again",
+        State::Failed => "failed",
+        _ => "invalid",
+    };
+    let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
     found.truncate(REASONS_MAX);
     found
 }

@@ -238,8 +238,8 @@ impl Page<'_> {
                         table {
                             thead { tr { th class="number" { "rows" } th { "what" } th { "why (numbers differ)" } } }
                             tbody {
-                                @for (count, what, why) in &reasons {
-                                    tr { td class="number" { (count) } td { (what) } td { (shortened(why, TEXT_MAX)) } }
+                                @for kind in &reasons {
+                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(kind.first, TEXT_MAX)) } }
                                 }
                             }
                         }

@@ -22,8 +22,9 @@ pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let mut parts = tables(&matrix);
     parts.push(if accel == Accel::Tcg { works(rows) } else { step_list(&trials, threshold) });
     parts.extend(notes(&matrix, accel));
-    parts.extend(messages(rows).into_iter().map(|((kernel, backend, message), count)| {
-        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {message}"))
+    parts.extend(messages(rows).iter().map(|kind| {
+        let ((kernel, backend), count) = (kind.of, kind.count);
+        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.told()))
     }));
     parts.join("\n")
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::compare::trials::State;
 use crate::plan::Scenario;
+use crate::reasons::State;
 use crate::report::charts::units::Unit;
 use crate::report::charts::{Figure, Kind, Missing, Table, legend};
 use crate::report::data::{Cell, Data, Percentile, Trial, Value};
