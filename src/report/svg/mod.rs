@@ -1,8 +1,7 @@
 //! Charts as SVG, written with the templates of the page (`maud`), which escape every label.
 //!
-//! Of the crates that draw charts, `plotters` 0.3 writes fixed colours and no tooltips, and `kuva` 0.6, which has bands
-//! and tooltips, has logarithmic axes to base 10 only, fixed colours, and 77 kinds of charts. One chart that works on
-//! light and dark grounds alike needs CSS classes; batches need log2, percentiles an axis of nines.
+//! Drawn here, because colours are CSS classes, for light and dark grounds alike, batches have an axis to base 2, and
+//! percentiles one of nines; lines, points and their axes are all that the page needs.
 
 pub(crate) mod axis;
 pub(crate) mod dots;
