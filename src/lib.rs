@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod canaries;
 pub mod cli;
 pub mod command;
 pub mod compare;

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::{Addressing, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::canaries;
 use crate::cli::RunArgs;
 use crate::command::{Failure, print, tell};
 use crate::compare::answer;
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let hlog = open_hlog(args)?;
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
-    table::mark(rows.iter_mut().map(|(_, row)| row));
+    canaries::mark(rows.iter_mut().map(|(_, row)| row));
     let answer = answer::after_run(rows.iter().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
     if output.is_stdout() {

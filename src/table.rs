@@ -27,43 +27,6 @@ pub fn render(groups: &[Group<'_>], verbose: bool) -> String {
     parts.join("\n")
 }
 
-/// A canary that is further than this from the run's median, …
-const CANARY_MAX: f64 = 0.05;
-/// … and further than so many median absolute deviations, tells of a core that was slower or faster than usual.
-const CANARY_MAX_MAD: f64 = 5.0;
-
-/// What is usual of the canaries of a run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Canaries {
-    middle: f64,
-    mad: f64,
-}
-
-impl Canaries {
-    /// Of all trials of a run.
-    pub(crate) fn of(ratios: impl Iterator<Item = f64> + Clone) -> Self {
-        let middle = Summary::of(ratios.clone()).map(|summary| summary.median);
-        let deviation = middle.and_then(|middle| Summary::of(ratios.map(|ratio| (ratio - middle).abs())));
-        Self { middle: middle.unwrap_or(1.0), mad: deviation.map_or(0.0, |deviation| deviation.median) }
-    }
-
-    /// Whether a trial began other than it went on, or its core was not as fast as usual, which only the whole run
-    /// tells.
-    pub(crate) fn mark(self, steady: Option<u8>, ratio: Option<f64>) -> bool {
-        let off = ratio.map_or(0.0, |ratio| (ratio - self.middle).abs());
-        steady == Some(0) || off > CANARY_MAX * self.middle && off > CANARY_MAX_MAD * self.mad
-    }
-}
-
-/// Marks the trials that began other than they went on, and those whose core was not as fast as usual.
-pub fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
-    let rows: Vec<&mut Row> = rows.collect();
-    let canaries = Canaries::of(rows.iter().filter_map(|row| row.canary_ratio));
-    for row in rows {
-        row.marked = canaries.mark(row.steady, row.canary_ratio);
-    }
-}
-
 /// The trials of a cell.
 #[derive(Debug)]
 pub struct Group<'a> {

@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 
 use csv::StringRecord;
 
+use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
 use crate::reasons::{self, Kind, State};
 use crate::record::{Row, SCHEMA};
 use crate::rows;
-use crate::table::Canaries;
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
@@ -37,10 +37,8 @@ pub(crate) struct Trial {
     pub marked: bool,
     /// Datagrams per system call.
     pub per_call: f64,
-    run: usize,
     attempt: usize,
-    steady: Option<u8>,
-    canary: Option<f64>,
+    sign: Sign,
 }
 
 /// Texts by number.
@@ -251,10 +249,8 @@ impl Trials {
             limited: row.generator_limited == Some(1),
             marked: false,
             per_call: per_call.unwrap_or(f64::NAN),
-            run,
             attempt: row.attempt,
-            steady: row.steady,
-            canary: row.canary_ratio,
+            sign: Sign::of(row, run),
         };
         self.put((side, cell, run, row.order, row.trial), trial, row);
         Ok(())
@@ -306,14 +302,8 @@ impl Trials {
 
     /// Marks the trials in which the machine was not as usual, once all are there.
     pub(crate) fn mark(&mut self) {
-        let mut runs: Vec<Vec<f64>> = vec![Vec::new(); self.runs.fields.len()];
-        for trial in &self.list {
-            runs[trial.run].extend(trial.canary);
-        }
-        let canaries: Vec<Canaries> = runs.iter().map(|ratios| Canaries::of(ratios.iter().copied())).collect();
-        for trial in &mut self.list {
-            trial.marked = canaries[trial.run].mark(trial.steady, trial.canary);
-        }
+        let marks = canaries::marks(self.list.iter().map(|trial| trial.sign));
+        self.list.iter_mut().zip(marks).for_each(|(trial, marked)| trial.marked = marked);
     }
 
     /// Why trials in this state say nothing.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use csv::StringRecord;
 
+use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, natural};
 use crate::compare::cells::TRIALS_MIN;
 use crate::compare::trials::Names;
@@ -14,7 +15,6 @@ use crate::record::Row;
 use crate::report::environment::Environment;
 use crate::rows;
 use crate::stats::median::Median;
-use crate::table::Canaries;
 
 /// What tells cells apart beside [`AXES`]; the last one is the number of the file.
 const OTHERS: [&str; 4] = ["host", "kernel", "accel", "file"];
@@ -124,8 +124,6 @@ impl Value {
 pub(crate) struct Trial {
     /// Of which cell.
     pub cell: usize,
-    /// Of which run.
-    pub run: usize,
     /// What it says.
     pub state: State,
     /// Why it says nothing.
@@ -138,8 +136,8 @@ pub(crate) struct Trial {
     pub is_marked: bool,
     /// Whether the generators could not keep the load.
     pub is_limited: bool,
-    steady: Option<u8>,
-    canary: Option<f64>,
+    /// Of which run it is, and how the machine was.
+    pub sign: Sign,
 }
 
 impl Trial {
@@ -263,15 +261,13 @@ impl Data {
         self.cells[cell].trials.push(at);
         self.trials.push(Trial {
             cell,
-            run,
             state,
             reason,
             attempt: row.attempt,
             is_repeated: false,
             is_marked: false,
             is_limited: row.generator_limited == Some(1),
-            steady: row.steady,
-            canary: row.canary_ratio,
+            sign: Sign::of(row, run),
         });
         self.values.extend(Value::all(row).map(|value| value.unwrap_or(f64::NAN)));
         self.note_time(&row.started_at);
@@ -308,14 +304,8 @@ impl Data {
     /// Marks the trials in which the machine was not as usual, and puts all in order, once all rows are there.
     pub(crate) fn finish(&mut self) {
         (self.last, self.joined) = (HashMap::new(), String::new());
-        let mut runs: Vec<Vec<f64>> = vec![Vec::new(); self.runs.fields.len()];
-        for trial in &self.trials {
-            runs[trial.run].extend(trial.canary);
-        }
-        let canaries: Vec<Canaries> = runs.iter().map(|ratios| Canaries::of(ratios.iter().copied())).collect();
-        for trial in &mut self.trials {
-            trial.is_marked = canaries[trial.run].mark(trial.steady, trial.canary);
-        }
+        let marks = canaries::marks(self.trials.iter().map(|trial| trial.sign));
+        self.trials.iter_mut().zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
         self.order_series();
         self.order_cells();
     }

@@ -21,7 +21,7 @@ use crate::plan::{self, Asked, Cell, Planned, Scenario};
 use crate::record::{ATTEMPTS_MAX, Row, Run};
 use crate::stats::Summary;
 use crate::trial::{Outcome, Trial, TrialError};
-use crate::{request, table};
+use crate::{canaries, request, table};
 use slowed::Slowed;
 
 /// How much of a datagram's cost is added, as a fraction.
@@ -152,7 +152,7 @@ impl<'a> Bench<'a> {
                 repeats -= 1;
             }
         }
-        table::mark(rows.iter_mut().map(|(_, row)| row));
+        canaries::mark(rows.iter_mut().map(|(_, row)| row));
         Ok(rows)
     }
 

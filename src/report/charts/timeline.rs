@@ -190,7 +190,7 @@ fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
 
 /// Where runs begin.
 fn rules(data: &Data, seen: &[Seen]) -> Vec<(f64, String)> {
-    let begins = seen.windows(2).filter(|two| data.trials[two[0].0].run != data.trials[two[1].0].run);
+    let begins = seen.windows(2).filter(|two| data.trials[two[0].0].sign.run != data.trials[two[1].0].sign.run);
     let rules: Vec<(f64, String)> = begins.map(|two| (two[1].0 as f64 + 0.5, "a run begins".to_owned())).collect();
     if rules.len() > RULES_MAX { Vec::new() } else { rules }
 }
