@@ -34,6 +34,15 @@ pub enum OutputError {
         /// Which.
         path: PathBuf,
     },
+    /// Its lines end as a spreadsheet ends them.
+    #[error(
+        "the lines of {0} end with CR LF, as a spreadsheet saves them; rows can be added once they end with LF \
+         (sed -i 's/\\r$//' on the file), or use another -o", path.display()
+    )]
+    OtherLineEnds {
+        /// Which.
+        path: PathBuf,
+    },
     /// Its last row is cut.
     #[error("the last row of {0} is not whole (no line end); remove it before adding to the file", path.display())]
     CutRow {
@@ -160,8 +169,7 @@ fn check_same_columns(path: &Path, file: &mut File, header: &[u8]) -> Result<(),
     let failed = |error| OutputError::Open { path: path.into(), error };
     let mut start = vec![0; header.len()];
     match file.read_exact(&mut start) {
-        Ok(()) if start == header => {}
-        Ok(()) => return Err(OutputError::OtherSchema { path: path.into() }),
+        Ok(()) => check_header(path, &start, header)?,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(OutputError::OtherSchema { path: path.into() });
         }
@@ -170,6 +178,17 @@ fn check_same_columns(path: &Path, file: &mut File, header: &[u8]) -> Result<(),
     let mut last = [0];
     file.seek(io::SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(failed)?;
     if last == *b"\n" { Ok(()) } else { Err(OutputError::CutRow { path: path.into() }) }
+}
+
+/// What a file that rows are to be added to begins with must be our header.
+pub(crate) fn check_header(path: &Path, start: &[u8], header: &[u8]) -> Result<(), OutputError> {
+    if start == header {
+        return Ok(());
+    }
+    if start.strip_suffix(b"\r").is_some_and(|start| Some(start) == header.strip_suffix(b"\n")) {
+        return Err(OutputError::OtherLineEnds { path: path.into() });
+    }
+    Err(OutputError::OtherSchema { path: path.into() })
 }
 
 /// The header line.

@@ -95,9 +95,7 @@ impl Begun {
         if start.len() < header.len() && header.starts_with(&start) {
             return Ok(Self { cut: start.len() as u64, ..nothing });
         }
-        if start != header {
-            return Err(OutputError::OtherSchema { path: path.into() }.into());
-        }
+        output::check_header(path, &start, &header)?;
         let mut begun = Self { whole: header.len() as u64, ..nothing };
         while let Some(record) = rows.next_row()? {
             begun.rows.push(rows.parse(&record)?);
@@ -303,6 +301,11 @@ mod tests {
         assert!(matches!(Begun::read(Some(Path::new("/dev/null"))), Err(ResumeError::NotAFile { .. })));
         let other = Begun::read(Some(&path));
         assert!(matches!(other, Err(ResumeError::Output(OutputError::OtherSchema { .. }))));
+        let mut saved = output::header();
+        saved.insert(saved.len() - 1, b'\r');
+        fs::write(&path, saved).expect("a file");
+        let other = Begun::read(Some(&path));
+        assert!(matches!(other, Err(ResumeError::Output(OutputError::OtherLineEnds { .. }))));
         let nothing = Begun::read(Some(&home.path().join("new.csv"))).expect("it will be made");
         assert_eq!((nothing.run_id(), nothing.seed(), nothing.cut()), (None, None, 0));
         nothing.cut_off().expect("there is nothing to cut");

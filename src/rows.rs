@@ -292,6 +292,8 @@ impl Splitter {
     }
 
     fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
+        // A spreadsheet ends lines with CR LF; a field of ours that ends with a CR is in quotes.
+        let record = record.strip_suffix(b"\r\n").unwrap_or(record);
         self.core.reset();
         self.text.resize(record.len() + 1, 0);
         self.ends.resize(record.iter().filter(|&&byte| byte == b',').count() + 2, 0);
@@ -315,5 +317,52 @@ impl Splitter {
             start = end;
         }
         StringRecord::from_byte_record(fields).map_err(|_| "it is not UTF-8 text".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(record: &[u8]) -> Result<Vec<String>, String> {
+        fields(record).map(|fields| fields.iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_line_end_of_a_spreadsheet_is_no_part_of_a_field() {
+        for (record, expected) in [
+            ("a,b\r\n", ["a", "b"]),
+            ("a,\r\n", ["a", ""]),
+            ("a,\"b\"\r\n", ["a", "b"]),
+            ("\"a\r\n\",\"b\r\"\r\n", ["a\r\n", "b\r"]),
+            ("\"a\r\n\",\"b\r\"\n", ["a\r\n", "b\r"]),
+            ("a\r,b\n", ["a\r", "b"]),
+        ] {
+            assert_eq!(texts(record.as_bytes()).expect(record), expected, "{record:?}");
+        }
+        assert_eq!(texts(b"\r\n"), texts(b"\n"), "an empty line");
+        let odd = Row { error: "a\r".into(), ..Row::default() };
+        let read = parse(&fields(&output::encode(&odd, false)).expect("a row"), &columns(&output::header()));
+        assert_eq!(read.expect("a row").error, "a\r", "ours is in quotes");
+    }
+
+    #[test]
+    fn a_file_that_a_spreadsheet_has_saved_has_the_same_rows() {
+        let [first, second] = ["two\nlines", "one"].map(|host| Row { host: host.into(), valid: 1, ..Row::default() });
+        let lines = [output::header(), output::encode(&first, false), output::encode(&second, false)];
+        let saved = lines.map(|line| [line.strip_suffix(b"\n").expect("a line"), b"\r\n"].concat()).concat();
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("saved.csv");
+        std::fs::write(&path, &saved).expect("a file");
+        let mut rows = Vec::new();
+        read_file(&path, |_, _, row| {
+            rows.push(row.clone());
+            Ok(())
+        })
+        .expect("rows");
+        assert_eq!(rows, [first, second]);
+        std::fs::write(&path, &saved[..saved.len() - 1]).expect("a file");
+        let error = read_file(&path, |_, _, _| Ok(())).expect_err("its last row is cut");
+        assert!(matches!(error, ReadError::Cut { line: 4, .. }), "{error}");
     }
 }
