@@ -451,6 +451,14 @@ impl Row {
         self.error.is_empty() && self.valid == 0
     }
 
+    /// How many datagrams a system call of the backend moved.
+    pub fn per_call(&self) -> Option<f64> {
+        match self.scenario.as_str() {
+            "send" => self.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls),
+            _ => self.kernel_batch_mean,
+        }
+    }
+
     /// Whether the trial failed.
     pub fn is_failed(&self) -> bool {
         !self.error.is_empty()

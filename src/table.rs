@@ -105,13 +105,7 @@ fn section(scenario: Scenario, groups: &[&Group<'_>]) -> String {
 
 /// The figures of a cell, in the order of the section's header.
 fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
-    let per_call = match scenario {
-        Scenario::Send => {
-            group.median(|row| row.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls))
-        }
-        _ => group.median(|row| row.kernel_batch_mean),
-    };
-    let per_call = decimals(per_call, 1);
+    let per_call = decimals(group.median(Row::per_call), 1);
     match scenario {
         Scenario::Drain | Scenario::Send => {
             let cost = group.summary(|row| row.ns_per_packet_p50);

@@ -234,11 +234,6 @@ impl Trials {
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
         let (state, reason) = State::of(row);
         let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
-        let per_call = if row.scenario == "send" {
-            row.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls)
-        } else {
-            row.kernel_batch_mean
-        };
         let trial = Trial {
             cell,
             conditions,
@@ -248,7 +243,7 @@ impl Trials {
             reason,
             limited: row.generator_limited == Some(1),
             marked: false,
-            per_call: per_call.unwrap_or(f64::NAN),
+            per_call: row.per_call().unwrap_or(f64::NAN),
             attempt: row.attempt,
             sign: Sign::of(row, run),
         };

@@ -93,10 +93,6 @@ impl Value {
     /// All figures of a row, in the order of their places.
     fn all(row: &Row) -> [Option<f64>; VALUES] {
         let whole = |value: Option<u64>| value.map(|value| value as f64);
-        let per_call = match row.scenario.as_str() {
-            "send" => row.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls),
-            _ => row.kernel_batch_mean,
-        };
         [
             row.ns_per_packet_p50,
             row.peer_ns_per_packet,
@@ -109,7 +105,7 @@ impl Value {
             row.loss_pct,
             whole(row.drop_socket),
             whole(row.drop_ring),
-            per_call,
+            row.per_call(),
             whole(row.lat_p50_ns),
             whole(row.lat_p90_ns),
             whole(row.lat_p99_ns),
