@@ -1,6 +1,6 @@
 # What scripts/sweep-batch and scripts/sweep-load have in common. They source it after common.bash, set `options` to those
 # of hpbench, and call read_arguments, begin, and, unless `resumes` is set, describe; then finish.
-# shellcheck shell=bash disable=SC2154  # options and folder are set elsewhere
+# shellcheck shell=bash disable=SC2154  # options, program and folder are set elsewhere
 
 # Reads the arguments: sets `folder` and `resumes`, and adds what is for hpbench to `options`.
 # Usage: read_arguments NAME-BY-DEFAULT ARGUMENT...
@@ -51,7 +51,8 @@ check_options() {
 # Makes the folder, or finds the one to go on with. Bad options end the script before.
 begin() {
     if [[ -n $resumes ]]; then
-        [[ -f $folder/command ]] || fail 2 "--resume: there is no run in $folder to go on with; name one with -n"
+        [[ -s $folder/command ]] || fail 2 "--resume: there is no run in $folder to go on with; name one with -n"
+        recall
         build
         return
     fi
@@ -60,31 +61,49 @@ begin() {
         fail 2 "$folder holds a run that has not ended; go on with it by --resume, or name another one with -n"
     fi
     build
-    "${hpbench[@]}" "${options[@]}" --dry-run >/dev/null || exit
+    "$program" "${options[@]}" --dry-run >/dev/null || exit
     make_folder run.csv
+}
+
+# Reads the recorded command: sets `arguments`, and with which program they go.
+recall() {
+    local lines words begun_with=$target/release/hpbench
+    mapfile -t lines <"$folder/command"
+    eval "words=(${lines[-1]})"
+    arguments=("${words[@]:1}")
+    case ${lines[0]} in
+    'cargo build '*) ;;
+    # As it was recorded when each step was a command that built the program.
+    'cargo run --release --locked --quiet -- '*) arguments=("${words[@]:6}") ;;
+    *)
+        begun_with=${words[0]}
+        use "$begun_with" "$folder/command"
+        ;;
+    esac
+    [[ ${HPBENCH:-$begun_with} == "$begun_with" ]] ||
+        fail 2 "--resume goes on with the program that the run was begun with, $begun_with; leave out HPBENCH"
 }
 
 # Records the command, and which machine it is. Tells how long it will take, and what cannot run here.
 describe() {
     local doctor
-    command=("${hpbench[@]}" "${options[@]}" -o "$csv" --resume)
-    quoted "${command[@]}" >"$folder/command"
-    doctor=$("${hpbench[@]}" doctor --json) || fail 1 'hpbench doctor failed'
+    arguments=("${options[@]}" -o "$csv" --resume)
+    record_command "${arguments[@]}"
+    doctor=$("$program" doctor --json) || fail 1 'hpbench doctor failed'
     {
         printf '{\n'
-        json_origin "${command[@]}"
+        json_origin
         printf ',\n  "doctor": %s\n}\n' "$(sed '2,$s/^/  /' <<<"$doctor")"
     } >"$folder/env.json"
-    "${hpbench[@]}" "${options[@]}" --dry-run | sed -n '/ cells × /,$p' >&2
+    "$program" "${options[@]}" --dry-run | sed -n '/ cells × /,$p' >&2
 }
 
 # Runs the recorded command; then compares and reports. Ends the script.
 finish() {
-    local command status=0 again
+    local status=0 again
     again="scripts/${0##*/} --resume -n ${folder#results/}"
-    eval "command=($(<"$folder/command"))"
     rm -f "$folder/comparison.txt"
-    run "${command[@]}" >"$folder/table.txt" || status=$?
+    run "$program" "${arguments[@]}" >"$folder/table.txt" || status=$?
     cat "$folder/table.txt"
     # What a run prints, it prints at its end: 1 may also mean that a trial failed.
     if ((status > 1)) || [[ ! -s $folder/table.txt ]]; then
@@ -93,7 +112,7 @@ finish() {
         exit "$((status ? status : 1))"
     fi
     # What cannot be compared is marked, and does not keep the rest from being compared.
-    if ! "${hpbench[@]}" compare --by backend --force "$csv" >"$folder/comparison.txt" 2>&1; then
+    if ! "$program" compare --by backend --force "$csv" >"$folder/comparison.txt" 2>&1; then
         status=1
     fi
     cat "$folder/comparison.txt"

@@ -15,6 +15,9 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
 /// Options for hpbench under which a sweep takes seconds.
 const TINY: &str = "--trials 6 -t 0.005 --warmup 0.001 --payload 64 --no-gates";
 
+/// The first line of a recorded command that builds hpbench.
+const BUILD_LINE: &str = "cargo build --release --locked --bin hpbench --target-dir target &&\n";
+
 /// A directory with the scripts, which leave their `results/` in it.
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -59,7 +62,11 @@ fn assert_whole(bench: &Bench, folder: &str) {
     assert!(json["doctor"]["machine"]["kernel"].is_string() && json["doctor"]["verdict"].is_object(), "{json}");
     let command: Vec<&str> =
         json["command"].as_array().expect("a list").iter().filter_map(|word| word.as_str()).collect();
-    assert_eq!(read(&path("command")).trim_end(), command.join(" "), "none of these words needs quotes");
+    let recorded = read(&path("command"));
+    let recorded = recorded.trim_end();
+    // What is built here is built first, on a line of its own.
+    let recorded = recorded.strip_prefix(BUILD_LINE).unwrap_or(recorded);
+    assert_eq!(recorded, command.join(" "), "none of these words needs quotes");
 }
 
 #[test]
@@ -192,6 +199,74 @@ fn stand_in(bench: &Bench, run: &str) -> String {
     let file = bench.beside("stand-in");
     program(&file, &format!("case \"$*\" in *' -o '*) {run} ;; *) exec {HPBENCH} \"$@\" ;; esac"));
     format!("HPBENCH={}", file.display())
+}
+
+/// Makes a program that stands in for cargo: it notes in `cargo.log` what it is asked for, and builds what is under test.
+/// The PATH on which it is found.
+fn cargo(bench: &Bench) -> String {
+    let folder = bench.beside("bin");
+    fs::create_dir(&folder).expect("a directory");
+    let lines = format!(
+        "echo \"$*\" >> {}; while [ $# -gt 1 ]; do shift; done; mkdir -p \"$1/release\"; ln -sf {HPBENCH} \"$1/release/hpbench\"",
+        bench.beside("cargo.log").display()
+    );
+    program(&folder.join("cargo"), &lines);
+    format!("PATH={}:{}", folder.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[test]
+fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
+    let bench = bench();
+    let path = cargo(&bench);
+    let asked = || fs::read_to_string(bench.beside("cargo.log")).unwrap_or_default();
+    let build = |target: &str| format!("build --release --locked --bin hpbench --target-dir {target}\n");
+    let args = format!("scripts/sweep-batch -n built -- {TINY} --trials 2 --backend plain,mmsg --batch 1");
+    let run = |more: &[&str], args: &str| {
+        let environment = ["env", "-u", "HPBENCH", "-u", "CARGO_TARGET_DIR", &path];
+        bench.run_command(&[&environment, more, &args.split_whitespace().collect::<Vec<_>>()].concat())
+    };
+    run(&[], &args).expect(0);
+    assert_eq!(asked(), build("target"));
+    assert_whole(&bench, "built");
+    let command = bench.path("results/built/command");
+    let recorded = read(&command);
+    let words = recorded.strip_prefix(BUILD_LINE).expect("it is built first");
+    let options = words.strip_prefix("target/release/hpbench ").expect("what was built is run");
+    let rows = bench.rows("results/built/run.csv").len();
+
+    // The command does it again in a checkout where nothing is built yet.
+    fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");
+    fs::remove_dir_all(bench.path("target")).expect("it was built");
+    run(&[], "bash results/built/command").expect(0);
+    assert_eq!((asked(), bench.rows("results/built/run.csv").len()), (build("target").repeat(2), rows));
+
+    // It is gone on with in another target directory, and where it was recorded as it once was.
+    for recorded in [&recorded, &format!("cargo run --release --locked --quiet -- {options}")] {
+        fs::write(&command, recorded).expect("it is ours");
+        fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");
+        fs::remove_file(bench.beside("cargo.log")).expect("it is there");
+        run(&["CARGO_TARGET_DIR=elsewhere"], "scripts/sweep-batch --resume -n built").expect(0);
+        assert_eq!((asked(), bench.rows("results/built/run.csv").len()), (build("elsewhere"), rows));
+        assert_eq!(&read(&command), recorded);
+    }
+
+    // What was measured so far is not mixed with what another program measures.
+    let other = format!("HPBENCH={HPBENCH}");
+    let refused = run(&[&other], "scripts/sweep-batch --resume -n built").expect(2);
+    assert!(refused.stderr.contains("begun with, target/release/hpbench; leave out HPBENCH"), "{}", refused.stderr);
+    assert_eq!(asked(), build("elsewhere"), "nothing was built for that");
+}
+
+#[test]
+fn a_run_is_gone_on_with_by_the_program_that_it_was_begun_with() {
+    let bench = bench();
+    let path = cargo(&bench);
+    let args = format!("scripts/sweep-batch -n named -- {TINY} --trials 2 --backend plain,mmsg --batch 1");
+    run(&bench, &args).expect(0);
+    fs::remove_file(bench.path("results/named/run.csv")).expect("it is there");
+    bench.run_command(&["env", "-u", "HPBENCH", &path, "scripts/sweep-batch", "--resume", "-n", "named"]).expect(0);
+    assert_eq!(bench.rows("results/named/run.csv").len(), 2 * 2 * 2);
+    assert!(!bench.beside("cargo.log").exists(), "nothing is built");
 }
 
 #[test]
