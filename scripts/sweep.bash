@@ -80,6 +80,7 @@ recall() {
         use "$begun_with" "$folder/command"
         ;;
     esac
+    [[ ${arguments[*]: -3} == "-o $csv --resume" ]] || fail 2 "$folder/command is not of a sweep into $csv"
     [[ ${HPBENCH:-$begun_with} == "$begun_with" ]] ||
         fail 2 "--resume goes on with the program that the run was begun with, $begun_with; leave out HPBENCH"
 }
@@ -102,15 +103,21 @@ describe() {
 finish() {
     local status=0 again
     again="scripts/${0##*/} --resume -n ${folder#results/}"
-    rm -f "$folder/comparison.txt"
-    run "$program" "${arguments[@]}" >"$folder/table.txt" || status=$?
-    cat "$folder/table.txt"
+    run "$program" "${arguments[@]}" >"$folder/table.part" || status=$?
+    if ((status == 2)); then
+        # Nothing was run: what a run that has ended left behind is still true.
+        rm -f "$folder/table.part"
+        exit 2
+    fi
+    rm -f "$folder/comparison.txt" "$folder/table.txt"
+    cat "$folder/table.part"
     # What a run prints, it prints at its end: 1 may also mean that a trial failed.
-    if ((status > 1)) || [[ ! -s $folder/table.txt ]]; then
-        rm -f "$folder/table.txt"
+    if ((status > 1)) || [[ ! -s $folder/table.part ]]; then
+        rm -f "$folder/table.part"
         [[ ! -e $csv ]] || printf '%s: ended early; finished rows are in %s; go on with: %s\n' "${0##*/}" "$csv" "$again" >&2
         exit "$((status ? status : 1))"
     fi
+    mv "$folder/table.part" "$folder/table.txt"
     # What cannot be compared is marked, and does not keep the rest from being compared.
     if ! "$program" compare --by backend --force "$csv" >"$folder/comparison.txt" 2>&1; then
         status=1

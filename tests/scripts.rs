@@ -288,6 +288,31 @@ fn a_run_that_breaks_off_is_no_result() {
 }
 
 #[test]
+fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
+    let bench = bench();
+    let resume = |name: &str| run(&bench, &format!("scripts/sweep-batch --resume -n {name}")).expect(2).stderr;
+    run(&bench, &format!("scripts/sweep-batch -n ended -- {TINY} --backend plain,mmsg --batch 1")).expect(0);
+    let everything = |name: &str| {
+        let read = |file: String| (read(&bench.path("results").join(name).join(&file)), file);
+        files(&bench, name).into_iter().map(read).collect::<Vec<_>>()
+    };
+    // The run of another machine.
+    let csv = bench.path("results/ended/run.csv");
+    let (host, rows) = (bench.rows("results/ended/run.csv")[0].text("host").to_owned(), read(&csv));
+    fs::write(&csv, rows.replace(&format!(",{host},"), ",another-host,")).expect("it is there");
+    let before = everything("ended");
+    let message = resume("ended");
+    assert!(message.contains("its host is 'another-host'") && !message.contains("ended early"), "{message}");
+    assert_eq!(everything("ended"), before);
+    // Its command is for a folder that is no longer there.
+    fs::rename(bench.path("results/ended"), bench.path("results/renamed")).expect("it is there");
+    let message = resume("renamed");
+    assert!(message.contains("results/renamed/command is not of a sweep into results/renamed/run.csv"), "{message}");
+    assert_eq!(everything("renamed"), before);
+    assert!(!bench.path("results/ended").exists());
+}
+
+#[test]
 fn trials_that_fail_are_a_result_with_a_status() {
     let bench = bench();
     // No queue holds so large a batch.
