@@ -2,6 +2,9 @@
 # of hpbench, and call read_arguments, begin, and, unless `resumes` is set, describe; then finish.
 # shellcheck shell=bash disable=SC2154  # options, program and folder are set elsewhere
 
+# 1 if a trial has failed already.
+failed=0
+
 # Reads the arguments: sets `folder` and `resumes`, and adds what is for hpbench to `options`.
 # Usage: read_arguments NAME-BY-DEFAULT ARGUMENT...
 read_arguments() {
@@ -41,6 +44,7 @@ check_options() {
     local option
     for option; do
         case $option in
+        -h | --help | -V | --version) fail 2 "$option cannot be given to hpbench here: with it there is no run" ;;
         -o* | --out | --out=* | --append | --resume | --force | --dry-run | --hlog | --hlog=*)
             fail 2 "$option cannot be given to hpbench here: what is written where is the script's business"
             ;;
@@ -101,7 +105,7 @@ describe() {
 
 # Runs the recorded command; then compares and reports. Ends the script.
 finish() {
-    local status=0 again
+    local status=$failed again
     again="scripts/${0##*/} --resume -n ${folder#results/}"
     run "$program" "${arguments[@]}" >"$folder/table.part" || status=$?
     if ((status == 2)); then

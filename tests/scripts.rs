@@ -158,6 +158,8 @@ fn bad_usage_is_refused_and_leaves_nothing() {
         ("-- -o other.csv", "-o cannot be given"),
         ("-- --dry-run", "--dry-run cannot be given"),
         ("-- --hlog x.hlog", "--hlog cannot be given"),
+        ("-- --help", "--help cannot be given"),
+        ("-- --version", "--version cannot be given"),
         ("--resume", "no run in results/"),
         ("--resume -n none", "no run in results/none"),
         ("--resume -n none -- --batch 1", "recorded command"),
@@ -323,6 +325,20 @@ fn trials_that_fail_are_a_result_with_a_status() {
 }
 
 #[test]
+fn a_trial_that_fails_before_the_sweep_has_a_status_too() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = bench();
+    let hpbench =
+        stand_in(&bench, &format!("{HPBENCH} \"$@\" || exit; case \"$*\" in *'scenario flood'*) exit 1 ;; esac"));
+    let args = format!("scripts/sweep-load -n marred -- {TINY} --trials 1 --backend plain,mmsg");
+    let done = bench.run_command(&words(&hpbench, &args)).expect(1);
+    assert!(done.stderr.contains("everything is in results/marred"), "{}", done.stderr);
+    assert_whole(&bench, "marred");
+}
+
+#[test]
 fn where_nothing_can_be_compared_the_folder_says_why() {
     let bench = bench();
     let done = run(&bench, &format!("scripts/sweep-batch -n one -- {TINY} --backend plain --batch 1")).expect(1);
@@ -337,9 +353,10 @@ fn a_comparison_of_kernels_says_what_it_was_made_of() {
     program(&bench.path("qemu-system-x86_64"), "echo 'QEMU \"9\\8\"'");
     program(&bench.path("scripts/fetch-kernels"), "echo \"$PWD/scripts/fetch-kernels\"");
     let hpbench = stand_in(&bench, "echo row > results/lab/kernels.csv; echo compared; exit 1");
-    let path = format!("PATH={}:{}", bench.path("").display(), std::env::var("PATH").unwrap_or_default());
+    let path_with_stand_ins =
+        format!("PATH={}:{}", bench.path("").display(), std::env::var("PATH").unwrap_or_default());
     let args = "scripts/compare-kernels -n lab 6.12 -- --batch 1";
-    let done = bench.run_command(&[&["env", &path], &words(&hpbench, args)[1..]].concat()).expect(1);
+    let done = bench.run_command(&[&["env", &path_with_stand_ins], &words(&hpbench, args)[1..]].concat()).expect(1);
     assert!(done.stdout.contains("compared"), "{}", done.stdout);
     assert_eq!(
         files(&bench, "lab"),
@@ -351,4 +368,10 @@ fn a_comparison_of_kernels_says_what_it_was_made_of() {
     assert!(json["kernels"]["fetch-kernels"].as_str().is_some_and(|sum| sum.starts_with("sha256 ")), "{json}");
     assert_eq!(json["command"][1], "lab");
     assert!(read(&path("command")).contains(" lab --kernel scripts/fetch-kernels "), "{}", read(&path("command")));
+
+    let nothing = stand_in(&bench, "echo 'no luck' >&2; exit 2");
+    let args = "scripts/compare-kernels -n none 6.12 -- --batch 0";
+    let done = bench.run_command(&[&["env", &path_with_stand_ins], &words(&nothing, args)[1..]].concat()).expect(2);
+    assert!(done.stderr.contains("no luck") && !done.stderr.contains("everything is in"), "{}", done.stderr);
+    assert!(!bench.path("results/none").exists());
 }
