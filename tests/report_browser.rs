@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::pages::{self, HOSTILE, drain, latency, text};
+use common::pages::{self, HOSTILE};
+use common::rows::{drain, latency, text};
 use common::{Bench, Done, needs, read};
 
 /// A server of one page, on this machine, that notes what it is asked for.
