@@ -26,6 +26,7 @@ fn page(rows: &[Row]) -> String {
     bench.run("report run.csv -o page.html").expect(0);
     let page = read(&bench.path("page.html"));
     pages::assert_self_contained(&page);
+    assert!(!page.contains("NaN"), "{page}");
     page
 }
 
@@ -38,11 +39,17 @@ fn charts(folder: &Path) -> Vec<(String, String)> {
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), read(&entry.path())))
         .collect();
     charts.sort();
+    assert!(!charts.is_empty(), "no chart in {}", folder.display());
     for (name, chart) in &charts {
         let document = roxmltree::Document::parse(chart).unwrap_or_else(|error| panic!("{name}: {error}\n{chart}"));
         assert!(document.root_element().has_tag_name(("http://www.w3.org/2000/svg", "svg")), "{name}");
         let numbers = document.descendants().flat_map(|node| node.attributes());
-        numbers.for_each(|attribute| assert!(!attribute.value().contains("NaN"), "{name}: {attribute:?}"));
+        numbers.for_each(|attribute| {
+            assert!(pages::ATTRIBUTES.contains(&attribute.name()), "{name}: {attribute:?}");
+            let is_place = ["d", "x", "y", "cx", "cy", "r", "transform", "viewBox"].contains(&attribute.name());
+            let finite = !attribute.value().contains("NaN") && !(is_place && attribute.value().contains("inf"));
+            assert!(finite, "{name}: {attribute:?}");
+        });
     }
     charts
 }
@@ -135,11 +142,13 @@ fn what_is_missing_is_left_out_and_named() {
     // Nothing but an identity: no figures at all.
     let bare = vec![Row { peer_ns_per_packet: None, ns_per_packet_p50: None, ..drain("plain", 1, 1, 1.0) }];
     let page_of_bare = page(&bare);
-    assert!(!page_of_bare.contains("class=\"chart\" viewBox=\"0 0 380"), "{page_of_bare}");
+    let chart = "class=\"chart\" viewBox=\"0 0 380";
+    assert!(!page_of_bare.contains(chart), "{page_of_bare}");
     assert!(page_of_bare.contains("cost per packet (--scenario drain,send)"), "{page_of_bare}");
     // One row with a value.
     let page_of_one = page(&[drain("uring", 32, 1, 400.0)]);
     assert!(page_of_one.contains("<h2>Cost per packet</h2>") && page_of_one.contains("400.0 ns"), "{page_of_one}");
+    assert!(page_of_one.contains(chart), "{page_of_one}");
     // A trial that could not be run.
     let failed = Row { error: "io_uring is refused here".into(), valid: 0, ..Row::default() };
     let failed = Row { schema: 1, scenario: "drain".into(), backend: "uring".into(), ..failed };
@@ -193,6 +202,16 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     ] {
         assert!(page.contains(what), "{what}");
     }
+    // The legend has one of each, whatever there is: the chart alone has those of the trials.
+    let bench = bench("run.csv", &text(&rows));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    charts(&bench.path("charts"));
+    let chart = read(&bench.path("charts/timeline-drain.svg"));
+    for what in ["class=\"repeated\"", "class=\"mark hollow\"", "class=\"ring\""] {
+        assert_eq!(chart.matches(what).count(), 1, "{what}: {chart}");
+    }
+    // All other trials are as usual; three series have a name.
+    assert_eq!(chart.matches("class=\"mark\"").count(), 61 - 2 + 3, "{chart}");
 }
 
 #[test]

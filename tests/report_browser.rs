@@ -128,6 +128,7 @@ fn a_report_is_drawn_and_loads_nothing() {
     // The browser found the same elements in it that were written.
     for element in ["<svg", "<path", "<table", "<details", "<section", "<title"] {
         let count = |text: &str| text.matches(element).count();
+        assert!(count(&page) > 0, "there is a {element}");
         assert_eq!(count(&done.stdout), count(&page), "{element}");
     }
     assert!(page.matches("<svg").count() > 5);

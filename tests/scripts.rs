@@ -46,11 +46,8 @@ fn files(bench: &Bench, folder: &str) -> BTreeSet<String> {
 
 /// Fails unless the folder has everything, and says which command made it.
 fn assert_whole(bench: &Bench, folder: &str) {
-    let mut expected: BTreeSet<String> =
-        ["command", "comparison.txt", "env.json", "run.csv", "table.txt"].map(str::to_owned).into();
-    if bench.run("report --help").status == 0 {
-        expected.insert("report.html".to_owned());
-    }
+    let expected: BTreeSet<String> =
+        ["command", "comparison.txt", "env.json", "report.html", "run.csv", "table.txt"].map(str::to_owned).into();
     let found = files(bench, folder);
     assert!(found.is_superset(&expected), "{found:?}");
     let path = |name: &str| bench.path("results").join(folder).join(name);

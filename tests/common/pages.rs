@@ -16,6 +16,38 @@ pub(crate) const HOSTILE: [&str; 8] = [
     "@import url(http://evil.example/x.css); } body { display: none",
 ];
 
+/// The attributes that elements of reports and charts have.
+pub(crate) const ATTRIBUTES: [&str; 28] = [
+    "lang",
+    "charset",
+    "http-equiv",
+    "content",
+    "name",
+    "rel",
+    "href",
+    "id",
+    "class",
+    "download",
+    "tabindex",
+    "viewBox",
+    "role",
+    "aria-label",
+    "aria-hidden",
+    "d",
+    "x",
+    "y",
+    "cx",
+    "cy",
+    "r",
+    "transform",
+    "width",
+    "height",
+    "scope",
+    "open",
+    "xmlns",
+    "title",
+];
+
 /// Rows in which every text is a label that means harm.
 pub(crate) fn hostile(label: &str) -> Vec<Row> {
     let spoil = |mut row: Row, number: usize| {
@@ -95,36 +127,6 @@ pub(crate) fn assert_self_contained(page: &str) {
         "br",
         "em",
         "small",
-    ];
-    const ATTRIBUTES: [&str; 28] = [
-        "lang",
-        "charset",
-        "http-equiv",
-        "content",
-        "name",
-        "rel",
-        "href",
-        "id",
-        "class",
-        "download",
-        "tabindex",
-        "viewBox",
-        "role",
-        "aria-label",
-        "aria-hidden",
-        "d",
-        "x",
-        "y",
-        "cx",
-        "cy",
-        "r",
-        "transform",
-        "width",
-        "height",
-        "scope",
-        "open",
-        "xmlns",
-        "title",
     ];
     assert!(page.starts_with("<!DOCTYPE html>"), "{}", &page[..page.len().min(200)]);
     let controls: Vec<char> = page.chars().filter(|c| c.is_control() && *c != '\n').collect();
