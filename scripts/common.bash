@@ -7,17 +7,35 @@ fail() { printf '%s: %s\n' "${0##*/}" "$2" >&2; exit "$1"; }
 # Prints the comment that the script begins with.
 usage() { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "scripts/${0##*/}"; }
 
-# How hpbench is run: built here, or as HPBENCH says.
-hpbench=(cargo run --release --locked --quiet --)
+# Decides that a program that is there already is run: the first argument, which the second names.
+use() {
+    command -v "$1" >/dev/null || fail 2 "$2 names $1, which is no program that can be run"
+    program=$1
+    is_built=''
+}
+
+# The program that is run: the one that HPBENCH names, else the one that is built here.
+target=${CARGO_TARGET_DIR:-target}
+program=$target/release/hpbench
+is_built=yes
 if [[ -n ${HPBENCH:-} ]]; then
-    # It was named from where the script was started.
-    if [[ $HPBENCH == */* && $HPBENCH != /* ]]; then HPBENCH=$OLDPWD/$HPBENCH; fi
-    command -v "$HPBENCH" >/dev/null || fail 2 "HPBENCH names $HPBENCH, which is no program that can be run"
-    hpbench=("${HPBENCH#"$PWD"/}")
+    if [[ $HPBENCH == */* ]]; then
+        # It was named from where the script was started, and is called from here.
+        [[ $HPBENCH == /* ]] || HPBENCH=$OLDPWD/$HPBENCH
+        HPBENCH=${HPBENCH#"$PWD"/}
+        [[ $HPBENCH == */* ]] || HPBENCH=./$HPBENCH
+    fi
+    use "$HPBENCH" HPBENCH
 fi
 
-# Builds hpbench, so that nothing is built while something is measured.
-build() { [[ -n ${HPBENCH:-} ]] || cargo build --release --locked --bin hpbench || fail 1 'hpbench cannot be built'; }
+# Builds the program, unless it is there already. That is done once, at the start: what measures and what compares are then
+# the same program, whatever is edited or committed meanwhile, and nothing is built between the two.
+build() {
+    [[ -n $is_built ]] || return 0
+    # Named here, the directory is the one where the program is looked for, whatever cargo's configuration says.
+    cargo build --release --locked --bin hpbench --target-dir "$target" || fail 1 'hpbench cannot be built'
+    [[ -x $program ]] || fail 1 "cargo has made no $program; name what it has made: HPBENCH=PATH"
+}
 
 # Decides that `folder` is results/NAME.
 choose_folder() {
@@ -45,6 +63,17 @@ quoted() {
     printf '%s\n' "${words[*]}"
 }
 
+# Records in the folder by which command the program is run, with the arguments given: one for a shell at the top of any
+# checkout. Sets `command` to its words, without the line that builds the program.
+record_command() {
+    command=("$program" "$@")
+    [[ -z $is_built ]] || command=(target/release/hpbench "$@")
+    {
+        [[ -z $is_built ]] || echo 'cargo build --release --locked --bin hpbench --target-dir target &&'
+        quoted "${command[@]}"
+    } >"$folder/command"
+}
+
 # A text in JSON. Without control characters, quotes and backslashes are all that has to be escaped.
 json() {
     local text=${1//[[:cntrl:]]/}
@@ -63,12 +92,12 @@ json_list() {
     printf ']'
 }
 
-# What each env.json begins with: when, of which version, and by which command (the words given) the run was made.
+# What each env.json begins with: when, of which version, and by which command the run was made.
 json_origin() {
     printf '  "date": %s,\n' "$(json "$(date -u +%Y-%m-%dT%H:%M:%SZ)")"
     printf '  "git": %s,\n' "$(json "$(git describe --always --dirty 2>/dev/null || true)")"
     printf '  "rustc": %s,\n' "$(json "$(rustc --version 2>/dev/null || true)")"
-    printf '  "command": %s' "$(json_list "$@")"
+    printf '  "command": %s' "$(json_list "${command[@]}")"
 }
 
 # Runs a command to its end. SIGTERM is passed on to it; Ctrl-C reaches it without help, as it does this script.
@@ -87,5 +116,5 @@ run() {
 
 # Makes report.html of a CSV file.
 report() {
-    "${hpbench[@]}" report "$1" -o "$folder/report.html" --force
+    "$program" report "$1" -o "$folder/report.html" --force
 }

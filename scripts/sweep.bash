@@ -1,6 +1,9 @@
 # What scripts/sweep-batch and scripts/sweep-load have in common. They source it after common.bash, set `options` to those
 # of hpbench, and call read_arguments, begin, and, unless `resumes` is set, describe; then finish.
-# shellcheck shell=bash disable=SC2154  # options and folder are set elsewhere
+# shellcheck shell=bash disable=SC2154  # options, program and folder are set elsewhere
+
+# 1 if a trial has failed already.
+failed=0
 
 # Reads the arguments: sets `folder` and `resumes`, and adds what is for hpbench to `options`.
 # Usage: read_arguments NAME-BY-DEFAULT ARGUMENT...
@@ -41,6 +44,7 @@ check_options() {
     local option
     for option; do
         case $option in
+        -h | --help | -V | --version) fail 2 "$option cannot be given to hpbench here: with it there is no run" ;;
         -o* | --out | --out=* | --append | --resume | --force | --dry-run | --hlog | --hlog=*)
             fail 2 "$option cannot be given to hpbench here: what is written where is the script's business"
             ;;
@@ -51,7 +55,8 @@ check_options() {
 # Makes the folder, or finds the one to go on with. Bad options end the script before.
 begin() {
     if [[ -n $resumes ]]; then
-        [[ -f $folder/command ]] || fail 2 "--resume: there is no run in $folder to go on with; name one with -n"
+        [[ -s $folder/command ]] || fail 2 "--resume: there is no run in $folder to go on with; name one with -n"
+        recall
         build
         return
     fi
@@ -60,40 +65,65 @@ begin() {
         fail 2 "$folder holds a run that has not ended; go on with it by --resume, or name another one with -n"
     fi
     build
-    "${hpbench[@]}" "${options[@]}" --dry-run >/dev/null || exit
+    "$program" "${options[@]}" --dry-run >/dev/null || exit
     make_folder run.csv
+}
+
+# Reads the recorded command: sets `arguments`, and with which program they go.
+recall() {
+    local lines words begun_with=$target/release/hpbench
+    mapfile -t lines <"$folder/command"
+    eval "words=(${lines[-1]})"
+    arguments=("${words[@]:1}")
+    case ${lines[0]} in
+    'cargo build '*) ;;
+    # As it was recorded when each step was a command that built the program.
+    'cargo run --release --locked --quiet -- '*) arguments=("${words[@]:6}") ;;
+    *)
+        begun_with=${words[0]}
+        use "$begun_with" "$folder/command"
+        ;;
+    esac
+    [[ ${arguments[*]: -3} == "-o $csv --resume" ]] || fail 2 "$folder/command is not of a sweep into $csv"
+    [[ ${HPBENCH:-$begun_with} == "$begun_with" ]] ||
+        fail 2 "--resume goes on with the program that the run was begun with, $begun_with; leave out HPBENCH"
 }
 
 # Records the command, and which machine it is. Tells how long it will take, and what cannot run here.
 describe() {
     local doctor
-    command=("${hpbench[@]}" "${options[@]}" -o "$csv" --resume)
-    quoted "${command[@]}" >"$folder/command"
-    doctor=$("${hpbench[@]}" doctor --json) || fail 1 'hpbench doctor failed'
+    arguments=("${options[@]}" -o "$csv" --resume)
+    record_command "${arguments[@]}"
+    doctor=$("$program" doctor --json) || fail 1 'hpbench doctor failed'
     {
         printf '{\n'
-        json_origin "${command[@]}"
+        json_origin
         printf ',\n  "doctor": %s\n}\n' "$(sed '2,$s/^/  /' <<<"$doctor")"
     } >"$folder/env.json"
-    "${hpbench[@]}" "${options[@]}" --dry-run | sed -n '/ cells × /,$p' >&2
+    "$program" "${options[@]}" --dry-run | sed -n '/ cells × /,$p' >&2
 }
 
 # Runs the recorded command; then compares and reports. Ends the script.
 finish() {
-    local command status=0 again
+    local status=$failed again
     again="scripts/${0##*/} --resume -n ${folder#results/}"
-    eval "command=($(<"$folder/command"))"
-    rm -f "$folder/comparison.txt"
-    run "${command[@]}" >"$folder/table.txt" || status=$?
-    cat "$folder/table.txt"
+    run "$program" "${arguments[@]}" >"$folder/table.part" || status=$?
+    if ((status == 2)); then
+        # Nothing was run: what a run that has ended left behind is still true.
+        rm -f "$folder/table.part"
+        exit 2
+    fi
+    rm -f "$folder/comparison.txt" "$folder/table.txt"
+    cat "$folder/table.part"
     # What a run prints, it prints at its end: 1 may also mean that a trial failed.
-    if ((status > 1)) || [[ ! -s $folder/table.txt ]]; then
-        rm -f "$folder/table.txt"
+    if ((status > 1)) || [[ ! -s $folder/table.part ]]; then
+        rm -f "$folder/table.part"
         [[ ! -e $csv ]] || printf '%s: ended early; finished rows are in %s; go on with: %s\n' "${0##*/}" "$csv" "$again" >&2
         exit "$((status ? status : 1))"
     fi
+    mv "$folder/table.part" "$folder/table.txt"
     # What cannot be compared is marked, and does not keep the rest from being compared.
-    if ! "${hpbench[@]}" compare --by backend --force "$csv" >"$folder/comparison.txt" 2>&1; then
+    if ! "$program" compare --by backend --force "$csv" >"$folder/comparison.txt" 2>&1; then
         status=1
     fi
     cat "$folder/comparison.txt"

@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::pages::{self, HOSTILE, drain, latency, text};
+use common::pages::{self, HOSTILE};
+use common::rows::{drain, latency, text};
 use common::{Bench, Done, needs, read};
 
 /// A server of one page, on this machine, that notes what it is asked for.
@@ -127,6 +128,7 @@ fn a_report_is_drawn_and_loads_nothing() {
     // The browser found the same elements in it that were written.
     for element in ["<svg", "<path", "<table", "<details", "<section", "<title"] {
         let count = |text: &str| text.matches(element).count();
+        assert!(count(&page) > 0, "there is a {element}");
         assert_eq!(count(&done.stdout), count(&page), "{element}");
     }
     assert!(page.matches("<svg").count() > 5);

@@ -15,6 +15,9 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
 /// Options for hpbench under which a sweep takes seconds.
 const TINY: &str = "--trials 6 -t 0.005 --warmup 0.001 --payload 64 --no-gates";
 
+/// The first line of a recorded command that builds hpbench.
+const BUILD_LINE: &str = "cargo build --release --locked --bin hpbench --target-dir target &&\n";
+
 /// A directory with the scripts, which leave their `results/` in it.
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -43,11 +46,8 @@ fn files(bench: &Bench, folder: &str) -> BTreeSet<String> {
 
 /// Fails unless the folder has everything, and says which command made it.
 fn assert_whole(bench: &Bench, folder: &str) {
-    let mut expected: BTreeSet<String> =
-        ["command", "comparison.txt", "env.json", "run.csv", "table.txt"].map(str::to_owned).into();
-    if bench.run("report --help").status == 0 {
-        expected.insert("report.html".to_owned());
-    }
+    let expected: BTreeSet<String> =
+        ["command", "comparison.txt", "env.json", "report.html", "run.csv", "table.txt"].map(str::to_owned).into();
     let found = files(bench, folder);
     assert!(found.is_superset(&expected), "{found:?}");
     let path = |name: &str| bench.path("results").join(folder).join(name);
@@ -59,7 +59,11 @@ fn assert_whole(bench: &Bench, folder: &str) {
     assert!(json["doctor"]["machine"]["kernel"].is_string() && json["doctor"]["verdict"].is_object(), "{json}");
     let command: Vec<&str> =
         json["command"].as_array().expect("a list").iter().filter_map(|word| word.as_str()).collect();
-    assert_eq!(read(&path("command")).trim_end(), command.join(" "), "none of these words needs quotes");
+    let recorded = read(&path("command"));
+    let recorded = recorded.trim_end();
+    // What is built here is built first, on a line of its own.
+    let recorded = recorded.strip_prefix(BUILD_LINE).unwrap_or(recorded);
+    assert_eq!(recorded, command.join(" "), "none of these words needs quotes");
 }
 
 #[test]
@@ -151,6 +155,8 @@ fn bad_usage_is_refused_and_leaves_nothing() {
         ("-- -o other.csv", "-o cannot be given"),
         ("-- --dry-run", "--dry-run cannot be given"),
         ("-- --hlog x.hlog", "--hlog cannot be given"),
+        ("-- --help", "--help cannot be given"),
+        ("-- --version", "--version cannot be given"),
         ("--resume", "no run in results/"),
         ("--resume -n none", "no run in results/none"),
         ("--resume -n none -- --batch 1", "recorded command"),
@@ -194,6 +200,74 @@ fn stand_in(bench: &Bench, run: &str) -> String {
     format!("HPBENCH={}", file.display())
 }
 
+/// Makes a program that stands in for cargo: it notes in `cargo.log` what it is asked for, and builds what is under test.
+/// The PATH on which it is found.
+fn cargo(bench: &Bench) -> String {
+    let folder = bench.beside("bin");
+    fs::create_dir(&folder).expect("a directory");
+    let lines = format!(
+        "echo \"$*\" >> {}; while [ $# -gt 1 ]; do shift; done; mkdir -p \"$1/release\"; ln -sf {HPBENCH} \"$1/release/hpbench\"",
+        bench.beside("cargo.log").display()
+    );
+    program(&folder.join("cargo"), &lines);
+    format!("PATH={}:{}", folder.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[test]
+fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
+    let bench = bench();
+    let path = cargo(&bench);
+    let asked = || fs::read_to_string(bench.beside("cargo.log")).unwrap_or_default();
+    let build = |target: &str| format!("build --release --locked --bin hpbench --target-dir {target}\n");
+    let args = format!("scripts/sweep-batch -n built -- {TINY} --trials 2 --backend plain,mmsg --batch 1");
+    let run = |more: &[&str], args: &str| {
+        let environment = ["env", "-u", "HPBENCH", "-u", "CARGO_TARGET_DIR", &path];
+        bench.run_command(&[&environment, more, &args.split_whitespace().collect::<Vec<_>>()].concat())
+    };
+    run(&[], &args).expect(0);
+    assert_eq!(asked(), build("target"));
+    assert_whole(&bench, "built");
+    let command = bench.path("results/built/command");
+    let recorded = read(&command);
+    let words = recorded.strip_prefix(BUILD_LINE).expect("it is built first");
+    let options = words.strip_prefix("target/release/hpbench ").expect("what was built is run");
+    let rows = bench.rows("results/built/run.csv").len();
+
+    // The command does it again in a checkout where nothing is built yet.
+    fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");
+    fs::remove_dir_all(bench.path("target")).expect("it was built");
+    run(&[], "bash results/built/command").expect(0);
+    assert_eq!((asked(), bench.rows("results/built/run.csv").len()), (build("target").repeat(2), rows));
+
+    // It is gone on with in another target directory, and where it was recorded as it once was.
+    for recorded in [&recorded, &format!("cargo run --release --locked --quiet -- {options}")] {
+        fs::write(&command, recorded).expect("it is ours");
+        fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");
+        fs::remove_file(bench.beside("cargo.log")).expect("it is there");
+        run(&["CARGO_TARGET_DIR=elsewhere"], "scripts/sweep-batch --resume -n built").expect(0);
+        assert_eq!((asked(), bench.rows("results/built/run.csv").len()), (build("elsewhere"), rows));
+        assert_eq!(&read(&command), recorded);
+    }
+
+    // What was measured so far is not mixed with what another program measures.
+    let other = format!("HPBENCH={HPBENCH}");
+    let refused = run(&[&other], "scripts/sweep-batch --resume -n built").expect(2);
+    assert!(refused.stderr.contains("begun with, target/release/hpbench; leave out HPBENCH"), "{}", refused.stderr);
+    assert_eq!(asked(), build("elsewhere"), "nothing was built for that");
+}
+
+#[test]
+fn a_run_is_gone_on_with_by_the_program_that_it_was_begun_with() {
+    let bench = bench();
+    let path = cargo(&bench);
+    let args = format!("scripts/sweep-batch -n named -- {TINY} --trials 2 --backend plain,mmsg --batch 1");
+    run(&bench, &args).expect(0);
+    fs::remove_file(bench.path("results/named/run.csv")).expect("it is there");
+    bench.run_command(&["env", "-u", "HPBENCH", &path, "scripts/sweep-batch", "--resume", "-n", "named"]).expect(0);
+    assert_eq!(bench.rows("results/named/run.csv").len(), 2 * 2 * 2);
+    assert!(!bench.beside("cargo.log").exists(), "nothing is built");
+}
+
 #[test]
 fn a_run_that_breaks_off_is_no_result() {
     let args = "scripts/sweep-batch -n broken -- --backend plain --batch 1";
@@ -213,6 +287,31 @@ fn a_run_that_breaks_off_is_no_result() {
 }
 
 #[test]
+fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
+    let bench = bench();
+    let resume = |name: &str| run(&bench, &format!("scripts/sweep-batch --resume -n {name}")).expect(2).stderr;
+    run(&bench, &format!("scripts/sweep-batch -n ended -- {TINY} --backend plain,mmsg --batch 1")).expect(0);
+    let everything = |name: &str| {
+        let read = |file: String| (read(&bench.path("results").join(name).join(&file)), file);
+        files(&bench, name).into_iter().map(read).collect::<Vec<_>>()
+    };
+    // The run of another machine.
+    let csv = bench.path("results/ended/run.csv");
+    let (host, rows) = (bench.rows("results/ended/run.csv")[0].text("host").to_owned(), read(&csv));
+    fs::write(&csv, rows.replace(&format!(",{host},"), ",another-host,")).expect("it is there");
+    let before = everything("ended");
+    let message = resume("ended");
+    assert!(message.contains("its host is 'another-host'") && !message.contains("ended early"), "{message}");
+    assert_eq!(everything("ended"), before);
+    // Its command is for a folder that is no longer there.
+    fs::rename(bench.path("results/ended"), bench.path("results/renamed")).expect("it is there");
+    let message = resume("renamed");
+    assert!(message.contains("results/renamed/command is not of a sweep into results/renamed/run.csv"), "{message}");
+    assert_eq!(everything("renamed"), before);
+    assert!(!bench.path("results/ended").exists());
+}
+
+#[test]
 fn trials_that_fail_are_a_result_with_a_status() {
     let bench = bench();
     // No queue holds so large a batch.
@@ -220,6 +319,20 @@ fn trials_that_fail_are_a_result_with_a_status() {
     let done = run(&bench, &args).expect(1);
     assert!(done.stderr.contains("everything is in results/failed"), "{}", done.stderr);
     assert_whole(&bench, "failed");
+}
+
+#[test]
+fn a_trial_that_fails_before_the_sweep_has_a_status_too() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = bench();
+    let hpbench =
+        stand_in(&bench, &format!("{HPBENCH} \"$@\" || exit; case \"$*\" in *'scenario flood'*) exit 1 ;; esac"));
+    let args = format!("scripts/sweep-load -n marred -- {TINY} --trials 1 --backend plain,mmsg");
+    let done = bench.run_command(&words(&hpbench, &args)).expect(1);
+    assert!(done.stderr.contains("everything is in results/marred"), "{}", done.stderr);
+    assert_whole(&bench, "marred");
 }
 
 #[test]
@@ -237,9 +350,10 @@ fn a_comparison_of_kernels_says_what_it_was_made_of() {
     program(&bench.path("qemu-system-x86_64"), "echo 'QEMU \"9\\8\"'");
     program(&bench.path("scripts/fetch-kernels"), "echo \"$PWD/scripts/fetch-kernels\"");
     let hpbench = stand_in(&bench, "echo row > results/lab/kernels.csv; echo compared; exit 1");
-    let path = format!("PATH={}:{}", bench.path("").display(), std::env::var("PATH").unwrap_or_default());
+    let path_with_stand_ins =
+        format!("PATH={}:{}", bench.path("").display(), std::env::var("PATH").unwrap_or_default());
     let args = "scripts/compare-kernels -n lab 6.12 -- --batch 1";
-    let done = bench.run_command(&[&["env", &path], &words(&hpbench, args)[1..]].concat()).expect(1);
+    let done = bench.run_command(&[&["env", &path_with_stand_ins], &words(&hpbench, args)[1..]].concat()).expect(1);
     assert!(done.stdout.contains("compared"), "{}", done.stdout);
     assert_eq!(
         files(&bench, "lab"),
@@ -251,4 +365,10 @@ fn a_comparison_of_kernels_says_what_it_was_made_of() {
     assert!(json["kernels"]["fetch-kernels"].as_str().is_some_and(|sum| sum.starts_with("sha256 ")), "{json}");
     assert_eq!(json["command"][1], "lab");
     assert!(read(&path("command")).contains(" lab --kernel scripts/fetch-kernels "), "{}", read(&path("command")));
+
+    let nothing = stand_in(&bench, "echo 'no luck' >&2; exit 2");
+    let args = "scripts/compare-kernels -n none 6.12 -- --batch 0";
+    let done = bench.run_command(&[&["env", &path_with_stand_ins], &words(&nothing, args)[1..]].concat()).expect(2);
+    assert!(done.stderr.contains("no luck") && !done.stderr.contains("everything is in"), "{}", done.stderr);
+    assert!(!bench.path("results/none").exists());
 }

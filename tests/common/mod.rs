@@ -5,6 +5,7 @@
 pub(crate) mod filters;
 pub(crate) mod needs;
 pub(crate) mod pages;
+pub(crate) mod rows;
 pub(crate) mod wrapped;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,8 @@
-//! What the tests of reports share: rows to make pages of, some of which mean harm, and what every page must be.
+//! What the tests of reports share: rows that mean harm, and what every page must be.
 
 use hpbench::record::Row;
+
+use super::rows::{drain, latency};
 
 /// Labels that would do harm if they were taken for markup.
 pub(crate) const HOSTILE: [&str; 8] = [
@@ -14,59 +16,37 @@ pub(crate) const HOSTILE: [&str; 8] = [
     "@import url(http://evil.example/x.css); } body { display: none",
 ];
 
-/// A row of `drain`, of a backend in a block.
-pub(crate) fn drain(backend: &str, batch: usize, block: usize, ns: f64) -> Row {
-    let variant = match backend {
-        "plain" => "recvfrom+sendto",
-        "mmsg" => "recvmmsg+sendmmsg",
-        _ => "multishot+send+defer",
-    };
-    Row {
-        schema: 1,
-        run_id: "f00d".into(),
-        started_at: format!("2026-11-23T01:02:{block:02}.5Z"),
-        scenario: "drain".into(),
-        backend: backend.into(),
-        variant: variant.into(),
-        wait: "spin".into(),
-        bind: "127.0.0.1".into(),
-        batch,
-        payload: 64,
-        round: Some(1024),
-        workers: 1,
-        trial: block,
-        attempt: 1,
-        order: 10_000 * batch + 100 * block + backend.len(),
-        ns_per_packet_p50: Some(ns),
-        peer_ns_per_packet: Some(300.0),
-        kernel_batch_mean: Some(batch as f64),
-        host: "lab".into(),
-        kernel: "6.18".into(),
-        fill: "gso".into(),
-        rcvbuf: Some(1 << 20),
-        valid: 1,
-        ..Row::default()
-    }
-}
-
-/// A row of `echo` or `pace`.
-pub(crate) fn latency(scenario: &str, backend: &str, batch: usize, block: usize) -> Row {
-    let ns = |factor: u64| Some(factor * (1000 + (block * 7 + backend.len()) as u64 % 11));
-    Row {
-        scenario: scenario.into(),
-        round: None,
-        window: Some(1),
-        ns_per_packet_p50: None,
-        peer_ns_per_packet: None,
-        lat_samples: Some(20_000),
-        lat_p50_ns: ns(5),
-        lat_p90_ns: ns(6),
-        lat_p99_ns: ns(12),
-        lat_p999_ns: ns(60),
-        lat_p9999_ns: ns(300),
-        ..drain(backend, batch, block, 1.0)
-    }
-}
+/// The attributes that elements of reports and charts have.
+pub(crate) const ATTRIBUTES: [&str; 28] = [
+    "lang",
+    "charset",
+    "http-equiv",
+    "content",
+    "name",
+    "rel",
+    "href",
+    "id",
+    "class",
+    "download",
+    "tabindex",
+    "viewBox",
+    "role",
+    "aria-label",
+    "aria-hidden",
+    "d",
+    "x",
+    "y",
+    "cx",
+    "cy",
+    "r",
+    "transform",
+    "width",
+    "height",
+    "scope",
+    "open",
+    "xmlns",
+    "title",
+];
 
 /// Rows in which every text is a label that means harm.
 pub(crate) fn hostile(label: &str) -> Vec<Row> {
@@ -96,13 +76,6 @@ pub(crate) fn hostile(label: &str) -> Vec<Row> {
         rows.map(|row| spoil(row, number))
     });
     rows.collect()
-}
-
-/// The rows of a file.
-pub(crate) fn text(rows: &[Row]) -> Vec<u8> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    rows.iter().for_each(|row| writer.serialize(row).expect("a row"));
-    writer.into_inner().expect("memory takes all bytes")
 }
 
 /// Fails unless a page is one file that loads nothing, runs nothing, and has no markup but that of reports.
@@ -154,36 +127,6 @@ pub(crate) fn assert_self_contained(page: &str) {
         "br",
         "em",
         "small",
-    ];
-    const ATTRIBUTES: [&str; 28] = [
-        "lang",
-        "charset",
-        "http-equiv",
-        "content",
-        "name",
-        "rel",
-        "href",
-        "id",
-        "class",
-        "download",
-        "tabindex",
-        "viewBox",
-        "role",
-        "aria-label",
-        "aria-hidden",
-        "d",
-        "x",
-        "y",
-        "cx",
-        "cy",
-        "r",
-        "transform",
-        "width",
-        "height",
-        "scope",
-        "open",
-        "xmlns",
-        "title",
     ];
     assert!(page.starts_with("<!DOCTYPE html>"), "{}", &page[..page.len().min(200)]);
     let controls: Vec<char> = page.chars().filter(|c| c.is_control() && *c != '\n').collect();

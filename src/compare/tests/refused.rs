@@ -1,0 +1,127 @@
+//! Comparisons that mean nothing, and trials that do not count.
+
+use super::*;
+
+type Change = fn(&mut Row);
+
+#[test]
+fn what_means_nothing_is_refused_and_named_or_marked() {
+    let changes: [(&str, Change); 7] = [
+        ("accel is empty and kvm", |row| row.accel = "kvm".into()),
+        ("rcvbuf is 1048576 and 212992", |row| row.rcvbuf = Some(212_992)),
+        ("fill is gso and sendmmsg", |row| row.fill = "sendmmsg".into()),
+        ("host is lab and home; --by host", |row| row.host = "home".into()),
+        ("cpu_relation is empty and smt-siblings", |row| row.cpu_relation = "smt-siblings".into()),
+        ("payload is 64 and 1472", |row| row.payload = 1472),
+        ("round is 1024 and 384", |row| row.round = Some(384)),
+    ];
+    for (told, change) in changes {
+        let mut rows = two(100.0, 127.0);
+        rows.iter_mut().filter(|row| row.backend == "mmsg").for_each(change);
+        let message = compare("backend", &rows).expect_err(told).to_string();
+        assert!(message.contains(told) && message.contains("--force"), "{told}: {message}");
+        let report = forced("backend", &rows);
+        assert_eq!(verdicts(&report), [Verdict::Invalid], "{told}");
+        assert!(report.comparisons[0].warnings.iter().any(|warning| warning.contains(told)), "{told}");
+        assert_eq!((report.comparisons[0].figures.p, report.comparisons[0].q), (None, None));
+    }
+}
+
+#[test]
+fn fewer_than_six_trials_are_too_few() {
+    let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 5).collect();
+    let message = compare("backend", &rows).expect_err("too few").to_string();
+    assert!(message.contains("5 trials are too few"), "{message}");
+    assert_eq!(verdicts(&forced("backend", &rows)), [Verdict::Invalid]);
+    let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 6).collect();
+    assert_eq!(verdicts(&compare("backend", &rows).expect("six are enough")), [Verdict::Worse]);
+}
+
+#[test]
+fn gates_that_leave_too_few_trials_leave_no_verdict() {
+    for (invalid, verdict) in [(4, Verdict::Worse), (5, Verdict::Invalid), (10, Verdict::Invalid)] {
+        let mut rows = two(100.0, 127.0);
+        for row in rows.iter_mut().filter(|row| row.backend == "mmsg" && row.trial <= invalid) {
+            (row.valid, row.invalid_reason) = (0, format!("disturbed: {} ms", row.trial));
+        }
+        let report = compare("backend", &rows).expect("a report");
+        assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![verdict], [10, 10 - invalid]));
+        let told = format!("{invalid} of 20 trials are invalid and left out: disturbed: ");
+        assert!(report.notes.iter().any(|note| note.contains(&told)), "{:?}", report.notes);
+    }
+}
+
+#[test]
+fn a_backend_that_failed_has_a_row_without_a_verdict() {
+    let mut rows = two(100.0, 127.0);
+    for row in rows.iter_mut().filter(|row| row.backend == "mmsg") {
+        *row = Row {
+            ns_per_packet_p50: None,
+            peer_ns_per_packet: None,
+            rcvbuf: None,
+            fill: String::new(),
+            valid: 0,
+            error: "refused here".into(),
+            ..row.clone()
+        };
+    }
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!(verdicts(&report), [Verdict::Invalid]);
+    assert_eq!(report.comparisons[0].figures.medians[1], None);
+    assert!(
+        report.notes.iter().any(|note| note.contains("10 of 20 trials failed: refused here")),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn only_the_last_attempt_at_a_trial_counts() {
+    let mut rows = two(100.0, 127.0);
+    let mut wild = trial("mmsg", 1, 1e6);
+    (wild.valid, wild.invalid_reason) = (0, "disturbed: at first".into());
+    rows.insert(0, wild);
+    rows.iter_mut().filter(|row| row.valid == 1).for_each(|row| row.attempt = 2);
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Worse], [10, 10]));
+    assert!(!report.notes.iter().any(|note| note.contains("at first")), "{:?}", report.notes);
+    let mut last = trial("mmsg", 1, 1.0);
+    (last.valid, last.attempt) = (0, 3);
+    rows.insert(0, last);
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!(report.comparisons[0].counts, [10, 9], "whatever the order of the rows");
+}
+
+#[test]
+fn a_load_that_was_too_small_has_no_verdict() {
+    let mut rows = two(100.0, 127.0);
+    rows[3].generator_limited = Some(1);
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!(verdicts(&report), [Verdict::Invalid]);
+    assert_eq!(report.comparisons[0].warnings, ["limited by the generators: 1 of base and 0 of new"]);
+}
+
+#[test]
+fn trials_under_unusual_conditions_are_left_out_while_enough_others_remain() {
+    let mut rows = two(100.0, 100.0);
+    for row in &mut rows {
+        row.canary_ratio = Some(1.0);
+        if row.trial <= 4 {
+            (row.ns_per_packet_p50, row.steady) = (Some(1e6), Some(0));
+        }
+    }
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Same], [6, 6]));
+    rows.iter_mut().for_each(|row| row.steady = Some(0));
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!(report.comparisons[0].counts, [10, 10]);
+    assert!(report.comparisons[0].warnings[0].contains("unusual conditions"), "{:?}", report.comparisons[0].warnings);
+}
+
+#[test]
+fn a_side_without_values_has_no_verdict() {
+    let mut rows = two(100.0, 127.0);
+    rows.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.ns_per_packet_p50 = None);
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Invalid], [10, 0]));
+}
