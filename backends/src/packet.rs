@@ -44,12 +44,17 @@ impl<'p> Packet<'p> {
         Self::train(frame, 0, len, len)
     }
 
-    /// A datagram that the kernel has put at the start of the frame, `len` bytes that fit into it.
+    /// A datagram that the kernel has put behind `offset` bytes of the frame.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len` is at most the size of the frame.
     #[inline(always)]
-    fn received(frame: Frame<'p>, len: usize) -> Self {
+    unsafe fn received(offset: usize, frame: Frame<'p>, len: usize) -> Self {
         let (base, lines) = frame.into_parts();
-        // No datagram is longer than 16 bits tell; should one be, it is cut, and found to be corrupt.
-        Self { base, parts: (lines | usize::from(len as u16) << 32) as u64, pool: PhantomData }
+        // Nothing is longer than 16 bits tell; should a datagram be, it is cut, and found to be corrupt.
+        let (offset, len) = (usize::from(offset as u16), usize::from(len as u16));
+        Self { base, parts: (lines | offset << 16 | len << 32) as u64, pool: PhantomData }
     }
 
     /// What the kernel has put into the frame, as a message tells.
@@ -108,8 +113,8 @@ impl<'p> Packet<'p> {
     /// The payload bytes of all datagrams of this packet.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the packet owns the frame, and `offset + len` is at most its size, as `train` has made
-        // sure; its bytes are initialised.
+        // SAFETY: the packet owns the frame, and `offset + len` is at most its size, as `placed` has made
+        // sure, or the caller of `received`; its bytes are initialised.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
@@ -217,12 +222,25 @@ impl<'p> RxRing<'p> {
         truncated: &mut u64,
         free: &mut FreeList<'p>,
     ) {
-        frame.prefetch();
         if len > frame.size() {
             *truncated += 1;
             len = frame.size();
         }
-        self.deliver(Packet::received(frame, len), free);
+        // SAFETY: as long as the frame at most.
+        unsafe { self.deliver_at(0, frame, len, free) };
+    }
+
+    /// Stages a datagram of `len` bytes that the kernel has put behind `offset` bytes of the frame.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len` is at most the size of the frame.
+    #[inline(always)]
+    pub(crate) unsafe fn deliver_at(&mut self, offset: usize, frame: Frame<'p>, len: usize, free: &mut FreeList<'p>) {
+        debug_assert!(offset + len <= frame.size(), "a packet lies inside of its frame");
+        frame.prefetch();
+        // SAFETY: the caller's promise.
+        self.deliver(unsafe { Packet::received(offset, frame, len) }, free);
     }
 
     /// The same for a datagram that the kernel has put behind `offset` bytes of the frame, which has so many.

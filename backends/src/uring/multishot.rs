@@ -80,6 +80,21 @@ impl Request {
         if config.variant.has(Mode::MultishotDontwait) { Self::RecvDontwait } else { Self::Recv }
     }
 
+    /// Where in a buffer of `size` bytes the payload of a single datagram begins, and how long one may be of which a
+    /// completion tells all: longer ones may have been cut. `None` if control messages are to be read.
+    #[inline(always)]
+    fn place(&self, size: usize) -> Option<(usize, usize)> {
+        match self {
+            Self::Recv | Self::RecvDontwait => Some((0, size)),
+            // What does not fill its buffer was not cut. `Port::socket` has seen that buffers hold more than headers.
+            Self::Recvmsg(layout, _) if layout.control == 0 => {
+                let offset = layout.payload_at();
+                Some((offset, size - offset - 1))
+            }
+            Self::Recvmsg(..) => None,
+        }
+    }
+
     /// The length stays 0 (before 6.17 anything else is refused): buffers bring their own. MSG_TRUNC makes the
     /// kernel tell the real length of a datagram that does not fit.
     fn build(&self) -> squeue::Entry {
@@ -211,12 +226,12 @@ impl<'p> Multishot<'p> {
         let (mut messages, mut received) = (0, 0);
         let mut result = Ok(());
         while messages < limit {
-            let (count, datagrams, odd) = match self.request {
-                Request::Recvmsg(layout, _) => self.reap_messages(layout, limit - messages, free, rx),
-                _ => {
-                    let (count, odd) = self.reap_run(limit - messages, free, rx);
+            let (count, datagrams, odd) = match self.request.place(self.buffers.frame_size()) {
+                Some(place) => {
+                    let (count, odd) = self.reap_run(place, limit - messages, free, rx);
                     (count, count, odd)
                 }
+                None => self.reap_messages(limit - messages, free, rx),
             };
             messages += count;
             received += datagrams;
@@ -240,23 +255,30 @@ impl<'p> Multishot<'p> {
         result.map(|()| received)
     }
 
-    /// Delivers datagrams up to the first completion that is anything but a datagram in a buffer with more
-    /// to come, and returns that completion. Out of line: the loop keeps its registers.
+    /// Delivers datagrams of at most `longest` bytes from `offset` on, up to the first completion that is anything
+    /// but such a one with more to come, and returns that completion. Out of line: the loop keeps its registers.
     #[inline(never)]
     fn reap_run(
         &mut self,
+        (offset, longest): (usize, usize),
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, Option<cqueue::Entry>) {
-        let Self { ring, buffers, counters, .. } = self;
+        let Self { ring, buffers, .. } = self;
         buffers.assert_same_pool(free);
         let mut received = 0;
         while received < limit {
             let Some(completion) = ring.cq.next() else { break };
-            let Some((id, len)) = filled(&completion) else { return (received, Some(completion)) };
+            let Some((id, written)) = filled(&completion) else { return (received, Some(completion)) };
+            // One comparison: what is shorter than the offset wraps.
+            let len = written.wrapping_sub(offset);
+            if len > longest {
+                return (received, Some(completion));
+            }
             let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
-            rx.deliver_received(frame, len, &mut counters.truncated, free);
+            // SAFETY: `offset + longest` is at most the size of a buffer, as `Request::place` has made sure.
+            unsafe { rx.deliver_at(offset, frame, len, free) };
             received += 1;
         }
         (received, None)
@@ -267,14 +289,14 @@ impl<'p> Multishot<'p> {
     #[inline(never)]
     fn reap_messages(
         &mut self,
-        layout: Layout,
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, usize, Option<cqueue::Entry>) {
-        let Self { ring, buffers, counters, .. } = self;
+        let Self { ring, buffers, counters, request, .. } = self;
         buffers.assert_same_pool(free);
         let (mut messages, mut received) = (0, 0);
+        let Request::Recvmsg(layout, _) = *request else { return (0, 0, None) };
         while messages < limit {
             let Some(completion) = ring.cq.next() else { break };
             let Some((id, len)) = filled(&completion) else { return (messages, received, Some(completion)) };
@@ -336,6 +358,7 @@ impl<'p> Multishot<'p> {
         Ok(())
     }
 
+    #[cold]
     fn arm(&mut self) -> io::Result<()> {
         let entry = self.request.build().user_data(RECEIVE);
         // SAFETY: the request names no memory but the template, which lives in a box beside the ring until the
