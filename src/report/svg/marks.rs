@@ -82,7 +82,11 @@ mod tests {
 
     #[test]
     fn two_hundred_series_look_different_and_neighbours_differ_in_everything() {
-        let look = |style: usize| (style % COLOURS, style % MARKERS, style % DASHES);
+        let look = |style: usize| {
+            let (colour, dashes) =
+                classes(style).split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("two");
+            (colour, shape(style, 0.0, 0.0), dashes)
+        };
         assert_eq!((0..210).map(look).collect::<BTreeSet<_>>().len(), 210);
         for style in 0..210 {
             let (a, b) = (look(style), look(style + 1));

@@ -78,7 +78,7 @@ fn step(span: f64, most: usize) -> f64 {
 }
 
 /// A logarithmic scale around positive values, and its ticks: powers of ten, and 2 and 5 times these where few would
-/// be left.
+/// be left; where the values are too near to each other even for these, as on a linear scale.
 pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
     let high = high.clamp(LEAST, MOST);
     let low = low.clamp(high / DECADES_MAX, high);
@@ -88,7 +88,11 @@ pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
     let factors: &[f64] = if decades < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let powers = (bottom.log10().floor() as i32)..=(top.log10().ceil() as i32);
     let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)));
-    let ticks = all.filter(|tick| (bottom..=top).contains(tick)).collect();
+    let within = |tick: &f64| (bottom..=top).contains(tick);
+    let mut ticks: Vec<f64> = all.filter(within).collect();
+    if ticks.len() < 2 {
+        ticks = linear(low, high, 5).1.into_iter().filter(within).collect();
+    }
     (Scale::new(Spread::Log, bottom, top), ticks)
 }
 
@@ -128,17 +132,18 @@ mod tests {
         assert_eq!(linear(0.0, 9.0, 5).1, [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(linear(-3.0, 12.0, 5).1, [0.0, 5.0, 10.0]);
         assert_eq!(log(1_000.0, 1_000_000.0).1, [1e3, 1e4, 1e5, 1e6]);
+        assert_eq!(log(7.0, 8.0).1, [7.0, 7.5, 8.0], "no power of ten is near");
         for (low, high) in
             [(0.0, 0.0), (1.0, 1.0), (1e-300, 1e-300), (1e300, f64::INFINITY), (0.0, 1e-9), (3.0, 3.000_000_1)]
         {
             let (scale, ticks) = linear(low, high, 5);
-            assert!(ticks.len() <= 7, "{low} to {high}: {ticks:?}");
+            assert!((1..=7).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(low).is_finite() && scale.at(high).is_finite());
         }
         for (low, high) in [(0.0, 0.0), (1.0, 1.0), (0.0, 5.0), (1.0, 1e18), (7.0, 8.0), (1e-300, 1e300)] {
             let (scale, ticks) = log(low, high);
-            assert!(ticks.len() < 20, "{low} to {high}: {ticks:?}");
+            assert!((1..20).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(high).is_finite());
         }
