@@ -243,7 +243,8 @@ impl<'p> RxRing<'p> {
         self.deliver(unsafe { Packet::received(offset, frame, len) }, free);
     }
 
-    /// The same for a datagram that the kernel has put behind `offset` bytes of the frame, which has so many.
+    /// As [`RxRing::deliver_received`], for a datagram that the kernel has put behind `offset` bytes of the frame, which
+    /// has so many.
     #[inline(always)]
     pub(crate) fn deliver_behind(
         &mut self,

@@ -22,7 +22,7 @@ use crate::pool::{Frame, FreeList, LINE, Pool, Region};
 pub(super) struct BufferRing<'p> {
     memory: Region,
     mask: usize,
-    /// Counts the buffers that the kernel has used: masked, the entry of the one that it uses next. A number has a word
+    /// Counts the buffers that were taken back: masked, the entry of the one that comes back next. A number has a word
     /// of its own: two of 16 bits were loaded as one right after one of them was stored, and the processor then waits for
     /// the store, which cost a `drain` 1.5% here.
     head: usize,
@@ -157,7 +157,7 @@ impl<'p> BufferRing<'p> {
     #[inline(always)]
     fn place(&mut self, number: usize, frame: Frame<'p>) {
         let (base, _) = frame.into_parts();
-        // SAFETY: the entry is within the ring, and nobody reads it now.
+        // SAFETY: the entry is within the ring, and nobody reads its address now.
         unsafe { (*self.entry(number)).set_addr(base.as_ptr() as u64) };
     }
 
@@ -239,6 +239,24 @@ mod tests {
         ring.refill(&mut free);
         assert!(!ring.has_vacant() && free.is_empty());
         held.into_iter().for_each(|frame| free.give(frame));
+        ring.empty(&mut free);
+        assert!(free.is_whole());
+    }
+    /// The kernel's tail has 16 bits.
+    #[test]
+    fn a_ring_goes_on_beyond_65536_buffers() {
+        let pool = Pool::new(5, 64).expect("a pool");
+        let mut free = pool.frames();
+        let mut ring = BufferRing::new(4, &pool).expect("a ring");
+        ring.refill(&mut free);
+        for count in 0..70_000_u32 {
+            let frame = ring.swap((count % 4) as u16, &mut free).expect("its turn");
+            free.give(frame);
+            ring.publish();
+            // SAFETY: entry 0 of a mapping that is the ring's; nobody writes to it now.
+            let tail = unsafe { *BufRingEntry::tail(ring.memory.as_ptr().cast()) };
+            assert_eq!(tail, (count + 5) as u16, "four buffers beyond the next one");
+        }
         ring.empty(&mut free);
         assert!(free.is_whole());
     }

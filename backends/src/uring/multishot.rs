@@ -55,6 +55,16 @@ enum Request {
     Recvmsg(Layout, Template),
 }
 
+/// Where the payload is in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// From `offset` on, which is within the buffer, if it is one datagram of at most `longest` bytes: those fit behind
+    /// it. Of a longer one the header has to tell whether it was cut.
+    At { offset: usize, longest: usize },
+    /// Where a header tells.
+    Told(Layout),
+}
+
 /// The lengths that a RECVMSG asks for.
 struct Template(Box<libc::msghdr>);
 
@@ -80,18 +90,17 @@ impl Request {
         if config.variant.has(Mode::MultishotDontwait) { Self::RecvDontwait } else { Self::Recv }
     }
 
-    /// Where in a buffer of `size` bytes the payload of a single datagram begins, and how long one may be of which a
-    /// completion tells all: longer ones may have been cut. `None` if control messages are to be read.
+    /// How a buffer of `size` bytes is read.
     #[inline(always)]
-    fn place(&self, size: usize) -> Option<(usize, usize)> {
+    fn place(&self, size: usize) -> Place {
         match self {
-            Self::Recv | Self::RecvDontwait => Some((0, size)),
-            // What does not fill its buffer was not cut. `Port::socket` has seen that buffers hold more than headers.
+            Self::Recv | Self::RecvDontwait => Place::At { offset: 0, longest: size },
+            // What does not fill its buffer was not cut.
             Self::Recvmsg(layout, _) if layout.control == 0 => {
                 let offset = layout.payload_at();
-                Some((offset, size - offset - 1))
+                Place::At { offset, longest: size.saturating_sub(offset + 1) }
             }
-            Self::Recvmsg(..) => None,
+            Self::Recvmsg(layout, _) => Place::Told(*layout),
         }
     }
 
@@ -227,11 +236,11 @@ impl<'p> Multishot<'p> {
         let mut result = Ok(());
         while messages < limit {
             let (count, datagrams, odd) = match self.request.place(self.buffers.frame_size()) {
-                Some(place) => {
-                    let (count, odd) = self.reap_run(place, limit - messages, free, rx);
+                Place::At { .. } => {
+                    let (count, odd) = self.reap_run(limit - messages, free, rx);
                     (count, count, odd)
                 }
-                None => self.reap_messages(limit - messages, free, rx),
+                Place::Told(layout) => self.reap_messages(layout, limit - messages, free, rx),
             };
             messages += count;
             received += datagrams;
@@ -255,16 +264,16 @@ impl<'p> Multishot<'p> {
         result.map(|()| received)
     }
 
-    /// Delivers datagrams of at most `longest` bytes from `offset` on, up to the first completion that is anything
-    /// but such a one with more to come, and returns that completion. Out of line: the loop keeps its registers.
+    /// Delivers single datagrams, up to the first completion that is anything but one that is where it should be, with
+    /// more to come, and returns that completion. Out of line: the loop keeps its registers.
     #[inline(never)]
     fn reap_run(
         &mut self,
-        (offset, longest): (usize, usize),
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, Option<cqueue::Entry>) {
+        let Place::At { offset, longest } = self.request.place(self.buffers.frame_size()) else { return (0, None) };
         let Self { ring, buffers, .. } = self;
         buffers.assert_same_pool(free);
         let mut received = 0;
@@ -277,7 +286,7 @@ impl<'p> Multishot<'p> {
                 return (received, Some(completion));
             }
             let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
-            // SAFETY: `offset + longest` is at most the size of a buffer, as `Request::place` has made sure.
+            // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
             received += 1;
         }
@@ -289,14 +298,14 @@ impl<'p> Multishot<'p> {
     #[inline(never)]
     fn reap_messages(
         &mut self,
+        layout: Layout,
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, usize, Option<cqueue::Entry>) {
-        let Self { ring, buffers, counters, request, .. } = self;
+        let Self { ring, buffers, counters, .. } = self;
         buffers.assert_same_pool(free);
         let (mut messages, mut received) = (0, 0);
-        let Request::Recvmsg(layout, _) = *request else { return (0, 0, None) };
         while messages < limit {
             let Some(completion) = ring.cq.next() else { break };
             let Some((id, len)) = filled(&completion) else { return (messages, received, Some(completion)) };
@@ -330,6 +339,9 @@ impl<'p> Multishot<'p> {
                     return (1, 0);
                 }
             }
+            // No kernel says so of a buffer whose turn it is not. Nothing is there to be delivered; the ledger will miss
+            // a datagram.
+            None if res > 0 && completion.user_data() == RECEIVE => self.counters.io_errors += 1,
             None => {}
         }
         (0, res)
@@ -358,7 +370,7 @@ impl<'p> Multishot<'p> {
         Ok(())
     }
 
-    #[cold]
+    #[inline(never)]
     fn arm(&mut self) -> io::Result<()> {
         let entry = self.request.build().user_data(RECEIVE);
         // SAFETY: the request names no memory but the template, which lives in a box beside the ring until the
@@ -485,5 +497,40 @@ fn missing(error: io::Error, feature: &'static str, since: &'static str, call: &
         Some(libc::EINVAL) => OpenError::Missing { feature, since },
         Some(libc::ENOMEM) => super::ring::no_memory(error),
         _ => OpenError::Failed { call, error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variant::Addressing;
+    use crate::{Kind, Variant};
+
+    /// What is found without a look at the header is what the header tells.
+    #[test]
+    fn a_datagram_is_where_its_header_says() {
+        const SIZE: usize = 256;
+        for addressing in [Addressing::Connected, Addressing::Unconnected] {
+            let variant = Variant::parse(Kind::Uring, "recvmsg-multishot").expect("a mode");
+            let request = Request::new(&Config { addressing, ..Config::of(variant, 1) });
+            let (Request::Recvmsg(layout, _), Place::At { offset, longest }) = (&request, request.place(SIZE)) else {
+                panic!("{request:?} has no control messages");
+            };
+            for payload in [0, 1, longest - 1, longest, longest + 1, longest + 2] {
+                let mut buffer = vec![0; SIZE];
+                buffer[8..12].copy_from_slice(&(payload as u32).to_ne_bytes());
+                let written = SIZE.min(offset + payload);
+                let placed = layout.place(&buffer, written).expect("a good message");
+                assert_eq!(placed.offset, offset);
+                let is_short = written - offset <= longest;
+                assert_eq!(is_short, payload <= longest, "what fills its buffer is looked at: {payload}");
+                assert!(!is_short || placed.len == payload && !placed.truncated, "{placed:?}");
+            }
+        }
+        assert_eq!(
+            Request::Recv.place(SIZE),
+            Place::At { offset: 0, longest: SIZE },
+            "MSG_TRUNC tells the real length"
+        );
     }
 }

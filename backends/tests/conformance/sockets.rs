@@ -13,24 +13,24 @@ use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all,
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
     const FRAME: usize = 256;
-    const LENGTHS: [usize; 8] = [64, 257, 256, 65_507, 32, 300, 0, 1400];
     if subject.has(Mode::Fixed) {
         return skip("truncation", &"a READ does not tell that a datagram was longer");
     }
     let pool = subject.pool(256, FRAME);
     let room = pool.frame_size() - subject.payload_at();
+    let lengths = [room, 64, room - 1, room + 1, room, 257, 256, 65_507, 32, 300, 0, 1400];
     let (near, far) = subject.peer_pair();
     let mut near = Lane::open(subject, &subject.config(16), Port::Socket(near), &pool, pool.frames());
     let mut next = 0;
     for _ in 0..4 {
         let first = next;
-        for len in LENGTHS {
+        for len in lengths {
             far.send(&datagram(next, len)).expect("a send on loopback");
             next += 1;
         }
-        receive_until(&mut near, first..next, |seq| LENGTHS[seq as usize % LENGTHS.len()].min(room));
+        receive_until(&mut near, first..next, |seq| lengths[seq as usize % lengths.len()].min(room));
     }
-    let cut = LENGTHS.iter().filter(|&&len| len > room).count() as u64;
+    let cut = lengths.iter().filter(|&&len| len > room).count() as u64;
     assert_eq!(near.backend.counters().truncated, 4 * cut);
     assert!(near.close().is_whole());
 }
