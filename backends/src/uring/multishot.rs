@@ -404,8 +404,7 @@ impl<'p> Multishot<'p> {
     fn cancel(&mut self) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(RECEIVE).build().user_data(CANCEL);
         // SAFETY: the request names no memory.
-        unsafe { self.ring.push(&entry) }?;
-        self.ring.enter(1)
+        unsafe { self.ring.cancel(&entry) }
     }
 
     pub(super) fn counters(&self) -> Counters {

@@ -33,6 +33,8 @@ pub(super) struct Setup {
 const SQPOLL_IDLE_MS: u32 = 2000;
 
 /// How often to look for completions of a kernel's thread before another program gets the core.
+/// How long a kernel's thread that is late is left alone.
+const LATE: Duration = Duration::from_micros(100);
 const SPINS: usize = 10_000;
 
 impl Setup {
@@ -220,6 +222,26 @@ impl Ring {
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: the caller vouches for the memory.
         unsafe { self.sq.push(entry) }.map_err(|_| io::Error::other("the submission queue is full"))
+    }
+
+    /// Submits a cancellation, and waits for a completion: its own, that of what it cancels, or another. Does nothing yet
+    /// while a kernel's thread has not taken what was submitted before.
+    ///
+    /// # Safety
+    ///
+    /// As [`Ring::push`].
+    pub(super) unsafe fn cancel(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        self.sq.sync();
+        if !self.sq.is_empty() {
+            // A kernel's thread has not come to the last requests yet, perhaps for want of a core. More of them would
+            // fill the queue, and nothing may be waited for: what is queued need not be a cancellation.
+            self.enter(0)?;
+            std::thread::sleep(LATE);
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.push(entry) }?;
+        self.enter(1)
     }
 
     /// Whether completions may be waiting for a call of ours: always, unless the kernel raises a flag

@@ -193,8 +193,7 @@ impl<'p> Singles<'p> {
     fn cancel(&mut self) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
         // SAFETY: the request names no memory.
-        unsafe { self.ring.push(&entry) }?;
-        self.ring.enter(1)
+        unsafe { self.ring.cancel(&entry) }
     }
 
     pub(super) fn counters(&self) -> Counters {
