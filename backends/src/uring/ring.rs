@@ -32,9 +32,10 @@ pub(super) struct Setup {
 /// pauses.
 const SQPOLL_IDLE_MS: u32 = 2000;
 
-/// How often to look for completions of a kernel's thread before another program gets the core.
 /// How long a kernel's thread that is late is left alone.
 const LATE: Duration = Duration::from_micros(100);
+
+/// How often to look for completions of a kernel's thread before another program gets the core.
 const SPINS: usize = 10_000;
 
 impl Setup {
