@@ -89,3 +89,47 @@ pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
     };
     found.into_iter().map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::axes::By;
+    use crate::compare::trials::Trials;
+    use crate::output;
+    use crate::record::{Row, SCHEMA};
+    use crate::rows;
+
+    fn data(rows: &[Row]) -> Data {
+        let mut data = Data::new();
+        data.files.push(("run.csv".into(), rows.len()));
+        for row in rows {
+            data.add(&rows::fields(&output::encode(row, false)).expect("a row"), row);
+        }
+        data.finish();
+        data
+    }
+
+    #[test]
+    fn the_same_trials_are_marked_as_in_a_comparison() {
+        let row = |(at, (backend, canary)): (usize, (&str, f64))| Row {
+            schema: SCHEMA,
+            backend: backend.into(),
+            attempt: 2,
+            order: at + 1,
+            steady: Some(1),
+            canary_ratio: Some(canary),
+            valid: 1,
+            ..Row::default()
+        };
+        let slow = [1.0, 1.0, 1.0, 1.1, 1.1].map(|canary| ("plain", canary));
+        let last: Vec<Row> = slow.into_iter().chain([("null", 1.1); 4]).enumerate().map(row).collect();
+        // What is usual is 1.1, of all backends, but for attempts that were tried again.
+        let disturbed = |row: &Row| Row { attempt: 1, valid: 0, canary_ratio: Some(1.0), ..row.clone() };
+        let rows: Vec<Row> = last.iter().flat_map(|row| [disturbed(row), row.clone()]).collect();
+        assert_eq!(counts(&data(&rows)).marked, 3);
+        for by in ["variant", "batch"] {
+            let trials = Trials::of_rows(By::column(by).expect("a column"), rows.iter());
+            assert_eq!(trials.list.iter().filter(|trial| trial.marked).count(), 3, "{by}");
+        }
+    }
+}

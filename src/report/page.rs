@@ -221,7 +221,8 @@ impl Page<'_> {
             (counts.valid, "count, or would if they were not marked or limited"),
             (
                 counts.marked,
-                "of them marked: not steady, or on a core that was not as fast as usual; left out where others remain",
+                "of them marked: not steady, or on a core that was not as fast as usual; left out where at least 6 others of \
+                 their cell remain",
             ),
             (counts.limited, "of them limited by their generators: they rank nothing"),
             (counts.invalid, "invalid: left out of all figures"),

@@ -208,4 +208,15 @@ mod tests {
         one.truncate(2);
         assert!(text(&one).contains("one kernel only"), "{told}");
     }
+
+    #[test]
+    fn marked_trials_are_left_out_of_the_figures_as_of_the_steps() {
+        let mut rows: Vec<Row> = (1..=10).map(|trial| row("6.1.2-x", trial, 1796.0)).collect();
+        for row in &mut rows[..4] {
+            (row.instructions_per_packet, row.steady) = (Some(9000.0), Some(0));
+        }
+        assert!(text(&rows).contains("  32     64  1796.0\n"), "{}", text(&rows));
+        rows[4].steady = Some(0);
+        assert!(text(&rows).contains("  32     64  ~1796.0\n"), "{}", text(&rows));
+    }
 }
