@@ -250,10 +250,14 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     notes.extend(harness_note(groups));
     for group in groups {
         let reasons = group.rows.iter().map(|row| State::of(row)).filter(|(_, reason)| !reason.is_empty());
-        for kind in reasons::tally(reasons) {
+        let (tally, all) = (reasons::tally(reasons), group.rows.len());
+        for kind in tally.kinds {
             let what = if kind.of == State::Failed { "failed" } else { "invalid, left out" };
-            let (count, all) = (kind.count, group.rows.len());
-            notes.push(format!("{}: {count} of {all} trials {what}: {}", group.label(), kind.told()));
+            notes.push(format!("{}: {} of {all} trials {what}: {}", group.label(), kind.count, kind.told()));
+        }
+        if tally.untold > 0 {
+            let label = group.label();
+            notes.push(format!("{label}: {} of {all} trials failed or are invalid for other reasons", tally.untold));
         }
     }
     (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
@@ -421,6 +425,15 @@ mod tests {
         let cell = "mmsg drain, batch 1024, payload 65507";
         let why = "disturbed: another thread had the core for";
         assert_eq!(told(&rows), format!("{cell}: 20 of 20 trials invalid, left out: such as: {why} 0.5 ms\n"));
+        let mut many = [rows.as_slice(); 3].concat();
+        for (at, row) in many.iter_mut().enumerate() {
+            row.invalid_reason = "x".repeat(at + 1);
+        }
+        let text = told(&many);
+        assert!(
+            text.ends_with(&format!("{cell}: 10 of 60 trials failed or are invalid for other reasons\n")),
+            "{text}"
+        );
         rows[0].error = rows[1].invalid_reason.clone();
         assert_eq!(
             told(&rows),

@@ -9,7 +9,7 @@ use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
-use crate::reasons::{self, Kind, State};
+use crate::reasons::{self, State, Tally};
 use crate::record::{Row, SCHEMA};
 use crate::rows;
 
@@ -310,7 +310,7 @@ impl Trials {
     }
 
     /// Why trials in this state say nothing.
-    pub(crate) fn reasons(&self, state: State) -> Vec<Kind<'_, ()>> {
+    pub(crate) fn reasons(&self, state: State) -> Tally<'_, ()> {
         let trials = self.list.iter().filter(|trial| trial.state == state);
         reasons::tally(trials.map(|trial| ((), self.reasons.first(trial.reason))))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::reasons::{self, Kind, State};
+use crate::reasons::{self, State, Tally};
 use crate::report::data::{Data, Trial, Value};
 use crate::stats;
 use crate::table::thousands;
@@ -48,7 +48,7 @@ pub(crate) fn counts(data: &Data) -> Counts {
 }
 
 /// Why trials say nothing, and what became of them, the most frequent reasons first.
-pub(crate) fn reasons(data: &Data) -> Vec<Kind<'_, &'static str>> {
+pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
     let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
     let what = |trial: &Trial| match trial.state {
         _ if trial.is_repeated => "tried again",
@@ -56,7 +56,7 @@ pub(crate) fn reasons(data: &Data) -> Vec<Kind<'_, &'static str>> {
         _ => "invalid",
     };
     let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
-    found.truncate(REASONS_MAX);
+    found.cut(REASONS_MAX);
     found
 }
 

@@ -26,10 +26,14 @@ pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let mut parts = tables(&matrix);
     parts.push(if accel == Accel::Tcg { works(rows) } else { step_list(&trials, threshold) });
     parts.extend(notes(&matrix, accel));
-    parts.extend(messages(rows).iter().map(|kind| {
+    let messages = messages(rows);
+    parts.extend(messages.kinds.iter().map(|kind| {
         let ((kernel, backend), count) = (kind.of, kind.count);
         wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.told()))
     }));
+    if messages.untold > 0 {
+        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.untold)));
+    }
     parts.join("\n")
 }
 
@@ -200,6 +204,9 @@ mod tests {
         assert!(text.contains("uring 6.1 → 7.0: +12.8% instructions per packet"), "{text}");
         assert!(text.contains("uring under 6.12.9-x: 2 trials failed or are invalid: panic"), "{text}");
         assert!(text.contains("1796.0     -  2026.0"), "{text}");
+        let many = (1..=60).map(|at| Row { error: "x".repeat(at), ..row("6.1.2-x", at, 0.0) });
+        let text = self::text(&many.collect::<Vec<_>>());
+        assert!(text.ends_with("\n10 trials failed or are invalid for other reasons\n"), "{text}");
     }
 
     #[test]
