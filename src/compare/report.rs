@@ -10,7 +10,7 @@ use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Comparison, Figures, Judge, Values, Verdict};
+use crate::compare::verdict::{self, Comparison, Judge, Values, Verdict};
 use crate::reasons::{self, Kind, State};
 use crate::releases;
 use crate::stats::{Summary, multiple};
@@ -258,7 +258,7 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
     }
     let unsettled = is_valid && is_counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     if unsettled {
-        warnings.push(counts::UNSETTLED.into());
+        warnings.push(counts::unsettled());
     }
     let better = trials.metrics[metric].better;
     let verdict = match (is_valid, is_counted) {
@@ -277,7 +277,7 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
         sides: [pair.base.side, pair.new.side].map(|side| trials.sides.first(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
-        figures: Figures { ..figures },
+        figures,
         q: None,
         verdict,
         counted: is_counted,
