@@ -1,6 +1,7 @@
 //! Trials in which the machine was not as usual: they began other than they went on, or their core was not as fast as
 //! in the rest of the run.
 
+use crate::compare::cells::TRIALS_MIN;
 use crate::record::Row;
 use crate::stats::Summary;
 
@@ -66,6 +67,14 @@ pub(crate) fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
     rows.into_iter().zip(marks).for_each(|(row, is_marked)| row.marked = is_marked);
 }
 
+/// Which valid trials of a cell count: marked ones only where the others are too few for a verdict.
+pub(crate) fn counting<T>(mut valid: Vec<T>, is_marked: impl Fn(&T) -> bool) -> Vec<T> {
+    if valid.iter().filter(|trial| !is_marked(trial)).count() >= TRIALS_MIN {
+        valid.retain(|trial| !is_marked(trial));
+    }
+    valid
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +102,11 @@ mod tests {
         let unsteady = Sign { steady: Some(0), ..sign(0, 1.0) };
         let unknown = Sign { run: 2, steady: None, canary: None };
         assert_eq!(marks([unsteady, sign(0, 1.0), unknown].into_iter()), [true, false, false]);
+    }
+
+    #[test]
+    fn marked_trials_count_where_too_few_others_remain_for_a_verdict() {
+        let left = |marked: usize| counting((1..=10).collect(), |trial| *trial <= marked).len();
+        assert_eq!([0, 1, 4, 5, 9, 10].map(left), [10, 9, 6, 10, 10, 10]);
     }
 }

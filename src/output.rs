@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::record::Row;
+use crate::rows;
 
 /// What to do with a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,15 @@ pub enum OutputError {
          (sed -i 's/\\r$//' on the file), or use another -o", path.display()
     )]
     OtherLineEnds {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It begins as a spreadsheet begins UTF-8 text.
+    #[error(
+        "{0} begins with a byte-order mark, as a spreadsheet saves it; rows can be added once that is gone and the lines \
+         end with LF (sed -i '1s/^\\xEF\\xBB\\xBF//; s/\\r$//' on the file), or use another -o", path.display()
+    )]
+    ByteOrderMark {
         /// Which.
         path: PathBuf,
     },
@@ -184,6 +194,9 @@ fn check_same_columns(path: &Path, file: &mut File, header: &[u8]) -> Result<(),
 pub(crate) fn check_header(path: &Path, start: &[u8], header: &[u8]) -> Result<(), OutputError> {
     if start == header {
         return Ok(());
+    }
+    if start.starts_with(rows::BYTE_ORDER_MARK) {
+        return Err(OutputError::ByteOrderMark { path: path.into() });
     }
     if start.strip_suffix(b"\r").is_some_and(|start| Some(start) == header.strip_suffix(b"\n")) {
         return Err(OutputError::OtherLineEnds { path: path.into() });

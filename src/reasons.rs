@@ -51,10 +51,27 @@ impl<G> Kind<'_, G> {
     }
 }
 
+/// Texts by kind.
+#[derive(Debug)]
+pub(crate) struct Tally<'t, G> {
+    /// The kinds that are told.
+    pub kinds: Vec<Kind<'t, G>>,
+    /// How many texts are of other kinds.
+    pub untold: usize,
+}
+
+impl<G> Tally<'_, G> {
+    /// Leaves at most so many kinds.
+    pub(crate) fn cut(&mut self, most: usize) {
+        self.untold += self.kinds.iter().skip(most).map(|kind| kind.count).sum::<usize>();
+        self.kinds.truncate(most);
+    }
+}
+
 /// Tallies texts, those of one thing apart from those of another: the most frequent kind comes first, and of equally
 /// frequent ones the one that was found first. A kind is a text without its digits and dots.
-pub(crate) fn tally<'t, G: Copy + Eq + Hash>(texts: impl Iterator<Item = (G, &'t str)>) -> Vec<Kind<'t, G>> {
-    let mut found: Vec<Kind<'t, G>> = Vec::new();
+pub(crate) fn tally<'t, G: Copy + Eq + Hash>(texts: impl Iterator<Item = (G, &'t str)>) -> Tally<'t, G> {
+    let (mut found, mut untold): (Vec<Kind<'t, G>>, usize) = (Vec::new(), 0);
     let mut known: HashMap<G, HashMap<String, usize>> = HashMap::new();
     let mut kind = String::new();
     for (of, first) in texts {
@@ -70,11 +87,11 @@ pub(crate) fn tally<'t, G: Copy + Eq + Hash>(texts: impl Iterator<Item = (G, &'t
                 places.insert(kind.clone(), found.len());
                 found.push(Kind { of, first, count: 1, differ: false });
             }
-            None => {}
+            None => untold += 1,
         }
     }
     found.sort_by_key(|kind| Reverse(kind.count));
-    found
+    Tally { kinds: found, untold }
 }
 
 #[cfg(test)]
@@ -82,7 +99,11 @@ mod tests {
     use super::*;
 
     fn told<'t>(texts: &[(char, &'t str)]) -> Vec<(char, usize, &'t str, bool)> {
-        tally(texts.iter().copied()).into_iter().map(|kind| (kind.of, kind.count, kind.first, kind.differ)).collect()
+        tally(texts.iter().copied())
+            .kinds
+            .into_iter()
+            .map(|kind| (kind.of, kind.count, kind.first, kind.differ))
+            .collect()
     }
 
     #[test]
@@ -99,13 +120,17 @@ mod tests {
     #[test]
     fn the_most_frequent_kind_is_told_first_and_an_example_as_one() {
         let kinds = tally(["seldom", "often 1", "often 2"].into_iter().map(|text| ((), text)));
-        assert_eq!(kinds.iter().map(Kind::told).collect::<Vec<_>>(), ["such as: often 1", "seldom"]);
+        assert_eq!(kinds.kinds.iter().map(Kind::told).collect::<Vec<_>>(), ["such as: often 1", "seldom"]);
     }
 
     #[test]
     fn kinds_without_end_are_not_all_kept() {
         let texts: Vec<String> = (1..=2 * KINDS_MAX).map(|length| "x".repeat(length)).collect();
-        let kinds = tally(texts.iter().chain(&texts[..1]).map(|text| ((), text.as_str())));
+        let mut tally = tally(texts.iter().chain(&texts[..1]).map(|text| ((), text.as_str())));
+        let kinds = &tally.kinds;
         assert_eq!((kinds.len(), kinds[0].count), (KINDS_MAX, 2), "those that are kept are still counted");
+        assert_eq!(tally.untold, KINDS_MAX, "and so are the others");
+        tally.cut(10);
+        assert_eq!((tally.kinds.len(), tally.untold), (10, 2 * KINDS_MAX - 10));
     }
 }

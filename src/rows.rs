@@ -13,6 +13,9 @@ use crate::record::Row;
 /// limits an argument to 128 KiB, which its quotes may double.
 pub(crate) const ROW_MAX: usize = 1 << 20;
 
+/// What a spreadsheet begins a file of UTF-8 text with. It is no part of the first column's name.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Why there is no next row.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
@@ -172,7 +175,8 @@ impl Rows {
             let reason = if self.cut == 0 { "the file is empty" } else { "it is cut, without a line end" };
             return Err(self.bad(1, reason));
         };
-        let found = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
+        let record = record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&record);
+        let found = self.splitter.split(record).map_err(|reason| self.bad(line, reason))?;
         for (at, column) in self.columns.iter().enumerate() {
             match found.get(at) {
                 Some(found) if found == column => {}
@@ -353,14 +357,17 @@ mod tests {
         let saved = lines.map(|line| [line.strip_suffix(b"\n").expect("a line"), b"\r\n"].concat()).concat();
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("saved.csv");
-        std::fs::write(&path, &saved).expect("a file");
-        let mut rows = Vec::new();
-        read_file(&path, |_, _, row| {
-            rows.push(row.clone());
-            Ok(())
-        })
-        .expect("rows");
-        assert_eq!(rows, [first, second]);
+        for start in [&b""[..], BYTE_ORDER_MARK] {
+            std::fs::write(&path, [start, &saved].concat()).expect("a file");
+            let mut rows = Vec::new();
+            read_file(&path, |columns, _, row| {
+                assert_eq!(columns[0], "schema");
+                rows.push(row.clone());
+                Ok(())
+            })
+            .expect("rows");
+            assert_eq!(rows, [first.clone(), second.clone()], "after {start:?}");
+        }
         std::fs::write(&path, &saved[..saved.len() - 1]).expect("a file");
         let error = read_file(&path, |_, _, _| Ok(())).expect_err("its last row is cut");
         assert!(matches!(error, ReadError::Cut { line: 4, .. }), "{error}");

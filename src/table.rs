@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use crate::canaries;
+use crate::compare::cells::TRIALS_MIN;
 use crate::plan::Scenario;
 use crate::reasons::{self, State};
 use crate::record::Row;
@@ -39,10 +41,15 @@ pub struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// The trials that count: those that are marked only if all are.
+    /// The trials that count.
     fn valid(&self) -> impl Iterator<Item = &'a Row> {
-        let all_marked = self.rows.iter().all(|row| row.valid == 0 || row.marked);
-        self.rows.iter().copied().filter(move |row| row.valid == 1 && (all_marked || !row.marked))
+        let valid = self.rows.iter().copied().filter(|row| row.valid == 1).collect();
+        canaries::counting(valid, |row| row.marked).into_iter()
+    }
+
+    /// How many of them are marked.
+    fn counted_marked(&self) -> usize {
+        self.valid().filter(|row| row.marked).count()
     }
 
     fn summary(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<Summary> {
@@ -111,7 +118,7 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
             let cost = group.summary(|row| row.ns_per_packet_p50);
             vec![
                 decimals(cost.map(|cost| cost.median), 1),
-                spread(cost),
+                spread(group, cost),
                 decimals(group.median(|row| row.peer_ns_per_packet), 1),
                 per_call,
             ]
@@ -122,7 +129,7 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
             let mark = if limited { "≥ " } else { "" };
             vec![
                 rate.map_or_else(String::new, |rate| format!("{mark}{}", thousands(rate.median))),
-                spread(rate),
+                spread(group, rate),
                 percent(group.median(|row| row.loss_pct), 2),
                 busy(group),
                 per_call,
@@ -135,7 +142,7 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
             let limited = group.valid().any(|row| row.generator_limited == Some(1));
             let mut line = vec![
                 format!("{}{}", if limited { "≥ " } else { "" }, median(middle)),
-                spread(middle),
+                spread(group, middle),
                 median(micros(|row| row.lat_p99_ns)),
                 median(micros(|row| row.lat_p999_ns)),
             ];
@@ -231,18 +238,26 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     let marked = all.clone().filter(|row| row.valid == 1 && row.marked).count();
     if marked > 0 {
         notes.push(format!(
-            "{marked} of {} trials are marked (not steady, or on a core that was not as fast as usual) and left out \
-             where others remain.",
+            "{marked} of {} trials are marked (not steady, or on a core that was not as fast as usual): left out where \
+             at least {TRIALS_MIN} others of their cell remain.",
             all.count()
         ));
+    }
+    let counted: usize = groups.iter().map(Group::counted_marked).sum();
+    if counted > 0 {
+        notes.push(format!("*  {counted} marked trials count, for lack of others of their cell."));
     }
     notes.extend(harness_note(groups));
     for group in groups {
         let reasons = group.rows.iter().map(|row| State::of(row)).filter(|(_, reason)| !reason.is_empty());
-        for kind in reasons::tally(reasons) {
+        let (tally, all) = (reasons::tally(reasons), group.rows.len());
+        for kind in tally.kinds {
             let what = if kind.of == State::Failed { "failed" } else { "invalid, left out" };
-            let (count, all) = (kind.count, group.rows.len());
-            notes.push(format!("{}: {count} of {all} trials {what}: {}", group.label(), kind.told()));
+            notes.push(format!("{}: {} of {all} trials {what}: {}", group.label(), kind.count, kind.told()));
+        }
+        if tally.untold > 0 {
+            let label = group.label();
+            notes.push(format!("{label}: {} of {all} trials failed or are invalid for other reasons", tally.untold));
         }
     }
     (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
@@ -314,10 +329,12 @@ fn percent(value: Option<f64>, count: usize) -> String {
     value.map_or_else(String::new, |value| format!("{value:.count$}%"))
 }
 
-fn spread(summary: Option<Summary>) -> String {
-    summary
+/// How far the trials of a cell are apart, with a mark where those count in which the machine was not as usual.
+fn spread(group: &Group<'_>, summary: Option<Summary>) -> String {
+    let spread = summary
         .filter(|summary| summary.count > 1)
-        .map_or_else(String::new, |summary| format!("{:.1}%", summary.spread_pct))
+        .map_or_else(String::new, |summary| format!("{:.1}%", summary.spread_pct));
+    if group.counted_marked() > 0 { spread + "*" } else { spread }
 }
 
 /// A number with at least three digits that mean something, in few characters.
@@ -371,7 +388,7 @@ mod tests {
 
     #[test]
     fn wide_values_fit_into_80_columns() {
-        let rows = [row(123_456.7, 1), row(133_456.7, 1)];
+        let rows = [123_456.7, 133_456.7].map(|ns| Row { marked: true, ..row(ns, 1) });
         let groups: Vec<Group<'_>> = Scenario::ALL
             .into_iter()
             .map(|scenario| Group { scenario, name: "plain".into(), rows: rows.iter().collect() })
@@ -408,6 +425,15 @@ mod tests {
         let cell = "mmsg drain, batch 1024, payload 65507";
         let why = "disturbed: another thread had the core for";
         assert_eq!(told(&rows), format!("{cell}: 20 of 20 trials invalid, left out: such as: {why} 0.5 ms\n"));
+        let mut many = [rows.as_slice(); 3].concat();
+        for (at, row) in many.iter_mut().enumerate() {
+            row.invalid_reason = "x".repeat(at + 1);
+        }
+        let text = told(&many);
+        assert!(
+            text.ends_with(&format!("{cell}: 10 of 60 trials failed or are invalid for other reasons\n")),
+            "{text}"
+        );
         rows[0].error = rows[1].invalid_reason.clone();
         assert_eq!(
             told(&rows),
@@ -416,6 +442,29 @@ mod tests {
                  {cell}: 1 of 20 trials failed: {why} 1.5 ms\n"
             )
         );
+    }
+
+    #[test]
+    fn marked_trials_are_left_out_or_count_and_are_told_of() {
+        let told = |marked: usize| {
+            let mut rows: Vec<Row> = (1..=10).map(|at| row(if at <= marked { 200.0 } else { 100.0 }, 1)).collect();
+            rows.iter_mut().take(marked).for_each(|row| row.marked = true);
+            let group = Group { scenario: Scenario::Drain, name: "mmsg".into(), rows: rows.iter().collect() };
+            render(&[group], false).replace("\n  ", " ")
+        };
+        let note = |marked: usize| {
+            format!(
+                "{marked} of 10 trials are marked (not steady, or on a core that was not as fast as usual): left out \
+                 where at least 6 others of their cell remain."
+            )
+        };
+        let text = told(4);
+        assert!(text.contains(" 100.0  0.0% ") && text.contains(&note(4)) && !text.contains('*'), "{text}");
+        let text = told(5);
+        assert!(text.contains(" 150.0  33.3%*") && text.contains(&note(5)), "{text}");
+        assert!(text.contains("*  5 marked trials count, for lack of others of their cell.\n"), "{text}");
+        let text = told(0);
+        assert!(!text.contains("marked") && !text.contains('*'), "{text}");
     }
 
     #[test]

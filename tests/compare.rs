@@ -219,13 +219,18 @@ fn the_selftest_says_what_it_can_resolve() {
 fn a_file_that_a_spreadsheet_has_saved_is_read_but_never_added_to() {
     let saved = String::from_utf8(backends()).expect("ASCII").replace('\n', "\r\n");
     let bench = bench("run.csv", &backends());
-    fs::write(bench.path("saved.csv"), &saved).expect("a file");
-    let [ours, theirs] = ["run.csv", "saved.csv"]
-        .map(|file| bench.run(&format!("compare --by backend --format csv {file}")).expect(0).stdout);
-    assert_eq!(ours, theirs);
-    for how in ["--append", "--resume"] {
-        let done = bench.tiny(&format!("{how} -o saved.csv")).expect(2);
-        assert!(done.complaints().contains("the lines of saved.csv end with CR LF"), "{}", done.stderr);
-        assert_eq!(fs::read_to_string(bench.path("saved.csv")).expect("it is there"), saved, "{how}");
+    for (saved, complaint) in [
+        (saved.clone(), "the lines of saved.csv end with CR LF"),
+        (format!("\u{feff}{saved}"), "saved.csv begins with a byte-order mark"),
+    ] {
+        fs::write(bench.path("saved.csv"), &saved).expect("a file");
+        let [ours, theirs] = ["run.csv", "saved.csv"]
+            .map(|file| bench.run(&format!("compare --by backend --format csv {file}")).expect(0).stdout);
+        assert_eq!(ours, theirs);
+        for how in ["--append", "--resume"] {
+            let done = bench.tiny(&format!("{how} -o saved.csv")).expect(2);
+            assert!(done.complaints().contains(complaint), "{}", done.stderr);
+            assert_eq!(fs::read_to_string(bench.path("saved.csv")).expect("it is there"), saved, "{how}");
+        }
     }
 }

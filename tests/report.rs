@@ -184,6 +184,21 @@ fn latency_against_load_needs_several_rates() {
 }
 
 #[test]
+fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
+    let mut rows = backends();
+    for (at, row) in rows.iter_mut().take(25).enumerate() {
+        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1));
+    }
+    rows[0].invalid_reason = "3 datagrams unexplained".into();
+    rows[1].invalid_reason = "5 datagrams unexplained".into();
+    let page = page(&rows);
+    for what in ["<td>such as: 3 datagrams unexplained</td>", "<td>xxx</td>", "4 rows more, for other reasons"] {
+        assert!(page.contains(what), "{what}");
+    }
+    assert!(!page.contains("numbers differ"));
+}
+
+#[test]
 fn repeated_invalid_and_marked_trials_are_told_apart() {
     let mut rows = backends();
     let again = Row { attempt: 2, ..rows[0].clone() };

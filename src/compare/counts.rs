@@ -14,8 +14,11 @@ use crate::stats::median_of_sorted;
 pub const SETTLED_MAX_PCT: f64 = 0.2;
 
 /// What is said of a change between counts of which those of a side have not settled.
-pub(crate) const UNSETTLED: &str =
-    "not settled: trials of a side differ by more than 0.2% from each other, or there is one only";
+pub(crate) fn unsettled() -> String {
+    format!(
+        "not settled: trials of a side differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only"
+    )
+}
 
 /// Why counts rank no ways of moving datagrams.
 pub const RANKS_NOTHING: &str = "Instruction counts know nothing of caches, of the TLB or of what entering the kernel costs, and \
@@ -86,6 +89,7 @@ mod tests {
     fn counts_that_agree_are_settled_and_one_alone_is_not() {
         assert!(is_settled(&[1000.0, 1001.0]) && is_settled(&[1000.0, 1000.0, 1002.0]));
         assert!(!is_settled(&[1000.0, 1004.0]) && !is_settled(&[1000.0]) && !is_settled(&[]));
+        assert!(unsettled().contains(&format!("more than {SETTLED_MAX_PCT}% ")));
     }
 
     #[test]

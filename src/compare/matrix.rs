@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::canaries;
 use crate::compare::metrics::{self, Metric};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::sorted;
@@ -48,7 +49,7 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// Of the trials that are valid.
+    /// Of the trials that are valid and count.
     pub(crate) fn of(trials: &Trials) -> Self {
         let order = cells::sides(trials);
         let mut found: BTreeMap<(usize, usize), Vec<Vec<usize>>> = BTreeMap::new();
@@ -62,6 +63,8 @@ impl Matrix {
             let conditions = &trials.conditions.fields[conditions];
             let axes = cells::full_axes(&trials.cells.fields[cell], conditions);
             let accel = conditions.first().map_or("", String::as_str);
+            let counting = |side: Vec<usize>| canaries::counting(side, |&at| trials.list[at].marked);
+            let sides: Vec<Vec<usize>> = sides.into_iter().map(counting).collect();
             for name in metrics::defaults(&axes[0], accel) {
                 let metric = trials.metrics.iter().position(|metric| metric.name == *name);
                 let Some(metric) = metric else { continue };

@@ -14,7 +14,7 @@ mod export;
 pub(crate) mod matrix;
 pub mod metrics;
 pub(crate) mod report;
-mod sections;
+pub(crate) mod sections;
 pub(crate) mod steps;
 mod table;
 pub(crate) mod trials;

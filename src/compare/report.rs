@@ -10,7 +10,7 @@ use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Comparison, Figures, Judge, Values, Verdict};
+use crate::compare::verdict::{self, Comparison, Judge, Values, Verdict};
 use crate::reasons::{self, Kind, State};
 use crate::releases;
 use crate::stats::{Summary, multiple};
@@ -258,7 +258,7 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
     }
     let unsettled = is_valid && is_counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     if unsettled {
-        warnings.push(counts::UNSETTLED.into());
+        warnings.push(counts::unsettled());
     }
     let better = trials.metrics[metric].better;
     let verdict = match (is_valid, is_counted) {
@@ -277,7 +277,7 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
         sides: [pair.base.side, pair.new.side].map(|side| trials.sides.first(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
-        figures: Figures { ..figures },
+        figures,
         q: None,
         verdict,
         counted: is_counted,
@@ -301,9 +301,13 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
 fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
     let mut notes = Vec::new();
     for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
-        for Kind { count, first, differ, .. } in trials.reasons(state) {
+        let (tally, all) = (trials.reasons(state), trials.list.len());
+        for Kind { count, first, differ, .. } in tally.kinds {
             let others = if differ { " (numbers differ)" } else { "" };
-            notes.push(format!("{count} of {} trials {what}: {first}{others}", trials.list.len()));
+            notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
+        }
+        if tally.untold > 0 {
+            notes.push(format!("{} of {all} trials {what}, for other reasons", tally.untold));
         }
     }
     if matched.alone > 0 {
@@ -348,5 +352,7 @@ fn warned(comparisons: &[Comparison]) -> Vec<String> {
         _ if count == comparisons.len() => format!("All rows: {first}"),
         _ => format!("{count} rows, the first of them: {first}"),
     };
-    reasons::tally(warnings.map(|warning| ((), warning.as_str()))).into_iter().map(told).collect()
+    let tally = reasons::tally(warnings.map(|warning| ((), warning.as_str())));
+    let others = (tally.untold > 0).then(|| format!("{} other warnings; --format csv has them all.", tally.untold));
+    tally.kinds.into_iter().map(told).chain(others).collect()
 }

@@ -24,26 +24,29 @@ pub(crate) fn of(report: &Report) -> Vec<Vec<&Comparison>> {
 /// axis that follows from those before it tells nothing.
 pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<usize>, Vec<(&'static str, &'a str)>) {
     const TOLD: [&str; 7] = ["backend", "batch", "payload", "round", "rate_pps", "window", "wait"];
-    let mut shown: Vec<usize> = Vec::new();
-    let mut constant = Vec::new();
-    for (at, axis) in AXES.iter().enumerate().skip(1) {
-        let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
-        let follows = rows.iter().all(|row| {
-            let key = shown.iter().map(|&at| row.axes[at].as_str()).collect();
-            *known.entry(key).or_insert(&row.axes[at]) == row.axes[at]
-        });
+    let constant = AXES.iter().enumerate().skip(1).filter_map(|(at, axis)| {
         let first = rows[0].axes[at].as_str();
+        let is_told = TOLD.contains(axis) && !first.is_empty() && first != "spin";
+        (is_told && rows.iter().all(|row| row.axes[at] == first)).then(|| (short(axis), first))
+    });
+    let cells: Vec<&[String]> = rows.iter().map(|row| &*row.axes).collect();
+    (telling(&cells), constant.collect())
+}
+
+/// Which axes tell cells of one scenario apart.
+pub(crate) fn telling(cells: &[&[String]]) -> Vec<usize> {
+    let mut telling: Vec<usize> = Vec::new();
+    for at in 1..AXES.len() {
+        let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
+        let follows = cells.iter().all(|axes| {
+            let key = telling.iter().map(|&at| axes[at].as_str()).collect();
+            *known.entry(key).or_insert(&axes[at]) == axes[at]
+        });
         if !follows {
-            shown.push(at);
-        } else if TOLD.contains(axis)
-            && !first.is_empty()
-            && first != "spin"
-            && rows.iter().all(|row| row.axes[at] == first)
-        {
-            constant.push((short(axis), first));
+            telling.push(at);
         }
     }
-    (shown, constant)
+    telling
 }
 
 /// The name of an axis in the head of a column.

@@ -71,6 +71,12 @@ impl Step<'_> {
         &self.comparison.axes
     }
 
+    /// What tells the cell from others, beside the backend, the variant and the batch: axes with their values.
+    pub(crate) fn telling(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = self.telling.iter().map(|&at| (AXES[at], self.axes()[at].as_str()));
+        all.filter(|(_, value)| !value.is_empty())
+    }
+
     /// The change, in percent: more is a higher value.
     pub(crate) fn change_pct(&self) -> f64 {
         self.comparison.figures.ratio.map_or(0.0, |ratio| 100.0 * (ratio.value - 1.0))
@@ -89,12 +95,12 @@ impl Step<'_> {
 
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { comparison, sides: [from, to], telling } = self;
+        let Self { comparison, sides: [from, to], .. } = self;
         let name = axes::name(self.axis("backend"), self.axis("variant"));
         write!(f, "{name} {from} → {to}: {:+.1}% {}", self.change_pct(), self.what())?;
         write!(f, " ({}, batch {}", self.axis("scenario"), self.axis("batch"))?;
-        for &at in telling.iter().filter(|&&at| !comparison.axes[at].is_empty()) {
-            write!(f, ", {} {}", AXES[at], comparison.axes[at])?;
+        for (axis, value) in self.telling() {
+            write!(f, ", {axis} {value}")?;
         }
         let [before, after] = comparison.figures.medians.map(|median| median.map_or(0.0, |median| median.value));
         let unsettled = if comparison.unsettled { ", not settled" } else { "" };

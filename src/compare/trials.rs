@@ -9,7 +9,7 @@ use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::output;
-use crate::reasons::{self, Kind, State};
+use crate::reasons::{self, State, Tally};
 use crate::record::{Row, SCHEMA};
 use crate::rows;
 
@@ -100,6 +100,8 @@ pub(crate) struct Trials {
     pub circumstances: Vec<Vec<Vec<String>>>,
     /// How many rows of the null backend were left out.
     pub without_kernel: usize,
+    /// The last attempts at their trials, by run and place in it: they tell of the machine all the same.
+    signs_without_kernel: HashMap<(usize, usize), (usize, Sign)>,
     reasons: Names,
     runs: Names,
     blocks: HashMap<(usize, usize), usize>,
@@ -171,6 +173,7 @@ impl Trials {
             variants: Vec::new(),
             circumstances: Vec::new(),
             without_kernel: 0,
+            signs_without_kernel: HashMap::new(),
             reasons: Names::default(),
             runs: Names::default(),
             blocks: HashMap::new(),
@@ -206,8 +209,13 @@ impl Trials {
                 return Err(format!("{name} is {value}, which nobody can have measured"));
             }
         }
+        let run = self.runs.number(&mut self.joined, std::iter::once(row.run_id.as_str()));
         if row.backend == "null" && self.by.frees("backend") {
             self.without_kernel += 1;
+            let last = self.signs_without_kernel.entry((run, row.order)).or_insert((0, Sign::of(row, run)));
+            if last.0 <= row.attempt {
+                *last = (row.attempt, Sign::of(row, run));
+            }
             return Ok(());
         }
         let field = |at: usize| fields.get(at).unwrap_or_default();
@@ -228,7 +236,6 @@ impl Trials {
         };
         let cell = self.cells.number(joined, AXES.iter().zip(&self.columns.cell).map(in_cell));
         let conditions = self.conditions.number(joined, self.columns.conditions.iter().map(or_empty));
-        let run = self.runs.number(joined, std::iter::once(row.run_id.as_str()));
         self.note_differences(side, fields, variant, row.is_failed());
         let next = self.blocks.len();
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
@@ -297,12 +304,13 @@ impl Trials {
 
     /// Marks the trials in which the machine was not as usual, once all are there.
     pub(crate) fn mark(&mut self) {
-        let marks = canaries::marks(self.list.iter().map(|trial| trial.sign));
+        let others = self.signs_without_kernel.values().map(|(_, sign)| *sign);
+        let marks = canaries::marks(self.list.iter().map(|trial| trial.sign).chain(others));
         self.list.iter_mut().zip(marks).for_each(|(trial, marked)| trial.marked = marked);
     }
 
     /// Why trials in this state say nothing.
-    pub(crate) fn reasons(&self, state: State) -> Vec<Kind<'_, ()>> {
+    pub(crate) fn reasons(&self, state: State) -> Tally<'_, ()> {
         let trials = self.list.iter().filter(|trial| trial.state == state);
         reasons::tally(trials.map(|trial| ((), self.reasons.first(trial.reason))))
     }

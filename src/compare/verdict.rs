@@ -1,6 +1,7 @@
 //! Two sides of a cell, and what may be said of them.
 
-use crate::compare::cells::{Half, Pair, TRIALS_MIN, trials_min};
+use crate::canaries;
+use crate::compare::cells::{Half, Pair, trials_min};
 use crate::compare::counts;
 use crate::compare::metrics::{Better, Metric};
 use crate::compare::trials::Trials;
@@ -160,12 +161,12 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// Of the trials of a half that are valid. Marked ones are left out where enough others remain.
+    /// Of the trials of a half that are valid and count.
     pub(crate) fn of(trials: &Trials, half: &Half, metric: usize) -> Self {
-        let valid = || half.trials.iter().copied().filter(|&at| trials.list[at].state == State::Valid);
-        let enough = valid().filter(|&at| !trials.list[at].marked).count() >= TRIALS_MIN;
-        let mut found = Self { invalid: half.trials.len() - valid().count(), ..Self::default() };
-        for at in valid().filter(|&at| !enough || !trials.list[at].marked) {
+        let valid = half.trials.iter().copied().filter(|&at| trials.list[at].state == State::Valid);
+        let valid: Vec<usize> = valid.collect();
+        let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
+        for at in canaries::counting(valid, |&at| trials.list[at].marked) {
             let trial = &trials.list[at];
             found.limited += usize::from(trial.limited);
             found.marked += usize::from(trial.marked);

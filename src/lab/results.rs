@@ -14,7 +14,7 @@ use crate::cores::Cores;
 use crate::environment::Environment;
 use crate::output::{self, Output, OutputError};
 use crate::plan::{self, Cell, Planned};
-use crate::reasons::{self, Kind, State};
+use crate::reasons::{self, State, Tally};
 use crate::record::{Row, Run};
 use crate::request;
 
@@ -144,10 +144,10 @@ fn error_row(run: &Run, cell: &Cell, planned: Planned, plan: &GuestPlan, error: 
 }
 
 /// Why rows failed or are invalid, by kernel and backend.
-fn messages(rows: &[Row]) -> Vec<Kind<'_, (&str, &str)>> {
+fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
     let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
     let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
-    messages.sort_by_key(|kind| kind.of);
+    messages.kinds.sort_by_key(|kind| kind.of);
     messages
 }
 
@@ -191,6 +191,6 @@ mod tests {
         let visit = Visit { frames: vec![], failure: None, interrupted: false, took: Duration::ZERO };
         assert!(reason(&visit, 2).contains("2 trials"));
         assert_eq!(reason(&Visit { failure: Some("hang".into()), ..visit }, 2), "hang");
-        assert_eq!(messages(&came).iter().map(|kind| kind.count).sum::<usize>(), 2);
+        assert_eq!(messages(&came).kinds.iter().map(|kind| kind.count).sum::<usize>(), 2);
     }
 }

@@ -158,5 +158,68 @@ fn in_one_line(alike: &[&Step<'_>]) -> String {
     let es = if batches.len() > 1 { "es" } else { "" };
     let ([from, to], what) = (first.sides(), first.what());
     let (scenario, payload, batches) = (first.axis("scenario"), first.axis("payload"), batches.join(", "));
-    format!("{name} {from} → {to}: {range} {what} ({scenario}, {payload} bytes, batch{es} {batches})")
+    let mut telling: Vec<(&str, &str)> = first.telling().filter(|(axis, _)| *axis != "payload").collect();
+    // The name leaves out what follows from the addressing.
+    if first.axis("addressing") == "unconnected" && !telling.iter().any(|(axis, _)| *axis == "addressing") {
+        telling.push(("addressing", "unconnected"));
+    }
+    let telling: String = telling.iter().map(|(axis, value)| format!(", {axis} {value}")).collect();
+    format!("{name} {from} → {to}: {range} {what} ({scenario}, {payload} bytes, batch{es} {batches}{telling})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::axes::By;
+    use crate::record::{Row, SCHEMA};
+
+    /// Counts of a cell that became dearer by so much from one kernel to the next.
+    fn cell(order: usize, kernel: &str, cost: f64) -> Vec<Row> {
+        let row = |trial: usize| Row {
+            schema: SCHEMA,
+            scenario: "drain".into(),
+            backend: "uring".into(),
+            variant: "multishot+send+defer".into(),
+            addressing: "connected".into(),
+            kernel: kernel.into(),
+            batch: 32,
+            payload: 64,
+            round: Some(256),
+            order,
+            trial,
+            accel: "icount".into(),
+            instructions_per_packet: Some(cost),
+            valid: 1,
+            ..Row::default()
+        };
+        [row(1), row(2)].into()
+    }
+
+    #[test]
+    fn steps_of_cells_that_are_kept_apart_read_apart() {
+        type Change = fn(&mut Row);
+        let of_messages: Change = |row| {
+            (row.variant, row.addressing) = ("recvmsg-multishot+sendmsg+defer".into(), "unconnected".into());
+        };
+        let cells: [(&str, Change); 4] = [
+            ("round 1024", |row| row.round = Some(1024)),
+            ("wait block", |row| row.wait = "block".into()),
+            ("buffers 64", |row| row.buffers = Some(64)),
+            ("addressing unconnected", of_messages),
+        ];
+        for (told, change) in cells {
+            let mut rows: Vec<Row> = [("6.1.1", 1000.0), ("6.2.1", 1100.0)]
+                .into_iter()
+                .flat_map(|(kernel, cost)| [cell(1, kernel, cost), cell(2, kernel, cost * cost / 1000.0)].concat())
+                .collect();
+            rows.iter_mut().filter(|row| row.order == 2).for_each(change);
+            let trials = Trials::of_rows(By::Column("kernel"), rows.iter());
+            let settings = Settings { groups: usize::MAX, ..answer::SETTINGS };
+            let report = Report::new(&trials, &settings).expect("a report");
+            let lines = super::told(&report, &mut Vec::new());
+            let labels: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('(')?.1)).collect();
+            assert!(labels.len() == 2 && labels[0] != labels[1], "{lines:?}");
+            assert!(labels[0].ends_with(&format!(", {told})")), "{told}: {lines:?}");
+        }
+    }
 }

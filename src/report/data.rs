@@ -6,7 +6,6 @@ use csv::StringRecord;
 
 use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, natural};
-use crate::compare::cells::TRIALS_MIN;
 use crate::compare::trials::Names;
 use crate::output;
 use crate::plan::Scenario;
@@ -300,8 +299,10 @@ impl Data {
     /// Marks the trials in which the machine was not as usual, and puts all in order, once all rows are there.
     pub(crate) fn finish(&mut self) {
         (self.last, self.joined) = (HashMap::new(), String::new());
-        let marks = canaries::marks(self.trials.iter().map(|trial| trial.sign));
-        self.trials.iter_mut().zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
+        // As compare does it: attempts that were tried again tell nothing of what is usual.
+        let marks = canaries::marks(self.trials.iter().filter(|trial| !trial.is_repeated).map(|trial| trial.sign));
+        let last = self.trials.iter_mut().filter(|trial| !trial.is_repeated);
+        last.zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
         self.order_series();
         self.order_cells();
     }
@@ -358,12 +359,11 @@ impl Data {
         Some(self.values[trial * VALUES + value.at()]).filter(|value| value.is_finite())
     }
 
-    /// The trials of a cell that count: marked ones only where too few others remain.
+    /// The trials of a cell that count.
     pub(crate) fn counting(&self, cell: usize) -> Vec<usize> {
         let valid = |&trial: &usize| self.trials[trial].is_valid();
-        let all: Vec<usize> = self.cells[cell].trials.iter().copied().filter(valid).collect();
-        let unmarked: Vec<usize> = all.iter().copied().filter(|&trial| !self.trials[trial].is_marked).collect();
-        if unmarked.len() >= TRIALS_MIN { unmarked } else { all }
+        let valid = self.cells[cell].trials.iter().copied().filter(valid).collect();
+        canaries::counting(valid, |&trial| self.trials[trial].is_marked)
     }
 
     /// The median of a figure in a cell.

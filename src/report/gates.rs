@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::reasons::{self, Kind, State};
+use crate::reasons::{self, State, Tally};
 use crate::report::data::{Data, Trial, Value};
 use crate::stats;
 use crate::table::thousands;
@@ -48,7 +48,7 @@ pub(crate) fn counts(data: &Data) -> Counts {
 }
 
 /// Why trials say nothing, and what became of them, the most frequent reasons first.
-pub(crate) fn reasons(data: &Data) -> Vec<Kind<'_, &'static str>> {
+pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
     let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
     let what = |trial: &Trial| match trial.state {
         _ if trial.is_repeated => "tried again",
@@ -56,7 +56,7 @@ pub(crate) fn reasons(data: &Data) -> Vec<Kind<'_, &'static str>> {
         _ => "invalid",
     };
     let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
-    found.truncate(REASONS_MAX);
+    found.cut(REASONS_MAX);
     found
 }
 
@@ -88,4 +88,48 @@ pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
         ]
     };
     found.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::axes::By;
+    use crate::compare::trials::Trials;
+    use crate::output;
+    use crate::record::{Row, SCHEMA};
+    use crate::rows;
+
+    fn data(rows: &[Row]) -> Data {
+        let mut data = Data::new();
+        data.files.push(("run.csv".into(), rows.len()));
+        for row in rows {
+            data.add(&rows::fields(&output::encode(row, false)).expect("a row"), row);
+        }
+        data.finish();
+        data
+    }
+
+    #[test]
+    fn the_same_trials_are_marked_as_in_a_comparison() {
+        let row = |(at, (backend, canary)): (usize, (&str, f64))| Row {
+            schema: SCHEMA,
+            backend: backend.into(),
+            attempt: 2,
+            order: at + 1,
+            steady: Some(1),
+            canary_ratio: Some(canary),
+            valid: 1,
+            ..Row::default()
+        };
+        let slow = [1.0, 1.0, 1.0, 1.1, 1.1].map(|canary| ("plain", canary));
+        let last: Vec<Row> = slow.into_iter().chain([("null", 1.1); 4]).enumerate().map(row).collect();
+        // What is usual is 1.1, of all backends, but for attempts that were tried again.
+        let disturbed = |row: &Row| Row { attempt: 1, valid: 0, canary_ratio: Some(1.0), ..row.clone() };
+        let rows: Vec<Row> = last.iter().flat_map(|row| [disturbed(row), row.clone()]).collect();
+        assert_eq!(counts(&data(&rows)).marked, 3);
+        for by in ["variant", "batch"] {
+            let trials = Trials::of_rows(By::column(by).expect("a column"), rows.iter());
+            assert_eq!(trials.list.iter().filter(|trial| trial.marked).count(), 3, "{by}");
+        }
+    }
 }

@@ -221,7 +221,8 @@ impl Page<'_> {
             (counts.valid, "count, or would if they were not marked or limited"),
             (
                 counts.marked,
-                "of them marked: not steady, or on a core that was not as fast as usual; left out where others remain",
+                "of them marked: not steady, or on a core that was not as fast as usual; left out where at least 6 others of \
+                 their cell remain",
             ),
             (counts.limited, "of them limited by their generators: they rank nothing"),
             (counts.invalid, "invalid: left out of all figures"),
@@ -233,17 +234,20 @@ impl Page<'_> {
                 h2 { "Gates" }
                 p { "Of " (count(counts.rows, "row")) ":" }
                 ul { @for (number, what) in told.iter().filter(|(number, _)| *number > 0) { li { strong { (number) } " " (what) } } }
-                @if !reasons.is_empty() {
+                @if !reasons.kinds.is_empty() {
                     (scrolled(html! {
                         table {
-                            thead { tr { th class="number" { "rows" } th { "what" } th { "why (numbers differ)" } } }
+                            thead { tr { th class="number" { "rows" } th { "what" } th { "why" } } }
                             tbody {
-                                @for kind in &reasons {
-                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(kind.first, TEXT_MAX)) } }
+                                @for kind in &reasons.kinds {
+                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.told(), TEXT_MAX)) } }
                                 }
                             }
                         }
                     }))
+                    @if reasons.untold > 0 {
+                        p class="missing" { (count(reasons.untold, "row")) " more, for other reasons; the data has them all." }
+                    }
                 }
                 h3 { "Loss" }
                 (grid(&Table {

@@ -191,11 +191,9 @@ impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
 /// What is printed, and whether there is anything to say.
 fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, bool) {
     let valid = |side: usize| -> Vec<(usize, f64)> {
-        let of_side = || rows.iter().filter(|(of, row)| *of == side && row.valid == 1);
-        // As compare does it: marked trials count where too few others remain.
-        let enough = of_side().filter(|(_, row)| !row.marked).count() >= TRIALS_MIN;
-        let counted = of_side().filter(|(_, row)| !enough || !row.marked);
-        counted.filter_map(|(_, row)| Some((row.trial, row.ns_per_packet_p50?))).collect()
+        let of_side = rows.iter().filter(|(of, row)| *of == side && row.valid == 1).map(|(_, row)| row);
+        let counted = canaries::counting(of_side.collect(), |row| row.marked).into_iter();
+        counted.filter_map(|row| Some((row.trial, row.ns_per_packet_p50?))).collect()
     };
     let sides: [Vec<(usize, f64)>; SIDES] = std::array::from_fn(valid);
     let mut text = format!(

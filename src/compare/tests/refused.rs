@@ -125,3 +125,24 @@ fn a_side_without_values_has_no_verdict() {
     let report = compare("backend", &rows).expect("a report");
     assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Invalid], [10, 0]));
 }
+
+#[test]
+fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
+    let of = |batch: usize| {
+        two(100.0, 100.0).into_iter().map(move |row| Row { batch, order: row.order + 10_000 * batch, ..row })
+    };
+    let mut rows: Vec<Row> = (1..=6).flat_map(of).collect();
+    for (at, row) in rows.iter_mut().step_by(2).enumerate() {
+        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1));
+    }
+    (rows[1].valid, rows[1].invalid_reason) = (0, "3 datagrams unexplained".into());
+    (rows[3].valid, rows[3].invalid_reason) = (0, "5 datagrams unexplained".into());
+    rows[0].invalid_reason = "7 datagrams unexplained".into();
+    let notes = forced("backend", &rows).notes;
+    for note in [
+        "3 of 120 trials are invalid and left out: 7 datagrams unexplained (numbers differ)",
+        "10 of 120 trials are invalid and left out, for other reasons",
+    ] {
+        assert!(notes.iter().any(|told| told == note), "{note}: {notes:?}");
+    }
+}

@@ -8,12 +8,16 @@ use crate::compare::axes::{self, AXES, By};
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
 use crate::compare::matrix::{Line, Matrix, Value};
 use crate::compare::report::{Report, Settings};
+use crate::compare::sections;
 use crate::compare::steps;
 use crate::compare::trials::Trials;
 use crate::lab::accel::Accel;
 use crate::record::Row;
 use crate::releases;
 use crate::table::{plain_table, trim_lines, wrap};
+
+/// What every row of a table says of its cell.
+const ALWAYS_SHOWN: [&str; 4] = ["backend", "variant", "batch", "payload"];
 
 /// Formats the costs by kernel, the steps between neighbours, and what went wrong.
 pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
@@ -22,10 +26,14 @@ pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let mut parts = tables(&matrix);
     parts.push(if accel == Accel::Tcg { works(rows) } else { step_list(&trials, threshold) });
     parts.extend(notes(&matrix, accel));
-    parts.extend(messages(rows).iter().map(|kind| {
+    let messages = messages(rows);
+    parts.extend(messages.kinds.iter().map(|kind| {
         let ((kernel, backend), count) = (kind.of, kind.count);
         wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.told()))
     }));
+    if messages.untold > 0 {
+        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.untold)));
+    }
     parts.join("\n")
 }
 
@@ -51,14 +59,19 @@ fn table(matrix: &Matrix, scenario: &str, metric: &str) -> String {
     };
     let kernels: Vec<&str> = matrix.sides.iter().map(String::as_str).collect();
     let mut table = plain_table();
+    let is_here = |line: &&Line| line.axes[0] == scenario && line.metric.name == metric;
+    let cells: Vec<&[String]> = matrix.lines.iter().filter(is_here).map(|line| line.axes.as_slice()).collect();
+    let mut telling = sections::telling(&cells);
+    telling.retain(|&at| !ALWAYS_SHOWN.contains(&AXES[at]));
     let mut header = vec!["backend".to_owned(), "batch".into(), "bytes".into()];
+    header.extend(telling.iter().map(|&at| sections::short(AXES[at]).to_owned()));
     header.extend(releases::short_names(&kernels));
     table.set_header(header);
-    let is_here = |line: &&Line| line.axes[0] == scenario && line.metric.name == metric;
     for line in matrix.lines.iter().filter(is_here) {
         let axis = |name: &str| AXES.iter().position(|axis| *axis == name).map_or("", |at| &line.axes[at]);
         let mut cells =
             vec![axes::name(axis("backend"), axis("variant")), axis("batch").to_owned(), axis("payload").to_owned()];
+        cells.extend(telling.iter().map(|&at| line.axes[at].clone()));
         cells.extend(line.values.iter().map(|value| value.map_or_else(|| "-".into(), figure)));
         table.add_row(cells);
     }
@@ -191,6 +204,24 @@ mod tests {
         assert!(text.contains("uring 6.1 → 7.0: +12.8% instructions per packet"), "{text}");
         assert!(text.contains("uring under 6.12.9-x: 2 trials failed or are invalid: panic"), "{text}");
         assert!(text.contains("1796.0     -  2026.0"), "{text}");
+        let many = (1..=60).map(|at| Row { error: "x".repeat(at), ..row("6.1.2-x", at, 0.0) });
+        let text = self::text(&many.collect::<Vec<_>>());
+        assert!(text.ends_with("\n10 trials failed or are invalid for other reasons\n"), "{text}");
+    }
+
+    #[test]
+    fn cells_that_differ_in_more_than_batch_and_bytes_say_so() {
+        let mut rows = rows();
+        for order in [256, 1024] {
+            rows.extend(self::rows().into_iter().map(|row| Row { round: Some(order), order, ..row }));
+        }
+        rows.retain(|row| row.order > 2);
+        let text = text(&rows);
+        let lines: Vec<Vec<&str>> =
+            text.lines().skip(1).take(3).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["backend", "batch", "bytes", "round", "6.1", "6.12", "7.0"]);
+        assert_eq!(lines[1], ["uring", "32", "64", "256", "1796.0", "2026.0", "2026.0"]);
+        assert_eq!(lines[2], ["uring", "32", "64", "1024", "1796.0", "2026.0", "2026.0"]);
     }
 
     #[test]
@@ -207,5 +238,16 @@ mod tests {
         let mut one = rows();
         one.truncate(2);
         assert!(text(&one).contains("one kernel only"), "{told}");
+    }
+
+    #[test]
+    fn marked_trials_are_left_out_of_the_figures_as_of_the_steps() {
+        let mut rows: Vec<Row> = (1..=10).map(|trial| row("6.1.2-x", trial, 1796.0)).collect();
+        for row in &mut rows[..4] {
+            (row.instructions_per_packet, row.steady) = (Some(9000.0), Some(0));
+        }
+        assert!(text(&rows).contains("  32     64  1796.0\n"), "{}", text(&rows));
+        rows[4].steady = Some(0);
+        assert!(text(&rows).contains("  32     64  ~1796.0\n"), "{}", text(&rows));
     }
 }
