@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -53,6 +54,13 @@ fn charts(folder: &Path) -> Vec<(String, String)> {
         });
     }
     charts
+}
+
+/// The title of a chart, without that of its figure.
+fn title(chart: &str) -> &str {
+    let titles = chart.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    let (_, title) = titles.and_then(|(titles, _)| titles.split_once(": ")).expect("a title");
+    title
 }
 
 #[test]
@@ -238,6 +246,25 @@ fn counted_instructions_rank_nothing() {
         assert!(!page.contains(what), "{what}");
     }
     charts(&bench.path("charts"));
+}
+
+#[test]
+fn charts_of_one_backend_say_which_mode_they_are_of() {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-22/kernels.csv");
+    let mut lines: Vec<String> = read(&kernels).lines().map(str::to_owned).collect();
+    let mut at = 0;
+    lines.retain(|line| {
+        at += 1;
+        at == 1 || line.split(',').nth(4) == Some("uring")
+    });
+    let bench = bench("uring.csv", (lines.join("\n") + "\n").as_bytes());
+    bench.run("report uring.csv -o page.html --svg charts").expect(0);
+    let charts = charts(&bench.path("charts"));
+    let titles: BTreeSet<&str> = charts.iter().map(|(_, chart)| title(chart)).collect();
+    assert!(titles.contains("drain, uring") && titles.contains("drain, uring:coop"), "{titles:?}");
+    let of_modes = charts.iter().filter(|(name, _)| name.starts_with("instructions-"));
+    let modes: Vec<&str> = of_modes.map(|(_, chart)| title(chart)).collect();
+    assert_eq!(modes.iter().collect::<BTreeSet<_>>().len(), modes.len(), "each has a title of its own: {modes:?}");
 }
 
 #[test]
