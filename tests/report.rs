@@ -268,6 +268,28 @@ fn charts_of_one_backend_say_which_mode_they_are_of() {
 }
 
 #[test]
+fn a_default_is_one_series_whatever_follows_from_the_addressing() {
+    let mut rows: Vec<Row> = (1..=6).map(|block| drain("uring", 32, block, 400.0 + block as f64)).collect();
+    rows.iter_mut().for_each(|row| (row.addressing, row.buffers) = ("connected".into(), Some(512)));
+    let unconnected = |row: &Row| Row {
+        addressing: "unconnected".into(),
+        variant: "recvmsg-multishot+sendmsg+defer".into(),
+        order: row.order + 10,
+        ..row.clone()
+    };
+    rows.extend(rows.iter().map(unconnected).collect::<Vec<_>>());
+    let bench = bench("run.csv", &text(&rows));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    charts(&bench.path("charts"));
+    // One with an entry in the legend, and no words of the buffers, which are the same.
+    let timeline = read(&bench.path("charts/timeline-drain.svg"));
+    assert_eq!(timeline.matches(">uring</text>").count(), 1, "{timeline}");
+    for addressing in ["connected", "unconnected"] {
+        assert!(bench.path(&format!("charts/cost-drain-{addressing}.svg")).exists(), "{addressing}");
+    }
+}
+
+#[test]
 fn files_that_differ_are_told_apart() {
     let other: Vec<Row> =
         backends().into_iter().map(|row| Row { kernel: "6.12".into(), run_id: "beef".into(), ..row }).collect();

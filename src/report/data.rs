@@ -173,8 +173,6 @@ pub(crate) struct Series {
     pub name: String,
     /// The backend.
     pub backend: String,
-    /// Its variant, every dimension spelled.
-    pub variant: String,
     /// Entries of its buffer ring, in the words of the file.
     buffers: String,
 }
@@ -277,13 +275,11 @@ impl Data {
 
     fn series_of(&mut self, row: &Row) -> usize {
         let buffers = row.buffers.map_or_else(String::new, |buffers| buffers.to_string());
-        let is_same = |series: &Series| {
-            (&series.backend, &series.variant, &series.buffers) == (&row.backend, &row.variant, &buffers)
-        };
+        // What was asked for: the rest of a variant follows from the addressing.
+        let name = axes::brief(&row.backend, &row.variant, &row.addressing);
+        let is_same = |series: &Series| (&series.name, &series.buffers) == (&name, &buffers);
         self.series.iter().position(is_same).unwrap_or_else(|| {
-            let name = axes::brief(&row.backend, &row.variant, &row.addressing);
-            let (backend, variant) = (row.backend.clone(), row.variant.clone());
-            self.series.push(Series { name, backend, variant, buffers });
+            self.series.push(Series { name, backend: row.backend.clone(), buffers });
             self.series.len() - 1
         })
     }
@@ -321,12 +317,9 @@ impl Data {
         let mut series: Vec<(usize, Series)> = places.into_iter().zip(self.series.drain(..)).collect();
         series.sort_by_key(|(place, _)| *place);
         self.series = series.into_iter().map(|(_, series)| series).collect();
-        let several = |series: &Series, all: &[(String, String)]| {
-            all.iter().filter(|other| (&other.0, &other.1) == (&series.backend, &series.variant)).count() > 1
-        };
-        let all: Vec<_> = self.series.iter().map(|series| (series.backend.clone(), series.variant.clone())).collect();
+        let all: Vec<String> = self.series.iter().map(|series| series.name.clone()).collect();
         for series in &mut self.series {
-            if several(series, &all) {
+            if all.iter().filter(|name| **name == series.name).count() > 1 {
                 series.name += &format!(", {} buffers", series.buffers);
             }
         }
