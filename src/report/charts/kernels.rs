@@ -79,7 +79,7 @@ fn change_axis(lines: &[(Key, Known)], unit: Unit) -> Axis {
     let changes = lines.iter().flat_map(|(_, known)| known.iter().map(|(_, value)| change(known, *value)));
     let (low, high) = changes.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (scale, ticks) = scale::linear(low, high, 5);
-    Axis::new(scale, ticks, &format!("{}, change in %", unit.axis()), |value| Unit::Change.tick(value))
+    Axis::new(scale, ticks, &format!("{}, change in %", unit.axis()), |value, step| Unit::Change.tick(value, step))
 }
 
 fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit, y: Axis) -> Chart {
