@@ -166,6 +166,23 @@ fn what_is_missing_is_left_out_and_named() {
     // All values alike, and zero.
     let zero: Vec<Row> = (1..=6).map(|block| drain("plain", 1, block, 0.0)).collect();
     page(&zero);
+    // The same under two kernels: from nothing to something is no change in percent.
+    let kernel = |kernel: &str, ns: f64| {
+        let row = move |block| Row { kernel: kernel.into(), ..drain("plain", 1, block, ns) };
+        (1..=6).map(row).collect::<Vec<_>>()
+    };
+    let change = |known: [Vec<Row>; 2]| {
+        let mut rows = known.concat();
+        // Without a line from kernel to kernel there is no table: another cell has one.
+        let other = |row: &Row| Row { batch: 32, ns_per_packet_p50: Some(400.0), order: row.order + 1, ..row.clone() };
+        rows.extend(rows.iter().map(other).collect::<Vec<_>>());
+        page(&rows)
+    };
+    for later in [0.0, 5.0] {
+        let page = change([kernel("6.1", 0.0), kernel("6.12", later)]);
+        assert!(page.contains("<h2>From kernel to kernel</h2>") && !page.contains("inf%"), "{page}");
+        assert!(!page.contains("<td>+inf") && !page.contains(">inf"), "{page}");
+    }
 }
 
 #[test]

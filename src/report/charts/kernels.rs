@@ -43,7 +43,9 @@ pub(super) fn figure(data: &Data) -> Kind {
                 known.push((at, estimate.median.value));
                 let (first, median) = (known[0].1, estimate.median.value);
                 table.push(|| {
-                    let change = Unit::Change.cell(100.0 * (median / first - 1.0));
+                    // Nothing is so many percent dearer than nothing.
+                    let changed = (first > 0.0).then(|| Unit::Change.cell(100.0 * (median / first - 1.0)));
+                    let change = changed.unwrap_or_default();
                     let texts = [&group.title, &key.name, &names[at]].map(String::clone);
                     texts.into_iter().chain([unit.cell(median), change, estimate.trials.to_string()]).collect()
                 });
