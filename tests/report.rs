@@ -321,6 +321,35 @@ fn files_that_differ_are_told_apart() {
 }
 
 #[test]
+fn trials_are_in_the_order_in_which_they_ran_whatever_that_of_the_files() {
+    let run = |run_id: &str, minute: u32, ns: f64| -> Vec<Row> {
+        let started_at = |block: usize| format!("2026-11-23T01:{minute:02}:{block:02}.5Z");
+        let row = |block| Row {
+            run_id: run_id.into(),
+            started_at: started_at(block),
+            ..drain("plain", 1, block, ns + block as f64)
+        };
+        (1..=6).map(row).collect()
+    };
+    let bench = bench("early.csv", &text(&run("a", 1, 400.0)));
+    fs::write(bench.path("late.csv"), text(&run("b", 2, 800.0))).expect("a file");
+    let tips = |files: &str, folder: &str| -> Vec<String> {
+        bench.run(&format!("report {files} -o {folder}.html --svg {folder}")).expect(0);
+        charts(&bench.path(folder));
+        let chart = read(&bench.path(&format!("{folder}/timeline-drain.svg")));
+        let mut tips: Vec<String> =
+            chart.split("<title>row ").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect();
+        tips.sort();
+        tips
+    };
+    let sorted = tips("early.csv late.csv", "sorted");
+    assert_eq!(sorted.len(), 12, "{sorted:?}");
+    // Of the cell of its own file, whose median is 403.5 ns.
+    assert!(sorted.contains(&"1, plain, batch 1: -0.6%".to_owned()), "{sorted:?}");
+    assert_eq!(tips("late.csv early.csv", "reversed"), sorted);
+}
+
+#[test]
 fn nothing_is_overwritten_unless_asked_for() {
     let bench = bench("run.csv", &text(&backends()));
     fs::write(bench.path("page.html"), "mine").expect("a file");

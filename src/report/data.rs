@@ -201,11 +201,13 @@ pub(crate) struct Data {
     pub cells: Vec<Cell>,
     /// Backends with their variants, in their order.
     pub series: Vec<Series>,
-    /// Every row, in the order of the files.
+    /// Every row, in the order of the files; once all rows are there, in the order in which they began.
     pub trials: Vec<Trial>,
     /// The machines.
     pub environment: Environment,
     values: Vec<f64>,
+    /// When each trial began, until they are in order.
+    starts: Vec<Box<str>>,
     names: Names,
     reasons: Names,
     runs: Names,
@@ -228,6 +230,7 @@ impl Data {
             trials: Vec::new(),
             environment: Environment::new(),
             values: Vec::new(),
+            starts: Vec::new(),
             names: Names::default(),
             reasons: Names::default(),
             runs: Names::default(),
@@ -265,6 +268,8 @@ impl Data {
         });
         self.values.extend(Value::all(row).map(|value| value.unwrap_or(f64::NAN)));
         self.note_time(&row.started_at);
+        // Without its Z, a time with fewer digits comes before those with more.
+        self.starts.push(row.started_at.trim_end_matches('Z').into());
         let last = self.last.entry((cell, run, row.order, row.trial)).or_insert(at);
         if *last != at {
             let (earlier, later) = if self.trials[*last].attempt <= row.attempt { (*last, at) } else { (at, *last) };
@@ -298,8 +303,24 @@ impl Data {
         (self.last, self.joined) = (HashMap::new(), String::new());
         let marks = canaries::marks(self.trials.iter().map(|trial| trial.sign));
         self.trials.iter_mut().zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
+        self.order_trials();
         self.order_series();
         self.order_cells();
+    }
+
+    fn order_trials(&mut self) {
+        let starts = std::mem::take(&mut self.starts);
+        if starts.is_sorted() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        order.sort_by(|&a, &b| starts[a].cmp(&starts[b]));
+        self.trials = order.iter().map(|&at| self.trials[at].clone()).collect();
+        self.values = order.iter().flat_map(|&at| &self.values[at * VALUES..][..VALUES]).copied().collect();
+        self.cells.iter_mut().for_each(|cell| cell.trials.clear());
+        for (at, trial) in self.trials.iter().enumerate() {
+            self.cells[trial.cell].trials.push(at);
+        }
     }
 
     fn order_series(&mut self) {
