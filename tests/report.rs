@@ -441,6 +441,21 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
 }
 
 #[test]
+fn a_pipe_will_do_unless_it_has_several_kernels() {
+    let other = |row: Row| Row { kernel: "6.12".into(), ..row };
+    let several = [backends(), backends().into_iter().map(other).collect()].concat();
+    let bench = bench("one.csv", &text(&backends()));
+    fs::write(bench.path("several.csv"), text(&several)).expect("a file");
+    let script = |file: &str| format!("cat {file} | exec {HPBENCH} report /dev/stdin -o page.html");
+    bench.run_command(&["sh", "-c", &script("one.csv"), "sh"]).expect(0);
+    fs::remove_file(bench.path("page.html")).expect("it is there");
+    let message = bench.run_command(&["sh", "-c", &script("several.csv"), "sh"]).expect(2).stderr;
+    assert!(message.contains("/dev/stdin") && message.contains("several kernels"), "{message}");
+    assert!(message.contains("save its rows to one"), "{message}");
+    assert!(!bench.path("page.html").exists());
+}
+
+#[test]
 fn a_hundred_thousand_rows_make_a_moderate_page() {
     let Some((bench, _)) = rows::run_on_many(&["report", "big.csv", "-o", "page.html"]) else { return };
     let page = read(&bench.path("page.html"));
