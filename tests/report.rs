@@ -307,6 +307,21 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 }
 
 #[test]
+fn each_change_counts_even_if_several_are_told_together() {
+    let rows = |kernel: &str, factor: f64| -> Vec<Row> {
+        let of = |row: Row| Row {
+            kernel: kernel.into(),
+            ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| ns * factor),
+            ..row
+        };
+        rows::backends().into_iter().filter(|row| row.backend == "plain").map(of).collect()
+    };
+    let page = page(&[rows("6.1", 1.0), rows("6.12", 1.2)].concat());
+    assert!(page.contains("2 kernels: 2 changes of 3% or more"), "{page}");
+    assert!(page.contains("(drain, 64 bytes, batches 1, 32)"), "{page}");
+}
+
+#[test]
 fn files_that_differ_are_told_apart() {
     let other: Vec<Row> =
         backends().into_iter().map(|row| Row { kernel: "6.12".into(), run_id: "beef".into(), ..row }).collect();
