@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -53,6 +54,13 @@ fn charts(folder: &Path) -> Vec<(String, String)> {
         });
     }
     charts
+}
+
+/// The title of a chart, without that of its figure.
+fn title(chart: &str) -> &str {
+    let titles = chart.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    let (_, title) = titles.and_then(|(titles, _)| titles.split_once(": ")).expect("a title");
+    title
 }
 
 #[test]
@@ -158,6 +166,23 @@ fn what_is_missing_is_left_out_and_named() {
     // All values alike, and zero.
     let zero: Vec<Row> = (1..=6).map(|block| drain("plain", 1, block, 0.0)).collect();
     page(&zero);
+    // The same under two kernels: from nothing to something is no change in percent.
+    let kernel = |kernel: &str, ns: f64| {
+        let row = move |block| Row { kernel: kernel.into(), ..drain("plain", 1, block, ns) };
+        (1..=6).map(row).collect::<Vec<_>>()
+    };
+    let change = |known: [Vec<Row>; 2]| {
+        let mut rows = known.concat();
+        // Without a line from kernel to kernel there is no table: another cell has one.
+        let other = |row: &Row| Row { batch: 32, ns_per_packet_p50: Some(400.0), order: row.order + 1, ..row.clone() };
+        rows.extend(rows.iter().map(other).collect::<Vec<_>>());
+        page(&rows)
+    };
+    for later in [0.0, 5.0] {
+        let page = change([kernel("6.1", 0.0), kernel("6.12", later)]);
+        assert!(page.contains("<h2>From kernel to kernel</h2>") && !page.contains("inf%"), "{page}");
+        assert!(!page.contains("<td>+inf") && !page.contains(">inf"), "{page}");
+    }
 }
 
 #[test]
@@ -256,6 +281,62 @@ fn counted_instructions_rank_nothing() {
 }
 
 #[test]
+fn charts_of_one_backend_say_which_mode_they_are_of() {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-22/kernels.csv");
+    let mut lines: Vec<String> = read(&kernels).lines().map(str::to_owned).collect();
+    let mut at = 0;
+    lines.retain(|line| {
+        at += 1;
+        at == 1 || line.split(',').nth(4) == Some("uring")
+    });
+    let bench = bench("uring.csv", (lines.join("\n") + "\n").as_bytes());
+    bench.run("report uring.csv -o page.html --svg charts").expect(0);
+    let charts = charts(&bench.path("charts"));
+    let titles: BTreeSet<&str> = charts.iter().map(|(_, chart)| title(chart)).collect();
+    assert!(titles.contains("drain, uring") && titles.contains("drain, uring:coop"), "{titles:?}");
+    let of_modes = charts.iter().filter(|(name, _)| name.starts_with("instructions-"));
+    let modes: Vec<&str> = of_modes.map(|(_, chart)| title(chart)).collect();
+    assert_eq!(modes.iter().collect::<BTreeSet<_>>().len(), modes.len(), "each has a title of its own: {modes:?}");
+}
+
+#[test]
+fn a_default_is_one_series_whatever_follows_from_the_addressing() {
+    let mut rows: Vec<Row> = (1..=6).map(|block| drain("uring", 32, block, 400.0 + block as f64)).collect();
+    rows.iter_mut().for_each(|row| (row.addressing, row.buffers) = ("connected".into(), Some(512)));
+    let unconnected = |row: &Row| Row {
+        addressing: "unconnected".into(),
+        variant: "recvmsg-multishot+sendmsg+defer".into(),
+        order: row.order + 10,
+        ..row.clone()
+    };
+    rows.extend(rows.iter().map(unconnected).collect::<Vec<_>>());
+    let bench = bench("run.csv", &text(&rows));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    charts(&bench.path("charts"));
+    // One with an entry in the legend, and no words of the buffers, which are the same.
+    let timeline = read(&bench.path("charts/timeline-drain.svg"));
+    assert_eq!(timeline.matches(">uring</text>").count(), 1, "{timeline}");
+    for addressing in ["connected", "unconnected"] {
+        assert!(bench.path(&format!("charts/cost-drain-{addressing}.svg")).exists(), "{addressing}");
+    }
+}
+
+#[test]
+fn each_change_counts_even_if_several_are_told_together() {
+    let rows = |kernel: &str, factor: f64| -> Vec<Row> {
+        let of = |row: Row| Row {
+            kernel: kernel.into(),
+            ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| ns * factor),
+            ..row
+        };
+        rows::backends().into_iter().filter(|row| row.backend == "plain").map(of).collect()
+    };
+    let page = page(&[rows("6.1", 1.0), rows("6.12", 1.2)].concat());
+    assert!(page.contains("2 kernels: 2 changes of 3% or more"), "{page}");
+    assert!(page.contains("(drain, 64 bytes, batches 1, 32)"), "{page}");
+}
+
+#[test]
 fn files_that_differ_are_told_apart() {
     let other: Vec<Row> =
         backends().into_iter().map(|row| Row { kernel: "6.12".into(), run_id: "beef".into(), ..row }).collect();
@@ -267,6 +348,35 @@ fn files_that_differ_are_told_apart() {
         assert!(page.contains(what), "{what}: {page}");
     }
     assert!(page.contains("download=\"old.csv.gz\"") && page.contains("download=\"new.csv.gz\""));
+}
+
+#[test]
+fn trials_are_in_the_order_in_which_they_ran_whatever_that_of_the_files() {
+    let run = |run_id: &str, minute: u32, ns: f64| -> Vec<Row> {
+        let started_at = |block: usize| format!("2026-11-23T01:{minute:02}:{block:02}.5Z");
+        let row = |block| Row {
+            run_id: run_id.into(),
+            started_at: started_at(block),
+            ..drain("plain", 1, block, ns + block as f64)
+        };
+        (1..=6).map(row).collect()
+    };
+    let bench = bench("early.csv", &text(&run("a", 1, 400.0)));
+    fs::write(bench.path("late.csv"), text(&run("b", 2, 800.0))).expect("a file");
+    let tips = |files: &str, folder: &str| -> Vec<String> {
+        bench.run(&format!("report {files} -o {folder}.html --svg {folder}")).expect(0);
+        charts(&bench.path(folder));
+        let chart = read(&bench.path(&format!("{folder}/timeline-drain.svg")));
+        let mut tips: Vec<String> =
+            chart.split("<title>row ").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect();
+        tips.sort();
+        tips
+    };
+    let sorted = tips("early.csv late.csv", "sorted");
+    assert_eq!(sorted.len(), 12, "{sorted:?}");
+    // Of the cell of its own file, whose median is 403.5 ns.
+    assert!(sorted.contains(&"1, plain, batch 1: -0.6%".to_owned()), "{sorted:?}");
+    assert_eq!(tips("late.csv early.csv", "reversed"), sorted);
 }
 
 #[test]
@@ -358,6 +468,21 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
         assert!(message.contains(told), "{args}: {message}");
     }
     assert_eq!(bench.files(), ["bad.csv", "run.csv"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_pipe_will_do_unless_it_has_several_kernels() {
+    let other = |row: Row| Row { kernel: "6.12".into(), ..row };
+    let several = [backends(), backends().into_iter().map(other).collect()].concat();
+    let bench = bench("one.csv", &text(&backends()));
+    fs::write(bench.path("several.csv"), text(&several)).expect("a file");
+    let script = |file: &str| format!("cat {file} | exec {HPBENCH} report /dev/stdin -o page.html");
+    bench.run_command(&["sh", "-c", &script("one.csv"), "sh"]).expect(0);
+    fs::remove_file(bench.path("page.html")).expect("it is there");
+    let message = bench.run_command(&["sh", "-c", &script("several.csv"), "sh"]).expect(2).stderr;
+    assert!(message.contains("/dev/stdin") && message.contains("several kernels"), "{message}");
+    assert!(message.contains("save its rows to one"), "{message}");
+    assert!(!bench.path("page.html").exists());
 }
 
 #[test]

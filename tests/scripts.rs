@@ -115,6 +115,24 @@ fn a_sweep_over_loads_finds_its_rates_or_takes_those_that_are_named() {
 }
 
 #[test]
+fn a_sweep_over_loads_reads_rows_and_not_lines() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = bench();
+    let hpbench = format!("HPBENCH={HPBENCH}");
+    let args = format!("scripts/sweep-load -n labelled -- {TINY} --trials 1 --backend plain,mmsg --label");
+    // The second line of a row has much where the first one has its rate, and nothing where that has its workers.
+    let label = format!("of two\nlines{},1000000000000", ",".repeat(33));
+    bench.run_command(&[words(&hpbench, &args), vec![&label]].concat()).expect(0);
+    let rates: BTreeSet<i64> = bench.rows("results/labelled/run.csv").iter().map(|row| row.count("rate_pps")).collect();
+    assert_eq!(rates.len(), 14, "{rates:?}");
+    let received = bench.rows("results/labelled/flood.csv").iter().map(|row| row.number("rx_pps")).fold(0.0, f64::max);
+    let most = *rates.last().expect("14");
+    assert!((most as f64 / received - 1.2).abs() < 0.01, "{rates:?} of {received}");
+}
+
+#[test]
 fn a_signal_keeps_what_was_measured_and_the_run_can_be_gone_on_with() {
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let bench = bench();

@@ -88,10 +88,10 @@ fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
     if data.cells.iter().any(Cell::is_counted) {
         conclusion.notes.push(counts::RANKS_NOTHING.into());
     }
-    let steps = told(&report, &mut conclusion.notes);
+    let (steps, changes) = told(&report, &mut conclusion.notes);
     conclusion.notes.extend(report.notes);
     let kernels = data.distinct("kernel").len();
-    conclusion.lines.push(match steps.len() {
+    conclusion.lines.push(match changes {
         0 => format!(
             "{kernels} kernels: no change of {threshold} or more that the trials bear out, from one to the next."
         ),
@@ -112,9 +112,9 @@ fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
     }
 }
 
-/// The steps, the largest first, those of several batches in one line; those between counts that have not settled are only
-/// counted.
-fn told(report: &Report, notes: &mut Vec<String>) -> Vec<String> {
+/// The steps, the largest first, those of several batches in one line, and how many they are; those between counts that
+/// have not settled are only counted.
+fn told(report: &Report, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     let (settled, others): (Vec<Step<'_>>, Vec<Step<'_>>) = steps::find(report).into_iter().partition(Step::is_settled);
     if !others.is_empty() {
         notes.push(format!(
@@ -132,7 +132,7 @@ fn told(report: &Report, notes: &mut Vec<String>) -> Vec<String> {
     }
     let largest = |steps: &[&Step<'_>]| steps.iter().map(|step| step.change_pct().abs()).fold(0.0, f64::max);
     alike.sort_by(|a, b| largest(b).total_cmp(&largest(a)));
-    alike.iter().map(|steps| in_one_line(steps)).collect()
+    (alike.iter().map(|steps| in_one_line(steps)).collect(), settled.len())
 }
 
 /// Whether steps differ in their batch and their size only.

@@ -172,8 +172,6 @@ pub(crate) struct Series {
     pub name: String,
     /// The backend.
     pub backend: String,
-    /// Its variant, every dimension spelled.
-    pub variant: String,
     /// Entries of its buffer ring, in the words of the file.
     buffers: String,
 }
@@ -202,11 +200,13 @@ pub(crate) struct Data {
     pub cells: Vec<Cell>,
     /// Backends with their variants, in their order.
     pub series: Vec<Series>,
-    /// Every row, in the order of the files.
+    /// Every row, in the order of the files; once all rows are there, in the order in which they began.
     pub trials: Vec<Trial>,
     /// The machines.
     pub environment: Environment,
     values: Vec<f64>,
+    /// When each trial began, until they are in order.
+    starts: Vec<Box<str>>,
     names: Names,
     reasons: Names,
     runs: Names,
@@ -229,6 +229,7 @@ impl Data {
             trials: Vec::new(),
             environment: Environment::new(),
             values: Vec::new(),
+            starts: Vec::new(),
             names: Names::default(),
             reasons: Names::default(),
             runs: Names::default(),
@@ -266,6 +267,8 @@ impl Data {
         });
         self.values.extend(Value::all(row).map(|value| value.unwrap_or(f64::NAN)));
         self.note_time(&row.started_at);
+        // Without its Z, a time with fewer digits comes before those with more.
+        self.starts.push(row.started_at.trim_end_matches('Z').into());
         let last = self.last.entry((cell, run, row.order, row.trial)).or_insert(at);
         if *last != at {
             let (earlier, later) = if self.trials[*last].attempt <= row.attempt { (*last, at) } else { (at, *last) };
@@ -276,13 +279,11 @@ impl Data {
 
     fn series_of(&mut self, row: &Row) -> usize {
         let buffers = row.buffers.map_or_else(String::new, |buffers| buffers.to_string());
-        let is_same = |series: &Series| {
-            (&series.backend, &series.variant, &series.buffers) == (&row.backend, &row.variant, &buffers)
-        };
+        // What was asked for: the rest of a variant follows from the addressing.
+        let name = axes::brief(&row.backend, &row.variant, &row.addressing);
+        let is_same = |series: &Series| (&series.name, &series.buffers) == (&name, &buffers);
         self.series.iter().position(is_same).unwrap_or_else(|| {
-            let name = axes::brief(&row.backend, &row.variant, &row.addressing);
-            let (backend, variant) = (row.backend.clone(), row.variant.clone());
-            self.series.push(Series { name, backend, variant, buffers });
+            self.series.push(Series { name, backend: row.backend.clone(), buffers });
             self.series.len() - 1
         })
     }
@@ -303,8 +304,24 @@ impl Data {
         let marks = canaries::marks(self.trials.iter().filter(|trial| !trial.is_repeated).map(|trial| trial.sign));
         let last = self.trials.iter_mut().filter(|trial| !trial.is_repeated);
         last.zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
+        self.order_trials();
         self.order_series();
         self.order_cells();
+    }
+
+    fn order_trials(&mut self) {
+        let starts = std::mem::take(&mut self.starts);
+        if starts.is_sorted() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        order.sort_by(|&a, &b| starts[a].cmp(&starts[b]));
+        self.trials = order.iter().map(|&at| self.trials[at].clone()).collect();
+        self.values = order.iter().flat_map(|&at| &self.values[at * VALUES..][..VALUES]).copied().collect();
+        self.cells.iter_mut().for_each(|cell| cell.trials.clear());
+        for (at, trial) in self.trials.iter().enumerate() {
+            self.cells[trial.cell].trials.push(at);
+        }
     }
 
     fn order_series(&mut self) {
@@ -322,12 +339,9 @@ impl Data {
         let mut series: Vec<(usize, Series)> = places.into_iter().zip(self.series.drain(..)).collect();
         series.sort_by_key(|(place, _)| *place);
         self.series = series.into_iter().map(|(_, series)| series).collect();
-        let several = |series: &Series, all: &[(String, String)]| {
-            all.iter().filter(|other| (&other.0, &other.1) == (&series.backend, &series.variant)).count() > 1
-        };
-        let all: Vec<_> = self.series.iter().map(|series| (series.backend.clone(), series.variant.clone())).collect();
+        let all: Vec<String> = self.series.iter().map(|series| series.name.clone()).collect();
         for series in &mut self.series {
-            if several(series, &all) {
+            if all.iter().filter(|name| **name == series.name).count() > 1 {
                 series.name += &format!(", {} buffers", series.buffers);
             }
         }

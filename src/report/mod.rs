@@ -36,11 +36,25 @@ impl From<ReadError> for Failure {
     }
 }
 
+/// Several kernels are compared by a second reading, and what is no file is gone after the first.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there are trials under several kernels, so that all is read twice, and {0} is no regular file; save its rows to one \
+     first",
+    path.display()
+)]
+struct ReadOnce {
+    path: PathBuf,
+}
+
 /// Reads, draws, and writes.
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
     let (data, mut evidence, packed) = read(&args.files)?;
     if data.distinct("kernel").len() > 1 {
+        if let Some(path) = args.files.iter().find(|path| !path.is_file()) {
+            return Err(Failure::Usage(ReadOnce { path: path.clone() }.into()));
+        }
         evidence.by_kernel = Some(read_by_kernel(&args.files)?);
     }
     let conclusion = conclusion::draw(&data, &evidence);

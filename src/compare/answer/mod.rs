@@ -67,7 +67,7 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         topics.iter().take(LINES_MAX).map(|topic| topic.line(&topic.telling(&topics), report.threshold)).collect();
     let more = report.left_out + topics.len().saturating_sub(LINES_MAX);
     if more > 0 {
-        lines.push(format!("{more} more kinds of cells are not told of here; hpbench compare tells of all."));
+        lines.push(format!("{more} more kinds of cells are not told of here; the table of `hpbench compare` has all."));
     }
     lines
 }

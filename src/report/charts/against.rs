@@ -3,7 +3,7 @@
 use crate::compare::counts;
 use crate::releases;
 use crate::report::charts::grouping::{self, Group, LineBy};
-use crate::report::charts::units::{Unit, short};
+use crate::report::charts::units::{Unit, short, short_tick};
 use crate::report::charts::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::report::data::{Cell, Data, Estimate, Percentile, Value};
 use crate::report::svg::axis::Axis;
@@ -316,7 +316,7 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit:
     }
     let label = if request.x == "batch" { "batch: datagrams asked for per call" } else { "datagrams due per second" };
     let (low, high) = (places[0], places[places.len() - 1]);
-    let x = Axis::new(Scale::new(Spread::Log, low, high), places, label, short);
+    let x = Axis::new(Scale::new(Spread::Log, low, high), places, label, short_tick);
     let line = |(key, points): &(Key, Vec<Known>)| Line {
         key: key.clone(),
         points: points
@@ -345,5 +345,5 @@ pub(super) fn value_axis<'a>(estimates: impl Iterator<Item = &'a Estimate>, unit
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let wide = low > 0.0 && high / low >= if unit == Unit::Time { LOG_TIMES_FROM } else { LOG_FROM };
     let (scale, ticks) = if wide { scale::log(low, high) } else { scale::linear(low, high, 5) };
-    Axis::new(scale, ticks, unit.axis(), |value| unit.tick(value))
+    Axis::new(scale, ticks, unit.axis(), |value, step| unit.tick(value, step))
 }

@@ -44,7 +44,13 @@ pub(super) fn groups(data: &Data, cells: &[usize], x: &str, line: LineBy) -> Vec
     for &at in cells {
         let cell = &data.cells[at];
         let key: Vec<Option<&str>> = (0..COUNT).map(|at| (!is_free(at)).then_some(cell.fields[at].as_str())).collect();
-        let owned = || key.iter().map(|field| field.map(str::to_owned)).collect();
+        let common = |at: usize| match axis_name(at) {
+            // The name of the series has them all, and tells apart where one of them does.
+            "backend" => Some(data.series[cell.series].name.clone()),
+            "variant" | "buffers" => None,
+            _ => key[at].map(str::to_owned),
+        };
+        let owned = || (0..COUNT).map(|at| key[at].and_then(|_| common(at))).collect();
         let next = groups.len();
         let group = *known.entry(key.clone()).or_insert_with(|| {
             groups.push(Group { title: String::new(), key: owned(), lines: BTreeMap::new() });
@@ -96,8 +102,6 @@ fn told(data: &Data, cell: &Cell, at: usize) -> String {
     match axis_name(at) {
         "scenario" | "addressing" | "accel" => value.into(),
         "backend" => data.series[cell.series].name.clone(),
-        // The name of the series has it.
-        "variant" | "buffers" => String::new(),
         "payload" => format!("{value} bytes"),
         "rate_pps" => format!("{}/s", number(value)),
         "wait" => {

@@ -43,7 +43,9 @@ pub(super) fn figure(data: &Data) -> Kind {
                 known.push((at, estimate.median.value));
                 let (first, median) = (known[0].1, estimate.median.value);
                 table.push(|| {
-                    let change = Unit::Change.cell(100.0 * (median / first - 1.0));
+                    // Nothing is so many percent dearer than nothing.
+                    let changed = (first > 0.0).then(|| Unit::Change.cell(100.0 * (median / first - 1.0)));
+                    let change = changed.unwrap_or_default();
                     let texts = [&group.title, &key.name, &names[at]].map(String::clone);
                     texts.into_iter().chain([unit.cell(median), change, estimate.trials.to_string()]).collect()
                 });
@@ -79,7 +81,7 @@ fn change_axis(lines: &[(Key, Known)], unit: Unit) -> Axis {
     let changes = lines.iter().flat_map(|(_, known)| known.iter().map(|(_, value)| change(known, *value)));
     let (low, high) = changes.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (scale, ticks) = scale::linear(low, high, 5);
-    Axis::new(scale, ticks, &format!("{}, change in %", unit.axis()), |value| Unit::Change.tick(value))
+    Axis::new(scale, ticks, &format!("{}, change in %", unit.axis()), |value, step| Unit::Change.tick(value, step))
 }
 
 fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit, y: Axis) -> Chart {

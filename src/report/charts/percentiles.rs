@@ -107,7 +107,9 @@ fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
     };
     Chart::Lines(Lines {
         title,
-        x: Axis::new(Scale::new(Spread::Nines, 0.5, last), shares, "percentile of the datagrams", name),
+        x: Axis::new(Scale::new(Spread::Nines, 0.5, last), shares, "percentile of the datagrams", |share, _| {
+            name(share)
+        }),
         y,
         lines: lines.iter().map(line).collect(),
         rules: Vec::new(),

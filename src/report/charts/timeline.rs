@@ -116,8 +116,8 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
     };
     Lines {
         title: scenario.name().into(),
-        x: Axis::new(x, places, "row, in time order", |row| format!("{row}")),
-        y: Axis::new(y, ticks, label, |value| Unit::Change.tick(value)),
+        x: Axis::new(x, places, "row, in time order", |row, _| format!("{row}")),
+        y: Axis::new(y, ticks, label, |value, step| Unit::Change.tick(value, step)),
         lines: if seen.len() > POINTS_MAX { together(data, seen) } else { apart(data, seen) },
         rules: rules(data, seen),
         level: Some(0.0),

@@ -17,10 +17,13 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis that labels its ticks.
-    pub(crate) fn new(scale: Scale, ticks: Vec<f64>, label: &str, text: impl Fn(f64) -> String) -> Self {
-        let ticks = ticks.into_iter().map(|tick| (tick, text(tick))).collect();
-        Self { scale, ticks, label: label.to_owned() }
+    /// An axis that labels its ticks, each by its value and how far the next one to it is, which is infinite if it is
+    /// alone: the label has to tell them apart.
+    pub(crate) fn new(scale: Scale, ticks: Vec<f64>, label: &str, text: impl Fn(f64, f64) -> String) -> Self {
+        let away = |at: usize, other: Option<&f64>| other.map_or(f64::INFINITY, |other| (ticks[at] - other).abs());
+        let step = |at: usize| away(at, at.checked_sub(1).map(|at| &ticks[at])).min(away(at, ticks.get(at + 1)));
+        let labelled = ticks.iter().enumerate().map(|(at, &tick)| (tick, text(tick, step(at)))).collect();
+        Self { scale, ticks: labelled, label: label.to_owned() }
     }
 
     /// How wide its widest label is.
@@ -64,14 +67,14 @@ mod tests {
     fn labels_do_not_overlap_and_the_ends_have_theirs() {
         let batches: Vec<f64> = (0..=10).map(|power| f64::from(1 << power)).collect();
         let scale = Scale::new(Spread::Log, 1.0, 1024.0);
-        let axis = Axis::new(scale, batches, "batch", |batch| format!("{batch}"));
+        let axis = Axis::new(scale, batches, "batch", |batch, _| format!("{batch}"));
         let spaced = axis.spaced(200.0);
         assert_eq!(spaced.len(), 11, "every batch has a tick");
         let texts: Vec<&str> = spaced.iter().filter_map(|(_, text)| *text).collect();
         assert!(texts.len() > 4 && texts.first() == Some(&"1") && texts.last() == Some(&"1024"), "{texts:?}");
         let narrow: Vec<&str> = axis.spaced(30.0).iter().filter_map(|(_, text)| *text).collect();
         assert!(narrow.len() <= 2, "{narrow:?}");
-        let empty = Axis::new(scale, Vec::new(), "batch", |batch| format!("{batch}"));
+        let empty = Axis::new(scale, Vec::new(), "batch", |batch, _| format!("{batch}"));
         assert!(empty.spaced(200.0).is_empty());
     }
 }
