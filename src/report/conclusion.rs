@@ -216,7 +216,7 @@ mod tests {
             let trials = Trials::of_rows(By::Column("kernel"), rows.iter());
             let settings = Settings { groups: usize::MAX, ..answer::SETTINGS };
             let report = Report::new(&trials, &settings).expect("a report");
-            let lines = super::told(&report, &mut Vec::new());
+            let (lines, _) = super::told(&report, &mut Vec::new());
             let labels: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('(')?.1)).collect();
             assert!(labels.len() == 2 && labels[0] != labels[1], "{lines:?}");
             assert!(labels[0].ends_with(&format!(", {told})")), "{told}: {lines:?}");
