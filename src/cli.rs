@@ -20,7 +20,7 @@ use crate::wire::Verify;
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
-    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,\n    130 or 143 ended by a signal."
+    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,\n    130 or 143 ended by a signal, 141 standard output was closed."
 )]
 pub struct Cli {
     /// What is run where no command is given.

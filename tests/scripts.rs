@@ -357,8 +357,16 @@ fn a_trial_that_fails_before_the_sweep_has_a_status_too() {
 fn where_nothing_can_be_compared_the_folder_says_why() {
     let bench = bench();
     let done = run(&bench, &format!("scripts/sweep-batch -n one -- {TINY} --backend plain --batch 1")).expect(1);
-    assert!(done.shows("all trials have the same backend"), "{}", done.stdout);
-    assert!(read(&bench.path("results/one/comparison.txt")).contains("all trials have the same backend"));
+    assert!(done.shows("all trials have the same variant"), "{}", done.stdout);
+    assert!(read(&bench.path("results/one/comparison.txt")).contains("all trials have the same variant"));
+}
+
+#[test]
+fn where_a_backend_has_several_modes_the_modes_are_compared() {
+    let bench = bench();
+    run(&bench, &format!("scripts/sweep-batch -n modes -- {TINY} --backend plain,plain:gro --batch 1")).expect(0);
+    let comparison = read(&bench.path("results/modes/comparison.txt")).replace("\n  ", " ");
+    assert!(comparison.contains("plain:recvfrom+sendto+gro against plain:recvfrom+sendto"), "{comparison}");
 }
 
 #[test]

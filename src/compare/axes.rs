@@ -147,15 +147,6 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Where the batch is among the axes.
-pub const BATCH: usize = 6;
-
-/// A cell without its batch.
-pub fn without_batch(axes: &[String]) -> Vec<&str> {
-    let others = axes.iter().enumerate().filter(|(at, _)| *at != BATCH);
-    others.map(|(_, value)| value.as_str()).collect()
-}
-
 /// How a backend with its variant is called: the default variant has no name of its own.
 pub fn name(backend: &str, variant: &str) -> String {
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);

@@ -16,6 +16,7 @@ pub mod metrics;
 pub(crate) mod report;
 pub(crate) mod sections;
 pub(crate) mod steps;
+pub(crate) mod swept;
 mod table;
 pub(crate) mod trials;
 pub mod verdict;

@@ -5,10 +5,11 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use crate::compare::CompareError;
-use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES};
+use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
+use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Comparison, Judge, Values, Verdict};
 use crate::reasons::{self, Kind, State};
@@ -156,8 +157,7 @@ fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
         for reason in &pair.refused {
             match reasons.iter().position(|(known, ..)| known == reason) {
                 Some(at) => reasons[at].2 += 1,
-                None if reasons.len() < TOLD_MAX => reasons.push((reason, label(trials, pair), 1)),
-                None => {}
+                None => reasons.push((reason, label(trials, pair), 1)),
             }
         }
     }
@@ -168,7 +168,13 @@ fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
         0 => format!("- {first}: {reason}"),
         others => format!("- {first} and {others} more: {reason}"),
     };
-    Err(CompareError::Refused(reasons.iter().map(line).collect::<Vec<_>>().join("\n")))
+    let mut lines: Vec<String> = reasons.iter().take(TOLD_MAX).map(line).collect();
+    match reasons.len().saturating_sub(TOLD_MAX) {
+        0 => {}
+        1 => lines.push("- and 1 more reason".into()),
+        more => lines.push(format!("- and {more} more reasons")),
+    }
+    Err(CompareError::Refused(lines.join("\n")))
 }
 
 /// Which comparison this is, for a message.
@@ -187,13 +193,14 @@ fn label(trials: &Trials, pair: &Pair) -> String {
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
-/// Which pairs are of the first so many groups of cells that differ in their batch only, and how many groups are left out.
+/// Which pairs are of the first so many groups of cells that differ only in what was swept, and how many groups are left out.
 fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
+    let swept = Swept::of(pairs.iter().map(|pair| &*pair.axes));
     let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
     let mut told = Vec::new();
     for (at, pair) in pairs.iter().enumerate() {
         let next = known.len();
-        if *known.entry(axes::without_batch(&pair.axes)).or_insert(next) < most {
+        if *known.entry(swept.others(&pair.axes)).or_insert(next) < most {
             told.push(at);
         }
     }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::compare::axes::{self, AXES, BATCH, By};
+use crate::compare::axes::{AXES, By};
 use crate::compare::cells::TRIALS_MIN;
 use crate::compare::metrics;
 use crate::compare::report::{Report, Settings};
+use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Comparison;
 use crate::record::Row;
@@ -44,24 +45,26 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// The conclusions of a comparison of backends or variants, a line for each scenario and everything but the batch.
+/// The conclusions of a comparison of backends or variants, a line for each scenario and everything but what was swept.
 pub(crate) fn lines(report: &Report) -> Vec<String> {
     if !report.by.frees("backend") {
         return Vec::new();
     }
+    let swept = Swept::of(report.comparisons.iter().map(|comparison| &*comparison.axes));
     let mut topics: Vec<Topic<'_>> = Vec::new();
     let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
     for comparison in &report.comparisons {
         if !metrics::defaults(&comparison.axes[0], "").contains(&comparison.metric.name) {
             continue;
         }
-        let key: Vec<&str> = axes::without_batch(&comparison.axes);
+        let axis = swept.axis(&comparison.axes[0]);
+        let key = swept.others(&comparison.axes);
         let at = *known.entry(key.clone()).or_insert(topics.len());
         if at == topics.len() {
-            topics.push(Topic { key, batches: BTreeMap::new() });
+            topics.push(Topic { key, axis, values: BTreeMap::new() });
         }
-        let batch = comparison.axes[BATCH].parse().unwrap_or(0);
-        topics[at].batches.entry(batch).or_default().push(comparison);
+        let value = comparison.axes[axis.at].parse().unwrap_or(0);
+        topics[at].values.entry(value).or_default().push(comparison);
     }
     let mut lines: Vec<String> =
         topics.iter().take(LINES_MAX).map(|topic| topic.line(&topic.telling(&topics), report.threshold)).collect();
@@ -72,7 +75,7 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Of more groups of batches than this, each side is told of with its batches instead.
+/// Of more groups of values than this, each side is told of with its values instead.
 const SPANS_MAX: usize = 3;
 
 /// More lines than this are no short answer.
@@ -80,16 +83,18 @@ const LINES_MAX: usize = 20;
 
 /// What one line is about.
 struct Topic<'a> {
-    /// All axes but the batch.
+    /// The values of all axes but the swept one.
     key: Vec<&'a str>,
-    /// The comparisons by batch.
-    batches: BTreeMap<u64, Vec<&'a Comparison>>,
+    /// The axis that was swept.
+    axis: Axis,
+    /// The comparisons by its values.
+    values: BTreeMap<u64, Vec<&'a Comparison>>,
 }
 
 impl Topic<'_> {
     /// The axes that tell this cell from others of its scenario, with their values.
     fn telling(&self, others: &[Self]) -> Vec<(&'static str, &str)> {
-        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != BATCH).map(|(_, name)| *name);
+        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != self.axis.at).map(|(_, name)| *name);
         let differs =
             |at: usize| others.iter().any(|other| other.key[0] == self.key[0] && other.key[at] != self.key[at]);
         let axes = axes.zip(&self.key).enumerate().skip(1);
@@ -106,35 +111,36 @@ impl Topic<'_> {
             "lat_p50_ns" => "latency, median",
             _ => "time per datagram",
         };
-        let base = self.batches.values().flatten().next().map_or_else(String::new, |first| span::name(first, 0));
+        let base = self.values.values().flatten().next().map_or_else(String::new, |first| span::name(first, 0));
         let cell: String = telling.iter().map(|(name, value)| format!(", {name} {value}")).collect();
         let calls = self.base_calls();
         let steady = calls.as_ref().map_or_else(String::new, |calls| format!(" at {calls} per system call"));
         let spans = self.spans(primary);
         let sentences: Vec<String> = if spans.len() > SPANS_MAX {
-            let batches: Vec<_> = self.batches.iter().map(|(batch, all)| (*batch, all.as_slice())).collect();
-            sides::sentences(&batches, primary)
+            let values: Vec<_> = self.values.iter().map(|(value, all)| (*value, all.as_slice())).collect();
+            sides::sentences(self.axis, &values, primary)
         } else {
             spans.iter().map(|span| format!("{}.", span.text(primary, threshold, calls.is_none()))).collect()
         };
         format!("{scenario}{cell} ({told}, against {base}{steady}). {}", sentences.join(" "))
     }
 
-    /// How many datagrams a system call of the base moved, if that was one number at several batches.
+    /// How many datagrams a system call of the base moved, if that was one number at several values.
     fn base_calls(&self) -> Option<String> {
-        let calls: Vec<f64> = self.batches.values().filter_map(|all| all.first()?.per_call[0]).collect();
+        let calls: Vec<f64> = self.values.values().filter_map(|all| all.first()?.per_call[0]).collect();
         let (first, others) = calls.split_first()?;
         let is_one = others.iter().all(|calls| (calls / first - 1.0).abs() < 0.05);
         (is_one && !others.is_empty()).then(|| format!("{first:.0}"))
     }
 
-    /// Neighbouring batches of which the same can be said.
+    /// Neighbouring values of which the same can be said.
     fn spans(&self, primary: &str) -> Vec<Span<'_>> {
         let mut spans: Vec<Span<'_>> = Vec::new();
-        for (&batch, comparisons) in &self.batches {
-            let next = Span { of_all: self.batches.len(), is_last: false, batches: vec![(batch, comparisons)] };
+        for (&value, comparisons) in &self.values {
+            let (axis, of_all) = (self.axis, self.values.len());
+            let next = Span { axis, of_all, is_last: false, values: vec![(value, comparisons)] };
             match spans.last_mut().filter(|span| span.verdicts(primary) == next.verdicts(primary)) {
-                Some(span) => span.batches.extend(next.batches),
+                Some(span) => span.values.extend(next.values),
                 None => spans.push(next),
             }
         }

@@ -1,24 +1,25 @@
-//! What can be said of each side over all batches, where neighbouring batches differ too often to be told one by one.
+//! What can be said of each side over all that was swept, where neighbouring values differ too often to be told one by one.
 
 use crate::compare::answer::span::{self, Span};
+use crate::compare::swept::Axis;
 use crate::compare::verdict::{Comparison, Verdict};
 
-/// The verdicts that are told with the batches they were found at.
+/// The verdicts that are told with the values they were found at.
 const TOLD: [Verdict; 3] = [Verdict::Better, Verdict::Same, Verdict::Worse];
 
-/// Of each batch, its comparisons.
-type Batches<'a> = [(u64, &'a [&'a Comparison])];
+/// Of each value of the swept axis, its comparisons.
+type Values<'a> = [(u64, &'a [&'a Comparison])];
 
 /// A sentence for each side and metric.
-pub(super) fn sentences(batches: &Batches<'_>, primary: &str) -> Vec<String> {
+pub(super) fn sentences(axis: Axis, values: &Values<'_>, primary: &str) -> Vec<String> {
     let mut known: Vec<&Comparison> = Vec::new();
-    for one in batches.iter().flat_map(|(_, all)| all.iter().copied()) {
+    for one in values.iter().flat_map(|(_, all)| all.iter().copied()) {
         if !known.iter().any(|known| is_alike(known, one)) {
             known.push(one);
         }
     }
     known.sort_by_key(|one| one.metric.name != primary);
-    known.into_iter().filter_map(|one| sentence(batches, one, primary)).collect()
+    known.into_iter().filter_map(|one| sentence(axis, values, one, primary)).collect()
 }
 
 fn is_alike(a: &Comparison, b: &Comparison) -> bool {
@@ -27,26 +28,26 @@ fn is_alike(a: &Comparison, b: &Comparison) -> bool {
 
 /// What is said of one side in one metric; nothing of a metric beside the one that the scenario is about, unless there is a
 /// difference.
-fn sentence(batches: &Batches<'_>, one: &Comparison, primary: &str) -> Option<String> {
+fn sentence(axis: Axis, values: &Values<'_>, one: &Comparison, primary: &str) -> Option<String> {
     let is_primary = one.metric.name == primary;
     let found =
         |(_, all): &(u64, &[&Comparison])| all.iter().find(|other| is_alike(one, other)).map(|other| other.verdict);
     let mut parts = Vec::new();
     for verdict in TOLD.into_iter().filter(|verdict| is_primary || span::is_difference(*verdict)) {
         let here: Vec<(u64, &[&Comparison])> =
-            batches.iter().copied().filter(|batch| found(batch) == Some(verdict)).collect();
+            values.iter().copied().filter(|value| found(value) == Some(verdict)).collect();
         let Some(first) = here.first().and_then(|(_, all)| all.iter().copied().find(|other| is_alike(one, other)))
         else {
             continue;
         };
-        let at = numbers(batches, &here);
-        let span = Span { of_all: batches.len(), is_last: false, batches: here };
-        parts.push(format!("{} in batches of {at}", span.words(&[first])));
+        let at = numbers(values, &here);
+        let span = Span { axis, of_all: values.len(), is_last: false, values: here };
+        parts.push(format!("{} {} {at}", span.words(&[first]), axis.within));
     }
     let name = span::name(one, 1);
-    let all = Span { of_all: batches.len(), is_last: true, batches: batches.to_vec() };
+    let all = Span { axis, of_all: values.len(), is_last: true, values: values.to_vec() };
     let calls = if is_primary { all.calls(&[one], true) } else { String::new() };
-    let has = |verdict| batches.iter().any(|batch| found(batch) == Some(verdict));
+    let has = |verdict| values.iter().any(|value| found(value) == Some(verdict));
     let rest = match (has(Verdict::Unclear), has(Verdict::Invalid)) {
         (true, true) => Some("unclear or without a verdict"),
         (true, false) => Some("unclear"),
@@ -63,14 +64,14 @@ fn sentence(batches: &Batches<'_>, one: &Comparison, primary: &str) -> Option<St
     }
 }
 
-/// Batches as a list, neighbouring ones as a range.
-fn numbers(all: &Batches<'_>, here: &Batches<'_>) -> String {
-    let is_here = |batch: u64| here.iter().any(|(other, _)| *other == batch);
+/// Values as a list, neighbouring ones as a range.
+fn numbers(all: &Values<'_>, here: &Values<'_>) -> String {
+    let is_here = |value: u64| here.iter().any(|(other, _)| *other == value);
     let runs = all.chunk_by(|a, b| is_here(a.0) == is_here(b.0)).filter(|run| is_here(run[0].0));
     let mut texts: Vec<String> = runs
         .flat_map(|run| match run {
             [first, _, .., last] => vec![format!("{} to {}", first.0, last.0)],
-            few => few.iter().map(|(batch, _)| batch.to_string()).collect(),
+            few => few.iter().map(|(value, _)| value.to_string()).collect(),
         })
         .collect();
     let last = texts.pop().unwrap_or_default();

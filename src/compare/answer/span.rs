@@ -1,12 +1,15 @@
-//! What can be said of neighbouring batches at once: whoever has the same verdict is named together.
+//! What can be said of neighbouring values of what was swept at once: whoever has the same verdict is named together.
 
 use crate::compare::answer::percent;
 use crate::compare::axes;
 use crate::compare::metrics::Better;
+use crate::compare::swept::Axis;
 use crate::compare::verdict::{Comparison, Verdict};
 
 /// Where the addressing is among the axes.
 const ADDRESSING: usize = 4;
+/// Where the batch is.
+const BATCH: usize = 6;
 
 /// A change to this many times as much, or as little, is told as a factor.
 const FACTOR_MIN: f64 = 2.0;
@@ -20,14 +23,16 @@ const TOLD: [Verdict; 5] = [Verdict::Better, Verdict::Same, Verdict::Worse, Verd
 /// More modes of a backend than this are counted instead of named.
 const MODES_MAX: usize = 2;
 
-/// Batches about which the same can be said.
+/// Values of the swept axis about which the same can be said.
 pub(super) struct Span<'a> {
-    /// Of how many batches there are.
+    /// What was swept.
+    pub axis: Axis,
+    /// Of how many values there are.
     pub of_all: usize,
-    /// Whether no larger batches follow.
+    /// Whether no larger values follow.
     pub is_last: bool,
-    /// Of each batch, its comparisons.
-    pub batches: Vec<(u64, &'a [&'a Comparison])>,
+    /// Of each value, its comparisons.
+    pub values: Vec<(u64, &'a [&'a Comparison])>,
 }
 
 /// How many times as much, or as little.
@@ -58,7 +63,7 @@ pub(super) fn what(metric: &str) -> &str {
 impl Span<'_> {
     /// The verdict on each side: in the metric that the scenario is about any, in others a difference.
     pub(super) fn verdicts(&self, primary: &str) -> Vec<(&str, &str, Verdict)> {
-        let comparisons = self.batches[0].1.iter();
+        let comparisons = self.values[0].1.iter();
         comparisons
             .map(|one| (one.sides[1].as_str(), one.metric.name, one.verdict))
             .filter(|(_, metric, verdict)| *metric == primary || is_difference(*verdict))
@@ -67,8 +72,8 @@ impl Span<'_> {
 
     /// What is said; `with_base` if of the base, too, how many datagrams its system calls moved.
     pub(super) fn text(&self, primary: &str, threshold: f64, with_base: bool) -> String {
-        let base = self.per_call(&self.batches[0].1[..1], 0).filter(|_| with_base);
-        let base = base.map_or_else(String::new, |calls| format!(" ({}: {calls})", name(self.batches[0].1[0], 0)));
+        let base = self.per_call(&self.values[0].1[..1], 0).filter(|_| with_base);
+        let base = base.map_or_else(String::new, |calls| format!(" ({}: {calls})", name(self.values[0].1[0], 0)));
         let all = self.of_metric(primary);
         let mut parts = Vec::new();
         for group in self.groups(&all) {
@@ -114,30 +119,29 @@ impl Span<'_> {
     /// The largest change of a side, as a factor.
     fn largest(&self, comparison: &Comparison) -> f64 {
         let side = [comparison];
-        let ratios = self.everywhere(&side).filter_map(|(_, one)| one.figures.ratio);
+        let ratios = self.everywhere(&side).filter_map(|one| one.figures.ratio);
         ratios.map(|ratio| factor(ratio.value)).fold(1.0, f64::max)
     }
 
     fn label(&self) -> String {
-        let numbers: Vec<String> = self.batches.iter().map(|(batch, _)| batch.to_string()).collect();
+        let numbers: Vec<String> = self.values.iter().map(|(value, _)| value.to_string()).collect();
         match &numbers[..] {
-            [one] => format!("Batch {one}"),
-            [first, .., last] if numbers.len() == self.of_all => format!("Batches {first} to {last}"),
-            [first, ..] if self.is_last => format!("From {first} on"),
-            [first, .., last] => format!("Batches {first} to {last}"),
+            [one] => format!("{} {one}", self.axis.one),
+            [first, ..] if self.is_last && numbers.len() < self.of_all => format!("From {first} on"),
+            [first, .., last] => format!("{} {first} to {last}", self.axis.many),
             [] => String::new(),
         }
     }
 
-    /// The comparisons of the first batch in a metric.
+    /// The comparisons of the first value in a metric.
     fn of_metric(&self, metric: &str) -> Vec<&Comparison> {
-        self.batches[0].1.iter().copied().filter(|comparison| comparison.metric.name == metric).collect()
+        self.values[0].1.iter().copied().filter(|comparison| comparison.metric.name == metric).collect()
     }
 
     /// The metrics beside the one that the scenario is about.
     fn others(&self, primary: &str) -> Vec<&'static str> {
         let mut others: Vec<&'static str> = Vec::new();
-        for comparison in self.batches[0].1.iter().filter(|comparison| comparison.metric.name != primary) {
+        for comparison in self.values[0].1.iter().filter(|comparison| comparison.metric.name != primary) {
             if !others.contains(&comparison.metric.name) {
                 others.push(comparison.metric.name);
             }
@@ -145,21 +149,20 @@ impl Span<'_> {
         others
     }
 
-    /// The same comparisons at all batches.
-    fn everywhere<'s>(&'s self, comparisons: &'s [&Comparison]) -> impl Iterator<Item = (u64, &'s Comparison)> + Clone {
+    /// The same comparisons at all values.
+    fn everywhere<'s>(&'s self, comparisons: &'s [&Comparison]) -> impl Iterator<Item = &'s Comparison> + Clone {
         let is_wanted = |one: &Comparison| {
             let mut wanted = comparisons.iter();
             wanted.any(|wanted| wanted.sides == one.sides && wanted.metric == one.metric)
         };
-        let batches = self.batches.iter().flat_map(|(batch, all)| all.iter().map(|one| (*batch, *one)));
-        batches.filter(move |(_, one)| is_wanted(one))
+        self.values.iter().flat_map(|(_, all)| all.iter().copied()).filter(move |one| is_wanted(one))
     }
 
     /// What is said of these, with the least and the largest change among them.
     pub(super) fn words(&self, group: &[&Comparison]) -> String {
         let (verdict, better) = (group[0].verdict, group[0].metric.better);
         let ratios: Vec<f64> =
-            self.everywhere(group).filter_map(|(_, one)| one.figures.ratio).map(|ratio| ratio.value).collect();
+            self.everywhere(group).filter_map(|one| one.figures.ratio).map(|ratio| ratio.value).collect();
         let factors = || ratios.iter().copied().map(factor);
         let is_factor = factors().any(|factor| factor >= FACTOR_MIN);
         let times = || range(factors(), usize::from(factors().any(|factor| factor < 10.0)));
@@ -194,11 +197,12 @@ impl Span<'_> {
     /// the base moved, which is told of it.
     fn per_call(&self, comparisons: &[&Comparison], side: usize) -> Option<String> {
         let differ = |calls: f64, from: f64| (calls / from - 1.0).abs() > 0.1;
-        let is_news = |(batch, one): (u64, &Comparison)| {
+        let is_news = |one: &Comparison| {
+            let batch: f64 = one.axes[BATCH].parse().unwrap_or(0.0);
             let is_base = |calls| side == 1 && one.per_call[0].is_some_and(|base| !differ(calls, base));
-            one.per_call[side].is_some_and(|calls| differ(calls, batch as f64) && !is_base(calls))
+            one.per_call[side].is_some_and(|calls| differ(calls, batch) && !is_base(calls))
         };
-        let calls = || self.everywhere(comparisons).filter_map(|(_, one)| one.per_call[side]);
+        let calls = || self.everywhere(comparisons).filter_map(|one| one.per_call[side]);
         let is_told = self.everywhere(comparisons).any(is_news);
         is_told.then(|| format!("{} per system call", range(calls(), 0)))
     }

@@ -28,6 +28,27 @@ fn what_means_nothing_is_refused_and_named_or_marked() {
 }
 
 #[test]
+fn of_many_reasons_some_are_told_and_the_others_counted() {
+    for (hosts, told) in [(10, None), (11, Some("- and 1 more reason")), (13, Some("- and 3 more reasons"))] {
+        let of = |index: usize| {
+            let host = move |backend: &str| if backend == "mmsg" { format!("lab{index}") } else { "home".into() };
+            let order = move |row: &Row| row.order + 10_000 * index;
+            let batch = 1 + index;
+            two(100.0, 127.0).into_iter().map(move |row| Row {
+                batch,
+                host: host(&row.backend),
+                order: order(&row),
+                ..row
+            })
+        };
+        let rows: Vec<Row> = (0..hosts).flat_map(of).collect();
+        let message = compare("backend", &rows).expect_err("other hosts").to_string();
+        let last = message.lines().find(|line| line.contains("more reason"));
+        assert_eq!(last, told, "{message}");
+    }
+}
+
+#[test]
 fn fewer_than_six_trials_are_too_few() {
     let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 5).collect();
     let message = compare("backend", &rows).expect_err("too few").to_string();

@@ -16,6 +16,54 @@ fn where_batches_differ_too_often_each_side_is_told_of() {
     assert!(lines.len() == 1 && lines[0].ends_with(told), "{lines:?}");
 }
 
+/// Trials of two backends at offered rates; `new` tells what the second one takes where the first takes 400.
+fn paced(rates: impl Iterator<Item = u64>, new: impl Fn(u64) -> f64) -> Vec<Row> {
+    let of = |rate: u64| {
+        let order = move |row: &Row| row.order + 10_000 * rate as usize;
+        let pace = move |row: Row| Row {
+            scenario: "pace".into(),
+            rate_pps: Some(rate),
+            burst: Some(1),
+            round: None,
+            order: order(&row),
+            lat_p50_ns: row.ns_per_packet_p50.map(|ns| ns as u64),
+            ns_per_packet_p50: None,
+            peer_ns_per_packet: None,
+            kernel_batch_mean: Some(1.0),
+            ..row
+        };
+        two(400.0, new(rate)).into_iter().map(pace)
+    };
+    rates.flat_map(of).collect()
+}
+
+#[test]
+fn rates_of_whom_the_same_is_said_are_told_together() {
+    let rows = paced((1..=30).map(|rate| 1000 * rate), |rate| if rate < 9000 { 400.0 } else { 500.0 });
+    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
+    let told = "pace (latency, median, against plain at 1 per system call). Rates 1000 to 8000: no difference beyond 3%. \
+                From 9000 on: mmsg 25% slower.";
+    assert_eq!(lines, [told]);
+    let rows = paced((1..=8).map(|rate| 1000 * rate), |rate| if rate % 2000 == 0 { 400.0 } else { 500.0 });
+    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
+    assert!(lines[0].ends_with(
+        "the same at rates of 2000, 4000, 6000 and 8000, 25% slower at rates of 1000, 3000, 5000 and 7000."
+    ));
+}
+
+#[test]
+fn a_short_answer_says_how_much_it_leaves_out() {
+    let of = |(at, batch): (usize, usize)| {
+        let order = move |row: &Row| row.order + 10_000 * (10 * at + batch);
+        two(400.0, 500.0).into_iter().map(move |row| Row { batch, ring: 64 << at, order: order(&row), ..row })
+    };
+    let rows: Vec<Row> = (0..23).flat_map(|at| [(at, 1), (at, 8)]).flat_map(of).collect();
+    let report = compare_with(By::Column("backend"), &rows, &answer::SETTINGS, &[]).expect("a report");
+    let lines = answer::lines(&report);
+    let last = "3 more kinds of cells are not told of here; the table of `hpbench compare` has all.";
+    assert_eq!((lines.len(), lines[20].as_str()), (21, last));
+}
+
 #[test]
 fn the_answer_says_what_the_verdicts_say() {
     let mut rows = Vec::new();
