@@ -8,6 +8,7 @@ use hpbench_backends::FreeList;
 
 use super::GuestPlan;
 use super::report::Report;
+use super::system;
 use crate::cli::Cli;
 use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::control::Interrupt;
@@ -38,6 +39,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
     let (datagrams, trains) = (pools.datagrams.frames(), pools.trains.frames());
     let mut trials = Trials { plan, run: &run, cells: &cells, pools: &pools, datagrams, trains };
     if plan.accel == Accel::Icount {
+        system::keep_slabs();
         trials.settle()?;
     }
     for planned in plan::schedule(cells.len(), args.trials, run.seed) {
