@@ -165,6 +165,9 @@ pub struct Options {
     pub fifo: Option<u8>,
     /// Who runs where.
     pub cores: Cores,
+    /// Whether rounds begin at a tick of the kernel's timer, so that as many ticks fall into each of them; of use where
+    /// nothing else disturbs.
+    pub at_ticks: bool,
 }
 
 impl Options {

@@ -120,6 +120,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         gso: false,
         handoff: args.handoff,
         fifo: None,
+        at_ticks: false,
         cores,
     }
 }

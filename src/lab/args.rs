@@ -72,7 +72,7 @@ impl LabArgs {
 /// Gives the run options of the lab the defaults that suit a guest: one thread, a seed that is always the same, and
 /// trials that are short, since they are exact.
 pub fn with_defaults(lab: Command) -> Command {
-    [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.06"), ("warmup", "0.01")]
+    [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.05"), ("warmup", "0.01")]
         .into_iter()
         .fold(lab, |lab, (name, value)| lab.mut_arg(name, |arg| arg.default_value(value)))
         .mut_arg("seed", |arg| arg.help("Decides the order of cells within a block"))
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!((lab.run.scenario.0.len(), lab.run.trials, lab.run.seed), (2, 3, Some(1)));
         let run = in_guest(&args);
         assert_eq!((run.scenario, run.trials, run.seed), (lab.run.scenario, 3, Some(1)));
-        assert_eq!(run.duration, Duration::from_millis(60));
+        assert_eq!(run.duration, Duration::from_millis(50));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn run() -> Run {
         gso: true,
         handoff: false,
         fifo: None,
+        at_ticks: false,
         cores: Cores {
             places: vec![Place { worker: 0, app: None, generators: vec![1] }],
             relation: "distinct-cores",

@@ -242,11 +242,21 @@ fn next_round<'p>(
     if trial.interrupt.is_raised() {
         return Err(TrialError::Interrupted);
     }
+    if trial.options.at_ticks {
+        wait_for_tick();
+    }
     let round = exchange.round(free, count)?;
     if round.sent == 0 && round.received == 0 {
         return Err(TrialError::Stalled("no datagram moved for 200 ms"));
     }
     Ok(round)
+}
+
+/// Returns just after a tick of the kernel's timer, at which its coarse clock moves on.
+fn wait_for_tick() {
+    let now = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let before = now();
+    while now() == before {}
 }
 
 /// The measured rounds.
@@ -350,6 +360,16 @@ mod tests {
         assert_eq!((rounds.size, rounds.mean_ns, rounds.peer_ns, rounds.datagrams), (10, 370.0, 200.0, 30));
         assert_eq!((rounds.p50_ns(), rounds.min_ns()), (110.0, 100.0));
         assert_eq!(rounds.peer_costs_ns, [200.0; 3]);
+    }
+
+    #[test]
+    fn rounds_may_wait_for_a_tick() {
+        let coarse = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let (before, start) = (coarse(), Instant::now());
+        (0..3).for_each(|_| wait_for_tick());
+        assert!(coarse() > before);
+        // Ticks are 1 to 10 ms apart; the first one may come at once.
+        assert!(start.elapsed() > Duration::from_millis(1), "{:?}", start.elapsed());
     }
 
     #[test]

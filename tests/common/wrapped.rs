@@ -88,6 +88,7 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
         gso: false,
         handoff: false,
         fifo: None,
+        at_ticks: false,
         cores: Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask"),
     }
 }

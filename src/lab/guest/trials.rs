@@ -14,7 +14,7 @@ use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::control::Interrupt;
 use crate::environment::Environment;
 use crate::lab::accel::Accel;
-use crate::plan::{self, Cell, Planned};
+use crate::plan::{self, Cell, Options, Planned};
 use crate::record::{Row, Run};
 use crate::request::{self, Pools};
 
@@ -25,7 +25,8 @@ const SETTLING_MAX: usize = 4;
 pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
     let args = Cli::try_parse_from(std::iter::once(&"hpbench".to_owned()).chain(args))?.run;
     let cells = crate::lab::args::cells(&args)?;
-    let options = request::options(&args)?;
+    let counted = plan.accel == Accel::Icount;
+    let options = Options { at_ticks: counted, ..request::options(&args)? };
     let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker);
     let pools = request::make_pools(&cells, &options)?;
     let run = Run {
@@ -38,7 +39,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
     };
     let (datagrams, trains) = (pools.datagrams.frames(), pools.trains.frames());
     let mut trials = Trials { plan, run: &run, cells: &cells, pools: &pools, datagrams, trains };
-    if plan.accel == Accel::Icount {
+    if counted {
         system::keep_slabs();
         trials.settle()?;
     }
