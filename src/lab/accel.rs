@@ -35,8 +35,8 @@ impl Accel {
     /// Leaves in a row of a guest what its clock can tell: of times that are instruction counts, the costs of both
     /// sides, as instructions per datagram; of an emulator's real times, nothing.
     ///
-    /// The trimmed mean over rounds counts. A timer tick falls into every other round, so that a median would jump by
-    /// what a tick costs; and a mean would hold what a kernel does once a second, if that falls into the trial.
+    /// The trimmed mean over rounds counts. Where rounds of two kinds take turns, a median would jump from one to the other;
+    /// and a mean would hold what a kernel does once a second, if that falls into the trial.
     pub fn judge(self, row: &mut Row) {
         if self == Self::Kvm {
             return;
