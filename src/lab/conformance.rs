@@ -1,6 +1,6 @@
 //! `hpbench lab --conformance`: every backend's conformance suite inside each kernel.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::boot::Visit;
 use super::guest::{GuestPlan, Task};
@@ -24,8 +24,8 @@ pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Fa
         }
         let tally = Tally::of(&lines(visit));
         good &= tally.is_good() && visit.failure.is_none();
-        print(&tally.render(&kernel.release, visit.failure.as_deref()))?;
-        keep_lines(visits.logs, &kernel.release, visit);
+        let said = keep_lines(visits.logs, &kernel.release, visit);
+        print(&tally.render(&kernel.release, visit.failure.as_deref(), &said))?;
     }
     tell_logs(visits.logs);
     Ok(visits.interrupt.exit_status().unwrap_or(u8::from(!good)))
@@ -36,12 +36,13 @@ fn lines(visit: &Visit) -> Vec<String> {
     lines.map(|frame| String::from_utf8_lossy(&frame.bytes).into_owned()).collect()
 }
 
-/// What the tests wrote, beside the console.
-fn keep_lines(logs: &Path, release: &str, visit: &Visit) {
+/// What the tests wrote, beside the console: where that is.
+fn keep_lines(logs: &Path, release: &str, visit: &Visit) -> PathBuf {
     let path = logs.join(format!("{release}.tests"));
     if let Err(error) = std::fs::write(&path, lines(visit).join("\n") + "\n") {
         tell!("warning: cannot write {}: {error}", path.display());
     }
+    path
 }
 
 /// What came of the tests of one kernel.
@@ -103,11 +104,14 @@ impl Tally {
         self.whole && self.failed.is_empty() && self.passed > 0
     }
 
-    fn render(&self, release: &str, failure: Option<&str>) -> String {
+    fn render(&self, release: &str, failure: Option<&str>, said: &Path) -> String {
         let skipped: usize = self.skipped.iter().map(|(_, count)| count).sum();
         let mut text = format!("{release}: {} passed, {} failed, {skipped} skipped\n", self.passed, self.failed.len());
         for name in &self.failed {
             text += &format!("  failed: {name}\n");
+        }
+        if !self.failed.is_empty() {
+            text += &format!("  what they said is in {}\n", said.display());
         }
         for (reason, count) in &self.skipped {
             text += &format!("  skipped {count}: {reason}\n");
@@ -149,14 +153,15 @@ mod tests {
         assert_eq!((tally.passed, tally.failed.as_slice()), (1, &["mmsg::a".to_owned()][..]));
         assert_eq!(tally.skipped, [("io_uring lacks x".to_owned(), 2), ("no ::1".to_owned(), 1)]);
         assert!(tally.whole && !tally.is_good());
-        let text = tally.render("6.1", None);
+        let text = tally.render("6.1", None, Path::new("logs/6.1.tests"));
         assert!(text.contains("6.1: 1 passed, 1 failed, 3 skipped") && text.contains("skipped 2: io_uring"), "{text}");
+        assert!(text.contains("failed: mmsg::a\n  what they said is in logs/6.1.tests\n"), "{text}");
     }
 
     #[test]
     fn a_test_that_never_ended_failed() {
         let tally = tally("test null::a ... ok\ntest uring::a ... \n");
         assert_eq!((tally.passed, tally.failed.as_slice(), tally.whole), (1, &["uring::a".to_owned()][..], false));
-        assert!(tally.render("6.1", None).contains("did not come to their end"));
+        assert!(tally.render("6.1", None, Path::new("6.1.tests")).contains("did not come to their end"));
     }
 }

@@ -54,12 +54,13 @@ pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject)
     }
     let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &waiting(subject, Duration::from_millis(60)), &pool);
-    for _ in 0..3 {
+    for round in 0..4 {
         let (start, before) = (Instant::now(), Usage::now());
         assert_eq!(link.near.rx_wait().expect("no error"), 0);
         let (took, used) = (start.elapsed(), Usage::now().since(before));
         assert!((Duration::from_millis(40)..Duration::from_secs(3)).contains(&took), "{took:?}");
-        assert!(used.cpu_ns < 20_000_000, "{used:?} in {took:?}");
+        // The first wait may have to look, again and again, until a kernel's thread has got a core to start on.
+        assert!(round == 0 || used.cpu_ns < 20_000_000, "{used:?} in {took:?}");
     }
     link.close();
 }
