@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hpbench::app::{Sink, Source};
-use hpbench::control::Clock;
-use hpbench::cores::{self, Cores, Wanted};
-use hpbench::driver::Lane;
-use hpbench::filler::Filler;
-use hpbench::scenario::drain::Drain;
-use hpbench::scenario::rounds::Exchange;
+use hpbench::measure::control::Clock;
+use hpbench::measure::driver::Lane;
+use hpbench::measure::filler::Filler;
+use hpbench::measure::scenario::drain::Drain;
+use hpbench::measure::scenario::rounds::Exchange;
+use hpbench::plan::cores::{self, Cores, Wanted};
 use hpbench::stats::Summary;
-use hpbench::wire::{self, Verify};
+use hpbench::traffic::app::{Sink, Source};
+use hpbench::traffic::wire::{self, Verify};
 use hpbench_backends::bare::{
     BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles, BareTrains, BareTrainsMmsg,
     BareUring,
@@ -81,7 +81,7 @@ fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
     let (near, far) = Socket::pair(SocketAddr::new(ADDRESS, 0))?;
     near.set_buffers(BUFFER, BUFFER)?;
     far.set_buffers(BUFFER, BUFFER)?;
-    let gso = hpbench_backends::socket::probe_gso(ADDRESS).is_ok();
+    let gso = hpbench_backends::kernel::socket::probe_gso(ADDRESS).is_ok();
     Ok((Arc::new(near), Filler::socket(&Arc::new(far), PAYLOAD, gso)?))
 }
 

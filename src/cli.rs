@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
-use crate::plan::{Asked, Scenario, Wait};
-use crate::wire::Verify;
+use crate::plan::cells::{Asked, Scenario, Wait};
+use crate::traffic::wire::Verify;
 
 /// Compares ways of moving UDP datagrams on Linux.
 ///
@@ -36,20 +36,20 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Tells what this machine and kernel offer, and what spoils measurements on it
-    Doctor(crate::doctor::DoctorArgs),
+    Doctor(crate::commands::doctor::DoctorArgs),
     /// Compares two sets of trials, cell by cell, and says what may be said of their difference
     Compare(crate::compare::args::CompareArgs),
     /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data
-    Report(crate::report::args::ReportArgs),
+    Report(crate::commands::report::args::ReportArgs),
     /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
-    Selftest(crate::selftest::SelftestArgs),
+    Selftest(crate::commands::selftest::SelftestArgs),
     /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels
-    Lab(Box<crate::lab::LabArgs>),
+    Lab(Box<crate::commands::lab::LabArgs>),
 }
 
 /// The definition of the command line: that of the types, and what the run options of a command have as defaults.
 pub fn definition() -> clap::Command {
-    Cli::command().mut_subcommand("lab", crate::lab::with_defaults)
+    Cli::command().mut_subcommand("lab", crate::commands::lab::with_defaults)
 }
 
 /// What to measure, and how.
@@ -313,7 +313,7 @@ fn batches(text: &str) -> Result<List<usize>, String> {
 }
 
 fn payloads(text: &str) -> Result<List<usize>, String> {
-    numbers(text, crate::wire::HEADER_LEN, hpbench_backends::socket::PAYLOAD_MAX)
+    numbers(text, crate::traffic::wire::HEADER_LEN, hpbench_backends::kernel::socket::PAYLOAD_MAX)
 }
 
 fn rounds(text: &str) -> Result<List<usize>, String> {

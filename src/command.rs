@@ -7,8 +7,8 @@ use clap::FromArgMatches;
 use clap::parser::ValueSource;
 
 use crate::cli::{Cli, Command, definition};
-use crate::output::OutputError;
-use crate::resume::ResumeError;
+use crate::record::output::OutputError;
+use crate::record::resume::ResumeError;
 
 /// Writes a line to standard error; that nobody reads it is no reason to fail.
 macro_rules! tell {
@@ -49,8 +49,8 @@ impl From<ResumeError> for Failure {
 
 /// Runs the command, and says what its exit status is.
 pub fn main() -> ExitCode {
-    if crate::lab::guest::is_guest() {
-        return crate::lab::guest::run();
+    if crate::commands::lab::guest::is_guest() {
+        return crate::commands::lab::guest::run();
     }
     let matches = match definition().try_get_matches() {
         Ok(matches) => matches,
@@ -62,12 +62,14 @@ pub fn main() -> ExitCode {
     };
     let by_default = matches.value_source("scenario") == Some(ValueSource::DefaultValue);
     let result = match &cli.command {
-        None => crate::run::run(&cli.run, by_default),
-        Some(Command::Doctor(args)) => crate::doctor::run(args),
+        None => crate::commands::run::run(&cli.run, by_default),
+        Some(Command::Doctor(args)) => crate::commands::doctor::run(args),
         Some(Command::Compare(args)) => crate::compare::run(args),
-        Some(Command::Report(args)) => crate::report::run(args),
-        Some(Command::Selftest(args)) => crate::selftest::run(args),
-        Some(Command::Lab(args)) => crate::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches)),
+        Some(Command::Report(args)) => crate::commands::report::run(args),
+        Some(Command::Selftest(args)) => crate::commands::selftest::run(args),
+        Some(Command::Lab(args)) => {
+            crate::commands::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches))
+        }
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::wrapped::{self, After, Wrapped};
 use common::{Bench, assert_balanced, needs};
-use hpbench::plan::{Cell, Scenario};
+use hpbench::plan::cells::{Cell, Scenario};
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Kind, Pool};
 

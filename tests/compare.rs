@@ -12,7 +12,7 @@ use std::process::Stdio;
 
 use common::rows::{self, bench, drain, text};
 use common::{Bench, HPBENCH, needs, parse};
-use hpbench::record::Row;
+use hpbench::record::row::Row;
 
 /// The columns of the CSV that compare prints, as in INTERFACE.md.
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\

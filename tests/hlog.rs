@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::needs;
 use hdrhistogram::Histogram;
-use hpbench::hlog::Hlog;
-use hpbench::scenario::echo::latency_histogram;
+use hpbench::measure::scenario::echo::latency_histogram;
+use hpbench::record::hlog::Hlog;
 
 /// Prints per histogram: tag, time, length, count, p50, p99, maximum.
 const READ: &str = "

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::pages::{self, HOSTILE};
 use common::rows::{self, bench, drain, latency, text};
 use common::{Bench, Done, HPBENCH, needs, read};
-use hpbench::record::Row;
+use hpbench::record::row::Row;
 
 /// Ten blocks of three backends at two batches of `drain`, and of `echo`; mmsg is slower at batch 1.
 fn backends() -> Vec<Row> {

@@ -92,7 +92,7 @@ fn pixels(path: &Path) -> (usize, usize) {
     (lines.iter().filter(|&&byte| byte != 0).count(), lines.len())
 }
 
-fn report(bench: &Bench, rows: &[hpbench::record::Row]) -> String {
+fn report(bench: &Bench, rows: &[hpbench::record::row::Row]) -> String {
     fs::write(bench.path("run.csv"), text(rows)).expect("a file");
     bench.run("report run.csv -o page.html --force").expect(0);
     read(&bench.path("page.html"))

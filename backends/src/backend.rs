@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::errno::Verdict;
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::Verdict;
+use crate::kernel::socket::Socket;
 use crate::message::HEADROOM;
 use crate::mmsg::Mmsg;
 use crate::null::{MemoryPort, Null};
-use crate::packet::{Packet, RxRing};
 use crate::plain::Plain;
-use crate::pool::{FreeList, Pool};
-use crate::ring::Consumer;
-use crate::socket::Socket;
 use crate::uring::Uring;
 use crate::variant::{Addressing, Mode, Variant};
 

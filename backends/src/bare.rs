@@ -10,9 +10,9 @@ use std::sync::Arc;
 use io_uring::types::BufRingEntry;
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
+use crate::frames::pool::Region;
+use crate::kernel::socket::Socket;
 use crate::message::{Layout, segment_in};
-use crate::pool::Region;
-use crate::socket::Socket;
 
 /// Bytes of each buffer, as much as an ordinary frame has.
 const BUFFER: usize = 2048;

@@ -20,31 +20,24 @@
 pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
-mod errno;
 pub mod features;
-mod held;
+pub mod frames;
+pub mod kernel;
 mod message;
 pub mod mmsg;
 pub mod null;
 pub mod offer;
 mod outbox;
-pub mod packet;
 pub mod plain;
-pub mod pool;
-pub mod ring;
-pub mod socket;
-mod sys;
-pub mod system;
-pub mod thread;
 pub mod uring;
 pub mod variant;
 
 pub use backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port, Rearms, Visitor};
+pub use frames::packet::{Packet, RxRing};
+pub use frames::pool::{Frame, FreeList, Pool};
+pub use frames::ring::{Consumer, Producer, ring};
+pub use kernel::socket::Socket;
 pub use message::Address;
 pub use null::MemoryPort;
 pub use offer::Offer;
-pub use packet::{Packet, RxRing};
-pub use pool::{Frame, FreeList, Pool};
-pub use ring::{Consumer, Producer, ring};
-pub use socket::Socket;
 pub use variant::{Addressing, Choice, Mode, Variant};

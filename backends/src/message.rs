@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{mem, ptr};
 
 use crate::backend::Config;
-use crate::packet::{Packet, RxRing};
-use crate::pool::{Frame, FreeList};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{Frame, FreeList};
 use crate::variant::{Addressing, Mode};
 
 /// Where in a frame the address is: behind the header that a `recvmsg` multishot writes there

@@ -8,15 +8,15 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::errno::Verdict;
-use crate::held::Held;
+use crate::frames::held::Held;
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::Verdict;
+use crate::kernel::socket::Socket;
+use crate::kernel::sys;
 use crate::message::{Address, Messages, empty_headers, empty_iovecs};
 use crate::outbox::Outbox;
-use crate::packet::{Packet, RxRing};
-use crate::pool::{FreeList, Pool};
-use crate::ring::Consumer;
-use crate::socket::Socket;
-use crate::sys;
 
 /// The `mmsg` backend.
 #[derive(Debug)]

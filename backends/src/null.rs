@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::packet::{Packet, RxRing};
-use crate::pool::{FreeList, Pool};
-use crate::ring::{Consumer, Producer, ring};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::{Consumer, Producer, ring};
 
 /// One end of a link in memory.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::errno::Verdict;
+use crate::kernel::errno::Verdict;
+use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
+use crate::kernel::sys;
 use crate::mmsg::Headers;
-use crate::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
-use crate::sys;
 
 /// Sends trains of equal datagrams as fast as the kernel takes them.
 ///

@@ -3,11 +3,11 @@
 use std::ptr;
 
 use crate::backend::Config;
+use crate::frames::packet::Packet;
+use crate::frames::pool::FreeList;
+use crate::frames::ring::Consumer;
+use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
 use crate::message::{Address, Segmentation, empty_headers, empty_iovecs};
-use crate::packet::Packet;
-use crate::pool::FreeList;
-use crate::ring::Consumer;
-use crate::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
 use crate::variant::{Addressing, Mode};
 
 /// The packets at the front of a TX ring, as messages.
@@ -196,8 +196,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::Pool;
-    use crate::ring::{Producer, ring};
+    use crate::frames::pool::Pool;
+    use crate::frames::ring::{Producer, ring};
 
     /// Puts packets onto a ring: single datagrams of these lengths, or trains of a length and a segment size.
     fn queue<'p>(tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>, packets: &[(usize, usize)]) {

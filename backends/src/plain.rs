@@ -4,15 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
-use crate::errno::{self, Verdict};
-use crate::held::Held;
+use crate::frames::held::Held;
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::{self, Verdict};
+use crate::kernel::socket::Socket;
+use crate::kernel::sys;
 use crate::message::{Messages, PAYLOAD_AT};
 use crate::outbox::Outbox;
-use crate::packet::{Packet, RxRing};
-use crate::pool::{FreeList, Pool};
-use crate::ring::Consumer;
-use crate::socket::Socket;
-use crate::sys;
 use crate::variant::{Addressing, Mode};
 
 /// The `plain` backend.

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hpbench_backends::ring::{Consumer, Producer, ring};
+use hpbench_backends::frames::ring::{Consumer, Producer, ring};
 use loom::thread;
 
 /// Preemptions per execution: two make any race between an index and a slot, a third is for luck.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use hpbench_backends::{Addressing, Kind, Variant};
 
-use crate::releases;
+use crate::compare::releases;
 
 /// The columns that make a cell, and that the output has.
 pub const AXES: [&str; 21] = [
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn all_columns_are_columns() {
-        let header = String::from_utf8(crate::output::header()).expect("ASCII");
+        let header = String::from_utf8(crate::record::output::header()).expect("ASCII");
         let is_column = |name: &str| header.trim().split(',').any(|column| column == name);
         let ours = AXES.into_iter().chain(CONDITIONS).chain(CONDITIONAL).chain(CIRCUMSTANCES).chain(OTHERS);
         ours.for_each(|name| assert!(is_column(name), "{name}"));

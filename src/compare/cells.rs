@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::compare::axes::{self, AXES, By, CONDITIONAL, CONDITIONS};
 use crate::compare::counts;
+use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
-use crate::plan::Scenario;
-use crate::reasons::State;
+use crate::plan::cells::Scenario;
 
 /// The least trials of a side for a verdict: fewer have no interval of their median.
 pub(crate) const TRIALS_MIN: usize = 6;

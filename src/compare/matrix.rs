@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::canaries;
+use crate::compare::canaries;
 use crate::compare::metrics::{self, Metric};
+use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::sorted;
 use crate::compare::{cells, counts};
-use crate::reasons::State;
 use crate::stats::bootstrap::Side;
 use crate::stats::median_of_sorted;
 

@@ -1,6 +1,6 @@
 //! What can be compared: columns with a unit and a direction.
 
-use crate::record::Row;
+use crate::record::row::Row;
 
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_metric_and_no_metric_is_there_twice() {
-        for scenario in crate::plan::Scenario::ALL {
+        for scenario in crate::plan::cells::Scenario::ALL {
             for accel in ["", "icount"] {
                 assert!(defaults(scenario.name(), accel).iter().all(|name| find(name).is_some()), "{scenario}");
             }

@@ -3,16 +3,19 @@
 //! - [`axes`] and [`metrics`]: by what trials are told apart, and what is compared of them;
 //! - `trials` and `cells`: what is in the files, and which trials are compared with which;
 //! - [`verdict`] and `report`: the figures of two sides, and what they are worth; [`counts`]: those without noise;
-//! - `table`, `export`, `steps`, `matrix` and [`answer`]: what is printed, here and by [`crate::lab`].
+//! - `table`, `export`, `steps`, `matrix` and [`answer`]: what is printed, here and by [`crate::commands::lab`].
 
 pub mod answer;
 pub mod args;
 pub mod axes;
+pub(crate) mod canaries;
 pub(crate) mod cells;
 pub mod counts;
 mod export;
 pub(crate) mod matrix;
 pub mod metrics;
+pub(crate) mod reasons;
+pub mod releases;
 pub(crate) mod report;
 pub(crate) mod sections;
 pub(crate) mod steps;
@@ -24,7 +27,7 @@ pub mod verdict;
 use std::io::{self, IsTerminal};
 
 use crate::command::{Failure, print, tell};
-use crate::rows::{self, ReadError};
+use crate::record::rows::{self, ReadError};
 use args::{CompareArgs, FailOn, Format};
 use axes::By;
 use report::{Report, Settings};

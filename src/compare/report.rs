@@ -9,11 +9,11 @@ use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::metrics;
+use crate::compare::reasons::{self, Kind, State};
+use crate::compare::releases;
 use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Comparison, Judge, Values, Verdict};
-use crate::reasons::{self, Kind, State};
-use crate::releases;
 use crate::stats::{Summary, multiple};
 
 /// How to compare.

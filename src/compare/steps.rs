@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::commands::run::table::wrap;
 use crate::compare::axes::{self, AXES};
 use crate::compare::report::Report;
 use crate::compare::verdict::{Comparison, Verdict};
 use crate::compare::{answer, counts, sections};
-use crate::table::wrap;
 
 /// A difference between a side and the one before it.
 #[derive(Debug)]

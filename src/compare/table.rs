@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use anstyle::{AnsiColor, Style};
 use comfy_table::CellAlignment;
 
+use crate::commands::run::table::{digits, plain_table, trim_lines, wrap};
 use crate::compare::axes::AXES;
 use crate::compare::report::Report;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Comparison, Verdict};
 use crate::compare::{answer, counts, steps};
 use crate::stats::median::Median;
-use crate::table::{digits, plain_table, trim_lines, wrap};
 
 /// The columns of figures.
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];

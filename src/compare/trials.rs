@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 
 use csv::StringRecord;
 
-use crate::canaries::{self, Sign};
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
+use crate::compare::canaries::{self, Sign};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
-use crate::output;
-use crate::reasons::{self, State, Tally};
-use crate::record::{Row, SCHEMA};
-use crate::rows;
+use crate::compare::reasons::{self, State, Tally};
+use crate::record::output;
+use crate::record::row::{Row, SCHEMA};
+use crate::record::rows;
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;

@@ -1,11 +1,11 @@
 //! Two sides of a cell, and what may be said of them.
 
-use crate::canaries;
+use crate::compare::canaries;
 use crate::compare::cells::{Half, Pair, trials_min};
 use crate::compare::counts;
 use crate::compare::metrics::{Better, Metric};
+use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
-use crate::reasons::State;
 use crate::stats::bootstrap::{self, Bootstrap, Side};
 use crate::stats::median::{ALPHA, Median};
 use crate::stats::ranks::{self, MannWhitney};

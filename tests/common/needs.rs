@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::{Command, Stdio};
 
+use hpbench_backends::kernel::socket;
 use hpbench_backends::uring::Uring;
-use hpbench_backends::{Backend, Config, Kind, Socket, socket};
+use hpbench_backends::{Backend, Config, Kind, Socket};
 
 /// Says aloud that something is skipped (past the test runner's capture), or fails if `name` is required.
 pub(crate) fn skip(name: &str, reason: &dyn Display) {
@@ -148,6 +149,6 @@ pub(crate) fn lab(version: &str) -> bool {
         return false;
     }
     let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let found = hpbench::lab::kernels::find(version, &cache);
+    let found = hpbench::commands::lab::kernels::find(version, &cache);
     found.map_err(|error| skip("lab", &error)).is_ok()
 }

@@ -1,6 +1,6 @@
 //! What the tests of reports share: rows that mean harm, and what every page must be.
 
-use hpbench::record::Row;
+use hpbench::record::row::Row;
 
 use super::rows::{drain, latency};
 

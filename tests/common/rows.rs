@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use hpbench::record::Row;
+use hpbench::record::row::Row;
 
 use super::{Bench, Done, HPBENCH, needs};
 

@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use hpbench::control::{Clock, Interrupt};
-use hpbench::cores::{Cores, Wanted};
-use hpbench::plan::{Cell, Options, Scenario, Until, Wait};
-use hpbench::trial::{Outcome, Trial};
-use hpbench::wire::Verify;
+use hpbench::measure::control::{Clock, Interrupt};
+use hpbench::measure::trial::{Outcome, Trial};
+use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
+use hpbench::plan::cores::{Cores, Wanted};
+use hpbench::traffic::wire::Verify;
 use hpbench_backends::{
     Addressing, Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing,
     Variant,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hpbench::record::Row;
+use hpbench::record::row::Row;
 
 use crate::common::rows::{bench, drain, text};
 use crate::common::{self, Bench, parse};

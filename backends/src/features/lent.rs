@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::pool::Region;
+use crate::frames::pool::Region;
 
 /// Two pages: on the first a buffer ring of [`Lent::BUFFERS`] entries and a place for headers, on the second the
 /// buffers.

@@ -10,7 +10,7 @@ use libc::c_int;
 use super::refusal::Refusal;
 use super::trial::{pair, retry};
 use super::{Feature, Patience, Row, row};
-use crate::socket::Socket;
+use crate::kernel::socket::Socket;
 
 /// In the order in which they arrived.
 const ROWS: [Row; 5] = [

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::pool::{Frame, FreeList, LINE, Pool, Region};
+use crate::frames::pool::{Frame, FreeList, LINE, Pool, Region};
 
 /// Entries, and the frames that the kernel may write to: all but those of the `vacant` entries before `head`.
 #[derive(Debug)]

@@ -15,10 +15,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
 use crate::outbox::Outbox;
-use crate::packet::{Packet, RxRing};
-use crate::pool::{FreeList, Pool};
-use crate::ring::Consumer;
 use crate::variant::Mode;
 use multishot::Multishot;
 use ring::{Ring, Setup};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::backend::{Config, Counters, OpenError};
-use crate::errno::{self, Verdict};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{Frame, FreeList, Pool};
+use crate::kernel::errno::{self, Verdict};
+use crate::kernel::socket::Socket;
 use crate::message::Layout;
-use crate::packet::{Packet, RxRing};
-use crate::pool::{Frame, FreeList, Pool};
-use crate::socket::Socket;
 use crate::uring::buffers::BufferRing;
 use crate::uring::ring::{Ring, Setup};
 use crate::variant::Mode;
@@ -417,7 +417,7 @@ impl<'p> Multishot<'p> {
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         // What comes now is nobody's: a ring without room gives the frames straight back.
-        let (producer, mut leftovers) = crate::ring::ring(1);
+        let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
         let result = self.disarm(free, &mut rx).map(drop);
         while let Some(packet) = leftovers.pop() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, opcode, squeue, types};
 
 use crate::backend::{Config, OpenError, throwaway_socket};
-use crate::pool::Region;
+use crate::frames::pool::Region;
 use crate::variant::Mode;
 
 /// How completions reach the queue, with flags that cost nothing where they are understood.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use io_uring::{opcode, squeue, types};
 
 use crate::backend::{Config, Counters, OpenError};
-use crate::errno::{self, Verdict};
+use crate::frames::packet::Packet;
+use crate::frames::pool::{FreeList, Pool, Region};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::{self, Verdict};
+use crate::kernel::socket::Socket;
 use crate::mmsg::Headers;
-use crate::packet::Packet;
-use crate::pool::{FreeList, Pool, Region};
-use crate::ring::Consumer;
-use crate::socket::Socket;
 use crate::uring::ring::{Ring, Setup};
 use crate::variant::Mode;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use io_uring::{opcode, squeue, types};
 
 use crate::backend::{Config, Counters, OpenError};
-use crate::errno::{self, Verdict};
+use crate::frames::packet::RxRing;
+use crate::frames::pool::{Frame, FreeList, Pool, Region};
+use crate::kernel::errno::{self, Verdict};
+use crate::kernel::socket::Socket;
 use crate::message::Messages;
-use crate::packet::RxRing;
-use crate::pool::{Frame, FreeList, Pool, Region};
-use crate::socket::Socket;
 use crate::uring::ring::{Ring, Setup};
 use crate::variant::Mode;
 
@@ -206,7 +206,7 @@ impl<'p> Singles<'p> {
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         // What comes now is nobody's: a ring without room gives the frames straight back.
-        let (producer, mut leftovers) = crate::ring::ring(1);
+        let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
         let result = self.quiesce(free, &mut rx).map(drop);
         while let Some(packet) = leftovers.pop() {

@@ -1,8 +1,8 @@
 //! What only this backend has: its setups for older kernels, and the ends of a multishot receive.
 
 use super::*;
-use crate::ring::ring as spsc;
-use crate::socket::Socket;
+use crate::frames::ring::ring as spsc;
+use crate::kernel::socket::Socket;
 
 const ADDRESS: (std::net::Ipv4Addr, u16) = (std::net::Ipv4Addr::LOCALHOST, 0);
 

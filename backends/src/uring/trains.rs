@@ -6,12 +6,12 @@ use std::sync::Arc;
 use io_uring::{opcode, types};
 
 use crate::backend::{Config, Counters, OpenError};
-use crate::errno;
+use crate::frames::packet::Packet;
+use crate::frames::pool::{FreeList, Region};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno;
+use crate::kernel::socket::Socket;
 use crate::outbox::Outbox;
-use crate::packet::Packet;
-use crate::pool::{FreeList, Region};
-use crate::ring::Consumer;
-use crate::socket::Socket;
 use crate::uring::ring::{Ring, Setup};
 use crate::variant::Mode;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, types};
 
 use crate::backend::{Config, Counters, OpenError};
-use crate::errno;
-use crate::packet::Packet;
-use crate::pool::{FreeList, Pool, Region};
-use crate::ring::Consumer;
-use crate::socket::Socket;
+use crate::frames::packet::Packet;
+use crate::frames::pool::{FreeList, Pool, Region};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno;
+use crate::kernel::socket::Socket;
 use crate::uring::ring::{Ring, Setup};
 
 /// Batches that the kernel may still hold beside the one that is being sent.

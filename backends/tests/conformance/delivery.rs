@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 
 use hpbench_backends::features::{self, Feature, State};
-use hpbench_backends::socket::probe_gso;
+use hpbench_backends::kernel::socket::probe_gso;
 use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hpbench_backends::thread::Usage;
+use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Config, Mode, OpenError, Port};
 
 use crate::harness::{Deadline, Lane, Link, Subject, skip};

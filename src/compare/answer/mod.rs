@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::commands::run::table::wrap;
 use crate::compare::axes::{AXES, By};
 use crate::compare::cells::TRIALS_MIN;
 use crate::compare::metrics;
@@ -9,8 +10,7 @@ use crate::compare::report::{Report, Settings};
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Comparison;
-use crate::record::Row;
-use crate::table::wrap;
+use crate::record::row::Row;
 
 mod sides;
 mod span;

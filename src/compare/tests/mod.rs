@@ -4,9 +4,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::axes::AXES;
 use super::*;
-use crate::output;
-use crate::record::Row;
-use crate::rows;
+use crate::record::output;
+use crate::record::row::Row;
+use crate::record::rows;
 
 mod kernels;
 mod refused;

@@ -1,0 +1,6 @@
+//! Frames, what is in them, and how they travel.
+
+pub(crate) mod held;
+pub mod packet;
+pub mod pool;
+pub mod ring;

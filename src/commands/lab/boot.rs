@@ -1,0 +1,167 @@
+//! One visit to a kernel: boots it, takes what it tells, and says what went wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::accel::Accel;
+use super::guest::{GuestPlan, PLAN_PATH, TESTS_PATH};
+use super::initramfs::Initramfs;
+use super::kernels::Kernel;
+use super::qemu::{Machine, News};
+use super::stream::{Decoder, Frame, Kind};
+use crate::measure::control::Interrupt;
+
+/// How often we look whether the user wants the end, or the time is over.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Lines of the console that an error tells.
+const LAST_LINES: usize = 6;
+
+/// The longest of them.
+const LINE_MAX: usize = 160;
+
+/// What came of a visit.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// What the guest told, in order; without its failure and its end.
+    pub frames: Vec<Frame>,
+    /// Why it is not all; `None` after a whole visit.
+    pub failure: Option<String>,
+    /// Whether the user ended it.
+    pub interrupted: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Writes the archive with the guest's files: hpbench, its plan, and the test binary if there is one.
+///
+/// # Errors
+///
+/// If files cannot be read or written.
+pub fn write_initramfs(path: &Path, hpbench: &Path, plan: &GuestPlan, tests: Option<&Path>) -> std::io::Result<()> {
+    let mut archive = Initramfs::new();
+    for folder in ["dev", "proc", "sys", "tmp"] {
+        archive.directory(folder);
+    }
+    // The kernel opens the console before the first process could make it.
+    archive.device("dev/console", 5, 1).device("dev/null", 1, 3);
+    archive.file("init", true, &fs::read(hpbench)?);
+    archive.file(PLAN_PATH.trim_start_matches('/'), false, &plan.encode());
+    if let Some(tests) = tests {
+        archive.file(TESTS_PATH.trim_start_matches('/'), true, &fs::read(tests)?);
+    }
+    fs::write(path, archive.finish())
+}
+
+/// Where one boot finds its files, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Boot<'a> {
+    /// How the guest is run.
+    pub accel: Accel,
+    /// How many cores the guest has: one where instructions are counted.
+    pub cores: usize,
+    /// What is booted.
+    pub kernel: &'a Kernel,
+    /// The archive with the guest's files.
+    pub initramfs: &'a Path,
+    /// Where the console goes.
+    pub log: PathBuf,
+    /// From the start to the end.
+    pub time_limit: Duration,
+}
+
+impl Boot<'_> {
+    /// Boots, and passes on each frame as it comes. A kernel that does not get as far as to start hpbench is booted a
+    /// second time, with another date: emulated processors have faults of their own, which a boot that is always the
+    /// same would run into always (seen with QEMU 7.2, in about one of sixty boots that differed).
+    pub fn visit(&self, interrupt: &Interrupt, mut on_frame: impl FnMut(&Frame)) -> Visit {
+        let visit = self.visit_once(interrupt, 0, &mut on_frame);
+        let is_stillborn = visit.frames.is_empty() && visit.failure.is_some() && visit.took < self.time_limit;
+        if !is_stillborn || visit.interrupted {
+            return visit;
+        }
+        self.visit_once(interrupt, 1, &mut on_frame)
+    }
+
+    /// Boots on one of several days, all of which are alike but for their date.
+    fn visit_once(&self, interrupt: &Interrupt, day: u32, on_frame: &mut impl FnMut(&Frame)) -> Visit {
+        let start = Instant::now();
+        let (kernel, initramfs, log) = (&self.kernel.path, self.initramfs, &self.log);
+        let machine = Machine { accel: self.accel, cores: self.cores, kernel, initramfs, log, day };
+        let mut visit = Visit { frames: Vec::new(), failure: None, interrupted: false, took: Duration::ZERO };
+        let guest = match machine.boot() {
+            Ok(guest) => guest,
+            Err(error) => return Visit { failure: Some(error.to_string()), ..visit },
+        };
+        let (mut decoder, mut told) = (Decoder::new(), None);
+        let ended = loop {
+            if interrupt.is_raised() {
+                visit.interrupted = true;
+                break Some("interrupted".to_owned());
+            }
+            if start.elapsed() > self.time_limit {
+                break Some(format!("the guest did not end within {} s", self.time_limit.as_secs()));
+            }
+            let bytes = match guest.wait(LOOK_EVERY) {
+                News::Bytes(bytes) => bytes,
+                News::Nothing => continue,
+                News::Over => break None,
+            };
+            for frame in decoder.push(&bytes) {
+                on_frame(&frame);
+                match frame.kind {
+                    Kind::Failure => told = Some(String::from_utf8_lossy(&frame.bytes).into_owned()),
+                    _ => visit.frames.push(frame),
+                }
+            }
+            // How long a machine takes to power off is of no interest, and some hang while they do.
+            if decoder.is_whole() {
+                break None;
+            }
+        };
+        drop(guest);
+        let cut = decoder.finish().err().map(|error| error.to_string());
+        visit.failure = told.or_else(|| ended.or(cut).map(|reason| self.with_console(&reason)));
+        visit.took = start.elapsed();
+        visit
+    }
+
+    /// The reason with what the console said last.
+    fn with_console(&self, reason: &str) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let lines = last_lines(&String::from_utf8_lossy(&log));
+        if lines.is_empty() {
+            return format!("{reason}; the console is empty");
+        }
+        format!("{reason}; the console says at last: {}", lines.join(" | "))
+    }
+}
+
+/// The lines that tell most of a kernel's end: from a panic on, where there is one, else the last ones.
+fn last_lines(console: &str) -> Vec<String> {
+    let clean = |line: &str| -> String {
+        let line = line.trim();
+        // A time stamp tells nothing here.
+        let text = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(line, |(_, text)| text);
+        text.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect()
+    };
+    let lines: Vec<String> = console.lines().map(clean).filter(|line| !line.is_empty()).collect();
+    let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+    let start = panic.unwrap_or(lines.len().saturating_sub(LAST_LINES));
+    lines.into_iter().skip(start).take(LAST_LINES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_shown_and_otherwise_the_end() {
+        let panic = "[    0.1] one\r\n[    0.2] Kernel panic - not syncing: no init\r\n[    0.3] CPU: 0\n";
+        assert_eq!(last_lines(panic), ["Kernel panic - not syncing: no init", "CPU: 0"]);
+        let long: String = (0..50).map(|number| format!("[   {number}.0] line {number}\n")).collect();
+        assert_eq!(last_lines(&long).first().map(String::as_str), Some("line 44"));
+        assert_eq!(last_lines("\n\r\n"), [""; 0]);
+    }
+}

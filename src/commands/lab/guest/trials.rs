@@ -1,0 +1,123 @@
+//! The trials of a run, in a guest.
+
+use std::cell::OnceCell;
+
+use anyhow::Context;
+use clap::Parser;
+use hpbench_backends::FreeList;
+
+use super::GuestPlan;
+use super::report::Report;
+use super::system;
+use crate::cli::Cli;
+use crate::commands::lab::accel::Accel;
+use crate::compare::counts::SETTLED_MAX_PCT;
+use crate::measure::control::Interrupt;
+use crate::plan::cells::{self, Cell, Options, Planned};
+use crate::plan::request::{self, Pools};
+use crate::record::environment::Environment;
+use crate::record::row::{Row, Run};
+
+/// How often at most each scenario is run with each backend before the first trial that counts.
+const SETTLING_MAX: usize = 4;
+
+/// Runs the trials of `hpbench` with `args`, and reports each row as it comes.
+pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
+    let args = Cli::try_parse_from(std::iter::once(&"hpbench".to_owned()).chain(args))?.run;
+    let cells = crate::commands::lab::args::cells(&args)?;
+    let counted = plan.accel == Accel::Icount;
+    let options = Options { at_ticks: counted, ..request::options(&args)? };
+    let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker);
+    let pools = request::make_pools(&cells, &options)?;
+    let run = Run {
+        id: plan.run_id.clone(),
+        seed: args.seed.unwrap_or(0),
+        environment,
+        rt_limited: None,
+        canary_ns: OnceCell::new(),
+        options,
+    };
+    let (datagrams, trains) = (pools.datagrams.frames(), pools.trains.frames());
+    let mut trials = Trials { plan, run: &run, cells: &cells, pools: &pools, datagrams, trains };
+    if counted {
+        system::keep_slabs();
+        trials.settle()?;
+    }
+    for planned in cells::schedule(cells.len(), args.trials, run.seed) {
+        let row = trials.one(planned)?;
+        report.row(&row)?;
+    }
+    Ok(())
+}
+
+/// What is run.
+struct Trials<'t> {
+    plan: &'t GuestPlan,
+    run: &'t Run,
+    cells: &'t [Cell],
+    pools: &'t Pools,
+    datagrams: FreeList<'t>,
+    trains: FreeList<'t>,
+}
+
+impl Trials<'_> {
+    /// Runs a trial of each scenario with each backend, and discards it, until all cost what they cost before: what a
+    /// kernel does for the first time, above all filling its caches of objects, costs more.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let mut first: Vec<usize> = Vec::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            let is_like = |&other: &usize| {
+                (self.cells[other].scenario, self.cells[other].variant) == (cell.scenario, cell.variant)
+            };
+            if !first.iter().any(is_like) {
+                first.push(index);
+            }
+        }
+        let mut before = vec![[None; 2]; first.len()];
+        for _ in 0..SETTLING_MAX {
+            let mut settled = true;
+            for (&cell, before) in first.iter().zip(&mut before) {
+                let row = self.one(Planned { cell, block: 0, order: 0 })?;
+                let now = [row.instructions_per_packet, row.peer_instructions_per_packet];
+                settled &= row.is_failed() || agree(*before, now);
+                *before = now;
+            }
+            if settled {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, planned: Planned) -> anyhow::Result<Row> {
+        let cell = &self.cells[planned.cell];
+        let interrupt = Interrupt::default();
+        let free = if cell.receives_trains() { &mut self.trains } else { &mut self.datagrams };
+        let row = crate::commands::run::one_trial(self.run, cell, (planned, 1), self.pools.of(cell), &interrupt, free);
+        let (mut row, _) = row.context("a trial was interrupted, in a guest where nobody could")?;
+        anyhow::ensure!(free.is_whole(), "frames did not come home, a bug in hpbench: {}", row.error);
+        self.plan.accel.judge(&mut row);
+        (row.accel, row.qemu) = (self.plan.accel.to_string(), self.plan.qemu.clone());
+        Ok(row)
+    }
+}
+
+/// Whether both sides cost the same twice, within what a settled cell may scatter.
+fn agree(before: [Option<f64>; 2], now: [Option<f64>; 2]) -> bool {
+    let near = |(a, b): (Option<f64>, Option<f64>)| {
+        a.zip(b).is_some_and(|(a, b)| (100.0 * (a / b - 1.0)).abs() <= SETTLED_MAX_PCT / 2.0)
+    };
+    before.into_iter().zip(now).all(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_trials_agree_if_both_sides_do() {
+        assert!(agree([Some(1000.0), Some(500.0)], [Some(1000.9), Some(500.0)]));
+        assert!(!agree([Some(1000.0), Some(500.0)], [Some(1000.0), Some(501.0)]));
+        assert!(!agree([None, Some(500.0)], [None, Some(500.0)]));
+    }
+}

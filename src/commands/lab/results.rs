@@ -1,0 +1,196 @@
+//! The rows of all kernels: gathered, completed by those of trials that never came, and compared.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::boot::Visit;
+use super::guest::{GuestPlan, Task};
+use super::kernels::Kernel;
+use super::stream::{self, Frame};
+use super::tell_logs;
+use super::visits::Visits;
+use crate::cli::RunArgs;
+use crate::command::{Failure, print, tell};
+use crate::compare::reasons::{self, State, Tally};
+use crate::plan::cells::{self, Cell, Planned};
+use crate::plan::cores::Cores;
+use crate::plan::request;
+use crate::record::environment::Environment;
+use crate::record::output::{self, Output, OutputError};
+use crate::record::row::{Row, Run};
+
+mod text;
+
+/// Runs the trials under each kernel, writes their rows, and compares the kernels.
+pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
+    let args = &visits.args.run;
+    let output = crate::commands::run::open_output(args, &visits.plan.host)?;
+    let trials = cells::schedule(cells.len(), args.trials, args.seed.unwrap_or(0));
+    let plan = GuestPlan { task: Task::Trials(guest_args), ..visits.plan.clone() };
+    let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
+    let progress = crate::commands::run::progress(args, trials.len() * visits.kernels.len());
+    let made = visits.make(&plan, None, |kernel, frame| {
+        if frame.kind == stream::Kind::Row {
+            let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            gathered.take(kernel, frame);
+            progress.inc(1);
+        }
+    })?;
+    progress.finish_and_clear();
+    let mut gathered = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (index, visit) in made.iter().enumerate() {
+        if visits.interrupt.is_raised() {
+            break;
+        }
+        let lacking = lacking(&trials, &gathered.rows[index]);
+        let error = reason(visit, lacking.len());
+        for planned in lacking {
+            let run = run_of(&plan, &visits.kernels[index], args);
+            gathered.keep(index, error_row(&run, &cells[planned.cell], planned, &plan, error.clone()));
+        }
+    }
+    if let Some(error) = gathered.failure {
+        return Err(error.into());
+    }
+    let rows: Vec<Row> = gathered.rows.into_iter().flatten().collect();
+    finish(visits, &rows, &gathered.output)
+}
+
+/// Prints the comparison, and says where everything is.
+fn finish(visits: &Visits<'_>, rows: &[Row], output: &Output) -> Result<u8, Failure> {
+    let text = text::render(rows, visits.args.accel, visits.args.threshold);
+    if output.is_stdout() {
+        tell!("{text}");
+    } else {
+        print(&text)?;
+        tell!("{} rows in {}", rows.len(), output.name());
+    }
+    tell_logs(visits.logs);
+    let bad = |row: &Row| row.is_failed() || !row.balances() || visits.args.run.strict && row.is_invalid();
+    let failed = rows.iter().filter(|row| bad(row)).count();
+    if failed > 0 {
+        tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
+    }
+    Ok(visits.interrupt.exit_status().unwrap_or(u8::from(failed > 0)))
+}
+
+/// The rows so far, of each kernel.
+struct Gathered {
+    output: Output,
+    rows: Vec<Vec<Row>>,
+    /// Why rows could not be written: the visits go on, for the comparison is still of use.
+    failure: Option<OutputError>,
+}
+
+impl Gathered {
+    /// Takes a row that a guest sent. One that cannot be read is lacking, and becomes an error row later.
+    fn take(&mut self, kernel: usize, frame: &Frame) {
+        if let Some(row) = decode(&frame.bytes) {
+            // The guest's clock begins where ours does not.
+            self.keep(kernel, Row { started_at: now(), ..row });
+        }
+    }
+
+    fn keep(&mut self, kernel: usize, row: Row) {
+        if self.failure.is_none() {
+            self.failure = self.output.write(&row).err();
+        }
+        self.rows[kernel].push(row);
+    }
+}
+
+fn now() -> String {
+    time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// A row as the guest wrote it; none if its hpbench has other columns.
+fn decode(line: &[u8]) -> Option<Row> {
+    let text = [&output::header(), line].concat();
+    csv::Reader::from_reader(text.as_slice()).deserialize().next()?.ok()
+}
+
+/// The trials of which there is no row.
+fn lacking(trials: &[Planned], rows: &[Row]) -> Vec<Planned> {
+    trials.iter().filter(|planned| !rows.iter().any(|row| row.order == planned.order)).copied().collect()
+}
+
+/// Why trials are lacking.
+fn reason(visit: &Visit, lacking: usize) -> String {
+    visit.failure.clone().unwrap_or_else(|| {
+        format!("the guest sent no row of {lacking} trials, or rows of other columns; is its hpbench of this version?")
+    })
+}
+
+/// What is known of a run in a guest that did not tell.
+fn run_of(plan: &GuestPlan, kernel: &Kernel, args: &RunArgs) -> Run {
+    Run {
+        id: plan.run_id.clone(),
+        seed: args.seed.unwrap_or(0),
+        environment: Environment {
+            host: plan.host.clone(),
+            kernel: kernel.release.clone(),
+            arch: "x86_64".into(),
+            ncpu: Some(1),
+            ..Environment::default()
+        },
+        options: request::on(args, Cores::only()),
+        rt_limited: None,
+        canary_ns: std::cell::OnceCell::new(),
+    }
+}
+
+fn error_row(run: &Run, cell: &Cell, planned: Planned, plan: &GuestPlan, error: String) -> Row {
+    let (accel, qemu) = (plan.accel.to_string(), plan.qemu.clone());
+    Row { accel, qemu, error, ..Row::planned(run, cell, planned, now()) }
+}
+
+/// Why rows failed or are invalid, by kernel and backend.
+fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
+    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
+    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
+    messages.kinds.sort_by_key(|kind| kind.of);
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::lab::accel::Accel;
+    use std::time::Duration;
+
+    fn plan() -> GuestPlan {
+        GuestPlan {
+            accel: Accel::Icount,
+            qemu: "7.2".into(),
+            host: "here".into(),
+            run_id: "ab".into(),
+            task: Task::Hello,
+        }
+    }
+
+    fn row(planned: Planned) -> Row {
+        use clap::Parser;
+        let args = crate::cli::Cli::try_parse_from(["hpbench"]).expect("good flags").run;
+        let kernel = Kernel { path: "k".into(), release: "6.1.2".into() };
+        let cells = request::cells(&args, true).expect("good flags");
+        error_row(&run_of(&plan(), &kernel, &args), &cells[planned.cell], planned, &plan(), "panic, \"at last\"".into())
+    }
+
+    #[test]
+    fn a_row_that_a_guest_sent_is_read_as_it_was() {
+        let row = row(Planned { cell: 1, block: 2, order: 7 });
+        assert_eq!((row.kernel.as_str(), row.accel.as_str(), row.valid, row.trial), ("6.1.2", "icount", 0, 2));
+        assert_eq!(decode(&output::encode(&row, false)), Some(row));
+        assert_eq!(decode(b"1,2,3\n"), None, "columns of another version");
+    }
+
+    #[test]
+    fn trials_without_a_row_fail_with_the_reason() {
+        let trials = cells::schedule(2, 2, 1);
+        let came = vec![row(trials[0]), row(trials[2])];
+        assert_eq!(lacking(&trials, &came), [trials[1], trials[3]]);
+        let visit = Visit { frames: vec![], failure: None, interrupted: false, took: Duration::ZERO };
+        assert!(reason(&visit, 2).contains("2 trials"));
+        assert_eq!(reason(&Visit { failure: Some("hang".into()), ..visit }, 2), "hang");
+        assert_eq!(messages(&came).kinds.iter().map(|kind| kind.count).sum::<usize>(), 2);
+    }
+}

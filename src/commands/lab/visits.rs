@@ -1,0 +1,79 @@
+//! Visits to several kernels, some of them at the same time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::LabArgs;
+use super::boot::{self, Boot, Visit};
+use super::broken;
+use super::guest::GuestPlan;
+use super::kernels::Kernel;
+use super::stream::Frame;
+use crate::command::Failure;
+use crate::measure::control::Interrupt;
+
+/// What all visits have in common.
+#[derive(Debug)]
+pub(super) struct Visits<'a> {
+    pub(super) args: &'a LabArgs,
+    pub(super) kernels: &'a [Kernel],
+    /// What the guests do; its task is set by who makes the visits.
+    pub(super) plan: GuestPlan,
+    /// The statically linked hpbench.
+    pub(super) guest: PathBuf,
+    /// A folder for what is not kept.
+    pub(super) home: &'a Path,
+    /// A folder for the consoles.
+    pub(super) logs: &'a Path,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl Visits<'_> {
+    /// Visits each kernel, and passes on each frame with the index of its kernel as it comes. Returns what came of
+    /// the visits, in the order of the kernels.
+    pub(super) fn make(
+        &self,
+        plan: &GuestPlan,
+        tests: Option<&Path>,
+        on_frame: impl Fn(usize, &Frame) + Sync,
+    ) -> Result<Vec<Visit>, Failure> {
+        let initramfs = self.home.join("initramfs");
+        boot::write_initramfs(&initramfs, &self.guest, plan, tests).map_err(broken)?;
+        fs::create_dir_all(self.logs).map_err(|error| {
+            broken(anyhow::Error::new(error).context(format!("cannot make {} for the consoles", self.logs.display())))
+        })?;
+        let (next, visits) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(kernel) = self.kernels.get(index) else { return };
+                let boot = Boot {
+                    accel: self.args.accel(),
+                    cores: self.args.guest_cores(),
+                    kernel,
+                    initramfs: &initramfs,
+                    log: self.logs.join(format!("{}.log", kernel.release)),
+                    time_limit: self.args.time_limit(),
+                };
+                let visit = boot.visit(self.interrupt, |frame| on_frame(index, frame));
+                visits.lock().unwrap_or_else(PoisonError::into_inner).push((index, visit));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs() {
+                scope.spawn(work);
+            }
+        });
+        let mut visits = visits.into_inner().unwrap_or_else(PoisonError::into_inner);
+        visits.sort_by_key(|(index, _)| *index);
+        Ok(visits.into_iter().map(|(_, visit)| visit).collect())
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let at_once = (cores / self.args.guest_cores()).max(1);
+        self.args.jobs.map_or(at_once, usize::from).min(self.kernels.len())
+    }
+}

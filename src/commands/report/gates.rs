@@ -1,0 +1,135 @@
+//! What the gates say of the trials: how many count, why the others do not, and what was lost.
+
+use std::collections::BTreeMap;
+
+use crate::commands::report::data::{Data, Trial, Value};
+use crate::commands::run::table::thousands;
+use crate::compare::reasons::{self, State, Tally};
+use crate::stats;
+
+/// The most reasons that are told.
+const REASONS_MAX: usize = 20;
+
+/// How many trials there are of which kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Rows.
+    pub rows: usize,
+    /// Rows of attempts that were tried again.
+    pub repeated: usize,
+    /// Trials that count, or would.
+    pub valid: usize,
+    /// Those of them in which the machine was not as usual.
+    pub marked: usize,
+    /// Those of them whose generators could not keep the load.
+    pub limited: usize,
+    /// Trials that ran, but say nothing.
+    pub invalid: usize,
+    /// Trials that did not run to their end.
+    pub failed: usize,
+}
+
+/// Counts.
+pub(crate) fn counts(data: &Data) -> Counts {
+    let mut counts = Counts { rows: data.trials.len(), ..Counts::default() };
+    for trial in &data.trials {
+        match trial.state {
+            _ if trial.is_repeated => counts.repeated += 1,
+            State::Failed => counts.failed += 1,
+            State::Invalid => counts.invalid += 1,
+            State::Valid => {
+                counts.valid += 1;
+                counts.marked += usize::from(trial.is_marked);
+                counts.limited += usize::from(trial.is_limited);
+            }
+        }
+    }
+    counts
+}
+
+/// Why trials say nothing, and what became of them, the most frequent reasons first.
+pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
+    let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
+    let what = |trial: &Trial| match trial.state {
+        _ if trial.is_repeated => "tried again",
+        State::Failed => "failed",
+        _ => "invalid",
+    };
+    let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
+    found.cut(REASONS_MAX);
+    found
+}
+
+/// What was lost, in a row for each scenario and backend.
+pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
+    let mut found: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    let scenarios = data.distinct("scenario");
+    for (at, trial) in data.trials.iter().enumerate().filter(|(_, trial)| trial.is_valid()) {
+        let cell = &data.cells[trial.cell];
+        let scenario = scenarios.iter().position(|scenario| *scenario == cell.field("scenario")).unwrap_or(0);
+        found.entry((scenario, cell.series)).or_default().push(at);
+    }
+    let row = |((scenario, series), trials): ((usize, usize), Vec<usize>)| {
+        let mut loss: Vec<f64> = trials.iter().filter_map(|&trial| data.value(trial, Value::Loss)).collect();
+        loss.sort_unstable_by(f64::total_cmp);
+        let sum = |value| {
+            let values = trials.iter().filter_map(|&trial| data.value(trial, value));
+            values.reduce(|sum, value| sum + value).map_or_else(String::new, thousands)
+        };
+        let percent = |loss: Option<f64>| loss.map_or_else(String::new, |loss| format!("{loss:.2}"));
+        vec![
+            scenarios.get(scenario).copied().unwrap_or_default().to_owned(),
+            data.series[series].name.clone(),
+            trials.len().to_string(),
+            percent(stats::median_of_sorted(&loss)),
+            percent(loss.last().copied()),
+            sum(Value::DropSocket),
+            sum(Value::DropRing),
+        ]
+    };
+    found.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::axes::By;
+    use crate::compare::trials::Trials;
+    use crate::record::output;
+    use crate::record::row::{Row, SCHEMA};
+    use crate::record::rows;
+
+    fn data(rows: &[Row]) -> Data {
+        let mut data = Data::new();
+        data.files.push(("run.csv".into(), rows.len()));
+        for row in rows {
+            data.add(&rows::fields(&output::encode(row, false)).expect("a row"), row);
+        }
+        data.finish();
+        data
+    }
+
+    #[test]
+    fn the_same_trials_are_marked_as_in_a_comparison() {
+        let row = |(at, (backend, canary)): (usize, (&str, f64))| Row {
+            schema: SCHEMA,
+            backend: backend.into(),
+            attempt: 2,
+            order: at + 1,
+            steady: Some(1),
+            canary_ratio: Some(canary),
+            valid: 1,
+            ..Row::default()
+        };
+        let slow = [1.0, 1.0, 1.0, 1.1, 1.1].map(|canary| ("plain", canary));
+        let last: Vec<Row> = slow.into_iter().chain([("null", 1.1); 4]).enumerate().map(row).collect();
+        // What is usual is 1.1, of all backends, but for attempts that were tried again.
+        let disturbed = |row: &Row| Row { attempt: 1, valid: 0, canary_ratio: Some(1.0), ..row.clone() };
+        let rows: Vec<Row> = last.iter().flat_map(|row| [disturbed(row), row.clone()]).collect();
+        assert_eq!(counts(&data(&rows)).marked, 3);
+        for by in ["variant", "batch"] {
+            let trials = Trials::of_rows(By::column(by).expect("a column"), rows.iter());
+            assert_eq!(trials.list.iter().filter(|trial| trial.marked).count(), 3, "{by}");
+        }
+    }
+}

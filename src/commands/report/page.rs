@@ -1,0 +1,421 @@
+//! The page: every text in it is escaped by the templates, and cleared of control characters at the end.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::commands::report::charts::{Figure, Missing, Table};
+use crate::commands::report::conclusion::Conclusion;
+use crate::commands::report::data::Data;
+use crate::commands::report::embed::Packed;
+use crate::commands::report::environment::Column;
+use crate::commands::report::gates;
+use crate::commands::report::svg::marks::{Look, example, sample};
+use crate::commands::report::svg::{STYLE as CHART_STYLE, shortened};
+use crate::commands::run::table::thousands;
+
+/// The style of everything but charts.
+const STYLE: &str = include_str!("page.css");
+
+/// Nothing may be loaded, even if something in here asked for it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+/// What holds for all charts.
+const HOW_TO_READ: &str = "Points are medians of the trials that count; bands and strokes are the medians' 95% intervals, \
+    which fewer than 6 trials do not have. Axes need not begin at 0. A mark that is pointed at tells its figures.";
+
+/// The most values that the title names of what differs.
+const NAMED_MAX: usize = 12;
+
+/// The most steps between kernels that are not folded away.
+const STEPS_SHOWN: usize = 10;
+
+/// The longest text of a file that is shown whole.
+const TEXT_MAX: usize = 300;
+
+/// All that is on the page.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    /// The trials.
+    pub data: &'a Data,
+    /// What may be said of them.
+    pub conclusion: &'a Conclusion,
+    /// The charts.
+    pub figures: &'a [Figure],
+    /// Those that there is no data for.
+    pub missing: &'a [Missing],
+    /// The rows.
+    pub packed: &'a [Packed],
+}
+
+impl Page<'_> {
+    /// The whole file.
+    pub(crate) fn render(&self) -> String {
+        let markup = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    link rel="icon" href="data:,";
+                    title { "hpbench: " (self.headline()) }
+                    style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
+                }
+                body {
+                    main {
+                        (self.header())
+                        (self.conclusion())
+                        @if !self.figures.is_empty() { p class="missing" { (HOW_TO_READ) } }
+                        @for figure in self.figures { (section(figure)) }
+                        (self.missing())
+                        (self.environment())
+                        (self.gates())
+                        (self.rows())
+                        footer { "Made by hpbench " (env!("CARGO_PKG_VERSION")) "." }
+                    }
+                }
+            }
+        };
+        without_controls(&markup.into_string())
+    }
+
+    /// What was compared, in a few words.
+    fn headline(&self) -> String {
+        let backends = self.data.distinct("backend");
+        let hosts = self.data.distinct("host");
+        let mut headline = named(&backends);
+        if !hosts.is_empty() {
+            headline += &format!(" on {}", named(&hosts));
+        }
+        headline
+    }
+
+    fn header(&self) -> Markup {
+        let data = self.data;
+        let what = |name: &str| named(&data.distinct(name));
+        let several = data.series.len() > data.distinct("backend").len();
+        let modes: Vec<&str> = data.series.iter().map(|series| series.name.as_str()).collect();
+        let facts = [
+            ("Scenarios", what("scenario")),
+            ("Backends and modes", if several { named(&modes) } else { what("backend") }),
+            ("Batches", what("batch")),
+            ("Payloads", with(" bytes", what("payload"))),
+            ("Offered rates", with(" per second", what("rate_pps"))),
+            ("Hosts", what("host")),
+            ("Kernels", what("kernel")),
+            ("Time", self.time()),
+        ];
+        html! {
+            header {
+                h1 { "hpbench: " (self.headline()) }
+                p {
+                    (count(data.trials.len(), "trial")) " in " (count(data.runs(), "run")) ", from "
+                    (named(&data.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())) "."
+                }
+                dl {
+                    @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+                        div { dt { (name) } dd { (value) } }
+                    }
+                }
+                nav {
+                    a href="#conclusion" { "Conclusion" }
+                    @for figure in self.figures { a href=(format!("#{}", figure.name)) { (figure.title) } }
+                    a href="#environment" { "Environment" }
+                    a href="#gates" { "Gates" }
+                    a href="#rows" { "Data" }
+                }
+            }
+        }
+    }
+
+    fn time(&self) -> String {
+        match &self.data.times {
+            Some((first, last)) if first == last => clock(first),
+            Some((first, last)) => format!("{} to {}", clock(first), clock(last)),
+            None => String::new(),
+        }
+    }
+
+    fn conclusion(&self) -> Markup {
+        let Conclusion { lines, steps, notes } = self.conclusion;
+        html! {
+            section id="conclusion" class="conclusion" {
+                h2 { "Conclusion" }
+                ul { @for line in lines { li { (line) } } }
+                @if !steps.is_empty() {
+                    h3 { "What changed from one kernel to the next" }
+                    ul class="steps" { @for step in steps.iter().take(STEPS_SHOWN) { li { (step) } } }
+                    @if steps.len() > STEPS_SHOWN {
+                        details {
+                            summary { (steps.len() - STEPS_SHOWN) " more" }
+                            ul { @for step in steps.iter().skip(STEPS_SHOWN) { li { (step) } } }
+                        }
+                    }
+                }
+                @if !notes.is_empty() {
+                    details {
+                        summary { "What must be known beside it (" (notes.len()) ")" }
+                        ul { @for note in notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn missing(&self) -> Markup {
+        let told = |missing: &Missing| format!("{} ({})", missing.what, missing.remedy);
+        let all: Vec<String> = self.missing.iter().map(told).collect();
+        html! {
+            @if !all.is_empty() {
+                p class="missing" { "Without data, and so left out: " (all.join("; ")) "." }
+            }
+        }
+    }
+
+    fn environment(&self) -> Markup {
+        let columns = self.data.environment.columns.iter().filter(|column| !column.values.is_empty());
+        html! {
+            section id="environment" {
+                h2 { "Environment" }
+                @if self.data.files.len() > 1 {
+                    p { "What differs between the files is named with the file it is of." }
+                }
+                (scrolled(html! {
+                    table {
+                        thead { tr { th { "column" } th { "what it is" } th { "value" } } }
+                        tbody {
+                            @for column in columns {
+                                tr { th scope="row" { code { (column.name) } } td { (column.meaning) } td { (self.values(column)) } }
+                            }
+                        }
+                    }
+                }))
+            }
+        }
+    }
+
+    /// The values of a column; where they differ from file to file, with the names of the files.
+    fn values(&self, column: &Column) -> Markup {
+        let files = &self.data.files;
+        let differs = column.values.iter().any(|(_, of)| of.len() < files.len());
+        html! {
+            @for (value, of) in &column.values {
+                div {
+                    (shortened(value, TEXT_MAX))
+                    @if differs {
+                        span class="of" {
+                            " (" (named(&of.iter().map(|&file| files[file].0.as_str()).collect::<Vec<_>>())) ")"
+                        }
+                    }
+                }
+            }
+            @if column.has_more { div { "…" } }
+        }
+    }
+
+    fn gates(&self) -> Markup {
+        let counts = gates::counts(self.data);
+        let reasons = gates::reasons(self.data);
+        let losses = gates::losses(self.data);
+        let told = [
+            (counts.valid, "count, or would if they were not marked or limited"),
+            (
+                counts.marked,
+                "of them marked: not steady, or on a core that was not as fast as usual; left out where at least 6 others of \
+                 their cell remain",
+            ),
+            (counts.limited, "of them limited by their generators: they rank nothing"),
+            (counts.invalid, "invalid: left out of all figures"),
+            (counts.failed, "failed"),
+            (counts.repeated, "tried again because they were disturbed; only the last attempt counts"),
+        ];
+        html! {
+            section id="gates" {
+                h2 { "Gates" }
+                p { "Of " (count(counts.rows, "row")) ":" }
+                ul { @for (number, what) in told.iter().filter(|(number, _)| *number > 0) { li { strong { (number) } " " (what) } } }
+                @if !reasons.kinds.is_empty() {
+                    (scrolled(html! {
+                        table {
+                            thead { tr { th class="number" { "rows" } th { "what" } th { "why" } } }
+                            tbody {
+                                @for kind in &reasons.kinds {
+                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.told(), TEXT_MAX)) } }
+                                }
+                            }
+                        }
+                    }))
+                    @if reasons.untold > 0 {
+                        p class="missing" { (count(reasons.untold, "row")) " more, for other reasons; the data has them all." }
+                    }
+                }
+                h3 { "Loss" }
+                (grid(&Table {
+                    header: vec![
+                        "scenario", "backend", "trials", "loss, median %", "loss, most %", "dropped at sockets",
+                        "dropped at rings",
+                    ],
+                    texts: 2,
+                    rows: losses,
+                    left_out: 0,
+                }))
+            }
+        }
+    }
+
+    fn rows(&self) -> Markup {
+        html! {
+            section id="rows" {
+                h2 { "Data" }
+                p {
+                    "Every row, as CSV in gzip, within this page: what `hpbench compare` and `hpbench report` read. "
+                    "Parts are put together with cat."
+                }
+                ul {
+                    @for file in self.packed {
+                        li {
+                            (file.name) ", " (count(file.rows, "row")) ": "
+                            @if file.is_kept() {
+                                @for (name, link) in file.links() {
+                                    a download=(name) href=(link) { (name) } " "
+                                }
+                            } @else {
+                                "too large for a page; keep the file beside it."
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The charts of one kind, with their legend and their figures.
+fn section(figure: &Figure) -> Markup {
+    html! {
+        section id=(figure.name) {
+            h2 { (figure.title) }
+            @for note in &figure.notes { p { (note) } }
+            @if figure.legend.len() > 1 || figure.name == "timeline" { (legend(figure)) }
+            div class="charts" {
+                @for chart in &figure.charts {
+                    figure { figcaption { (shortened(chart.title(), TEXT_MAX)) } (chart.inline(figure.title)) }
+                }
+            }
+            @if !figure.left_out.is_empty() {
+                p class="missing" {
+                    (count(figure.left_out.len(), "chart")) " more left out: "
+                    (listed(&figure.left_out.iter().map(String::as_str).collect::<Vec<_>>(), "; "))
+                    ". The table has the figures; a report of fewer cells draws them."
+                }
+            }
+            details { summary { "Figures" } (grid(&figure.table)) }
+        }
+    }
+}
+
+fn legend(figure: &Figure) -> Markup {
+    let kinds = [
+        (Look::Plain, "counts"),
+        (Look::Hollow, "invalid or failed"),
+        (Look::Repeated, "disturbed, and tried again"),
+        (Look::Marked, "marked: the machine was not as usual"),
+    ];
+    html! {
+        ul class="legend" {
+            @for key in &figure.legend {
+                li { svg class="chart key" viewBox="0 0 34 12" aria-hidden="true" { (sample(key.style)) } (shortened(&key.name, 60)) }
+            }
+            @if figure.name == "timeline" {
+                @for (look, what) in kinds {
+                    li { svg class="chart kind" viewBox="0 0 16 14" aria-hidden="true" { (example(look)) } (what) }
+                }
+            }
+        }
+    }
+}
+
+/// A table of figures.
+fn grid(table: &Table) -> Markup {
+    let class = |at: usize| (at >= table.texts).then_some("number");
+    html! {
+        (scrolled(html! {
+            table {
+                thead { tr { @for (at, name) in table.header.iter().enumerate() { th class=[class(at)] { (name) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr { @for (at, cell) in row.iter().enumerate() { td class=[class(at)] { (shortened(cell, TEXT_MAX)) } } }
+                    }
+                }
+            }
+        }))
+        @if table.left_out > 0 {
+            p class="missing" { (count(table.left_out, "row")) " more left out; `hpbench compare` prints all cells." }
+        }
+    }
+}
+
+/// In a box of its own, which scrolls where it is too narrow.
+fn scrolled(content: Markup) -> Markup {
+    html! { div class="scroll" tabindex="0" { (content) } }
+}
+
+/// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; what is none stays as it is.
+fn clock(time: &str) -> String {
+    match (time.split_once('T'), time.ends_with('Z')) {
+        (Some((day, clock)), true) => {
+            format!("{day} {} UTC", clock.split('.').next().unwrap_or(clock).trim_end_matches('Z'))
+        }
+        _ => time.to_owned(),
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {what}{s}", thousands(number as f64))
+}
+
+fn with(unit: &str, values: String) -> String {
+    if values.is_empty() { values } else { values + unit }
+}
+
+/// A list in words; of a long one, its beginning.
+fn named(values: &[&str]) -> String {
+    listed(values, ", ")
+}
+
+fn listed(values: &[&str], between: &str) -> String {
+    let shown: Vec<String> = values.iter().take(NAMED_MAX).map(|value| shortened(value, 80)).collect();
+    let more = values.len().saturating_sub(NAMED_MAX);
+    if more > 0 { format!("{} and {more} more", shown.join(between)) } else { shown.join(between) }
+}
+
+/// A text without characters that are no part of one, or that change the direction of those around them: they may come
+/// from a file, and no markup has any.
+pub(crate) fn without_controls(text: &str) -> String {
+    let is_bad = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_and_no_mark_of_direction_is_left() {
+        let text = without_controls("a\u{0}\u{7}\u{1b}[31m\u{202e}b\u{2066}\u{200f}\u{85}\r\nc\td é µ");
+        assert_eq!(text, "a\u{fffd}\u{fffd}\u{fffd}[31m\u{fffd}b\u{fffd}\u{fffd}\u{fffd}\u{fffd}\nc\td é µ");
+    }
+
+    #[test]
+    fn long_lists_and_texts_are_cut() {
+        let values: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        assert_eq!(named(&values), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more");
+        assert!(named(&[&"x".repeat(1000)]).chars().count() <= 80);
+    }
+}

@@ -1,0 +1,80 @@
+//! A row for each name, with a point and its interval: for cells that differ in nothing that has an axis.
+
+use maud::{Markup, html};
+
+use crate::commands::report::svg::axis::Axis;
+use crate::commands::report::svg::marks::{Look, classes, marker, tenths};
+use crate::commands::report::svg::{Key, WIDTH, shortened};
+
+const TOP: f64 = 6.0;
+const ROW: f64 = 34.0;
+const BOTTOM: f64 = 42.0;
+const LEFT: f64 = 14.0;
+const RIGHT: f64 = 20.0;
+
+/// A chart.
+#[derive(Clone, Debug)]
+pub(crate) struct Dots {
+    /// What it shows.
+    pub title: String,
+    /// The axis, which is horizontal.
+    pub x: Axis,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Its name and look.
+    pub key: Key,
+    /// The value.
+    pub x: f64,
+    /// Its interval.
+    pub interval: Option<(f64, f64)>,
+    /// The value in words.
+    pub text: String,
+    /// What kind of trials it is of.
+    pub look: Look,
+    /// What is told of it.
+    pub tip: String,
+}
+
+impl Dots {
+    /// How high it is.
+    pub(crate) fn height(&self) -> f64 {
+        TOP + ROW * self.rows.len() as f64 + BOTTOM
+    }
+
+    /// Draws it.
+    pub(crate) fn draw(&self) -> Markup {
+        let length = WIDTH - LEFT - RIGHT;
+        let x = |value: f64| LEFT + length * self.x.scale.at(value);
+        let bottom = self.height() - BOTTOM;
+        html! {
+            g class="grid" {
+                @for (value, _) in &self.x.ticks { path d=(format!("M{:.1} {TOP:.1}V{bottom:.1}", x(*value))) {} }
+            }
+            @for (value, text) in self.x.spaced(length) {
+                path class="axis" d=(format!("M{:.1} {bottom:.1}v4", x(value))) {}
+                @if let Some(text) = text {
+                    text class="middle" x=(tenths(x(value))) y=(tenths(bottom + 16.0)) { (text) }
+                }
+            }
+            path class="axis" d=(format!("M{LEFT:.1} {bottom:.1}H{:.1}", LEFT + length)) {}
+            text class="label middle" x=(tenths(LEFT + length / 2.0)) y=(tenths(self.height() - 8.0)) { (self.x.label) }
+            @for (index, row) in self.rows.iter().enumerate() {
+                @let y = TOP + ROW * (index as f64 + 0.5);
+                g class=(classes(row.key.style)) {
+                    title { (row.tip) }
+                    text class="name" x=(tenths(LEFT)) y=(tenths(y - 4.0)) { (shortened(&row.key.name, 44)) }
+                    text class="end strong" x=(tenths(WIDTH - RIGHT)) y=(tenths(y - 4.0)) { (row.text) }
+                    @if let Some((low, high)) = row.interval {
+                        path class="whisker" d=(format!("M{:.1} {:.1}H{:.1}", x(low), y + 7.0, x(high))) {}
+                    }
+                    (marker(row.key.style, row.look, x(row.x), y + 7.0))
+                }
+            }
+        }
+    }
+}

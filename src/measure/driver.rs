@@ -1,0 +1,299 @@
+//! The driver: one loop for all backends.
+//!
+//! [`receive`] and [`send`] are the hot loops of `drain` and `send`; [`turn`] is one turn of the loop of
+//! `flood` and `echo`. They are generic over the backend, so that each becomes code of its own, without
+//! a branch or a pointer between the system call and the check.
+
+use std::hint::spin_loop;
+use std::io;
+use std::time::{Duration, Instant};
+
+use hpbench_backends::{
+    Backend, Config, Consumer, Counters, FreeList, OpenError, Packet, Pool, Port, Producer, RxRing, ring,
+};
+
+use crate::traffic::app::{App, Source};
+
+/// How long a round may go without any progress.
+const STALL: Duration = Duration::from_millis(200);
+
+/// A backend with its rings.
+#[derive(Debug)]
+pub struct Lane<'p, B> {
+    backend: B,
+    rx_in: RxRing<'p>,
+    rx_out: Consumer<Packet<'p>>,
+    /// Where a source puts what is to be sent.
+    pub tx_in: Producer<Packet<'p>>,
+    tx_out: Consumer<Packet<'p>>,
+    polls: Polls,
+    /// Whether `rx` may wait in the kernel.
+    waits: bool,
+}
+
+/// Calls of `rx`, by what they returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polls {
+    /// Calls that returned datagrams.
+    pub fruitful: u64,
+    /// Calls that returned none.
+    pub empty: u64,
+    /// Datagrams returned.
+    pub datagrams: u64,
+    /// Fruitful calls by how many datagrams they returned: class `k` is from 2^k up to 2^(k+1) − 1.
+    pub sizes: [u64; 11],
+}
+
+impl Polls {
+    /// Adds what another worker has counted.
+    pub fn add(&mut self, other: Self) {
+        self.fruitful += other.fruitful;
+        self.empty += other.empty;
+        self.datagrams += other.datagrams;
+        self.sizes.iter_mut().zip(other.sizes).for_each(|(own, others)| *own += others);
+    }
+
+    /// What was counted since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            fruitful: self.fruitful - before.fruitful,
+            empty: self.empty - before.empty,
+            datagrams: self.datagrams - before.datagrams,
+            sizes: std::array::from_fn(|class| self.sizes[class] - before.sizes[class]),
+        }
+    }
+}
+
+impl<'p, B: Backend<'p>> Lane<'p, B> {
+    /// Opens a backend, and rings of `slots` slots.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::open`].
+    pub fn open(config: &Config, port: Port<'p>, pool: &'p Pool, slots: usize) -> Result<Self, OpenError> {
+        let backend = B::open(config, port, pool)?;
+        let (rx_in, rx_out) = ring(slots);
+        let (tx_in, tx_out) = ring(slots);
+        Ok(Self {
+            backend,
+            rx_in: RxRing::new(rx_in),
+            rx_out,
+            tx_in,
+            tx_out,
+            polls: Polls::default(),
+            waits: config.block.is_some(),
+        })
+    }
+
+    /// Calls `rx` once, and counts what came of it.
+    #[inline]
+    fn poll(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
+        let received = match self.waits {
+            false => self.backend.rx(free, &mut self.rx_in)?,
+            true => self.backend.rx_wait(free, &mut self.rx_in)?,
+        };
+        if received > 0 {
+            self.polls.fruitful += 1;
+            self.polls.datagrams += received as u64;
+            self.polls.sizes[received.ilog2().min(10) as usize] += 1;
+        } else {
+            self.polls.empty += 1;
+        }
+        Ok(received)
+    }
+
+    /// Sends one batch of what is on the TX ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::tx`].
+    #[inline]
+    pub fn transmit(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
+        self.backend.tx(&mut self.tx_out, free)
+    }
+
+    /// Leaves the socket's queue alone until the next receive; what came until then goes to `app`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::quiesce`].
+    pub fn quiesce(&mut self, app: &mut impl App<'p>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        let received = self.backend.quiesce(free, &mut self.rx_in)?;
+        app.run(&mut self.rx_out, &mut self.tx_in, free);
+        Ok(received)
+    }
+
+    /// Lets an app on another thread hand back the frames that it is done with.
+    pub(crate) fn reclaim(&mut self, app: &mut impl App<'p>, free: &mut FreeList<'p>) {
+        app.run(&mut self.rx_out, &mut self.tx_in, free);
+        spin_loop();
+    }
+
+    /// Takes the app's ends of the rings away, for an app on another thread. What is left in their place is empty.
+    pub(crate) fn detach(&mut self) -> (Consumer<Packet<'p>>, Producer<Packet<'p>>) {
+        let (tx_in, rx_out) = ring(1);
+        (std::mem::replace(&mut self.rx_out, rx_out), std::mem::replace(&mut self.tx_in, tx_in))
+    }
+
+    /// Puts them back.
+    pub(crate) fn attach(&mut self, (rx_out, tx_in): (Consumer<Packet<'p>>, Producer<Packet<'p>>)) {
+        (self.rx_out, self.tx_in) = (rx_out, tx_in);
+    }
+
+    /// What the backend and the driver have counted so far.
+    pub fn counters(&self) -> (Counters, Polls) {
+        (self.backend.counters(), self.polls)
+    }
+
+    /// Datagrams dropped so far because the RX ring was full.
+    pub fn dropped(&self) -> u64 {
+        self.rx_in.dropped()
+    }
+
+    /// What took effect, see [`Backend::in_effect`].
+    pub fn in_effect(&self) -> String {
+        self.backend.in_effect()
+    }
+
+    /// Closes the backend; all frames come home, those in the rings included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::close`].
+    pub fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
+        let result = self.backend.close(free);
+        for consumer in [&mut self.rx_out, &mut self.tx_out] {
+            while let Some(packet) = consumer.pop() {
+                free.give(packet.into_frame());
+            }
+        }
+        result
+    }
+}
+
+/// One turn of the busy loop: the kernel's datagrams to the app, the app's answers to the kernel.
+/// Returns how many datagrams moved.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+#[inline]
+pub fn turn<'p, B: Backend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+) -> io::Result<usize> {
+    let received = receive_once(lane, app, free)?;
+    let sent = lane.transmit(free)?;
+    if received + sent == 0 {
+        spin_loop();
+    }
+    Ok(received + sent)
+}
+
+/// Receives one batch into `app`, without sending. Returns how many datagrams came.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+#[inline]
+pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+) -> io::Result<usize> {
+    let received = lane.poll(free)?;
+    app.run(&mut lane.rx_out, &mut lane.tx_in, free);
+    if A::INLINE {
+        lane.rx_in.rewind(&mut lane.rx_out);
+    }
+    Ok(received)
+}
+
+/// As [`receive_once`], but never waits.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+) -> io::Result<usize> {
+    let waits = std::mem::replace(&mut lane.waits, false);
+    let received = receive_once(lane, app, free);
+    lane.waits = waits;
+    received
+}
+
+/// Receives into `app` until `count` datagrams have come, or none comes for a while. Returns how many came.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+#[inline(never)]
+pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+    count: usize,
+) -> io::Result<usize> {
+    let mut patience = Patience::default();
+    let mut received = 0;
+    while received < count {
+        let came = receive_once(lane, app, free)?;
+        received += came;
+        if came == 0 && patience.is_over() {
+            break;
+        }
+    }
+    Ok(received)
+}
+
+/// Sends `count` datagrams of `source`, batch by batch, or fewer if the kernel takes none for a while.
+/// Returns how many it took.
+///
+/// # Errors
+///
+/// What makes going on pointless.
+#[inline(never)]
+pub fn send<'p, B: Backend<'p>>(
+    lane: &mut Lane<'p, B>,
+    source: &mut Source,
+    free: &mut FreeList<'p>,
+    count: usize,
+    batch: usize,
+) -> io::Result<usize> {
+    let mut patience = Patience::default();
+    let (mut queued, mut sent) = (0, 0);
+    while sent < count {
+        if queued == sent {
+            let before = source.next;
+            source.produce(batch.min(count - queued), &mut lane.tx_in, free);
+            queued += (source.next - before) as usize;
+        }
+        let went = lane.transmit(free)?;
+        sent += went;
+        if went == 0 && patience.is_over() {
+            break;
+        }
+    }
+    Ok(sent)
+}
+
+/// Looks at the clock now and then while nothing happens.
+#[derive(Default)]
+struct Patience {
+    idle: u32,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Counts an idle turn, and tells whether there were idle turns only for [`STALL`] since the first.
+    #[cold]
+    fn is_over(&mut self) -> bool {
+        spin_loop();
+        self.idle += 1;
+        self.idle.is_multiple_of(256) && self.since.get_or_insert_with(Instant::now).elapsed() > STALL
+    }
+}

@@ -1,0 +1,12 @@
+//! How it is measured: the driver, the scenarios, and what the kernel tells of their cost.
+
+pub mod control;
+pub mod cost;
+pub mod counters;
+pub mod driver;
+pub mod filler;
+pub mod handoff;
+pub mod kthreads;
+pub mod outcome;
+pub mod scenario;
+pub mod trial;

@@ -1,0 +1,269 @@
+//! What comes out of a trial, or why nothing does.
+
+use std::io;
+
+use hdrhistogram::Histogram;
+use hpbench_backends::kernel::thread::Usage;
+use hpbench_backends::{Counters, OpenError};
+
+use crate::measure::cost::Disturbance;
+use crate::measure::counters::Counts;
+use crate::measure::driver::Polls;
+use crate::plan::cores;
+use crate::traffic::ledger::Ledger;
+
+/// What came out of a trial.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Where every datagram went, over the whole life of the sockets.
+    pub ledger: Ledger,
+    /// Length of the measured phase, in nanoseconds.
+    pub measured_ns: u64,
+    /// Datagrams sent in it.
+    pub measured_sent: u64,
+    /// Datagrams received in it, unique and intact.
+    pub measured_received: u64,
+    /// What the backend counted in the measured phase.
+    pub counters: Counters,
+    /// What the driver counted in it.
+    pub polls: Polls,
+    /// What the backend counted in the whole trial.
+    pub counters_total: Counters,
+    /// Time in turns of the loop that moved a datagram, in nanoseconds; of workers that spin.
+    pub busy_ns: Option<u64>,
+    /// What the worker's thread used in the measured phase; of rounds, in their timed parts only.
+    pub usage: Usage,
+    /// What the machine's counters say of the same, where it has some.
+    pub counts: Option<Counts>,
+    /// What they say of the other side of the rounds.
+    pub peer_counts: Option<Counts>,
+    /// Time that the generators used on their cores in the measured phase, in nanoseconds.
+    pub generator_cpu_ns: Option<u64>,
+    /// What happened to the threads.
+    pub disturbance: Disturbance,
+    /// How long a fixed piece of work took on the worker's core before and after the trial: the mean, in
+    /// nanoseconds.
+    pub canary_ns: u64,
+    /// Whether the measured phase began as it went on; `None` where that cannot be told.
+    pub steady: Option<bool>,
+    /// What the rounds took, of the scenarios that have rounds.
+    pub rounds: Option<Rounds>,
+    /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace`.
+    pub latency: Option<Histogram<u64>>,
+    /// How far the generator of `pace` was behind its schedule, in nanoseconds.
+    pub late: Option<Histogram<u64>>,
+    /// Granted receive buffer in bytes, where there are sockets.
+    pub rcvbuf: Option<u32>,
+    /// Granted send buffer in bytes.
+    pub sndbuf: Option<u32>,
+    /// How the load was sent: `gso`, `sendmmsg` or `memory`.
+    pub fill: Option<&'static str>,
+    /// What took effect in the backend.
+    pub in_effect: String,
+    /// Whether the load was too small to tell what the worker can do; `None` where that is no question.
+    pub limited: Option<bool>,
+    /// Why the trial says nothing, although it ran to its end.
+    pub invalid: Option<String>,
+    /// Rates and times of several workers, where there are several.
+    pub(crate) together: Option<Together>,
+}
+
+/// What an invalid trial's reason contains if the ledger of one worker does not balance, whatever their sum.
+pub(crate) const UNBALANCED: &str = "the ledger of a worker does not balance";
+
+/// What several workers did together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Together {
+    /// Datagrams sent and received per second: the sums of each worker's rate.
+    rates: [f64; 2],
+    /// The sum of their measured phases.
+    workers_ns: u64,
+}
+
+impl Outcome {
+    /// Datagrams sent and received per second of the measured phase; of several workers, the sums.
+    pub fn rates(&self) -> [f64; 2] {
+        let seconds = self.measured_ns as f64 / 1e9;
+        let own = [self.measured_sent, self.measured_received].map(|count| count as f64 / seconds);
+        self.together.map_or(own, |together| together.rates)
+    }
+
+    /// Measured phases of all workers, added up, in nanoseconds.
+    pub fn workers_ns(&self) -> u64 {
+        self.together.map_or(self.measured_ns, |together| together.workers_ns)
+    }
+
+    /// What several workers did at the same time: counts and rates add up, histograms merge.
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        // One by one, for what is missing here could be too many there.
+        let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_strangers();
+        if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
+            self.invalid = Some(UNBALANCED.into());
+        }
+        self.ledger.add(other.ledger);
+        let ([sent, received], [others_sent, others_received]) = (self.rates(), other.rates());
+        self.together = Some(Together {
+            rates: [sent + others_sent, received + others_received],
+            workers_ns: self.workers_ns() + other.workers_ns(),
+        });
+        self.measured_sent += other.measured_sent;
+        self.measured_received += other.measured_received;
+        self.measured_ns = self.measured_ns.max(other.measured_ns);
+        self.limited = both(self.limited, other.limited, |a, b| a || b);
+        self.counters = self.counters.and(other.counters);
+        self.counters_total = self.counters_total.and(other.counters_total);
+        self.polls.add(other.polls);
+        self.busy_ns = both(self.busy_ns, other.busy_ns, |a, b| a + b);
+        self.usage.add(other.usage);
+        self.counts = both(self.counts, other.counts, add_counts);
+        self.peer_counts = both(self.peer_counts, other.peer_counts, add_counts);
+        self.generator_cpu_ns = both(self.generator_cpu_ns, other.generator_cpu_ns, |a, b| a + b);
+        self.disturbance = self.disturbance.merge(other.disturbance);
+        self.canary_ns = self.canary_ns.max(other.canary_ns);
+        self.steady = both(self.steady, other.steady, |a, b| a && b);
+        self.rounds = both(self.rounds, other.rounds, Rounds::merge);
+        self.latency = both(self.latency, other.latency, merge_histograms);
+        self.late = both(self.late, other.late, merge_histograms);
+        self.invalid = self.invalid.or(other.invalid);
+        self
+    }
+}
+
+fn both<T>(a: Option<T>, b: Option<T>, merge: impl FnOnce(T, T) -> T) -> Option<T> {
+    Some(merge(a?, b?))
+}
+
+fn add_counts(a: Counts, b: Counts) -> Counts {
+    Counts { cycles: a.cycles + b.cycles, instructions: a.instructions + b.instructions }
+}
+
+fn merge_histograms(mut a: Histogram<u64>, b: Histogram<u64>) -> Histogram<u64> {
+    a.add(b).expect("all latency histograms have the same bounds");
+    a
+}
+
+/// What the rounds of a trial took, per datagram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rounds {
+    /// Datagrams per round that were in effect.
+    pub size: usize,
+    /// Nanoseconds per datagram of the side under test: mean.
+    pub mean_ns: f64,
+    /// The same of each round, sorted; of very many rounds, every second one, or fourth, …
+    pub costs_ns: Vec<f64>,
+    /// Datagrams in all rounds.
+    pub datagrams: u64,
+    /// Nanoseconds per datagram of the other side: mean.
+    pub peer_ns: f64,
+    /// The same of each round, sorted.
+    pub peer_costs_ns: Vec<f64>,
+}
+
+impl Rounds {
+    /// The median over rounds, in nanoseconds per datagram.
+    pub fn p50_ns(&self) -> f64 {
+        crate::stats::median_of_sorted(&self.costs_ns).unwrap_or(0.0)
+    }
+
+    /// The least over rounds.
+    pub fn min_ns(&self) -> f64 {
+        self.costs_ns.first().copied().unwrap_or(0.0)
+    }
+
+    /// The rounds of two workers.
+    fn merge(mut self, other: Self) -> Self {
+        let datagrams = self.datagrams + other.datagrams;
+        let mean = |own: f64, others: f64| {
+            (own * self.datagrams as f64 + others * other.datagrams as f64) / datagrams.max(1) as f64
+        };
+        (self.mean_ns, self.peer_ns) = (mean(self.mean_ns, other.mean_ns), mean(self.peer_ns, other.peer_ns));
+        self.costs_ns.extend(other.costs_ns);
+        self.costs_ns.sort_unstable_by(f64::total_cmp);
+        self.peer_costs_ns.extend(other.peer_costs_ns);
+        self.peer_costs_ns.sort_unstable_by(f64::total_cmp);
+        Self { size: self.size.min(other.size), datagrams, ..self }
+    }
+}
+
+/// Why a trial has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The backend cannot run here.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A socket could not be had.
+    #[error("{what}: {error}")]
+    Socket {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// Moving datagrams failed.
+    #[error("{what} failed: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The queue is too short for even one batch.
+    #[error(
+        "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, less than one batch \
+         of {batch}; use a smaller --batch, or a larger --rcvbuf (`sysctl net.core.rmem_max`)"
+    )]
+    QueueTooShort {
+        /// Datagrams that fit.
+        held: usize,
+        /// Their payload in bytes.
+        payload: usize,
+        /// The granted buffer in bytes.
+        rcvbuf: u32,
+        /// Datagrams per call.
+        batch: usize,
+    },
+    /// A round holds less than one batch.
+    #[error("a round of {round} holds less than one batch of {batch}; use a smaller --batch or a larger --round")]
+    RoundTooShort {
+        /// The round asked for.
+        round: usize,
+        /// Datagrams per call.
+        batch: usize,
+    },
+    /// Threads that spin need cores of their own.
+    #[error(
+        "{what} needs {needed} cores, and hpbench may run on {allowed} only; allow more (`taskset`, the container's \
+         cpuset), or {instead}"
+    )]
+    TooFewCores {
+        /// What cannot be run.
+        what: String,
+        /// The least number of cores for it.
+        needed: usize,
+        /// How many there are.
+        allowed: usize,
+        /// What can be run.
+        instead: &'static str,
+    },
+    /// Nothing moved any more.
+    #[error("{0}")]
+    Stalled(&'static str),
+    /// Another worker of the trial failed.
+    #[error("another worker of the trial failed")]
+    OtherWorker,
+    /// The user wants the run to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// A thread could not be pinned.
+    #[error(transparent)]
+    Cores(#[from] cores::CoresError),
+    /// A thread panicked: a bug.
+    #[error("a thread of the trial panicked; this is a bug in hpbench")]
+    Panicked,
+}
+
+impl TrialError {
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io { what, error }
+    }
+}

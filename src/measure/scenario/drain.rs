@@ -1,0 +1,174 @@
+//! `drain`: emptying a queue that was filled before; the filling is timed apart.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
+
+use crate::measure::control::Clock;
+use crate::measure::driver::{self, Lane, Polls};
+use crate::measure::filler::Filler;
+use crate::measure::handoff;
+use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::traffic::app::{App, Sink, Source};
+use crate::traffic::ledger::Ledger;
+
+/// How long an app on another thread may take for what is on the ring.
+const APP_WITHIN: Duration = Duration::from_millis(200);
+
+/// A backend under test with its app, and what fills its queue.
+#[derive(Debug)]
+pub struct Drain<'d, 'p, B, A> {
+    lane: &'d mut Lane<'p, B>,
+    app: &'d mut A,
+    filler: &'d mut Filler<'p>,
+    source: &'d mut Source,
+    /// The queue of the backend's socket, once it is known how much a datagram takes of it.
+    queue: Option<Queue>,
+    sides: Sides,
+    clock: Clock,
+}
+
+impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
+    /// Lets `filler` fill the backend's queue with datagrams of `source`.
+    pub fn new(
+        (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
+        (filler, source): (&'d mut Filler<'p>, &'d mut Source),
+        clock: Clock,
+    ) -> Self {
+        Self { lane, app, filler, source, queue: None, sides: Sides::new(), clock }
+    }
+
+    /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be sent or received.
+    pub fn measure_queue(
+        &mut self,
+        socket: &Arc<Socket>,
+        trains: bool,
+        free: &mut FreeList<'p>,
+    ) -> Result<&Queue, TrialError> {
+        let before = self.app.received();
+        // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
+        let sample = if trains { self.filler.train() } else { SAMPLE };
+        let sent = self.filler.fill(self.source, free, sample)?;
+        let mut came = 0;
+        let queue = Queue::measure(socket, sent, |held| {
+            came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
+            Ok(came)
+        })?;
+        self.wait_for_app(before + came as u64, free);
+        Ok(self.queue.insert(queue))
+    }
+
+    /// Waits for an app on another thread.
+    fn wait_for_app(&mut self, received: u64, free: &mut FreeList<'p>) {
+        let start = Instant::now();
+        while !A::INLINE && self.app.received() < received && start.elapsed() < APP_WITHIN {
+            self.lane.reclaim(self.app, free);
+        }
+    }
+}
+
+impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
+    fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
+        let before = self.app.received();
+        self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
+        self.sides.far.begin();
+        let start_ns = self.clock.now_ns();
+        let sent = self.filler.fill(self.source, free, count)?;
+        let filled_ns = self.clock.now_ns();
+        self.sides.far.end();
+        let filled = match &self.queue {
+            Some(queue) => queue.is_whole(sent)?,
+            None => true,
+        };
+
+        self.sides.near.begin();
+        let full_ns = self.clock.now_ns();
+        driver::receive(self.lane, self.app, free, sent).map_err(TrialError::io("receiving"))?;
+        let empty_ns = self.clock.now_ns();
+        self.sides.near.end();
+
+        self.wait_for_app(before + sent as u64, free);
+        let received = self.app.received() - before;
+        Ok(Round {
+            near_ns: empty_ns - full_ns,
+            far_ns: filled_ns - start_ns,
+            sent: sent as u64,
+            received,
+            whole: filled && sent == count && received == count as u64,
+        })
+    }
+
+    fn counters(&self) -> (Counters, Polls) {
+        self.lane.counters()
+    }
+
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
+    }
+}
+
+/// Runs a trial on the calling thread.
+///
+/// # Errors
+///
+/// Why there is no result.
+pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    let (options, payload) = (part.options, part.cell.payload);
+    let (port, mut filler, socket) = if part.has_sockets() {
+        let (near, far) = part.sockets()?;
+        (Port::Socket(Arc::clone(&near)), Filler::socket(&far, payload, options.gso)?, Some(near))
+    } else {
+        let (near, far) = part.memory_link();
+        let far = Lane::open(&Config::new(Kind::Null, 64), far, part.pool, options.ring)?;
+        (near, Filler::Memory(Box::new(far)), None)
+    };
+    let mut source = Source::new(0, payload, options.verify);
+    let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
+    let mut sink = Sink::new(1, options.verify);
+    let load = (&mut filler, &mut source);
+    let worked = match part.app_core() {
+        None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),
+        Some(core) => handoff::run(
+            &mut lane,
+            sink,
+            free,
+            || part.pin(core),
+            |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
+        )
+        .and_then(|done| done.outcome()),
+    };
+    let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
+    let fill = Some(filler.method());
+    let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
+    let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
+    let (outcome, sink) = worked?;
+    closed?;
+    let mut ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    ledger.note_dropped(ledger.drop_socket, longest);
+    Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
+}
+
+fn work<'p, B: Backend<'p>, A: App<'p>>(
+    (lane, app): (&mut Lane<'p, B>, &mut A),
+    load: (&mut Filler<'p>, &mut Source),
+    socket: Option<&Arc<Socket>>,
+    part: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+) -> Result<Outcome, TrialError> {
+    let mut drain = Drain::new((lane, app), load, part.clock);
+    let Some(socket) = socket else {
+        return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
+    };
+    let size = drain.measure_queue(socket, part.cell.receives_trains(), free)?.round(part)?;
+    let mut outcome = rounds::measure(&mut drain, part, free, size)?;
+    let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+    outcome.ledger.drop_socket = u64::from(info.drops);
+    (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
+    Ok(outcome)
+}

@@ -1,0 +1,383 @@
+//! What `drain` and `send` share: rounds of two sides on one thread, each side timed apart.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hpbench_backends::kernel::socket::MemInfo;
+use hpbench_backends::{Counters, FreeList, Socket};
+
+use crate::measure::cost::{Side, Watch};
+use crate::measure::driver::Polls;
+use crate::measure::trial::{Outcome, Part, Rounds, TrialError};
+use crate::plan::cells::Until;
+
+/// Datagrams sent to find out how much of the queue each takes.
+pub const SAMPLE: usize = 64;
+
+/// How long a queue may take to become whole after the last datagram was sent into it. On loopback it
+/// is whole at once, unless the kernel put the work off to a thread of its own.
+const WHOLE_WITHIN: Duration = Duration::from_millis(50);
+
+/// How long a queue must not have changed to be at rest.
+const AT_REST: Duration = Duration::from_millis(2);
+
+/// How long it may take to come to rest.
+const REST_WITHIN: Duration = Duration::from_secs(1);
+
+/// The most rounds that are remembered one by one; beyond, every second one is, then every fourth, …
+const REMEMBERED: usize = 1 << 16;
+
+/// One round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Time of the side under test.
+    pub near_ns: u64,
+    /// Time of the other side.
+    pub far_ns: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams received.
+    pub received: u64,
+    /// Whether the whole round was in the queue before it was emptied, and came out of it.
+    pub whole: bool,
+}
+
+/// A scenario that works in rounds.
+pub trait Exchange<'p> {
+    /// Sends and receives `count` datagrams.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError>;
+
+    /// What the side under test has counted so far.
+    fn counters(&self) -> (Counters, Polls);
+
+    /// What both sides use.
+    fn sides(&mut self) -> &mut Sides;
+}
+
+/// What the two sides of the rounds use, each in its timed part.
+#[derive(Debug)]
+pub struct Sides {
+    /// The side under test.
+    pub near: Side,
+    /// The other one.
+    pub far: Side,
+}
+
+impl Sides {
+    /// For the calling thread.
+    pub fn new() -> Self {
+        Self { near: Side::new(), far: Side::new() }
+    }
+}
+
+impl Default for Sides {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A queue of a socket, in datagrams of one size.
+#[derive(Debug)]
+pub struct Queue {
+    socket: Arc<Socket>,
+    /// Bytes of the queue that each datagram takes.
+    truesize: u32,
+    rcvbuf: u32,
+}
+
+impl Queue {
+    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent. They
+    /// are then taken out by `receive(count)`, which returns how many came.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell, and those of `receive`.
+    pub fn measure(
+        socket: &Arc<Socket>,
+        sent: usize,
+        receive: impl FnOnce(usize) -> Result<usize, TrialError>,
+    ) -> Result<Self, TrialError> {
+        let info = Self::at_rest(socket)?;
+        let held = receive(sent.saturating_sub(info.drops as usize))?;
+        let truesize = if held == 0 { info.rcvbuf } else { info.rmem_alloc / held as u32 }.max(1);
+        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
+    }
+
+    /// The state of a queue in which nothing has changed for a while: the kernel may put work off, and not
+    /// every network delivers at once.
+    fn at_rest(socket: &Socket) -> Result<MemInfo, TrialError> {
+        let look = || socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
+        let (start, mut last) = (Instant::now(), look()?);
+        loop {
+            // Looked at again after the pause, however long it was: another program may have had the core.
+            std::thread::sleep(AT_REST);
+            let info = look()?;
+            if (info == last && info.rmem_alloc > 0) || start.elapsed() > REST_WITHIN {
+                return Ok(info);
+            }
+            last = info;
+        }
+    }
+
+    /// The size of a round: what was asked for, but at most half of the queue, and a multiple of the
+    /// batch. Beyond half, the kernel makes datagrams smaller (`skb_condense` in `net/ipv4/udp.c`), so that
+    /// they would no longer be alike, and the memory in use would not tell how many there are.
+    ///
+    /// # Errors
+    ///
+    /// If that is less than one batch.
+    pub fn round(&self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
+        let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
+        let held = (self.rcvbuf / 2 / self.truesize) as usize;
+        match asked.min(held) / batch * batch {
+            0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
+            0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf: self.rcvbuf, batch }),
+            round => Ok(round),
+        }
+    }
+
+    /// Waits, briefly, until `count` datagrams are in the queue.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn is_whole(&self, count: usize) -> Result<bool, TrialError> {
+        let mut since = None;
+        loop {
+            let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+            if u64::from(info.rmem_alloc) >= u64::from(self.truesize) * count as u64 {
+                return Ok(true);
+            }
+            if since.get_or_insert_with(Instant::now).elapsed() > WHOLE_WITHIN {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// The size of a round through memory: what was asked for, as a multiple of the batch.
+///
+/// # Errors
+///
+/// If that is less than one batch.
+pub fn memory_round(trial: &Part<'_, '_>) -> Result<usize, TrialError> {
+    let (batch, round) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
+    match round / batch * batch {
+        0 => Err(TrialError::RoundTooShort { round, batch }),
+        size => Ok(size),
+    }
+}
+
+/// Runs rounds of `size` datagrams: the warm-up, then the measured phase. Fills in the parts of the
+/// outcome that concern the measured phase.
+///
+/// # Errors
+///
+/// Those of the rounds, and [`TrialError::Interrupted`].
+pub fn measure<'p>(
+    exchange: &mut impl Exchange<'p>,
+    trial: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+    size: usize,
+) -> Result<Outcome, TrialError> {
+    let clock = trial.clock;
+    trial.meet()?;
+    let warm_ns = clock.now_ns() + trial.options.warmup.as_nanos() as u64;
+    while clock.now_ns() < warm_ns {
+        next_round(exchange, trial, free, size)?;
+    }
+    let mut record = Record::new(size);
+    exchange.sides().near.reset();
+    exchange.sides().far.reset();
+    let watch = Watch::begin(&trial.cores());
+    let before = exchange.counters();
+    let start_ns = clock.now_ns();
+    let end_ns = loop {
+        let count = match trial.options.until {
+            Until::Elapsed(_) => size,
+            Until::Datagrams(count) => size.min((count - record.sent.min(count)) as usize),
+        };
+        let round = next_round(exchange, trial, free, count)?;
+        let now_ns = clock.now_ns();
+        record.add(round);
+        let over = match trial.options.until {
+            Until::Elapsed(duration) => u128::from(now_ns - start_ns) >= duration.as_nanos(),
+            Until::Datagrams(count) => record.sent >= count,
+        };
+        if over {
+            break now_ns;
+        }
+    };
+    let after = exchange.counters();
+    let disturbance = watch.end();
+    let sides = exchange.sides();
+    Ok(Outcome {
+        measured_ns: end_ns - start_ns,
+        measured_sent: record.sent,
+        measured_received: record.received,
+        counters: after.0.since(before.0),
+        polls: after.1.since(before.1),
+        counters_total: after.0,
+        invalid: (record.broken > 0).then(|| format!("{} rounds were not whole in the queue", record.broken)),
+        usage: sides.near.usage,
+        counts: sides.near.counts(),
+        peer_counts: sides.far.counts(),
+        disturbance,
+        steady: record.is_steady(),
+        rounds: Some(record.rounds()),
+        ..Outcome::default()
+    })
+}
+
+fn next_round<'p>(
+    exchange: &mut impl Exchange<'p>,
+    trial: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+    count: usize,
+) -> Result<Round, TrialError> {
+    if trial.interrupt.is_raised() {
+        return Err(TrialError::Interrupted);
+    }
+    if trial.options.at_ticks {
+        wait_for_tick();
+    }
+    let round = exchange.round(free, count)?;
+    if round.sent == 0 && round.received == 0 {
+        return Err(TrialError::Stalled("no datagram moved for 200 ms"));
+    }
+    Ok(round)
+}
+
+/// Returns just after a tick of the kernel's timer, at which its coarse clock moves on.
+fn wait_for_tick() {
+    let now = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let before = now();
+    while now() == before {}
+}
+
+/// The measured rounds.
+struct Record {
+    size: usize,
+    /// Nanoseconds per datagram of whole rounds; preallocated.
+    costs_ns: Vec<f64>,
+    /// The same of the other side.
+    far_costs_ns: Vec<f64>,
+    /// One in so many rounds is remembered.
+    every: u64,
+    rounds: u64,
+    broken: u64,
+    sent: u64,
+    received: u64,
+    timed: u64,
+    near_ns: u64,
+    far_ns: u64,
+}
+
+impl Record {
+    fn new(size: usize) -> Self {
+        // Written to, so that no page fault falls into a measured round.
+        let [costs_ns, far_costs_ns] = [(); 2].map(|()| {
+            let mut costs_ns = vec![1.0; REMEMBERED];
+            costs_ns.clear();
+            costs_ns
+        });
+        let (every, rounds, broken, sent, received, timed) = (1, 0, 0, 0, 0, 0);
+        Self { size, costs_ns, far_costs_ns, every, rounds, broken, sent, received, timed, near_ns: 0, far_ns: 0 }
+    }
+
+    fn add(&mut self, round: Round) {
+        self.sent += round.sent;
+        self.received += round.received;
+        if !round.whole {
+            self.broken += 1;
+            return;
+        }
+        self.timed += round.received;
+        self.near_ns += round.near_ns;
+        self.far_ns += round.far_ns;
+        if self.rounds.is_multiple_of(self.every) {
+            if self.costs_ns.len() == REMEMBERED {
+                thin_out(&mut self.costs_ns);
+                thin_out(&mut self.far_costs_ns);
+                self.every *= 2;
+            }
+            self.costs_ns.push(round.near_ns as f64 / round.received as f64);
+            self.far_costs_ns.push(round.far_ns as f64 / round.received as f64);
+        }
+        self.rounds += 1;
+    }
+
+    /// Whether the first quarter of the rounds cost as much as the others: whether the warm-up was long enough.
+    fn is_steady(&self) -> Option<bool> {
+        let (first, rest) = self.costs_ns.split_at(self.costs_ns.len() / 4);
+        let median = |costs: &[f64]| crate::stats::Summary::of(costs.iter().copied()).map(|summary| summary.median);
+        Some(crate::stats::is_steady(median(first)?, median(rest)?))
+    }
+
+    fn rounds(mut self) -> Rounds {
+        self.costs_ns.sort_unstable_by(f64::total_cmp);
+        self.far_costs_ns.sort_unstable_by(f64::total_cmp);
+        let per_datagram = |ns: u64| ns as f64 / self.timed.max(1) as f64;
+        Rounds {
+            size: self.size,
+            mean_ns: per_datagram(self.near_ns),
+            peer_ns: per_datagram(self.far_ns),
+            datagrams: self.timed,
+            costs_ns: self.costs_ns,
+            peer_costs_ns: self.far_costs_ns,
+        }
+    }
+}
+
+/// Keeps every second value.
+fn thin_out(values: &mut Vec<f64>) {
+    let mut index = 0;
+    values.retain(|_| {
+        index += 1;
+        index % 2 == 1
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(near_ns: u64) -> Round {
+        Round { near_ns, far_ns: 2000, sent: 10, received: 10, whole: true }
+    }
+
+    #[test]
+    fn mean_median_and_least_are_per_datagram() {
+        let mut record = Record::new(10);
+        [1000, 1100, 9000].into_iter().for_each(|near_ns| record.add(round(near_ns)));
+        record.add(Round { whole: false, ..round(1_000_000) });
+        assert_eq!((record.broken, record.sent, record.received), (1, 40, 40));
+        let rounds = record.rounds();
+        assert_eq!((rounds.size, rounds.mean_ns, rounds.peer_ns, rounds.datagrams), (10, 370.0, 200.0, 30));
+        assert_eq!((rounds.p50_ns(), rounds.min_ns()), (110.0, 100.0));
+        assert_eq!(rounds.peer_costs_ns, [200.0; 3]);
+    }
+
+    #[test]
+    fn rounds_may_wait_for_a_tick() {
+        let coarse = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let (before, start) = (coarse(), Instant::now());
+        (0..3).for_each(|_| wait_for_tick());
+        assert!(coarse() > before);
+        // Ticks are 1 to 10 ms apart; the first one may come at once.
+        assert!(start.elapsed() > Duration::from_millis(1), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn many_rounds_are_thinned_out_evenly() {
+        let mut record = Record::new(10);
+        (0..3 * REMEMBERED as u64).for_each(|index| record.add(round(index)));
+        assert!(record.costs_ns.len() <= REMEMBERED && record.costs_ns.len() > REMEMBERED / 2);
+        let middle = 1.5 * REMEMBERED as f64 / 10.0;
+        assert!((record.rounds().p50_ns() / middle - 1.0).abs() < 0.01);
+    }
+}

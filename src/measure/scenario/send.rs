@@ -1,0 +1,148 @@
+//! `send`: handing a round of datagrams to the kernel; they are received and checked after it, timed apart.
+
+use std::sync::Arc;
+
+use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::null::Null;
+use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Kind, Port, Socket};
+
+use crate::measure::control::Clock;
+use crate::measure::driver::{self, Lane, Polls};
+use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::traffic::app::{Sink, Source};
+use crate::traffic::ledger::Ledger;
+
+/// Datagrams per call of the receiver that empties the queue: the same for every backend under test.
+const FAR_BATCH: usize = 64;
+
+/// A backend under test, and what empties the queue that it fills: `recvmmsg`, or memory for `null`.
+struct Send<'p, B, F> {
+    lane: Lane<'p, B>,
+    source: Source,
+    far: Lane<'p, F>,
+    sink: Sink,
+    sent: u64,
+    batch: usize,
+    queue: Option<Queue>,
+    sides: Sides,
+    clock: Clock,
+}
+
+impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
+    fn open(trial: &Part<'_, 'p>, near: Port<'p>, far: Port<'p>) -> Result<Self, TrialError> {
+        let (cell, options) = (trial.cell, trial.options);
+        let to = match &far {
+            Port::Socket(socket) if cell.addressing == Addressing::Unconnected => Some(socket.local_addr()),
+            _ => None,
+        };
+        let to = to.transpose().map_err(TrialError::io("asking for an address"))?;
+        let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
+        Ok(Self {
+            lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
+            source: Source::new(0, cell.payload, options.verify).addressed_to(to),
+            far,
+            sink: Sink::new(1, options.verify),
+            sent: 0,
+            batch: cell.batch,
+            queue: None,
+            sides: Sides::new(),
+            clock: trial.clock,
+        })
+    }
+
+    fn send(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
+        let sent = driver::send(&mut self.lane, &mut self.source, free, count, self.batch);
+        let sent = sent.map_err(TrialError::io("sending"))?;
+        self.sent += sent as u64;
+        Ok(sent)
+    }
+
+    fn receive(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
+        driver::receive(&mut self.far, &mut self.sink, free, count).map_err(TrialError::io("receiving what was sent"))
+    }
+
+    fn finish(self, outcome: Result<Outcome, TrialError>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        let (counters_total, in_effect) = (self.lane.counters().0, self.lane.in_effect());
+        let (arrived, drop_ring) = (self.sink.arrivals.tally(), self.far.dropped());
+        let closed = self.lane.close(free).and(self.far.close(free));
+        let outcome = outcome?;
+        closed.map_err(TrialError::io("closing the backend"))?;
+        let ledger = Ledger { sent: self.sent, arrived, drop_ring, ..outcome.ledger };
+        Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
+    }
+}
+
+impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
+    fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
+        let before = self.sink.arrivals.tally().received;
+
+        self.sides.near.begin();
+        let start_ns = self.clock.now_ns();
+        let sent = self.send(free, count)?;
+        let sent_ns = self.clock.now_ns();
+        self.sides.near.end();
+
+        let filled = match &self.queue {
+            Some(queue) => queue.is_whole(sent)?,
+            None => true,
+        };
+        self.sides.far.begin();
+        let full_ns = self.clock.now_ns();
+        self.receive(free, sent)?;
+        let empty_ns = self.clock.now_ns();
+        self.sides.far.end();
+
+        let received = self.sink.arrivals.tally().received - before;
+        Ok(Round {
+            near_ns: sent_ns - start_ns,
+            far_ns: empty_ns - full_ns,
+            sent: sent as u64,
+            received,
+            whole: filled && sent == count && received == count as u64,
+        })
+    }
+
+    fn counters(&self) -> (Counters, Polls) {
+        self.lane.counters()
+    }
+
+    fn sides(&mut self) -> &mut Sides {
+        &mut self.sides
+    }
+}
+
+/// Runs a trial on the calling thread.
+///
+/// # Errors
+///
+/// Why there is no result.
+pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    if B::KIND == Kind::Null {
+        let (near, far) = trial.memory_link();
+        let mut send = Send::<B, Null<'p>>::open(trial, near, far)?;
+        let outcome = rounds::memory_round(trial).and_then(|size| rounds::measure(&mut send, trial, free, size));
+        return send.finish(outcome, free);
+    }
+    let (near, far) = trial.sockets()?;
+    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(near), Port::Socket(far.clone()))?;
+    let outcome = over_socket(&mut send, &far, trial, free);
+    send.finish(outcome, free)
+}
+
+fn over_socket<'p, B: Backend<'p>>(
+    send: &mut Send<'p, B, Mmsg<'p>>,
+    far: &Arc<Socket>,
+    trial: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+) -> Result<Outcome, TrialError> {
+    let sent = send.send(free, SAMPLE)?;
+    let queue = Queue::measure(far, sent, |held| send.receive(free, held))?;
+    let size = queue.round(trial)?;
+    send.queue = Some(queue);
+    let mut outcome = rounds::measure(send, trial, free, size)?;
+    let info = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+    outcome.ledger.drop_socket = u64::from(info.drops);
+    (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
+    Ok(outcome)
+}

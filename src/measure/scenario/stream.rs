@@ -1,0 +1,369 @@
+//! What `flood` and `pace` share: a worker that receives what generators on other cores send.
+
+use std::sync::Arc;
+use std::thread;
+
+use hdrhistogram::Histogram;
+use hpbench_backends::kernel::thread::Usage;
+use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
+
+use crate::measure::control::{Clock, Control, Interrupt, Phase, StopAtEnd};
+use crate::measure::cost::{Disturbance, Side, Watch};
+use crate::measure::driver::{self, Lane, Polls};
+use crate::measure::handoff;
+use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::plan::cells::{Until, Wait};
+use crate::traffic::app::{App, Observer, Sink, Source};
+use crate::traffic::ledger::Ledger;
+
+/// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
+const STALL_NS: u64 = 5_000_000_000;
+const SETTLE_NS: u64 = 1_000_000_000;
+
+/// How long the worker receives what has come while it was reading files.
+const CATCH_UP_NS: u64 = 2_000_000;
+
+/// Sends load: what a generator does between its phases.
+pub trait Load: Send {
+    /// Sends what is due now, if anything. Returns how many datagrams went.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
+
+    /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
+        Ok(0)
+    }
+
+    /// How far behind its schedule it was, if it has one; taken at the end.
+    fn late(&mut self) -> Option<Histogram<u64>> {
+        None
+    }
+}
+
+/// Runs a trial on threads of its own: `generators` of them, each with the load that `load` makes for it, and the
+/// worker, whose sink shows `observer` what arrives. Returns what came out, and the observer.
+///
+/// # Errors
+///
+/// Why there is no result.
+pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
+    part: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+    control: &Control,
+    loads: Vec<L>,
+    observer: O,
+) -> Result<(Outcome, O), TrialError> {
+    let (near, far) = part.sockets()?;
+    let flows = loads.len();
+    thread::scope(|scope| {
+        let generators: Vec<_> = loads
+            .into_iter()
+            .enumerate()
+            .map(|(flow, load)| {
+                let far = &far;
+                scope.spawn(move || generate(part, flow, load, far, control))
+            })
+            .collect();
+        let worker = scope.spawn(|| {
+            let _stop = StopAtEnd(control);
+            let worker = Worker { part, near: &near, control, generators: flows };
+            let mut observed = None;
+            let outcome = part.on_worker_core(|| {
+                let sink = Sink::observed(flows, part.options.verify, observer);
+                let (outcome, observer) = worker.run::<B, O>(sink, free)?;
+                observed = Some(observer);
+                Ok(outcome)
+            })?;
+            Ok((outcome, observed.ok_or(TrialError::Panicked)?))
+        });
+        let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
+        let mut offered = Offered::default();
+        for generator in generators {
+            offered.add(generator.join().unwrap_or(Err(TrialError::Panicked))?);
+        }
+        let (mut outcome, observer) = worked?;
+        if part.cell.receives_trains() {
+            outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
+        }
+        let disturbance = outcome.disturbance.merge(offered.disturbance);
+        let generator_cpu_ns = Some(offered.cpu_ns);
+        Ok((Outcome { fill: offered.method, late: offered.late, generator_cpu_ns, disturbance, ..outcome }, observer))
+    })
+}
+
+/// What generators did in the measured phase.
+#[derive(Default)]
+struct Offered {
+    method: Option<&'static str>,
+    /// The most datagrams in a train.
+    train: usize,
+    cpu_ns: u64,
+    disturbance: Disturbance,
+    late: Option<Histogram<u64>>,
+}
+
+impl Offered {
+    fn add(&mut self, other: Self) {
+        self.method = self.method.or(other.method);
+        self.train = self.train.max(other.train);
+        self.cpu_ns += other.cpu_ns;
+        self.disturbance = self.disturbance.merge(other.disturbance);
+        self.late = self.late.take().or(other.late);
+    }
+}
+
+/// A generator: sends until the measured phase is over.
+fn generate(
+    part: &Part<'_, '_>,
+    flow: usize,
+    load: impl Load,
+    socket: &Arc<Socket>,
+    control: &Control,
+) -> Result<Offered, TrialError> {
+    let result = offer_load(part, flow, load, socket, control);
+    if result.is_err() {
+        control.advance(Phase::Stop);
+    }
+    control.report_done();
+    result
+}
+
+fn offer_load(
+    part: &Part<'_, '_>,
+    flow: usize,
+    mut load: impl Load,
+    socket: &Arc<Socket>,
+    control: &Control,
+) -> Result<Offered, TrialError> {
+    let (cell, options) = (part.cell, part.options);
+    let cores = &part.place.generators;
+    part.pin(cores[flow % cores.len()])?;
+    let offer = Offer::new(Arc::clone(socket), cell.payload, options.gso);
+    let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
+    let mut source = Source::new(flow as u16, cell.payload, options.verify);
+    control.report_ready();
+    if !control.wait_start() {
+        return Ok(Offered { method: Some(offer.method()), train: offer.train(), ..Offered::default() });
+    }
+    let watch = Watch::begin(&[]);
+    let mut measured: Option<Usage> = None;
+    loop {
+        let phase = control.phase();
+        if phase >= Phase::Settle {
+            break;
+        }
+        if phase == Phase::Measure && measured.is_none() {
+            measured = Some(Usage::now());
+        }
+        let sent = load.send(&mut offer, &mut source, phase)?;
+        if sent > 0 {
+            control.add_sent(sent);
+        }
+    }
+    let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
+    control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
+    let disturbance = Disturbance { context_switches: 0, ..watch.end() };
+    Ok(Offered { method: Some(offer.method()), train: offer.train(), cpu_ns, disturbance, late: load.late() })
+}
+
+struct Worker<'t, 'a, 'p> {
+    part: &'t Part<'a, 'p>,
+    near: &'t Arc<Socket>,
+    control: &'t Control,
+    generators: usize,
+}
+
+impl<'p> Worker<'_, '_, 'p> {
+    fn run<B: Backend<'p>, O: Observer + Send>(
+        &self,
+        mut sink: Sink<O>,
+        free: &mut FreeList<'p>,
+    ) -> Result<(Outcome, O), TrialError> {
+        let part = self.part;
+        let port = Port::Socket(Arc::clone(self.near));
+        let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
+        let worked = match part.app_core() {
+            None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
+            Some(core) => {
+                handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| self.work(lane, app, free))
+                    .and_then(|done| done.outcome())
+            }
+        };
+        let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
+        let closed = lane.close(free);
+        let (outcome, sink) = worked?;
+        closed.map_err(TrialError::io("closing the backend"))?;
+        let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        let arrived = sink.arrivals.tally();
+        let ledger = Ledger { sent: self.control.sent(), arrived, drop_socket: u64::from(info.drops), drop_ring };
+        let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
+        Ok((Outcome { ledger, counters_total, in_effect, rcvbuf, sndbuf, ..outcome }, sink.observer))
+    }
+
+    /// Receives: the warm-up, the measured phase, and what is still under way after it.
+    fn work<B: Backend<'p>, A: App<'p>>(
+        &self,
+        lane: &mut Lane<'p, B>,
+        app: &mut A,
+        free: &mut FreeList<'p>,
+    ) -> Result<Outcome, TrialError> {
+        let (part, control) = (self.part, self.control);
+        driver::poll_once(lane, app, free).map_err(TrialError::io("receiving"))?;
+        if !control.wait_ready(self.generators) {
+            return Err(TrialError::Stalled("the generators did not start"));
+        }
+        part.meet()?;
+        let mut side = Side::new();
+        control.advance(Phase::Warmup);
+        let mut loop_ = Loop::new(part.clock, part.interrupt);
+        let warm_ns = part.clock.now_ns() + part.options.warmup.as_nanos() as u64;
+        loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
+        // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
+        let watch = Watch::begin(&part.cores());
+        let warm_ns = part.clock.now_ns() + CATCH_UP_NS;
+        loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
+
+        side.reset();
+        side.begin();
+        control.begin_measuring(loop_.now_ns);
+        let before = Marks::new(&loop_, lane, app, control);
+        let (half, whole) = ends(part.options.until);
+        loop_.spin(lane, app, free, |now_ns, received, _| half(now_ns - before.now_ns, received - before.received))?;
+        let middle = Marks::new(&loop_, lane, app, control);
+        loop_.spin(lane, app, free, |now_ns, received, _| whole(now_ns - before.now_ns, received - before.received))?;
+        let after = Marks::new(&loop_, lane, app, control);
+        control.end_measuring(loop_.now_ns);
+        side.end();
+        let disturbance = watch.end();
+
+        self.settle(lane, app, free, &mut loop_)?;
+        let (first, rest) = (middle.rate_since(&before), after.rate_since(&middle));
+        Ok(Outcome {
+            measured_ns: after.now_ns - before.now_ns,
+            measured_sent: after.sent - before.sent,
+            measured_received: after.received - before.received,
+            counters: after.counters.since(before.counters),
+            polls: after.polls.since(before.polls),
+            busy_ns: (part.cell.wait == Wait::Spin).then_some(after.busy_ns - before.busy_ns),
+            usage: side.usage,
+            counts: side.counts(),
+            disturbance,
+            // At an offered rate, both halves are alike whatever the worker does.
+            steady: part.cell.rate.is_none().then(|| crate::stats::is_steady(first, rest)),
+            ..Outcome::default()
+        })
+    }
+
+    /// Receives what is under way, until everything is accounted for or nothing has come for a while.
+    fn settle<B: Backend<'p>, A: App<'p>>(
+        &self,
+        lane: &mut Lane<'p, B>,
+        app: &mut A,
+        free: &mut FreeList<'p>,
+        loop_: &mut Loop<'_>,
+    ) -> Result<(), TrialError> {
+        let (near, control, trains) = (self.near, self.control, self.part.cell.receives_trains());
+        let mut last = (0, 0);
+        loop_.spin(lane, app, free, |now_ns, received, drop_ring| {
+            if control.is_offering() || received != last.1 || last.0 == 0 {
+                last = (now_ns, received);
+                return false;
+            }
+            let Ok(info) = near.meminfo() else { return now_ns - last.0 > SETTLE_NS };
+            // Dropped trains do not tell how many datagrams they held, but an empty queue tells that no more will come.
+            let is_empty = trains && info.rmem_alloc == 0 && now_ns - last.0 > CATCH_UP_NS;
+            let explained = received + u64::from(info.drops) + drop_ring;
+            explained >= control.sent() || is_empty || now_ns - last.0 > SETTLE_NS
+        })
+    }
+}
+
+/// Whether a part of the measured phase is over, from nanoseconds and datagrams since its beginning.
+type End = Box<dyn Fn(u64, u64) -> bool>;
+
+/// The ends of the first half of the measured phase, and of the whole.
+fn ends(until: Until) -> (End, End) {
+    match until {
+        Until::Elapsed(duration) => {
+            let whole = duration.as_nanos() as u64;
+            (Box::new(move |ns, _| ns >= whole / 2), Box::new(move |ns, _| ns >= whole))
+        }
+        Until::Datagrams(count) => {
+            (Box::new(move |_, received| received >= count / 2), Box::new(move |_, received| received >= count))
+        }
+    }
+}
+
+/// The busy loop, with its clock.
+struct Loop<'a> {
+    clock: Clock,
+    interrupt: &'a Interrupt,
+    now_ns: u64,
+    /// Time in turns that moved a datagram.
+    busy_ns: u64,
+    moved_ns: u64,
+}
+
+impl<'a> Loop<'a> {
+    fn new(clock: Clock, interrupt: &'a Interrupt) -> Self {
+        let now_ns = clock.now_ns();
+        Self { clock, interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
+    }
+
+    /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
+    fn spin<'p, B: Backend<'p>, A: App<'p>>(
+        &mut self,
+        lane: &mut Lane<'p, B>,
+        app: &mut A,
+        free: &mut FreeList<'p>,
+        mut over: impl FnMut(u64, u64, u64) -> bool,
+    ) -> Result<(), TrialError> {
+        loop {
+            let moved = driver::turn(lane, app, free).map_err(TrialError::io("receiving"))?;
+            let now_ns = self.clock.now_ns();
+            if moved > 0 {
+                self.busy_ns += now_ns - self.now_ns;
+                self.moved_ns = now_ns;
+            } else if now_ns - self.moved_ns > STALL_NS {
+                return Err(TrialError::Stalled("no datagram came for five seconds"));
+            }
+            self.now_ns = now_ns;
+            if self.interrupt.is_raised() {
+                return Err(TrialError::Interrupted);
+            }
+            if over(now_ns, app.received(), lane.dropped()) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where the counters stand at an edge of the measured phase.
+struct Marks {
+    now_ns: u64,
+    busy_ns: u64,
+    sent: u64,
+    received: u64,
+    counters: Counters,
+    polls: Polls,
+}
+
+impl Marks {
+    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>, control: &Control) -> Self {
+        let (counters, polls) = lane.counters();
+        let received = app.received();
+        Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, sent: control.sent(), received, counters, polls }
+    }
+
+    /// Datagrams received per nanosecond.
+    fn rate_since(&self, before: &Self) -> f64 {
+        (self.received - before.received) as f64 / (self.now_ns - before.now_ns).max(1) as f64
+    }
+}

@@ -1,0 +1,454 @@
+//! The plan: which cells are measured, how often, and in which order.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+
+use crate::plan::cores::Cores;
+use crate::traffic::wire::Verify;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Emptying a socket's queue that was filled before.
+    Drain,
+    /// Handing datagrams to the kernel.
+    Send,
+    /// Receiving as much as generators can offer.
+    Flood,
+    /// Receiving at an offered rate.
+    Pace,
+    /// Round trips of a few datagrams.
+    Echo,
+}
+
+impl Scenario {
+    /// All scenarios.
+    pub const ALL: [Self; 5] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Send => "send",
+            Self::Flood => "flood",
+            Self::Pace => "pace",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// Whether the scenario works in rounds, on one thread.
+    pub fn has_rounds(self) -> bool {
+        matches!(self, Self::Drain | Self::Send)
+    }
+
+    /// Whether the `null` backend, which has no socket for a generator to send to, can run it.
+    pub fn suits(self, kind: Kind) -> bool {
+        kind != Kind::Null || self.has_rounds()
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a worker waits for datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Wait {
+    /// It looks again and again, and uses its whole core.
+    Spin,
+    /// It sleeps in the kernel.
+    Block,
+}
+
+impl Wait {
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// One point of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// What is measured.
+    pub scenario: Scenario,
+    /// On which backend, and how it does its work.
+    pub variant: Variant,
+    /// Datagrams per `rx` or `tx` call.
+    pub batch: usize,
+    /// UDP payload bytes.
+    pub payload: usize,
+    /// Datagrams per round, of the scenarios that have rounds.
+    pub round: Option<usize>,
+    /// Offered datagrams per second and worker, of `pace`.
+    pub rate: Option<u64>,
+    /// Datagrams per tick of `pace`.
+    pub burst: Option<u64>,
+    /// Datagrams in flight, of `echo`.
+    pub window: Option<usize>,
+    /// How the worker waits.
+    pub wait: Wait,
+    /// Whether the worker's socket knows its peer.
+    pub addressing: Addressing,
+    /// Entries of io_uring's buffer ring, of the variants that have one.
+    pub buffers: Option<usize>,
+}
+
+impl Cell {
+    /// What a backend is opened with, but for what depends on the machine.
+    pub fn backend_config(&self) -> Config {
+        Config {
+            // No more can be there than are in flight; to ask for more costs a system call that finds nothing.
+            batch: self.batch.min(self.window.unwrap_or(usize::MAX)),
+            addressing: self.addressing,
+            buffers: self.buffers.unwrap_or(1),
+            ..Config::of(self.variant, self.batch)
+        }
+    }
+
+    /// Whether a frame may hold many datagrams.
+    pub fn receives_trains(&self) -> bool {
+        self.variant.has(Mode::Gro)
+    }
+
+    /// Whether a thread of the kernel works beside the worker's.
+    pub fn has_kernel_thread(&self) -> bool {
+        self.variant.has(Mode::Sqpoll)
+    }
+}
+
+/// What ends the measured phase of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Wall time.
+    Elapsed(Duration),
+    /// A number of datagrams.
+    Datagrams(u64),
+}
+
+/// What all trials of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What ends the measured phase.
+    pub until: Until,
+    /// Discarded time before it.
+    pub warmup: Duration,
+    /// How much of each datagram is checked.
+    pub verify: Verify,
+    /// The address of all sockets.
+    pub bind: IpAddr,
+    /// The worker's port; 0 lets the kernel choose.
+    pub port: u16,
+    /// Slots of each ring.
+    pub ring: usize,
+    /// Receive buffer asked for, in bytes.
+    pub rcvbuf: usize,
+    /// Send buffer asked for, in bytes.
+    pub sndbuf: usize,
+    /// Generators of each worker in `flood`.
+    pub generators: usize,
+    /// Whether the kernel cuts sends into datagrams.
+    pub gso: bool,
+    /// Whether the app has a thread of its own.
+    pub handoff: bool,
+    /// The priority of pinned threads under `SCHED_FIFO`.
+    pub fifo: Option<u8>,
+    /// Who runs where.
+    pub cores: Cores,
+    /// Whether rounds begin at a tick of the kernel's timer, so that as many ticks fall into each of them; of use where
+    /// nothing else disturbs.
+    pub at_ticks: bool,
+}
+
+impl Options {
+    /// Generators of each worker in a scenario.
+    pub fn generators_in(&self, scenario: Scenario) -> usize {
+        match scenario {
+            Scenario::Drain | Scenario::Send => 0,
+            Scenario::Flood => self.generators,
+            Scenario::Pace | Scenario::Echo => 1,
+        }
+    }
+}
+
+/// A backend and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its modes.
+    pub choice: Choice,
+    /// Whether nobody named them: they are one of all that there are. Such are left out where they make no
+    /// difference, or do not go together with the rest.
+    pub is_one_of_all: bool,
+}
+
+impl Asked {
+    /// What was named.
+    pub fn named(choice: Choice) -> Self {
+        Self { choice, is_one_of_all: false }
+    }
+
+    /// Whether the choice makes a difference in a scenario.
+    fn concerns(self, scenario: Scenario) -> bool {
+        let (receives, sends) = self.choice.concerns();
+        match scenario {
+            _ if !self.is_one_of_all || (receives, sends) == (false, false) => true,
+            Scenario::Drain | Scenario::Flood | Scenario::Pace => receives,
+            Scenario::Send => sends,
+            Scenario::Echo => true,
+        }
+    }
+
+    /// The variant for a cell; nothing if it is to be left out.
+    fn resolve(self, addressing: Addressing, wait: Wait) -> Result<Option<Variant>, String> {
+        let variant = self.choice.resolve(addressing).and_then(|variant| {
+            if wait == Wait::Block && variant.has(Mode::MultishotDontwait) {
+                return Err("uring:multishot-dontwait with --wait block: it never waits; use multishot".into());
+            }
+            Ok(variant)
+        });
+        match variant {
+            Err(_) if self.is_one_of_all => Ok(None),
+            variant => variant.map(Some),
+        }
+    }
+}
+
+/// The axes of a plan: every combination is a cell.
+#[derive(Clone, Debug)]
+pub struct Axes {
+    /// Backends and their modes.
+    pub backends: Vec<Asked>,
+    /// Scenarios, in the order of the table.
+    pub scenarios: Vec<Scenario>,
+    /// Datagrams per call.
+    pub batches: Vec<usize>,
+    /// Payload bytes.
+    pub payloads: Vec<usize>,
+    /// Datagrams per round.
+    pub rounds: Vec<usize>,
+    /// Offered datagrams per second.
+    pub rates: Vec<u64>,
+    /// Datagrams per tick.
+    pub bursts: Vec<u64>,
+    /// Datagrams in flight.
+    pub windows: Vec<usize>,
+    /// How workers wait.
+    pub waits: Vec<Wait>,
+    /// Whether the workers' sockets know their peers.
+    pub addressings: Vec<Addressing>,
+    /// Entries of io_uring's buffer ring.
+    pub buffers: Vec<usize>,
+}
+
+impl Axes {
+    /// All cells, in the order of the axes, each once. Axes that mean nothing to a scenario or a backend do not
+    /// multiply it, and scenarios that a backend cannot run are left out.
+    ///
+    /// # Errors
+    ///
+    /// Which modes do not go together with what, and what does.
+    pub fn cells(&self) -> Result<Vec<Cell>, String> {
+        let mut cells = Vec::new();
+        for &scenario in &self.scenarios {
+            for settings in self.settings(scenario) {
+                for &payload in &self.payloads {
+                    for &batch in &self.batches {
+                        for &asked in &self.backends {
+                            self.add_cells(&mut cells, asked, &Cell { batch, payload, ..settings })?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(cells)
+    }
+
+    /// Adds the cells of a backend, if there are some.
+    fn add_cells(&self, cells: &mut Vec<Cell>, asked: Asked, settings: &Cell) -> Result<(), String> {
+        let (scenario, kind) = (settings.scenario, asked.choice.kind());
+        if !scenario.suits(kind) || !asked.concerns(scenario) {
+            return Ok(());
+        }
+        // In memory there are no addresses.
+        let addressings = if kind == Kind::Null { &[Addressing::Connected][..] } else { &self.addressings };
+        for &addressing in addressings {
+            let Some(variant) = asked.resolve(addressing, settings.wait)? else { continue };
+            // Nothing is received in `send`, so that one size is as good as another.
+            let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
+            for buffers in axis(variant.has_buffer_ring(), sizes) {
+                let cell = Cell { variant, addressing, buffers, ..*settings };
+                // What was left open may have become what was named beside it.
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The combinations of those axes that mean something to some scenarios only; the rest of each cell is to be
+    /// filled in.
+    fn settings(&self, scenario: Scenario) -> Vec<Cell> {
+        let paced = scenario == Scenario::Pace;
+        let rounds = axis(scenario.has_rounds(), &self.rounds);
+        let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
+        let windows = axis(scenario == Scenario::Echo, &self.windows);
+        // In rounds there is nothing to wait for: the queue is full.
+        let waits = if scenario.has_rounds() { &[Wait::Spin][..] } else { &self.waits };
+        let mut settings = Vec::new();
+        for &round in &rounds {
+            for &rate in &rates {
+                for &burst in &bursts {
+                    for &window in &windows {
+                        for &wait in waits {
+                            let variant = Variant::default_of(Kind::Null);
+                            settings.push(Cell {
+                                scenario,
+                                variant,
+                                batch: 0,
+                                payload: 0,
+                                round,
+                                rate,
+                                burst,
+                                window,
+                                wait,
+                                addressing: Addressing::Connected,
+                                buffers: None,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        settings
+    }
+}
+
+fn axis<T: Copy>(applies: bool, values: &[T]) -> Vec<Option<T>> {
+    if applies { values.iter().copied().map(Some).collect() } else { vec![None] }
+}
+
+/// One trial to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which cell: an index.
+    pub cell: usize,
+    /// Which block, from 1 on: a cell has one trial in each.
+    pub block: usize,
+    /// Position in the run, from 1 on.
+    pub order: usize,
+}
+
+/// All trials: `blocks` passes over the cells, each in an order of its own drawn from `seed`.
+pub fn schedule(cells: usize, blocks: usize, seed: u64) -> Vec<Planned> {
+    let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..cells).collect();
+    let mut trials = Vec::with_capacity(cells * blocks);
+    for block in 1..=blocks {
+        order.shuffle(&mut random);
+        for &cell in &order {
+            trials.push(Planned { cell, block, order: trials.len() + 1 });
+        }
+    }
+    trials
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_has_every_cell_once_in_an_order_of_its_own() {
+        let trials = schedule(20, 5, 7);
+        assert_eq!(trials, schedule(20, 5, 7), "the seed decides");
+        assert_ne!(trials, schedule(20, 5, 8));
+        let mut orders = Vec::new();
+        for (index, block) in trials.chunks(20).enumerate() {
+            assert!(block.iter().all(|trial| trial.block == index + 1));
+            let order: Vec<usize> = block.iter().map(|trial| trial.cell).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..20).collect::<Vec<_>>());
+            assert!(!orders.contains(&order));
+            orders.push(order);
+        }
+        assert!(trials.iter().enumerate().all(|(index, trial)| trial.order == index + 1));
+    }
+
+    #[test]
+    fn axes_multiply_only_where_they_mean_something() {
+        let axes = Axes {
+            backends: [Kind::Null, Kind::Plain].map(|kind| Asked::named(Choice::default_of(kind))).to_vec(),
+            scenarios: Scenario::ALL.to_vec(),
+            batches: vec![1, 32],
+            payloads: vec![64],
+            rounds: vec![512, 1024],
+            rates: vec![1000, 2000],
+            bursts: vec![1],
+            windows: vec![1, 8, 64],
+            waits: vec![Wait::Spin, Wait::Block],
+            addressings: vec![Addressing::Connected],
+            buffers: vec![64, 512],
+        };
+        let cells = axes.cells().expect("they go together");
+        let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
+        assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12], "null has only drain and send, and neither waits");
+    }
+
+    fn few(backends: Vec<Asked>) -> Axes {
+        Axes {
+            backends,
+            scenarios: vec![Scenario::Drain, Scenario::Send],
+            batches: vec![32],
+            payloads: vec![64],
+            rounds: vec![1024],
+            rates: vec![1000],
+            bursts: vec![1],
+            windows: vec![1],
+            waits: vec![Wait::Spin],
+            addressings: vec![Addressing::Connected, Addressing::Unconnected],
+            buffers: vec![64, 512],
+        }
+    }
+
+    fn named(text: &str) -> Asked {
+        Asked::named(Choice::parse(Kind::Uring, text).expect("known modes"))
+    }
+
+    #[test]
+    fn buffers_multiply_what_has_a_ring_of_them_and_addresses_choose_messages() {
+        let cells = few(vec![named("")]).cells().expect("they go together");
+        let drains: Vec<_> = cells.iter().filter(|cell| cell.scenario == Scenario::Drain).collect();
+        assert_eq!(drains.iter().map(|cell| cell.buffers).collect::<Vec<_>>(), [Some(64), Some(512)].repeat(2));
+        assert_eq!(drains[0].variant.to_string(), "multishot+send+defer");
+        assert_eq!(drains[2].variant.to_string(), "recvmsg-multishot+sendmsg+defer");
+        assert_eq!(cells.len(), drains.len() + 2, "nothing is received in send");
+        let twice = few(vec![named(""), named("multishot"), named("send")]);
+        assert!(twice.cells().expect_err("named").contains("recvmsg-multishot"), "named modes are not changed");
+    }
+
+    #[test]
+    fn one_of_all_is_left_out_where_it_makes_no_difference() {
+        let all = Choice::alternatives(Kind::Uring);
+        let all: Vec<_> = all.into_iter().map(|choice| Asked { choice, is_one_of_all: true }).collect();
+        let cells = Axes { addressings: vec![Addressing::Connected], ..few(all) }.cells().expect("none was named");
+        let has = |scenario, text: &str| {
+            let variant = Variant::parse(Kind::Uring, text).expect("known modes");
+            cells.iter().any(|cell| cell.scenario == scenario && cell.variant == variant)
+        };
+        assert!(has(Scenario::Drain, "single") && !has(Scenario::Send, "single"));
+        assert!(has(Scenario::Send, "send-zc") && !has(Scenario::Drain, "send-zc"));
+        assert!(has(Scenario::Send, "sqpoll") && has(Scenario::Drain, "sqpoll"));
+        assert!(has(Scenario::Send, "gso") && !has(Scenario::Send, "gro"));
+    }
+}

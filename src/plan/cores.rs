@@ -1,0 +1,318 @@
+//! Which thread runs on which core.
+
+use std::fs;
+
+use core_affinity::CoreId;
+
+/// The cores of a run: all of them within the affinity mask that hpbench was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// Those of each worker and what belongs to it; at least one.
+    pub places: Vec<Place>,
+    /// How the first worker's core and its first generator's relate: `distinct-cores`, `smt-siblings`,
+    /// `shared-cores` if threads have to share some, or `one-core`.
+    pub relation: &'static str,
+    /// What shares which cores, where there are too few.
+    pub shared: Option<String>,
+}
+
+/// The cores of one worker and of what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The worker's.
+    pub worker: usize,
+    /// The app's, where it has a thread of its own.
+    pub app: Option<usize>,
+    /// Those of the generators, in turn; empty if there is none to spare.
+    pub generators: Vec<usize>,
+}
+
+/// What cores are wanted for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// How many workers; 0 counts as 1.
+    pub workers: usize,
+    /// Whether each app has a thread of its own.
+    pub handoff: bool,
+    /// Cores named for the workers; empty: chosen.
+    pub worker_cores: &'a [usize],
+    /// Cores named for the generators; empty: chosen.
+    pub generator_cores: &'a [usize],
+}
+
+/// Why cores cannot be had as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CoresError {
+    /// The mask could not be read.
+    #[error("the kernel does not tell on which cores this process may run")]
+    Unknown,
+    /// A core that was named is not in the mask.
+    #[error("core {core} in {flag} is not one of those that hpbench may run on ({allowed}); see `taskset -p $$`")]
+    NotAllowed {
+        /// The flag that named it.
+        flag: &'static str,
+        /// The core.
+        core: usize,
+        /// The mask.
+        allowed: String,
+    },
+    /// The generators have them all.
+    #[error("--generator-cpu names all cores that hpbench may run on ({allowed}); leave one for the worker")]
+    NoneLeft {
+        /// The mask.
+        allowed: String,
+    },
+    /// There are more workers than cores.
+    #[error(
+        "--workers {workers} needs {workers} cores, and hpbench may run on {count} only ({allowed}); use fewer --workers, or \
+         allow more cores (`taskset`, the container's cpuset)"
+    )]
+    TooFew {
+        /// Workers asked for.
+        workers: usize,
+        /// Cores for them.
+        count: usize,
+        /// The mask.
+        allowed: String,
+    },
+    /// The cores that were named are not as many as the workers.
+    #[error("--cpu names {named} cores for {workers} worker(s); name one for each")]
+    OtherCount {
+        /// Cores named.
+        named: usize,
+        /// Workers asked for.
+        workers: usize,
+    },
+    /// A core was named twice.
+    #[error("core {0} is named twice in --cpu and --generator-cpu; each spinning thread needs a core of its own")]
+    Twice(usize),
+}
+
+impl Cores {
+    /// The one core of a machine that has no other.
+    pub fn only() -> Self {
+        Self { places: vec![Place { worker: 0, app: None, generators: vec![] }], relation: "one-core", shared: None }
+    }
+
+    /// Chooses cores: the ones that were named, else the last allowed ones for the workers (the first ones serve
+    /// most interrupts) and the others for generators, those first that are no SMT siblings of a worker's.
+    ///
+    /// # Errors
+    ///
+    /// If a named core is not allowed, or named twice; if there are fewer cores than workers.
+    pub fn choose(wanted: Wanted<'_>) -> Result<Self, CoresError> {
+        let allowed: Vec<usize> =
+            core_affinity::get_core_ids().ok_or(CoresError::Unknown)?.iter().map(|core| core.id).collect();
+        Self::choose_from(&allowed, wanted, siblings)
+    }
+
+    fn choose_from(
+        allowed: &[usize],
+        wanted: Wanted<'_>,
+        siblings: impl Fn(usize) -> Vec<usize>,
+    ) -> Result<Self, CoresError> {
+        check_names(allowed, wanted)?;
+        let workers = wanted.workers.max(1);
+        let cores = worker_cores(allowed, wanted, &siblings)?;
+        let near: Vec<usize> = cores.iter().flat_map(|&core| siblings(core)).collect();
+        let mut rest: Vec<usize> = allowed
+            .iter()
+            .copied()
+            .filter(|core| !cores.contains(core) && !wanted.generator_cores.contains(core))
+            .collect();
+        rest.sort_by_key(|core| near.contains(core));
+        // A generator needs a core more than an app does, which can share one.
+        let keep = if wanted.generator_cores.is_empty() { 1 } else { 0 };
+        let apps = if wanted.handoff {
+            rest.split_off(rest.len() - workers.min(rest.len().saturating_sub(keep)))
+        } else {
+            vec![]
+        };
+        let generators = if wanted.generator_cores.is_empty() { rest } else { wanted.generator_cores.to_vec() };
+        let mut places = Vec::new();
+        for (index, &worker) in cores.iter().enumerate() {
+            let own: Vec<usize> = match generators.len() {
+                0 => vec![],
+                count if count < workers => vec![generators[index % count]],
+                _ => generators.iter().copied().skip(index).step_by(workers).collect(),
+            };
+            let app = if wanted.handoff { apps.get(index).or(own.first()).copied() } else { None };
+            places.push(Place { worker, app, generators: own });
+        }
+        let mut shared = Vec::new();
+        if !generators.is_empty() && generators.len() < workers {
+            shared.push(format!("the generators of {workers} workers share {} core(s)", generators.len()));
+        }
+        if wanted.handoff && apps.len() < workers && !generators.is_empty() {
+            shared.push("an app shares the core of its generators".into());
+        }
+        let relation = match places[0].generators.first() {
+            None => "one-core",
+            Some(_) if !shared.is_empty() => "shared-cores",
+            Some(core) if siblings(places[0].worker).contains(core) => "smt-siblings",
+            Some(_) => "distinct-cores",
+        };
+        let shared = (!shared.is_empty()).then(|| format!("{} ({} cores allowed)", shared.join("; "), allowed.len()));
+        Ok(Self { places, relation, shared })
+    }
+}
+
+/// Named cores must be allowed, and named once.
+fn check_names(allowed: &[usize], wanted: Wanted<'_>) -> Result<(), CoresError> {
+    let mut named = Vec::new();
+    for (flag, cores) in [("--cpu", wanted.worker_cores), ("--generator-cpu", wanted.generator_cores)] {
+        for &core in cores {
+            if !allowed.contains(&core) {
+                return Err(CoresError::NotAllowed { flag, core, allowed: list(allowed) });
+            }
+            if named.contains(&core) {
+                return Err(CoresError::Twice(core));
+            }
+            named.push(core);
+        }
+    }
+    Ok(())
+}
+
+/// One core for each worker: no SMT siblings of each other as far as possible, the last ones first.
+fn worker_cores(
+    allowed: &[usize],
+    wanted: Wanted<'_>,
+    siblings: &impl Fn(usize) -> Vec<usize>,
+) -> Result<Vec<usize>, CoresError> {
+    let (workers, named) = (wanted.workers.max(1), wanted.worker_cores.len());
+    if named > 0 {
+        return match named == workers {
+            true => Ok(wanted.worker_cores.to_vec()),
+            false => Err(CoresError::OtherCount { named, workers }),
+        };
+    }
+    let mut spare: Vec<usize> =
+        allowed.iter().rev().copied().filter(|core| !wanted.generator_cores.contains(core)).collect();
+    if spare.is_empty() {
+        return Err(CoresError::NoneLeft { allowed: list(allowed) });
+    }
+    if spare.len() < workers {
+        return Err(CoresError::TooFew { workers, count: spare.len(), allowed: list(allowed) });
+    }
+    let mut chosen: Vec<usize> = Vec::new();
+    while chosen.len() < workers {
+        let far = |core: &usize| !siblings(*core).iter().any(|sibling| chosen.contains(sibling));
+        let index = spare.iter().position(far).unwrap_or(0);
+        chosen.push(spare.remove(index));
+    }
+    Ok(chosen)
+}
+
+fn list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Lets the calling thread, which is pinned already, run under `SCHED_FIFO` if that is wanted. Where it is not
+/// permitted, it runs as other threads do; the run has warned of that.
+pub fn prioritise(fifo: Option<u8>) {
+    if let Some(priority) = fifo {
+        let _ = hpbench_backends::kernel::thread::set_fifo(priority);
+    }
+}
+
+/// Pins the calling thread.
+///
+/// # Errors
+///
+/// If the kernel does not let it run there (any more).
+pub fn pin(core: usize) -> Result<(), CoresError> {
+    let pinned = core_affinity::set_for_current(CoreId { id: core });
+    pinned.then_some(()).ok_or_else(|| CoresError::NotAllowed {
+        flag: "use",
+        core,
+        allowed: "changed meanwhile".into(),
+    })
+}
+
+/// The SMT siblings of a core, itself included; empty where the kernel does not tell.
+fn siblings(core: usize) -> Vec<usize> {
+    list_file(&format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"))
+}
+
+/// The cores that a file of the kernel lists; none if there is no such file.
+pub(crate) fn list_file(path: &str) -> Vec<usize> {
+    parse_cpu_list(fs::read_to_string(path).unwrap_or_default().trim())
+}
+
+/// Reads the kernel's list format, e.g. `0-3,8`.
+pub(crate) fn parse_cpu_list(text: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.split(',').filter_map(range).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(allowed: &[usize], worker_cores: &[usize], generator_cores: &[usize]) -> Result<Cores, CoresError> {
+        from(allowed, Wanted { worker_cores, generator_cores, ..Wanted::default() })
+    }
+
+    fn from(allowed: &[usize], wanted: Wanted<'_>) -> Result<Cores, CoresError> {
+        // Cores 2i and 2i+1 are siblings.
+        Cores::choose_from(allowed, wanted, |core| vec![core & !1, core | 1])
+    }
+
+    fn place(worker: usize, app: Option<usize>, generators: &[usize]) -> Place {
+        Place { worker, app, generators: generators.to_vec() }
+    }
+
+    #[test]
+    fn siblings_are_avoided_where_possible() {
+        let cores = choose(&[0, 1, 2, 3], &[], &[]).expect("four cores");
+        assert_eq!((cores.places, cores.relation), (vec![place(3, None, &[0, 1, 2])], "distinct-cores"));
+        let cores = choose(&[0, 1], &[], &[]).expect("two cores");
+        assert_eq!((cores.places, cores.relation), (vec![place(1, None, &[0])], "smt-siblings"));
+        let cores = choose(&[5], &[], &[]).expect("one core");
+        assert_eq!((cores.places, cores.relation, cores.shared), (vec![place(5, None, &[])], "one-core", None));
+    }
+
+    #[test]
+    fn named_cores_are_taken_or_refused() {
+        let cores = choose(&[0, 1, 2, 3], &[0], &[3]).expect("both allowed");
+        assert_eq!(cores.places, [place(0, None, &[3])]);
+        let cores = choose(&[0, 1], &[], &[1]).expect("one is left for the worker");
+        assert_eq!(cores.places, [place(0, None, &[1])]);
+        assert!(matches!(choose(&[0, 1], &[7], &[]), Err(CoresError::NotAllowed { core: 7, .. })));
+        assert_eq!(choose(&[0, 1], &[1], &[1]), Err(CoresError::Twice(1)));
+        assert_eq!(choose(&[0, 1], &[0, 1], &[]), Err(CoresError::OtherCount { named: 2, workers: 1 }));
+    }
+
+    #[test]
+    fn workers_are_spread_and_generators_dealt_out() {
+        let eight: Vec<usize> = (0..8).collect();
+        let cores = from(&eight, Wanted { workers: 2, ..Wanted::default() }).expect("eight cores");
+        assert_eq!(cores.places, [place(7, None, &[0, 2, 4]), place(5, None, &[1, 3, 6])]);
+        let cores = from(&[0, 1], Wanted { workers: 2, ..Wanted::default() }).expect("two cores");
+        assert_eq!(cores.places, [place(1, None, &[]), place(0, None, &[])]);
+        let cores = from(&[0, 2, 4], Wanted { workers: 2, ..Wanted::default() }).expect("three cores");
+        assert_eq!((&cores.places[1], cores.relation), (&place(2, None, &[0]), "shared-cores"));
+        assert!(cores.shared.is_some_and(|shared| shared.contains("share 1 core")));
+        let refused = from(&[0, 1], Wanted { workers: 3, ..Wanted::default() });
+        assert!(matches!(refused, Err(CoresError::TooFew { workers: 3, count: 2, .. })));
+    }
+
+    #[test]
+    fn an_app_has_a_core_of_its_own_or_shares_one() {
+        let wanted = Wanted { handoff: true, ..Wanted::default() };
+        assert_eq!(from(&[0, 2, 4], wanted).expect("three cores").places, [place(4, Some(2), &[0])]);
+        let cores = from(&[0, 2], wanted).expect("two cores");
+        assert_eq!((&cores.places[0], cores.relation), (&place(2, Some(0), &[0]), "shared-cores"));
+        assert_eq!(from(&[0], wanted).expect("one core").places, [place(0, None, &[])]);
+    }
+
+    #[test]
+    fn the_kernels_list_format_is_read() {
+        assert_eq!(parse_cpu_list("0-2,8,10-11"), [0, 1, 2, 8, 10, 11]);
+        assert!(parse_cpu_list("").is_empty());
+    }
+}

@@ -1,0 +1,5 @@
+//! What is measured: the cells, the cores, and the request that they come from.
+
+pub mod cells;
+pub mod cores;
+pub mod request;

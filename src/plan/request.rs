@@ -1,0 +1,263 @@
+//! From the flags of a run to its plan: what is asked for is made sure to be possible before anything runs.
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use hpbench_backends::{Kind, Pool, Socket};
+
+use crate::cli::RunArgs;
+use crate::command::tell;
+use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
+use crate::plan::cores::{Cores, Wanted};
+
+/// The cells of the plan.
+pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
+    let mut axes = Axes {
+        backends: args.backend.0.clone(),
+        scenarios: args.scenario.0.clone(),
+        batches: args.batch.0.clone(),
+        payloads: args.payload.0.clone(),
+        rounds: args.round.0.clone(),
+        rates: args.rate.0.clone(),
+        bursts: args.burst.0.clone(),
+        windows: args.window.0.clone(),
+        waits: args.wait.0.clone(),
+        addressings: args.addressing.0.clone(),
+        buffers: args.buffers.0.clone(),
+    };
+    anyhow::ensure!(
+        !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
+        "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
+         echo; leave out one of the three"
+    );
+    let slowest = axes.rates.iter().min().zip(axes.bursts.iter().max());
+    if let Some((rate, burst)) = slowest.filter(|_| axes.scenarios.contains(&Scenario::Pace)) {
+        anyhow::ensure!(
+            *burst <= 4 * rate,
+            "--rate {rate} in bursts of --burst {burst} is less than one in four seconds; use a higher rate or smaller bursts"
+        );
+    }
+    if args.handoff && axes.scenarios.contains(&Scenario::Send) {
+        let reason = "--handoff gives the receiving app a thread of its own, and send has none";
+        anyhow::ensure!(scenarios_by_default, "--scenario send: {reason}; leave out one of the two");
+        axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
+        tell!("note: send left out: {reason}");
+    }
+    if axes.waits.contains(&Wait::Block) && axes.scenarios.iter().any(|scenario| scenario.has_rounds()) {
+        tell!("note: drain and send never wait, for their queues are full; they run once, as with --wait spin");
+    }
+    let unfit: Vec<&str> =
+        axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();
+    if axes.backends.iter().any(|asked| asked.choice.kind() == Kind::Null) && !unfit.is_empty() {
+        let reason = "the null backend has no socket that a generator could send to";
+        anyhow::ensure!(scenarios_by_default, "--scenario {}: {reason}; leave out one of the two", unfit.join(","));
+        tell!("note: {} left out for null: {reason}", unfit.join(" and "));
+    }
+    let largest = axes.batches.iter().max().copied().unwrap_or(1);
+    anyhow::ensure!(
+        args.ring.next_power_of_two() >= largest,
+        "--ring {} is smaller than --batch {largest}: a ring holds at least one batch",
+        args.ring
+    );
+    axes.cells().map_err(anyhow::Error::msg)
+}
+
+/// What all trials have in common; makes sure that sockets can be had.
+pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
+    let list = |cores: &Option<crate::cli::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+    let cores = Cores::choose(Wanted {
+        workers: args.workers,
+        handoff: args.handoff,
+        worker_cores: &list(&args.cpu),
+        generator_cores: &list(&args.generator_cpu),
+    })?;
+    if let Some(shared) = &cores.shared {
+        tell!("warning: {shared}; threads that spin on one core get in each other's way");
+    }
+    let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
+    let generators = args.generators.unwrap_or(spare.clamp(1, 64));
+    if generators > spare.max(1) {
+        tell!("warning: {generators} generators share {spare} cores; each spins, so they get in each other's way");
+    }
+    anyhow::ensure!(
+        args.fifo.is_none() || generators <= spare.max(1),
+        "--fifo with {generators} --generators on {spare} core(s): one that spins never leaves its core to another one"
+    );
+    let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
+    let port = args.port as u16;
+    let last = args.port + args.workers - 1;
+    anyhow::ensure!(
+        args.port == 0 || last <= 65_535,
+        "--port {} leaves no ports up to 65535 for {} workers; choose a lower one",
+        args.port,
+        args.workers
+    );
+    for index in 0..args.workers as u16 {
+        check_address(SocketAddr::new(args.bind, if port == 0 { 0 } else { port + index }))?;
+    }
+    let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
+    if let Err(error) = &gso {
+        tell!(
+            "warning: no GSO for UDP here ({error}; Linux 4.18 brought it): queues are filled by sendmmsg, and flood offers less"
+        );
+    }
+    Ok(Options { generators, gso: gso.is_ok(), fifo, ..on(args, cores) })
+}
+
+/// What the flags say of all trials, on `cores`, without a look at what this machine can do.
+pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
+    Options {
+        until: args.packets.map_or(Until::Elapsed(args.duration), |count| Until::Datagrams(count as u64)),
+        warmup: args.warmup,
+        verify: args.verify.into(),
+        bind: args.bind,
+        port: args.port as u16,
+        ring: args.ring.next_power_of_two(),
+        rcvbuf: args.rcvbuf,
+        sndbuf: args.sndbuf,
+        generators: args.generators.unwrap_or(1),
+        gso: false,
+        handoff: args.handoff,
+        fifo: None,
+        at_ticks: false,
+        cores,
+    }
+}
+
+/// Tells of threads that spin on a core of other threads, and refuses those that would keep each other from it.
+///
+/// # Errors
+///
+/// What to leave out.
+pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
+    let with_threads = || cells.iter().filter(|cell| cell.has_kernel_thread());
+    anyhow::ensure!(
+        options.fifo.is_none() || with_threads().next().is_none(),
+        "--fifo with uring:sqpoll: the kernel's thread spins with the same priority, and never leaves its core to \
+         another one; leave out one of the two"
+    );
+    let is_shared = |cell: &&Cell| {
+        let (generators, places) = (options.generators_in(cell.scenario), &options.cores.places);
+        places.iter().any(|place| {
+            let others = generators + usize::from(options.handoff);
+            !place.generators.is_empty() && others >= place.generators.len() && others > 0
+        })
+    };
+    let mut scenarios: Vec<&str> = with_threads().filter(is_shared).map(|cell| cell.scenario.name()).collect();
+    scenarios.dedup();
+    if !scenarios.is_empty() {
+        tell!(
+            "note: in {} the kernel's thread of uring:sqpoll shares a core with another thread that spins; \
+             --generators 1 leaves it one where there are cores to spare",
+            scenarios.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+/// Whether pinned threads may run under `SCHED_FIFO`: the priority, or nothing, with a warning, where that is not
+/// permitted.
+fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
+    anyhow::ensure!(
+        cores.relation != "one-core",
+        "--fifo {priority} would keep everything else from the only core that hpbench may run on; allow more (`taskset`)"
+    );
+    anyhow::ensure!(
+        cores.relation != "shared-cores",
+        "--fifo {priority}: {}, and a thread under SCHED_FIFO that spins never leaves its core to another one",
+        cores.shared.as_deref().unwrap_or("threads share cores")
+    );
+    // Tried on a thread that ends at once.
+    let tried = std::thread::spawn(move || hpbench_backends::kernel::thread::set_fifo(priority)).join();
+    if let Ok(Err(error)) = tried {
+        tell!(
+            "warning: SCHED_FIFO is not permitted ({error}), so threads run as usual; it needs CAP_SYS_NICE or `ulimit -r {priority}`"
+        );
+        return Ok(None);
+    }
+    if throttles_real_time() {
+        tell!(
+            "warning: the kernel stops real-time threads now and then, so that latencies under --fifo say nothing; \
+             `sysctl kernel.sched_rt_runtime_us=-1` lets them run"
+        );
+    }
+    Ok(Some(priority))
+}
+
+/// Whether the kernel stops real-time threads for a part of each period (`sched_rt_runtime_us`).
+pub(crate) fn throttles_real_time() -> bool {
+    let runtime = std::fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").unwrap_or_default();
+    runtime.trim() != "-1"
+}
+
+/// Binds the worker's address once, so that a bad one is found before anything is run.
+fn check_address(address: SocketAddr) -> anyhow::Result<()> {
+    let remedy = match Socket::bind(address).map(drop) {
+        Ok(()) => return Ok(()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                (error, "another socket has this port; choose one with --port, or 0 to let the kernel choose")
+            }
+            io::ErrorKind::AddrNotAvailable => (error, "--bind takes an address of this machine, see `ip address`"),
+            io::ErrorKind::PermissionDenied => {
+                (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
+            }
+            _ => (error, "choose another --bind"),
+        },
+    };
+    anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
+}
+
+/// The frames of a run.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    /// For cells in which each datagram has a frame of its own.
+    pub(crate) datagrams: Pool,
+    /// For those that receive trains, in far larger frames; a pool of its own, so that it changes nothing for others.
+    pub(crate) trains: Pool,
+}
+
+impl Pools {
+    /// The pool that a cell uses.
+    pub(crate) fn of(&self, cell: &Cell) -> &Pool {
+        if cell.receives_trains() { &self.trains } else { &self.datagrams }
+    }
+}
+
+/// Pools with frames for the largest payload of the cells that use them.
+pub(crate) fn make_pools(cells: &[Cell], options: &Options) -> anyhow::Result<Pools> {
+    let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
+    Ok(Pools { datagrams: make_pool(&datagrams, options)?, trains: make_pool(&trains, options)? })
+}
+
+fn make_pool(cells: &[&Cell], options: &Options) -> anyhow::Result<Pool> {
+    let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
+    let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
+    // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
+    // an echo on both sides; and for null a whole round in the link.
+    let in_link =
+        most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
+    // An app on another thread may leave whole rings behind.
+    let on_rings = if options.handoff { 3 * options.ring } else { 0 };
+    let frames = most(|cell| cell.buffers.unwrap_or(0))
+        + 4 * most(|cell| cell.batch)
+        + 6 * most(|cell| cell.window.unwrap_or(0))
+        + in_link
+        + on_rings
+        + 256;
+    let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
+    let pool = Pool::new(frames, frame_size).with_context(|| {
+        let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
+        format!(
+            "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
+        )
+    })?;
+    if let Some(error) = pool.lock_error() {
+        let mib = pool.bytes() as f64 / f64::from(1 << 20);
+        tell!(
+            "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
+        );
+    }
+    Ok(pool)
+}

@@ -1,0 +1,8 @@
+//! What is kept: rows, the files that hold them, and the environment that they were measured in.
+
+pub mod environment;
+pub mod hlog;
+pub mod output;
+pub mod resume;
+pub mod row;
+pub mod rows;

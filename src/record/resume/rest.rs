@@ -1,0 +1,188 @@
+//! What is left of a plan whose run was begun.
+
+use super::{Begun, ResumeError};
+use crate::plan::cells::{Cell, Planned};
+use crate::record::output;
+use crate::record::row::{ATTEMPTS_MAX, Row, Run};
+use crate::record::rows;
+
+/// What is left of a plan.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// The rows that are there, each with the index of its cell: of each trial, the last attempt.
+    pub rows: Vec<(usize, Row)>,
+    /// The trials that are not settled, in the order of the plan, each with the number of its next attempt.
+    pub lacking: Vec<(Planned, usize)>,
+}
+
+impl Begun {
+    /// What is left of the plan `schedule` of `run`.
+    ///
+    /// # Errors
+    ///
+    /// If a row is not one of that plan.
+    pub fn rest(&self, run: &Run, cells: &[Cell], schedule: &[Planned]) -> Result<Rest, ResumeError> {
+        let mut next = vec![Some(1); schedule.len()];
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for (index, row) in self.rows.iter().enumerate() {
+            // A position that the plan does not have shows when the row is compared with another trial's.
+            let at = row.order.checked_sub(1).filter(|at| *at < schedule.len()).unwrap_or(0);
+            let Some(&planned) = schedule.get(at) else { break };
+            let expected = Row::planned(run, &cells[planned.cell], planned, String::new());
+            if let Some(column) = differing(row, &expected) {
+                return Err(self.other_plan(index + 1, column, (row, &expected), schedule.len()));
+            }
+            // The last row of a trial decides.
+            next[at] = (!is_settled(row)).then_some(row.attempt + 1);
+            if row.attempt > 1 {
+                rows.retain(|(_, earlier): &(usize, Row)| earlier.order != row.order);
+            }
+            rows.push((planned.cell, row.clone()));
+        }
+        let lacking = schedule.iter().zip(next).filter_map(|(planned, next)| Some((*planned, next?))).collect();
+        Ok(Rest { rows, lacking })
+    }
+
+    fn other_plan(&self, row: usize, column: &'static str, pair: (&Row, &Row), trials: usize) -> ResumeError {
+        let (found, expected) = pair;
+        let planned = if column == "order" { format!("1 to {trials}") } else { cell_text(expected, column) };
+        ResumeError::OtherPlan { path: self.path.clone(), row, column, found: cell_text(found, column), planned }
+    }
+}
+
+/// Whether a trial need not be tried again after its last row so far.
+fn is_settled(last: &Row) -> bool {
+    last.valid == 1 || last.is_failed() || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
+}
+
+/// The first column in which a row is not the one that was planned. What differs for the whole run comes before
+/// what differs for a trial, because another seed or another list of batches moves every trial to another place.
+fn differing(found: &Row, planned: &Row) -> Option<&'static str> {
+    macro_rules! compare {
+        ($($column:ident),*) => {
+            $(if found.$column != planned.$column {
+                return Some(stringify!($column));
+            })*
+        };
+    }
+    compare!(schema, run_id, seed, host, kernel);
+    compare!(wait, addressing, bind, workers, handoff, fifo, ring, verify, duration_target_s, warmup_s);
+    compare!(order, trial, scenario, backend, variant, batch, payload, rate_pps, burst, window, generators, buffers);
+    let fits = match (found.round, planned.round) {
+        // The round in effect may be smaller than the one asked for; a trial that failed has the one asked for.
+        (Some(in_effect), Some(asked)) if !found.is_failed() => in_effect <= asked,
+        (found, asked) => found == asked,
+    };
+    (!fits).then_some("round")
+}
+
+/// The text in a column of a row, for messages.
+fn cell_text(row: &Row, column: &str) -> String {
+    let text = output::encode(row, false);
+    let at = rows::columns(&output::header()).iter().position(|name| *name == column);
+    let fields = rows::fields(&text).ok();
+    at.zip(fields).and_then(|(at, fields)| fields.get(at).map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cells;
+    use crate::record::resume::samples::{cells, csv, finished, read, run};
+
+    fn rest_of(rows: &[Row]) -> Result<Rest, ResumeError> {
+        let schedule = cells::schedule(cells().len(), 2, 7);
+        read(&csv(rows)).expect("rows of ours").rest(&run(), &cells(), &schedule)
+    }
+
+    #[test]
+    fn what_has_no_row_is_lacking_in_the_order_of_the_plan() {
+        let mut rows = finished(&run());
+        assert!(rest_of(&rows).expect("of the plan").lacking.is_empty());
+        rows[20].error = "it failed".into();
+        rows[21].valid = 0;
+        let gone: Vec<usize> = [25, 11, 3].map(|at| rows.remove(at).order).into();
+        rows.reverse();
+        let rest = rest_of(&rows).expect("of the plan");
+        assert_eq!(rest.lacking.iter().map(|(planned, _)| planned.order).rev().collect::<Vec<_>>(), gone);
+        assert_eq!(rest.rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), rows);
+        let cells = cells();
+        assert!(rest.rows.iter().all(|(cell, row)| cells[*cell].scenario.name() == row.scenario));
+    }
+
+    #[test]
+    fn more_trials_than_the_file_was_begun_with_are_more_blocks_of_the_same_plan() {
+        let rows = finished(&run());
+        let schedule = cells::schedule(cells().len(), 5, 7);
+        let rest = read(&csv(&rows)).expect("rows of ours").rest(&run(), &cells(), &schedule).expect("of the plan");
+        let expected: Vec<_> = schedule[rows.len()..].iter().map(|&planned| (planned, 1)).collect();
+        assert_eq!(rest.lacking, expected);
+    }
+
+    #[test]
+    fn a_row_of_another_plan_is_named_with_what_differs() {
+        type Change = fn(&mut Row);
+        let changes: [(&str, Change); 28] = [
+            ("schema", |row| row.schema += 1),
+            ("run_id", |row| row.run_id = "beef".into()),
+            ("seed", |row| row.seed += 1),
+            ("host", |row| row.host = "home".into()),
+            ("kernel", |row| row.kernel = "6.19".into()),
+            ("wait", |row| row.wait = "block".into()),
+            ("addressing", |row| row.addressing = "none".into()),
+            ("bind", |row| row.bind = "::1".into()),
+            ("workers", |row| row.workers = 2),
+            ("handoff", |row| row.handoff = 1),
+            ("fifo", |row| row.fifo = Some(1)),
+            ("ring", |row| row.ring *= 2),
+            ("verify", |row| row.verify = "full".into()),
+            ("duration_target_s", |row| row.duration_target_s = None),
+            ("warmup_s", |row| row.warmup_s = f64::NAN),
+            ("order", |row| row.order = 3333),
+            ("order", |row| row.order = 0),
+            ("trial", |row| row.trial += 1),
+            ("scenario", |row| row.scenario = "walk".into()),
+            ("backend", |row| row.backend = "null".into()),
+            ("variant", |row| row.variant = String::new()),
+            ("batch", |row| row.batch = 2),
+            ("payload", |row| row.payload = 32),
+            ("rate_pps", |row| row.rate_pps = Some(77)),
+            ("burst", |row| row.burst = Some(77)),
+            ("window", |row| row.window = Some(2)),
+            ("generators", |row| row.generators = Some(2)),
+            ("buffers", |row| row.buffers = Some(8)),
+        ];
+        for (column, change) in changes {
+            let mut rows = finished(&run());
+            change(&mut rows[5]);
+            let error = rest_of(&rows).expect_err(column);
+            let ResumeError::OtherPlan { row: 6, column: found, .. } = &error else { panic!("{column}: {error}") };
+            assert_eq!(*found, column, "{error}");
+            assert!(error.to_string().contains(&format!("its {column} is '")), "{error}");
+        }
+        let mut rows = finished(&run());
+        rows[0].order = 3333;
+        let message = rest_of(&rows).expect_err("no such trial").to_string();
+        assert!(message.contains("its order is '3333', and '1 to "), "{message}");
+    }
+
+    #[test]
+    fn a_round_that_the_queue_made_smaller_is_of_the_plan() {
+        let mut rows = finished(&run());
+        let at = rows.iter().position(|row| row.scenario == "drain").expect("there is one");
+        for (round, error, fits) in [
+            (Some(1024), "", true),
+            (Some(96), "", true),
+            (Some(1024), "failed", true),
+            (Some(96), "failed", false),
+            (Some(2048), "", false),
+            (None, "", false),
+        ] {
+            (rows[at].round, rows[at].error) = (round, error.into());
+            match rest_of(&rows) {
+                Ok(_) => assert!(fits, "{round:?} {error}"),
+                Err(error) => assert!(!fits && error.to_string().contains("its round is"), "{error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! The columns of the CSV: one row per trial.
+//!
+//! The order of the fields is the order of the columns, and part of the interface. Empty means not
+//! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use hpbench_backends::Addressing;
+
+use crate::measure::cost;
+use crate::measure::trial::{Outcome, TrialError, UNBALANCED};
+use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
+use crate::plan::cores::Place;
+use crate::record::environment::Environment;
+
+/// The version of the columns.
+pub const SCHEMA: u32 = 1;
+
+/// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent,
+/// and for more than a timer tick, which is more than that of a very short trial; …
+const RUN_DELAY_MAX_PCT: f64 = 1.0;
+const RUN_DELAY_MIN_NS: u64 = 1_000_000;
+/// … a host that took at least so many ticks from the trial's cores, and more than this share, in percent.
+const STEAL_MIN_TICKS: u64 = 2;
+const STEAL_MAX_PCT: f64 = 1.0;
+
+/// How often a trial that was disturbed is tried, in all.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// Begins the reasons for which a trial is repeated.
+const DISTURBED: &str = "disturbed:";
+
+/// One trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
+pub struct Row {
+    // identity
+    pub schema: u32,
+    pub run_id: String,
+    pub started_at: String,
+    pub scenario: String,
+    pub backend: String,
+    pub variant: String,
+    pub wait: String,
+    pub addressing: String,
+    pub bind: String,
+    pub batch: usize,
+    pub payload: usize,
+    pub round: Option<usize>,
+    pub rate_pps: Option<u64>,
+    pub burst: Option<u64>,
+    pub window: Option<usize>,
+    pub workers: usize,
+    pub generators: Option<usize>,
+    pub handoff: u8,
+    pub fifo: Option<u8>,
+    pub ring: usize,
+    pub buffers: Option<usize>,
+    pub verify: String,
+    pub duration_target_s: Option<f64>,
+    pub warmup_s: f64,
+    pub trial: usize,
+    pub attempt: usize,
+    pub order: usize,
+    pub seed: u64,
+    // result
+    pub duration_s: Option<f64>,
+    pub sent: Option<u64>,
+    pub received: Option<u64>,
+    pub measured_sent: Option<u64>,
+    pub measured_received: Option<u64>,
+    pub tx_pps: Option<f64>,
+    pub rx_pps: Option<f64>,
+    pub rx_mbps: Option<f64>,
+    pub loss_pct: Option<f64>,
+    pub busy_pct: Option<f64>,
+    pub generator_limited: Option<u8>,
+    // ledger
+    pub drop_socket: Option<u64>,
+    pub drop_ring: Option<u64>,
+    pub duplicate: Option<u64>,
+    pub reordered: Option<u64>,
+    pub corrupt: Option<u64>,
+    pub truncated: Option<u64>,
+    pub foreign: Option<u64>,
+    pub unexplained: Option<i64>,
+    pub send_eagain: Option<u64>,
+    pub io_errors: Option<u64>,
+    // cost
+    pub ns_per_packet: Option<f64>,
+    pub ns_per_packet_p50: Option<f64>,
+    pub ns_per_packet_min: Option<f64>,
+    pub peer_ns_per_packet: Option<f64>,
+    pub cpu_ns_per_packet: Option<f64>,
+    pub user_ns_per_packet: Option<f64>,
+    pub sys_ns_per_packet: Option<f64>,
+    pub kthread_ns_per_packet: Option<f64>,
+    pub generator_cpu_ns_per_packet: Option<f64>,
+    pub syscalls: Option<u64>,
+    pub syscalls_per_packet: Option<f64>,
+    pub cycles_per_packet: Option<f64>,
+    pub instructions_per_packet: Option<f64>,
+    pub peer_instructions_per_packet: Option<f64>,
+    pub context_switches: Option<u64>,
+    // latency
+    pub lat_samples: Option<u64>,
+    pub lat_min_ns: Option<u64>,
+    pub lat_mean_ns: Option<f64>,
+    pub lat_p50_ns: Option<u64>,
+    pub lat_p90_ns: Option<u64>,
+    pub lat_p99_ns: Option<u64>,
+    pub lat_p999_ns: Option<u64>,
+    pub lat_p9999_ns: Option<u64>,
+    pub lat_max_ns: Option<u64>,
+    pub late_p99_ns: Option<u64>,
+    // mechanism
+    pub batch_mean: Option<f64>,
+    pub kernel_batch_mean: Option<f64>,
+    pub empty_polls: Option<u64>,
+    pub rearms: Option<u64>,
+    pub enobufs: Option<u64>,
+    pub cq_overflow: Option<u64>,
+    pub io_workers: Option<u64>,
+    // environment
+    pub host: String,
+    pub kernel: String,
+    pub kernel_build: String,
+    pub arch: String,
+    pub cpu_model: String,
+    pub ncpu: Option<usize>,
+    pub virt: String,
+    pub accel: String,
+    pub qemu: String,
+    pub governor: String,
+    pub clocksource: String,
+    pub mitigations: String,
+    pub rcvbuf: Option<u32>,
+    pub sndbuf: Option<u32>,
+    pub worker_cpu: String,
+    pub generator_cpu: String,
+    pub cpu_relation: String,
+    pub fill: String,
+    pub uring_flags: String,
+    pub rt_limited: Option<u8>,
+    pub hpbench: String,
+    pub git_rev: String,
+    pub rustc: String,
+    // quality
+    pub steal_pct: Option<f64>,
+    pub run_delay_ns: Option<u64>,
+    pub canary_ratio: Option<f64>,
+    pub steady: Option<u8>,
+    pub valid: u8,
+    pub invalid_reason: String,
+    pub error: String,
+    // not in the file
+    /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
+    #[serde(skip)]
+    pub batch_sizes: [u64; 11],
+    /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
+    /// see [`crate::stats::trimmed_mean_of_sorted`].
+    #[serde(skip)]
+    pub trimmed_ns_per_packet: [Option<f64>; 2],
+    /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
+    #[serde(skip)]
+    pub marked: bool,
+}
+
+/// What the rows of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Identifies the run.
+    pub id: String,
+    /// Decides the order of the cells.
+    pub seed: u64,
+    /// The machine.
+    pub environment: Environment,
+    /// What all trials have in common.
+    pub options: Options,
+    /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` where none are in use.
+    pub rt_limited: Option<bool>,
+    /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
+    pub canary_ns: OnceCell<u64>,
+}
+
+impl Row {
+    /// The row of a trial, without what came out of it.
+    pub(crate) fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
+        let (options, cores) = (&run.options, &run.options.cores);
+        let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
+        let list = |cores: Vec<usize>| {
+            let mut names: Vec<String> = Vec::new();
+            for name in cores.iter().map(usize::to_string) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            names.join(" ")
+        };
+        let used = options.generators_in(cell.scenario);
+        let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
+        let generator_cpu = list(cores.places.iter().flat_map(generators_of).collect());
+        let shares = !generator_cpu.is_empty() || options.handoff;
+        Self {
+            schema: SCHEMA,
+            run_id: run.id.clone(),
+            started_at,
+            scenario: cell.scenario.to_string(),
+            backend: cell.variant.kind().to_string(),
+            variant: cell.variant.to_string(),
+            wait: cell.wait.name().into(),
+            addressing: cell.addressing.name().into(),
+            bind: options.bind.to_string(),
+            batch: cell.batch,
+            payload: cell.payload,
+            round: cell.round,
+            rate_pps: cell.rate,
+            burst: cell.burst,
+            window: cell.window,
+            workers: cores.places.len(),
+            generators,
+            handoff: u8::from(options.handoff),
+            fifo: options.fifo,
+            ring: options.ring,
+            buffers: cell.buffers,
+            verify: options.verify.name().into(),
+            duration_target_s: match options.until {
+                Until::Elapsed(duration) => Some(duration.as_secs_f64()),
+                Until::Datagrams(_) => None,
+            },
+            warmup_s: options.warmup.as_secs_f64(),
+            trial: planned.block,
+            attempt: 1,
+            order: planned.order,
+            seed: run.seed,
+            worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
+            generator_cpu,
+            cpu_relation: if shares { cores.relation.into() } else { String::new() },
+            rt_limited: run.rt_limited.map(u8::from),
+            host: run.environment.host.clone(),
+            kernel: run.environment.kernel.clone(),
+            kernel_build: run.environment.kernel_build.clone(),
+            arch: run.environment.arch.clone(),
+            cpu_model: run.environment.cpu_model.clone(),
+            ncpu: run.environment.ncpu,
+            virt: run.environment.virt.clone(),
+            governor: run.environment.governor.clone(),
+            clocksource: run.environment.clocksource.clone(),
+            mitigations: run.environment.mitigations.clone(),
+            hpbench: env!("CARGO_PKG_VERSION").into(),
+            git_rev: env!("HPBENCH_GIT_REV").into(),
+            rustc: env!("HPBENCH_RUSTC").into(),
+            ..Self::default()
+        }
+    }
+
+    /// The row of a trial that was tried.
+    pub fn new(
+        run: &Run,
+        cell: &Cell,
+        planned: Planned,
+        started_at: String,
+        attempt: usize,
+        result: &Result<Outcome, TrialError>,
+    ) -> Self {
+        let mut row = Self { attempt, ..Self::planned(run, cell, planned, started_at) };
+        match result {
+            Ok(outcome) => row.fill_in(run, cell, outcome),
+            Err(error) => row.error = error.to_string(),
+        }
+        row
+    }
+
+    fn fill_in(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) {
+        let ledger = outcome.ledger;
+        self.sent = Some(ledger.sent);
+        self.received = Some(ledger.arrived.received);
+        let lost = ledger.sent.saturating_sub(ledger.arrived.received);
+        self.loss_pct = ratio(100.0 * lost as f64, ledger.sent as f64).map(|pct| round_to(pct, 4));
+        self.drop_socket = Some(ledger.drop_socket);
+        self.drop_ring = Some(ledger.drop_ring);
+        self.duplicate = Some(ledger.arrived.duplicate);
+        self.reordered = Some(ledger.arrived.reordered);
+        self.corrupt = Some(ledger.arrived.corrupt);
+        self.foreign = Some(ledger.arrived.foreign);
+        self.unexplained = Some(ledger.unexplained());
+        self.truncated = Some(outcome.counters_total.truncated);
+        self.send_eagain = Some(outcome.counters_total.send_eagain);
+        self.io_errors = Some(outcome.counters_total.io_errors);
+        self.rcvbuf = outcome.rcvbuf;
+        self.sndbuf = outcome.sndbuf;
+        self.fill = outcome.fill.unwrap_or_default().into();
+        self.uring_flags.clone_from(&outcome.in_effect);
+        self.fill_in_rates(cell, outcome);
+        self.fill_in_cost(run, cell, outcome);
+        self.fill_in_latency(outcome);
+        self.fill_in_mechanism(cell, outcome);
+        let mut reasons = self.fill_in_quality(run, cell, outcome);
+        if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_strangers() {
+            // The kernel's count of drops holds the strangers' as well.
+            self.unexplained = None;
+            reasons.push(format!(
+                "foreign-with-loss: {} datagrams of strangers came, and the kernel dropped some of theirs or ours",
+                ledger.arrived.foreign
+            ));
+        } else if ledger.unexplained() != 0 {
+            reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
+        }
+        if outcome.measured_received == 0 {
+            reasons.push("nothing was received in the measured phase".into());
+        }
+        reasons.extend(outcome.invalid.clone());
+        self.valid = u8::from(reasons.is_empty());
+        self.invalid_reason = reasons.join("; ");
+    }
+
+    fn fill_in_rates(&mut self, cell: &Cell, outcome: &Outcome) {
+        let seconds = outcome.measured_ns as f64 / 1e9;
+        self.duration_s = Some(round_to(seconds, 6));
+        self.measured_sent = Some(outcome.measured_sent);
+        self.measured_received = Some(outcome.measured_received);
+        let [tx_pps, rx_pps] = outcome.rates().map(|pps| pps.is_finite().then_some(pps));
+        self.tx_pps = tx_pps.map(|pps| round_to(pps, 1));
+        self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));
+        self.rx_mbps = rx_pps.map(|pps| round_to(pps * cell.payload as f64 * 8.0 / 1e6, 3));
+        let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.workers_ns() as f64));
+        self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
+        self.generator_limited = outcome.limited.map(u8::from);
+        if let Some(rounds) = &outcome.rounds {
+            self.round = Some(rounds.size);
+            self.ns_per_packet = Some(round_to(rounds.mean_ns, 3));
+            self.ns_per_packet_p50 = Some(round_to(rounds.p50_ns(), 3));
+            self.ns_per_packet_min = Some(round_to(rounds.min_ns(), 3));
+            self.peer_ns_per_packet = Some(round_to(rounds.peer_ns, 3));
+            self.trimmed_ns_per_packet = [&rounds.costs_ns, &rounds.peer_costs_ns]
+                .map(|costs| crate::stats::trimmed_mean_of_sorted(costs).map(|mean| round_to(mean, 3)));
+        }
+    }
+
+    fn fill_in_cost(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) {
+        let sends = cell.scenario == Scenario::Send;
+        let moved = if sends { outcome.measured_sent } else { outcome.measured_received } as f64;
+        let each = |total: u64| ratio(total as f64, moved).map(|mean| round_to(mean, 3));
+        let usage = outcome.usage;
+        self.cpu_ns_per_packet = each(usage.cpu_ns);
+        let measured = Duration::from_nanos(outcome.measured_ns);
+        if run.options.cores.places.iter().all(|place| cost::split_means_something(measured, place.worker)) {
+            self.user_ns_per_packet = each(usage.user_ns);
+            self.sys_ns_per_packet = each(usage.sys_ns);
+        }
+        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+            // What was watched may be longer than what was measured.
+            let share = outcome.measured_ns as f64 / outcome.disturbance.watched_ns.max(1) as f64;
+            let kthread_ns = outcome.disturbance.kernel_threads.cpu_ns as f64 * share.min(1.0);
+            self.kthread_ns_per_packet = each(kthread_ns as u64);
+            self.io_workers = Some(outcome.disturbance.kernel_threads.io_workers);
+        }
+        let generator_ns = outcome.generator_cpu_ns.map(|ns| ns as f64);
+        self.generator_cpu_ns_per_packet =
+            generator_ns.and_then(|ns| ratio(ns, outcome.measured_sent as f64)).map(|mean| round_to(mean, 3));
+        self.cycles_per_packet = outcome.counts.and_then(|counts| each(counts.cycles));
+        self.instructions_per_packet = outcome.counts.and_then(|counts| each(counts.instructions));
+        self.peer_instructions_per_packet = outcome.peer_counts.and_then(|counts| each(counts.instructions));
+        self.context_switches = Some(outcome.disturbance.context_switches);
+    }
+
+    /// What speaks for and against the trial. Returns why it says nothing, if so.
+    fn fill_in_quality(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) -> Vec<String> {
+        let disturbance = outcome.disturbance;
+        self.run_delay_ns = disturbance.run_delay_ns;
+        self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
+        let reference_ns = *run.canary_ns.get_or_init(|| outcome.canary_ns);
+        self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
+        self.steady = outcome.steady.map(u8::from);
+
+        let mut reasons = Vec::new();
+        let (delay_ns, delay_pct) = (disturbance.run_delay_ns.unwrap_or(0), disturbance.run_delay_pct);
+        if delay_pct > RUN_DELAY_MAX_PCT && delay_ns > RUN_DELAY_MIN_NS {
+            reasons.push(format!(
+                "{DISTURBED} another thread had the core for {:.1} ms ({delay_pct:.1}%)",
+                delay_ns as f64 / 1e6
+            ));
+        }
+        let steal_pct = self.steal_pct.unwrap_or(0.0);
+        if disturbance.steal_ticks.unwrap_or(0) >= STEAL_MIN_TICKS && steal_pct > STEAL_MAX_PCT {
+            reasons.push(format!("{DISTURBED} the host took {steal_pct:.1}% of the cores' time (steal)"));
+        }
+        if disturbance.major_faults > 0 {
+            reasons.push(format!("{DISTURBED} {} page faults waited for a disk", disturbance.major_faults));
+        }
+        if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
+            reasons.push("latency under --fifo while the kernel throttles real-time threads".into());
+        }
+        reasons
+    }
+
+    /// Whether the trial was disturbed in a way that trying again may spare it.
+    pub fn is_disturbed(&self) -> bool {
+        Self::tells_of_disturbance(&self.invalid_reason)
+    }
+
+    /// Whether a reason for which a trial is invalid is one that trying again may spare it.
+    pub(crate) fn tells_of_disturbance(reason: &str) -> bool {
+        reason.contains(DISTURBED)
+    }
+
+    fn fill_in_latency(&mut self, outcome: &Outcome) {
+        self.late_p99_ns =
+            outcome.late.as_ref().filter(|late| !late.is_empty()).map(|late| late.value_at_quantile(0.99));
+        let Some(latency) = outcome.latency.as_ref().filter(|latency| !latency.is_empty()) else { return };
+        let quantile = |q| Some(latency.value_at_quantile(q));
+        self.lat_samples = Some(latency.len());
+        self.lat_min_ns = Some(latency.min());
+        self.lat_mean_ns = Some(round_to(latency.mean(), 1));
+        self.lat_p50_ns = quantile(0.5);
+        self.lat_p90_ns = quantile(0.9);
+        self.lat_p99_ns = quantile(0.99);
+        self.lat_p999_ns = quantile(0.999);
+        self.lat_p9999_ns = quantile(0.9999);
+        self.lat_max_ns = Some(latency.max());
+    }
+
+    fn fill_in_mechanism(&mut self, cell: &Cell, outcome: &Outcome) {
+        let (counters, polls) = (outcome.counters, outcome.polls);
+        if cell.variant.kind() != hpbench_backends::Kind::Null {
+            let moved = if cell.scenario == Scenario::Send { outcome.measured_sent } else { outcome.measured_received };
+            self.syscalls = Some(counters.syscalls);
+            self.syscalls_per_packet = ratio(counters.syscalls as f64, moved as f64).map(|mean| round_to(mean, 5));
+        }
+        if cell.scenario != Scenario::Send {
+            self.batch_mean = ratio(polls.datagrams as f64, polls.fruitful as f64).map(|mean| round_to(mean, 3));
+            self.kernel_batch_mean =
+                ratio(polls.datagrams as f64, counters.rx_syscalls as f64).map(|mean| round_to(mean, 3));
+            self.empty_polls = Some(polls.empty);
+            self.batch_sizes = polls.sizes;
+        }
+        if cell.variant.has_buffer_ring() {
+            self.rearms = Some(counters.rearms.total());
+            self.enobufs = Some(counters.rearms.no_buffers);
+        }
+        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+            self.cq_overflow = Some(counters.cq_overflow);
+        }
+    }
+
+    /// Whether the trial ran to its end, but says nothing.
+    pub fn is_invalid(&self) -> bool {
+        self.error.is_empty() && self.valid == 0
+    }
+
+    /// How many datagrams a system call of the backend moved.
+    pub fn per_call(&self) -> Option<f64> {
+        match self.scenario.as_str() {
+            "send" => self.syscalls_per_packet.filter(|&calls| calls > 0.0).map(|calls| 1.0 / calls),
+            _ => self.kernel_batch_mean,
+        }
+    }
+
+    /// Whether the trial failed.
+    pub fn is_failed(&self) -> bool {
+        !self.error.is_empty()
+    }
+
+    /// Whether every datagram is accounted for; a trial that failed has no ledger.
+    pub fn balances(&self) -> bool {
+        self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.contains(UNBALANCED)
+    }
+}
+
+/// `a / b`, or nothing where that makes no sense.
+fn ratio(a: f64, b: f64) -> Option<f64> {
+    let ratio = a / b;
+    ratio.is_finite().then_some(ratio)
+}
+
+/// Rounds to so many decimals, so that a column does not claim more than it knows.
+fn round_to(value: f64, decimals: i32) -> f64 {
+    let scale = 10_f64.powi(decimals);
+    (value * scale).round() / scale
+}

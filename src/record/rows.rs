@@ -1,0 +1,375 @@
+//! Reading back what a run wrote, row by row, however damaged a file is: `--resume`, `compare` and `report`.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, StringRecord};
+
+use crate::record::output;
+use crate::record::row::Row;
+
+/// The longest row that is read back, in bytes. Only the label of a run has no bound of ours, and the kernel
+/// limits an argument to 128 KiB, which its quotes may double.
+pub(crate) const ROW_MAX: usize = 1 << 20;
+
+/// What a spreadsheet begins a file of UTF-8 text with. It is no part of the first column's name.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Why there is no next row.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {error}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A line is no row.
+    #[error("line {line} of {0} is no row of hpbench: {reason}", path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// On which line the row begins, from 1 on.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why the trials of a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be opened.
+    #[error("cannot open {0}: {error}", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It cannot be read.
+    #[error("{0}; only what hpbench wrote can be read back: remove the line, or measure again")]
+    Rows(RowsError),
+    /// Its last row is cut.
+    #[error(
+        "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
+         --resume", path.display()
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Which line.
+        line: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// There are no trials.
+    #[error("there are no trials in {0}; a run writes some", path.display())]
+    NoTrials {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+// Not by `#[from]`, which would make it the source as well, and have it told twice.
+impl From<RowsError> for ReadError {
+    fn from(error: RowsError) -> Self {
+        Self::Rows(error)
+    }
+}
+
+/// Reads a whole file, and hands each row on: as it is in the file, with the names of its columns, and its values.
+/// `add` may say why a row is none.
+///
+/// # Errors
+///
+/// If a row is none, or the file cannot be read or has no rows.
+pub(crate) fn read_file(
+    path: &Path,
+    mut add: impl FnMut(&[String], &StringRecord, &Row) -> Result<(), String>,
+) -> Result<(), ReadError> {
+    let file = File::open(path).map_err(|error| ReadError::Open { path: path.into(), error })?;
+    let mut rows = Rows::new(path, file);
+    rows.header()?;
+    let mut count = 0_usize;
+    while let Some(record) = rows.next_row()? {
+        let row = rows.parse(&record)?;
+        add(&rows.columns, &record.fields, &row).map_err(|reason| rows.bad(record.line, reason))?;
+        count += 1;
+    }
+    match rows.cut() {
+        0 if count == 0 => Err(ReadError::NoTrials { path: path.into() }),
+        0 => Ok(()),
+        bytes => Err(ReadError::Cut { path: path.into(), line: rows.last_line(), bytes }),
+    }
+}
+
+/// What files are called where they are told apart: as short as they can be.
+pub(crate) fn file_names(files: &[PathBuf]) -> Vec<String> {
+    let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let full = |path: &PathBuf| path.display().to_string();
+    let is_unique = |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+    let [short, full] = [files.iter().map(short).collect::<Vec<_>>(), files.iter().map(full).collect()];
+    match (is_unique(&short), is_unique(&full)) {
+        (true, _) => short,
+        (_, true) => full,
+        _ => full.iter().enumerate().map(|(index, name)| format!("{name} ({})", index + 1)).collect(),
+    }
+}
+
+/// A row as it is in the file.
+#[derive(Debug)]
+pub struct Record {
+    /// On which line it begins, from 1 on.
+    pub line: u64,
+    /// Its length in bytes, with the line end.
+    pub length: usize,
+    /// Its fields.
+    pub fields: StringRecord,
+}
+
+/// Reads a file row by row, however long its lines are.
+#[derive(Debug)]
+pub struct Rows {
+    path: PathBuf,
+    reader: BufReader<File>,
+    columns: Vec<String>,
+    splitter: Splitter,
+    /// Line ends so far.
+    line: u64,
+    /// The bytes after the last line end, once all rows are read.
+    cut: u64,
+}
+
+impl Rows {
+    /// For a file whose first line, the header, is still to be read.
+    pub fn new(path: &Path, file: File) -> Self {
+        let columns = columns(&output::header()).into_iter().map(str::to_owned).collect();
+        let reader = BufReader::with_capacity(1 << 16, file);
+        Self { path: path.into(), reader, columns, splitter: Splitter::new(), line: 0, cut: 0 }
+    }
+
+    /// Up to `length` bytes from the beginning of the file, which are then behind.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(crate) fn start(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut start = Vec::with_capacity(length);
+        self.reader.by_ref().take(length as u64).read_to_end(&mut start)?;
+        self.line += 1;
+        Ok(start)
+    }
+
+    /// Reads the header. Its columns must be ours in our order; later versions may have more after them.
+    ///
+    /// # Errors
+    ///
+    /// If it has others, or cannot be read.
+    pub fn header(&mut self) -> Result<(), RowsError> {
+        let record = self.record()?;
+        let Some((line, record)) = record else {
+            let reason = if self.cut == 0 { "the file is empty" } else { "it is cut, without a line end" };
+            return Err(self.bad(1, reason));
+        };
+        let record = record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&record);
+        let found = self.splitter.split(record).map_err(|reason| self.bad(line, reason))?;
+        for (at, column) in self.columns.iter().enumerate() {
+            match found.get(at) {
+                Some(found) if found == column => {}
+                _ if found.iter().any(|found| found == column) => {
+                    return Err(self.bad(line, format!("the column '{column}' of the header is not in its place")));
+                }
+                _ => return Err(self.bad(line, format!("the header lacks the column '{column}' of this version"))),
+            }
+        }
+        self.columns = found.iter().map(str::to_owned).collect();
+        Ok(())
+    }
+
+    /// The next row; none after the last one that is whole.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or cannot be read.
+    pub fn next_row(&mut self) -> Result<Option<Record>, RowsError> {
+        let Some((line, record)) = self.record()? else { return Ok(None) };
+        let fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
+        if fields.len() != self.columns.len() {
+            let reason = format!("it has {} fields instead of {}", fields.len(), self.columns.len());
+            return Err(self.bad(line, reason));
+        }
+        Ok(Some(Record { line, length: record.len(), fields }))
+    }
+
+    /// The values in the fields of a row.
+    ///
+    /// # Errors
+    ///
+    /// If a field has none.
+    pub fn parse(&self, record: &Record) -> Result<Row, RowsError> {
+        parse(&record.fields, &self.columns).map_err(|reason| self.bad(record.line, reason))
+    }
+
+    /// How many bytes of a row that is cut are at the end, once all rows are read.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// On which line a row would be that is cut.
+    pub fn last_line(&self) -> u64 {
+        self.line + 1
+    }
+
+    /// The error of a row that is none.
+    pub fn bad(&self, line: u64, reason: impl Into<String>) -> RowsError {
+        RowsError::BadRow { path: self.path.clone(), line, reason: reason.into() }
+    }
+
+    /// The next whole row with its line end, and on which line it begins. A label may have line ends, so a row
+    /// ends at the first one that is not in quotes.
+    fn record(&mut self) -> Result<Option<(u64, Vec<u8>)>, RowsError> {
+        let (first, mut record, mut quoted) = (self.line + 1, Vec::new(), false);
+        loop {
+            let start = record.len();
+            let room = (ROW_MAX + 1 - start) as u64;
+            let read = self.reader.by_ref().take(room).read_until(b'\n', &mut record);
+            read.map_err(|error| RowsError::Read { path: self.path.clone(), error })?;
+            let piece = &record[start..];
+            quoted ^= piece.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
+            if record.len() > ROW_MAX {
+                return Err(self.bad(first, format!("it is longer than {ROW_MAX} bytes")));
+            }
+            if !piece.ends_with(b"\n") {
+                break;
+            }
+            self.line += 1;
+            if !quoted {
+                return Ok(Some((first, record)));
+            }
+        }
+        // Nothing but a last line may be cut off: a quote somewhere before must not take whole rows with it.
+        if record.contains(&b'\n') {
+            return Err(self.bad(first, "a quote in it is not closed"));
+        }
+        self.cut = record.len() as u64;
+        Ok(None)
+    }
+}
+
+/// The names in a header, none of which needs quotes.
+pub(crate) fn columns(header: &[u8]) -> Vec<&str> {
+    std::str::from_utf8(header).unwrap_or_default().trim_end().split(',').collect()
+}
+
+/// The values in the fields of a row; those of columns that this version does not know are left out.
+fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, String> {
+    fields.deserialize(None).map_err(|error| match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => {
+            let column = err.field().and_then(|at| columns.get(at as usize)).map_or("a field", AsRef::as_ref);
+            format!("{column}: {}", err.kind())
+        }
+        _ => error.to_string(),
+    })
+}
+
+/// The fields of one row.
+pub(crate) fn fields(record: &[u8]) -> Result<StringRecord, String> {
+    Splitter::new().split(record)
+}
+
+/// Splits rows into fields. To make a reader of CSV takes longer than to read a row, so there is one for all rows.
+#[derive(Debug)]
+struct Splitter {
+    core: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        let core = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
+        Self { core, text: Vec::new(), ends: Vec::new() }
+    }
+
+    fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
+        // A spreadsheet ends lines with CR LF; a field of ours that ends with a CR is in quotes.
+        let record = record.strip_suffix(b"\r\n").unwrap_or(record);
+        self.core.reset();
+        self.text.resize(record.len() + 1, 0);
+        self.ends.resize(record.iter().filter(|&&byte| byte == b',').count() + 2, 0);
+        let (result, read, mut written, mut count) = self.core.read_record(record, &mut self.text, &mut self.ends);
+        if read < record.len() {
+            return Err("a quote is out of place".into());
+        }
+        if result == csv_core::ReadRecordResult::InputEmpty {
+            // It has no line end, or a quote that is not closed.
+            let (text, ends) = (&mut self.text[written..], &mut self.ends[count..]);
+            let (_, _, more, others) = self.core.read_record(&[], text, ends);
+            (written, count) = (written + more, count + others);
+        }
+        if count == 0 {
+            return Err("it is empty".into());
+        }
+        let mut fields = ByteRecord::with_capacity(written, count);
+        let mut start = 0;
+        for &end in &self.ends[..count] {
+            fields.push_field(&self.text[start..end]);
+            start = end;
+        }
+        StringRecord::from_byte_record(fields).map_err(|_| "it is not UTF-8 text".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(record: &[u8]) -> Result<Vec<String>, String> {
+        fields(record).map(|fields| fields.iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_line_end_of_a_spreadsheet_is_no_part_of_a_field() {
+        for (record, expected) in [
+            ("a,b\r\n", ["a", "b"]),
+            ("a,\r\n", ["a", ""]),
+            ("a,\"b\"\r\n", ["a", "b"]),
+            ("\"a\r\n\",\"b\r\"\r\n", ["a\r\n", "b\r"]),
+            ("\"a\r\n\",\"b\r\"\n", ["a\r\n", "b\r"]),
+            ("a\r,b\n", ["a\r", "b"]),
+        ] {
+            assert_eq!(texts(record.as_bytes()).expect(record), expected, "{record:?}");
+        }
+        assert_eq!(texts(b"\r\n"), texts(b"\n"), "an empty line");
+        let odd = Row { error: "a\r".into(), ..Row::default() };
+        let read = parse(&fields(&output::encode(&odd, false)).expect("a row"), &columns(&output::header()));
+        assert_eq!(read.expect("a row").error, "a\r", "ours is in quotes");
+    }
+
+    #[test]
+    fn a_file_that_a_spreadsheet_has_saved_has_the_same_rows() {
+        let [first, second] = ["two\nlines", "one"].map(|host| Row { host: host.into(), valid: 1, ..Row::default() });
+        let lines = [output::header(), output::encode(&first, false), output::encode(&second, false)];
+        let saved = lines.map(|line| [line.strip_suffix(b"\n").expect("a line"), b"\r\n"].concat()).concat();
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("saved.csv");
+        for start in [&b""[..], BYTE_ORDER_MARK] {
+            std::fs::write(&path, [start, &saved].concat()).expect("a file");
+            let mut rows = Vec::new();
+            read_file(&path, |columns, _, row| {
+                assert_eq!(columns[0], "schema");
+                rows.push(row.clone());
+                Ok(())
+            })
+            .expect("rows");
+            assert_eq!(rows, [first.clone(), second.clone()], "after {start:?}");
+        }
+        std::fs::write(&path, &saved[..saved.len() - 1]).expect("a file");
+        let error = read_file(&path, |_, _, _| Ok(())).expect_err("its last row is cut");
+        assert!(matches!(error, ReadError::Cut { line: 4, .. }), "{error}");
+    }
+}

@@ -1,0 +1,232 @@
+//! What sits at the far end of the rings.
+
+use std::net::SocketAddr;
+
+use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
+
+use crate::traffic::ledger::Arrivals;
+use crate::traffic::wire::{self, Header, Verify};
+
+/// Takes packets off the RX ring, after the backend has put them there.
+pub trait App<'p> {
+    /// Whether the app runs on the thread that receives, so that it leaves the RX ring empty each time.
+    const INLINE: bool = true;
+
+    /// Handles everything that is on `rx`; finished frames go to `free`, answers onto `tx`.
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>);
+
+    /// Unique, intact datagrams so far.
+    fn received(&self) -> u64;
+}
+
+/// What is to be known of arriving datagrams beside their account.
+pub trait Observer {
+    /// Datagrams have come; they are noted next.
+    fn arrived(&mut self);
+    /// One of them, unique and intact.
+    fn note(&mut self, header: &Header);
+}
+
+/// Nothing is.
+impl Observer for () {
+    #[inline(always)]
+    fn arrived(&mut self) {}
+
+    #[inline(always)]
+    fn note(&mut self, _header: &Header) {}
+}
+
+/// Checks and accounts for every datagram, then recycles its frame.
+#[derive(Debug)]
+pub struct Sink<O = ()> {
+    /// The account.
+    pub arrivals: Arrivals,
+    /// Sees what arrives.
+    pub observer: O,
+    verify: Verify,
+}
+
+impl Sink {
+    /// A sink for datagrams of so many flows.
+    pub fn new(flows: usize, verify: Verify) -> Self {
+        Self::observed(flows, verify, ())
+    }
+}
+
+impl<O: Observer> Sink<O> {
+    /// A sink that shows `observer` what arrives.
+    pub fn observed(flows: usize, verify: Verify, observer: O) -> Self {
+        Self { arrivals: Arrivals::new(flows), observer, verify }
+    }
+
+    /// Checks and accounts for what is on the ring. Where `verify` is known, its branches go.
+    #[inline(always)]
+    fn check<'p>(&mut self, verify: Verify, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
+        if rx.available() == 0 {
+            return;
+        }
+        self.observer.arrived();
+        rx.consume(usize::MAX, |packet| {
+            // A train is checked out of line: the loop around single datagrams keeps its registers.
+            if packet.is_single() {
+                self.note(packet.bytes(), verify);
+            } else {
+                self.note_train(&packet);
+            }
+            free.give(packet.into_frame());
+        });
+    }
+
+    #[inline(never)]
+    fn check_fully<'p>(&mut self, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
+        self.check(Verify::Full, rx, free);
+    }
+
+    #[inline(always)]
+    fn note(&mut self, datagram: &[u8], verify: Verify) {
+        if let Some(header) = self.arrivals.note(wire::read(datagram, verify)) {
+            self.observer.note(&header);
+        }
+    }
+
+    #[inline(never)]
+    fn note_train(&mut self, packet: &Packet<'_>) {
+        let Self { arrivals, observer, verify } = self;
+        let seen = |header: &Header| observer.note(header);
+        match verify {
+            Verify::Header => arrivals.note_all(packet.segments().map(|it| wire::read(it, Verify::Header)), seen),
+            Verify::Full => arrivals.note_all(packet.segments().map(|it| wire::read(it, Verify::Full)), seen),
+        }
+    }
+}
+
+impl<'p, O: Observer> App<'p> for Sink<O> {
+    #[inline(always)]
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        match self.verify {
+            Verify::Header => self.check(Verify::Header, rx, free),
+            Verify::Full => self.check_fully(rx, free),
+        }
+    }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
+    }
+}
+
+/// Sends every datagram back in the frame in which it came. What is not ours is counted and dropped.
+#[derive(Debug)]
+pub struct Echo {
+    /// The account of what was echoed, and of what was not.
+    pub arrivals: Arrivals,
+    /// Datagrams dropped because the TX ring was full.
+    pub dropped: u64,
+}
+
+impl Echo {
+    /// Accounts for a train. Returns whether all of it is to be sent back: none of it can be taken out.
+    #[inline(never)]
+    fn note_train(&mut self, packet: &Packet<'_>) -> bool {
+        let ours =
+            packet.datagrams().filter(|datagram| self.arrivals.note(wire::read(datagram, Verify::Header)).is_some());
+        ours.count() == packet.count()
+    }
+}
+
+impl<'p> App<'p> for Echo {
+    #[inline(always)]
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        rx.consume(usize::MAX, |packet| {
+            let is_ours = match packet.is_single() {
+                true => self.arrivals.note(wire::read(packet.bytes(), Verify::Header)).is_some(),
+                false => self.note_train(&packet),
+            };
+            if !is_ours {
+                free.give(packet.into_frame());
+            } else if let Err(packet) = tx.stage(packet) {
+                self.dropped += packet.count() as u64;
+                free.give(packet.into_frame());
+            }
+        });
+        tx.publish();
+    }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
+    }
+}
+
+/// Writes datagrams of one flow, numbered from 0.
+#[derive(Debug)]
+pub struct Source {
+    /// The next sequence number: how many datagrams were written so far.
+    pub next: u64,
+    flow: u16,
+    payload: usize,
+    verify: Verify,
+    /// To whom datagrams go that are put onto a ring, if the socket does not know.
+    to: Option<Address>,
+}
+
+impl Source {
+    /// A source of datagrams of `payload` bytes.
+    pub fn new(flow: u16, payload: usize, verify: Verify) -> Self {
+        Self { next: 0, flow, payload, verify, to: None }
+    }
+
+    /// The same, for a socket that is not connected.
+    pub fn addressed_to(self, to: Option<SocketAddr>) -> Self {
+        Self { to: to.map(Address::new), ..self }
+    }
+
+    /// Writes the next datagram, which fills `bytes`.
+    #[inline]
+    pub fn write(&mut self, bytes: &mut [u8]) {
+        self.write_stamped(bytes, 0, 0);
+    }
+
+    /// Writes the next datagram with flags and an intended send time.
+    #[inline]
+    pub fn write_stamped(&mut self, bytes: &mut [u8], flags: u16, intended_ns: u64) {
+        let header = Header { flow: self.flow, flags, sequence: self.next, intended_ns };
+        wire::write(bytes, header, self.verify);
+        self.next += 1;
+    }
+
+    /// Puts up to `count` datagrams onto the TX ring, as far as there are frames and slots.
+    #[inline]
+    pub fn produce<'p>(&mut self, count: usize, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        for _ in 0..count.min(tx.free()) {
+            let Some(mut frame) = free.take() else { break };
+            let packet = match self.to {
+                None => {
+                    self.write(&mut frame.bytes_mut()[..self.payload]);
+                    Packet::datagram(frame, self.payload)
+                }
+                Some(to) => Packet::addressed(frame, self.payload, &to, |bytes| self.write(bytes)),
+            };
+            if let Err(packet) = tx.stage(packet) {
+                unreachable!("there was a free slot for {packet:?}, and only this side fills it");
+            }
+        }
+        tx.publish();
+    }
+
+    /// Writes the next datagram into a frame of its own and puts it onto the TX ring, unpublished.
+    /// Returns whether there was a frame and a slot for it.
+    #[inline]
+    pub fn produce_stamped<'p>(
+        &mut self,
+        flags: u16,
+        intended_ns: u64,
+        tx: &mut Producer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> bool {
+        if tx.free() == 0 {
+            return false;
+        }
+        let Some(mut frame) = free.take() else { return false };
+        self.write_stamped(&mut frame.bytes_mut()[..self.payload], flags, intended_ns);
+        tx.stage(Packet::datagram(frame, self.payload)).is_ok()
+    }
+}

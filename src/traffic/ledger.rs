@@ -1,0 +1,367 @@
+//! The ledger: where every datagram of a trial went.
+
+use crate::traffic::wire::{Fault, Header};
+
+/// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
+pub const WINDOW: u64 = 1 << 20;
+
+/// Whether a sequence number was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The next one, or one behind a gap.
+    First,
+    /// An earlier one that was missing.
+    Late,
+    /// One that was seen, or that is older than the window tells.
+    Before,
+}
+
+/// Which of the last 2^20 sequence numbers of a flow have arrived.
+///
+/// Datagrams mostly come in order, so the numbers from `run` to `next` are one unbroken run that costs
+/// two instructions per datagram to keep. What was before it is in a bitmap of 128 KiB, which is
+/// touched only when a number is missing or late.
+#[derive(Debug)]
+pub struct Window {
+    /// Bit `n % WINDOW` tells whether `n` has arrived, for the `WINDOW` numbers before `run`.
+    seen: Box<[u64]>,
+    /// The first number of the unbroken run.
+    run: u64,
+    /// One beyond the highest number seen.
+    next: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        // Numbers below 0 never come, so it does not matter that none of them counts as seen.
+        Self { seen: vec![0; (WINDOW / 64) as usize].into_boxed_slice(), run: 0, next: 0 }
+    }
+}
+
+impl Window {
+    /// Notes a sequence number.
+    #[inline(always)]
+    pub fn note(&mut self, sequence: u64) -> Seen {
+        if sequence == self.next {
+            self.next += 1;
+            return Seen::First;
+        }
+        self.note_out_of_order(sequence)
+    }
+
+    #[inline(never)]
+    fn note_out_of_order(&mut self, sequence: u64) -> Seen {
+        if sequence > self.next {
+            self.mark(self.run, self.next, true);
+            self.mark(self.next, sequence, false);
+            (self.run, self.next) = (sequence, sequence + 1);
+            return Seen::First;
+        }
+        if sequence >= self.run || self.next - sequence > WINDOW {
+            return Seen::Before;
+        }
+        let (word, bit) = self.bit(sequence);
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        if fresh { Seen::Late } else { Seen::Before }
+    }
+
+    /// Notes in the bitmap whether the numbers from `first` to `end` have arrived.
+    fn mark(&mut self, first: u64, end: u64, seen: bool) {
+        let mut number = first.max(end.saturating_sub(WINDOW));
+        while number < end {
+            let count = (64 - number % 64).min(end - number);
+            let bits = (u64::MAX >> (64 - count)) << (number % 64);
+            let (word, _) = self.bit(number);
+            *word = if seen { *word | bits } else { *word & !bits };
+            number += count;
+        }
+    }
+
+    fn bit(&mut self, sequence: u64) -> (&mut u64, u64) {
+        (&mut self.seen[((sequence % WINDOW) / 64) as usize], 1 << (sequence % 64))
+    }
+}
+
+/// What arrived, in datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Unique and intact.
+    pub received: u64,
+    /// Those of `received` that came after a higher sequence number.
+    pub reordered: u64,
+    /// Intact, but seen before.
+    pub duplicate: u64,
+    /// Ours, but not as they were sent.
+    pub corrupt: u64,
+    /// Not ours.
+    pub foreign: u64,
+}
+
+/// Judges and counts arriving datagrams, flow by flow.
+#[derive(Debug)]
+pub struct Arrivals {
+    flows: Vec<Window>,
+    tally: Tally,
+}
+
+impl Arrivals {
+    /// For datagrams of the flows from 0 to `flows` − 1.
+    pub fn new(flows: usize) -> Self {
+        Self { flows: (0..flows).map(|_| Window::default()).collect(), tally: Tally::default() }
+    }
+
+    /// Counts a datagram, and returns its header if it is unique and intact.
+    #[inline(always)]
+    pub fn note(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
+        let header = match datagram {
+            Ok(header) => header,
+            Err(fault) => return self.fault(fault),
+        };
+        let Some(window) = self.flows.get_mut(usize::from(header.flow)) else {
+            return self.fault(Fault::Foreign);
+        };
+        match window.note(header.sequence) {
+            Seen::First => {}
+            Seen::Late => self.tally.reordered += 1,
+            Seen::Before => {
+                self.tally.duplicate += 1;
+                return None;
+            }
+        }
+        self.tally.received += 1;
+        Some(header)
+    }
+
+    /// As [`Arrivals::note`], for many datagrams; shows `seen` the headers of those that are unique and intact.
+    ///
+    /// A run of one flow in order is counted in registers: counting each in memory takes as long as the load that
+    /// waits for the store before it, which would be a tenth of what a datagram of a train costs.
+    #[inline(always)]
+    pub fn note_all(&mut self, datagrams: impl Iterator<Item = Result<Header, Fault>>, mut seen: impl FnMut(&Header)) {
+        let (mut flow, mut first, mut next) = (None, 0, 0);
+        for datagram in datagrams {
+            if let Ok(header) = &datagram
+                && header.sequence == next
+                && flow == Some(header.flow)
+            {
+                next += 1;
+                seen(header);
+                continue;
+            }
+            self.note_run(flow, first, next);
+            if let Some(header) = self.note(datagram) {
+                seen(&header);
+                flow = Some(header.flow);
+            }
+            first = flow.map_or(0, |flow| self.flows[usize::from(flow)].next);
+            next = first;
+        }
+        self.note_run(flow, first, next);
+    }
+
+    /// Notes the numbers from `first`, the next one of the flow, up to `next`.
+    #[inline(always)]
+    fn note_run(&mut self, flow: Option<u16>, first: u64, next: u64) {
+        if let Some(flow) = flow.filter(|_| next > first) {
+            self.flows[usize::from(flow)].next = next;
+            self.tally.received += next - first;
+        }
+    }
+
+    #[cold]
+    fn fault(&mut self, fault: Fault) -> Option<Header> {
+        match fault {
+            Fault::Foreign => self.tally.foreign += 1,
+            Fault::Corrupt => self.tally.corrupt += 1,
+        }
+        None
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+}
+
+/// The account of a trial: `sent = received + drop_socket + drop_ring + unexplained`, over the whole
+/// life of its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Datagrams that the kernel took from us.
+    pub sent: u64,
+    /// What arrived.
+    pub arrived: Tally,
+    /// Dropped at the receiving sockets, as the kernel counts it (`SO_MEMINFO`).
+    pub drop_socket: u64,
+    /// Dropped because a ring was full.
+    pub drop_ring: u64,
+}
+
+impl Ledger {
+    /// Adds the account of another worker.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.arrived.received += other.arrived.received;
+        self.arrived.reordered += other.arrived.reordered;
+        self.arrived.duplicate += other.arrived.duplicate;
+        self.arrived.corrupt += other.arrived.corrupt;
+        self.arrived.foreign += other.arrived.foreign;
+        self.drop_socket += other.drop_socket;
+        self.drop_ring += other.drop_ring;
+    }
+
+    /// Notes what the kernel dropped at the receiving socket: `drops` trains of at most `longest` datagrams each.
+    ///
+    /// Where trains are received, the kernel counts a dropped one as one (`__udp_enqueue_schedule_skb` in
+    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing, and did not come damaged, is accounted for
+    /// as far as so many trains can explain it; with trains of one datagram, the count itself is noted.
+    pub fn note_dropped(&mut self, drops: u64, longest: u64) {
+        let arrived = self.arrived.received + self.arrived.corrupt + self.drop_ring;
+        let missing = self.sent.saturating_sub(arrived);
+        self.drop_socket = missing.clamp(drops, drops * longest.max(1));
+    }
+
+    /// Whether strangers' datagrams came and some datagrams were dropped: the kernel's count of drops holds theirs,
+    /// too, so that nobody can say what became of ours.
+    pub fn is_mixed_with_strangers(&self) -> bool {
+        self.arrived.foreign > 0 && self.drop_socket > 0
+    }
+
+    /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
+    pub fn unexplained(&self) -> i64 {
+        self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_order_are_new_across_several_windows() {
+        let mut window = Window::default();
+        for sequence in 0..3 * WINDOW + 7 {
+            assert_eq!(window.note(sequence), Seen::First);
+        }
+        for sequence in [3 * WINDOW + 6, 3 * WINDOW, 2 * WINDOW + 100, 5] {
+            assert_eq!(window.note(sequence), Seen::Before);
+        }
+    }
+
+    #[test]
+    fn late_numbers_count_once() {
+        let mut window = Window::default();
+        assert_eq!(window.note(200), Seen::First);
+        for sequence in (0..200).rev() {
+            assert_eq!(window.note(sequence), Seen::Late, "{sequence}");
+            assert_eq!(window.note(sequence), Seen::Before, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn a_gap_of_more_than_a_window_forgets_what_was_before() {
+        let mut window = Window::default();
+        assert!((0..WINDOW).all(|sequence| window.note(sequence) == Seen::First));
+        assert_eq!(window.note(5 * WINDOW), Seen::First);
+        assert_eq!(window.note(5 * WINDOW - 1), Seen::Late);
+        assert_eq!(window.note(4 * WINDOW + 1), Seen::Late);
+        assert_eq!(window.note(4 * WINDOW), Seen::Before, "the window does not reach that far");
+        assert_eq!(window.note(WINDOW - 1), Seen::Before);
+    }
+
+    /// Against a set that remembers everything, with jumps, repeats and reordering.
+    #[test]
+    fn agrees_with_a_set() {
+        let (mut window, mut set, mut highest) = (Window::default(), std::collections::HashSet::new(), 0_u64);
+        let mut state = 42_u64;
+        for _ in 0..200_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let jump = (state >> 33) % 300;
+            let sequence = (highest + jump).saturating_sub(200);
+            let fresh = set.insert(sequence);
+            let expected = match (fresh, sequence >= highest) {
+                (true, true) => Seen::First,
+                (true, false) => Seen::Late,
+                (false, _) => Seen::Before,
+            };
+            assert_eq!(window.note(sequence), expected, "{sequence} after {highest}");
+            highest = highest.max(sequence + 1);
+        }
+    }
+
+    #[test]
+    fn faults_and_unknown_flows_are_counted_apart() {
+        let mut arrivals = Arrivals::new(1);
+        let header = Header { sequence: 1, ..Header::default() };
+        assert!(arrivals.note(Ok(header)).is_some());
+        assert!(arrivals.note(Ok(Header { sequence: 0, ..header })).is_some());
+        assert!(arrivals.note(Ok(header)).is_none());
+        assert!(arrivals.note(Ok(Header { flow: 1, ..header })).is_none());
+        assert!(arrivals.note(Err(Fault::Corrupt)).is_none());
+        assert!(arrivals.note(Err(Fault::Foreign)).is_none());
+        let expected = Tally { received: 2, reordered: 1, duplicate: 1, corrupt: 1, foreign: 2 };
+        assert_eq!(arrivals.tally(), expected);
+        let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
+        assert_eq!(ledger.unexplained(), 1);
+    }
+
+    /// Datagrams noted together are noted as one by one, whatever their order.
+    #[test]
+    fn many_are_noted_as_each() {
+        let (mut each, mut all) = (Arrivals::new(3), Arrivals::new(3));
+        let mut state = 1_u64;
+        let mut next = [0_u64; 4];
+        for _ in 0..2000 {
+            let mut train = Vec::new();
+            let mut flow = 0;
+            for _ in 0..16 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let dice = (state >> 33) % 100;
+                if dice < 10 {
+                    flow = dice as usize % 4;
+                }
+                let sequence = next[flow];
+                next[flow] += 1;
+                let header = Header { flow: flow as u16, sequence, ..Header::default() };
+                train.push(match dice {
+                    90 => Ok(Header { flow: u16::MAX, sequence: 0, ..header }),
+                    91 => Err(Fault::Corrupt),
+                    92 => Err(Fault::Foreign),
+                    93..96 => Ok(Header { sequence: sequence.saturating_sub(dice - 90), ..header }),
+                    96.. => Ok(Header { sequence: sequence + dice - 95, ..header }),
+                    _ => Ok(header),
+                });
+            }
+            let one_by_one: Vec<u64> =
+                train.iter().filter_map(|datagram| each.note(*datagram)).map(|header| header.sequence).collect();
+            let mut together = Vec::new();
+            all.note_all(train.into_iter(), |header| together.push(header.sequence));
+            assert_eq!(together, one_by_one);
+            assert_eq!(all.tally(), each.tally());
+        }
+        let tally = all.tally();
+        assert!(
+            tally.received > 20_000 && tally.duplicate > 0 && tally.reordered > 0 && tally.corrupt > 0,
+            "{tally:?}"
+        );
+    }
+
+    #[test]
+    fn dropped_trains_explain_no_more_datagrams_than_they_may_have_held() {
+        let after = |missing: u64, drops, longest| {
+            let mut ledger = Ledger { sent: missing, ..Ledger::default() };
+            ledger.note_dropped(drops, longest);
+            (ledger.drop_socket, ledger.unexplained())
+        };
+        assert_eq!(after(100, 2, 64), (100, 0));
+        assert_eq!(after(129, 2, 64), (128, 1));
+        assert_eq!(after(1, 2, 64), (2, -1));
+        assert_eq!(after(5, 0, 64), (0, 5));
+        assert_eq!(after(5, 3, 1), (3, 2));
+        let arrived = Tally { corrupt: 10, ..Tally::default() };
+        let mut ledger = Ledger { sent: 20, arrived, ..Ledger::default() };
+        ledger.note_dropped(1, 64);
+        assert_eq!((ledger.drop_socket, ledger.unexplained()), (10, 10), "what came damaged was not dropped");
+    }
+}
