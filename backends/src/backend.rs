@@ -1,21 +1,16 @@
 //! The contract between the driver and a way of moving datagrams.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::frames::address::HEADROOM;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
-use crate::frames::ring::Consumer;
+use crate::frames::ring::{Consumer, Producer, ring};
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
-use crate::message::HEADROOM;
-use crate::mmsg::Mmsg;
-use crate::null::{MemoryPort, Null};
-use crate::plain::Plain;
-use crate::uring::Uring;
-use crate::variant::{Addressing, Mode, Variant};
+use crate::variant::{Addressing, Kind, Mode, Variant};
 
 /// The most bytes in a train: more do not fit into the length of a UDP header.
 const TRAIN_MAX: usize = 65_535;
@@ -141,25 +136,6 @@ impl Config {
         self.headroom() + if self.variant.has(Mode::Gro) { TRAIN_MAX } else { payload }
     }
 
-    /// Asks the variant's backend whether this kernel can run it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Backend::probe`].
-    pub fn probe(&self) -> Result<Caps, OpenError> {
-        struct Probe<'a>(&'a Config);
-
-        impl<'p> Visitor<'p> for Probe<'_> {
-            type Output = Result<Caps, OpenError>;
-
-            fn visit<B: Backend<'p>>(self) -> Self::Output {
-                B::probe(self.0)
-            }
-        }
-
-        self.variant.kind().dispatch(Probe(self))
-    }
-
     /// The most bytes in front of a payload.
     pub fn headroom(&self) -> usize {
         let has_any = self.addressing == Addressing::Unconnected || self.variant.has(Mode::RecvmsgMultishot);
@@ -174,6 +150,22 @@ pub enum Port<'p> {
     Socket(Arc<Socket>),
     /// An end of a link in memory, for the backend that needs no kernel.
     Memory(MemoryPort<'p>),
+}
+
+/// One end of a link in memory.
+#[derive(Debug)]
+pub struct MemoryPort<'p> {
+    pub(crate) inbound: Consumer<Packet<'p>>,
+    pub(crate) outbound: Producer<Packet<'p>>,
+}
+
+impl<'p> MemoryPort<'p> {
+    /// Both ends of a link that holds `capacity` packets each way, rounded up to a power of two.
+    pub fn pair(capacity: usize) -> (Self, Self) {
+        let (there, from_there) = ring(capacity);
+        let (back, from_back) = ring(capacity);
+        (Self { inbound: from_back, outbound: there }, Self { inbound: from_there, outbound: back })
+    }
 }
 
 impl Port<'_> {
@@ -357,56 +349,4 @@ impl Rearms {
     pub fn total(&self) -> u64 {
         self.no_buffers + self.queue_full + self.empty_datagram + self.error
     }
-}
-
-/// The backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// No socket: packets go through memory. It shows what the harness itself costs.
-    Null,
-    /// One datagram per system call: `recvfrom` and `sendto`.
-    Plain,
-    /// One batch per system call: `recvmmsg` and `sendmmsg`.
-    Mmsg,
-    /// io_uring.
-    Uring,
-}
-
-impl Kind {
-    /// All backends.
-    pub const ALL: [Self; 4] = [Self::Null, Self::Plain, Self::Mmsg, Self::Uring];
-
-    /// The name in flags and columns.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Plain => "plain",
-            Self::Mmsg => "mmsg",
-            Self::Uring => "uring",
-        }
-    }
-
-    /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
-    pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
-        match self {
-            Self::Null => visitor.visit::<Null<'p>>(),
-            Self::Plain => visitor.visit::<Plain<'p>>(),
-            Self::Mmsg => visitor.visit::<Mmsg<'p>>(),
-            Self::Uring => visitor.visit::<Uring<'p>>(),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// Something to do with a backend's type.
-pub trait Visitor<'p> {
-    /// What comes of it.
-    type Output;
-    /// Does it.
-    fn visit<B: Backend<'p>>(self) -> Self::Output;
 }

@@ -7,19 +7,22 @@
 //!  kernel ◄── Backend::tx ◄── TX ring ◄────┘
 //! ```
 //!
-//! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep;
+//! In layers, each of which imports from those below it only:
+//!
+//! - [`dispatch`]: the list of all backends;
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
-//! - [`pool`], [`packet`], [`ring`](mod@ring): frames, what is in them, and how they travel;
-//! - [`socket`], [`offer`]: sockets, and the sender that offers load to a backend under test;
+//! - `message`, `outbox`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
+//! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`variant`]: their modes;
 //! - [`features`]: what this kernel offers;
-//! - [`thread`]: what a thread has cost, and how it is scheduled;
-//! - [`system`]: what the kernel lab asks of the system.
+//! - [`kernel`]: system calls, sockets, threads;
+//! - [`frames`]: frames, what is in them, and how they travel.
 //!
 //! All unsafe code of hpbench is in this crate.
 
 pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
+pub mod dispatch;
 pub mod features;
 pub mod frames;
 pub mod kernel;
@@ -32,12 +35,12 @@ pub mod plain;
 pub mod uring;
 pub mod variant;
 
-pub use backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port, Rearms, Visitor};
+pub use backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port, Rearms};
+pub use dispatch::Visitor;
+pub use frames::address::Address;
 pub use frames::packet::{Packet, RxRing};
 pub use frames::pool::{Frame, FreeList, Pool};
 pub use frames::ring::{Consumer, Producer, ring};
 pub use kernel::socket::Socket;
-pub use message::Address;
-pub use null::MemoryPort;
 pub use offer::Offer;
-pub use variant::{Addressing, Choice, Mode, Variant};
+pub use variant::{Addressing, Choice, Kind, Mode, Variant};

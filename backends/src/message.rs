@@ -1,25 +1,12 @@
 //! What comes and goes with a datagram in a message: an address, and the segment size of a train.
-//!
-//! An address travels in the frame of its datagram, in front of the payload, so that an answer finds it there and
-//! nothing is copied: at [`ADDRESS_AT`], where a `recvmsg` multishot puts it, too.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{mem, ptr};
 
 use crate::backend::Config;
-use crate::frames::packet::{Packet, RxRing};
+use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT, array};
+use crate::frames::packet::{Packet, Placed, RxRing};
 use crate::frames::pool::{Frame, FreeList};
 use crate::variant::{Addressing, Mode};
-
-/// Where in a frame the address is: behind the header that a `recvmsg` multishot writes there
-/// (`struct io_uring_recvmsg_out` in `include/uapi/linux/io_uring.h`: four words of 32 bits).
-pub(crate) const ADDRESS_AT: usize = 16;
-/// Bytes of the longest address, a `struct sockaddr_in6`.
-pub(crate) const ADDRESS_LEN: usize = 28;
-/// Where the payload begins in frames that have an address, unless the kernel decides where.
-pub(crate) const PAYLOAD_AT: usize = 64;
-/// The most bytes in front of a payload.
-pub(crate) const HEADROOM: usize = 128;
 
 /// Room for one control message with an `int`: the segment size.
 const CONTROL_LEN: usize = 24;
@@ -28,64 +15,6 @@ const CONTROL_HEADER: usize = mem::size_of::<libc::cmsghdr>();
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_LEN]);
-
-/// An address as the kernel reads and writes it: a `struct sockaddr_in` or `sockaddr_in6`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address([u8; ADDRESS_LEN]);
-
-impl Address {
-    /// The address in the kernel's form.
-    pub fn new(address: SocketAddr) -> Self {
-        let mut bytes = [0; ADDRESS_LEN];
-        bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
-        let family = match address {
-            SocketAddr::V4(v4) => {
-                bytes[4..8].copy_from_slice(&v4.ip().octets());
-                libc::AF_INET
-            }
-            SocketAddr::V6(v6) => {
-                bytes[4..8].copy_from_slice(&v6.flowinfo().to_ne_bytes());
-                bytes[8..24].copy_from_slice(&v6.ip().octets());
-                bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
-                libc::AF_INET6
-            }
-        };
-        bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
-        Self(bytes)
-    }
-
-    /// Reads what the kernel has written. `None` if it is no address of IP.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<SocketAddr> {
-        let family = i32::from(u16::from_ne_bytes(array(bytes, 0)?));
-        let port = u16::from_be_bytes(array(bytes, 2)?);
-        match family {
-            libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(array::<4>(bytes, 4)?), port).into()),
-            libc::AF_INET6 => {
-                // The standard library, too, takes this word as it is.
-                let flow = u32::from_ne_bytes(array(bytes, 4)?);
-                let scope = u32::from_ne_bytes(array(bytes, 24)?);
-                Some(SocketAddrV6::new(Ipv6Addr::from(array::<16>(bytes, 8)?), port, flow, scope).into())
-            }
-            _ => None,
-        }
-    }
-
-    /// Writes the address into the frame of a datagram that is going to be sent there.
-    #[inline]
-    pub(crate) fn write(&self, frame: &mut Frame<'_>) {
-        frame.bytes_mut()[ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN].copy_from_slice(&self.0);
-    }
-
-    /// How long the address in `bytes` is, by its family.
-    pub(crate) fn len(bytes: &[u8]) -> libc::socklen_t {
-        let family = array(bytes, 0).map_or(0, u16::from_ne_bytes);
-        if i32::from(family) == libc::AF_INET { 16 } else { ADDRESS_LEN as libc::socklen_t }
-    }
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
 
 /// The segment size of a train, from the control messages that came with it (`UDP_GRO`). `None` if they tell of
 /// none, or make no sense.
@@ -110,18 +39,6 @@ pub(crate) fn segment_in(mut control: &[u8]) -> Option<usize> {
 pub(crate) struct Layout {
     pub(crate) name: usize,
     pub(crate) control: usize,
-}
-
-/// A message found in a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Placed {
-    /// Where the payload begins, and how much of it is there.
-    pub(crate) offset: usize,
-    pub(crate) len: usize,
-    /// The segment size of a train; of a single datagram, its length.
-    pub(crate) segment: usize,
-    /// Whether the payload was longer than the buffer.
-    pub(crate) truncated: bool,
 }
 
 impl Layout {
@@ -288,6 +205,41 @@ impl Segmentation {
     pub(crate) const LEN: usize = CONTROL_LEN;
 }
 
+/// Message headers and the iovecs that they point to, one each per datagram.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    pub(crate) messages: Box<[libc::mmsghdr]>,
+    pub(crate) iovecs: Box<[libc::iovec]>,
+}
+
+impl Headers {
+    pub(crate) fn new(count: usize) -> Self {
+        let mut iovecs = empty_iovecs(count);
+        Self { messages: headers(iovecs.as_mut_ptr(), count), iovecs }
+    }
+
+    /// Makes a header that of a packet, and of its address if it has one.
+    #[inline(always)]
+    pub(crate) fn point_to(&mut self, index: usize, packet: &Packet<'_>) -> *const libc::msghdr {
+        self.iovecs[index] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+        let header = &mut self.messages[index].msg_hdr;
+        let name = packet.name();
+        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
+        header.msg_namelen = name.map_or(0, Address::len);
+        header
+    }
+}
+
+/// Message headers that point to one of `count` iovecs each, which must not move.
+pub(crate) fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsghdr]> {
+    let mut headers = empty_headers(count);
+    for (index, header) in headers.iter_mut().enumerate() {
+        header.msg_hdr.msg_iov = iovecs.wrapping_add(index);
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    headers
+}
+
 /// Message headers of zeroes: null pointers with lengths of zero.
 pub(crate) fn empty_headers(count: usize) -> Box<[libc::mmsghdr]> {
     // SAFETY: a message header of zeroes is valid.
@@ -370,16 +322,6 @@ mod tests {
             }
             assert_eq!(layout.place(&[0; 400], layout.payload_at() - 1), None);
         }
-    }
-
-    #[test]
-    fn addresses_survive_the_kernels_form() {
-        for text in ["127.0.0.1:5000", "[::1]:65535", "[fe80::1%3]:9"] {
-            let address: SocketAddr = text.parse().expect("an address");
-            assert_eq!(Address::parse(&Address::new(address).0), Some(address));
-        }
-        assert_eq!(Address::parse(&[0; ADDRESS_LEN]), None, "no family");
-        assert_eq!(Address::parse(&[2, 0, 1]), None, "cut");
     }
 
     proptest! {

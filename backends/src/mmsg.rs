@@ -4,10 +4,9 @@
 //! frame changes (and on the way out its length): the frames travel, the headers do not.
 
 use std::io;
-use std::ptr;
 use std::sync::Arc;
 
-use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
 use crate::frames::held::Held;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
@@ -15,8 +14,9 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys;
-use crate::message::{Address, Messages, empty_headers, empty_iovecs};
+use crate::message::{Headers, Messages, headers};
 use crate::outbox::Outbox;
+use crate::variant::Kind;
 
 /// The `mmsg` backend.
 #[derive(Debug)]
@@ -173,39 +173,4 @@ impl<'p> Mmsg<'p> {
         rx.publish();
         Ok(datagrams)
     }
-}
-
-/// Message headers and the iovecs that they point to, one each per datagram.
-#[derive(Debug)]
-pub(crate) struct Headers {
-    pub(crate) messages: Box<[libc::mmsghdr]>,
-    pub(crate) iovecs: Box<[libc::iovec]>,
-}
-
-impl Headers {
-    pub(crate) fn new(count: usize) -> Self {
-        let mut iovecs = empty_iovecs(count);
-        Self { messages: headers(iovecs.as_mut_ptr(), count), iovecs }
-    }
-
-    /// Makes a header that of a packet, and of its address if it has one.
-    #[inline(always)]
-    pub(crate) fn point_to(&mut self, index: usize, packet: &Packet<'_>) -> *const libc::msghdr {
-        self.iovecs[index] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
-        let header = &mut self.messages[index].msg_hdr;
-        let name = packet.name();
-        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
-        header.msg_namelen = name.map_or(0, Address::len);
-        header
-    }
-}
-
-/// Message headers that point to one of `count` iovecs each, which must not move.
-fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsghdr]> {
-    let mut headers = empty_headers(count);
-    for (index, header) in headers.iter_mut().enumerate() {
-        header.msg_hdr.msg_iov = iovecs.wrapping_add(index);
-        header.msg_hdr.msg_iovlen = 1;
-    }
-    headers
 }

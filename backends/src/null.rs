@@ -2,26 +2,11 @@
 
 use std::io;
 
-use crate::backend::{Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
-use crate::frames::ring::{Consumer, Producer, ring};
-
-/// One end of a link in memory.
-#[derive(Debug)]
-pub struct MemoryPort<'p> {
-    inbound: Consumer<Packet<'p>>,
-    outbound: Producer<Packet<'p>>,
-}
-
-impl<'p> MemoryPort<'p> {
-    /// Both ends of a link that holds `capacity` packets each way, rounded up to a power of two.
-    pub fn pair(capacity: usize) -> (Self, Self) {
-        let (there, from_there) = ring(capacity);
-        let (back, from_back) = ring(capacity);
-        (Self { inbound: from_back, outbound: there }, Self { inbound: from_there, outbound: back })
-    }
-}
+use crate::frames::ring::Consumer;
+use crate::variant::Kind;
 
 /// The `null` backend.
 #[derive(Debug)]

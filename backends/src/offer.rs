@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
 use crate::kernel::sys;
-use crate::mmsg::Headers;
+use crate::message::Headers;
 
 /// Sends trains of equal datagrams as fast as the kernel takes them.
 ///

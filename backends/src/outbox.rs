@@ -3,11 +3,12 @@
 use std::ptr;
 
 use crate::backend::Config;
+use crate::frames::address::Address;
 use crate::frames::packet::Packet;
 use crate::frames::pool::FreeList;
 use crate::frames::ring::Consumer;
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
-use crate::message::{Address, Segmentation, empty_headers, empty_iovecs};
+use crate::message::{Segmentation, empty_headers, empty_iovecs};
 use crate::variant::{Addressing, Mode};
 
 /// The packets at the front of a TX ring, as messages.

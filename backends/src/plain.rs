@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::frames::address::PAYLOAD_AT;
 use crate::frames::held::Held;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
@@ -11,9 +12,9 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys;
-use crate::message::{Messages, PAYLOAD_AT};
+use crate::message::Messages;
 use crate::outbox::Outbox;
-use crate::variant::{Addressing, Mode};
+use crate::variant::{Addressing, Kind, Mode};
 
 /// The `plain` backend.
 #[derive(Debug)]

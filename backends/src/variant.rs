@@ -2,7 +2,39 @@
 
 use std::fmt;
 
-use crate::backend::Kind;
+/// The backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// No socket: packets go through memory. It shows what the harness itself costs.
+    Null,
+    /// One datagram per system call: `recvfrom` and `sendto`.
+    Plain,
+    /// One batch per system call: `recvmmsg` and `sendmmsg`.
+    Mmsg,
+    /// io_uring.
+    Uring,
+}
+
+impl Kind {
+    /// All backends.
+    pub const ALL: [Self; 4] = [Self::Null, Self::Plain, Self::Mmsg, Self::Uring];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Plain => "plain",
+            Self::Mmsg => "mmsg",
+            Self::Uring => "uring",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
 
 /// One way of doing one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! Frames, what is in them, and how they travel.
 
+pub mod address;
 pub(crate) mod held;
 pub mod packet;
 pub mod pool;

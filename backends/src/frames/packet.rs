@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
+use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT};
 use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::frames::ring::{Consumer, Producer};
-use crate::message::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT, Placed};
 
 /// A frame with the datagrams that it holds.
 ///
@@ -178,6 +178,18 @@ impl<'p> Packet<'p> {
         // SAFETY: the offset is within the frame.
         unsafe { self.base.as_ptr().add((self.parts >> 16) as usize & 0xffff) }
     }
+}
+
+/// A message found in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// Where the payload begins, and how much of it is there.
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    /// The segment size of a train; of a single datagram, its length.
+    pub(crate) segment: usize,
+    /// Whether the payload was longer than the buffer.
+    pub(crate) truncated: bool,
 }
 
 /// The receiving direction's producer: a ring that counts what does not fit.

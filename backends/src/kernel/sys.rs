@@ -9,9 +9,9 @@ use std::io;
 
 use libc::{c_int, c_long, c_uint};
 
+use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, PAYLOAD_AT};
 use crate::frames::pool::Frame;
 use crate::kernel::errno::Verdict;
-use crate::message::{ADDRESS_AT, ADDRESS_LEN, PAYLOAD_AT};
 
 /// Receives one datagram into each frame, until a call fails (`errno` tells why). Returns how many came, and
 /// puts their lengths into `lens`; the length of one that was cut is its real length (MSG_TRUNC).

@@ -14,12 +14,12 @@ mod zerocopy;
 use std::io;
 use std::sync::Arc;
 
-use crate::backend::{self, Backend, Caps, Config, Counters, Kind, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::outbox::Outbox;
-use crate::variant::Mode;
+use crate::variant::{Kind, Mode};
 use multishot::Multishot;
 use ring::{Ring, Setup};
 use send::Sends;

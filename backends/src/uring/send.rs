@@ -11,7 +11,7 @@ use crate::frames::pool::{FreeList, Pool, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
-use crate::mmsg::Headers;
+use crate::message::Headers;
 use crate::uring::ring::{Ring, Setup};
 use crate::variant::Mode;
 
