@@ -25,6 +25,8 @@ pub struct Mmsg<'p> {
     /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
     held: Held<'p>,
     rx_headers: Box<[libc::mmsghdr]>,
+    /// Whether a batch is one datagram, and nothing comes with it.
+    is_single: bool,
     /// Used instead of these where a receive brings more than the payload.
     messages: Option<Messages>,
     tx_headers: Headers,
@@ -43,11 +45,13 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         let socket = port.socket(config, pool)?;
         let mut held = Held::new(config.batch);
+        let messages = Messages::wanted(config);
         Ok(Self {
             socket,
+            is_single: config.batch == 1 && messages.is_none(),
             rx_headers: headers(held.as_iovecs(), config.batch),
             held,
-            messages: Messages::wanted(config),
+            messages,
             tx_headers: Headers::new(config.batch),
             outbox: Outbox::wanted(config),
             counters: Counters::default(),
@@ -56,6 +60,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.is_single {
+            return self.receive_one(free, rx);
+        }
         self.receive(libc::MSG_DONTWAIT, free, rx)
     }
 
@@ -130,6 +137,37 @@ fn sent(outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -
 }
 
 impl<'p> Mmsg<'p> {
+    /// As [`Mmsg::receive`] of one datagram, in straight code: all of it has to be fetched anew for each.
+    #[inline(always)]
+    fn receive_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if !self.held.fill_one(free) {
+            return Ok(0);
+        }
+        let (fd, headers) = (self.socket.raw(), self.rx_headers.as_mut_ptr());
+        // SAFETY: the only header points to the only slot, which holds a frame, and hence the iovec of all its bytes.
+        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers, 1, libc::MSG_DONTWAIT) };
+        if let Err(failed) = outcome {
+            return self.note_failed(failed);
+        }
+        self.counters.rx_syscalls += 1;
+        let len = self.rx_headers[0].msg_len as usize;
+        if let Some(frame) = self.held.take_one() {
+            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
+        }
+        rx.publish();
+        Ok(1)
+    }
+
+    /// Judges why a receive brought nothing.
+    #[cold]
+    fn note_failed(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<usize> {
+        if verdict == Verdict::Fatal {
+            return Err(error);
+        }
+        self.counters.io_errors += u64::from(verdict == Verdict::Passing);
+        Ok(0)
+    }
+
     #[inline(always)]
     fn receive(&mut self, flags: libc::c_int, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let before = self.held.vacant();
@@ -152,11 +190,7 @@ impl<'p> Mmsg<'p> {
         let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready, flags) };
         let received = match outcome {
             Ok(received) => received,
-            Err((Verdict::Fatal, error)) => return Err(error),
-            Err((verdict, _)) => {
-                self.counters.io_errors += u64::from(verdict == Verdict::Passing);
-                return Ok(0);
-            }
+            Err(failed) => return self.note_failed(failed),
         };
         self.counters.rx_syscalls += 1;
         let truncated = &mut self.counters.truncated;

@@ -43,8 +43,6 @@ pub struct Lane<'p, B> {
 /// Calls of `rx`, by what they returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Polls {
-    /// Calls that returned datagrams.
-    pub fruitful: u64,
     /// Calls that returned none.
     pub empty: u64,
     /// Datagrams returned.
@@ -54,9 +52,13 @@ pub struct Polls {
 }
 
 impl Polls {
+    /// Calls that returned datagrams.
+    pub fn fruitful(&self) -> u64 {
+        self.sizes.iter().sum()
+    }
+
     /// Adds what another worker has counted.
     pub fn add(&mut self, other: Self) {
-        self.fruitful += other.fruitful;
         self.empty += other.empty;
         self.datagrams += other.datagrams;
         self.sizes.iter_mut().zip(other.sizes).for_each(|(own, others)| *own += others);
@@ -65,7 +67,6 @@ impl Polls {
     /// What was counted since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {
-            fruitful: self.fruitful - before.fruitful,
             empty: self.empty - before.empty,
             datagrams: self.datagrams - before.datagrams,
             sizes: std::array::from_fn(|class| self.sizes[class] - before.sizes[class]),
@@ -103,7 +104,6 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
             true => self.backend.rx_wait(free, &mut self.rx_in)?,
         };
         if received > 0 {
-            self.polls.fruitful += 1;
             self.polls.datagrams += received as u64;
             self.polls.sizes[received.ilog2().min(10) as usize] += 1;
         } else {

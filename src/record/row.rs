@@ -431,7 +431,7 @@ impl Row {
             self.syscalls_per_packet = ratio(counters.syscalls as f64, moved as f64).map(|mean| round_to(mean, 5));
         }
         if cell.scenario != Scenario::Send {
-            self.batch_mean = ratio(polls.datagrams as f64, polls.fruitful as f64).map(|mean| round_to(mean, 3));
+            self.batch_mean = ratio(polls.datagrams as f64, polls.fruitful() as f64).map(|mean| round_to(mean, 3));
             self.kernel_batch_mean =
                 ratio(polls.datagrams as f64, counters.rx_syscalls as f64).map(|mean| round_to(mean, 3));
             self.empty_polls = Some(polls.empty);

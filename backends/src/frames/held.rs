@@ -47,6 +47,26 @@ impl<'p> Held<'p> {
         self.vacant
     }
 
+    /// As [`Held::fill`] of a row of one slot. Returns whether the slot holds a frame.
+    #[inline(always)]
+    pub(crate) fn fill_one(&mut self, free: &mut FreeList<'p>) -> bool {
+        if self.vacant > 0 {
+            let Some(frame) = free.take() else { return false };
+            self.vacant -= 1;
+            self.slots[self.vacant].write(frame);
+        }
+        true
+    }
+
+    /// Takes the first frame out, if a slot holds one.
+    #[inline(always)]
+    pub(crate) fn take_one(&mut self) -> Option<Frame<'p>> {
+        let slot = self.slots.get(self.vacant)?;
+        self.vacant += 1;
+        // SAFETY: the slot held a frame, as all from `vacant` on, and counts as vacant from here on.
+        Some(unsafe { slot.assume_init_read() })
+    }
+
     /// The frames, first to last.
     #[inline(always)]
     pub(crate) fn frames(&self) -> &[Frame<'p>] {

@@ -28,6 +28,8 @@ pub(super) struct BufferRing<'p> {
     head: usize,
     /// Entries without a frame; the next one goes to the first of them.
     vacant: usize,
+    /// The tail that the kernel was shown last.
+    published: usize,
     /// Size of a frame in cache lines.
     lines: usize,
     /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
@@ -49,6 +51,7 @@ impl<'p> BufferRing<'p> {
             mask: entries - 1,
             head: 0,
             vacant: entries,
+            published: 0,
             lines: pool.frame_size() / LINE,
             region: pool.region(),
             frames: PhantomData,
@@ -183,9 +186,16 @@ impl<'p> BufferRing<'p> {
         Some(self.frame(self.tail()))
     }
 
+    /// How many frames are parked that the kernel does not know of.
+    #[inline(always)]
+    pub(super) fn unpublished(&self) -> usize {
+        self.tail().wrapping_sub(self.published)
+    }
+
     /// Makes all parked frames available to the kernel.
     #[inline]
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
+        self.published = self.tail();
         // SAFETY: the address is that of entry 0, in a mapping that is page-aligned and zeroed.
         let tail = unsafe { BufRingEntry::tail(self.memory.as_ptr().cast()) };
         // SAFETY: the tail is a u16 that we alone write and the kernel reads; it is aligned to two.

@@ -26,6 +26,8 @@ const SUBMISSIONS: u32 = 64;
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How often cancelling looks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
+/// How many buffers are given back together where the kernel may use them without a call.
+const GIVEN_BACK: usize = 32;
 
 /// The receiving half of the `uring` backend.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Multishot<'p> {
     ring: Ring,
     buffers: BufferRing<'p>,
     request: Request,
+    /// How its buffers are read.
+    place: Place,
     batch: usize,
     /// How long [`Multishot::rx_wait`] waits at most.
     block: Duration,
@@ -91,7 +95,6 @@ impl Request {
     }
 
     /// How a buffer of `size` bytes is read.
-    #[inline(always)]
     fn place(&self, size: usize) -> Place {
         match self {
             Self::Recv | Self::RecvDontwait => Place::At { offset: 0, longest: size },
@@ -134,10 +137,12 @@ impl<'p> Multishot<'p> {
         let registered =
             unsafe { ring.submitter().register_buf_ring_with_flags(buffers.address(), buffers.entries(), GROUP, 0) };
         registered.map_err(|error| missing(error, "buffer rings for io_uring", "5.19", "registering a buffer ring"))?;
+        let request = Request::new(config);
         let mut multishot = Self {
             ring,
+            place: request.place(buffers.frame_size()),
             buffers,
-            request: Request::new(config),
+            request,
             batch: config.batch,
             block: config.block.unwrap_or_default(),
             armed: false,
@@ -169,14 +174,62 @@ impl<'p> Multishot<'p> {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        match self.batch {
+            1 => self.rx_one(free, rx),
+            _ => self.rx_batch(free, rx),
+        }
+    }
+
+    /// One datagram, and most often one that the last call has brought: a call brings 32, so that this path is the
+    /// cost of a batch of 1.
+    #[inline(always)]
+    fn rx_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if let Place::At { offset, longest } = self.place
+            && self.buffers.unpublished() < GIVEN_BACK
+            && let Some(completion) = self.ring.cq.next()
+        {
+            self.buffers.assert_same_pool(free);
+            let Some((frame, len)) = single(&completion, (offset, longest), &mut self.buffers, free) else {
+                return self.rx_odd(&completion, free, rx);
+            };
+            // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
+            unsafe { rx.deliver_at(offset, frame, len, free) };
+            rx.publish();
+            self.note_received();
+            return Ok(1);
+        }
+        self.rx_batch(free, rx)
+    }
+
+    /// A batch that begins with a completion out of the ordinary.
+    #[cold]
+    #[inline(never)]
+    fn rx_odd(
+        &mut self,
+        completion: &cqueue::Entry,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> io::Result<usize> {
+        let (mut received, result) = self.settle_odd(completion, free, rx);
+        if received > 0 {
+            self.note_received();
+        } else if result.is_ok() {
+            received = self.rx_batch(free, rx)?;
+        }
+        rx.publish();
+        result.map(|()| received)
+    }
+
     /// Out of line, so that what runs between two calls lies together.
     #[inline(never)]
-    pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+    fn rx_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         // What is left of a call that brought more than a batch is topped up, so that 33 datagrams a call do
         // not become batches of 32 and 1 in turn; but no call is made for that unless there is something.
         if self.ring.cq.len() < self.batch && (self.ring.cq.is_empty() || self.ring.is_flagged()) {
             self.ring.cq.sync();
-            if self.ring.cq.is_empty() | self.ring.is_flagged() && !self.fetch(free)? {
+            if (self.ring.cq.is_empty() || self.ring.is_flagged()) && !self.fetch(free)? {
                 return Ok(0);
             }
         }
@@ -207,6 +260,7 @@ impl<'p> Multishot<'p> {
         if !self.prepare(free)? || was_armed && !self.ring.wants_enter() {
             return Ok(false);
         }
+        self.buffers.publish();
         self.ring.enter(0)?;
         self.entered = !self.ring.has_thread();
         Ok(!self.ring.cq.is_empty())
@@ -235,9 +289,9 @@ impl<'p> Multishot<'p> {
         let (mut messages, mut received) = (0, 0);
         let mut result = Ok(());
         while messages < limit {
-            let (count, datagrams, odd) = match self.request.place(self.buffers.frame_size()) {
-                Place::At { .. } => {
-                    let (count, odd) = self.reap_run(limit - messages, free, rx);
+            let (count, datagrams, odd) = match self.place {
+                Place::At { offset, longest } => {
+                    let (count, odd) = self.reap_run((offset, longest), limit - messages, free, rx);
                     (count, count, odd)
                 }
                 Place::Told(layout) => self.reap_messages(layout, limit - messages, free, rx),
@@ -245,23 +299,29 @@ impl<'p> Multishot<'p> {
             messages += count;
             received += datagrams;
             let Some(odd) = odd else { break };
-            let (datagrams, payload) = self.reap_odd(&odd, free, rx);
+            let (datagrams, settled) = self.settle_odd(&odd, free, rx);
             messages += usize::from(datagrams > 0);
             received += datagrams;
-            if !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE {
-                self.ended(odd.result().min(payload)).unwrap_or_else(|error| result = Err(error));
-            }
+            settled.unwrap_or_else(|error| result = Err(error));
         }
         if self.buffers.has_vacant() {
             self.buffers.refill(free);
         }
         self.buffers.publish();
         self.ring.cq.sync();
-        if received > 0 && self.entered {
+        if received > 0 {
+            self.note_received();
+        }
+        result.map(|()| received)
+    }
+
+    /// The call that was made last has brought a datagram.
+    #[inline(always)]
+    fn note_received(&mut self) {
+        if self.entered {
             self.counters.rx_syscalls += 1;
             self.entered = false;
         }
-        result.map(|()| received)
     }
 
     /// Delivers single datagrams, up to the first completion that is anything but one that is where it should be, with
@@ -269,23 +329,19 @@ impl<'p> Multishot<'p> {
     #[inline(never)]
     fn reap_run(
         &mut self,
+        (offset, longest): (usize, usize),
         limit: usize,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, Option<cqueue::Entry>) {
-        let Place::At { offset, longest } = self.request.place(self.buffers.frame_size()) else { return (0, None) };
         let Self { ring, buffers, .. } = self;
         buffers.assert_same_pool(free);
         let mut received = 0;
         while received < limit {
             let Some(completion) = ring.cq.next() else { break };
-            let Some((id, written)) = filled(&completion) else { return (received, Some(completion)) };
-            // One comparison: what is shorter than the offset wraps.
-            let len = written.wrapping_sub(offset);
-            if len > longest {
+            let Some((frame, len)) = single(&completion, (offset, longest), buffers, free) else {
                 return (received, Some(completion));
-            }
-            let Some(frame) = buffers.swap(id, free) else { return (received, Some(completion)) };
+            };
             // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
             received += 1;
@@ -316,7 +372,21 @@ impl<'p> Multishot<'p> {
         (messages, received, None)
     }
 
-    /// Any other completion. Returns how many datagrams it delivered all the same, and how long their payload was.
+    /// Any other completion, which may be the last of the request. Returns how many datagrams it delivered all the same.
+    #[cold]
+    #[inline(never)]
+    fn settle_odd(
+        &mut self,
+        odd: &cqueue::Entry,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> (usize, io::Result<()>) {
+        let (datagrams, payload) = self.reap_odd(odd, free, rx);
+        let is_last = !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE;
+        (datagrams, if is_last { self.ended(odd.result().min(payload)) } else { Ok(()) })
+    }
+
+    /// Delivers what an odd completion brought. Returns how many datagrams it delivered all the same, and how long their payload was.
     #[cold]
     fn reap_odd(&mut self, completion: &cqueue::Entry, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> (usize, i32) {
         let res = completion.result();
@@ -453,6 +523,24 @@ impl Drop for Multishot<'_> {
             Box::leak(template);
         }
     }
+}
+
+/// The frame and the length of a datagram that is where it should be, with more to come; a free frame takes its place.
+/// `None`, and nothing done, if it is anything else, or no frame is free.
+#[inline(always)]
+fn single<'p>(
+    completion: &cqueue::Entry,
+    (offset, longest): (usize, usize),
+    buffers: &mut BufferRing<'p>,
+    free: &mut FreeList<'p>,
+) -> Option<(Frame<'p>, usize)> {
+    let (id, written) = filled(completion)?;
+    // One comparison: what is shorter than the offset wraps.
+    let len = written.wrapping_sub(offset);
+    if len > longest {
+        return None;
+    }
+    Some((buffers.swap(id, free)?, len))
 }
 
 /// The buffer that a completion tells of, and how many bytes are in it; `None` if it is anything but a datagram in a
