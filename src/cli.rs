@@ -1,5 +1,6 @@
 //! The command line: flags, their defaults and their bounds.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
+use crate::plan::backends as words;
 use crate::plan::cells::{Asked, Scenario, Wait};
 use crate::traffic::wire::Verify;
 
@@ -55,9 +57,9 @@ pub fn definition() -> clap::Command {
 /// What to measure, and how.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Backends: plain, mmsg, uring, null; each with optional modes, e.g. uring:single+sendmsg or mmsg:gso+gro;
-    /// uring:all means each of its modes in turn, all means that for plain, mmsg and uring
+    /// Backends and their modes.
     #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
+    #[arg(help = words::short_help(), long_help = words::long_help())]
     pub backend: List<Asked>,
 
     /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips)
@@ -153,7 +155,7 @@ pub struct RunArgs {
     pub ring: usize,
 
     /// Entries of io_uring's buffer ring: a power of two from 1 to 32768
-    #[arg(long, value_name = "LIST", default_value = "512", value_parser = buffers)]
+    #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = buffers)]
     pub buffers: List<usize>,
 
     /// Receive buffer to ask for, in bytes, 1 to 1073741823; the kernel doubles what it grants
@@ -235,6 +237,13 @@ impl From<VerifyArg> for Verify {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T>(pub Vec<T>);
 
+/// As on the command line.
+impl<T: fmt::Display> fmt::Display for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(T::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
 impl<T: PartialEq> List<T> {
     fn parse(text: &str, mut items: impl FnMut(&str) -> Result<Vec<T>, String>) -> Result<Self, String> {
         let mut list = Vec::new();
@@ -254,10 +263,10 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
     let mut list: Vec<Asked> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (name, modes) = part.split_once(':').unwrap_or((part, ""));
-        let kinds = match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+        let kinds = match Kind::named(name) {
             Some(kind) => vec![kind],
-            None if part == "all" => vec![Kind::Plain, Kind::Mmsg, Kind::Uring],
-            None => return Err(format!("'{name}' is no backend; there are plain, mmsg, uring, null and all")),
+            None if part == "all" => words::all(),
+            None => return Err(format!("'{name}' is no backend; there are {} and all", words::names())),
         };
         if part == "all" || modes == "all" {
             for choice in kinds.into_iter().flat_map(Choice::alternatives) {
@@ -400,7 +409,7 @@ mod tests {
         assert_eq!(cli.batch.0, [1, 2, 4, 8, 100]);
         assert_eq!(
             cli.backend.0.iter().map(|asked| asked.choice.kind()).collect::<Vec<_>>(),
-            [Kind::Uring, Kind::Null]
+            [Kind::URING, Kind::NULL]
         );
         let count = |text| parse(&["--backend", text]).expect("good flags").backend.0.len();
         assert_eq!([count("uring:all"), count("mmsg:all"), count("all"), count("uring,uring:all")], [14, 3, 20, 14]);

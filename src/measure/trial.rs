@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Addressing, Backend, Config, FreeList, Kind, MemoryPort, Pool, Port, Socket, Visitor};
+use hpbench_backends::{Addressing, Backend, Config, FreeList, MemoryPort, Pool, Port, Socket, Visitor};
 
 use crate::measure::control::{Clock, Interrupt};
 use crate::measure::cost;
@@ -252,7 +252,7 @@ impl<'p> Part<'_, 'p> {
 
     /// Whether this trial goes through sockets.
     pub(crate) fn has_sockets(&self) -> bool {
-        self.cell.variant.kind() != Kind::Null
+        self.cell.variant.kind().has_socket()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Addressing, FreeList, Pool};
+use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::RunArgs;
@@ -27,9 +27,6 @@ use crate::record::row::{ATTEMPTS_MAX, Row, Run};
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
-
-/// Entries of io_uring's buffer ring where nothing else is asked for.
-const BUFFERS: usize = 512;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -269,7 +266,7 @@ fn name(cell: &Cell) -> String {
     if cell.addressing == Addressing::Unconnected {
         name += "/unconnected";
     }
-    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
         name += &format!("/{buffers} buffers");
     }
     name
@@ -294,7 +291,7 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         if cell.addressing == Addressing::Unconnected {
             extra += "  unconnected";
         }
-        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
             extra += &format!("  {buffers} buffers");
         }
         let line = format!(
