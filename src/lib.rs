@@ -11,15 +11,17 @@
 //! - [`measure`]: the scenarios, with the hot loop in [`measure::driver`];
 //! - [`plan`]: the cells to measure, the cores, and the request that they come from;
 //! - [`traffic`]: what is in the datagrams, and where each of them went;
-//! - [`stats`]: mathematics.
+//! - [`stats`]: medians, their intervals, and tests of a difference;
+//! - `text` and `console`: what text looks like, how it is written, and why the command fails.
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod command;
 pub mod commands;
 pub mod compare;
+pub(crate) mod console;
 pub mod measure;
 pub mod plan;
 pub mod record;
 pub mod stats;
+pub(crate) mod text;
 pub mod traffic;

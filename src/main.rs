@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    hpbench::command::main()
+    hpbench::cli::run()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::needs;
 use hdrhistogram::Histogram;
-use hpbench::measure::scenario::echo::latency_histogram;
+use hpbench::measure::outcome::latency_histogram;
 use hpbench::record::hlog::Hlog;
 
 /// Prints per histogram: tag, time, length, count, p50, p99, maximum.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::needs;
 use common::wrapped::{self, After, Wrapped};
-use hpbench::measure::trial::Outcome;
+use hpbench::measure::outcome::Outcome;
 use hpbench::plan::cells::{Cell, Scenario};
 use hpbench::stats::Summary;
 use hpbench_backends::plain::Plain;
@@ -54,7 +54,7 @@ fn compare(scenario: Scenario, value: Value) -> [f64; 2] {
 fn the_reported_cost_and_latency_rise_by_a_known_delay() {
     let latency =
         |outcome: &Outcome| outcome.latency.as_ref().map_or(0.0, |latency| latency.value_at_quantile(0.5) as f64);
-    let cost = |outcome: &Outcome| outcome.rounds.as_ref().map_or(0.0, hpbench::measure::trial::Rounds::p50_ns);
+    let cost = |outcome: &Outcome| outcome.rounds.as_ref().map_or(0.0, hpbench::measure::outcome::Rounds::p50_ns);
     let mut cases: Vec<(Scenario, Value)> = vec![(Scenario::Drain, cost)];
     if needs::two_cores().is_some() {
         cases.extend([(Scenario::Pace, latency as Value), (Scenario::Echo, latency)]);

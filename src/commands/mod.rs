@@ -1,5 +1,7 @@
 //! One folder for each verb; what a verb prints is in its folder.
 
+pub(crate) mod bench;
+pub mod compare;
 pub mod doctor;
 pub mod lab;
 pub mod report;

@@ -173,6 +173,7 @@ pub fn brief(backend: &str, variant: &str, addressing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::format;
 
     #[test]
     fn backends_numbers_and_hosts_have_an_order_of_their_own() {
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn all_columns_are_columns() {
-        let header = String::from_utf8(crate::record::output::header()).expect("ASCII");
+        let header = String::from_utf8(format::header()).expect("ASCII");
         let is_column = |name: &str| header.trim().split(',').any(|column| column == name);
         let ours = AXES.into_iter().chain(CONDITIONS).chain(CONDITIONAL).chain(CIRCUMSTANCES).chain(OTHERS);
         ours.for_each(|name| assert!(is_column(name), "{name}"));

@@ -1,9 +1,9 @@
 //! Trials in which the machine was not as usual: they began other than they went on, or their core was not as fast as
 //! in the rest of the run.
 
-use crate::compare::cells::TRIALS_MIN;
 use crate::record::row::Row;
 use crate::stats::Summary;
+use crate::stats::median::TRIALS_MIN;
 
 /// A canary that is further than this from the run's median, …
 const CANARY_MAX: f64 = 0.05;

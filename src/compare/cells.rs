@@ -8,9 +8,7 @@ use crate::compare::counts;
 use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::plan::cells::Scenario;
-
-/// The least trials of a side for a verdict: fewer have no interval of their median.
-pub(crate) const TRIALS_MIN: usize = 6;
+use crate::stats::median::TRIALS_MIN;
 
 /// The least trials of a side under an accelerator: of counts, those that there are agree or do not.
 pub(crate) fn trials_min(accel: &str) -> usize {

@@ -4,17 +4,79 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use crate::compare::CompareError;
 use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
+use crate::compare::judge::{self, Comparison, Judge, Values};
 use crate::compare::metrics;
 use crate::compare::reasons::{self, Kind, State};
 use crate::compare::releases;
 use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Comparison, Judge, Values, Verdict};
+use crate::compare::verdict::{self, Verdict};
+use crate::console::Failure;
+use crate::record::rows::ReadError;
 use crate::stats::{Summary, multiple};
+
+/// Why nothing is compared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompareError {
+    /// Without `--by`, there are two sides.
+    #[error("{0} files: name a base and a new one, or compare by a column with --by COLUMN")]
+    NotTwoFiles(usize),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// All of them are of the null backend.
+    #[error("all trials are of the null backend, which has no kernel and is not compared with others; use --by batch")]
+    OnlyNull,
+    /// There is nothing to compare with.
+    #[error("all trials have the same {by}, '{value}'; compare by another column, or add a file with another {by}")]
+    OneSide {
+        /// The column.
+        by: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// The base is none of the sides.
+    #[error("--base {base}: no trial has this {by}; there are {sides}")]
+    NoSuchBase {
+        /// The value asked for.
+        base: String,
+        /// The column.
+        by: &'static str,
+        /// The values that there are.
+        sides: String,
+    },
+    /// A backend has more than one variant.
+    #[error("{side} has several variants here ({variants}); use --by variant, which compares each of them")]
+    SeveralVariants {
+        /// The backend.
+        side: String,
+        /// Its variants.
+        variants: String,
+    },
+    /// A side has trials under more than one kernel, which would be one cell.
+    #[error("{side} has trials under several kernels ({kernels}); use --by kernel, or files of one kernel each")]
+    SeveralKernels {
+        /// The side.
+        side: String,
+        /// Its kernels.
+        kernels: String,
+    },
+    /// No cell is on two sides.
+    #[error("no cell is on two sides{0}; measure the same cells on both")]
+    NothingAlike(String),
+    /// What could be compared means nothing.
+    #[error("refused, for it would mean nothing:\n{0}\nMeasure again, or use --force to have such rows marked invalid")]
+    Refused(String),
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        Self::Usage(error.into())
+    }
+}
 
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
@@ -248,7 +310,7 @@ fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_
 
 fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold: f64) -> Comparison {
     let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
-    let (mut warnings, mut is_valid) = verdict::warnings(pair, &base, &new);
+    let (mut warnings, mut is_valid) = judge::warnings(pair, &base, &new);
     let is_counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
     let mut figures =

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::compare::axes::AXES;
+use crate::compare::judge::Comparison;
 use crate::compare::report::Report;
-use crate::compare::verdict::Comparison;
 
 /// The comparisons by scenario and metric, in the order in which they come.
 pub(crate) fn of(report: &Report) -> Vec<Vec<&Comparison>> {

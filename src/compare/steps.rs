@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::commands::run::table::wrap;
 use crate::compare::axes::{self, AXES};
+use crate::compare::judge::Comparison;
 use crate::compare::report::Report;
-use crate::compare::verdict::{Comparison, Verdict};
-use crate::compare::{answer, counts, sections};
+use crate::compare::verdict::Verdict;
+use crate::compare::{counts, sections};
+use crate::text::{percent, wrap};
 
 /// A difference between a side and the one before it.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(crate) fn find(report: &Report) -> Vec<Step<'_>> {
 
 /// The list of all steps, or that there are none.
 pub(crate) fn text(report: &Report) -> String {
-    let least = answer::percent(report.threshold);
+    let least = percent(report.threshold);
     let sides = format!("neighbouring {}s", report.by.name());
     let steps = find(report);
     if steps.is_empty() {

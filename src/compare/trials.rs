@@ -9,9 +9,8 @@ use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITION
 use crate::compare::canaries::{self, Sign};
 use crate::compare::metrics::{self, METRICS, Metric, Value};
 use crate::compare::reasons::{self, State, Tally};
-use crate::record::output;
+use crate::record::format;
 use crate::record::row::{Row, SCHEMA};
-use crate::record::rows;
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
@@ -122,8 +121,8 @@ struct Columns {
 
 impl Columns {
     fn of(by: &By) -> Self {
-        let header = output::header();
-        let all = rows::columns(&header);
+        let header = format::header();
+        let all = format::columns(&header);
         let at = |name: &str| all.iter().position(|column| *column == name);
         let unless_free = |name: &str| if by.frees(name) { None } else { at(name) };
         let in_cell = |name: &&str| if CONDITIONAL.contains(name) { None } else { unless_free(name) };
@@ -187,7 +186,7 @@ impl Trials {
     pub(crate) fn of_rows<'r>(by: By, rows: impl Iterator<Item = &'r Row>) -> Self {
         let mut trials = Self::new(by, &[]);
         for row in rows {
-            let Ok(fields) = rows::fields(&output::encode(row, false)) else { continue };
+            let Ok(fields) = format::fields(&format::encode(row, false)) else { continue };
             let _ = trials.add(&fields, row, "");
         }
         trials.mark();

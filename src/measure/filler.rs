@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hpbench_backends::{FreeList, Offer, Socket};
 
 use crate::measure::driver::{self, Lane};
-use crate::measure::trial::TrialError;
+use crate::measure::outcome::TrialError;
 use crate::traffic::app::Source;
 
 /// How long the kernel may refuse to take anything.

@@ -15,7 +15,7 @@ use hpbench_backends::{Backend, Consumer, Frame, FreeList, Packet, Producer, rin
 
 use crate::measure::cost::{Disturbance, Watch};
 use crate::measure::driver::Lane;
-use crate::measure::trial::{Outcome, TrialError};
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::traffic::app::App;
 
 /// The worker's side of a handoff: takes back the frames that the app has finished with.

@@ -129,6 +129,15 @@ impl Outcome {
     }
 }
 
+/// The longest round trip that is told apart from longer ones, and the precision in decimal digits.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+const LATENCY_DIGITS: u8 = 3;
+
+/// A histogram of latencies in nanoseconds: 1 ns to 60 s, within 0.1%, never resized.
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("the bounds and digits are valid")
+}
+
 fn both<T>(a: Option<T>, b: Option<T>, merge: impl FnOnce(T, T) -> T) -> Option<T> {
     Some(merge(a?, b?))
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
 
-use crate::cli::RunArgs;
-use crate::command::tell;
+use crate::console::tell;
+use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 
@@ -71,7 +71,8 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
 
 /// What all trials have in common; makes sure that sockets can be had.
 pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
-    let list = |cores: &Option<crate::cli::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+    let list =
+        |cores: &Option<crate::plan::args::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let cores = Cores::choose(Wanted {
         workers: args.workers,
         handoff: args.handoff,

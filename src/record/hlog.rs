@@ -168,7 +168,7 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::measure::scenario::echo::latency_histogram;
+    use crate::measure::outcome::latency_histogram;
 
     fn histogram(values: impl IntoIterator<Item = u64>) -> Histogram<u64> {
         let mut histogram = latency_histogram();

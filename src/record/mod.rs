@@ -1,6 +1,7 @@
 //! What is kept: rows, the files that hold them, and the environment that they were measured in.
 
 pub mod environment;
+pub mod format;
 pub mod hlog;
 pub mod output;
 pub mod resume;

@@ -4,10 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
+use crate::console::Failure;
+use crate::record::format::{BYTE_ORDER_MARK, encode, header};
 use crate::record::row::Row;
-use crate::record::rows;
 
 /// What to do with a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +83,16 @@ impl OutputError {
     /// Whether the file was refused before anything was written.
     pub fn is_usage(&self) -> bool {
         !matches!(self, Self::Write { .. } | Self::Closed)
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::Closed => Self::Closed,
+            error if error.is_usage() => Self::Usage(error.into()),
+            error => Self::Broken(error.into()),
+        }
     }
 }
 
@@ -195,27 +204,13 @@ pub(crate) fn check_header(path: &Path, start: &[u8], header: &[u8]) -> Result<(
     if start == header {
         return Ok(());
     }
-    if start.starts_with(rows::BYTE_ORDER_MARK) {
+    if start.starts_with(BYTE_ORDER_MARK) {
         return Err(OutputError::ByteOrderMark { path: path.into() });
     }
     if start.strip_suffix(b"\r").is_some_and(|start| Some(start) == header.strip_suffix(b"\n")) {
         return Err(OutputError::OtherLineEnds { path: path.into() });
     }
     Err(OutputError::OtherSchema { path: path.into() })
-}
-
-/// The header line.
-pub fn header() -> Vec<u8> {
-    let both = encode(&Row::default(), true);
-    let end = both.iter().position(|&byte| byte == b'\n').map_or(both.len(), |at| at + 1);
-    both[..end].to_vec()
-}
-
-/// One row, with its line end, after the header if that is wanted.
-pub(crate) fn encode(row: &impl Serialize, with_header: bool) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
-    writer.serialize(row).expect("a row has only plain fields, and memory takes them");
-    writer.into_inner().expect("memory takes all bytes")
 }
 
 #[cfg(test)]

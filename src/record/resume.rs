@@ -9,13 +9,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::console::Failure;
+use crate::record::format;
 use crate::record::output::{self, OutputError};
 use crate::record::row::Row;
 use crate::record::rows::{Rows, RowsError};
 
-mod rest;
-
-pub use rest::Rest;
+pub mod rest;
 
 /// Why a file cannot be gone on with. It is then as it was.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,12 @@ pub enum ResumeError {
     },
 }
 
+impl From<ResumeError> for Failure {
+    fn from(error: ResumeError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
 /// What is in the file of a run that was begun.
 #[derive(Debug, Default)]
 pub struct Begun {
@@ -90,7 +96,7 @@ impl Begun {
             Err(error) => return Err(failed(error).into()),
         }
         let mut rows = Rows::new(path, File::open(path).map_err(failed)?);
-        let header = output::header();
+        let header = format::header();
         let start = rows.start(header.len()).map_err(failed)?;
         if start.len() < header.len() && header.starts_with(&start) {
             return Ok(Self { cut: start.len() as u64, ..nothing });
@@ -232,7 +238,7 @@ mod tests {
     fn a_line_that_is_no_row_is_named() {
         let rows = finished(&run());
         let [first, second] = [&rows[..1], &rows[1..2]].map(csv);
-        let second = &second[output::header().len()..];
+        let second = &second[format::header().len()..];
         let text = |line: &[u8]| [&first[..], line, second].concat();
         let with = |from: &str, to: &str| {
             let line = String::from_utf8(second.to_vec()).expect("UTF-8");
@@ -272,7 +278,7 @@ mod tests {
             let mut damaged = text.clone();
             for _ in 0..3 {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let at = output::header().len() + (random >> 8) as usize % (text.len() - output::header().len());
+                let at = format::header().len() + (random >> 8) as usize % (text.len() - format::header().len());
                 damaged[at] = b"\"\n\r,0-9.\xff\0"[(random >> 4) as usize % 10];
             }
             // Whatever comes of it, it is an answer.
@@ -301,7 +307,7 @@ mod tests {
         assert!(matches!(Begun::read(Some(Path::new("/dev/null"))), Err(ResumeError::NotAFile { .. })));
         let other = Begun::read(Some(&path));
         assert!(matches!(other, Err(ResumeError::Output(OutputError::OtherSchema { .. }))));
-        let mut saved = output::header();
+        let mut saved = format::header();
         saved.insert(saved.len() - 1, b'\r');
         fs::write(&path, saved).expect("a file");
         let other = Begun::read(Some(&path));

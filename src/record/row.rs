@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use hpbench_backends::Addressing;
 
 use crate::measure::cost;
-use crate::measure::trial::{Outcome, TrialError, UNBALANCED};
+use crate::measure::outcome::{Outcome, TrialError, UNBALANCED};
 use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::record::environment::Environment;

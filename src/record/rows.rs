@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, StringRecord};
+use csv::StringRecord;
 
-use crate::record::output;
+use crate::console::Failure;
+use crate::record::format::{BYTE_ORDER_MARK, Splitter, columns, header};
 use crate::record::row::Row;
 
 /// The longest row that is read back, in bytes. Only the label of a run has no bound of ours, and the kernel
 /// limits an argument to 128 KiB, which its quotes may double.
 pub(crate) const ROW_MAX: usize = 1 << 20;
-
-/// What a spreadsheet begins a file of UTF-8 text with. It is no part of the first column's name.
-pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Why there is no next row.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +76,12 @@ pub enum ReadError {
 impl From<RowsError> for ReadError {
     fn from(error: RowsError) -> Self {
         Self::Rows(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Usage(error.into())
     }
 }
 
@@ -147,7 +151,7 @@ pub struct Rows {
 impl Rows {
     /// For a file whose first line, the header, is still to be read.
     pub fn new(path: &Path, file: File) -> Self {
-        let columns = columns(&output::header()).into_iter().map(str::to_owned).collect();
+        let columns = columns(&header()).into_iter().map(str::to_owned).collect();
         let reader = BufReader::with_capacity(1 << 16, file);
         Self { path: path.into(), reader, columns, splitter: Splitter::new(), line: 0, cut: 0 }
     }
@@ -260,11 +264,6 @@ impl Rows {
     }
 }
 
-/// The names in a header, none of which needs quotes.
-pub(crate) fn columns(header: &[u8]) -> Vec<&str> {
-    std::str::from_utf8(header).unwrap_or_default().trim_end().split(',').collect()
-}
-
 /// The values in the fields of a row; those of columns that this version does not know are left out.
 fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, String> {
     fields.deserialize(None).map_err(|error| match error.kind() {
@@ -276,57 +275,10 @@ fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, Stri
     })
 }
 
-/// The fields of one row.
-pub(crate) fn fields(record: &[u8]) -> Result<StringRecord, String> {
-    Splitter::new().split(record)
-}
-
-/// Splits rows into fields. To make a reader of CSV takes longer than to read a row, so there is one for all rows.
-#[derive(Debug)]
-struct Splitter {
-    core: csv_core::Reader,
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Splitter {
-    fn new() -> Self {
-        let core = csv_core::ReaderBuilder::new().terminator(csv_core::Terminator::Any(b'\n')).build();
-        Self { core, text: Vec::new(), ends: Vec::new() }
-    }
-
-    fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
-        // A spreadsheet ends lines with CR LF; a field of ours that ends with a CR is in quotes.
-        let record = record.strip_suffix(b"\r\n").unwrap_or(record);
-        self.core.reset();
-        self.text.resize(record.len() + 1, 0);
-        self.ends.resize(record.iter().filter(|&&byte| byte == b',').count() + 2, 0);
-        let (result, read, mut written, mut count) = self.core.read_record(record, &mut self.text, &mut self.ends);
-        if read < record.len() {
-            return Err("a quote is out of place".into());
-        }
-        if result == csv_core::ReadRecordResult::InputEmpty {
-            // It has no line end, or a quote that is not closed.
-            let (text, ends) = (&mut self.text[written..], &mut self.ends[count..]);
-            let (_, _, more, others) = self.core.read_record(&[], text, ends);
-            (written, count) = (written + more, count + others);
-        }
-        if count == 0 {
-            return Err("it is empty".into());
-        }
-        let mut fields = ByteRecord::with_capacity(written, count);
-        let mut start = 0;
-        for &end in &self.ends[..count] {
-            fields.push_field(&self.text[start..end]);
-            start = end;
-        }
-        StringRecord::from_byte_record(fields).map_err(|_| "it is not UTF-8 text".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::format::{self, fields};
 
     fn texts(record: &[u8]) -> Result<Vec<String>, String> {
         fields(record).map(|fields| fields.iter().map(str::to_owned).collect())
@@ -346,14 +298,14 @@ mod tests {
         }
         assert_eq!(texts(b"\r\n"), texts(b"\n"), "an empty line");
         let odd = Row { error: "a\r".into(), ..Row::default() };
-        let read = parse(&fields(&output::encode(&odd, false)).expect("a row"), &columns(&output::header()));
+        let read = parse(&fields(&format::encode(&odd, false)).expect("a row"), &columns(&format::header()));
         assert_eq!(read.expect("a row").error, "a\r", "ours is in quotes");
     }
 
     #[test]
     fn a_file_that_a_spreadsheet_has_saved_has_the_same_rows() {
         let [first, second] = ["two\nlines", "one"].map(|host| Row { host: host.into(), valid: 1, ..Row::default() });
-        let lines = [output::header(), output::encode(&first, false), output::encode(&second, false)];
+        let lines = [format::header(), format::encode(&first, false), format::encode(&second, false)];
         let saved = lines.map(|line| [line.strip_suffix(b"\n").expect("a line"), b"\r\n"].concat()).concat();
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("saved.csv");

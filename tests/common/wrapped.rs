@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use hpbench::measure::control::{Clock, Interrupt};
-use hpbench::measure::trial::{Outcome, Trial};
+use hpbench::measure::outcome::Outcome;
+use hpbench::measure::trial::Trial;
 use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
 use hpbench::plan::cores::{Cores, Wanted};
 use hpbench::traffic::wire::Verify;

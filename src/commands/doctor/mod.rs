@@ -10,9 +10,9 @@ use anyhow::Context;
 use clap::Args;
 use hpbench_backends::features;
 
-use crate::command::{Failure, print};
+use crate::console::{Failure, for_stdout, print};
 use crate::record::environment::Environment;
-use checks::Chosen;
+use checks::given::Chosen;
 use files::Files;
 use report::{Machine, Report, Verdict};
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<u8, Failure> {
         let json = serde_json::to_string_pretty(&report).context("cannot write JSON").map_err(Failure::Broken)?;
         print(&format!("{json}\n"))?;
     } else {
-        print(&text::for_stdout(&text::render(&report)))?;
+        print(&for_stdout(&text::render(&report)))?;
     }
     Ok(0)
 }

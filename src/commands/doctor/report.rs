@@ -72,6 +72,12 @@ impl Affects {
     }
 }
 
+pub(crate) const BOTH: &[Affects] = &[Affects::Rates, Affects::Latency];
+pub(crate) const LATENCY: &[Affects] = &[Affects::Latency];
+pub(crate) const RATES: &[Affects] = &[Affects::Rates];
+/// Worth mending, but nothing is spoilt by it.
+pub(crate) const NOTHING: &[Affects] = &[];
+
 /// Something that may spoil measurements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
@@ -178,7 +184,6 @@ mod tests {
     fn only_what_spoils_decides() {
         let modes = [mode("null", true), mode("plain", true), mode("uring", false)];
         let topic = |affects| Topic::new("a_thing", "none", affects);
-        const BOTH: &[Affects] = &[Affects::Rates, Affects::Latency];
         let checks = [topic(BOTH).good("none"), topic(BOTH).hint("one", "x"), topic(BOTH).unknown("dark")];
         let verdict = Verdict::of(&modes, &checks);
         assert!(verdict.rates && verdict.latency, "{verdict:?}");

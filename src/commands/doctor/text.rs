@@ -1,8 +1,5 @@
 //! The report for people: in 80 columns, with what matters most at its end.
 
-use std::io;
-
-use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use textwrap::{Options, WordSplitter};
 
@@ -22,14 +19,6 @@ const BEYOND: &str = "Beyond sockets, and beyond what hpbench measures: AF_XDP h
     cores that always spin; RDMA lets devices read and write memory without either kernel. Look there when a real \
     device, not loopback, is to deliver more than a core takes in `flood` with GSO and GRO, or when the kernel's part \
     of a round trip in `echo` is more than you can spare. All three ask for devices, drivers and code of their own.";
-
-/// The text, without colours where standard output is no terminal or the user wants none (`NO_COLOR`).
-pub(crate) fn for_stdout(text: &str) -> String {
-    match AutoStream::choice(&io::stdout()) {
-        ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
-        _ => text.to_owned(),
-    }
-}
 
 /// The whole report, with escape sequences for colours.
 pub(crate) fn render(report: &Report) -> String {
@@ -210,7 +199,7 @@ fn fill(text: &str, first: &str, rest: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Machine, Topic};
+    use super::super::report::{BOTH, Machine, Topic};
     use super::*;
 
     fn feature(name: &'static str, why: Option<&str>) -> FeatureLine {
@@ -255,7 +244,6 @@ mod tests {
     }
 
     fn bad(name: &'static str) -> Check {
-        const BOTH: &[Affects] = &[Affects::Rates, Affects::Latency];
         Topic::new(name, "as it should be, ".repeat(9), BOTH)
             .bad("state ".repeat(30), format!("sudo sh -c 'echo 1 > /{}'", "long/".repeat(30)))
     }

@@ -93,10 +93,11 @@ impl fmt::Display for Accel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::format;
 
     /// All columns of a row that are not empty.
     fn filled(row: &Row) -> Vec<String> {
-        let text = crate::record::output::encode(row, true);
+        let text = format::encode(row, true);
         let mut reader = csv::Reader::from_reader(text.as_slice());
         let names = reader.headers().expect("a header").clone();
         let values = reader.records().next().expect("a row").expect("whole");

@@ -8,8 +8,7 @@ use clap::{ArgMatches, Args, Command};
 use hpbench_backends::{Addressing, Choice};
 
 use super::accel::Accel;
-use crate::cli::RunArgs;
-use crate::compare::args::percent;
+use crate::plan::args::{RunArgs, percentage};
 use crate::plan::cells::{Cell, Scenario, Wait};
 use crate::plan::request;
 
@@ -37,7 +36,7 @@ pub struct LabArgs {
     pub guest: Option<PathBuf>,
 
     /// Change between neighbouring kernels from which on it is told, over 0% and below 100%
-    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
     pub threshold: f64,
 
     /// Run the conformance suite of the backends inside each kernel instead of trials; nothing is
@@ -190,7 +189,7 @@ mod tests {
         assert!(!args.iter().any(|arg| arg.contains("x.csv") || arg.contains("force") || arg.contains("quiet")));
         let run = in_guest(&args);
         assert_eq!((run.batch.0, run.packets, run.backend.0.len()), (vec![1, 8], Some(4096), 1));
-        assert_eq!(run.verify, crate::cli::VerifyArg::Full);
+        assert_eq!(run.verify, crate::plan::args::VerifyArg::Full);
     }
 
     #[test]

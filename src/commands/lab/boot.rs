@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::accel::Accel;
-use super::guest::{GuestPlan, PLAN_PATH, TESTS_PATH};
+use super::guest::plan::{GuestPlan, PLAN_PATH, TESTS_PATH};
 use super::initramfs::Initramfs;
 use super::kernels::Kernel;
 use super::qemu::{Machine, News};

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::boot::Visit;
-use super::guest::{GuestPlan, Task};
+use super::guest::plan::{GuestPlan, Task};
+use super::guest_binary;
 use super::stream::Kind;
 use super::visits::Visits;
-use super::{guest_binary, tell_logs, usage};
-use crate::command::{Failure, print, tell};
+use crate::console::{Failure, print, tell, usage};
 
 /// Where a guest has one core, tests beside each other would only wait for each other.
 const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
@@ -27,7 +27,7 @@ pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Fa
         let said = keep_lines(visits.logs, &kernel.release, visit);
         print(&tally.render(&kernel.release, visit.failure.as_deref(), &said))?;
     }
-    tell_logs(visits.logs);
+    visits.tell_logs();
     Ok(visits.interrupt.exit_status().unwrap_or(u8::from(!good)))
 }
 

@@ -1,18 +1,17 @@
 //! The guest's side: hpbench as the first process of a kernel that was booted to be measured.
 
-mod plan;
+pub mod plan;
 mod report;
 mod system;
 mod tests;
 mod trials;
-
-pub use plan::{GuestPlan, PLAN_PATH, TESTS_PATH, Task};
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::commands::lab::accel::Accel;
+use plan::{GuestPlan, PLAN_PATH, Task};
 use report::Report;
 
 /// What a kernel still has to do when its first process begins takes time, and would be counted: memory that is

@@ -1,13 +1,13 @@
 //! `hpbench lab`: the same cells under other kernels, each booted in QEMU with hpbench as its first process.
 //!
-//! - [`LabArgs`], [`kernels`], [`guest_binary`]: what is asked for, and what is booted;
+//! - [`args`], [`kernels`], [`guest_binary`]: what is asked for, and what is booted;
 //! - [`accel`]: how, and what a guest's clock can tell;
 //! - [`initramfs`], [`qemu`], [`boot`], [`stream`]: one visit to one kernel;
 //! - [`guest`]: what happens inside;
 //! - `visits`, `results`, `conformance`: several kernels, and what came of it.
 
 pub mod accel;
-mod args;
+pub mod args;
 pub mod boot;
 mod conformance;
 pub mod guest;
@@ -19,19 +19,19 @@ mod results;
 pub mod stream;
 mod visits;
 
-pub use args::{LabArgs, with_defaults};
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
 
-use crate::command::{Failure, print, tell};
+use crate::commands::bench;
 use crate::compare::releases;
+use crate::console::{Failure, broken, print, usage};
 use crate::measure::control::Interrupt;
 use accel::Accel;
+use args::LabArgs;
 use boot::Boot;
-use guest::{GuestPlan, Task};
+use guest::plan::{GuestPlan, Task};
 use kernels::Kernel;
 use visits::Visits;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
     let kernels = find_kernels(&args.kernel, checkout.as_deref())?;
     if args.run.dry_run {
         let trials = cells.len() * args.run.trials;
-        let each = crate::commands::run::dry_run(&args.run, &cells, trials);
+        let each = bench::dry_run(&args.run, &cells, trials);
         let names: Vec<&str> = kernels.iter().map(|kernel| kernel.release.as_str()).collect();
         return print(&format!("{each}under each of {} kernels: {}\n", kernels.len(), names.join(", "))).map(|()| 0);
     }
@@ -119,22 +119,9 @@ fn test_kvm(
 /// Where the consoles are kept: beside the CSV.
 fn logs_folder(args: &LabArgs, host: &str) -> PathBuf {
     let out = args.run.out.clone().filter(|path| !args.conformance && path != Path::new("-"));
-    out.unwrap_or_else(|| crate::commands::run::default_path(host)).with_extension("consoles")
+    out.unwrap_or_else(|| bench::default_path(host)).with_extension("consoles")
 }
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn usage(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::Usage(error.into())
-}
-
-fn broken(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::Broken(error.into())
-}
-
-/// Says where the consoles are.
-fn tell_logs(logs: &Path) {
-    tell!("the consoles are in {}", logs.display());
 }

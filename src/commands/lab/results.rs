@@ -3,19 +3,19 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::boot::Visit;
-use super::guest::{GuestPlan, Task};
+use super::guest::plan::{GuestPlan, Task};
 use super::kernels::Kernel;
 use super::stream::{self, Frame};
-use super::tell_logs;
 use super::visits::Visits;
-use crate::cli::RunArgs;
-use crate::command::{Failure, print, tell};
-use crate::compare::reasons::{self, State, Tally};
+use crate::commands::bench;
+use crate::console::{Failure, print, tell};
+use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell, Planned};
 use crate::plan::cores::Cores;
 use crate::plan::request;
 use crate::record::environment::Environment;
-use crate::record::output::{self, Output, OutputError};
+use crate::record::format;
+use crate::record::output::{Output, OutputError};
 use crate::record::row::{Row, Run};
 
 mod text;
@@ -23,11 +23,11 @@ mod text;
 /// Runs the trials under each kernel, writes their rows, and compares the kernels.
 pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
     let args = &visits.args.run;
-    let output = crate::commands::run::open_output(args, &visits.plan.host)?;
+    let output = bench::open_output(args, &visits.plan.host)?;
     let trials = cells::schedule(cells.len(), args.trials, args.seed.unwrap_or(0));
     let plan = GuestPlan { task: Task::Trials(guest_args), ..visits.plan.clone() };
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
-    let progress = crate::commands::run::progress(args, trials.len() * visits.kernels.len());
+    let progress = bench::progress(args, trials.len() * visits.kernels.len());
     let made = visits.make(&plan, None, |kernel, frame| {
         if frame.kind == stream::Kind::Row {
             let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ fn finish(visits: &Visits<'_>, rows: &[Row], output: &Output) -> Result<u8, Fail
         print(&text)?;
         tell!("{} rows in {}", rows.len(), output.name());
     }
-    tell_logs(visits.logs);
+    visits.tell_logs();
     let bad = |row: &Row| row.is_failed() || !row.balances() || visits.args.run.strict && row.is_invalid();
     let failed = rows.iter().filter(|row| bad(row)).count();
     if failed > 0 {
@@ -104,7 +104,7 @@ fn now() -> String {
 
 /// A row as the guest wrote it; none if its hpbench has other columns.
 fn decode(line: &[u8]) -> Option<Row> {
-    let text = [&output::header(), line].concat();
+    let text = [&format::header(), line].concat();
     csv::Reader::from_reader(text.as_slice()).deserialize().next()?.ok()
 }
 
@@ -143,14 +143,6 @@ fn error_row(run: &Run, cell: &Cell, planned: Planned, plan: &GuestPlan, error: 
     Row { accel, qemu, error, ..Row::planned(run, cell, planned, now()) }
 }
 
-/// Why rows failed or are invalid, by kernel and backend.
-fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
-    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
-    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
-    messages.kinds.sort_by_key(|kind| kind.of);
-    messages
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +160,7 @@ mod tests {
     }
 
     fn row(planned: Planned) -> Row {
-        use clap::Parser;
-        let args = crate::cli::Cli::try_parse_from(["hpbench"]).expect("good flags").run;
+        let args = RunArgs::from_words::<&str>([]).expect("good flags");
         let kernel = Kernel { path: "k".into(), release: "6.1.2".into() };
         let cells = request::cells(&args, true).expect("good flags");
         error_row(&run_of(&plan(), &kernel, &args), &cells[planned.cell], planned, &plan(), "panic, \"at last\"".into())
@@ -179,7 +170,7 @@ mod tests {
     fn a_row_that_a_guest_sent_is_read_as_it_was() {
         let row = row(Planned { cell: 1, block: 2, order: 7 });
         assert_eq!((row.kernel.as_str(), row.accel.as_str(), row.valid, row.trial), ("6.1.2", "icount", 0, 2));
-        assert_eq!(decode(&output::encode(&row, false)), Some(row));
+        assert_eq!(decode(&format::encode(&row, false)), Some(row));
         assert_eq!(decode(b"1,2,3\n"), None, "columns of another version");
     }
 
@@ -191,6 +182,6 @@ mod tests {
         let visit = Visit { frames: vec![], failure: None, interrupted: false, took: Duration::ZERO };
         assert!(reason(&visit, 2).contains("2 trials"));
         assert_eq!(reason(&Visit { failure: Some("hang".into()), ..visit }, 2), "hang");
-        assert_eq!(messages(&came).kinds.iter().map(|kind| kind.count).sum::<usize>(), 2);
+        assert_eq!(text::messages(&came).kinds.iter().map(|kind| kind.count).sum::<usize>(), 2);
     }
 }

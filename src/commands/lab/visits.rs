@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::LabArgs;
+use super::args::LabArgs;
 use super::boot::{self, Boot, Visit};
-use super::broken;
-use super::guest::GuestPlan;
+use super::guest::plan::GuestPlan;
 use super::kernels::Kernel;
 use super::stream::Frame;
-use crate::command::Failure;
+use crate::console::{Failure, broken, tell};
 use crate::measure::control::Interrupt;
 
 /// What all visits have in common.
@@ -75,5 +74,10 @@ impl Visits<'_> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let at_once = (cores / self.args.guest_cores()).max(1);
         self.args.jobs.map_or(at_once, usize::from).min(self.kernels.len())
+    }
+
+    /// Says where the consoles are.
+    pub(super) fn tell_logs(&self) {
+        tell!("the consoles are in {}", self.logs.display());
     }
 }

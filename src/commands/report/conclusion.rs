@@ -2,11 +2,12 @@
 
 use crate::commands::report::data::{Cell, Data};
 use crate::compare::axes::{self, AXES};
-use crate::compare::cells::TRIALS_MIN;
-use crate::compare::report::{Report, Settings};
+use crate::compare::report::{CompareError, Report, Settings};
 use crate::compare::steps::{self, Step};
 use crate::compare::trials::Trials;
-use crate::compare::{CompareError, answer, counts};
+use crate::compare::{answer, counts};
+use crate::stats::median::TRIALS_MIN;
+use crate::text::percent;
 
 /// The most steps between kernels that are told.
 const STEPS_MAX: usize = 60;
@@ -61,7 +62,7 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
             conclusion.notes.push(format!(
                 "A difference is named where it is at least {} and the trials bear it out (q below 0.05); `the same` \
                  where its 95% interval lies within that; `unclear` where the trials do not tell.",
-                answer::percent(answer::THRESHOLD)
+                percent(answer::THRESHOLD)
             ));
         }
         Err(CompareError::OneSide { value, .. }) => {
@@ -77,7 +78,7 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
 }
 
 fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
-    let threshold = answer::percent(answer::THRESHOLD);
+    let threshold = percent(answer::THRESHOLD);
     let report = match Report::new(by_kernel, &Settings { groups: usize::MAX, ..answer::SETTINGS }) {
         Ok(report) => report,
         Err(error) => {

@@ -10,9 +10,8 @@ use crate::compare::canaries::{self, Sign};
 use crate::compare::reasons::State;
 use crate::compare::trials::Names;
 use crate::plan::cells::Scenario;
-use crate::record::output;
+use crate::record::format;
 use crate::record::row::Row;
-use crate::record::rows;
 use crate::stats::median::Median;
 
 /// What tells cells apart beside [`AXES`]; the last one is the number of the file.
@@ -218,8 +217,8 @@ pub(crate) struct Data {
 impl Data {
     /// Without trials.
     pub(crate) fn new() -> Self {
-        let header = output::header();
-        let all = rows::columns(&header);
+        let header = format::header();
+        let all = format::columns(&header);
         let columns = AXES.iter().chain(&OTHERS).filter_map(|name| all.iter().position(|column| column == name));
         Self {
             files: Vec::new(),

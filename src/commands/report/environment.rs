@@ -2,8 +2,7 @@
 
 use csv::StringRecord;
 
-use crate::record::output;
-use crate::record::rows;
+use crate::record::format;
 
 /// The columns, in their order, with what they are.
 const COLUMNS: [(&str, &str); 24] = [
@@ -60,8 +59,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Without values.
     pub(crate) fn new() -> Self {
-        let header = output::header();
-        let all = rows::columns(&header);
+        let header = format::header();
+        let all = format::columns(&header);
         let column = |(name, meaning): (&'static str, &'static str)| {
             let at = all.iter().position(|column| *column == name)?;
             Some(Column { name, meaning, values: Vec::new(), has_more: false, at })

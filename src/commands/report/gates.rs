@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::commands::report::data::{Data, Trial, Value};
-use crate::commands::run::table::thousands;
 use crate::compare::reasons::{self, State, Tally};
 use crate::stats;
+use crate::text::thousands;
 
 /// The most reasons that are told.
 const REASONS_MAX: usize = 20;
@@ -95,15 +95,14 @@ mod tests {
     use super::*;
     use crate::compare::axes::By;
     use crate::compare::trials::Trials;
-    use crate::record::output;
+    use crate::record::format;
     use crate::record::row::{Row, SCHEMA};
-    use crate::record::rows;
 
     fn data(rows: &[Row]) -> Data {
         let mut data = Data::new();
         data.files.push(("run.csv".into(), rows.len()));
         for row in rows {
-            data.add(&rows::fields(&output::encode(row, false)).expect("a row"), row);
+            data.add(&format::fields(&format::encode(row, false)).expect("a row"), row);
         }
         data.finish();
         data

@@ -19,22 +19,16 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::command::{Failure, print};
 use crate::compare::axes::By;
 use crate::compare::trials::Trials;
+use crate::console::{Failure, print};
 use crate::record::rows::{self, ReadError};
 use args::ReportArgs;
-use charts::Figure;
+use charts::figure::Figure;
 use conclusion::Evidence;
 use data::Data;
 use embed::{Packed, Packer};
 use page::Page;
-
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        Self::Usage(error.into())
-    }
-}
 
 /// Several kernels are compared by a second reading, and what is no file is gone after the first.
 #[derive(Debug, thiserror::Error)]

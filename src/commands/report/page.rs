@@ -2,15 +2,15 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::commands::report::charts::{Figure, Missing, Table};
+use crate::commands::report::charts::figure::{Figure, Missing, Table};
 use crate::commands::report::conclusion::Conclusion;
 use crate::commands::report::data::Data;
 use crate::commands::report::embed::Packed;
 use crate::commands::report::environment::Column;
 use crate::commands::report::gates;
-use crate::commands::report::svg::marks::{Look, example, sample};
-use crate::commands::report::svg::{STYLE as CHART_STYLE, shortened};
-use crate::commands::run::table::thousands;
+use crate::commands::report::svg::STYLE as CHART_STYLE;
+use crate::commands::report::svg::marks::{Look, example, sample, shortened};
+use crate::text::thousands;
 
 /// The style of everything but charts.
 const STYLE: &str = include_str!("page.css");

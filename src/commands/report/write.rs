@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::command::{Failure, print};
+use crate::console::{Failure, print};
 
 /// Why a file is not written.
 #[derive(Debug, thiserror::Error)]

@@ -2,31 +2,25 @@
 
 pub mod table;
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use hpbench_backends::{Addressing, Config, FreeList, Pool};
-use indicatif::{ProgressBar, ProgressStyle};
+use hpbench_backends::FreeList;
 
-use crate::cli::RunArgs;
-use crate::command::{Failure, print, tell};
+use crate::commands::bench::{dry_run, name, one_trial, open_output, progress};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::compare::canaries;
-use crate::measure::control::{Clock, Interrupt};
-use crate::measure::trial::{Trial, TrialError};
-use crate::plan::cells::{self, Cell, Planned, Wait};
+use crate::console::{Failure, broken, print, tell, usage};
+use crate::measure::control::Interrupt;
+use crate::plan::args::RunArgs;
+use crate::plan::cells::{self, Cell};
 use crate::plan::request::{self, Pools};
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
-use crate::record::output::{Existing, Output};
-use crate::record::resume::{Begun, Rest};
+use crate::record::output::Output;
+use crate::record::resume::Begun;
+use crate::record::resume::rest::Rest;
 use crate::record::row::{ATTEMPTS_MAX, Row, Run};
-
-/// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
-const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -39,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
     }
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
-    let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
+    let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
     let run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
@@ -85,7 +79,7 @@ fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
 
 fn open_hlog(args: &RunArgs) -> Result<Option<Hlog>, Failure> {
     let Some(path) = &args.hlog else { return Ok(None) };
-    Hlog::create(path, args.force).map(Some).map_err(|error| Failure::Usage(error.into()))
+    Hlog::create(path, args.force).map(Some).map_err(usage)
 }
 
 /// Removes a row that is cut from the end of a file, and says so.
@@ -95,34 +89,6 @@ fn cut_off(begun: &Begun) -> Result<(), Failure> {
         tell!("note: the last line of {} was cut ({} bytes, no line end) and is removed", begun.name(), begun.cut());
     }
     Ok(())
-}
-
-pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
-    let existing = match (args.append || args.resume, args.force) {
-        (true, _) => Existing::Append,
-        (_, true) => Existing::Replace,
-        _ => Existing::Refuse,
-    };
-    let path = args.out.clone().unwrap_or_else(|| default_path(host));
-    Ok(Output::open(&path, existing)?)
-}
-
-/// The file that a run is written to if no other is named.
-pub(crate) fn default_path(host: &str) -> PathBuf {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let host: String = host.chars().map(safe).collect();
-    let now = time::UtcDateTime::now();
-    let (date, clock) = (now.date(), now.time());
-    let stamp = format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        clock.hour(),
-        clock.minute(),
-        clock.second()
-    );
-    PathBuf::from(format!("hpbench-{stamp}-{host}.csv"))
 }
 
 /// How often a trial that was disturbed is tried, in all.
@@ -173,7 +139,7 @@ fn measure(
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
                 let since = began.saturating_duration_since(hlog.start()).as_secs_f64();
                 let written = hlog.write(&tag(cell, &row), since, length, &latency);
-                written.map_err(|error| Failure::Broken(error.into()))?;
+                written.map_err(broken)?;
             }
             let disturbed = row.is_disturbed();
             if attempt > 1 {
@@ -217,35 +183,6 @@ fn check_frames(free: &FreeList<'_>, row: &Row) -> Result<(), Failure> {
     Err(Failure::Broken(error.context("a bug in hpbench")))
 }
 
-/// One trial's row and latencies, or none if it was interrupted.
-pub(crate) fn one_trial<'p>(
-    run: &Run,
-    cell: &Cell,
-    (planned, attempt): (Planned, usize),
-    pool: &'p Pool,
-    interrupt: &Interrupt,
-    free: &mut FreeList<'p>,
-) -> Option<(Row, Option<Histogram<u64>>)> {
-    let started_at =
-        time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt, clock: Clock::start() };
-    let result = trial.run(free);
-    if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
-        return None;
-    }
-    let row = Row::new(run, cell, planned, started_at, attempt, &result);
-    Some((row, result.ok().and_then(|outcome| outcome.latency)))
-}
-
-/// Drawn between trials only, and only on a terminal.
-pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
-    if args.quiet || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} trials, {eta} left  {wide_msg}");
-    ProgressBar::new(trials as u64).with_style(style.expect("the template is valid"))
-}
-
 /// The trials of each cell, in the order of the plan.
 fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
     let group = |(index, cell): (usize, &Cell)| Group {
@@ -254,65 +191,6 @@ fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
         rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
     };
     cells.iter().enumerate().map(group).collect()
-}
-
-/// The backend, with its modes as far as they are not the default, and what else is unlike the default.
-fn name(cell: &Cell) -> String {
-    let (kind, modes) = (cell.variant.kind(), cell.variant.brief(cell.addressing));
-    let mut name = if modes.is_empty() { kind.to_string() } else { format!("{kind}:{modes}") };
-    if cell.wait == Wait::Block {
-        name += "/block";
-    }
-    if cell.addressing == Addressing::Unconnected {
-        name += "/unconnected";
-    }
-    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
-        name += &format!("/{buffers} buffers");
-    }
-    name
-}
-
-/// What would be run.
-pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
-    let backend = |cell: &Cell| format!("{}:{}", cell.variant.kind(), cell.variant);
-    let width = cells.iter().map(|cell| backend(cell).len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for cell in cells {
-        let mut extra = match (cell.round, cell.window) {
-            (Some(round), _) => format!("  round {round}"),
-            (_, Some(window)) => format!("  window {window}"),
-            _ => cell
-                .rate
-                .map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
-        };
-        if cell.wait == Wait::Block {
-            extra += "  block";
-        }
-        if cell.addressing == Addressing::Unconnected {
-            extra += "  unconnected";
-        }
-        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
-            extra += &format!("  {buffers} buffers");
-        }
-        let line = format!(
-            "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",
-            cell.scenario.name(),
-            backend(cell),
-            cell.batch,
-            cell.payload
-        );
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text += &format!("{} cells × {} trials = {trials} trials", cells.len(), args.trials);
-    match args.packets {
-        Some(count) => text += &format!(" of {count} datagrams each\n"),
-        None => {
-            let each = args.duration + args.warmup + TRIAL_OVERHEAD;
-            text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
-        }
-    }
-    text
 }
 
 /// What of a plan this machine cannot run, and why: found out by trying.

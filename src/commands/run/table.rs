@@ -1,13 +1,14 @@
 //! The table that ends a run: a median and a spread for each cell, in 80 columns.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
 use crate::compare::canaries;
-use crate::compare::cells::TRIALS_MIN;
 use crate::compare::reasons::{self, State};
 use crate::plan::cells::Scenario;
 use crate::record::row::Row;
 use crate::stats::Summary;
+use crate::stats::median::TRIALS_MIN;
+use crate::text::{digits, plain_table, thousands, trim_lines, wrap};
 
 /// Above this share of a cell's cost the harness's own is worth a note, in percent.
 const HARNESS_NOTE_PCT: f64 = 5.0;
@@ -263,26 +264,6 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
 }
 
-/// Breaks a note into lines, the second and later ones indented; ends it with a line end.
-pub(crate) fn wrap(note: &str) -> String {
-    const WIDTH: usize = 80;
-    let (mut text, mut width) = (String::new(), 0);
-    for word in note.split(' ') {
-        let len = word.chars().count();
-        if width > 0 && width + 1 + len > WIDTH {
-            text.push_str("\n  ");
-            width = 2;
-        } else if width > 0 {
-            text.push(' ');
-            width += 1;
-        }
-        text.push_str(word);
-        width += len;
-    }
-    text.push('\n');
-    text
-}
-
 /// The `null` backend shows what the harness costs; where that matters, the table says so.
 fn harness_note(groups: &[Group<'_>]) -> Option<String> {
     let cost = |group: &Group<'_>| group.median(|row| row.ns_per_packet_p50);
@@ -303,22 +284,12 @@ fn harness_note(groups: &[Group<'_>]) -> Option<String> {
     None
 }
 
-pub(crate) fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
 /// Names to the left, numbers to the right.
 fn align(table: &mut Table) {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { 1 }, 1));
         column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
-}
-
-pub(crate) fn trim_lines(text: &str) -> String {
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 fn decimals(value: Option<f64>, count: usize) -> String {
@@ -335,28 +306,6 @@ fn spread(group: &Group<'_>, summary: Option<Summary>) -> String {
         .filter(|summary| summary.count > 1)
         .map_or_else(String::new, |summary| format!("{:.1}%", summary.spread_pct));
     if group.counted_marked() > 0 { spread + "*" } else { spread }
-}
-
-/// A number with at least three digits that mean something, in few characters.
-pub(crate) fn digits(value: f64) -> String {
-    match value {
-        ..100.0 => format!("{value:.2}"),
-        ..1000.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// A whole number with spaces between thousands, so that it can be read.
-pub(crate) fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -8,22 +8,22 @@ use std::time::Duration;
 use clap::Args;
 use hpbench_backends::{Backend, FreeList, Pool, Visitor};
 
-use crate::cli::{Cli, List, RunArgs, backends, number, seconds, whole};
-use crate::command::{Failure, print, tell};
-use crate::commands::run::table;
-use crate::compare::answer::percent;
-use crate::compare::args::percent as parse_percent;
 use crate::compare::canaries;
-use crate::compare::cells::TRIALS_MIN;
+use crate::compare::judge::Judge;
 use crate::compare::metrics::Better;
-use crate::compare::verdict::{self, Figures, Judge, Verdict};
+use crate::compare::verdict::{self, Figures, Verdict};
+use crate::console::{Failure, broken, print, tell};
 use crate::measure::control::{Clock, Interrupt};
-use crate::measure::trial::{Outcome, Trial, TrialError};
+use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::trial::Trial;
+use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
 use crate::plan::cells::{self, Asked, Cell, Planned, Scenario};
 use crate::plan::request;
 use crate::record::environment::Environment;
 use crate::record::row::{ATTEMPTS_MAX, Row, Run};
 use crate::stats::Summary;
+use crate::stats::median::TRIALS_MIN;
+use crate::text::{percent, wrap};
 use slowed::Slowed;
 
 /// How much of a datagram's cost is added, as a fraction.
@@ -56,7 +56,7 @@ pub struct SelftestArgs {
     pub duration: Duration,
 
     /// The least change that matters, as in compare
-    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
     pub threshold: f64,
 
     /// Decides the order of trials within a block [default: random]
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
     let cells = request::cells(&run_args, false).map_err(Failure::Usage)?;
     let options = request::options(&run_args).map_err(Failure::Usage)?;
     let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
-    let interrupt = Interrupt::install().map_err(|error| Failure::Broken(error.into()))?;
+    let interrupt = Interrupt::install().map_err(broken)?;
     let run = Run {
         id: "selftest".into(),
         seed: args.seed.unwrap_or_else(rand::random),
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
 
 /// The flags of a run of the one cell.
 fn run_args(args: &SelftestArgs) -> anyhow::Result<RunArgs> {
-    let run = <Cli as clap::Parser>::try_parse_from(["hpbench"])?.run;
+    let run = RunArgs::from_words::<&str>([])?;
     Ok(RunArgs {
         backend: List(vec![args.backend]),
         scenario: List(vec![args.scenario]),
@@ -208,7 +208,7 @@ fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, boo
     );
     let fewest = sides.iter().map(Vec::len).min().unwrap_or(0);
     if fewest < TRIALS_MIN {
-        text += &table::wrap(&format!(
+        text += &wrap(&format!(
             "Only {fewest} of {} trials of a side are valid, and {TRIALS_MIN} are the least: this machine is too busy to measure \
              anything. Try again with less running beside it, or with more --trials.",
             args.trials
@@ -225,7 +225,7 @@ fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, boo
     text += &format!("the same cell twice   {same_text}  (true: 0%)\n");
     text += &format!("with {added:.1} ns added{:6}{slowed_text}  (true: {added_pct:+.1}%)\n", "");
     if matches!(same_verdict, Verdict::Better | Verdict::Worse) {
-        text += &table::wrap(
+        text += &wrap(
             "The same cell is called different, as should happen in no more than one test of twenty: if it happens \
              again, the machine does not stay the same within a block, and no difference can be trusted.",
         );
@@ -245,7 +245,7 @@ fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, boo
             break;
         }
     }
-    text += &table::wrap(&format!(
+    text += &wrap(&format!(
         "That is the least difference of whole percents that compare, with a threshold of {}, would find in 80% of all \
          cases; drawn from the blocks above, of the cell against itself.",
         percent(args.threshold)

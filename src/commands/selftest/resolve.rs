@@ -2,8 +2,9 @@
 
 use rand::{RngExt, SeedableRng};
 
+use crate::compare::judge::Judge;
 use crate::compare::metrics::Better;
-use crate::compare::verdict::{self, Judge, Verdict};
+use crate::compare::verdict::{self, Verdict};
 use crate::stats::Summary;
 
 /// How many comparisons are made up for each difference.

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::commands::run::table::wrap;
 use crate::compare::axes::{self, AXES, By};
-use crate::compare::cells::TRIALS_MIN;
+use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::report::{Report, Settings};
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
-use crate::compare::verdict::Comparison;
 use crate::record::row::Row;
+use crate::stats::median::TRIALS_MIN;
+use crate::text::wrap;
 
 mod sides;
 mod span;
@@ -149,9 +149,4 @@ impl Topic<'_> {
         }
         spans
     }
-}
-
-/// A fraction in percent, with no more digits than it has.
-pub(crate) fn percent(fraction: f64) -> String {
-    format!("{}%", (fraction * 1e6).round() / 1e4)
 }

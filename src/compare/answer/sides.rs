@@ -1,8 +1,9 @@
 //! What can be said of each side over all that was swept, where neighbouring values differ too often to be told one by one.
 
 use crate::compare::answer::span::{self, Span};
+use crate::compare::judge::Comparison;
 use crate::compare::swept::Axis;
-use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::verdict::Verdict;
 
 /// The verdicts that are told with the values they were found at.
 const TOLD: [Verdict; 3] = [Verdict::Better, Verdict::Same, Verdict::Worse];

@@ -1,10 +1,11 @@
 //! What can be said of neighbouring values of what was swept at once: whoever has the same verdict is named together.
 
-use crate::compare::answer::percent;
 use crate::compare::axes;
+use crate::compare::judge::Comparison;
 use crate::compare::metrics::Better;
 use crate::compare::swept::Axis;
-use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::verdict::Verdict;
+use crate::text::percent;
 
 /// Where the addressing is among the axes.
 const ADDRESSING: usize = 4;

@@ -2,11 +2,15 @@
 
 use rand::{RngExt, SeedableRng};
 
-use super::axes::AXES;
-use super::*;
-use crate::record::output;
+use crate::compare::answer;
+use crate::compare::axes::{AXES, By};
+use crate::compare::judge::Judge;
+use crate::compare::report::{CompareError, Report, Settings};
+use crate::compare::trials::Trials;
+use crate::compare::verdict::{self, Verdict};
+use crate::compare::{metrics, steps};
+use crate::record::format;
 use crate::record::row::Row;
-use crate::record::rows;
 
 mod kernels;
 mod refused;
@@ -63,7 +67,7 @@ fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) 
     let metrics: Vec<_> = metric.iter().map(|name| metrics::find(name).expect("a metric")).collect();
     let mut trials = Trials::new(by, &metrics);
     for row in rows {
-        let fields = rows::fields(&output::encode(row, false)).expect("a row");
+        let fields = format::fields(&format::encode(row, false)).expect("a row");
         trials.add(&fields, row, "").expect("a row that can be compared");
     }
     trials.mark();
@@ -229,7 +233,7 @@ fn simulated(random: &mut rand::rngs::ChaCha8Rng, middle: f64) -> f64 {
 fn called_different(change: f64) -> f64 {
     const RUNS: u32 = 300;
     let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(11);
-    let mut judge = verdict::Judge::default();
+    let mut judge = Judge::default();
     let mut different = 0;
     for _ in 0..RUNS {
         let mut side = |middle| (0..10).map(|block| (block, simulated(&mut random, middle))).collect::<Vec<_>>();

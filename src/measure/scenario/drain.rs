@@ -9,8 +9,9 @@ use crate::measure::control::Clock;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::filler::Filler;
 use crate::measure::handoff;
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
-use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::measure::trial::Part;
 use crate::traffic::app::{App, Sink, Source};
 use crate::traffic::ledger::Ledger;
 

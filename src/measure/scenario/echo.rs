@@ -11,7 +11,8 @@ use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
-use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::measure::outcome::{Outcome, TrialError, latency_histogram};
+use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Echo, Source};
 use crate::traffic::ledger::{Arrivals, Ledger, Tally};
@@ -25,15 +26,6 @@ const LOOK_NS: u64 = 5_000_000;
 /// busy machine, or the host of a virtual one, keeps a thread from running.
 const STALL_NS: u64 = 5_000_000_000;
 const SETTLE_NS: u64 = 4_000_000_000;
-
-/// The longest round trip that is told apart from longer ones, and the precision in decimal digits.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
-const LATENCY_DIGITS: u8 = 3;
-
-/// A histogram of latencies in nanoseconds: 1 ns to 60 s, within 0.1%, never resized.
-pub fn latency_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("the bounds and digits are valid")
-}
 
 /// Runs a trial on threads of its own.
 ///

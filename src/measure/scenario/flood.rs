@@ -4,8 +4,9 @@ use hpbench_backends::{Backend, FreeList, Offer};
 
 use crate::measure::control::{Control, Phase};
 use crate::measure::filler;
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::stream::{self, Load};
-use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::measure::trial::Part;
 use crate::traffic::app::Source;
 
 /// Sends trains as fast as the kernel takes them.

@@ -1,4 +1,4 @@
-//! The scenarios: what is measured, and how.
+//! The scenarios: what is measured, and how. Here each trial is sent to its own.
 
 pub mod drain;
 pub mod echo;
@@ -7,3 +7,147 @@ pub mod pace;
 pub mod rounds;
 pub mod send;
 pub mod stream;
+
+use hpbench_backends::{Backend, FreeList, Visitor};
+
+use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
+use crate::plan::cells::Scenario;
+
+/// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
+const BUSY_ENOUGH: f64 = 0.95;
+
+/// A generator that sent less than this share of what it was to offer did not keep its rate.
+const SENT_ENOUGH: f64 = 0.99;
+
+impl<'p> Trial<'_, 'p> {
+    /// Runs the trial on threads of its own; `free` has all frames again when it returns.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no result.
+    pub fn run(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        self.cell.variant.kind().dispatch(Dispatch { trial: self, free })
+    }
+
+    /// Runs the trial with `B`, whatever the cell's backend is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no result.
+    pub fn run_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        self.check_cores()?;
+        let places = &self.options.cores.places;
+        let together = Rendezvous::new(places.len());
+        let part = |index| Part { trial: self, place: &places[index], index, together: &together };
+        if places.len() == 1 {
+            return part(0).run::<B>(free);
+        }
+        let share = free.len() / places.len();
+        let mut shares: Vec<FreeList<'p>> = places.iter().map(|_| free.split_off(share)).collect();
+        let mut outcomes: Vec<_> = std::thread::scope(|scope| {
+            let part = &part;
+            let threads: Vec<_> = shares
+                .iter_mut()
+                .enumerate()
+                .map(|(index, share)| scope.spawn(move || part(index).run::<B>(share)))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(TrialError::Panicked))).collect()
+        });
+        shares.into_iter().for_each(|share| free.absorb(share));
+        // Where one fails, the others fail for want of it: its error is the one that is reported.
+        outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
+    }
+
+    /// Whether there are cores for all threads that spin.
+    fn check_cores(&self) -> Result<(), TrialError> {
+        let (scenario, cores) = (self.cell.scenario, &self.options.cores);
+        let workers = cores.places.len();
+        let has_others = cores.places.iter().all(|place| !place.generators.is_empty());
+        if !has_others && !scenario.has_rounds() {
+            return Err(TrialError::TooFewCores {
+                what: format!("{scenario}, with a core for each worker and one for a generator,"),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "measure drain and send",
+            });
+        }
+        if !has_others && self.cell.has_kernel_thread() {
+            return Err(TrialError::TooFewCores {
+                what: "the setup sqpoll, with a core for the worker and one for the kernel's thread,".into(),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "use another setup",
+            });
+        }
+        if self.options.handoff && cores.places.iter().any(|place| place.app.is_none()) {
+            return Err(TrialError::TooFewCores {
+                what: "--handoff, with a core for each worker and one for the app,".into(),
+                needed: workers + 1,
+                allowed: workers,
+                instead: "leave it out",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<'p> Part<'_, 'p> {
+    fn run<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+        let _leave = LeaveAtEnd(self.together);
+        let outcome = match self.cell.scenario {
+            Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
+            Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
+            Scenario::Flood => flood::run::<B>(self, free),
+            Scenario::Pace => pace::run::<B>(self, free),
+            Scenario::Echo => echo::run::<B>(self, free),
+        }?;
+        Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
+    }
+
+    /// Whether the generators were the bottleneck: of `flood`, if they left the worker idle; of `pace`, if they sent
+    /// less than they were to offer.
+    fn is_limited(&self, outcome: &Outcome) -> Option<bool> {
+        let measured_ns = outcome.measured_ns as f64;
+        match self.cell.scenario {
+            // A worker that waits in the kernel is busy while it is on its core.
+            Scenario::Flood => {
+                let busy_ns = outcome.busy_ns.unwrap_or(outcome.usage.cpu_ns) as f64;
+                Some(busy_ns < BUSY_ENOUGH * measured_ns)
+            }
+            // Datagrams come in ticks, one of which may have fallen on either side of an edge.
+            Scenario::Pace => {
+                let offered = self.cell.rate.unwrap_or(0) as f64 * measured_ns / 1e9;
+                let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);
+                Some((sent as f64) < SENT_ENOUGH * offered)
+            }
+            _ => None,
+        }
+    }
+
+    fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                // Where it is forbidden, calls cost what they cost in a program with several threads.
+                let _ = hpbench_backends::kernel::socket::own_descriptors();
+                self.on_worker_core(work)
+            });
+            worker.join().unwrap_or(Err(TrialError::Panicked))
+        })
+    }
+}
+
+struct Dispatch<'t, 'a, 'p> {
+    trial: &'t Trial<'a, 'p>,
+    free: &'t mut FreeList<'p>,
+}
+
+impl<'p> Visitor<'p> for Dispatch<'_, '_, 'p> {
+    type Output = Result<Outcome, TrialError>;
+
+    fn visit<B: Backend<'p>>(self) -> Self::Output {
+        self.trial.run_as::<B>(self.free)
+    }
+}

@@ -9,9 +9,10 @@ use hdrhistogram::Histogram;
 use hpbench_backends::{Backend, FreeList, Offer};
 
 use crate::measure::control::{Clock, Control, Phase};
-use crate::measure::scenario::echo::latency_histogram;
+use crate::measure::outcome::latency_histogram;
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::stream::{self, Load};
-use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::measure::trial::Part;
 use crate::traffic::app::{Observer, Source};
 use crate::traffic::wire::Header;
 

@@ -8,7 +8,8 @@ use hpbench_backends::{Counters, FreeList, Socket};
 
 use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::Polls;
-use crate::measure::trial::{Outcome, Part, Rounds, TrialError};
+use crate::measure::outcome::{Outcome, Rounds, TrialError};
+use crate::measure::trial::Part;
 use crate::plan::cells::Until;
 
 /// Datagrams sent to find out how much of the queue each takes.

@@ -8,8 +8,9 @@ use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Port, So
 
 use crate::measure::control::Clock;
 use crate::measure::driver::{self, Lane, Polls};
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
-use crate::measure::trial::{Outcome, Part, TrialError};
+use crate::measure::trial::Part;
 use crate::traffic::app::{Sink, Source};
 use crate::traffic::ledger::Ledger;
 

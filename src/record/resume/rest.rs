@@ -2,9 +2,8 @@
 
 use super::{Begun, ResumeError};
 use crate::plan::cells::{Cell, Planned};
-use crate::record::output;
+use crate::record::format;
 use crate::record::row::{ATTEMPTS_MAX, Row, Run};
-use crate::record::rows;
 
 /// What is left of a plan.
 #[derive(Debug, Default)]
@@ -78,9 +77,9 @@ fn differing(found: &Row, planned: &Row) -> Option<&'static str> {
 
 /// The text in a column of a row, for messages.
 fn cell_text(row: &Row, column: &str) -> String {
-    let text = output::encode(row, false);
-    let at = rows::columns(&output::header()).iter().position(|name| *name == column);
-    let fields = rows::fields(&text).ok();
+    let text = format::encode(row, false);
+    let at = format::columns(&format::header()).iter().position(|name| *name == column);
+    let fields = format::fields(&text).ok();
     at.zip(fields).and_then(|(at, fields)| fields.get(at).map(str::to_owned)).unwrap_or_default()
 }
 

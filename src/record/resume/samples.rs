@@ -12,7 +12,7 @@ use super::{Begun, ResumeError};
 use crate::plan::cells::{self, Axes, Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::{Cores, Place};
 use crate::record::environment::Environment;
-use crate::record::output;
+use crate::record::format;
 use crate::record::row::{Row, Run};
 use crate::traffic::wire::Verify;
 
@@ -70,8 +70,8 @@ pub(super) fn finished(run: &Run) -> Vec<Row> {
 }
 
 pub(super) fn csv(rows: &[Row]) -> Vec<u8> {
-    rows.iter().fold(output::header(), |mut text, row| {
-        text.extend(output::encode(row, false));
+    rows.iter().fold(format::header(), |mut text, row| {
+        text.extend(format::encode(row, false));
         text
     })
 }

@@ -1,9 +1,9 @@
 //! Checks of the cores that a run would use, and of what else runs on them.
 
+use super::given::{Chosen, list};
 use super::sample::Sample;
-use super::{BOTH, Chosen, LATENCY, NOTHING, list};
 use crate::commands::doctor::files::Files;
-use crate::commands::doctor::report::{Check, Topic};
+use crate::commands::doctor::report::{BOTH, Check, LATENCY, NOTHING, Topic};
 
 /// Device interrupts per second on the worker's core from which latency is spoilt. Each takes a few microseconds,
 /// so that fewer disturb less than one datagram in a thousand.

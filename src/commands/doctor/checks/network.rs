@@ -1,19 +1,18 @@
 //! Checks of the network's settings.
 
-use clap::Parser;
 use hpbench_backends::features::{self, Feature};
 
-use super::{BOTH, NOTHING, RATES, has};
-use crate::cli::Cli;
+use super::given::has;
 use crate::commands::doctor::files::Files;
-use crate::commands::doctor::report::{Check, Topic};
+use crate::commands::doctor::report::{BOTH, Check, NOTHING, RATES, Topic};
+use crate::plan::args::RunArgs;
 
 /// The kernel's own default.
 const BACKLOG_MIN: i64 = 1000;
 
 pub(super) fn all(files: &Files, features: &[Feature]) -> Vec<Check> {
     // What a run asks for that does not say otherwise.
-    let run = Cli::parse_from(["hpbench"]).run;
+    let run = RunArgs::from_words::<&str>([]).expect("every flag has a default");
     let forced = has(features, "SO_RCVBUFFORCE");
     vec![
         loopback(),

@@ -1,8 +1,8 @@
 //! Checks of the processor: frequency, clock, mitigations; and of its pages.
 
-use super::{BOTH, Chosen, NOTHING, list};
+use super::given::{Chosen, list};
 use crate::commands::doctor::files::Files;
-use crate::commands::doctor::report::{Check, Topic};
+use crate::commands::doctor::report::{BOTH, Check, NOTHING, Topic};
 use crate::record::environment::Environment;
 
 const CPU: &str = "/sys/devices/system/cpu";

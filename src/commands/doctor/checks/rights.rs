@@ -5,9 +5,9 @@ use hpbench_backends::features::Feature;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
-use super::{NOTHING, has};
+use super::given::has;
 use crate::commands::doctor::files::Files;
-use crate::commands::doctor::report::{Check, Topic};
+use crate::commands::doctor::report::{Check, NOTHING, Topic};
 use crate::measure::counters::{CountersError, PerfCounters};
 
 /// About as many frames as a run has that does not say otherwise.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BOTH, Chosen, LATENCY};
+use super::given::Chosen;
 use crate::commands::doctor::files::Files;
-use crate::commands::doctor::report::{Check, Topic};
+use crate::commands::doctor::report::{BOTH, Check, LATENCY, Topic};
 use crate::measure::cost::{Disturbance, Watch};
 use crate::plan::cores;
 use crate::record::environment::Environment;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use rustix::termios::{self, OptionalActions};
 
 use crate::commands::lab::stream::{self, Kind};
+use crate::record::format;
 use crate::record::row::Row;
 
 /// The second serial port; the first is the kernel's console.
@@ -36,7 +37,7 @@ impl Report {
     }
 
     pub(super) fn row(&mut self, row: &Row) -> anyhow::Result<()> {
-        self.send(Kind::Row, &crate::record::output::encode(row, false))
+        self.send(Kind::Row, &format::encode(row, false))
     }
 
     pub(super) fn line(&mut self, line: &str) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::TESTS_PATH;
+use super::plan::TESTS_PATH;
 use super::report::Report;
 
 /// Runs the test binary with `args`, and reports each line that it writes.

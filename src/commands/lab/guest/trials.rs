@@ -3,16 +3,17 @@
 use std::cell::OnceCell;
 
 use anyhow::Context;
-use clap::Parser;
 use hpbench_backends::FreeList;
 
-use super::GuestPlan;
+use super::plan::GuestPlan;
 use super::report::Report;
 use super::system;
-use crate::cli::Cli;
+use crate::commands::bench;
 use crate::commands::lab::accel::Accel;
+use crate::commands::lab::args::cells as cells_of;
 use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::measure::control::Interrupt;
+use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell, Options, Planned};
 use crate::plan::request::{self, Pools};
 use crate::record::environment::Environment;
@@ -23,8 +24,8 @@ const SETTLING_MAX: usize = 4;
 
 /// Runs the trials of `hpbench` with `args`, and reports each row as it comes.
 pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
-    let args = Cli::try_parse_from(std::iter::once(&"hpbench".to_owned()).chain(args))?.run;
-    let cells = crate::commands::lab::args::cells(&args)?;
+    let args = RunArgs::from_words(args)?;
+    let cells = cells_of(&args)?;
     let counted = plan.accel == Accel::Icount;
     let options = Options { at_ticks: counted, ..request::options(&args)? };
     let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker);
@@ -93,7 +94,7 @@ impl Trials<'_> {
         let cell = &self.cells[planned.cell];
         let interrupt = Interrupt::default();
         let free = if cell.receives_trains() { &mut self.trains } else { &mut self.datagrams };
-        let row = crate::commands::run::one_trial(self.run, cell, (planned, 1), self.pools.of(cell), &interrupt, free);
+        let row = bench::one_trial(self.run, cell, (planned, 1), self.pools.of(cell), &interrupt, free);
         let (mut row, _) = row.context("a trial was interrupted, in a guest where nobody could")?;
         anyhow::ensure!(free.is_whole(), "frames did not come home, a bug in hpbench: {}", row.error);
         self.plan.accel.judge(&mut row);

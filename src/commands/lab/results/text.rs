@@ -2,19 +2,19 @@
 
 use comfy_table::CellAlignment;
 
-use super::messages;
 use crate::commands::lab::accel::Accel;
-use crate::commands::run::table::{plain_table, trim_lines, wrap};
 use crate::compare::answer;
 use crate::compare::axes::{self, AXES, By};
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
 use crate::compare::matrix::{Line, Matrix, Value};
+use crate::compare::reasons::{self, State, Tally};
 use crate::compare::releases;
 use crate::compare::report::{Report, Settings};
 use crate::compare::sections;
 use crate::compare::steps;
 use crate::compare::trials::Trials;
 use crate::record::row::Row;
+use crate::text::{plain_table, trim_lines, wrap};
 
 /// What every row of a table says of its cell.
 const ALWAYS_SHOWN: [&str; 4] = ["backend", "variant", "batch", "payload"];
@@ -138,6 +138,14 @@ fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
         notes.push(wrap(RANKS_NOTHING));
     }
     notes
+}
+
+/// Why rows failed or are invalid, by kernel and backend.
+pub(super) fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
+    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
+    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
+    messages.kinds.sort_by_key(|kind| kind.of);
+    messages
 }
 
 #[cfg(test)]

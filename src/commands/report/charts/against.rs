@@ -1,15 +1,16 @@
 //! Costs, rates and latencies against the batch or the offered load.
 
+use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, Group, LineBy};
 use crate::commands::report::charts::units::{Unit, short, short_tick};
-use crate::commands::report::charts::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::commands::report::data::{Cell, Data, Estimate, Percentile, Value};
+use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::dots::{Dots, Row};
 use crate::commands::report::svg::lines::{Line, Lines, Point};
+use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
-use crate::commands::report::svg::{Chart, Key};
 use crate::compare::axes;
 use crate::compare::counts;
 use crate::compare::releases;
@@ -271,7 +272,7 @@ fn figures(title: &str, key: &Key, x_name: &str, x: f64, unit: Unit, estimate: &
     vec![
         title.to_owned(),
         key.name.clone(),
-        if x_name == "batch" { format!("{x}") } else { crate::commands::run::table::thousands(x) },
+        if x_name == "batch" { format!("{x}") } else { crate::text::thousands(x) },
         format!("{limit}{}", unit.cell(estimate.median.value)),
         interval,
         estimate.trials.to_string(),

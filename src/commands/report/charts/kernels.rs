@@ -1,14 +1,16 @@
 //! The same cells under several kernels, as changes against the oldest.
 
+use crate::commands::report::charts::against;
+use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::charts::{Figure, Kind, Missing, Table, against, legend, limited, parted};
 use crate::commands::report::data::{Cell, Data, Value};
+use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
+use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
-use crate::commands::report::svg::{Chart, Key};
 use crate::compare::releases;
 
 /// Under which kernel, and what it was there.

@@ -1,15 +1,16 @@
 //! Latency by percentile, along an axis of nines.
 
 use crate::commands::report::charts::against::{self, tip, value_axis};
+use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::charts::{Figure, Kind, Missing, Table, legend, limited, parted};
 use crate::commands::report::data::{Data, Estimate, Percentile, Value};
+use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
+use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{Scale, Spread};
-use crate::commands::report::svg::{Chart, Key};
 use crate::stats;
 
 /// A percentile that fewer datagrams of a trial are beyond says little, and is left out.

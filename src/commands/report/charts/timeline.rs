@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::charts::{Figure, Kind, Missing, Table, legend};
 use crate::commands::report::data::{Cell, Data, Percentile, Trial, Value};
+use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
+use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
-use crate::commands::report::svg::{Chart, Key};
 use crate::compare::axes;
 use crate::compare::reasons::State;
 use crate::plan::cells::Scenario;

@@ -1,6 +1,6 @@
 //! Figures with their units, for ticks, tips and tables.
 
-use crate::commands::run::table::{digits, thousands};
+use crate::text::{digits, thousands};
 
 /// What figures are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use maud::{Markup, html};
 
 use crate::commands::report::svg::axis::Axis;
-use crate::commands::report::svg::marks::{Look, classes, marker, tenths};
-use crate::commands::report::svg::{Key, WIDTH, shortened};
+use crate::commands::report::svg::marks::{Key, Look, WIDTH, classes, marker, shortened, tenths};
 
 const TOP: f64 = 6.0;
 const ROW: f64 = 34.0;

@@ -5,8 +5,7 @@ use std::ops::Range;
 use maud::{Markup, html};
 
 use crate::commands::report::svg::axis::Axis;
-use crate::commands::report::svg::marks::{Look, classes, marker, tenths};
-use crate::commands::report::svg::{Key, WIDTH};
+use crate::commands::report::svg::marks::{Key, Look, WIDTH, classes, marker, tenths};
 
 /// The height of such a chart.
 pub(crate) const HEIGHT: f64 = 240.0;

@@ -7,6 +7,18 @@ const COLOURS: usize = 7;
 const MARKERS: usize = 6;
 const DASHES: usize = 5;
 
+/// The width of every chart. Small, so that a phone shows it in full size.
+pub(crate) const WIDTH: f64 = 380.0;
+
+/// What a line, or a row of dots, is called, and how it looks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    /// Its name.
+    pub name: String,
+    /// The number of its colour, marker and dashes.
+    pub style: usize,
+}
+
 /// What kind of trial a point is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -72,6 +84,14 @@ pub(crate) fn example(look: Look) -> Markup {
 /// A number in as few characters as a drawing needs.
 pub(crate) fn tenths(value: f64) -> String {
     format!("{value:.1}")
+}
+
+/// A text of at most so many characters, its end cut off where it is longer.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -11,20 +11,10 @@ pub(crate) mod scale;
 
 use maud::{Markup, PreEscaped, html};
 
+use marks::{Key, WIDTH, shortened};
+
 /// The style of charts: on the page, and in each file of its own.
 pub(crate) const STYLE: &str = include_str!("chart.css");
-
-/// The width of every chart. Small, so that a phone shows it in full size.
-pub(crate) const WIDTH: f64 = 380.0;
-
-/// What a line, or a row of dots, is called, and how it looks.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Key {
-    /// Its name.
-    pub name: String,
-    /// The number of its colour, marker and dashes.
-    pub style: usize,
-}
 
 /// A chart without its frame.
 #[derive(Clone, Debug)]
@@ -101,12 +91,4 @@ impl Chart {
         };
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", markup.into_string())
     }
-}
-
-/// A text of at most so many characters, its end cut off where it is longer.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::compare::axes::AXES;
+use crate::compare::judge::Comparison;
 use crate::compare::report::Report;
-use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::verdict::Verdict;
 use crate::compare::{answer, steps};
 use crate::stats::median::Median;
 

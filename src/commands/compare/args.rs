@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::compare::axes::By;
 use crate::compare::metrics::{self, Metric};
+use crate::plan::args::percentage;
 
 /// What to compare with what, and how.
 #[derive(Clone, Debug, Args)]
@@ -27,7 +28,7 @@ pub struct CompareArgs {
     pub metric: Vec<&'static Metric>,
 
     /// The least change that matters, over 0% and below 100%
-    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
     pub threshold: f64,
 
     /// Test the differences within blocks (Wilcoxon) instead of the two sides (Mann and Whitney)
@@ -70,26 +71,4 @@ fn metric(name: &str) -> Result<&'static Metric, String> {
         let all: Vec<&str> = metrics::METRICS.iter().map(|metric| metric.name).collect();
         format!("'{name}' cannot be compared; there are {}", all.join(", "))
     })
-}
-
-/// Reads a share in percent, with or without the sign. Returns it as a fraction.
-pub(crate) fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text);
-    let value = number.parse::<f64>().ok().filter(|&value| value > 0.0 && value < 100.0);
-    value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_threshold_is_a_percentage() {
-        for (text, value) in [("3%", 0.03), ("3", 0.03), ("0.5%", 0.005), ("99.9", 0.999)] {
-            assert!((percent(text).expect("a percentage") - value).abs() < 1e-12, "{text}");
-        }
-        for text in ["", "%", "0", "-3%", "100", "NaN", "inf", "3%%", "3 %", "three", "0.03x"] {
-            assert!(percent(text).is_err(), "{text}");
-        }
-    }
 }

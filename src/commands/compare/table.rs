@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use anstyle::{AnsiColor, Style};
 use comfy_table::CellAlignment;
 
-use crate::commands::run::table::{digits, plain_table, trim_lines, wrap};
 use crate::compare::axes::AXES;
+use crate::compare::judge::Comparison;
 use crate::compare::report::Report;
 use crate::compare::sections::{self, short, split_axes};
-use crate::compare::verdict::{Comparison, Verdict};
+use crate::compare::verdict::Verdict;
 use crate::compare::{answer, counts, steps};
 use crate::stats::median::Median;
+use crate::text::{digits, percent, plain_table, trim_lines, wrap};
 
 /// The columns of figures.
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];
@@ -117,7 +118,7 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
 }
 
 fn legend(report: &Report) -> String {
-    let threshold = answer::percent(report.threshold);
+    let threshold = percent(report.threshold);
     let timed = format!(
         "Medians with the farther end of their 95% intervals; the change with its interval. better, worse: at least \
          {threshold}, and q below 0.05; same: the interval lies within that; unclear: the trials do not tell."

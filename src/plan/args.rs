@@ -1,0 +1,445 @@
+//! The flags of a run: their defaults and their bounds.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches, ValueEnum};
+use hpbench_backends::kernel::socket::PAYLOAD_MAX;
+use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
+
+use crate::plan::backends as words;
+use crate::plan::cells::{Asked, Scenario, Wait};
+use crate::traffic::wire::{HEADER_LEN, Verify};
+
+/// What to measure, and how.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Backends and their modes.
+    #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
+    #[arg(help = words::short_help(), long_help = words::long_help())]
+    pub backend: List<Asked>,
+
+    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips)
+    #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = scenarios)]
+    pub scenario: List<Scenario>,
+
+    /// Datagrams per receive or send call, 1 to 1024; 1..256 means the powers of two from 1 to 256
+    #[arg(long, value_name = "LIST", default_value = "32", value_parser = batches)]
+    pub batch: List<usize>,
+
+    /// UDP payload in bytes, 32 to 65507; the harness's header of 32 bytes is part of it
+    #[arg(long, value_name = "LIST", default_value = "64", value_parser = payloads)]
+    pub payload: List<usize>,
+
+    /// Datagrams per round of drain and send, 1 to 1048576; fewer where the queue holds fewer
+    #[arg(long, value_name = "LIST", default_value = "1024", value_parser = rounds)]
+    pub round: List<usize>,
+
+    /// Offered datagrams per second and worker in pace, 1 to 100000000
+    #[arg(long, value_name = "LIST", default_value = "50000", value_parser = rates)]
+    pub rate: List<u64>,
+
+    /// Datagrams per tick of pace's schedule, 1 to 1024
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = bursts)]
+    pub burst: List<u64>,
+
+    /// Datagrams in flight in echo, 1 to 1024
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = windows)]
+    pub window: List<usize>,
+
+    /// How workers wait in flood, pace and echo: spin (look again and again) or block (sleep in the kernel)
+    #[arg(long, value_name = "LIST", default_value = "spin", value_parser = waits)]
+    pub wait: List<Wait>,
+
+    /// Whether sockets are connected, or unconnected: then each datagram comes with its sender's address
+    #[arg(long, value_name = "LIST", default_value = "connected", value_parser = addressings)]
+    pub addressing: List<Addressing>,
+
+    /// What is checked of each datagram: its header and length, or every payload byte too
+    #[arg(long, value_name = "WHAT", default_value = "header")]
+    pub verify: VerifyArg,
+
+    /// Trials per cell, 1 to 100000; each is in a block of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = |text: &str| number(text, 1, 100_000))]
+    pub trials: usize,
+
+    /// Seconds of a trial's measured phase, up to 3600; fractions allowed
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.25", value_parser = |text: &str| seconds(text, 0.001))]
+    pub duration: Duration,
+
+    /// End the measured phase after N datagrams instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = |text: &str| number(text, 1, 1_000_000_000_000))]
+    pub packets: Option<usize>,
+
+    /// Seconds before it that are discarded, up to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "0.05", value_parser = |text: &str| seconds(text, 0.0))]
+    pub warmup: Duration,
+
+    /// Workers, each with its own socket, rings, core and generators, 1 to 256
+    #[arg(short = 'w', long, value_name = "N", default_value = "1", value_parser = |text: &str| number(text, 1, 256))]
+    pub workers: usize,
+
+    /// Generators per worker in flood, 1 to 64 [default: cores to spare, at least 1]
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, 1, 64))]
+    pub generators: Option<usize>,
+
+    /// First UDP port: worker i uses N + i; 0 lets the kernel choose
+    #[arg(short = 'p', long, value_name = "N", default_value = "0", value_parser = |text: &str| number(text, 0, 65_535))]
+    pub port: usize,
+
+    /// IPv4 or IPv6 address of all sockets, one of this machine's
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = address)]
+    pub bind: IpAddr,
+
+    /// Cores of the workers, one for each [default: chosen]
+    #[arg(long, value_name = "LIST", value_parser = cores)]
+    pub cpu: Option<List<usize>>,
+
+    /// Cores of the generators [default: chosen]
+    #[arg(long, value_name = "LIST", value_parser = cores)]
+    pub generator_cpu: Option<List<usize>>,
+
+    /// Run pinned threads under SCHED_FIFO with this priority, 1 to 99
+    #[arg(long, value_name = "PRIORITY", value_parser = |text: &str| number(text, 1, 99))]
+    pub fifo: Option<usize>,
+
+    /// Run the app on a pinned thread of its own, behind the same rings (not in send)
+    #[arg(long)]
+    pub handoff: bool,
+
+    /// Slots of each ring, 1 to 1048576, rounded up to a power of two; at least the batch
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = |text: &str| number(text, 1, 1 << 20))]
+    pub ring: usize,
+
+    /// Entries of io_uring's buffer ring: a power of two from 1 to 32768
+    #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = buffers)]
+    pub buffers: List<usize>,
+
+    /// Receive buffer to ask for, in bytes, 1 to 1073741823; the kernel doubles what it grants
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = |text: &str| number(text, 1, (1 << 30) - 1))]
+    pub rcvbuf: usize,
+
+    /// Send buffer to ask for, in bytes, 1 to 1073741823
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = |text: &str| number(text, 1, (1 << 30) - 1))]
+    pub sndbuf: usize,
+
+    /// Decides the order of cells within a block [default: random]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub seed: Option<u64>,
+
+    /// CSV file to write; - writes CSV to standard output [default: hpbench-TIME-HOST.csv, in UTC]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Add to an existing file that has the same columns
+    #[arg(long, conflicts_with = "force")]
+    pub append: bool,
+
+    /// Run only the trials that the file of -o lacks, of the same plan; a last row that is cut is removed
+    #[arg(long, conflicts_with_all = ["append", "force"])]
+    pub resume: bool,
+
+    /// Replace an existing file
+    #[arg(long)]
+    pub force: bool,
+
+    /// Write the latencies of pace and echo to an HdrHistogram interval log
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+
+    /// Do not repeat trials that were disturbed; they are marked all the same
+    #[arg(long)]
+    pub no_gates: bool,
+
+    /// Name of this machine in the results [default: host name]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub label: Option<String>,
+
+    /// Exit with status 1 if trials were invalid or limited by their generators, too
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print the cells, trials and estimated time; run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// No progress
+    #[arg(long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// More detail after the table
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+impl RunArgs {
+    /// Reads run options from words, without the name of a program before them; what is not named has its default.
+    ///
+    /// # Errors
+    ///
+    /// The flag that is bad, and why.
+    pub fn from_words<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
+        let command = clap::Command::new("hpbench").no_binary_name(true).args_override_self(true);
+        Self::from_arg_matches(&Self::augment_args(command).try_get_matches_from(words)?)
+    }
+}
+
+/// The values of `--verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    /// Header and length.
+    Header,
+    /// Every payload byte, too.
+    Full,
+}
+
+impl From<VerifyArg> for Verify {
+    fn from(arg: VerifyArg) -> Self {
+        match arg {
+            VerifyArg::Header => Self::Header,
+            VerifyArg::Full => Self::Full,
+        }
+    }
+}
+
+/// The values of an axis: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+/// As on the command line.
+impl<T: fmt::Display> fmt::Display for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(T::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl<T: PartialEq> List<T> {
+    fn parse(text: &str, mut items: impl FnMut(&str) -> Result<Vec<T>, String>) -> Result<Self, String> {
+        let mut list = Vec::new();
+        for part in text.split(',') {
+            for item in items(part.trim())? {
+                if list.contains(&item) {
+                    return Err(format!("'{part}' names a value that is already in the list"));
+                }
+                list.push(item);
+            }
+        }
+        Ok(Self(list))
+    }
+}
+
+pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
+    let mut list: Vec<Asked> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (name, modes) = part.split_once(':').unwrap_or((part, ""));
+        let kinds = match Kind::named(name) {
+            Some(kind) => vec![kind],
+            None if part == "all" => words::all(),
+            None => return Err(format!("'{name}' is no backend; there are {} and all", words::names())),
+        };
+        if part == "all" || modes == "all" {
+            for choice in kinds.into_iter().flat_map(Choice::alternatives) {
+                if !list.iter().any(|asked| asked.choice == choice) {
+                    list.push(Asked { choice, is_one_of_all: true });
+                }
+            }
+            continue;
+        }
+        for kind in kinds {
+            let asked = Asked::named(Choice::parse(kind, modes)?);
+            let variant = Variant::parse(kind, modes)?;
+            let is_same = |other: &&mut Asked| other.choice.resolve(Addressing::Connected).as_ref() == Ok(&variant);
+            match list.iter_mut().find(is_same) {
+                // One of all that is named as well.
+                Some(same) if same.is_one_of_all => same.is_one_of_all = false,
+                Some(_) => return Err(format!("'{part}' names a value that is already in the list")),
+                None => list.push(asked),
+            }
+        }
+    }
+    Ok(List(list))
+}
+
+fn addressings(text: &str) -> Result<List<Addressing>, String> {
+    List::parse(text, |part| {
+        let all = [Addressing::Connected, Addressing::Unconnected];
+        let found = all.into_iter().find(|addressing| addressing.name() == part);
+        found.map(|found| vec![found]).ok_or_else(|| format!("'{part}' is neither connected nor unconnected"))
+    })
+}
+
+fn buffers(text: &str) -> Result<List<usize>, String> {
+    let list = numbers(text, 1, 32_768)?;
+    match list.0.iter().find(|value| !value.is_power_of_two()) {
+        Some(value) => Err(format!("'{value}' is not a power of two")),
+        None => Ok(list),
+    }
+}
+
+fn scenarios(text: &str) -> Result<List<Scenario>, String> {
+    List::parse(text, |part| {
+        let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == part);
+        let scenario = scenario.ok_or_else(|| {
+            format!("'{part}' is no scenario of this version; there are drain, send, flood, pace and echo")
+        })?;
+        Ok(vec![scenario])
+    })
+}
+
+fn batches(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, Config::BATCH_MAX)
+}
+
+fn payloads(text: &str) -> Result<List<usize>, String> {
+    numbers(text, HEADER_LEN, PAYLOAD_MAX)
+}
+
+fn rounds(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, 1 << 20)
+}
+
+fn windows(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 1, Config::BATCH_MAX)
+}
+
+fn rates(text: &str) -> Result<List<u64>, String> {
+    numbers(text, 1, 100_000_000).map(|list| List(list.0.into_iter().map(|value| value as u64).collect()))
+}
+
+fn bursts(text: &str) -> Result<List<u64>, String> {
+    numbers(text, 1, 1024).map(|list| List(list.0.into_iter().map(|value| value as u64).collect()))
+}
+
+fn waits(text: &str) -> Result<List<Wait>, String> {
+    List::parse(text, |part| match part {
+        "spin" => Ok(vec![Wait::Spin]),
+        "block" => Ok(vec![Wait::Block]),
+        _ => Err(format!("'{part}' is no way to wait; there are spin and block")),
+    })
+}
+
+fn cores(text: &str) -> Result<List<usize>, String> {
+    numbers(text, 0, 1023)
+}
+
+/// Numbers, and ranges of powers of two such as `1..256`.
+fn numbers(text: &str, least: usize, most: usize) -> Result<List<usize>, String> {
+    List::parse(text, |part| {
+        let Some((first, last)) = part.split_once("..") else {
+            return Ok(vec![number(part, least, most)?]);
+        };
+        let (first, last) = (number(first, least, most)?, number(last, least, most)?);
+        if !first.is_power_of_two() || !last.is_power_of_two() || first > last {
+            return Err(format!("'{part}' is not a range between two powers of two"));
+        }
+        Ok(std::iter::successors(Some(first), |value| Some(value * 2)).take_while(|&value| value <= last).collect())
+    })
+}
+
+pub(crate) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let value = usize::from_str(text).ok().filter(|value| (least..=most).contains(value));
+    value.ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
+}
+
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
+    u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))
+}
+
+pub(crate) fn seconds(text: &str, least: f64) -> Result<Duration, String> {
+    let value = f64::from_str(text).ok().filter(|value| (least..=3600.0).contains(value));
+    value
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("'{text}' is not a number of seconds from {least} to 3600"))
+}
+
+/// Reads a share in percent, with or without the sign. Returns it as a fraction.
+pub(crate) fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let value = number.parse::<f64>().ok().filter(|&value| value > 0.0 && value < 100.0);
+    value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))?;
+    // Datagrams to these leave the machine.
+    let is_shared = address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    if is_shared { Err(format!("'{text}' is not the address of one machine")) } else { Ok(address) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        RunArgs::from_words(args)
+    }
+
+    #[test]
+    fn lists_and_ranges_of_powers_of_two() {
+        let cli = parse(&["--batch", "1..8,100", "--backend", "uring,null"]).expect("good flags");
+        assert_eq!(cli.batch.0, [1, 2, 4, 8, 100]);
+        assert_eq!(
+            cli.backend.0.iter().map(|asked| asked.choice.kind()).collect::<Vec<_>>(),
+            [Kind::URING, Kind::NULL]
+        );
+        let count = |text| parse(&["--backend", text]).expect("good flags").backend.0.len();
+        assert_eq!([count("uring:all"), count("mmsg:all"), count("all"), count("uring,uring:all")], [14, 3, 20, 14]);
+        assert_eq!([count("uring:all,uring"), count("all,mmsg:gso")], [14, 20]);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_their_range() {
+        for (flag, value, told) in [
+            ("--batch", "0", "from 1 to 1024"),
+            ("--batch", "1025", "from 1 to 1024"),
+            ("--batch", "3..8", "powers of two"),
+            ("--batch", "8..2", "powers of two"),
+            ("--batch", "8,8", "already"),
+            ("--batch", "", "from 1 to 1024"),
+            ("--payload", "31", "from 32 to 65507"),
+            ("--payload", "65508", "from 32 to 65507"),
+            ("--duration", "-1", "seconds"),
+            ("--duration", "NaN", "seconds"),
+            ("--duration", "0", "seconds"),
+            ("--warmup", "3601", "3600"),
+            ("--backend", "tcp", "there are plain"),
+            ("--backend", "uring:single-file", "no mode"),
+            ("--backend", "uring,uring:multishot", "already"),
+            ("--backend", "uring:multishot+gro", "use recvmsg-multishot"),
+            ("--backend", "uring:send+gso", "use sendmsg"),
+            ("--addressing", "both", "neither"),
+            ("--buffers", "48", "power of two"),
+            ("--buffers", "65536", "from 1 to 32768"),
+            ("--scenario", "walk", "there are drain"),
+            ("--rate", "0", "from 1 to 100000000"),
+            ("--burst", "1025", "from 1 to 1024"),
+            ("--wait", "sleep", "spin and block"),
+            ("--fifo", "100", "from 1 to 99"),
+            ("--bind", "localhost", "address"),
+            ("--bind", "224.0.0.1", "one machine"),
+            ("--bind", "255.255.255.255", "one machine"),
+            ("--bind", "ff02::1", "one machine"),
+            ("--workers", "0", "from 1 to 256"),
+            ("--seed", "-1", "whole number"),
+        ] {
+            let message = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
+            assert!(message.contains(told) && message.contains(flag), "{flag}={value}: {message}");
+        }
+        assert!(parse(&["-t", "1", "--packets", "10"]).is_err());
+        assert!(parse(&["--packets", "10"]).is_ok());
+    }
+
+    #[test]
+    fn a_threshold_is_a_percentage() {
+        for (text, value) in [("3%", 0.03), ("3", 0.03), ("0.5%", 0.005), ("99.9", 0.999)] {
+            assert!((percentage(text).expect("a percentage") - value).abs() < 1e-12, "{text}");
+        }
+        for text in ["", "%", "0", "-3%", "100", "NaN", "inf", "3%%", "3 %", "three", "0.03x"] {
+            assert!(percentage(text).is_err(), "{text}");
+        }
+    }
+}

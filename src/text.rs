@@ -1,0 +1,78 @@
+//! Text in 80 columns: notes, tables and numbers.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use textwrap::{Options, WordSplitter};
+
+/// How wide text is.
+const WIDTH: usize = 80;
+
+/// Breaks a note into lines, the second and later ones indented; ends it with a line end.
+pub(crate) fn wrap(note: &str) -> String {
+    // Neither names of files nor flags are cut.
+    let options = Options::new(WIDTH).subsequent_indent("  ").break_words(false);
+    format!("{}\n", textwrap::fill(note, options.word_splitter(WordSplitter::NoHyphenation)))
+}
+
+/// A table without lines, as wide as it needs to be.
+pub(crate) fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Without spaces at the ends of lines.
+pub(crate) fn trim_lines(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A number with at least three digits that mean something, in few characters.
+pub(crate) fn digits(value: f64) -> String {
+    match value {
+        ..100.0 => format!("{value:.2}"),
+        ..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// A whole number with spaces between thousands, so that it can be read.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A fraction in percent, with no more digits than it has.
+pub(crate) fn percent(fraction: f64) -> String {
+    format!("{}%", (fraction * 1e6).round() / 1e4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_broken_between_words_only() {
+        assert_eq!(wrap(""), "\n");
+        assert_eq!(wrap("≥  two spaces stay"), "≥  two spaces stay\n");
+        let (left, right) = ("a".repeat(70), "non-breaking-hyphens");
+        assert_eq!(wrap(&format!("{left} {right} x")), format!("{left}\n  {right} x\n"));
+        let long = "/a/path/".repeat(20);
+        assert_eq!(wrap(&format!("see {long} x")), format!("see\n  {long}\n  x\n"));
+        // Characters count, not bytes.
+        let full = "µ".repeat(78);
+        assert_eq!(wrap(&format!("{full} →")), format!("{full} →\n"));
+    }
+
+    #[test]
+    fn numbers_have_no_more_digits_than_they_need() {
+        assert_eq!([12.345, 123.45, 1234.5].map(digits), ["12.35", "123.5", "1234"]);
+        assert_eq!([12.0, 1_234_567.0].map(thousands), ["12", "1 234 567"]);
+        assert_eq!([0.03, 0.005].map(percent), ["3%", "0.5%"]);
+    }
+}
