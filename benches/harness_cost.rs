@@ -1,9 +1,10 @@
 //! What the harness adds to the system calls: `drain` beside a bare loop of the same calls.
 //!
-//! Both sides have the same fill, round, batch and receive buffer, each its own sockets, and take turns
-//! round by round on one pinned thread. Printed are medians over rounds, and the median of the ratios of
-//! neighbouring rounds, which a machine that changes its speed does not disturb. Nothing is gated:
-//! `cargo bench --bench harness_cost` shows how it is on this machine, `… -- uring` only what begins with that.
+//! Both sides have the same fill, round, batch, receive buffer and number of frames, each its own sockets, and take
+//! turns round by round on one pinned thread. The bench prints medians over rounds, and the median of the ratios of
+//! neighbouring rounds, which a machine that changes its speed does not disturb. It gates nothing.
+//! `cargo bench --bench harness_cost` runs all rows; `… -- uring` runs those whose name begins with `uring`, and
+//! `… -- 1` those of batch 1.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +32,8 @@ use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Mode, Pool, 
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUND: usize = 1024;
-const BATCH: usize = 32;
+/// Where a batch has one datagram, every instruction of the harness stands between two system calls.
+const BATCHES: [usize; 2] = [1, 32];
 /// Of each ring, as hpbench has by default.
 const SLOTS: usize = 1024;
 const PAYLOAD: usize = 64;
@@ -43,31 +45,35 @@ fn main() -> Result<()> {
     cores::pin(Cores::choose(Wanted::default())?.places[0].worker)?;
     let pool = Pool::new(4096, 2048)?;
     let mut free = pool.frames();
-    println!("drain of {ROUND} datagrams of {PAYLOAD} bytes, batch {BATCH}: ns per datagram, medians over rounds");
-    println!("{:<24}{:>8}{:>10}{:>8}{:>8}", "", "bare", "harness", "ratio", "rounds");
+    println!("drain of {ROUND} datagrams of {PAYLOAD} bytes: ns per datagram, medians over rounds");
+    println!("{:<24}{:>6}{:>8}{:>10}{:>8}{:>8}", "", "batch", "bare", "harness", "ratio", "rounds");
     // Frames for trains are a pool of their own, as in hpbench.
-    let train_pool = Pool::new(1024, variant(Kind::MMSG, "gro").frame_size(PAYLOAD))?;
+    let train_pool = Pool::new(1024, variant(Kind::MMSG, "gro", 32).frame_size(PAYLOAD))?;
     let mut train_free = train_pool.frames();
-    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let mut bench = Bench { pool: &pool, free: &mut free, time, names: &names };
-    bench.compare::<Plain<'_>, BarePlain>("plain", "", BareLoop::receive)?;
-    bench.compare::<Mmsg<'_>, BareMmsg>("mmsg", "", BareLoop::receive)?;
-    let uring = bench.compare::<Uring<'_>, BareUring>("uring", "", BareLoop::receive);
-    if let Err(error) = &uring {
-        println!("uring   SKIPPED: {error:#}");
-    } else {
-        bench.compare::<Uring<'_>, BareSingles>("uring", "single", BareLoop::receive)?;
-        bench.compare::<Uring<'_>, BareRecvmsgMultishot<false>>("uring", "recvmsg-multishot", BareLoop::receive)?;
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for batch in BATCHES {
+        let mut bench = Bench { pool: &pool, free: &mut free, time, batch, wanted: &wanted };
+        bench.compare::<Plain<'_>, BarePlain>("plain", "", BareLoop::receive)?;
+        bench.compare::<Mmsg<'_>, BareMmsg>("mmsg", "", BareLoop::receive)?;
+        let uring = bench.compare::<Uring<'_>, BareUring>("uring", "", BareLoop::receive);
+        if let Err(error) = &uring {
+            println!("uring   SKIPPED: {error:#}");
+        } else {
+            bench.compare::<Uring<'_>, BareSingles>("uring", "single", BareLoop::receive)?;
+            bench.compare::<Uring<'_>, BareRecvmsgMultishot<false>>("uring", "recvmsg-multishot", BareLoop::receive)?;
+        }
+        bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
+        let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, batch, wanted: &wanted };
+        let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
+        trains.compare::<Mmsg<'_>, _>("mmsg", "gro", checked)?;
+        if uring.is_ok() {
+            let checked = |bare: &mut BareRecvmsgMultishot<true>, count| bare.receive_checked(count, check);
+            trains.compare::<Uring<'_>, _>("uring", "gro", checked)?;
+        }
+        if is_wanted(&wanted, "null", batch) {
+            null(&pool, &mut free, time, batch)?;
+        }
     }
-    bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
-    let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, names: &names };
-    let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
-    trains.compare::<Mmsg<'_>, _>("mmsg", "gro", checked)?;
-    if uring.is_ok() {
-        let checked = |bare: &mut BareRecvmsgMultishot<true>, count| bare.receive_checked(count, check);
-        trains.compare::<Uring<'_>, _>("uring", "gro", checked)?;
-    }
-    null(&pool, &mut free, time)?;
     println!(
         "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds.\n\
          With gro, the bare loop checks the header of each datagram, too."
@@ -90,8 +96,15 @@ fn check(datagram: &[u8]) {
     let _ = std::hint::black_box(wire::read(datagram, Verify::Header));
 }
 
-fn variant(kind: Kind, modes: &str) -> Config {
-    Config::of(Variant::parse(kind, modes).expect("known modes"), BATCH)
+fn variant(kind: Kind, modes: &str, batch: usize) -> Config {
+    Config::of(Variant::parse(kind, modes).expect("known modes"), batch)
+}
+
+/// Whether the words of the command line ask for a row: the beginnings of names, and batches; none asks for all.
+fn is_wanted(wanted: &[String], name: &str, batch: usize) -> bool {
+    let (batches, names): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|word| word.parse::<usize>().is_ok());
+    let has_batch = batches.is_empty() || batches.iter().any(|word| word.parse() == Ok(batch));
+    has_batch && (names.is_empty() || names.iter().any(|word| name.starts_with(word.as_str())))
 }
 
 /// What all comparisons have in common.
@@ -99,8 +112,9 @@ struct Bench<'b, 'p> {
     pool: &'p Pool,
     free: &'b mut FreeList<'p>,
     time: Duration,
-    /// What the names of the comparisons wanted begin with; none means all of them.
-    names: &'b [String],
+    batch: usize,
+    /// See [`is_wanted`].
+    wanted: &'b [String],
 }
 
 impl<'p> Bench<'_, 'p> {
@@ -111,15 +125,15 @@ impl<'p> Bench<'_, 'p> {
         receive: impl Fn(&mut L, usize) -> std::io::Result<()>,
     ) -> Result<()> {
         let name = [backend, modes].join(if modes.is_empty() || modes == "*" { "" } else { ":" });
-        if !self.names.is_empty() && !self.names.iter().any(|wanted| name.starts_with(wanted.as_str())) {
+        if !is_wanted(self.wanted, &name, self.batch) {
             return Ok(());
         }
-        let Self { pool, free, time, .. } = self;
+        let Self { pool, free, time, batch, .. } = self;
         let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
-        let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
+        let mut bare = L::open(Arc::clone(&bare_socket), *batch).context("opening the bare loop")?;
         let mut source = Source::new(0, PAYLOAD, Verify::Header);
         let (socket, mut filler) = filled_socket()?;
-        let config = variant(B::KIND, modes.trim_matches('*'));
+        let config = variant(B::KIND, modes.trim_matches('*'), *batch);
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
@@ -151,15 +165,16 @@ impl<'p> Bench<'_, 'p> {
         lane.close(free)?;
         let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
         let rounds = ratios.len();
-        println!("{name:<24}{:>8.1}{:>10.1}{:>8.3}{rounds:>8}", median(bare_ns), median(harness_ns), median(ratios));
+        let (bare, harness, ratio) = (median(bare_ns), median(harness_ns), median(ratios));
+        println!("{name:<24}{batch:>6}{bare:>8.1}{harness:>10.1}{ratio:>8.3}{rounds:>8}");
         Ok(())
     }
 }
 
 /// The harness without a kernel.
-fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<()> {
+fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration, batch: usize) -> Result<()> {
     let (near, far) = MemoryPort::pair(ROUND);
-    let config = Config::new(Kind::NULL, BATCH);
+    let config = Config::new(Kind::NULL, batch);
     let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
     let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
@@ -173,6 +188,6 @@ fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<(
     lane.close(free)?;
     let rounds = costs_ns.len();
     let median = Summary::of(costs_ns).map_or(f64::NAN, |summary| summary.median);
-    println!("{:<24}{:>8}{median:>10.1}{:>8}{rounds:>8}", "null", "", "");
+    println!("{:<24}{batch:>6}{:>8}{median:>10.1}{:>8}{rounds:>8}", "null", "", "");
     Ok(())
 }

@@ -31,6 +31,8 @@ pub struct Plain<'p> {
     held: Held<'p>,
     /// How long each datagram of a batch is.
     lens: Box<[usize]>,
+    /// Whether a batch is one datagram, and nothing comes with it: then nothing is held from one call to the next.
+    is_single: bool,
     /// Whether datagrams come with the addresses of their senders.
     addressed: bool,
     /// Used with `gro`: the segment size of a train comes in a message.
@@ -51,7 +53,9 @@ impl<'p> Backend<'p> for Plain<'p> {
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
+        let is_single = config.batch == 1 && config.frame_size(0) == 0 && config.block.is_none();
         Ok(Self {
+            is_single,
             socket: port.socket(config, pool)?,
             held: Held::new(config.batch),
             lens: vec![0; config.batch].into_boxed_slice(),
@@ -64,6 +68,9 @@ impl<'p> Backend<'p> for Plain<'p> {
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.is_single {
+            return self.receive_one(free, rx);
+        }
         self.fill(free);
         let received = self.receive(self.lens.len(), libc::MSG_DONTWAIT);
         self.deliver(received, free, rx)
@@ -131,6 +138,38 @@ impl<'p> Backend<'p> for Plain<'p> {
 }
 
 impl<'p> Plain<'p> {
+    /// Receives one datagram, in straight code: each jump and each return between two system calls has to be fetched
+    /// and predicted anew, which cost 20 ns per datagram.
+    #[inline(always)]
+    fn receive_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Some(frame) = free.take() else { return Ok(0) };
+        // SAFETY: the frame is ours until it is delivered.
+        let received = unsafe { sys::receive(&mut self.counters.syscalls, self.socket.raw(), &frame) };
+        match received {
+            Ok(len) => {
+                self.counters.rx_syscalls += 1;
+                rx.deliver_received(frame, len, &mut self.counters.truncated, free);
+                rx.publish();
+                Ok(1)
+            }
+            Err(failed) => {
+                free.give(frame);
+                self.note_failed(failed).map(|()| 0)
+            }
+        }
+    }
+
+    /// Judges what ended a receive.
+    #[cold]
+    fn note_failed(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<()> {
+        match verdict {
+            Verdict::Fatal => return Err(error),
+            Verdict::Passing => self.counters.io_errors += 1,
+            Verdict::Again | Verdict::Interrupted => {}
+        }
+        Ok(())
+    }
+
     /// Makes the held frames ready.
     #[inline(always)]
     fn fill(&mut self, free: &mut FreeList<'p>) {
@@ -207,11 +246,7 @@ impl<'p> Plain<'p> {
             }
         };
         rx.publish();
-        match outcome {
-            Err((Verdict::Fatal, error)) => return Err(error),
-            Err((Verdict::Passing, _)) => self.counters.io_errors += 1,
-            Err((Verdict::Again | Verdict::Interrupted, _)) | Ok(()) => {}
-        }
+        outcome.or_else(|failed| self.note_failed(failed))?;
         Ok(datagrams)
     }
 }

@@ -30,8 +30,9 @@ pub(crate) fn judge(errno: i32) -> Verdict {
     }
 }
 
-/// The error of the last system call, judged.
-#[inline]
+/// The error of the last system call, judged. Out of line: what is rare stays out of the way of what is not.
+#[cold]
+#[inline(never)]
 pub(crate) fn last() -> (Verdict, io::Error) {
     let error = io::Error::last_os_error();
     (judge(error.raw_os_error().unwrap_or(0)), error)

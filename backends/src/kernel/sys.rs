@@ -41,6 +41,20 @@ pub(crate) unsafe fn receive_each(fd: c_int, frames: &[Frame<'_>], lens: &mut [u
     index
 }
 
+/// Receives one datagram into a frame; does not wait. Returns its real length, also if it was cut (MSG_TRUNC).
+///
+/// # Safety
+///
+/// The frame must be the caller's to write to.
+#[inline(always)]
+pub(crate) unsafe fn receive(syscalls: &mut u64, fd: c_int, frame: &Frame<'_>) -> Result<usize, (Verdict, io::Error)> {
+    let (at, size, flags) = (frame.as_ptr(), frame.size(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
+    // SAFETY: the caller vouches for the frame; no address is asked for.
+    crate::kernel::errno::retry(syscalls, || unsafe {
+        libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL)
+    })
+}
+
 /// As [`receive_each`], but each call waits for a datagram, for as long as the socket is set to.
 ///
 /// # Safety
