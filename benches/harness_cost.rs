@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     println!("drain of {ROUND} datagrams of {PAYLOAD} bytes: ns per datagram, medians over rounds");
     println!("{:<24}{:>6}{:>8}{:>10}{:>8}{:>8}", "", "batch", "bare", "harness", "ratio", "rounds");
     // Frames for trains are a pool of their own, as in hpbench.
-    let train_pool = Pool::new(1024, variant(Kind::Mmsg, "gro", 32).frame_size(PAYLOAD))?;
+    let train_pool = Pool::new(1024, variant(Kind::MMSG, "gro", 32).frame_size(PAYLOAD))?;
     let mut train_free = train_pool.frames();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     for batch in BATCHES {
@@ -134,7 +134,7 @@ impl<'p> Bench<'_, 'p> {
         let mut source = Source::new(0, PAYLOAD, Verify::Header);
         let (socket, mut filler) = filled_socket()?;
         let config = variant(B::KIND, modes.trim_matches('*'), *batch);
-        let trains = config.variant.has(Mode::Gro);
+        let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
         let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
@@ -174,7 +174,7 @@ impl<'p> Bench<'_, 'p> {
 /// The harness without a kernel.
 fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration, batch: usize) -> Result<()> {
     let (near, far) = MemoryPort::pair(ROUND);
-    let config = Config::new(Kind::Null, batch);
+    let config = Config::new(Kind::NULL, batch);
     let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
     let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));

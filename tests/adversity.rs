@@ -87,7 +87,7 @@ fn replies_that_come_late_are_waited_for() {
     if needs::two_cores().is_none() {
         return;
     }
-    let cell = Cell { window: Some(2), ..wrapped::cell(Scenario::Echo, Kind::Plain, 16) };
+    let cell = Cell { window: Some(2), ..wrapped::cell(Scenario::Echo, Kind::PLAIN, 16) };
     let options = wrapped::options(Duration::from_millis(200), Duration::ZERO);
     let pool = Pool::new(256, 2048).expect("a pool");
     let outcome = wrapped::run::<Wrapped<Plain<'_>, Late>>(&cell, &options, &pool, &mut pool.frames());

@@ -34,7 +34,7 @@ type Value = fn(&Outcome) -> f64;
 /// Medians without and with the delay, of trials that take turns, in nanoseconds.
 fn compare(scenario: Scenario, value: Value) -> [f64; 2] {
     // At 1,000 a second, no datagram waits for the one before it.
-    let cell = Cell { window: Some(1), ..wrapped::cell(scenario, Kind::Plain, 1) };
+    let cell = Cell { window: Some(1), ..wrapped::cell(scenario, Kind::PLAIN, 1) };
     let options = wrapped::options(Duration::from_millis(100), Duration::from_millis(5));
     let pool = Pool::new(256, 2048).expect("a pool");
     let mut free = pool.frames();

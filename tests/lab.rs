@@ -80,7 +80,7 @@ fn the_oldest_and_the_newest_kernel_run_the_same_cells() {
 /// The place for `uring:single`, the io_uring of old kernels: as soon as there is that mode, it must run on 5.10.
 #[test]
 fn single_shot_io_uring_runs_on_the_oldest_kernel() {
-    if Variant::parse(Kind::Uring, "single").is_err() {
+    if Variant::parse(Kind::URING, "single").is_err() {
         return needs::skip("uring-single", &"this version has no variant uring:single");
     }
     if !needs::lab(OLDEST) {

@@ -8,6 +8,7 @@ use std::thread;
 
 use common::filters::filtered_by;
 use common::{Bench, Row, assert_balanced, assert_sound, needs};
+use hpbench_backends::Kind;
 
 /// The backends of a plan that this kernel lacks something for, as the dry run tells.
 fn lacking(bench: &Bench, args: &str) -> Vec<String> {
@@ -176,4 +177,22 @@ fn the_dry_run_shows_what_all_means() {
     for mode in ["multishot+write-fixed+defer", "multishot+sendmsg+defer+gso"] {
         assert!(text.lines().any(|line| line.starts_with("send") && line.contains(mode)), "{mode}:\n{text}");
     }
+}
+
+/// The tables of the documentation have the modes of io_uring in their order, and the releases that they declare.
+#[test]
+fn the_documented_releases_are_those_that_the_modes_declare() {
+    let text = common::read(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/io_uring.md").as_ref());
+    let of_row = |line: &str| -> Option<(String, String)> {
+        let mut columns = line.strip_prefix("| `")?.split('|').map(str::trim);
+        let mode = columns.next()?.split('`').next()?;
+        let since = columns.next()?;
+        (since.contains('.') && since.parse::<f64>().is_ok()).then(|| (mode.to_owned(), since.to_owned()))
+    };
+    let documented: Vec<_> = text.lines().filter_map(of_row).collect();
+    let dimensions = Kind::URING.declaration().dimensions.iter().filter(|dimension| !dimension.off_by_default);
+    let modes = dimensions.flat_map(|dimension| dimension.modes);
+    let declared: Vec<_> =
+        modes.map(|mode| (mode.name.to_owned(), mode.since.unwrap_or_default().to_owned())).collect();
+    assert_eq!(documented, declared);
 }

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::declaration::{Kind, Mode};
 use crate::frames::address::HEADROOM;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::{Consumer, Producer, ring};
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
-use crate::variant::{Addressing, Kind, Mode, Variant};
+use crate::variant::{Addressing, Variant};
 
 /// The most bytes in a train: more do not fit into the length of a UDP header.
 const TRAIN_MAX: usize = 65_535;
@@ -21,10 +22,11 @@ const TRAIN_MAX: usize = 65_535;
 /// statistics and judges nothing: the driver and the app do that, once, for all backends. It belongs
 /// to the thread that opened it.
 ///
-/// `tests/conformance.rs` is the contract in executable form: it runs for every backend. To add one,
-/// write a file like `plain.rs`, give it a [`Kind`] and an arm in [`Kind::dispatch`].
+/// `tests/conformance.rs` is the contract in executable form: it runs for every backend. To add one, write a
+/// file like `plain.rs` that declares what it is and its modes, add a line to the list in `dispatch.rs`, and a line
+/// for each mode to the list in `tests/conformance.rs`, which fails where one is missing.
 pub trait Backend<'p>: Sized {
-    /// Which backend this is.
+    /// Which backend this is, and what it declares of itself.
     const KIND: Kind;
 
     /// Whether this kernel can run `config`, found out by trying on throwaway objects.
@@ -120,6 +122,9 @@ impl Config {
     /// The largest batch: the kernel cuts `recvmmsg` and `sendmmsg` at this (`UIO_MAXIOV`).
     pub const BATCH_MAX: usize = 1024;
 
+    /// [`Config::buffers`] where nothing else is asked for.
+    pub const BUFFERS: usize = 512;
+
     /// A configuration of `kind` in its default variant.
     pub fn new(kind: Kind, batch: usize) -> Self {
         Self::of(Variant::default_of(kind), batch)
@@ -127,18 +132,19 @@ impl Config {
 
     /// A configuration of a variant, for connected sockets.
     pub fn of(variant: Variant, batch: usize) -> Self {
-        Self { variant, batch, addressing: Addressing::Connected, buffers: 512, kernel_core: None, block: None }
+        let (addressing, buffers) = (Addressing::Connected, Self::BUFFERS);
+        Self { variant, batch, addressing, buffers, kernel_core: None, block: None }
     }
 
     /// Bytes that a frame needs for a datagram of `payload` bytes: those that come in front of it, too; where trains
     /// are received, for the longest of them.
     pub fn frame_size(&self, payload: usize) -> usize {
-        self.headroom() + if self.variant.has(Mode::Gro) { TRAIN_MAX } else { payload }
+        self.headroom() + if self.variant.has(Mode::GRO) { TRAIN_MAX } else { payload }
     }
 
     /// The most bytes in front of a payload.
     pub fn headroom(&self) -> usize {
-        let has_any = self.addressing == Addressing::Unconnected || self.variant.has(Mode::RecvmsgMultishot);
+        let has_any = self.addressing == Addressing::Unconnected || self.variant.has_header();
         if has_any { HEADROOM } else { 0 }
     }
 }
@@ -198,18 +204,18 @@ pub(crate) fn throwaway_socket() -> Result<Socket, OpenError> {
 
 /// Turns on what the variant wants.
 fn set_segmentation(config: &Config, socket: &Socket) -> Result<(), OpenError> {
-    let missing = |error: io::Error, call, feature, since| match error.raw_os_error() {
-        Some(libc::ENOPROTOOPT) => OpenError::Missing { feature, since },
+    let missing = |error: io::Error, call, feature, mode: Mode| match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => OpenError::Missing { feature, since: mode.since.unwrap_or_default() },
         _ => OpenError::Failed { call, error },
     };
-    if config.variant.has(Mode::Gso) {
+    if config.variant.has(Mode::GSO) {
         // The size is told with each train; 0 changes nothing.
         let asked = socket.set_segment(0);
-        asked.map_err(|error| missing(error, "setting UDP_SEGMENT", "GSO for UDP (UDP_SEGMENT)", "4.18"))?;
+        asked.map_err(|error| missing(error, "setting UDP_SEGMENT", "GSO for UDP (UDP_SEGMENT)", Mode::GSO))?;
     }
-    if config.variant.has(Mode::Gro) {
+    if config.variant.has(Mode::GRO) {
         let asked = socket.receive_trains();
-        asked.map_err(|error| missing(error, "setting UDP_GRO", "GRO for UDP (UDP_GRO)", "5.0"))?;
+        asked.map_err(|error| missing(error, "setting UDP_GRO", "GRO for UDP (UDP_GRO)", Mode::GRO))?;
     }
     Ok(())
 }

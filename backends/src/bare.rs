@@ -10,6 +10,7 @@ use std::sync::Arc;
 use io_uring::types::BufRingEntry;
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
+use crate::backend::Config;
 use crate::frames::pool::Region;
 use crate::kernel::socket::Socket;
 use crate::message::{Layout, segment_in};
@@ -182,7 +183,7 @@ struct Supply {
 }
 
 /// Entries of the buffer ring, as many as the backend has by default.
-const ENTRIES: u16 = 512;
+const ENTRIES: u16 = Config::BUFFERS as u16;
 
 fn deferred() -> io_uring::Builder {
     let mut builder = IoUring::builder();

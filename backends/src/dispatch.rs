@@ -1,11 +1,7 @@
 //! The list of all backends: the one file that knows every implementation.
 
 use crate::backend::{Backend, Caps, Config, OpenError};
-use crate::mmsg::Mmsg;
-use crate::null::Null;
-use crate::plain::Plain;
-use crate::uring::Uring;
-use crate::variant::Kind;
+use crate::declaration::Kind;
 
 /// Something to do with a backend's type.
 pub trait Visitor<'p> {
@@ -15,15 +11,47 @@ pub trait Visitor<'p> {
     fn visit<B: Backend<'p>>(self) -> Self::Output;
 }
 
-impl Kind {
-    /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
-    pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
-        match self {
-            Self::Null => visitor.visit::<Null<'p>>(),
-            Self::Plain => visitor.visit::<Plain<'p>>(),
-            Self::Mmsg => visitor.visit::<Mmsg<'p>>(),
-            Self::Uring => visitor.visit::<Uring<'p>>(),
+/// Makes a constant of each backend, the list of them, and the way from a kind to its type, whose one parameter is the
+/// life of the pool.
+macro_rules! backends {
+    ($($name:ident = $module:ident::$backend:ident;)+) => {
+        impl Kind {
+            $(
+                #[doc = concat!("The backend [`", stringify!($backend), "`](crate::", stringify!($module), ").")]
+                pub const $name: Self = <crate::$module::$backend<'static> as Backend<'static>>::KIND;
+            )+
+
+            /// All backends.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
+            pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
+                $(if self == Self::$name {
+                    return visitor.visit::<crate::$module::$backend<'p>>();
+                })+
+                unreachable!("the backend {self} is not in the list");
+            }
         }
+    };
+}
+
+backends! {
+    NULL = null::Null;
+    PLAIN = plain::Plain;
+    MMSG = mmsg::Mmsg;
+    URING = uring::Uring;
+}
+
+impl Kind {
+    /// The backend of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// All backends, those without a socket last: they are not there to be chosen.
+    pub fn by_use() -> impl Iterator<Item = Self> {
+        let with = |socket| Self::ALL.iter().copied().filter(move |kind| kind.has_socket() == socket);
+        with(true).chain(with(false))
     }
 }
 
@@ -45,5 +73,43 @@ impl Config {
         }
 
         self.variant.kind().dispatch(Probe(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: HashSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), Kind::ALL.len(), "{:?}", Kind::ALL);
+        for kind in Kind::ALL {
+            let modes = || kind.declaration().dimensions.iter().flat_map(|dimension| dimension.modes);
+            let names: HashSet<&str> = modes().map(|mode| mode.name).collect();
+            assert_eq!(names.len(), modes().count(), "{kind} has two modes of one name");
+        }
+    }
+
+    /// A rule without a mode, or about modes of several dimensions, would do nothing or the wrong thing.
+    #[test]
+    fn rules_are_about_modes_of_one_dimension() {
+        for kind in Kind::ALL {
+            let declared = kind.declaration();
+            for rule in declared.rules {
+                let is_meant = |modes: &[_]| !rule.able.is_empty() && rule.able.iter().all(|mode| modes.contains(mode));
+                assert!(declared.dimensions.iter().any(|dimension| is_meant(dimension.modes)), "{kind}: {rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_use_has_every_backend_once() {
+        let kinds: Vec<Kind> = Kind::by_use().collect();
+        assert!(kinds.len() == Kind::ALL.len() && Kind::ALL.iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+        assert!(kinds.is_sorted_by_key(|kind| !kind.has_socket()), "{kinds:?}");
+        assert!(kinds.iter().all(|&kind| Kind::named(kind.name()) == Some(kind)) && Kind::named("tcp").is_none());
     }
 }

@@ -12,7 +12,8 @@
 //! - [`dispatch`]: the list of all backends;
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
 //! - `message`, `outbox`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
-//! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`variant`]: their modes;
+//! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`declaration`]: what each of them
+//!   declares of itself; [`variant`]: which of its modes are chosen;
 //! - [`features`]: what this kernel offers;
 //! - [`kernel`]: system calls, sockets, threads;
 //! - [`frames`]: frames, what is in them, and how they travel.
@@ -22,6 +23,7 @@
 pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
+pub mod declaration;
 pub mod dispatch;
 pub mod features;
 pub mod frames;
@@ -36,6 +38,7 @@ pub mod uring;
 pub mod variant;
 
 pub use backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port, Rearms};
+pub use declaration::{Declaration, Kind, Mode};
 pub use dispatch::Visitor;
 pub use frames::address::Address;
 pub use frames::packet::{Packet, RxRing};
@@ -43,4 +46,4 @@ pub use frames::pool::{Frame, FreeList, Pool};
 pub use frames::ring::{Consumer, Producer, ring};
 pub use kernel::socket::Socket;
 pub use offer::Offer;
-pub use variant::{Addressing, Choice, Kind, Mode, Variant};
+pub use variant::{Addressing, Choice, Variant};

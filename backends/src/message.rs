@@ -3,10 +3,11 @@
 use std::{mem, ptr};
 
 use crate::backend::Config;
+use crate::declaration::Mode;
 use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT, array};
 use crate::frames::packet::{Packet, Placed, RxRing};
 use crate::frames::pool::{Frame, FreeList};
-use crate::variant::{Addressing, Mode};
+use crate::variant::Addressing;
 
 /// Room for one control message with an `int`: the segment size.
 const CONTROL_LEN: usize = 24;
@@ -44,7 +45,7 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn new(config: &Config) -> Self {
         let name = if config.addressing == Addressing::Unconnected { ADDRESS_LEN } else { 0 };
-        Self { name, control: if config.variant.has(Mode::Gro) { CONTROL_LEN } else { 0 } }
+        Self { name, control: if config.variant.has(Mode::GRO) { CONTROL_LEN } else { 0 } }
     }
 
     pub(crate) fn payload_at(self) -> usize {
@@ -94,12 +95,12 @@ unsafe impl Send for Messages {}
 impl Messages {
     /// `None` where a receive brings the payload only.
     pub(crate) fn wanted(config: &Config) -> Option<Self> {
-        let wanted = config.addressing == Addressing::Unconnected || config.variant.has(Mode::Gro);
+        let wanted = config.addressing == Addressing::Unconnected || config.variant.has(Mode::GRO);
         wanted.then(|| Self::new(config))
     }
 
     pub(crate) fn new(config: &Config) -> Self {
-        let (addressed, gro) = (config.addressing == Addressing::Unconnected, config.variant.has(Mode::Gro));
+        let (addressed, gro) = (config.addressing == Addressing::Unconnected, config.variant.has(Mode::GRO));
         let (iovecs, controls) = (empty_iovecs(config.batch), vec![Control([0; CONTROL_LEN]); config.batch]);
         let mut messages = Self {
             headers: empty_headers(config.batch),

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::declaration::{Declaration, Dimension, Kind, Mode};
 use crate::frames::held::Held;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
@@ -16,7 +17,12 @@ use crate::kernel::socket::Socket;
 use crate::kernel::sys;
 use crate::message::{Headers, Messages, headers};
 use crate::outbox::Outbox;
-use crate::variant::Kind;
+
+const DECLARATION: Declaration =
+    Declaration::new("mmsg", "one batch per system call", &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO]);
+
+const RECEIVE: Dimension = Dimension::receive(&[Mode::new("recvmmsg", "recvmmsg")]);
+const SEND: Dimension = Dimension::send(&[Mode::new("sendmmsg", "sendmmsg")]);
 
 /// The `mmsg` backend.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub struct Mmsg<'p> {
 }
 
 impl<'p> Backend<'p> for Mmsg<'p> {
-    const KIND: Kind = Kind::Mmsg;
+    const KIND: Kind = Kind::of(&DECLARATION);
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
         backend::probe_segmentation(config)

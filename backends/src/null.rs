@@ -3,10 +3,21 @@
 use std::io;
 
 use crate::backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port};
+use crate::declaration::{Declaration, Dimension, Kind, Mode};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
-use crate::variant::Kind;
+
+const DECLARATION: Declaration = Declaration {
+    has_socket: false,
+    ..Declaration::new(
+        "null",
+        "no socket; packets go through memory, which shows what the harness itself costs",
+        &[LINK],
+    )
+};
+
+const LINK: Dimension = Dimension::both("link", &[Mode::new("memory", "no system call at all")]);
 
 /// The `null` backend.
 #[derive(Debug)]
@@ -17,7 +28,7 @@ pub struct Null<'p> {
 }
 
 impl<'p> Backend<'p> for Null<'p> {
-    const KIND: Kind = Kind::Null;
+    const KIND: Kind = Kind::of(&DECLARATION);
 
     fn probe(_config: &Config) -> Result<Caps, OpenError> {
         Ok(Caps::default())

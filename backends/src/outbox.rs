@@ -3,13 +3,14 @@
 use std::ptr;
 
 use crate::backend::Config;
+use crate::declaration::Mode;
 use crate::frames::address::Address;
 use crate::frames::packet::Packet;
 use crate::frames::pool::FreeList;
 use crate::frames::ring::Consumer;
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
 use crate::message::{Segmentation, empty_headers, empty_iovecs};
-use crate::variant::{Addressing, Mode};
+use crate::variant::Addressing;
 
 /// The packets at the front of a TX ring, as messages.
 ///
@@ -49,7 +50,7 @@ struct Message {
 impl Outbox {
     /// `None` where each packet is a datagram to the socket's peer.
     pub(crate) fn wanted(config: &Config) -> Option<Self> {
-        let (gso, gro) = (config.variant.has(Mode::Gso), config.variant.has(Mode::Gro));
+        let (gso, gro) = (config.variant.has(Mode::GSO), config.variant.has(Mode::GRO));
         let wanted = gso || gro || config.addressing == Addressing::Unconnected;
         wanted.then(|| Self::new(config.batch, gso))
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::declaration::{Declaration, Dimension, Kind, Mode};
 use crate::frames::address::PAYLOAD_AT;
 use crate::frames::held::Held;
 use crate::frames::packet::{Packet, RxRing};
@@ -14,7 +15,13 @@ use crate::kernel::socket::Socket;
 use crate::kernel::sys;
 use crate::message::Messages;
 use crate::outbox::Outbox;
-use crate::variant::{Addressing, Kind, Mode};
+use crate::variant::Addressing;
+
+const DECLARATION: Declaration =
+    Declaration::new("plain", "one datagram per system call", &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO]);
+
+const RECEIVE: Dimension = Dimension::receive(&[Mode::new("recvfrom", "recvfrom; recvmsg with gro")]);
+const SEND: Dimension = Dimension::send(&[Mode::new("sendto", "sendto; sendmsg with gso")]);
 
 /// The `plain` backend.
 #[derive(Debug)]
@@ -39,7 +46,7 @@ pub struct Plain<'p> {
 type Received = (usize, Result<(), (Verdict, io::Error)>);
 
 impl<'p> Backend<'p> for Plain<'p> {
-    const KIND: Kind = Kind::Plain;
+    const KIND: Kind = Kind::of(&DECLARATION);
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
         backend::probe_segmentation(config)
@@ -53,7 +60,7 @@ impl<'p> Backend<'p> for Plain<'p> {
             held: Held::new(config.batch),
             lens: vec![0; config.batch].into_boxed_slice(),
             addressed: config.addressing == Addressing::Unconnected,
-            messages: Messages::wanted(config).filter(|_| config.variant.has(Mode::Gro)),
+            messages: Messages::wanted(config).filter(|_| config.variant.has(Mode::GRO)),
             outbox: Outbox::wanted(config),
             counters: Counters::default(),
         })

@@ -37,19 +37,19 @@ macro_rules! tests {
 /// The suite for one backend. `through memory` leaves out the cases about sockets: a backend without a
 /// socket has no kernel queue, no strangers, no errors and no address.
 macro_rules! suite {
-    ($name:ident: $backend:ident through memory) => {
+    ($name:ident: $module:ident::$backend:ident through memory) => {
         mod $name {
-            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($backend, Memory);
+            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($module::$backend, Memory);
             suite!(@any);
         }
     };
-    ($name:ident: $backend:ident through sockets) => {
-        suite!($name: $backend through sockets as "", Connected);
+    ($name:ident: $module:ident::$backend:ident through sockets) => {
+        suite!($name: $module::$backend through sockets as "", Connected);
     };
-    ($name:ident: $backend:ident through sockets as $modes:literal, $addressing:ident) => {
+    ($name:ident: $module:ident::$backend:ident through sockets as $modes:literal, $addressing:ident) => {
         mod $name {
             pub(super) const SUBJECT: crate::harness::Subject =
-                crate::harness::subject!($backend, Sockets, $modes, $addressing);
+                crate::harness::subject!($module::$backend, Sockets, $modes, $addressing);
             suite!(@any);
             suite!(@sockets);
         }
@@ -110,21 +110,16 @@ macro_rules! suite {
     };
 }
 
-use hpbench_backends::mmsg::Mmsg;
-use hpbench_backends::null::Null;
-use hpbench_backends::plain::Plain;
-use hpbench_backends::uring::Uring;
-
 /// One suite per backend and mode, and the check that none is forgotten.
 macro_rules! suites {
-    ($($name:ident: $backend:ident through $medium:ident $(as $modes:literal, $addressing:ident)?;)+) => {
-        $(suite!($name: $backend through $medium $(as $modes, $addressing)?);)+
+    ($($name:ident: $module:ident::$backend:ident through $medium:ident $(as $modes:literal, $addressing:ident)?;)+) => {
+        $(suite!($name: $module::$backend through $medium $(as $modes, $addressing)?);)+
 
         #[test]
         fn every_backend_and_every_mode_has_its_suite() {
             let subjects = [$($name::SUBJECT),+];
             let tested: Vec<_> = subjects.iter().map(|subject| subject.variant()).collect();
-            for kind in hpbench_backends::Kind::ALL {
+            for &kind in hpbench_backends::Kind::ALL {
                 for choice in hpbench_backends::Choice::alternatives(kind) {
                     let variant = choice.resolve(hpbench_backends::Addressing::Connected).expect("it goes together");
                     assert!(tested.contains(&variant), "no suite for {kind}:{variant}");
@@ -135,37 +130,37 @@ macro_rules! suites {
 }
 
 suites! {
-    null: Null through memory;
-    plain: Plain through sockets;
-    plain_gso: Plain through sockets as "gso", Connected;
-    plain_gro: Plain through sockets as "gro", Connected;
-    plain_gso_gro: Plain through sockets as "gso+gro", Connected;
-    plain_unconnected: Plain through sockets as "", Unconnected;
-    plain_gso_gro_unconnected: Plain through sockets as "gso+gro", Unconnected;
-    mmsg: Mmsg through sockets;
-    mmsg_gso: Mmsg through sockets as "gso", Connected;
-    mmsg_gro: Mmsg through sockets as "gro", Connected;
-    mmsg_gso_gro: Mmsg through sockets as "gso+gro", Connected;
-    mmsg_unconnected: Mmsg through sockets as "", Unconnected;
-    mmsg_gso_gro_unconnected: Mmsg through sockets as "gso+gro", Unconnected;
-    uring: Uring through sockets;
-    uring_multishot_dontwait: Uring through sockets as "multishot-dontwait", Connected;
-    uring_recvmsg_multishot: Uring through sockets as "recvmsg-multishot", Connected;
-    uring_single: Uring through sockets as "single", Connected;
-    uring_single_recvmsg: Uring through sockets as "single-recvmsg", Connected;
-    uring_fixed: Uring through sockets as "fixed", Connected;
-    uring_sendmsg: Uring through sockets as "sendmsg", Connected;
-    uring_send_zc: Uring through sockets as "send-zc", Connected;
-    uring_write_fixed: Uring through sockets as "write-fixed", Connected;
-    uring_coop: Uring through sockets as "coop", Connected;
-    uring_default_setup: Uring through sockets as "default", Connected;
-    uring_sqpoll: Uring through sockets as "sqpoll", Connected;
-    uring_single_sqpoll: Uring through sockets as "single+sqpoll", Connected;
-    uring_gso: Uring through sockets as "gso", Connected;
-    uring_gro: Uring through sockets as "gro", Connected;
-    uring_gso_gro: Uring through sockets as "gso+gro", Connected;
-    uring_single_gso_gro: Uring through sockets as "single-recvmsg+gso+gro", Connected;
-    uring_unconnected: Uring through sockets as "", Unconnected;
-    uring_single_unconnected: Uring through sockets as "single-recvmsg", Unconnected;
-    uring_gso_gro_unconnected: Uring through sockets as "gso+gro", Unconnected;
+    null: null::Null through memory;
+    plain: plain::Plain through sockets;
+    plain_gso: plain::Plain through sockets as "gso", Connected;
+    plain_gro: plain::Plain through sockets as "gro", Connected;
+    plain_gso_gro: plain::Plain through sockets as "gso+gro", Connected;
+    plain_unconnected: plain::Plain through sockets as "", Unconnected;
+    plain_gso_gro_unconnected: plain::Plain through sockets as "gso+gro", Unconnected;
+    mmsg: mmsg::Mmsg through sockets;
+    mmsg_gso: mmsg::Mmsg through sockets as "gso", Connected;
+    mmsg_gro: mmsg::Mmsg through sockets as "gro", Connected;
+    mmsg_gso_gro: mmsg::Mmsg through sockets as "gso+gro", Connected;
+    mmsg_unconnected: mmsg::Mmsg through sockets as "", Unconnected;
+    mmsg_gso_gro_unconnected: mmsg::Mmsg through sockets as "gso+gro", Unconnected;
+    uring: uring::Uring through sockets;
+    uring_multishot_dontwait: uring::Uring through sockets as "multishot-dontwait", Connected;
+    uring_recvmsg_multishot: uring::Uring through sockets as "recvmsg-multishot", Connected;
+    uring_single: uring::Uring through sockets as "single", Connected;
+    uring_single_recvmsg: uring::Uring through sockets as "single-recvmsg", Connected;
+    uring_fixed: uring::Uring through sockets as "fixed", Connected;
+    uring_sendmsg: uring::Uring through sockets as "sendmsg", Connected;
+    uring_send_zc: uring::Uring through sockets as "send-zc", Connected;
+    uring_write_fixed: uring::Uring through sockets as "write-fixed", Connected;
+    uring_coop: uring::Uring through sockets as "coop", Connected;
+    uring_default_setup: uring::Uring through sockets as "default", Connected;
+    uring_sqpoll: uring::Uring through sockets as "sqpoll", Connected;
+    uring_single_sqpoll: uring::Uring through sockets as "single+sqpoll", Connected;
+    uring_gso: uring::Uring through sockets as "gso", Connected;
+    uring_gro: uring::Uring through sockets as "gro", Connected;
+    uring_gso_gro: uring::Uring through sockets as "gso+gro", Connected;
+    uring_single_gso_gro: uring::Uring through sockets as "single-recvmsg+gso+gro", Connected;
+    uring_unconnected: uring::Uring through sockets as "", Unconnected;
+    uring_single_unconnected: uring::Uring through sockets as "single-recvmsg", Unconnected;
+    uring_gso_gro_unconnected: uring::Uring through sockets as "gso+gro", Unconnected;
 }

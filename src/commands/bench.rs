@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Addressing, FreeList, Pool};
+use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::console::Failure;
@@ -19,9 +19,6 @@ use crate::record::row::{Row, Run};
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
-
-/// Entries of io_uring's buffer ring where nothing else is asked for.
-const BUFFERS: usize = 512;
 
 /// Opens the file that rows are written to, as the flags say.
 pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
@@ -91,7 +88,7 @@ pub(crate) fn name(cell: &Cell) -> String {
     if cell.addressing == Addressing::Unconnected {
         name += "/unconnected";
     }
-    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+    if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
         name += &format!("/{buffers} buffers");
     }
     name
@@ -116,7 +113,7 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         if cell.addressing == Addressing::Unconnected {
             extra += "  unconnected";
         }
-        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
+        if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
             extra += &format!("  {buffers} buffers");
         }
         let line = format!(

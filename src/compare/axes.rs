@@ -134,9 +134,12 @@ fn variant(side: &str) -> String {
 /// The place of a backend among all; of a variant, that of its backend.
 fn rank(side: &str) -> usize {
     let name = side.split(':').next().unwrap_or(side);
-    // The null backend comes last: it is not one to choose.
-    let known = [Kind::Plain, Kind::Mmsg, Kind::Uring, Kind::Null];
-    known.iter().position(|kind| kind.name() == name).unwrap_or(known.len())
+    Kind::by_use().position(|kind| kind.name() == name).unwrap_or(Kind::ALL.len())
+}
+
+/// Whether a backend has a socket, and a kernel in the way; those of other versions are taken for such.
+pub(crate) fn has_socket(backend: &str) -> bool {
+    Kind::named(backend).is_none_or(Kind::has_socket)
 }
 
 /// Numbers by size, before all other values, which have no order.
@@ -149,15 +152,14 @@ pub fn natural(a: &str, b: &str) -> Ordering {
 
 /// How a backend with its variant is called: the default variant has no name of its own.
 pub fn name(backend: &str, variant: &str) -> String {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);
+    let kind = Kind::named(backend);
     let is_default = variant.is_empty() || kind.is_some_and(|kind| Variant::default_of(kind).to_string() == variant);
     if is_default { backend.to_owned() } else { format!("{backend}:{variant}") }
 }
 
 /// The modes of a variant that were asked for, where the others follow from the addressing; all of a variant that is not ours.
 pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == backend);
-    let known = kind.and_then(|kind| Variant::parse(kind, variant).ok());
+    let known = Kind::named(backend).and_then(|kind| Variant::parse(kind, variant).ok());
     let addressings = [Addressing::Connected, Addressing::Unconnected];
     let addressing = addressings.into_iter().find(|known| known.name() == addressing).unwrap_or_default();
     known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))

@@ -209,7 +209,7 @@ impl Trials {
             }
         }
         let run = self.runs.number(&mut self.joined, std::iter::once(row.run_id.as_str()));
-        if row.backend == "null" && self.by.frees("backend") {
+        if !axes::has_socket(&row.backend) && self.by.frees("backend") {
             self.without_kernel += 1;
             let last = self.signs_without_kernel.entry((run, row.order)).or_insert((0, Sign::of(row, run)));
             if last.0 <= row.attempt {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Addressing, Config, Kind, MemoryPort, Pool, Port, Socket};
+use hpbench_backends::{Addressing, Config, MemoryPort, Pool, Port, Socket};
 
 use crate::measure::control::{Clock, Interrupt};
 use crate::measure::cost;
@@ -133,7 +133,7 @@ impl<'p> Part<'_, 'p> {
 
     /// Whether this trial goes through sockets.
     pub(crate) fn has_sockets(&self) -> bool {
-        self.cell.variant.kind() != Kind::Null
+        self.cell.variant.kind().has_socket()
     }
 }
 

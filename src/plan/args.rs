@@ -1,6 +1,7 @@
 //! The flags of a run: their defaults and their bounds.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,15 +11,16 @@ use clap::{Args, FromArgMatches, ValueEnum};
 use hpbench_backends::kernel::socket::PAYLOAD_MAX;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
+use crate::plan::backends as words;
 use crate::plan::cells::{Asked, Scenario, Wait};
 use crate::traffic::wire::{HEADER_LEN, Verify};
 
 /// What to measure, and how.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Backends: plain, mmsg, uring, null; each with optional modes, e.g. uring:single+sendmsg or mmsg:gso+gro;
-    /// uring:all means each of its modes in turn, all means that for plain, mmsg and uring
+    /// Backends and their modes.
     #[arg(long, value_name = "LIST", default_value = "plain,mmsg,uring", value_parser = backends)]
+    #[arg(help = words::short_help(), long_help = words::long_help())]
     pub backend: List<Asked>,
 
     /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips)
@@ -114,7 +116,7 @@ pub struct RunArgs {
     pub ring: usize,
 
     /// Entries of io_uring's buffer ring: a power of two from 1 to 32768
-    #[arg(long, value_name = "LIST", default_value = "512", value_parser = buffers)]
+    #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = buffers)]
     pub buffers: List<usize>,
 
     /// Receive buffer to ask for, in bytes, 1 to 1073741823; the kernel doubles what it grants
@@ -208,6 +210,13 @@ impl From<VerifyArg> for Verify {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T>(pub Vec<T>);
 
+/// As on the command line.
+impl<T: fmt::Display> fmt::Display for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(T::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
 impl<T: PartialEq> List<T> {
     fn parse(text: &str, mut items: impl FnMut(&str) -> Result<Vec<T>, String>) -> Result<Self, String> {
         let mut list = Vec::new();
@@ -227,10 +236,10 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
     let mut list: Vec<Asked> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (name, modes) = part.split_once(':').unwrap_or((part, ""));
-        let kinds = match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+        let kinds = match Kind::named(name) {
             Some(kind) => vec![kind],
-            None if part == "all" => vec![Kind::Plain, Kind::Mmsg, Kind::Uring],
-            None => return Err(format!("'{name}' is no backend; there are plain, mmsg, uring, null and all")),
+            None if part == "all" => words::all(),
+            None => return Err(format!("'{name}' is no backend; there are {} and all", words::names())),
         };
         if part == "all" || modes == "all" {
             for choice in kinds.into_iter().flat_map(Choice::alternatives) {
@@ -375,11 +384,15 @@ mod tests {
         assert_eq!(cli.batch.0, [1, 2, 4, 8, 100]);
         assert_eq!(
             cli.backend.0.iter().map(|asked| asked.choice.kind()).collect::<Vec<_>>(),
-            [Kind::Uring, Kind::Null]
+            [Kind::URING, Kind::NULL]
         );
-        let count = |text| parse(&["--backend", text]).expect("good flags").backend.0.len();
-        assert_eq!([count("uring:all"), count("mmsg:all"), count("all"), count("uring,uring:all")], [14, 3, 20, 14]);
-        assert_eq!([count("uring:all,uring"), count("all,mmsg:gso")], [14, 20]);
+        let count = |text: &str| parse(&["--backend", text]).expect("good flags").backend.0.len();
+        assert_eq!(
+            ["plain:all", "mmsg:all", "uring:all", "uring,uring:all", "uring:all,uring"].map(count),
+            [3, 3, 14, 14, 14]
+        );
+        let all: usize = words::all().into_iter().map(|kind| count(&format!("{kind}:all"))).sum();
+        assert_eq!(["all", "all,mmsg:gso"].map(count), [all; 2]);
     }
 
     #[test]
@@ -397,7 +410,7 @@ mod tests {
             ("--duration", "NaN", "seconds"),
             ("--duration", "0", "seconds"),
             ("--warmup", "3601", "3600"),
-            ("--backend", "tcp", "there are plain"),
+            ("--backend", "tcp", "null and all"),
             ("--backend", "uring:single-file", "no mode"),
             ("--backend", "uring,uring:multishot", "already"),
             ("--backend", "uring:multishot+gro", "use recvmsg-multishot"),

@@ -46,9 +46,9 @@ impl Scenario {
         matches!(self, Self::Drain | Self::Send)
     }
 
-    /// Whether the `null` backend, which has no socket for a generator to send to, can run it.
+    /// Whether a backend can run it: generators send to a socket.
     pub fn suits(self, kind: Kind) -> bool {
-        kind != Kind::Null || self.has_rounds()
+        kind.has_socket() || self.has_rounds()
     }
 }
 
@@ -118,12 +118,17 @@ impl Cell {
 
     /// Whether a frame may hold many datagrams.
     pub fn receives_trains(&self) -> bool {
-        self.variant.has(Mode::Gro)
+        self.variant.has(Mode::GRO)
     }
 
     /// Whether a thread of the kernel works beside the worker's.
     pub fn has_kernel_thread(&self) -> bool {
-        self.variant.has(Mode::Sqpoll)
+        self.variant.kernel_thread().is_some()
+    }
+
+    /// The mode for which it works, as after `--backend`.
+    pub(crate) fn kernel_thread(&self) -> Option<String> {
+        self.variant.kernel_thread().map(|mode| format!("{}:{}", self.variant.kind(), mode.name))
     }
 }
 
@@ -211,10 +216,15 @@ impl Asked {
     /// The variant for a cell; nothing if it is to be left out.
     fn resolve(self, addressing: Addressing, wait: Wait) -> Result<Option<Variant>, String> {
         let variant = self.choice.resolve(addressing).and_then(|variant| {
-            if wait == Wait::Block && variant.has(Mode::MultishotDontwait) {
-                return Err("uring:multishot-dontwait with --wait block: it never waits; use multishot".into());
+            match variant.never_waits().filter(|_| wait == Wait::Block) {
+                Some((mode, instead)) => Err(format!(
+                    "{}:{} with --wait block: it never waits; use {}",
+                    variant.kind(),
+                    mode.name,
+                    instead.map_or("--wait spin", |mode| mode.name)
+                )),
+                None => Ok(variant),
             }
-            Ok(variant)
         });
         match variant {
             Err(_) if self.is_one_of_all => Ok(None),
@@ -280,7 +290,7 @@ impl Axes {
             return Ok(());
         }
         // In memory there are no addresses.
-        let addressings = if kind == Kind::Null { &[Addressing::Connected][..] } else { &self.addressings };
+        let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
         for &addressing in addressings {
             let Some(variant) = asked.resolve(addressing, settings.wait)? else { continue };
             // Nothing is received in `send`, so that one size is as good as another.
@@ -311,7 +321,7 @@ impl Axes {
                 for &burst in &bursts {
                     for &window in &windows {
                         for &wait in waits {
-                            let variant = Variant::default_of(Kind::Null);
+                            let variant = Variant::default_of(Kind::NULL);
                             settings.push(Cell {
                                 scenario,
                                 variant,
@@ -388,7 +398,7 @@ mod tests {
     #[test]
     fn axes_multiply_only_where_they_mean_something() {
         let axes = Axes {
-            backends: [Kind::Null, Kind::Plain].map(|kind| Asked::named(Choice::default_of(kind))).to_vec(),
+            backends: [Kind::NULL, Kind::PLAIN].map(|kind| Asked::named(Choice::default_of(kind))).to_vec(),
             scenarios: Scenario::ALL.to_vec(),
             batches: vec![1, 32],
             payloads: vec![64],
@@ -422,7 +432,7 @@ mod tests {
     }
 
     fn named(text: &str) -> Asked {
-        Asked::named(Choice::parse(Kind::Uring, text).expect("known modes"))
+        Asked::named(Choice::parse(Kind::URING, text).expect("known modes"))
     }
 
     #[test]
@@ -439,11 +449,11 @@ mod tests {
 
     #[test]
     fn one_of_all_is_left_out_where_it_makes_no_difference() {
-        let all = Choice::alternatives(Kind::Uring);
+        let all = Choice::alternatives(Kind::URING);
         let all: Vec<_> = all.into_iter().map(|choice| Asked { choice, is_one_of_all: true }).collect();
         let cells = Axes { addressings: vec![Addressing::Connected], ..few(all) }.cells().expect("none was named");
         let has = |scenario, text: &str| {
-            let variant = Variant::parse(Kind::Uring, text).expect("known modes");
+            let variant = Variant::parse(Kind::URING, text).expect("known modes");
             cells.iter().any(|cell| cell.scenario == scenario && cell.variant == variant)
         };
         assert!(has(Scenario::Drain, "single") && !has(Scenario::Send, "single"));

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use hpbench_backends::{Kind, Pool, Socket};
+use hpbench_backends::{Pool, Socket};
 
 use crate::console::tell;
 use crate::plan::args::RunArgs;
@@ -47,12 +47,18 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     if axes.waits.contains(&Wait::Block) && axes.scenarios.iter().any(|scenario| scenario.has_rounds()) {
         tell!("note: drain and send never wait, for their queues are full; they run once, as with --wait spin");
     }
-    let unfit: Vec<&str> =
-        axes.scenarios.iter().filter(|scenario| !scenario.suits(Kind::Null)).map(|scenario| scenario.name()).collect();
-    if axes.backends.iter().any(|asked| asked.choice.kind() == Kind::Null) && !unfit.is_empty() {
-        let reason = "the null backend has no socket that a generator could send to";
-        anyhow::ensure!(scenarios_by_default, "--scenario {}: {reason}; leave out one of the two", unfit.join(","));
-        tell!("note: {} left out for null: {reason}", unfit.join(" and "));
+    if let Some(kind) = axes.backends.iter().map(|asked| asked.choice.kind()).find(|kind| !kind.has_socket()) {
+        let unfit = axes.scenarios.iter().filter(|scenario| !scenario.suits(kind));
+        let unfit: Vec<&str> = unfit.map(|scenario| scenario.name()).collect();
+        let reason = format!("the {kind} backend has no socket that a generator could send to");
+        anyhow::ensure!(
+            unfit.is_empty() || scenarios_by_default,
+            "--scenario {}: {reason}; leave out one of the two",
+            unfit.join(",")
+        );
+        if !unfit.is_empty() {
+            tell!("note: {} left out for {kind}: {reason}", unfit.join(" and "));
+        }
     }
     let largest = axes.batches.iter().max().copied().unwrap_or(1);
     anyhow::ensure!(
@@ -132,12 +138,13 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
 ///
 /// What to leave out.
 pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow::Result<()> {
-    let with_threads = || cells.iter().filter(|cell| cell.has_kernel_thread());
+    let Some(thread) = cells.iter().find_map(Cell::kernel_thread) else { return Ok(()) };
     anyhow::ensure!(
-        options.fifo.is_none() || with_threads().next().is_none(),
-        "--fifo with uring:sqpoll: the kernel's thread spins with the same priority, and never leaves its core to \
+        options.fifo.is_none(),
+        "--fifo with {thread}: the kernel's thread spins with the same priority, and never leaves its core to \
          another one; leave out one of the two"
     );
+    let with_threads = cells.iter().filter(|cell| cell.has_kernel_thread());
     let is_shared = |cell: &&Cell| {
         let (generators, places) = (options.generators_in(cell.scenario), &options.cores.places);
         places.iter().any(|place| {
@@ -145,11 +152,11 @@ pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow:
             !place.generators.is_empty() && others >= place.generators.len() && others > 0
         })
     };
-    let mut scenarios: Vec<&str> = with_threads().filter(is_shared).map(|cell| cell.scenario.name()).collect();
+    let mut scenarios: Vec<&str> = with_threads.filter(is_shared).map(|cell| cell.scenario.name()).collect();
     scenarios.dedup();
     if !scenarios.is_empty() {
         tell!(
-            "note: in {} the kernel's thread of uring:sqpoll shares a core with another thread that spins; \
+            "note: in {} the kernel's thread of {thread} shares a core with another thread that spins; \
              --generators 1 leaves it one where there are cores to spare",
             scenarios.join(" and ")
         );
@@ -236,9 +243,9 @@ fn make_pool(cells: &[&Cell], options: &Options) -> anyhow::Result<Pool> {
     let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
     let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
     // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
-    // an echo on both sides; and for null a whole round in the link.
+    // an echo on both sides; and without a socket a whole round in the link.
     let in_link =
-        most(|cell| if cell.variant.kind() == Kind::Null { cell.round.unwrap_or(0).next_power_of_two() } else { 0 });
+        most(|cell| if cell.variant.kind().has_socket() { 0 } else { cell.round.unwrap_or(0).next_power_of_two() });
     // An app on another thread may leave whole rings behind.
     let on_rings = if options.handoff { 3 * options.ring } else { 0 };
     let frames = most(|cell| cell.buffers.unwrap_or(0))

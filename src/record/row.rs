@@ -351,7 +351,7 @@ impl Row {
             self.user_ns_per_packet = each(usage.user_ns);
             self.sys_ns_per_packet = each(usage.sys_ns);
         }
-        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+        if cell.variant.kind().declaration().has_kernel_workers {
             // What was watched may be longer than what was measured.
             let share = outcome.measured_ns as f64 / outcome.disturbance.watched_ns.max(1) as f64;
             let kthread_ns = outcome.disturbance.kernel_threads.cpu_ns as f64 * share.min(1.0);
@@ -425,7 +425,7 @@ impl Row {
 
     fn fill_in_mechanism(&mut self, cell: &Cell, outcome: &Outcome) {
         let (counters, polls) = (outcome.counters, outcome.polls);
-        if cell.variant.kind() != hpbench_backends::Kind::Null {
+        if cell.variant.kind().has_socket() {
             let moved = if cell.scenario == Scenario::Send { outcome.measured_sent } else { outcome.measured_received };
             self.syscalls = Some(counters.syscalls);
             self.syscalls_per_packet = ratio(counters.syscalls as f64, moved as f64).map(|mean| round_to(mean, 5));
@@ -441,7 +441,7 @@ impl Row {
             self.rearms = Some(counters.rearms.total());
             self.enobufs = Some(counters.rearms.no_buffers);
         }
-        if cell.variant.kind() == hpbench_backends::Kind::Uring {
+        if cell.variant.kind().declaration().has_completion_queue {
             self.cq_overflow = Some(counters.cq_overflow);
         }
     }

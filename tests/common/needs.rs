@@ -19,7 +19,7 @@ pub(crate) fn skip(name: &str, reason: &dyn Display) {
 }
 
 /// Whether `command` runs and succeeds; skips otherwise.
-fn works(name: &str, command: &[&str]) -> bool {
+pub(crate) fn works(name: &str, command: &[&str]) -> bool {
     let (program, args) = command.split_first().expect("a command");
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
     let reason = match output {
@@ -33,7 +33,7 @@ fn works(name: &str, command: &[&str]) -> bool {
 
 /// Whether io_uring with multishot receive runs here.
 pub(crate) fn uring() -> bool {
-    let probed = Uring::probe(&Config::new(Kind::Uring, 32));
+    let probed = Uring::probe(&Config::new(Kind::URING, 32));
     probed.map_err(|error| skip("uring", &error)).is_ok()
 }
 

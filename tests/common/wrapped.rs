@@ -70,7 +70,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         window: None,
         wait: Wait::Spin,
         addressing: Addressing::Connected,
-        buffers: (kind == Kind::Uring).then_some(64),
+        buffers: (kind == Kind::URING).then_some(64),
     }
 }
 

@@ -4,6 +4,7 @@
 //! a few; which one is decided when the backend opens, once for each call, and never for each datagram.
 
 mod buffers;
+pub mod modes;
 mod multishot;
 mod ring;
 mod send;
@@ -15,11 +16,11 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::declaration::{Kind, Mode};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::outbox::Outbox;
-use crate::variant::{Kind, Mode};
 use multishot::Multishot;
 use ring::{Ring, Setup};
 use send::Sends;
@@ -51,7 +52,7 @@ enum Send<'p> {
 }
 
 impl<'p> Backend<'p> for Uring<'p> {
-    const KIND: Kind = Kind::Uring;
+    const KIND: Kind = Kind::of(&modes::DECLARATION);
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
         let pool = Pool::new(1, config.frame_size(64))
@@ -140,10 +141,10 @@ impl<'p> Uring<'p> {
         if config.block.is_some() && !ring.can_wait() {
             return Err(OpenError::Missing { feature: "wait with a timeout for io_uring (EXT_ARG)", since: "5.11" });
         }
-        let segmented = config.variant.has(Mode::Gso) || config.variant.has(Mode::Gro);
+        let segmented = config.variant.has(Mode::GSO) || config.variant.has(Mode::GRO);
         let send = match Outbox::wanted(config).filter(|_| segmented) {
             Some(outbox) => Send::Trains(Trains::open(choices, &socket, config, (outbox, pool.region()), ring)?),
-            None if config.variant.has(Mode::SendZc) => {
+            None if config.variant.has(modes::SEND_ZC) => {
                 Send::ZeroCopy(ZeroCopy::open(choices, &socket, config, pool, ring)?)
             }
             None => Send::Each(Sends::open(choices, &socket, config, pool, ring)?),

@@ -12,8 +12,8 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Layout;
 use crate::uring::buffers::BufferRing;
+use crate::uring::modes;
 use crate::uring::ring::{Ring, Setup};
-use crate::variant::Mode;
 
 /// The buffer group; there is one per ring.
 const GROUP: u16 = 0;
@@ -83,7 +83,7 @@ unsafe impl Send for Template {}
 
 impl Request {
     fn new(config: &Config) -> Self {
-        if config.variant.has(Mode::RecvmsgMultishot) {
+        if config.variant.has(modes::RECVMSG_MULTISHOT) {
             let layout = Layout::new(config);
             // SAFETY: a header of zeroes is valid.
             let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
@@ -91,7 +91,7 @@ impl Request {
             template.msg_controllen = layout.control;
             return Self::Recvmsg(layout, Template(template));
         }
-        if config.variant.has(Mode::MultishotDontwait) { Self::RecvDontwait } else { Self::Recv }
+        if config.variant.has(modes::MULTISHOT_DONTWAIT) { Self::RecvDontwait } else { Self::Recv }
     }
 
     /// How a buffer of `size` bytes is read.
@@ -123,7 +123,7 @@ impl Request {
 
 impl<'p> Multishot<'p> {
     pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
-        if config.block.is_some() && config.variant.has(Mode::MultishotDontwait) {
+        if config.block.is_some() && config.variant.has(modes::MULTISHOT_DONTWAIT) {
             return Err(OpenError::Impossible("multishot-dontwait never waits; use multishot, or no wait"));
         }
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
@@ -598,7 +598,7 @@ mod tests {
     fn a_datagram_is_where_its_header_says() {
         const SIZE: usize = 256;
         for addressing in [Addressing::Connected, Addressing::Unconnected] {
-            let variant = Variant::parse(Kind::Uring, "recvmsg-multishot").expect("a mode");
+            let variant = Variant::parse(Kind::URING, "recvmsg-multishot").expect("a mode");
             let request = Request::new(&Config { addressing, ..Config::of(variant, 1) });
             let (Request::Recvmsg(layout, _), Place::At { offset, longest }) = (&request, request.place(SIZE)) else {
                 panic!("{request:?} has no control messages");

@@ -9,7 +9,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Sub
 
 use crate::backend::{Config, OpenError, throwaway_socket};
 use crate::frames::pool::Region;
-use crate::variant::Mode;
+use crate::uring::modes;
 
 /// How completions reach the queue, with flags that cost nothing where they are understood.
 ///
@@ -71,17 +71,17 @@ impl Setup {
     pub(super) fn choices(config: &Config) -> Vec<Self> {
         let sqpoll = Self { sqpoll: true, core: config.kernel_core.map(|core| core as u32), ..Self::PLAIN };
         match config.variant {
-            variant if variant.has(Mode::Coop) => vec![
+            variant if variant.has(modes::COOP) => vec![
                 Self { single_issuer: true, no_sqarray: true, ..Self::COOP },
                 Self { single_issuer: true, ..Self::COOP },
                 Self::COOP,
             ],
-            variant if variant.has(Mode::Default) => vec![
+            variant if variant.has(modes::DEFAULT) => vec![
                 Self { submit_all: true, no_sqarray: true, ..Self::PLAIN },
                 Self { submit_all: true, ..Self::PLAIN },
                 Self::PLAIN,
             ],
-            variant if variant.has(Mode::Sqpoll) => vec![
+            variant if variant.has(modes::SQPOLL) => vec![
                 Self { single_issuer: true, submit_all: true, no_sqarray: true, ..sqpoll },
                 Self { single_issuer: true, submit_all: true, ..sqpoll },
                 Self { submit_all: true, ..sqpoll },

@@ -12,8 +12,8 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Headers;
+use crate::uring::modes;
 use crate::uring::ring::{Ring, Setup};
-use crate::variant::Mode;
 
 /// The sending half of the `uring` backend.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ impl<'p> Sends<'p> {
         let mut ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
         ring.register_file(socket.raw())?;
         let request = match config.variant {
-            variant if variant.has(Mode::WriteFixed) => {
+            variant if variant.has(modes::WRITE_FIXED) => {
                 ring.register_memory(&pool.region())?;
                 Request::WriteFixed
             }
-            variant if variant.has(Mode::Sendmsg) => Request::Sendmsg(Headers::new(config.batch)),
+            variant if variant.has(modes::SENDMSG) => Request::Sendmsg(Headers::new(config.batch)),
             _ => Request::Send,
         };
         Ok(Self {

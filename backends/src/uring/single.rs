@@ -12,8 +12,8 @@ use crate::frames::pool::{Frame, FreeList, Pool, Region};
 use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Messages;
+use crate::uring::modes;
 use crate::uring::ring::{Ring, Setup};
-use crate::variant::Mode;
 
 /// Marks the completion of a cancellation; all others have the number of a slot.
 const CANCEL: u64 = u64::MAX;
@@ -51,11 +51,11 @@ impl<'p> Singles<'p> {
         let mut ring = Ring::open(choices, entries, 2 * entries, None)?;
         ring.register_file(socket.raw())?;
         let request = match config.variant {
-            variant if variant.has(Mode::Fixed) => {
+            variant if variant.has(modes::FIXED) => {
                 ring.register_memory(&pool.region())?;
                 Request::ReadFixed
             }
-            variant if variant.has(Mode::SingleRecvmsg) => Request::Recvmsg(Messages::new(config)),
+            variant if variant.has(modes::SINGLE_RECVMSG) => Request::Recvmsg(Messages::new(config)),
             _ => Request::Recv,
         };
         Ok(Self {

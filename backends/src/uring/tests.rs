@@ -8,7 +8,7 @@ const ADDRESS: (std::net::Ipv4Addr, u16) = (std::net::Ipv4Addr::LOCALHOST, 0);
 
 /// Whether io_uring runs here; says aloud when it does not.
 fn available() -> bool {
-    match Uring::probe(&Config::new(Kind::Uring, 32)) {
+    match Uring::probe(&Config::new(Kind::URING, 32)) {
         Ok(_) => true,
         Err(error) => {
             let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
@@ -28,7 +28,7 @@ fn every_setup_moves_datagrams_and_conserves_frames() {
         let pool = Pool::new(1024, 2048).expect("a pool");
         let mut free = pool.frames();
         let (near, far) = Socket::pair(ADDRESS.into()).expect("loopback");
-        let config = Config { buffers: 64, ..Config::new(Kind::Uring, 16) };
+        let config = Config { buffers: 64, ..Config::new(Kind::URING, 16) };
         let mut near =
             Uring::open_as(&[setup], &config, Port::Socket(Arc::new(near)), &pool).expect("this kernel has it");
         assert_eq!(near.in_effect(), setup.to_string());

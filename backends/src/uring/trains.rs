@@ -12,8 +12,8 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno;
 use crate::kernel::socket::Socket;
 use crate::outbox::Outbox;
+use crate::uring::modes;
 use crate::uring::ring::{Ring, Setup};
-use crate::variant::Mode;
 
 /// The sending half of the `uring` backend where packets and datagrams are not one to one.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Trains {
         let entries = (2 * config.batch).max(64) as u32;
         let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
         ring.register_file(socket.raw())?;
-        let plain_sends = config.variant.has(Mode::Send);
+        let plain_sends = config.variant.has(modes::SEND);
         let undone = Vec::with_capacity(config.batch);
         let results = vec![0; config.batch].into_boxed_slice();
         Ok(Self { ring, outbox, undone, results, plain_sends, counters: Counters::default(), pool })

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use hpbench_backends::features::{self, Feature, State};
 use hpbench_backends::kernel::socket::probe_gso;
+use hpbench_backends::uring::modes;
 use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
@@ -68,7 +69,7 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
         Medium::Sockets => {
             let (near, far) = subject.udp_pair(ip);
             // What SEND_ZC sends comes in whole pages.
-            let memory = if subject.has(Mode::SendZc) { 4 } else { 1 };
+            let memory = if subject.has(modes::SEND_ZC) { 4 } else { 1 };
             let windows = lengths.iter().map(|&len| (room(&near, len) / memory).max(1)).collect();
             (Link::join(subject, &subject.config(batch), pool, (Port::Socket(near), Port::Socket(far))), windows)
         }
@@ -169,7 +170,7 @@ pub(crate) fn trains_cut_by_the_kernel_arrive_as_datagrams(subject: Subject) {
 fn trains(subject: Subject, gso: bool) {
     const COUNT: u64 = 300;
     for len in [32, 1400] {
-        let payload = if subject.has(Mode::Gro) { 65_536 } else { 2048 };
+        let payload = if subject.has(Mode::GRO) { 65_536 } else { 2048 };
         let pool = subject.pool(512, payload);
         let (near, far) = subject.udp_pair(LOCALHOST);
         let window = room(&near, len).min(COUNT) as usize;
@@ -210,7 +211,7 @@ pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
     const COUNT: u64 = 2 * TRAIN;
     let len = |seq: u64| if seq % TRAIN == TRAIN - 1 { 17 } else { 100 };
     // Some kernels take UDP_GRO, and cut trains on loopback all the same (seen: 5.10).
-    let together = if subject.has(Mode::Gro) && keeps_trains() { TRAIN } else { 1 };
+    let together = if subject.has(Mode::GRO) && keeps_trains() { TRAIN } else { 1 };
     for batch in [1, 7, 64] {
         let pool = subject.pool(512, 65_536);
         // The buffer ring runs dry, and is filled again.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Address, Mode, Pool, Port, Socket};
+use hpbench_backends::{Address, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, quiet_address, skip};
 use crate::traffic::{check, datagram, exchange, nothing_arrives, number, queue, receive_until, send_all};
@@ -189,7 +189,7 @@ pub(crate) fn a_receive_that_cannot_be_made_is_an_error(subject: Subject) {
     let mut near = Lane::open(subject, &subject.config(8), port, &pool, pool.frames());
     for _ in 0..2 {
         let deadline = Deadline::new();
-        let tries = (0..3).chain(std::iter::repeat(0).take_while(|_| subject.has(Mode::Sqpoll)));
+        let tries = (0..3).chain(std::iter::repeat(0).take_while(|_| subject.has_kernel_thread()));
         let mut tries = tries.inspect(|_| deadline.check(0, "waiting for an error"));
         let error = tries.find_map(|_| near.rx().err()).expect("nothing can be received");
         assert_eq!(error.raw_os_error(), Some(libc::ENOTCONN));
@@ -215,7 +215,7 @@ pub(crate) fn an_error_in_waiting_keeps_no_frame(subject: Subject) {
     let deadline = Deadline::new();
     let mut outcome = near.rx();
     // A thread of the kernel takes its time.
-    while subject.has(Mode::Sqpoll) && matches!(outcome, Ok(0)) {
+    while subject.has_kernel_thread() && matches!(outcome, Ok(0)) {
         deadline.check(0, "waiting for the datagram or the error");
         outcome = near.rx();
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hpbench_backends::uring::modes;
 use hpbench_backends::{
     Address, Addressing, Backend, Caps, Choice, Config, Consumer, Counters, FreeList, Kind, MemoryPort, Mode,
     OpenError, Packet, Pool, Port, Producer, RxRing, Socket, Variant, ring,
@@ -82,13 +83,13 @@ pub(crate) struct Subject {
 
 /// The [`Subject`] of a backend's type, which is generic over the life of its pool.
 macro_rules! subject {
-    ($backend:ident, $medium:ident) => {
-        $crate::harness::subject!($backend, $medium, "", Connected)
+    ($module:ident::$backend:ident, $medium:ident) => {
+        $crate::harness::subject!($module::$backend, $medium, "", Connected)
     };
-    ($backend:ident, $medium:ident, $modes:literal, $addressing:ident) => {{
+    ($module:ident::$backend:ident, $medium:ident, $modes:literal, $addressing:ident) => {{
+        use hpbench_backends::$module::$backend;
         use hpbench_backends::{Addressing, Backend, Config, Pool, Port};
         use $crate::harness::{Medium, Opened, Subject, open_as};
-        use $crate::$backend;
         fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
             open_as::<$backend<'p>>(config, port, pool)
         }
@@ -105,10 +106,10 @@ macro_rules! subject {
 pub(crate) use subject;
 
 impl Subject {
-    const PLAIN: Self = subject!(Plain, Sockets);
+    const PLAIN: Self = subject!(plain::Plain, Sockets);
     /// A backend that sends trains.
-    pub(crate) const PLAIN_GSO: Self = subject!(Plain, Sockets, "gso", Connected);
-    const NULL: Self = subject!(Null, Memory);
+    pub(crate) const PLAIN_GSO: Self = subject!(plain::Plain, Sockets, "gso", Connected);
+    const NULL: Self = subject!(null::Null, Memory);
 
     /// A configuration with `buffers` small enough for the pools of these tests.
     pub(crate) fn config(&self, batch: usize) -> Config {
@@ -126,6 +127,16 @@ impl Subject {
         self.variant().has(mode)
     }
 
+    /// Whether a thread of the kernel works for it, which comes when it has a core.
+    pub(crate) fn has_kernel_thread(&self) -> bool {
+        self.variant().kernel_thread().is_some()
+    }
+
+    /// Whether it cannot wait in the kernel.
+    pub(crate) fn never_waits(&self) -> bool {
+        self.variant().never_waits().is_some()
+    }
+
     /// Whether datagrams have addresses of their own.
     pub(crate) fn is_unconnected(&self) -> bool {
         self.addressing == Addressing::Unconnected
@@ -133,13 +144,13 @@ impl Subject {
 
     /// Whether it works on sockets other than those of UDP, which some cases need.
     pub(crate) fn is_bound_to_udp(&self) -> bool {
-        self.is_unconnected() || self.has(Mode::Gso) || self.has(Mode::Gro) || self.has(Mode::SendZc)
+        self.is_unconnected() || self.has(Mode::GSO) || self.has(Mode::GRO) || self.has(modes::SEND_ZC)
     }
 
     /// Where in a frame a payload that was received begins.
     pub(crate) fn payload_at(&self) -> usize {
-        let (address, control) = (28 * usize::from(self.is_unconnected()), 24 * usize::from(self.has(Mode::Gro)));
-        match self.has(Mode::RecvmsgMultishot) {
+        let (address, control) = (28 * usize::from(self.is_unconnected()), 24 * usize::from(self.has(Mode::GRO)));
+        match self.has(modes::RECVMSG_MULTISHOT) {
             true => 16 + address + control,
             false => 64 * usize::from(self.is_unconnected()),
         }
@@ -180,7 +191,7 @@ impl Subject {
     /// it. A loop of sends and `sendmmsg` stop at the first refusal; the SEND requests of io_uring are
     /// independent of each other. (Linked ones are not, and cost 5 to 20% more.)
     pub(crate) fn refused_are_overtaken(&self) -> bool {
-        self.kind == Kind::Uring
+        self.kind.declaration().has_independent_sends
     }
 
     /// The simplest backend that can be at the other end.
@@ -324,7 +335,7 @@ impl<'p> Lane<'p> {
         let backend = (subject.open)(config, port, pool).expect("it was probed");
         let (delivered, arrived) = ring(rx_slots);
         let (queue, tx) = ring(SLOTS);
-        let most = if config.variant.has(Mode::Gro) { usize::MAX } else { config.batch };
+        let most = if config.variant.has(Mode::GRO) { usize::MAX } else { config.batch };
         let (share, rx) = (free.len(), RxRing::new(delivered));
         Self { backend, most, peer: None, share, free, rx, arrived, queue, tx }
     }

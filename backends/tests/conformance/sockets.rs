@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use hpbench_backends::{Address, Mode, Packet, Port, Socket};
+use hpbench_backends::uring::modes;
+use hpbench_backends::{Address, Packet, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, skip, stranger};
 use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all, send_queued};
@@ -13,7 +14,7 @@ use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all,
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
     const FRAME: usize = 256;
-    if subject.has(Mode::Fixed) {
+    if subject.has(modes::FIXED) {
         return skip("truncation", &"a READ does not tell that a datagram was longer");
     }
     let pool = subject.pool(256, FRAME);
@@ -84,7 +85,7 @@ pub(crate) fn calls_are_counted(subject: Subject) {
         let sent = link.near.backend.counters();
         // At most one call for each datagram; the last, in vain, has nothing to send and makes none. A kernel's thread
         // is woken as often as it has fallen asleep, and called again for as long as it has no core to wake up on.
-        let (fewest, most) = match subject.has(Mode::Sqpoll) {
+        let (fewest, most) = match subject.has_kernel_thread() {
             false => (COUNT.div_ceil(batch as u64), COUNT),
             true => (0, u64::MAX),
         };
@@ -96,7 +97,7 @@ pub(crate) fn calls_are_counted(subject: Subject) {
         receive_until(&mut link.near, 0..COUNT, |_| 64);
         let both = link.near.backend.counters();
         let calls = both.syscalls - sent.syscalls;
-        let least = u64::from(!subject.has(Mode::Sqpoll));
+        let least = u64::from(!subject.has_kernel_thread());
         assert!((least..=COUNT).contains(&both.rx_syscalls), "{COUNT} received in batches of {batch}: {both:?}");
         assert!(calls >= both.rx_syscalls, "a call that brings something is a call: {both:?}");
         assert!(most > COUNT || calls <= 3 * COUNT, "far more calls than datagrams: {both:?}");

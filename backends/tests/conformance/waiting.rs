@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::thread::Usage;
-use hpbench_backends::{Config, Mode, OpenError, Port};
+use hpbench_backends::{Config, OpenError, Port};
 
 use crate::harness::{Deadline, Lane, Link, Subject, skip};
 use crate::traffic::{check, datagram, send_all};
@@ -16,11 +16,11 @@ fn waiting(subject: Subject, block: Duration) -> Config {
 /// Whether the subject is one that never waits; then it must say so.
 fn never_waits(subject: Subject) -> bool {
     let refused = (subject.probe)(&waiting(subject, Duration::from_secs(1)));
-    assert_eq!(matches!(refused, Err(OpenError::Impossible(_))), subject.has(Mode::MultishotDontwait), "{refused:?}");
-    if subject.has(Mode::MultishotDontwait) {
+    assert_eq!(matches!(refused, Err(OpenError::Impossible(_))), subject.never_waits(), "{refused:?}");
+    if subject.never_waits() {
         skip("waiting", &"this variant never waits");
     }
-    subject.has(Mode::MultishotDontwait)
+    subject.never_waits()
 }
 
 /// A datagram that is sent during the wait ends it, long before the timeout.

@@ -1,5 +1,6 @@
 //! What the doctor found: the form that `--json` prints.
 
+use hpbench_backends::Kind;
 use hpbench_backends::features::{Feature, State};
 use serde::Serialize;
 
@@ -155,7 +156,7 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) fn of(modes: &[Mode], checks: &[Check]) -> Self {
-        let runs = modes.iter().any(|mode| mode.available && mode.backend != "null");
+        let runs = modes.iter().any(|mode| mode.available && Kind::named(mode.backend).is_none_or(Kind::has_socket));
         let fit = |what| runs && !checks.iter().any(|check| check.spoils(what));
         let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty());
         let spoilt = spoilt.map(|check| format!("{}: {}", check.title(), check.state));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::{ArgMatches, Args, Command};
-use hpbench_backends::{Addressing, Mode};
+use hpbench_backends::{Addressing, Choice};
 
 use super::accel::Accel;
 use crate::plan::args::{RunArgs, percentage};
@@ -117,14 +117,12 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
         !run.wait.0.contains(&Wait::Block),
         "--wait block: the scenarios of the lab never wait, for their queues are full; leave it out"
     );
-    let named = |mode: Mode| {
-        let mut named = run.backend.0.iter().filter(|asked| !asked.is_one_of_all);
-        named.any(|asked| asked.choice.resolve(Addressing::Connected).is_ok_and(|variant| variant.has(mode)))
-    };
-    ensure!(
-        !named(Mode::Sqpoll),
-        "uring:sqpoll gives a thread of the kernel a core of its own, and {ONE_CORE}; leave it out"
-    );
+    let mut named = run.backend.0.iter().filter(|asked| !asked.is_one_of_all).map(|asked| asked.choice);
+    let thread = |choice: Choice| choice.resolve(Addressing::Connected).ok()?.kernel_thread();
+    if let Some((kind, mode)) = named.find_map(|choice| thread(choice).map(|mode| (choice.kind(), mode))) {
+        let mode = mode.name;
+        bail!("{kind}:{mode} gives a thread of the kernel a core of its own, and {ONE_CORE}; leave it out");
+    }
     ensure!(run.bind.is_loopback(), "--bind {}: a guest has no network but loopback; leave it out", run.bind);
     ensure!(run.hlog.is_none(), "--hlog holds latencies, and no scenario of the lab has any; leave it out");
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");

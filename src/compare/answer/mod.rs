@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::compare::axes::{AXES, By};
+use crate::compare::axes::{self, AXES, By};
 use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::report::{Report, Settings};
@@ -27,7 +27,7 @@ pub(crate) const SETTINGS: Settings<'static> =
 /// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
 pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     let mut names: Vec<(&str, &str)> = rows.clone().map(|row| (row.backend.as_str(), row.variant.as_str())).collect();
-    names.retain(|(backend, _)| *backend != "null");
+    names.retain(|(backend, _)| axes::has_socket(backend));
     names.sort_unstable();
     names.dedup();
     if names.len() < 2 {

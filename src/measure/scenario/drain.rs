@@ -126,7 +126,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         (Port::Socket(Arc::clone(&near)), Filler::socket(&far, payload, options.gso)?, Some(near))
     } else {
         let (near, far) = part.memory_link();
-        let far = Lane::open(&Config::new(Kind::Null, 64), far, part.pool, options.ring)?;
+        let far = Lane::open(&Config::new(Kind::NULL, 64), far, part.pool, options.ring)?;
         (near, Filler::Memory(Box::new(far)), None)
     };
     let mut source = Source::new(0, payload, options.verify);

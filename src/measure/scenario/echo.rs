@@ -103,7 +103,7 @@ fn generate<'p>(
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let window = trial.cell.window.unwrap_or(1);
-    let config = Config::new(Kind::Plain, window);
+    let config = Config::new(Kind::PLAIN, window);
     let lane = Lane::open(&config, Port::Socket(Arc::clone(far)), trial.pool, 2 * window)?;
     let mut generator = Generator {
         trial,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
-use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Kind, Port, Socket};
+use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Port, Socket};
 
 use crate::measure::control::Clock;
 use crate::measure::driver::{self, Lane, Polls};
@@ -119,7 +119,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    if B::KIND == Kind::Null {
+    if !B::KIND.has_socket() {
         let (near, far) = trial.memory_link();
         let mut send = Send::<B, Null<'p>>::open(trial, near, far)?;
         let outcome = rounds::memory_round(trial).and_then(|size| rounds::measure(&mut send, trial, free, size));

@@ -43,7 +43,7 @@ pub(super) fn run() -> Run {
 
 pub(super) fn cells() -> Vec<Cell> {
     let axes = Axes {
-        backends: [Kind::Plain, Kind::Uring]
+        backends: [Kind::PLAIN, Kind::URING]
             .map(|kind| crate::plan::cells::Asked::named(Choice::default_of(kind)))
             .to_vec(),
         scenarios: Scenario::ALL.to_vec(),

@@ -11,6 +11,7 @@ use crate::commands::report::svg::lines::{Line, Lines, Point};
 use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
+use crate::compare::axes;
 use crate::compare::counts;
 use crate::compare::releases;
 
@@ -44,8 +45,8 @@ pub(super) type Get<'a> = &'a dyn Fn(usize) -> Option<f64>;
 /// The cells of which this is true.
 pub(super) fn cells(data: &Data, wanted: impl Fn(&Cell) -> bool) -> Vec<usize> {
     let all = data.cells.iter().enumerate();
-    // The null backend has no kernel: beside the others its figures only stretch the axes.
-    all.filter(|(_, cell)| cell.field("backend") != "null" && wanted(cell)).map(|(at, _)| at).collect()
+    // Without a kernel in the way figures are so small that they only stretch the axes.
+    all.filter(|(_, cell)| axes::has_socket(cell.field("backend")) && wanted(cell)).map(|(at, _)| at).collect()
 }
 
 fn is_of_rounds(cell: &Cell) -> bool {

@@ -11,6 +11,7 @@ use crate::commands::report::svg::lines::{Line, Lines, Point};
 use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
+use crate::compare::axes;
 use crate::compare::reasons::State;
 use crate::plan::cells::Scenario;
 use crate::stats;
@@ -75,7 +76,7 @@ fn primary(cell: &Cell) -> Value {
 
 /// All trials of a scenario that have a value, in their order.
 fn seen(data: &Data, scenario: &str) -> Vec<Seen> {
-    let is_meant = |cell: &Cell| cell.field("scenario") == scenario && cell.field("backend") != "null";
+    let is_meant = |cell: &Cell| cell.field("scenario") == scenario && axes::has_socket(cell.field("backend"));
     let middle = |(at, cell): (usize, &Cell)| {
         let value = primary(cell);
         let estimate = is_meant(cell).then(|| data.estimate(at, |trial| data.value(trial, value))).flatten();

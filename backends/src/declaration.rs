@@ -1,0 +1,231 @@
+//! What a backend declares of itself: its name, what it is, and the modes in which it may vary.
+//!
+//! The declaration stands beside the backend's code (`plain.rs` has a short one, `uring/modes.rs` a long one). Flags,
+//! help, plans and columns come from it; nothing else in hpbench has to know the backend.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// What a backend is and can do.
+#[derive(Debug)]
+pub struct Declaration {
+    /// The name in flags and columns.
+    pub name: &'static str,
+    /// What it is, for the help: a phrase without a full stop.
+    pub about: &'static str,
+    /// Whether it moves datagrams through a socket. Without one it has no kernel in the way: no system calls, no
+    /// addresses, and nothing that a generator could send to.
+    pub has_socket: bool,
+    /// Whether threads of the kernel may work for it, whose CPU time is charged to it.
+    pub has_kernel_workers: bool,
+    /// Whether the kernel reports to it through a completion queue, which may overflow.
+    pub has_completion_queue: bool,
+    /// Whether the sends of one batch are independent of each other: where the kernel refuses one and takes a later
+    /// one, the later datagram overtakes.
+    pub has_independent_sends: bool,
+    /// The dimensions in which it may vary, in the order of the canonical form.
+    pub dimensions: &'static [Dimension],
+    /// Which modes go together, applied in this order.
+    pub rules: &'static [Rule],
+}
+
+impl Declaration {
+    /// A backend on sockets whose modes all go together, and that has none of the other properties.
+    pub const fn new(name: &'static str, about: &'static str, dimensions: &'static [Dimension]) -> Self {
+        Self {
+            name,
+            about,
+            has_socket: true,
+            has_kernel_workers: false,
+            has_completion_queue: false,
+            has_independent_sends: false,
+            dimensions,
+            rules: &[],
+        }
+    }
+}
+
+/// Which backend: a handle on its declaration, compared by name.
+#[derive(Clone, Copy)]
+pub struct Kind(&'static Declaration);
+
+impl Kind {
+    /// The most dimensions that a backend has.
+    pub(crate) const DIMENSIONS_MAX: usize = 5;
+
+    /// The backend of a declaration.
+    pub(crate) const fn of(declaration: &'static Declaration) -> Self {
+        assert!(declaration.dimensions.len() <= Self::DIMENSIONS_MAX, "more dimensions than DIMENSIONS_MAX");
+        Self(declaration)
+    }
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Whether it moves datagrams through a socket, see [`Declaration::has_socket`].
+    pub fn has_socket(self) -> bool {
+        self.0.has_socket
+    }
+
+    /// All that the backend declares.
+    pub fn declaration(self) -> &'static Declaration {
+        self.0
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Kind {}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One way of doing one thing. Modes are compared by name.
+#[derive(Clone, Copy)]
+pub struct Mode {
+    /// The name in flags and columns; no two modes of a backend share one.
+    pub name: &'static str,
+    /// What happens, for the help: a phrase without a full stop.
+    pub about: &'static str,
+    /// The kernel release that it needs; `None` where every kernel that hpbench runs on has it.
+    pub since: Option<&'static str>,
+    /// Whether it receives into buffers of a registered ring, of [`Config::buffers`](crate::Config::buffers) entries.
+    pub has_buffer_ring: bool,
+    /// Whether a thread of the kernel works beside the worker, and wants a core of its own.
+    pub has_kernel_thread: bool,
+    /// Whether the kernel writes a header of its own in front of each payload.
+    pub has_header: bool,
+    /// Whether it cannot wait for datagrams in the kernel.
+    pub never_waits: bool,
+}
+
+impl Mode {
+    /// Long trains of datagrams are sent at once (UDP_SEGMENT).
+    pub const GSO: Self =
+        Self { since: Some("4.18"), ..Self::new("gso", "UDP_SEGMENT: the kernel cuts trains on their way out") };
+
+    /// Long trains of datagrams are received at once (UDP_GRO).
+    pub const GRO: Self =
+        Self { since: Some("5.0"), ..Self::new("gro", "UDP_GRO: trains that arrive together come together") };
+
+    /// A mode that every kernel has, without any of the properties.
+    pub const fn new(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            since: None,
+            has_buffer_ring: false,
+            has_kernel_thread: false,
+            has_header: false,
+            never_waits: false,
+        }
+    }
+}
+
+impl PartialEq for Mode {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Mode {}
+
+impl Hash for Mode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A dimension in which a backend may vary: at most one of its modes is chosen.
+#[derive(Debug)]
+pub struct Dimension {
+    /// What its modes are ways of.
+    pub name: &'static str,
+    /// What it makes a difference to.
+    pub concerns: Concerns,
+    /// The default first; of a dimension that is off by default, its only mode.
+    pub modes: &'static [Mode],
+    /// Whether none of its modes is chosen where none is named.
+    pub off_by_default: bool,
+}
+
+/// What a dimension makes a difference to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concerns {
+    /// How datagrams are received.
+    Receiving,
+    /// How datagrams are sent.
+    Sending,
+    /// Both.
+    Both,
+}
+
+impl Dimension {
+    /// Whether trains are sent, of a backend that can.
+    pub const GSO: Self = Self { name: "trains sent", off_by_default: true, ..Self::send(&[Mode::GSO]) };
+
+    /// Whether trains are received, of a backend that can.
+    pub const GRO: Self = Self { name: "trains received", off_by_default: true, ..Self::receive(&[Mode::GRO]) };
+
+    /// Ways to receive.
+    pub const fn receive(modes: &'static [Mode]) -> Self {
+        Self { name: "receive", concerns: Concerns::Receiving, modes, off_by_default: false }
+    }
+
+    /// Ways to send.
+    pub const fn send(modes: &'static [Mode]) -> Self {
+        Self { name: "send", concerns: Concerns::Sending, modes, off_by_default: false }
+    }
+
+    /// Ways of something that concerns both.
+    pub const fn both(name: &'static str, modes: &'static [Mode]) -> Self {
+        Self { name, concerns: Concerns::Both, modes, off_by_default: false }
+    }
+}
+
+/// Which modes of a dimension can do what something else wants.
+#[derive(Debug)]
+pub struct Rule {
+    /// What wants it; any of these.
+    pub wanted_by: &'static [Want],
+    /// The modes that can, all of one dimension; the first is taken where none was named.
+    pub able: &'static [Mode],
+    /// What the other modes of the dimension have instead: continues "MODE has".
+    pub others_have: &'static str,
+}
+
+/// What may want something of the modes of another dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A mode that was named.
+    Mode(Mode),
+    /// Sockets that do not know their peer: each datagram has an address.
+    Addresses,
+}
