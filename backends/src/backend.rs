@@ -93,11 +93,12 @@ pub trait Backend<'p>: Sized {
         String::new()
     }
 
-    /// Closes the backend. Every frame comes home, also after an error.
+    /// Closes the backend. Every frame comes home, also after an error, unless the kernel may still use it: such a frame
+    /// is gone for good, and so that nothing else is written to, the memory of its pool stays mapped.
     ///
     /// # Errors
     ///
-    /// The kernel's error from the clean-up; all frames are home nevertheless.
+    /// The kernel's error from the clean-up, or that the kernel holds frames back.
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()>;
 }
 

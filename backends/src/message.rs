@@ -34,6 +34,9 @@ pub(crate) fn segment_in(mut control: &[u8]) -> Option<usize> {
     None
 }
 
+/// [`Packet::name`] finds an address by where the payload begins: without one, that is before the address's end.
+const _: () = assert!(ADDRESS_AT + CONTROL_LEN < ADDRESS_AT + ADDRESS_LEN && PAYLOAD_AT >= ADDRESS_AT + ADDRESS_LEN);
+
 /// Where a `recvmsg` multishot puts what: its header, the address, control messages, the payload. The offsets
 /// follow from the lengths that were asked for, whatever was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

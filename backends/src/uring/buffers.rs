@@ -98,6 +98,11 @@ impl<'p> BufferRing<'p> {
         self.head.wrapping_add(self.mask + 1 - self.vacant)
     }
 
+    /// How many frames it holds.
+    pub(super) fn parked(&self) -> usize {
+        self.mask + 1 - self.vacant
+    }
+
     /// Whether the kernel has no buffer to receive into.
     pub(super) fn is_dry(&self) -> bool {
         self.vacant > self.mask

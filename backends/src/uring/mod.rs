@@ -118,13 +118,12 @@ impl<'p> Backend<'p> for Uring<'p> {
             Receive::Multishot(multishot) => multishot.close(free),
             Receive::Singles(singles) => singles.close(free),
         };
-        match self.send {
+        let sent = match self.send {
             Send::Each(sends) => sends.close(free),
-            // Its packets are still on the TX ring.
-            Send::Trains(_) => {}
+            Send::Trains(trains) => trains.close(),
             Send::ZeroCopy(zero_copy) => zero_copy.close(free),
-        }
-        received
+        };
+        received.and(sent)
     }
 }
 
@@ -138,7 +137,8 @@ impl<'p> Uring<'p> {
             Receive::Singles(Singles::open(choices, &socket, config, pool)?)
         };
         let ring = receive.ring();
-        if config.block.is_some() && !ring.can_wait() {
+        // The kernel's thread is waited for when its requests are to end.
+        if (config.block.is_some() || ring.has_thread()) && !ring.can_wait() {
             return Err(OpenError::Missing { feature: "wait with a timeout for io_uring (EXT_ARG)", since: "5.11" });
         }
         let segmented = config.variant.has(Mode::GSO) || config.variant.has(Mode::GRO);

@@ -13,7 +13,7 @@ use crate::kernel::socket::Socket;
 use crate::message::Layout;
 use crate::uring::buffers::BufferRing;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup};
+use crate::uring::ring::{Ring, Setup, held_back};
 
 /// The buffer group; there is one per ring.
 const GROUP: u16 = 0;
@@ -381,23 +381,31 @@ impl<'p> Multishot<'p> {
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, io::Result<()>) {
-        let (datagrams, payload) = self.reap_odd(odd, free, rx);
+        let (datagrams, payload, result) = self.reap_odd(odd, free, rx);
         let is_last = !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE;
-        (datagrams, if is_last { self.ended(odd.result().min(payload)) } else { Ok(()) })
+        let ended = if is_last { self.ended(odd.result().min(payload)) } else { Ok(()) };
+        (datagrams, result.and(ended))
     }
 
     /// Delivers what an odd completion brought. Returns how many datagrams it delivered all the same, and how long their payload was.
     #[cold]
-    fn reap_odd(&mut self, completion: &cqueue::Entry, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> (usize, i32) {
+    fn reap_odd(
+        &mut self,
+        completion: &cqueue::Entry,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> (usize, i32, io::Result<()>) {
         let res = completion.result();
         match cqueue::buffer_select(completion.flags()).and_then(|id| self.buffers.take(id)) {
             Some(frame) if res >= 0 => match self.request {
                 Request::Recvmsg(layout, _) => {
-                    return deliver_message(layout, frame, res as usize, &mut self.counters, (rx, free));
+                    let (datagrams, payload) =
+                        deliver_message(layout, frame, res as usize, &mut self.counters, (rx, free));
+                    return (datagrams, payload, Ok(()));
                 }
                 _ => {
                     rx.deliver_received(frame, res as usize, &mut self.counters.truncated, free);
-                    return (1, res);
+                    return (1, res, Ok(()));
                 }
             },
             Some(frame) => free.give(frame),
@@ -406,15 +414,16 @@ impl<'p> Multishot<'p> {
             None if res == 0 && completion.user_data() == RECEIVE => {
                 if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
                     rx.deliver(Packet::datagram(frame, 0), free);
-                    return (1, 0);
+                    return (1, 0, Ok(()));
                 }
             }
-            // No kernel says so of a buffer whose turn it is not. Nothing is there to be delivered; the ledger will miss
-            // a datagram.
-            None if res > 0 && completion.user_data() == RECEIVE => self.counters.io_errors += 1,
+            // No kernel says so: one request takes the buffers, in the order of the ring.
+            None if res > 0 && completion.user_data() == RECEIVE => {
+                return (0, res, Err(io::Error::other("io_uring used a buffer out of its turn")));
+            }
             None => {}
         }
-        (0, res)
+        (0, res, Ok(()))
     }
 
     /// The multishot has ended: notes why. It is armed again by the next [`Multishot::fetch`].
@@ -489,12 +498,18 @@ impl<'p> Multishot<'p> {
         // What comes now is nobody's: a ring without room gives the frames straight back.
         let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
-        let result = self.disarm(free, &mut rx).map(drop);
+        let mut result = self.disarm(free, &mut rx).map(drop);
         while let Some(packet) = leftovers.pop() {
             free.give(packet.into_frame());
         }
         // Also after an error that the receive itself brought: what counts is that it is over.
-        if !self.armed {
+        if self.armed && self.ring.end_all() {
+            self.armed = false;
+        }
+        if self.armed {
+            // `drop` keeps the memory.
+            result = result.and(Err(held_back(self.buffers.parked())));
+        } else {
             self.buffers.empty(free);
         }
         result
@@ -517,6 +532,9 @@ impl Drop for Multishot<'_> {
             if self.cancel().is_err() {
                 break;
             }
+        }
+        if self.ring.end_all() {
+            return;
         }
         self.buffers.leak();
         if let Request::Recvmsg(_, Template(template)) = std::mem::replace(&mut self.request, Request::Recv) {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
 use std::time::Duration;
 
-use io_uring::{CompletionQueue, EnterFlags, IoUring, Probe, SubmissionQueue, Submitter, opcode, squeue, types};
+use io_uring::{
+    CompletionQueue, EnterFlags, IoUring, Parameters, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue, types,
+};
 
 use crate::backend::{Config, OpenError, throwaway_socket};
 use crate::frames::pool::Region;
@@ -34,6 +37,11 @@ const SQPOLL_IDLE_MS: u32 = 2000;
 
 /// How long a kernel's thread that is late is left alone.
 const LATE: Duration = Duration::from_micros(100);
+/// How often.
+const LATE_MAX: usize = 5_000;
+
+/// How long requests may take to end that were cancelled.
+const CANCEL_WITHIN_NS: u32 = 500_000_000;
 
 /// How often to look for completions of a kernel's thread before another program gets the core.
 const SPINS: usize = 10_000;
@@ -159,10 +167,48 @@ pub(super) struct Ring {
     submitter: Submitter<'static>,
     pub(super) sq: SubmissionQueue<'static>,
     pub(super) cq: CompletionQueue<'static>,
-    owner: Box<IoUring>,
+    _owner: Owner,
     setup: Setup,
+    fd: RawFd,
+    params: Parameters,
     syscalls: u64,
     overflows: u64,
+    /// Whether a call has failed for good: then nothing more is submitted.
+    is_broken: bool,
+}
+
+/// The ring that the parts borrow. A pointer, not a box: moving a box asserts that nothing else points into it.
+struct Owner(NonNull<IoUring>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from a box in `Ring::split`, is freed once, here, and the parts that point into the
+        // ring were dropped before (the order of the fields of `Ring`).
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// How many calls in a row may bring nothing of what they are to wait for. Each returns with a completion, or because
+/// of a signal or of completions that must be reaped first; nothing else is left after so many.
+const FRUITLESS_MAX: u32 = 20_000;
+
+/// Counts calls that brought nothing.
+#[derive(Debug, Default)]
+pub(super) struct Patience(u32);
+
+impl Patience {
+    /// Another call brought nothing.
+    ///
+    /// # Errors
+    ///
+    /// If that were too many.
+    pub(super) fn lose(&mut self) -> io::Result<()> {
+        self.0 += 1;
+        if self.0 < FRUITLESS_MAX {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("{FRUITLESS_MAX} calls of io_uring_enter brought nothing")))
+    }
 }
 
 impl Ring {
@@ -170,7 +216,7 @@ impl Ring {
     /// ring `beside` it, if they have one.
     pub(super) fn open(choices: &[Setup], sq: u32, cq: u32, beside: Option<&Self>) -> Result<Self, OpenError> {
         let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
-        let beside = beside.map(|ring| ring.owner.as_raw_fd());
+        let beside = beside.map(|ring| ring.fd);
         for &setup in choices {
             match setup.build(sq, cq, beside) {
                 Ok(ring) => return Ok(Self::split(ring, setup)),
@@ -189,15 +235,16 @@ impl Ring {
     }
 
     fn split(ring: IoUring, setup: Setup) -> Self {
-        let mut owner = Box::new(ring);
-        // SAFETY: the parts borrow the boxed ring, which does not move and is dropped after them (the
-        // order of the fields); nothing else touches the ring while they live, except `params`, which
-        // is never written. `'static` does not leave this struct: its methods lend the parts out.
-        let whole: &'static mut IoUring = unsafe { std::mem::transmute(owner.as_mut()) };
+        let (fd, params) = (ring.as_raw_fd(), ring.params().clone());
+        let owner = Owner(NonNull::from(Box::leak(Box::new(ring))));
+        // SAFETY: the parts borrow a ring on the heap that does not move, that nothing else touches while they live, and
+        // that is dropped after them (the order of the fields). `'static` does not leave this struct: its methods lend
+        // the parts out.
+        let whole: &'static mut IoUring = unsafe { &mut *owner.0.as_ptr() };
         let (mut submitter, sq, cq) = whole.split();
         // Where it is not to be had, the plain descriptor does.
         let _ = submitter.register_ring_fd();
-        Self { submitter, sq, cq, owner, setup, syscalls: 0, overflows: 0 }
+        Self { submitter, sq, cq, _owner: owner, setup, fd, params, syscalls: 0, overflows: 0, is_broken: false }
     }
 
     pub(super) fn setup(&self) -> Setup {
@@ -263,7 +310,7 @@ impl Ring {
 
     /// Whether this kernel can wait with a timeout (EXT_ARG, Linux 5.11).
     pub(super) fn can_wait(&self) -> bool {
-        self.owner.params().is_feature_ext_arg()
+        self.params.is_feature_ext_arg()
     }
 
     /// Whether this kernel knows a request.
@@ -293,11 +340,8 @@ impl Ring {
         // SAFETY: nothing is sent to that socket, so that nothing is written; the region is the caller's to keep.
         unsafe { self.push(&read.rw_flags(libc::RWF_NOWAIT).build()) }.map_err(failed)?;
         self.enter(0).map_err(failed)?;
-        while self.cq.is_empty() {
-            self.await_completion().map_err(failed)?;
-        }
-        let result = self.cq.next().map_or(0, |completion| completion.result());
-        self.cq.sync();
+        let mut result = 0;
+        self.complete(1, |completion| result = completion.result()).map_err(failed)?;
         self.reset_syscalls();
         match result {
             0.. => Ok(()),
@@ -322,6 +366,10 @@ impl Ring {
     }
 
     /// Submits what is queued, runs what is deferred, and waits until `wait` completions are there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. What was not submitted by then never is.
     #[inline]
     pub(super) fn enter(&mut self, wait: u32) -> io::Result<()> {
         self.sq.sync();
@@ -329,25 +377,95 @@ impl Ring {
             return self.nudge(wait);
         }
         self.overflows += u64::from(self.sq.cq_overflow());
+        let mut patience = Patience::default();
         loop {
-            let queued = self.sq.len() as u32;
-            self.syscalls += 1;
-            // SAFETY: no argument is passed, and the flags need none; the queued requests were vouched
-            // for in `push`.
-            let outcome =
-                unsafe { self.submitter.enter::<libc::sigset_t>(queued, wait, EnterFlags::GETEVENTS.bits(), None) };
-            self.sq.sync();
-            match outcome.map_err(|error| (error.raw_os_error(), error)) {
+            match self.call(wait, EnterFlags::GETEVENTS) {
                 // Without SUBMIT_ALL a failed request ends the submission early.
                 Ok(_) if self.sq.is_empty() => break,
-                Ok(_) | Err((Some(libc::EINTR), _)) => {}
-                // Completions must be reaped before the kernel takes more.
-                Err((Some(libc::EAGAIN | libc::EBUSY), _)) => break,
-                Err((_, error)) => return Err(error),
+                Ok(_) => {}
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => patience.lose().inspect_err(|_| self.is_broken = true)?,
+                    // Completions must be reaped before the kernel takes more.
+                    Some(libc::EAGAIN | libc::EBUSY) => break,
+                    _ => return Err(error),
+                },
             }
         }
         self.cq.sync();
         Ok(())
+    }
+
+    /// One system call that submits what is queued.
+    #[inline(always)]
+    fn call(&mut self, wait: u32, flags: EnterFlags) -> io::Result<usize> {
+        let queued = if self.is_broken { 0 } else { self.sq.len() as u32 };
+        self.syscalls += 1;
+        // SAFETY: no argument is passed, and the flags need none; the queued requests were vouched for in `push`.
+        let outcome = unsafe { self.submitter.enter::<libc::sigset_t>(queued, wait, flags.bits(), None) };
+        self.sq.sync();
+        outcome.map_err(|error| self.judged(error))
+    }
+
+    /// After an error that does not pass, nothing more is submitted.
+    #[cold]
+    fn judged(&mut self, error: io::Error) -> io::Error {
+        let passes = matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME));
+        self.is_broken |= !passes;
+        error
+    }
+
+    /// How many requests are queued that the kernel will not take: after [`Ring::end_all`], those that it has not taken.
+    pub(super) fn unsubmitted(&mut self) -> usize {
+        self.sq.sync();
+        if self.is_broken && !self.setup.sqpoll { self.sq.len() } else { 0 }
+    }
+
+    /// Takes completions, and shows them to `note`, until `missing` have come.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, or that they do not come.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, mut missing: usize, mut note: impl FnMut(&cqueue::Entry)) -> io::Result<()> {
+        let mut patience = Patience::default();
+        loop {
+            for completion in self.cq.by_ref() {
+                note(&completion);
+                missing = missing.saturating_sub(1);
+            }
+            self.cq.sync();
+            if missing == 0 {
+                return Ok(());
+            }
+            if self.cq.is_empty() {
+                patience.lose()?;
+                self.await_completion()?;
+            }
+        }
+    }
+
+    /// Ends all requests that the kernel has, whatever became of calls before. Returns whether that is certain: then it
+    /// uses no memory that they named.
+    ///
+    /// `IORING_REGISTER_SYNC_CANCEL` (Linux 6.0) is a call of its own, which needs no queue.
+    pub(super) fn end_all(&mut self) -> bool {
+        self.is_broken = true;
+        // A kernel's thread may come to the last requests only now; once it sleeps, nobody wakes it.
+        self.sq.sync();
+        for _ in 0..LATE_MAX {
+            if !self.setup.sqpoll || self.sq.is_empty() || self.sq.need_wakeup() {
+                break;
+            }
+            std::thread::sleep(LATE);
+            self.sq.sync();
+        }
+        let within = types::Timespec::new().nsec(CANCEL_WITHIN_NS);
+        let ended = self.submitter.register_sync_cancel(Some(within), types::CancelBuilder::any().all());
+        self.cq.sync();
+        let none_left = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
+        self.sq.sync();
+        let none_queued = !self.setup.sqpoll || self.sq.is_empty();
+        none_queued && ended.as_ref().err().is_none_or(none_left)
     }
 
     /// As [`Ring::enter`], where a thread of the kernel does the work: a call only to wake it, or to wait.
@@ -358,13 +476,9 @@ impl Ring {
         flags.set(EnterFlags::GETEVENTS, wait > 0 || self.sq.cq_overflow());
         if !flags.is_empty() {
             self.overflows += u64::from(self.sq.cq_overflow());
-            self.syscalls += 1;
-            let queued = self.sq.len() as u32;
-            // SAFETY: no argument is passed; the queued requests were vouched for in `push`.
-            let outcome = unsafe { self.submitter.enter::<libc::sigset_t>(queued, wait, flags.bits(), None) };
-            match outcome.map_err(|error| (error.raw_os_error(), error)) {
-                Ok(_) | Err((Some(libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => {}
-                Err((_, error)) => return Err(error),
+            match self.call(wait, flags) {
+                Err(error) if self.is_broken => return Err(error),
+                _ => {}
             }
         }
         self.sq.sync();
@@ -406,16 +520,16 @@ impl Ring {
         let argument = GetEvents { sigmask: 0, sigmask_sz: 0, min_wait_usec: 0, ts: &raw const timeout as u64 };
         let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         flags.set(EnterFlags::SQ_WAKEUP, self.setup.sqpoll && self.sq.need_wakeup());
-        let queued = self.sq.len() as u32;
+        let queued = if self.is_broken { 0 } else { self.sq.len() as u32 };
         self.syscalls += 1;
         // SAFETY: with EXT_ARG the kernel reads a `struct io_uring_getevents_arg`, and the timespec that it
         // names: both are live locals. The queued requests were vouched for in `push`.
         let outcome = unsafe { self.submitter.enter(queued, wanted, flags.bits(), Some(&argument)) };
         self.sq.sync();
         self.cq.sync();
-        match outcome.map_err(|error| (error.raw_os_error(), error)) {
-            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY), _)) => Ok(()),
-            Err((_, error)) => Err(error),
+        match outcome.map_err(|error| self.judged(error)) {
+            Err(error) if self.is_broken => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -453,8 +567,15 @@ impl Drop for Ring {
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("setup", &self.setup).field("params", self.owner.params()).finish()
+        f.debug_struct("Ring").field("setup", &self.setup).field("params", &self.params).finish()
     }
+}
+
+/// Frames that the kernel may still use are lost to their pool, whose memory stays mapped for good.
+pub(super) fn held_back(frames: usize) -> io::Error {
+    io::Error::other(format!(
+        "io_uring does not give {frames} frames back: its requests do not let themselves be ended"
+    ))
 }
 
 /// Rings and buffer rings count against the limit of locked memory (all of them since 6.13).

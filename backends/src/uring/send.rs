@@ -13,7 +13,7 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Headers;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup};
+use crate::uring::ring::{Ring, Setup, held_back};
 
 /// The sending half of the `uring` backend.
 #[derive(Debug)]
@@ -80,20 +80,17 @@ impl<'p> Sends<'p> {
         if self.pending.is_empty() {
             return Ok(0);
         }
-        if let Err(error) = self.submit() {
-            // The kernel may still read from these packets and their headers, so they never come home.
-            std::mem::forget(Arc::clone(&self.pool));
-            std::mem::forget(std::mem::replace(&mut self.request, Request::Send));
-            self.pending.clear();
-            return Err(error);
+        if !self.results.is_empty() {
+            return Err(io::Error::other("an earlier batch has failed"));
         }
+        // After an error, what became of the packets is not known: they stay where they are.
+        self.submit()?;
         self.settle(free)
     }
 
     /// Hands all pending packets to the kernel and waits for what became of each.
     #[inline]
     fn submit(&mut self) -> io::Result<()> {
-        self.results.clear();
         let Self { ring, request, pending, results, .. } = self;
         // MSG_DONTWAIT, and RWF_NOWAIT for writes: a send that finds no room completes with EAGAIN instead of
         // waiting, so that all requests complete within the call that submits them.
@@ -112,23 +109,13 @@ impl<'p> Sends<'p> {
                     .build()
             }),
         }?;
-        let mut missing = self.results.len();
         self.ring.enter(0)?;
-        loop {
-            for completion in self.ring.cq.by_ref() {
-                if let Some(result) = self.results.get_mut(completion.user_data() as usize) {
-                    missing -= usize::from(*result == UNDECIDED);
-                    *result = completion.result();
-                }
+        let Self { ring, results, .. } = self;
+        ring.complete(results.len(), |completion| {
+            if let Some(result) = results.get_mut(completion.user_data() as usize) {
+                *result = completion.result();
             }
-            self.ring.cq.sync();
-            if missing == 0 {
-                return Ok(());
-            }
-            if self.ring.cq.is_empty() {
-                self.ring.await_completion()?;
-            }
-        }
+        })
     }
 
     /// Sends finished frames home and keeps the packets that the kernel did not take.
@@ -167,10 +154,29 @@ impl<'p> Sends<'p> {
         Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
     }
 
-    pub(super) fn close(mut self, free: &mut FreeList<'p>) {
+    pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
+        if !self.results.is_empty() {
+            if !self.ring.end_all() {
+                // `drop` keeps the memory.
+                return Err(held_back(self.pending.len()));
+            }
+            self.results.clear();
+        }
         for packet in self.pending.drain(..) {
             free.give(packet.into_frame());
         }
+        Ok(())
+    }
+}
+
+impl Drop for Sends<'_> {
+    /// The kernel may still read from packets whose sends have failed, and from their headers.
+    fn drop(&mut self) {
+        if self.results.is_empty() || self.ring.end_all() {
+            return;
+        }
+        std::mem::forget(Arc::clone(&self.pool));
+        std::mem::forget(std::mem::replace(&mut self.request, Request::Send));
     }
 }
 
@@ -185,7 +191,8 @@ fn push(
     for (index, packet) in pending.iter().enumerate() {
         let entry = build(index, packet).user_data(index as u64);
         // SAFETY: the packet stays in `pending`, its header with its index, and the pool mapped, until the completion
-        // is in: `submit` waits for all of them. Should that fail, `tx` keeps all that memory for good.
+        // is in: `submit` waits for all of them. Should that fail, `close` and `drop` end the requests, or keep all
+        // that memory for good.
         unsafe { ring.push(&entry) }?;
         results.push(UNDECIDED);
     }

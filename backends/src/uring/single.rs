@@ -13,7 +13,7 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Messages;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup};
+use crate::uring::ring::{Patience, Ring, Setup, held_back};
 
 /// Marks the completion of a cancellation; all others have the number of a slot.
 const CANCEL: u64 = u64::MAX;
@@ -86,7 +86,9 @@ impl<'p> Singles<'p> {
         self.ring.enter(0)?;
         let mut received = self.reap(free, rx)?;
         // Requests that do not wait complete in the call that submits them.
+        let mut patience = Patience::default();
         while self.pending > 0 && !self.waiting && !self.ring.has_thread() {
+            patience.lose()?;
             self.ring.enter(1)?;
             received += self.reap(free, rx)?;
         }
@@ -97,7 +99,9 @@ impl<'p> Singles<'p> {
     /// As [`Singles::rx`]; if nothing has come, waits for one datagram.
     pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = self.rx(free, rx)?;
+        let mut patience = Patience::default();
         while received == 0 && self.pending > 0 && !self.waiting {
+            patience.lose()?;
             self.ring.enter(1)?;
             received += self.reap(free, rx)?;
             rx.publish();
@@ -208,12 +212,19 @@ impl<'p> Singles<'p> {
         // What comes now is nobody's: a ring without room gives the frames straight back.
         let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
-        let result = self.quiesce(free, &mut rx).map(drop);
+        let mut result = self.quiesce(free, &mut rx).map(drop);
         while let Some(packet) = leftovers.pop() {
             free.give(packet.into_frame());
         }
+        if self.pending > 0 && self.ring.end_all() {
+            self.pending = 0;
+        }
+        let slots = self.slots.iter_mut().filter_map(Option::take);
         if self.pending == 0 {
-            self.slots.iter_mut().filter_map(Option::take).for_each(|frame| free.give(frame));
+            slots.for_each(|frame| free.give(frame));
+        } else {
+            // `drop` keeps the memory.
+            result = result.and(Err(held_back(slots.count())));
         }
         result
     }
@@ -255,6 +266,9 @@ impl Drop for Singles<'_> {
             if self.cancel().is_err() {
                 break;
             }
+        }
+        if self.ring.end_all() {
+            return;
         }
         std::mem::forget(Arc::clone(&self.region));
         if let Request::Recvmsg(messages) = std::mem::replace(&mut self.request, Request::Recv) {

@@ -13,7 +13,7 @@ use crate::kernel::errno;
 use crate::kernel::socket::Socket;
 use crate::outbox::Outbox;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup};
+use crate::uring::ring::{Ring, Setup, held_back};
 
 /// The sending half of the `uring` backend where packets and datagrams are not one to one.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Trains {
     results: Box<[i32]>,
     /// Whether a message of one piece is a SEND, or a SENDMSG like all others.
     plain_sends: bool,
+    /// Whether the kernel may have requests of a batch that has failed.
+    has_failed: bool,
     counters: Counters,
     pool: Arc<Region>,
 }
@@ -45,7 +47,7 @@ impl Trains {
         let plain_sends = config.variant.has(modes::SEND);
         let undone = Vec::with_capacity(config.batch);
         let results = vec![0; config.batch].into_boxed_slice();
-        Ok(Self { ring, outbox, undone, results, plain_sends, counters: Counters::default(), pool })
+        Ok(Self { ring, outbox, undone, results, plain_sends, has_failed: false, counters: Counters::default(), pool })
     }
 
     pub(super) fn tx<'p>(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
@@ -56,13 +58,10 @@ impl Trains {
         if self.undone.is_empty() {
             return Ok(0);
         }
-        if let Err(error) = self.submit() {
-            // The kernel may still read from these packets and their headers.
-            std::mem::forget(Arc::clone(&self.pool));
-            std::mem::forget(std::mem::replace(&mut self.outbox, Outbox::new(0, false)));
-            self.undone.clear();
-            return Err(error);
+        if self.has_failed {
+            return Err(io::Error::other("an earlier batch has failed"));
         }
+        self.submit().inspect_err(|_| self.has_failed = true)?;
         let (mut sent, mut result) = (0, Ok(()));
         let Self { outbox, undone, results, counters, .. } = self;
         undone.retain(|&index| {
@@ -95,29 +94,41 @@ impl Trains {
                 }
             };
             // SAFETY: the packets stay on the ring, the headers in the outbox and the pool mapped until the completion
-            // is in: the loop below waits for all of them. Should that fail, `tx` keeps all that memory for good.
+            // is in: `complete` waits for all of them. Should that fail, `close` and `drop` end the requests, or keep all
+            // that memory for good.
             unsafe { self.ring.push(&entry.user_data(index as u64)) }?;
         }
-        let mut missing = self.undone.len();
         self.ring.enter(0)?;
-        loop {
-            for completion in self.ring.cq.by_ref() {
-                if let Some(result) = self.results.get_mut(completion.user_data() as usize) {
-                    *result = completion.result();
-                    missing -= 1;
-                }
+        let Self { ring, undone, results, .. } = self;
+        ring.complete(undone.len(), |completion| {
+            if let Some(result) = results.get_mut(completion.user_data() as usize) {
+                *result = completion.result();
             }
-            self.ring.cq.sync();
-            if missing == 0 {
-                return Ok(());
-            }
-            if self.ring.cq.is_empty() {
-                self.ring.await_completion()?;
-            }
-        }
+        })
     }
 
     pub(super) fn counters(&self) -> Counters {
         Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
+    }
+
+    /// Ends what has failed. Its packets are still on the TX ring.
+    pub(super) fn close(mut self) -> io::Result<()> {
+        if self.has_failed && !self.ring.end_all() {
+            // `drop` keeps the memory.
+            return Err(held_back(self.undone.len()));
+        }
+        self.has_failed = false;
+        Ok(())
+    }
+}
+
+impl Drop for Trains {
+    /// The kernel may still read from packets whose sends have failed, and from their headers.
+    fn drop(&mut self) {
+        if !self.has_failed || self.ring.end_all() {
+            return;
+        }
+        std::mem::forget(Arc::clone(&self.pool));
+        std::mem::forget(std::mem::replace(&mut self.outbox, Outbox::new(0, false)));
     }
 }

@@ -13,7 +13,7 @@ use crate::frames::pool::{FreeList, Pool, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno;
 use crate::kernel::socket::Socket;
-use crate::uring::ring::{Ring, Setup};
+use crate::uring::ring::{Patience, Ring, Setup, held_back};
 
 /// Batches that the kernel may still hold beside the one that is being sent.
 const LENT_BATCHES: usize = 4;
@@ -85,7 +85,9 @@ impl<'p> ZeroCopy<'p> {
         let lent = self.lent.len() - self.vacant.len();
         self.ring.enter_for((lent + self.undecided) as u32, Duration::ZERO)?;
         let mut sent = self.reap(free)?;
+        let mut patience = Patience::default();
         while self.undecided > 0 {
+            patience.lose()?;
             self.ring.await_completion()?;
             sent += self.reap(free)?;
         }
@@ -138,7 +140,7 @@ impl<'p> ZeroCopy<'p> {
         Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
     }
 
-    pub(super) fn close(mut self, free: &mut FreeList<'p>) {
+    pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         for _ in 0..DONE_TRIES {
             if self.vacant.len() == self.lent.len() || self.ring.enter_and_wait(DONE_WITHIN).is_err() {
                 break;
@@ -147,11 +149,17 @@ impl<'p> ZeroCopy<'p> {
             let _ = self.reap(free);
         }
         if self.vacant.len() < self.lent.len() {
-            // Somewhere on its way the kernel still reads from them.
-            std::mem::forget(Arc::clone(&self.pool));
+            self.ring.end_all();
+            let _ = self.reap(free);
         }
-        let lent = self.lent.iter_mut().filter_map(Option::take).map(|lent| lent.packet);
-        lent.chain(self.refused.drain(..)).for_each(|packet| free.give(packet.into_frame()));
+        self.refused.drain(..).for_each(|packet| free.give(packet.into_frame()));
+        let lent = self.lent.len() - self.vacant.len();
+        if lent > self.ring.unsubmitted() {
+            // Somewhere on its way the kernel still reads from what was sent. `drop` keeps the memory.
+            return Err(held_back(lent));
+        }
+        self.lent.iter_mut().filter_map(Option::take).for_each(|lent| free.give(lent.packet.into_frame()));
+        Ok(())
     }
 }
 
