@@ -249,6 +249,16 @@ pub enum OpenError {
         /// What can be done.
         remedy: &'static str,
     },
+    /// A filter, a limit or a sysctl forbids io_uring as such.
+    #[error("io_uring is refused here: {why}; {remedy}")]
+    Denied {
+        /// The kernel's answer.
+        error: io::Error,
+        /// Who forbids it; with the kernel's answer.
+        why: String,
+        /// What can be done.
+        remedy: String,
+    },
     /// The configuration contradicts itself.
     #[error("{0}")]
     Impossible(&'static str),

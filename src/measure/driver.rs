@@ -244,7 +244,7 @@ pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
 
 /// Receives into `app` until `count` datagrams have come, or none comes for a while. Returns how many came.
 ///
-/// This is the hot loop of `drain`: `rx` again and again, and the app whenever [`GATHERED`] datagrams are there.
+/// This is the hot loop of `drain`: `rx` again and again, and the app whenever 32 datagrams are there.
 ///
 /// # Errors
 ///

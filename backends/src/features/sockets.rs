@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd;
 
 use libc::c_int;
 
-use super::refusal::Refusal;
-use super::trial::{pair, retry};
-use super::{Feature, Patience, Row, row};
+use crate::features::feature::Feature;
+use crate::features::refusal::Refusal;
+use crate::features::row::{Patience, Row, row};
+use crate::features::trial::{pair, retry};
 use crate::kernel::socket::Socket;
 
 /// In the order in which they arrived.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use io_uring::{Builder, EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
-use super::Patience;
-use super::lent::Lent;
-use super::refusal::{Refusal, SETUP};
+use crate::features::lent::Lent;
+use crate::features::refusal::{Refusal, SETUP};
+use crate::features::row::Patience;
 
 /// An io_uring with memory for its requests.
 pub(super) struct Trial<'a> {

@@ -5,10 +5,11 @@ use std::os::fd::AsRawFd;
 
 use io_uring::{Builder, Parameters, cqueue, opcode, types};
 
-use super::lent::Lent;
-use super::refusal::{self, Refusal};
-use super::trial::{Trial, fd, pair, retry};
-use super::{Feature, Patience, Row, State, row};
+use crate::features::feature::{Feature, State};
+use crate::features::lent::Lent;
+use crate::features::refusal::{self, Refusal};
+use crate::features::row::{Patience, Row, row};
+use crate::features::trial::{Trial, fd, pair, retry};
 
 /// In the order in which they arrived.
 const ROWS: [Row; 19] = [

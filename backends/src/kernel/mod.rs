@@ -1,6 +1,7 @@
 //! What is asked of the kernel: system calls, sockets, threads, and what an error means.
 
 pub(crate) mod errno;
+pub(crate) mod setup;
 pub mod socket;
 pub(crate) mod sys;
 pub mod system;

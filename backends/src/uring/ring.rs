@@ -12,6 +12,7 @@ use io_uring::{
 
 use crate::backend::{Config, OpenError, throwaway_socket};
 use crate::frames::pool::Region;
+use crate::kernel::setup::{MEMLOCK_REMEDY, Refused, refused};
 use crate::uring::modes;
 
 /// How completions reach the queue, with flags that cost nothing where they are understood.
@@ -580,32 +581,21 @@ pub(super) fn held_back(frames: usize) -> io::Error {
 
 /// Rings and buffer rings count against the limit of locked memory (all of them since 6.13).
 pub(super) fn no_memory(error: io::Error) -> OpenError {
-    OpenError::Refused {
-        what: "memory for an io_uring",
-        error,
-        remedy: "raise the limit of locked memory (`ulimit -l unlimited`)",
-    }
+    OpenError::Refused { what: "memory for an io_uring", error, remedy: MEMLOCK_REMEDY }
 }
 
 /// Says what a refused `io_uring_setup` means.
 fn explain(error: io::Error, setup: Setup) -> OpenError {
-    match error.raw_os_error() {
-        Some(libc::ENOSYS) => OpenError::Refused {
-            what: "io_uring",
-            error,
-            remedy: "it needs Linux 5.6, a kernel built with CONFIG_IO_URING, and a seccomp filter that lets it pass",
-        },
-        Some(libc::EPERM) if setup.sqpoll && Setup::PLAIN.build(1, 1, None).is_ok() => OpenError::Refused {
+    let is_denied = error.raw_os_error() == Some(libc::EPERM);
+    if is_denied && setup.sqpoll && Setup::PLAIN.build(1, 1, None).is_ok() {
+        return OpenError::Refused {
             what: "SQPOLL",
             error,
             remedy: "Linux 5.13 and later permit it to everybody; before, it needs CAP_SYS_NICE",
-        },
-        Some(libc::EPERM | libc::EACCES) => OpenError::Refused {
-            what: "io_uring",
-            error,
-            remedy: "set `sysctl kernel.io_uring_disabled=0`, or let the container's seccomp filter pass io_uring_setup",
-        },
-        Some(libc::ENOMEM) => no_memory(error),
-        _ => OpenError::Failed { call: "io_uring_setup", error },
+        };
+    }
+    match refused(&error) {
+        Some(Refused { why, remedy }) => OpenError::Denied { error, why, remedy },
+        None => OpenError::Failed { call: "io_uring_setup", error },
     }
 }

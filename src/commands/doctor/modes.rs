@@ -48,6 +48,9 @@ fn probe(variant: Variant, pauses: &mut usize) -> Result<Caps, OpenError> {
 }
 
 fn is_memory(error: &OpenError) -> bool {
-    let (OpenError::Refused { error, .. } | OpenError::Failed { error, .. }) = error else { return false };
+    let (OpenError::Refused { error, .. } | OpenError::Denied { error, .. } | OpenError::Failed { error, .. }) = error
+    else {
+        return false;
+    };
     error.kind() == std::io::ErrorKind::OutOfMemory
 }
