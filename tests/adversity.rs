@@ -31,7 +31,7 @@ fn loss_on_the_way_is_unexplained_and_makes_the_trial_invalid() {
         return;
     }
     let Some(bench) = shaped("rate 10mbit burst 20000 limit 20000") else { return };
-    let done = bench.tiny("--backend mmsg --scenario flood -t 0.05").expect(1);
+    let done = bench.tiny("--backend mmsg --scenario flood -t 0.3").expect(1);
     for row in done.rows() {
         let lost = row.count("unexplained");
         assert!(lost > 0, "the network loses datagrams that no socket counts: {}", row.name());
@@ -65,7 +65,7 @@ fn a_queue_that_fills_late_is_waited_for() {
         assert_balanced(&row);
         // The least, because on a busy machine other programs take their share of most rounds.
         let cost = row.number("ns_per_packet_min");
-        assert!(cost < WIRE_NS / 3.0 || row.text("valid") == "0", "{cost} ns is the network's: {}", row.name());
+        assert!(cost < WIRE_NS / 3.0, "{cost} ns is the network's: {}", row.name());
     }
 }
 
@@ -88,7 +88,7 @@ fn replies_that_come_late_are_waited_for() {
         return;
     }
     let cell = Cell { window: Some(2), ..wrapped::cell(Scenario::Echo, Kind::PLAIN, 16) };
-    let options = wrapped::options(Duration::from_millis(200), Duration::ZERO);
+    let options = wrapped::options(Duration::from_millis(500), Duration::ZERO);
     let pool = Pool::new(256, 2048).expect("a pool");
     let outcome = wrapped::run::<Wrapped<Plain<'_>, Late>>(&cell, &options, &pool, &mut pool.frames());
     let ledger = outcome.ledger;

@@ -164,7 +164,7 @@ fn a_closed_pipe_is_no_error_message() {
 #[test]
 fn a_real_run_is_compared() {
     let bench = Bench::new();
-    let run = bench.tiny("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 6").expect(0);
+    let run = bench.tiny_undisturbed("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 6").expect(0);
     assert!(
         run.shows("drain (time per datagram, against plain). Batch 4"),
         "a run ends with an answer: {}",
@@ -174,7 +174,8 @@ fn a_real_run_is_compared() {
     let rows = parse(&done.stdout);
     assert_eq!(rows.len(), 2, "{}", done.stdout);
     assert!(rows.iter().all(|row| row.text("base") == "plain" && row.text("new") == "mmsg"));
-    let run = bench.tiny("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 2 --force").expect(0);
+    let bench = Bench::new();
+    let run = bench.tiny_undisturbed("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 2").expect(0);
     assert!(run.shows("2 trials per cell: too few for a verdict"), "{}", run.stdout);
 }
 

@@ -90,10 +90,10 @@ fn the_table_fits_into_80_columns() {
         return;
     }
     let args = format!(
-        "--backend {} --batch 1,32,1024 --window 1,64 --scenario drain,send,flood,pace,echo --rate 20000,12345 --wait spin,block --trials 2 -t 0.01 --verbose",
+        "--backend {} --batch 1,32,1024 --window 1,64 --scenario drain,send,flood,pace,echo --rate 20000,12345 --wait spin,block --trials 2 --packets 200 --verbose",
         needs::backends()
     );
-    let table = Bench::new().tiny(&args).expect(0).stdout;
+    let table = Bench::new().tiny_undisturbed(&args).expect(0).stdout;
     for title in ["drain: ", "send: ", "flood: ", "pace: ", "echo: "] {
         assert!(table.lines().any(|line| line.starts_with(title)), "{title} is not in\n{table}");
     }
@@ -103,8 +103,8 @@ fn the_table_fits_into_80_columns() {
 
 #[test]
 fn the_table_has_a_line_for_each_cell_in_the_order_of_the_plan() {
-    let table =
-        Bench::new().tiny("--backend null,plain --scenario drain --batch 4,16 --round 64 --trials 9").expect(0).stdout;
+    let args = "--backend null,plain --scenario drain --batch 4,16 --round 64";
+    let table = Bench::new().tiny_undisturbed(args).expect(0).stdout;
     let cells: Vec<[&str; 2]> = table
         .lines()
         .skip(2)
@@ -118,8 +118,9 @@ fn the_table_has_a_line_for_each_cell_in_the_order_of_the_plan() {
 #[test]
 fn verbose_adds_to_the_table() {
     let args = "--backend plain --scenario drain,send";
-    let short = Bench::new().tiny(args).expect(0).stdout;
-    let long = Bench::new().tiny(&format!("{args} --verbose")).expect(0).stdout;
+    let bench = Bench::new();
+    let short = bench.tiny_undisturbed(args).expect(0).stdout;
+    let long = bench.show_undisturbed(&format!("{args} --verbose")).expect(0).stdout;
     assert!(!short.contains("empty polls"), "{short}");
     assert!(long.contains("empty polls") && long.contains("calls each"), "{long}");
 }
@@ -127,7 +128,7 @@ fn verbose_adds_to_the_table() {
 /// Progress is drawn on a terminal only, and not there either if it is not wanted.
 #[test]
 fn progress_is_drawn_on_a_terminal_unless_quiet() {
-    let args = "--backend null --scenario drain --trials 20";
+    let args = "--backend null --scenario drain --trials 21";
     let done = Bench::new().tiny(args).expect(0);
     assert!(!done.stderr.contains("left"), "no progress in a file: {}", done.stderr);
     if !needs::command("script") {
@@ -136,10 +137,12 @@ fn progress_is_drawn_on_a_terminal_unless_quiet() {
     for (quiet, drawn) in [("", true), ("--quiet", false)] {
         // `script` gives hpbench a terminal for both outputs, and copies what appears there.
         let bench = Bench::new();
-        let command = format!("{HPBENCH} {}", tiny(&format!("{args} {quiet}")));
+        // One trial is there already, and counts: there is a table even if another program disturbs all others.
+        bench.tiny_undisturbed("--backend null --scenario drain").expect(0);
+        let command = format!("{HPBENCH} {}", tiny(&format!("{args} --resume {quiet}")));
         let screen = bench.run_command(&["script", "-qec", &command, "/dev/null"]).expect(0).stdout;
         assert_eq!(screen.contains("/20 trials"), drawn, "{quiet}: {screen:?}");
         assert!(screen.contains("drain: "), "the table is printed all the same");
-        assert_eq!(bench.rows("out.csv").len(), 20);
+        assert_eq!(bench.rows("out.csv").len(), 21);
     }
 }

@@ -28,42 +28,80 @@ impl After for Delay {
     }
 }
 
-/// What is taken from an outcome, in nanoseconds.
-type Value = fn(&Outcome) -> f64;
+/// How often the two are compared at most, and how many of these comparisons on a quiet machine are enough.
+const TRIES: usize = 6;
+const QUIET_TRIES: usize = 3;
 
-/// Medians without and with the delay, of trials that take turns, in nanoseconds.
-fn compare(scenario: Scenario, value: Value) -> [f64; 2] {
-    // At 1,000 a second, no datagram waits for the one before it.
-    let cell = Cell { window: Some(1), ..wrapped::cell(scenario, Kind::PLAIN, 1) };
+/// Without and with the delay, in nanoseconds, of trials that take turns.
+#[derive(Debug)]
+struct Comparison {
+    /// The medians of the trials' medians.
+    typical: [f64; 2],
+    /// The least of all.
+    least: [f64; 2],
+    /// Whether another program, or the host, had a core of any trial for more than a moment.
+    is_disturbed: bool,
+}
+
+/// The median and the least of what a trial tells, in nanoseconds.
+fn values(scenario: Scenario, outcome: &Outcome) -> [f64; 2] {
+    match (scenario, &outcome.rounds, &outcome.latency) {
+        (Scenario::Drain, Some(rounds), _) => [rounds.p50_ns(), rounds.min_ns()],
+        (_, _, Some(latency)) => [latency.value_at_quantile(0.5) as f64, latency.min() as f64],
+        _ => panic!("{scenario} has neither rounds nor latencies"),
+    }
+}
+
+fn compare(scenario: Scenario) -> Comparison {
+    // At 200 a second no datagram waits for the one before it, even if the worker has its core a tenth of the time only.
+    // Most rounds of one datagram are over before another program has its turn.
+    let cell = Cell { window: Some(1), round: Some(1), rate: Some(200), ..wrapped::cell(scenario, Kind::PLAIN, 1) };
     let options = wrapped::options(Duration::from_millis(100), Duration::from_millis(5));
     let pool = Pool::new(256, 2048).expect("a pool");
     let mut free = pool.frames();
-    let mut values = [Vec::new(), Vec::new()];
+    let mut found = [Vec::new(), Vec::new()];
+    let mut is_disturbed = false;
     for turn in 0..10 {
         let outcome = match turn % 2 {
             0 => wrapped::run::<Plain<'_>>(&cell, &options, &pool, &mut free),
             _ => wrapped::run::<Wrapped<Plain<'_>, Delay>>(&cell, &options, &pool, &mut free),
         };
-        values[turn % 2].push(value(&outcome));
+        let disturbance = outcome.disturbance;
+        is_disturbed |= disturbance.run_delay_ns > Some(1_000_000) || disturbance.steal_ticks > Some(1);
+        found[turn % 2].push(values(scenario, &outcome));
     }
-    values.map(|values| Summary::of(values).expect("five trials").median)
+    let median = |of: &[[f64; 2]]| Summary::of(of.iter().map(|[median, _]| *median)).expect("five trials").median;
+    let least = |of: &[[f64; 2]]| of.iter().map(|[_, least]| *least).fold(f64::INFINITY, f64::min);
+    let [without, with] = &found;
+    Comparison { typical: [median(without), median(with)], least: [least(without), least(with)], is_disturbed }
+}
+
+/// By how many delays the second is more than the first.
+fn rise([without, with]: [f64; 2]) -> f64 {
+    (with - without) / DELAY.as_nanos() as f64
 }
 
 // One test: the trials pin threads to the same cores.
 #[test]
 fn the_reported_cost_and_latency_rise_by_a_known_delay() {
-    let latency =
-        |outcome: &Outcome| outcome.latency.as_ref().map_or(0.0, |latency| latency.value_at_quantile(0.5) as f64);
-    let cost = |outcome: &Outcome| outcome.rounds.as_ref().map_or(0.0, hpbench::measure::outcome::Rounds::p50_ns);
-    let mut cases: Vec<(Scenario, Value)> = vec![(Scenario::Drain, cost)];
+    let mut scenarios = vec![Scenario::Drain];
     if needs::two_cores().is_some() {
-        cases.extend([(Scenario::Pace, latency as Value), (Scenario::Echo, latency)]);
+        scenarios.extend([Scenario::Pace, Scenario::Echo]);
     }
-    for (scenario, value) in cases {
-        // A busy machine delays datagrams, too, but not by the same three times.
-        let tries: Vec<[f64; 2]> = (0..3).map(|_| compare(scenario, value)).collect();
-        let rise = |[without, with]: &[f64; 2]| (with - without) / DELAY.as_nanos() as f64;
-        let found = tries.iter().any(|medians| (0.95..=1.05).contains(&rise(medians)));
-        assert!(found, "{scenario}: medians in ns without and with a delay of {DELAY:?}: {tries:?}");
+    for scenario in scenarios {
+        let mut tries: Vec<Comparison> = Vec::new();
+        let quiet = |tries: &[Comparison]| tries.iter().filter(|comparison| !comparison.is_disturbed).count();
+        let is_found =
+            |tries: &[Comparison]| tries.iter().any(|comparison| (0.95..=1.05).contains(&rise(comparison.typical)));
+        while tries.len() < TRIES && quiet(&tries) < QUIET_TRIES && !is_found(&tries) {
+            tries.push(compare(scenario));
+        }
+        if is_found(&tries) {
+            continue;
+        }
+        // A busy machine delays most datagrams by more than that, but none by less.
+        let is_busy = quiet(&tries) < QUIET_TRIES && tries.iter().any(|comparison| rise(comparison.least) >= 0.95);
+        assert!(is_busy, "{scenario}: in ns without and with a delay of {DELAY:?}: {tries:#?}");
+        needs::skip("quiet", &format!("other programs disturbed {scenario}: its delay is there, but may be too long"));
     }
 }

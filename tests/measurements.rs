@@ -3,18 +3,10 @@
 mod common;
 
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use common::{Bench, Row, assert_balanced, needs};
-
-/// The rows that count: of each trial, the last attempt.
-fn last_attempts(rows: Vec<Row>) -> Vec<Row> {
-    let mut last: Vec<Row> = Vec::new();
-    for row in rows {
-        last.retain(|earlier| earlier.text("order") != row.text("order"));
-        last.push(row);
-    }
-    last
-}
 
 fn number_or_nan(row: &Row, column: &str) -> f64 {
     row.text(column).parse().unwrap_or(f64::NAN)
@@ -22,29 +14,48 @@ fn number_or_nan(row: &Row, column: &str) -> f64 {
 
 #[test]
 fn pace_delivers_the_offered_rate_and_loses_nothing() {
+    const RUNS: usize = 3;
     if needs::two_cores().is_none() {
         return;
     }
-    let args = format!("--backend {} --scenario pace --rate 20000 --trials 5 -t 0.3 --warmup 0.02", needs::backends());
-    let rows = last_attempts(Bench::new().run(&format!("{args} -o out.csv")).expect(0).rows());
-    for row in &rows {
-        assert_balanced(row);
-        assert_eq!((row.text("rate_pps"), row.text("burst")), ("20000", "1"));
-        if row.text("valid") == "1" {
-            assert_eq!(row.number("loss_pct"), 0.0, "{}", row.name());
-        }
-        assert!(row.count("lat_samples") > 5000 && row.count("late_p99_ns") > 0, "{}", row.name());
-        let order =
-            ["lat_min_ns", "lat_p50_ns", "lat_p90_ns", "lat_p99_ns", "lat_p999_ns", "lat_p9999_ns", "lat_max_ns"];
-        assert!(order.map(|column| row.count(column)).is_sorted(), "{}", row.name());
-        assert!(row.number("generator_cpu_ns_per_packet") > 0.0, "{}", row.name());
-    }
-    // On a busy machine one trial or the other may be late at an edge of its measured phase.
-    for backend in needs::backends().split(',') {
+    let args = format!("--backend {} --scenario pace --rate 20000 --trials 3 -t 0.3 --warmup 0.02", needs::backends());
+    let mut rows = Vec::new();
+    let off = |rows: &[Row], backend: &str| {
         let rates = rows.iter().filter(|row| row.text("backend") == backend).map(|row| row.number("rx_pps"));
-        let nearest = rates.map(|rate| (rate / 20_000.0 - 1.0).abs()).fold(f64::INFINITY, f64::min);
+        rates.map(|rate| (rate / 20_000.0 - 1.0).abs()).fold(f64::INFINITY, f64::min)
+    };
+    for _ in 0..RUNS {
+        rows.extend(Bench::new().tiny(&args).expect(0).rows());
+        if needs::backends().split(',').all(|backend| off(&rows, backend) <= 0.001) {
+            break;
+        }
+    }
+    rows.iter().for_each(assert_paced);
+    // Who has a core at an edge of the measured phase decides what is received in it: one trial or the other is off,
+    // and on a busy machine all of them may be.
+    for backend in needs::backends().split(',') {
+        let quiet = rows.iter().filter(|row| row.text("backend") == backend && !row.is_disturbed()).count();
+        let nearest = off(&rows, backend);
+        if nearest > 0.001 && quiet < RUNS {
+            needs::skip("quiet", &format!("other programs disturbed the trials of {backend}: no rate to judge"));
+            continue;
+        }
         assert!(nearest <= 0.001, "{backend}: {nearest}");
     }
+}
+
+/// What holds for a trial at 20,000 a second however busy the machine is.
+fn assert_paced(row: &Row) {
+    assert_balanced(row);
+    assert_eq!((row.text("rate_pps"), row.text("burst")), ("20000", "1"));
+    assert!(row.is_disturbed() || row.number("loss_pct") == 0.0, "{}", row.name());
+    // Each datagram that was due in the measured phase is timed, whenever it comes.
+    let timed = row.number("lat_samples") / (20_000.0 * row.number("duration_s"));
+    assert!(row.is_disturbed() || (timed - 1.0).abs() < 0.01, "{timed} of those that were due are timed");
+    assert!(row.count("late_p99_ns") > 0, "{}", row.name());
+    let order = ["lat_min_ns", "lat_p50_ns", "lat_p90_ns", "lat_p99_ns", "lat_p999_ns", "lat_p9999_ns", "lat_max_ns"];
+    assert!(order.map(|column| row.count(column)).is_sorted(), "{}", row.name());
+    assert!(row.number("generator_cpu_ns_per_packet") > 0.0, "{}", row.name());
 }
 
 #[test]
@@ -52,7 +63,7 @@ fn a_rate_that_cannot_be_kept_is_told_of() {
     if needs::two_cores().is_none() {
         return;
     }
-    let done = Bench::new().tiny("--backend plain --scenario pace --rate 100000000 --burst 64 -t 0.05").expect(0);
+    let done = Bench::new().tiny("--backend plain --scenario pace --rate 100000000 --burst 64 -t 0.3").expect(0);
     let row = &done.rows()[0];
     assert_balanced(row);
     assert_eq!(row.text("generator_limited"), "1");
@@ -68,7 +79,8 @@ fn bursts_arrive_together() {
     if needs::two_cores().is_none() {
         return;
     }
-    let args = "--backend mmsg --scenario pace --rate 20000 --burst 1,16 -t 0.2";
+    // With 20 ms between datagrams, few wait for each other even if the worker has its core only now and then.
+    let args = "--backend mmsg --scenario pace --rate 50 --burst 1,16 -t 1";
     let rows = Bench::new().tiny(args).expect(0).rows();
     let mean = |burst: &str| {
         rows.iter().find(|row| row.text("burst") == burst).map(|row| row.number("kernel_batch_mean")).expect("a row")
@@ -82,7 +94,7 @@ fn workers_that_wait_in_the_kernel_leave_their_core() {
         return;
     }
     let args =
-        format!("--backend {} --scenario flood,pace,echo --wait spin,block --rate 5000 -t 0.1", needs::backends());
+        format!("--backend {} --scenario flood,pace,echo --wait spin,block --rate 5000 -t 0.3", needs::backends());
     let rows = Bench::new().tiny(&args).expect(0).rows();
     assert_eq!(rows.len(), 6 * needs::backends().split(',').count());
     for row in &rows {
@@ -152,7 +164,13 @@ impl Hog {
     fn on(core: usize) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", &core.to_string(), "sh", "-c", "while :; do :; done"]);
-        Self(command.stdin(Stdio::null()).spawn().expect("taskset is there"))
+        let hog = Self(command.stdin(Stdio::null()).spawn().expect("taskset is there"));
+        let name = format!("/proc/{}/comm", hog.0.id());
+        // From then on, it spins.
+        while common::read(name.as_ref()) != "sh\n" {
+            thread::sleep(Duration::from_millis(1));
+        }
+        hog
     }
 }
 
@@ -195,7 +213,9 @@ fn a_trial_whose_core_is_hogged_is_repeated_and_left_out() {
 #[test]
 fn every_row_tells_what_it_cost_and_how_good_it_is() {
     let backends = needs::backends();
-    let rows = Bench::new().tiny(&format!("--backend {backends},null --scenario drain,send -t 0.05")).expect(0).rows();
+    // Short rounds: on a busy machine there are more than a few all the same.
+    let args = format!("--backend {backends},null --scenario drain,send --round 256 -t 0.1");
+    let rows = Bench::new().tiny(&args).expect(0).rows();
     for row in &rows {
         let cost = row.number("ns_per_packet");
         let cpu = row.number("cpu_ns_per_packet");

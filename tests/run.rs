@@ -3,10 +3,11 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use common::{Bench, Row, assert_balanced, assert_sound, needs, read};
+use common::{Bench, Row, assert_balanced, assert_sound, needs, read, rows};
 use hpbench_backends::{Offer, Socket};
 
 /// The columns, as INTERFACE.md lists them.
@@ -228,7 +229,7 @@ fn what_does_not_fit_into_the_queue_is_counted() {
     if needs::two_cores().is_none() {
         return;
     }
-    let args = format!("--backend {} --scenario flood --rcvbuf 4096 -t 0.05", needs::backends());
+    let args = format!("--backend {} --scenario flood --rcvbuf 4096 -t 0.2", needs::backends());
     for row in Bench::new().tiny(&args).expect(0).rows() {
         assert_balanced(&row);
         assert!(row.count("drop_socket") > 0, "an overrun queue drops");
@@ -238,33 +239,47 @@ fn what_does_not_fit_into_the_queue_is_counted() {
 }
 
 #[test]
-fn a_limited_generator_matters_only_to_strict_runs() {
+fn a_generator_is_limited_where_it_leaves_the_worker_idle() {
+    const RUNS: usize = 10;
     if needs::two_cores().is_none() {
         return;
     }
     // A short queue is soon empty, so the worker is idle most of the time; but on a busy machine it may
     // lose its core in the middle of a call, which then looks like work.
-    let args = "--backend plain --scenario flood --rcvbuf 4096 -t 0.1";
-    let limited = |flag: &str| {
-        let done = Bench::new().tiny(&format!("{args} {flag}"));
-        let row = done.rows().remove(0);
+    let mut disturbed = 0;
+    for _ in 0..RUNS {
+        let row = Bench::new().tiny("--backend plain --scenario flood --rcvbuf 4096 -t 0.1").expect(0).rows().remove(0);
         let limited = row.text("generator_limited") == "1";
         assert_eq!(limited, row.number("busy_pct") < 95.0);
-        let valid = row.text("valid") == "1";
-        assert_eq!(limited && valid, done.stdout.contains('≥'), "{}", done.stdout);
-        let status = i32::from((limited || !valid) && flag == "--strict");
-        done.expect(status);
-        limited
-    };
-    for flag in ["", "--strict"] {
-        assert!((0..10).any(|_| limited(flag)), "no trial of ten was limited by its generator");
+        if limited {
+            return;
+        }
+        disturbed += usize::from(row.is_disturbed());
     }
-    let quiet = |_| {
-        let done = Bench::new().tiny("--backend null --scenario drain --strict");
-        assert_eq!(done.status == 0, done.rows()[0].text("valid") == "1");
-        done.status == 0
-    };
-    assert!((0..10).any(quiet), "no trial of ten was undisturbed");
+    assert!(disturbed > RUNS / 2, "none of {RUNS} trials was limited by its generator");
+    needs::skip("quiet", &format!("other programs disturbed {disturbed} of {RUNS} trials: no worker was seen idle"));
+}
+
+#[test]
+fn a_limited_generator_and_an_invalid_trial_matter_only_to_strict_runs() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let args = "--backend plain --scenario flood --packets 1000";
+    bench.tiny_undisturbed(args).expect(0);
+    let path = bench.path("out.csv");
+    let good = read(&path);
+    for (change, limited) in [(("generator_limited", "0"), false), (("generator_limited", "1"), true)] {
+        fs::write(&path, rows::with(&good, &[change])).expect("it is there");
+        let done = bench.tiny(&format!("{args} --resume")).expect(0);
+        assert_eq!(done.stdout.contains('≥'), limited, "{}", done.stdout);
+        bench.tiny(&format!("{args} --resume --strict")).expect(i32::from(limited));
+    }
+    let invalid = [("generator_limited", "0"), ("valid", "0"), ("invalid_reason", "disturbed: by another program")];
+    fs::write(&path, rows::with(&good, &invalid)).expect("it is there");
+    bench.tiny(&format!("{args} --resume")).expect(0);
+    bench.tiny(&format!("{args} --resume --strict")).expect(1);
 }
 
 #[test]

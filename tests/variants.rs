@@ -71,9 +71,21 @@ fn what_took_effect_is_recorded() {
         let is_single = row.text("variant").starts_with("single");
         assert_eq!(row.text("buffers").is_empty(), is_single, "a row without a buffer ring has none");
         assert_eq!(row.text("rearms").is_empty(), is_single);
-        let by_thread = row.text("kthread_ns_per_packet").parse().is_ok_and(|ns: f64| ns > 0.0);
-        assert!(by_thread || setup != "sqpoll" || row.text("valid") == "0", "its CPU time is charged: {}", row.name());
     }
+}
+
+/// The kernel brings the time of a thread up to date at its ticks, which a short trial, or one on a busy machine, may
+/// miss: of several trials, one shows it.
+#[test]
+fn the_time_of_the_kernels_thread_is_charged() {
+    if needs::two_cores().is_none() || !needs::uring() {
+        return;
+    }
+    let rows = Bench::new().tiny("--backend uring:sqpoll --scenario drain --trials 8 -t 0.1").rows();
+    if let Some(row) = rows.iter().find(|row| !row.text("error").is_empty()) {
+        return needs::skip("uring:sqpoll", &row.text("error"));
+    }
+    assert!(rows.iter().any(|row| row.number("kthread_ns_per_packet") > 0.0), "none of {} trials", rows.len());
 }
 
 /// A kernel without buffer rings is one that answers EINVAL to their registration.
@@ -103,22 +115,28 @@ fn trains_deliver_far_more_and_are_checked_datagram_by_datagram() {
     }
     let uring = if needs::uring() { ",uring,uring:gso+gro" } else { "" };
     let args = format!("--backend mmsg,mmsg:gso+gro,plain,plain:gro{uring} --scenario flood --trials 3 -t 0.1");
-    let done = Bench::new().tiny(&args).expect(0);
-    let best = |backend: &str, trains: bool| {
-        let rows = done.rows().into_iter();
-        let same = rows.filter(|row| row.text("backend") == backend && row.text("variant").ends_with("gro") == trains);
-        same.map(|row| row.number("rx_pps")).fold(0.0, f64::max)
-    };
-    for row in done.rows() {
-        assert_balanced(&row);
-        assert_eq!((row.text("corrupt"), row.text("truncated")), ("0", "0"), "{}", row.name());
-    }
     // Without optimisation the check of a datagram costs more than its delivery.
     let times = if cfg!(debug_assertions) { 1.5 } else { 5.0 };
-    for backend in ["mmsg", "plain", "uring"].iter().filter(|&&backend| backend != "uring" || needs::uring()) {
-        let (alone, trains) = (best(backend, false), best(backend, true));
-        assert!(trains >= times * alone, "{backend}: {trains} a second in trains, {alone} alone");
+    let (mut rows, mut slow) = (Vec::new(), Vec::<String>::new());
+    // On a busy machine the best of three may still be one that had its core half of the time.
+    for _ in 0..4 {
+        rows.extend(Bench::new().tiny(&args).expect(0).rows());
+        let backends = ["mmsg", "plain", "uring"].iter().filter(|&&backend| backend != "uring" || !uring.is_empty());
+        let best = |backend: &str, trains: bool| {
+            let is_it = |row: &&Row| row.text("backend") == backend && row.text("variant").ends_with("gro") == trains;
+            rows.iter().filter(is_it).map(|row| row.number("rx_pps")).fold(0.0, f64::max)
+        };
+        let bests = backends.map(|backend| (backend, best(backend, false), best(backend, true)));
+        slow = bests.filter(|(_, alone, trains)| *trains < times * alone).map(|best| format!("{best:?}")).collect();
+        if slow.is_empty() {
+            break;
+        }
     }
+    for row in &rows {
+        assert_balanced(row);
+        assert_eq!((row.text("corrupt"), row.text("truncated")), ("0", "0"), "{}", row.name());
+    }
+    assert!(slow.is_empty(), "a second alone, and in trains: {slow:?}");
 }
 
 /// What the kernel drops in trains is explained, too: it counts trains.

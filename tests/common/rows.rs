@@ -1,6 +1,7 @@
 //! Files of made-up rows: what the tests of `hpbench compare` and `hpbench report` share.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hpbench::record::row::Row;
@@ -113,6 +114,39 @@ pub(crate) fn run_on_many(args: &[&str]) -> Option<(Bench, Done)> {
         assert!(start.elapsed().as_secs_f64() < limit, "{:?}", start.elapsed());
     }
     Some((bench, done))
+}
+
+/// Takes back, in a file of rows, what other programs on the machine have done to trials that ran to their end: all of
+/// these count, and none is marked.
+pub(crate) fn pardon(path: &Path) {
+    let is_disturbed =
+        |row: &super::Row| row.text("invalid_reason").split("; ").all(|why| why.starts_with("disturbed:"));
+    let pardoned = changed(&super::read(path), |row, column| match column {
+        "valid" if is_disturbed(row) => Some("1"),
+        "invalid_reason" if is_disturbed(row) => Some(""),
+        "canary_ratio" | "steady" if row.text("error").is_empty() => Some("1"),
+        _ => None,
+    });
+    fs::write(path, pardoned).expect("it is ours");
+}
+
+/// The text of a file of rows, with other fields in the columns named.
+pub(crate) fn with(text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    changed(text, |_, column| fields.iter().find(|(name, _)| *name == column).map(|(_, field)| *field))
+}
+
+/// The text of a file of rows, with those fields of a row that `field` has for its columns.
+fn changed<'f>(text: &str, field: impl Fn(&super::Row, &str) -> Option<&'f str>) -> Vec<u8> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = reader.headers().expect("a header").clone();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&columns).expect("memory takes all bytes");
+    for (record, row) in reader.records().zip(super::parse(text)) {
+        let record = record.expect("as many fields as columns");
+        let fields = columns.iter().zip(&record).map(|(column, old)| field(&row, column).unwrap_or(old));
+        writer.write_record(fields).expect("memory takes all bytes");
+    }
+    writer.into_inner().expect("memory takes all bytes")
 }
 
 /// The rows of a file.

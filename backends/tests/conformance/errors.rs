@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hpbench_backends::{Address, Pool, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, quiet_address, skip};
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, quiet_address, skip};
 use crate::traffic::{check, datagram, exchange, nothing_arrives, number, queue, receive_until, send_all};
 
 /// The backend under test, connected to an address where a peer may come and go.
@@ -27,7 +27,7 @@ fn lane_to<'p>(peer: SocketAddr, subject: Subject, pool: &'p Pool) -> (Lane<'p>,
 fn peer_at(address: SocketAddr, near: SocketAddr) -> UdpSocket {
     let peer = UdpSocket::bind(address).expect("a quiet address");
     peer.connect(near).expect("an address on loopback");
-    peer.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     peer
 }
 

@@ -4,11 +4,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use hpbench_backends::{Config, Port, Socket};
 
-use crate::harness::{Deadline, Lane, Link, Medium, Subject, memory_ports, skip};
+use crate::harness::{Deadline, Lane, Link, Medium, PATIENCE, Subject, memory_ports, skip};
 use crate::traffic::{check, datagram, gather, nothing_arrives, number, queue, receive_until, send_all};
 
 /// A full RX ring is a counted drop: the datagrams are received, and their frames come home.
@@ -151,7 +150,7 @@ pub(crate) fn a_queue_that_the_peer_empties_keeps_its_order(subject: Subject) {
     const COUNT: u64 = 3_000;
     let pool = subject.pool(512, 256);
     let (near, far) = UnixDatagram::pair().expect("two connected sockets");
-    far.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+    far.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let mut near = Lane::open(subject, &subject.config(16), unix_port(near), &pool, pool.frames());
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hpbench_backends::uring::modes;
 use hpbench_backends::{Address, Packet, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Subject, skip, stranger};
+use crate::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, skip, stranger};
 use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all, send_queued};
 
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
@@ -146,7 +146,7 @@ pub(crate) fn answers_find_the_sender(subject: Subject) {
     let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
     let senders = [stranger(), stranger(), stranger()];
     for sender in &senders {
-        sender.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+        sender.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     }
     for round in 0..4 {
         for seq in round * 30..(round + 1) * 30 {

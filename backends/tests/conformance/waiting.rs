@@ -9,6 +9,9 @@ use hpbench_backends::{Config, OpenError, Port};
 use crate::harness::{Deadline, Lane, Link, Subject, skip};
 use crate::traffic::{check, datagram, send_all};
 
+/// Longer than a busy machine keeps a thread from its core; a wait that nothing ended takes twice as long.
+const LONG: Duration = Duration::from_secs(20);
+
 fn waiting(subject: Subject, block: Duration) -> Config {
     Config { block: Some(block), ..subject.config(16) }
 }
@@ -31,7 +34,7 @@ pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
     const PAUSE: Duration = Duration::from_millis(30);
     let pool = subject.pool(512, 256);
     let (near, far) = subject.peer_pair();
-    let config = waiting(subject, Duration::from_secs(4));
+    let config = waiting(subject, 2 * LONG);
     let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
     for seq in 0..3 {
         let start = Instant::now();
@@ -42,7 +45,7 @@ pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
             });
             wait_for(&mut near, seq..seq + 1);
         });
-        assert!((PAUSE..Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert!((PAUSE..LONG).contains(&start.elapsed()), "{:?}", start.elapsed());
     }
     assert!(near.close().is_whole());
 }
@@ -58,7 +61,7 @@ pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject)
         let (start, before) = (Instant::now(), Usage::now());
         assert_eq!(link.near.rx_wait().expect("no error"), 0);
         let (took, used) = (start.elapsed(), Usage::now().since(before));
-        assert!((Duration::from_millis(40)..Duration::from_secs(3)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(40)..LONG).contains(&took), "{took:?}");
         // The first wait may have to look, again and again, until a kernel's thread has got a core to start on.
         assert!(round == 0 || used.cpu_ns < 20_000_000, "{used:?} in {took:?}");
     }
@@ -72,12 +75,12 @@ pub(crate) fn a_wait_brings_all_that_came_in_order(subject: Subject) {
     }
     const COUNT: u64 = 100;
     let pool = subject.pool(512, 256);
-    let mut link = Link::open(subject, &waiting(subject, Duration::from_secs(4)), &pool);
+    let mut link = Link::open(subject, &waiting(subject, 2 * LONG), &pool);
     let start = Instant::now();
     send_all(&mut link.far, 0..COUNT, |_| 64);
     wait_for(&mut link.near, 0..COUNT);
     assert_eq!(link.near.rx().expect("no error"), 0, "nothing is left, and nothing waits");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
     link.close();
 }
 
