@@ -160,14 +160,6 @@ impl Messages {
         };
         Packet::train(frame, offset, len, segment.unwrap_or(len))
     }
-}
-
-impl Messages {
-    /// The length that `recvmmsg` has noted for a slot.
-    #[inline(always)]
-    pub(crate) fn len(&self, slot: usize) -> usize {
-        self.headers[slot].msg_len as usize
-    }
 
     /// Delivers the `frames` of the slots from `first` on. Returns how many datagrams are in them.
     #[inline(always)]
@@ -175,13 +167,12 @@ impl Messages {
         &self,
         first: usize,
         frames: impl Iterator<Item = Frame<'p>>,
-        len: impl Fn(usize) -> usize,
         truncated: &mut u64,
         (rx, free): (&mut RxRing<'p>, &mut FreeList<'p>),
     ) -> usize {
         let mut datagrams = 0;
         for (slot, frame) in (first..).zip(frames) {
-            let packet = self.packet(slot, frame, len(slot), truncated);
+            let packet = self.packet(slot, frame, self.headers[slot].msg_len as usize, truncated);
             datagrams += packet.count();
             rx.deliver(packet, free);
         }

@@ -208,7 +208,7 @@ impl<'p> Mmsg<'p> {
                 }
                 received
             }
-            Some(messages) => messages.deliver(first, frames, |slot| messages.len(slot), truncated, (rx, free)),
+            Some(messages) => messages.deliver(first, frames, truncated, (rx, free)),
         };
         rx.publish();
         Ok(datagrams)

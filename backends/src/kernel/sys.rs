@@ -13,113 +13,44 @@ use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, PAYLOAD_AT};
 use crate::frames::pool::Frame;
 use crate::kernel::errno::Verdict;
 
-/// Receives one datagram into each frame, until a call fails (`errno` tells why). Returns how many came, and
-/// puts their lengths into `lens`; the length of one that was cut is its real length (MSG_TRUNC).
-///
-/// Nothing else happens between two system calls, and the loop is small: the kernel drives this code out
-/// of the instruction cache each time, so that every line of it is fetched anew for every datagram. Out of
-/// line, it keeps all it needs in registers; what it had to keep in memory cost 2% of a `drain`.
-///
-/// # Safety
-///
-/// The frames must be the caller's to write to.
-#[inline(never)]
-pub(crate) unsafe fn receive_each(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize]) -> usize {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    let mut index = 0;
-    let lens = &mut lens[..frames.len()];
-    while index < frames.len() {
-        let (at, size) = (frames[index].as_ptr(), frames[index].size());
-        // SAFETY: the caller vouches for the frame; no address is asked for.
-        let status = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL) };
-        if status < 0 {
-            break;
-        }
-        lens[index] = status as usize;
-        index += 1;
-    }
-    index
-}
-
-/// Receives one datagram into a frame; does not wait. Returns its real length, also if it was cut (MSG_TRUNC).
+/// Receives one datagram into a frame, with `flags` beside `MSG_TRUNC`. Returns its real length, also of one that was cut,
+/// or −1; `errno` then says why.
 ///
 /// # Safety
 ///
 /// The frame must be the caller's to write to.
 #[inline(always)]
-pub(crate) unsafe fn receive(syscalls: &mut u64, fd: c_int, frame: &Frame<'_>) -> Result<usize, (Verdict, io::Error)> {
-    let (at, size, flags) = (frame.as_ptr(), frame.size(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
+pub(crate) unsafe fn receive(fd: c_int, frame: &Frame<'_>, flags: c_int) -> c_long {
+    let (at, size, flags) = (frame.as_ptr(), frame.size(), flags | libc::MSG_TRUNC);
     // SAFETY: the caller vouches for the frame; no address is asked for.
-    crate::kernel::errno::retry(syscalls, || unsafe {
-        libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL)
-    })
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, flags, NULL, NULL) }
 }
 
-/// As [`receive_each`], but each call waits for a datagram, for as long as the socket is set to.
+/// As [`receive`], with the address of the sender in front of the payload.
 ///
 /// # Safety
 ///
-/// As [`receive_each`].
-pub(crate) unsafe fn receive_each_waiting(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize]) -> usize {
-    each(frames, lens, |frame| {
-        let (at, size) = (frame.as_ptr(), frame.size());
-        // SAFETY: the caller vouches for the frame; no address is asked for.
-        unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, size, libc::MSG_TRUNC, NULL, NULL) }
-    })
-}
-
-/// As [`receive_each`], with `flags` beside `MSG_TRUNC`, and with the address of each sender in front of the payload.
-///
-/// # Safety
-///
-/// As [`receive_each`].
-#[inline(never)]
-pub(crate) unsafe fn receive_each_from(fd: c_int, frames: &[Frame<'_>], lens: &mut [usize], flags: c_int) -> usize {
-    each(frames, lens, |frame| {
-        let (base, size) = (frame.as_ptr(), frame.size());
-        let mut name_len = ADDRESS_LEN as libc::socklen_t;
-        // SAFETY: the caller vouches for the frame, which has room for an address and a payload, as `Plain::open`
-        // has made sure; the length is a live local.
-        unsafe {
-            let (name, payload) = (base.add(ADDRESS_AT), base.add(PAYLOAD_AT));
-            let flags = flags | libc::MSG_TRUNC;
-            libc::syscall(libc::SYS_recvfrom, fd, payload, size - PAYLOAD_AT, flags, name, &raw mut name_len)
-        }
-    })
-}
-
-/// As [`receive_each`], into what `headers` point to, with `flags` beside `MSG_TRUNC`.
-///
-/// # Safety
-///
-/// The headers, and what they point to, must be valid to write to.
-#[inline(never)]
-pub(crate) unsafe fn receive_each_message(
-    fd: c_int,
-    headers: &mut [libc::mmsghdr],
-    lens: &mut [usize],
-    flags: c_int,
-) -> usize {
-    each(headers, lens, |header| {
-        let flags = flags | libc::MSG_TRUNC;
-        // SAFETY: the caller vouches for the header.
-        unsafe { libc::syscall(libc::SYS_recvmsg, fd, &raw mut header.msg_hdr, flags) }
-    })
-}
-
-/// Makes a call for each of `items`, until one fails. Returns how many did not, and puts what they returned into
-/// `lens`.
+/// As [`receive`]; and the frame has room for an address and a payload.
 #[inline(always)]
-fn each<I>(items: impl IntoIterator<Item = I>, lens: &mut [usize], mut call: impl FnMut(I) -> c_long) -> usize {
-    let mut done = 0;
-    for (item, len) in items.into_iter().zip(lens) {
-        match call(item) {
-            status @ 0.. => *len = status as usize,
-            _ => break,
-        }
-        done += 1;
+pub(crate) unsafe fn receive_from(fd: c_int, frame: &Frame<'_>, flags: c_int) -> c_long {
+    let (base, size, flags) = (frame.as_ptr(), frame.size(), flags | libc::MSG_TRUNC);
+    let mut name_len = ADDRESS_LEN as libc::socklen_t;
+    // SAFETY: the caller vouches for the frame and its room; the length is a live local.
+    unsafe {
+        let (name, payload) = (base.add(ADDRESS_AT), base.add(PAYLOAD_AT));
+        libc::syscall(libc::SYS_recvfrom, fd, payload, size - PAYLOAD_AT, flags, name, &raw mut name_len)
     }
-    done
+}
+
+/// As [`receive`], into what a header points to.
+///
+/// # Safety
+///
+/// The header, and what it points to, must be valid to write to.
+#[inline(always)]
+pub(crate) unsafe fn receive_message(fd: c_int, header: &mut libc::msghdr, flags: c_int) -> c_long {
+    // SAFETY: the caller vouches for the header.
+    unsafe { libc::syscall(libc::SYS_recvmsg, fd, &raw mut *header, flags | libc::MSG_TRUNC) }
 }
 
 /// Sends `len` bytes from `at` as one datagram (or as a train, if the socket has a segment size).

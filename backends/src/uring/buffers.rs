@@ -28,8 +28,8 @@ pub(super) struct BufferRing<'p> {
     head: usize,
     /// Entries without a frame; the next one goes to the first of them.
     vacant: usize,
-    /// The tail that the kernel was shown last.
-    published: usize,
+    /// What `head` was when the kernel was shown the tail last.
+    shown: usize,
     /// Size of a frame in cache lines.
     lines: usize,
     /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
@@ -51,7 +51,7 @@ impl<'p> BufferRing<'p> {
             mask: entries - 1,
             head: 0,
             vacant: entries,
-            published: 0,
+            shown: 0,
             lines: pool.frame_size() / LINE,
             region: pool.region(),
             frames: PhantomData,
@@ -191,16 +191,16 @@ impl<'p> BufferRing<'p> {
         Some(self.frame(self.tail()))
     }
 
-    /// How many frames are parked that the kernel does not know of.
+    /// How many buffers were taken back since the kernel was last shown what there is.
     #[inline(always)]
-    pub(super) fn unpublished(&self) -> usize {
-        self.tail().wrapping_sub(self.published)
+    pub(super) fn unshown(&self) -> usize {
+        self.head.wrapping_sub(self.shown)
     }
 
     /// Makes all parked frames available to the kernel.
     #[inline]
     pub(super) fn publish(&mut self) {
-        self.published = self.tail();
+        self.shown = self.head;
         // SAFETY: the address is that of entry 0, in a mapping that is page-aligned and zeroed.
         let tail = unsafe { BufRingEntry::tail(self.memory.as_ptr().cast()) };
         // SAFETY: the tail is a u16 that we alone write and the kernel reads; it is aligned to two.

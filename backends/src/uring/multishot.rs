@@ -187,7 +187,7 @@ impl<'p> Multishot<'p> {
     #[inline(always)]
     fn rx_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if let Place::At { offset, longest } = self.place
-            && self.buffers.unpublished() < GIVEN_BACK
+            && self.buffers.unshown() < GIVEN_BACK
             && let Some(completion) = self.ring.cq.next()
         {
             self.buffers.assert_same_pool(free);
