@@ -233,9 +233,7 @@ impl<'p> Multishot<'p> {
                 return Ok(0);
             }
         }
-        let received = self.reap(self.batch, free, rx);
-        rx.publish();
-        received
+        self.reap(self.batch, free, rx)
     }
 
     /// As [`Multishot::rx`], but waits for the first completion: for one, as blocking `recvmmsg` does. (Waiting
@@ -248,9 +246,7 @@ impl<'p> Multishot<'p> {
         }
         self.ring.enter_and_wait(self.block)?;
         self.entered = true;
-        let received = self.reap(self.batch, free, rx);
-        rx.publish();
-        received
+        self.reap(self.batch, free, rx)
     }
 
     /// Asks the kernel for completions, if it may have some. Returns whether there are any.
@@ -282,7 +278,7 @@ impl<'p> Multishot<'p> {
         Ok(true)
     }
 
-    /// Delivers at most `limit` messages from the completion queue, and gives the kernel new frames. Returns how many
+    /// Delivers and publishes at most `limit` messages from the completion queue, and gives the kernel new frames. Returns how many
     /// datagrams there were: a message is one, or a train.
     #[inline(always)]
     fn reap(&mut self, limit: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
@@ -309,6 +305,7 @@ impl<'p> Multishot<'p> {
         }
         self.buffers.publish();
         self.ring.cq.sync();
+        rx.publish();
         if received > 0 {
             self.note_received();
         }
@@ -472,7 +469,6 @@ impl<'p> Multishot<'p> {
             self.ring.cq.sync();
             received += self.reap(usize::MAX, free, rx)?;
             if !self.armed {
-                rx.publish();
                 return Ok(received);
             }
             self.cancel()?;

@@ -92,7 +92,6 @@ impl<'p> Singles<'p> {
             self.ring.enter(1)?;
             received += self.reap(free, rx)?;
         }
-        rx.publish();
         Ok(received)
     }
 
@@ -104,15 +103,12 @@ impl<'p> Singles<'p> {
             patience.lose()?;
             self.ring.enter(1)?;
             received += self.reap(free, rx)?;
-            rx.publish();
         }
         if received > 0 || self.pending == 0 && !self.push(0, true, free)? {
             return Ok(received);
         }
         self.ring.enter_and_wait(self.block)?;
-        let received = self.reap(free, rx)?;
-        rx.publish();
-        Ok(received)
+        self.reap(free, rx)
     }
 
     /// Queues the request of a slot. `false` if there is no frame for it.
@@ -135,7 +131,7 @@ impl<'p> Singles<'p> {
         Ok(true)
     }
 
-    /// Delivers what has completed.
+    /// Delivers and publishes what has completed.
     #[inline(always)]
     fn reap(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let Self { ring, request, slots, counters, pending, waiting, .. } = self;
@@ -168,6 +164,7 @@ impl<'p> Singles<'p> {
             }
         }
         ring.cq.sync();
+        rx.publish();
         counters.rx_syscalls += u64::from(received > 0 && !ring.has_thread());
         result.map(|()| received)
     }
@@ -186,7 +183,6 @@ impl<'p> Singles<'p> {
             }
             received += self.reap(free, rx)?;
         }
-        rx.publish();
         if self.pending > 0 {
             return Err(io::Error::other("a receive does not let itself be cancelled"));
         }
