@@ -20,6 +20,7 @@ pub mod commands;
 pub mod compare;
 pub(crate) mod console;
 pub mod measure;
+mod place;
 pub mod plan;
 pub mod record;
 pub mod stats;

@@ -22,7 +22,7 @@ const HPBENCH: &[&[&str]] = &[
     &["measure"],
     &["plan"],
     &["traffic"],
-    &["stats", "text", "console"],
+    &["stats", "text", "console", "place"],
 ];
 
 /// Stands for the backends that `dispatch.rs` lists.

@@ -10,6 +10,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
+use crate::place::Place;
+
 /// The version of the format, as readers expect it in a comment. The Rust crate does not write it.
 const VERSION: &str = "[Histogram log format version 1.3]";
 /// The names of the columns. Readers skip this line; people do not.
@@ -63,12 +65,7 @@ impl Hlog {
     /// Why the file cannot be used.
     pub fn create(path: &Path, replace: bool) -> Result<Self, HlogError> {
         let failed = |error| HlogError::Open { path: path.into(), error };
-        // Devices and pipes are written to; only a file can have something to lose.
-        let is_file = match path.metadata() {
-            Ok(metadata) => metadata.is_file(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed(error)),
-        };
+        let is_file = Place::of(path).map_err(failed)? == Place::Taken;
         if is_file && !replace {
             return Err(HlogError::Exists { path: path.into() });
         }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::console::Failure;
+use crate::place::Place;
 use crate::record::format::{BYTE_ORDER_MARK, encode, header};
 use crate::record::row::Row;
 
@@ -123,12 +124,7 @@ impl Output {
             return Ok(output);
         }
         let failed = |error| OutputError::Open { path: path.into(), error };
-        // Devices and pipes are written to; only a file can have something to lose.
-        let is_file = match path.metadata() {
-            Ok(metadata) => metadata.is_file(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(failed(error)),
-        };
+        let is_file = Place::of(path).map_err(failed)? == Place::Taken;
         let mut options = OpenOptions::new();
         let adding = is_file && existing == Existing::Append;
         match (is_file, existing) {

@@ -6,10 +6,10 @@
 //! trials of two plans in one table would be compared with each other, although nobody has planned that.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::console::Failure;
+use crate::place::Place;
 use crate::record::format;
 use crate::record::output::{self, OutputError};
 use crate::record::row::Row;
@@ -88,12 +88,10 @@ impl Begun {
         let path = path.filter(|path| *path != Path::new("-")).ok_or(ResumeError::NoFile)?;
         let failed = |error| OutputError::Open { path: path.into(), error };
         let nothing = Self { path: path.into(), ..Self::default() };
-        // Looked at before it is opened: opening a pipe waits for somebody at its other end.
-        match path.metadata() {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Err(ResumeError::NotAFile { path: path.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
-            Err(error) => return Err(failed(error).into()),
+        match Place::of(path).map_err(failed)? {
+            Place::Taken if !path.is_dir() => {}
+            Place::Taken | Place::Stream => return Err(ResumeError::NotAFile { path: path.into() }),
+            Place::Vacant => return Ok(nothing),
         }
         let mut rows = Rows::new(path, File::open(path).map_err(failed)?);
         let header = format::header();
@@ -138,10 +136,9 @@ impl Begun {
     /// If the file cannot be written, or is no longer as it was read.
     pub fn cut_off(&self) -> Result<(), ResumeError> {
         let failed = |error| OutputError::Open { path: self.path.clone(), error };
-        let length = match self.path.metadata() {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(failed(error).into()),
+        let length = match Place::of(&self.path).map_err(failed)? {
+            Place::Vacant => 0,
+            _ => self.path.metadata().map_err(failed)?.len(),
         };
         if length != self.whole + self.cut {
             return Err(ResumeError::Changed { path: self.path.clone() });

@@ -12,14 +12,13 @@ use crate::features::row::{Patience, Row, row};
 use crate::features::trial::{Trial, fd, pair, retry};
 
 /// In the order in which they arrived.
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 17] = [
     row("registered files", "5.1", registered_files),
     row("READ_FIXED, WRITE_FIXED", "5.1", fixed_buffers),
     row("SQPOLL", "5.13", sqpoll),
-    row("CQE_SKIP_SUCCESS", "5.17", |patience| says(patience, Parameters::is_feature_skip_cqe_on_success)),
     row("SUBMIT_ALL", "5.18", |patience| works(patience, |ring| ring.setup_submit_all())),
     row("registered ring fd", "5.18", registered_ring),
-    row("buffer rings", "5.19", |patience| buffer_ring(&mut Trial::new(patience)?, 0)),
+    row("buffer rings", "5.19", |patience| buffer_ring(&mut Trial::new(patience)?)),
     row("COOP_TASKRUN", "5.19", |patience| works(patience, |ring| ring.setup_coop_taskrun())),
     row("TASKRUN_FLAG", "5.19", |patience| works(patience, |ring| ring.setup_coop_taskrun().setup_taskrun_flag())),
     row("SINGLE_ISSUER", "6.0", |patience| works(patience, |ring| ring.setup_single_issuer())),
@@ -30,12 +29,8 @@ const ROWS: [Row; 19] = [
     row("DEFER_TASKRUN", "6.1", |patience| works(patience, |ring| ring.setup_single_issuer().setup_defer_taskrun())),
     row("NO_SQARRAY", "6.6", |patience| works(patience, |ring| ring.setup_no_sqarray())),
     row("bundles", "6.10", |patience| says(patience, Parameters::is_feature_recvsend_bundle)),
-    row("incremental buffers", "6.12", |patience| buffer_ring(&mut Trial::new(patience)?, INCREMENTAL)),
     row("min-wait", "6.12", |patience| says(patience, Parameters::is_feature_min_timeout)),
 ];
-
-/// `IOU_PBUF_RING_INC`.
-const INCREMENTAL: u16 = 2;
 
 /// What is sent in trials.
 const TEXTS: [&[u8]; 2] = [b"first", b"second one"];
@@ -117,10 +112,10 @@ fn registered_ring(patience: &mut Patience) -> Result<(), Refusal> {
     submitter.register_ring_fd().map_err(Refusal::of(REGISTER))
 }
 
-fn buffer_ring(trial: &mut Trial<'_>, flags: u16) -> Result<(), Refusal> {
+fn buffer_ring(trial: &mut Trial<'_>) -> Result<(), Refusal> {
     let address = trial.memory().ring();
     // SAFETY: the ring is the trial's memory, page-aligned and zeroed.
-    unsafe { trial.ring().submitter().register_buf_ring_with_flags(address, Lent::BUFFERS, GROUP, flags) }
+    unsafe { trial.ring().submitter().register_buf_ring_with_flags(address, Lent::BUFFERS, GROUP, 0) }
         .map_err(Refusal::of(REGISTER))?;
     trial.memory().publish();
     Ok(())
@@ -133,7 +128,7 @@ const GROUP: u16 = 0;
 fn multishot_recv(patience: &mut Patience) -> Result<(), Refusal> {
     let (near, far) = pair()?;
     let mut trial = Trial::new(patience)?;
-    buffer_ring(&mut trial, 0)?;
+    buffer_ring(&mut trial)?;
     // SAFETY: the request names no memory but the buffer ring, which is the trial's.
     unsafe { trial.submit(&opcode::RecvMulti::new(fd(&near), GROUP).build()) }?;
     send_texts(&far)?;
@@ -150,7 +145,7 @@ fn multishot_recv(patience: &mut Patience) -> Result<(), Refusal> {
 fn multishot_recvmsg(patience: &mut Patience) -> Result<(), Refusal> {
     let (near, far) = pair()?;
     let mut trial = Trial::new(patience)?;
-    buffer_ring(&mut trial, 0)?;
+    buffer_ring(&mut trial)?;
     let name = size_of::<libc::sockaddr_in>();
     let headers = trial.memory().headers(0, name);
     // SAFETY: the headers were written just now; only their address is taken.

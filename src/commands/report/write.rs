@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::console::{Failure, print};
+use crate::place::Place;
 
 /// Why a file is not written.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +50,9 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
 
 /// Refuses a file that is there, unless it may be replaced.
 pub(crate) fn check(path: &Path, force: bool) -> Result<(), WriteError> {
-    let is_file = path.symlink_metadata().is_ok_and(|metadata| !is_special(&metadata));
-    if is_file && !force && !is_stdout(path) { Err(WriteError::Exists { path: path.into() }) } else { Ok(()) }
-}
-
-/// Devices and pipes are written to; they have nothing to lose.
-fn is_special(metadata: &std::fs::Metadata) -> bool {
-    let kind = metadata.file_type();
-    !kind.is_file() && !kind.is_dir() && !kind.is_symlink()
+    // A link that leads nowhere is something to lose, too: it would be replaced.
+    let is_taken = matches!(Place::of(path), Ok(Place::Taken)) || path.is_symlink() && !path.exists();
+    if is_taken && !force && !is_stdout(path) { Err(WriteError::Exists { path: path.into() }) } else { Ok(()) }
 }
 
 /// Writes a file beside its place, and then puts it there: nobody ever sees half of it.
@@ -67,7 +63,7 @@ pub(crate) fn whole(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |error| WriteError::Write { path: path.into(), error };
     // A link stays one: what it points to is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if target.metadata().is_ok_and(|metadata| is_special(&metadata)) {
+    if matches!(Place::of(&target), Ok(Place::Stream)) {
         return Ok(std::fs::write(&target, text).map_err(failed)?);
     }
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
