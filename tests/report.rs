@@ -212,7 +212,7 @@ fn latency_against_load_needs_several_rates() {
 fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
     let mut rows = backends();
     for (at, row) in rows.iter_mut().take(25).enumerate() {
-        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1));
+        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1).into());
     }
     rows[0].invalid_reason = "3 datagrams unexplained".into();
     rows[1].invalid_reason = "5 datagrams unexplained".into();

@@ -5,15 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::compare::axes::{self, AXES, By, CONDITIONAL, CONDITIONS};
 use crate::compare::counts;
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
+use crate::gates::{self, TRIALS_MIN};
 use crate::plan::cells::Scenario;
-use crate::stats::median::TRIALS_MIN;
-
-/// The least trials of a side under an accelerator: of counts, those that there are agree or do not.
-pub(crate) fn trials_min(accel: &str) -> usize {
-    if counts::is_counted(accel) { 1 } else { TRIALS_MIN }
-}
+use crate::record::row::State;
 
 /// A cell on two sides.
 #[derive(Debug)]
@@ -191,7 +186,7 @@ fn refusals(trials: &Trials, pair: &Pair, conditions: Option<(usize, usize)>) ->
     }
     let planned = |half: &Half| half.trials.len() + half.failed;
     let fewest = planned(&pair.base).min(planned(&pair.new));
-    if fewest < trials_min(&pair.accel) {
+    if fewest < gates::trials_min(counts::is_counted(&pair.accel)) {
         reasons.push(format!("{fewest} trials are too few: a verdict needs {TRIALS_MIN}, and 10 are better"));
     }
     reasons

@@ -1,12 +1,12 @@
 //! Two sides of a cell: their figures, and what speaks against a verdict on them.
 
-use crate::compare::canaries;
-use crate::compare::cells::{Half, Pair, trials_min};
+use crate::compare::cells::{Half, Pair};
 use crate::compare::counts;
 use crate::compare::metrics::Metric;
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Figures, Ratio, Verdict, sorted};
+use crate::gates;
+use crate::record::row::State;
 use crate::stats::bootstrap::{self, Bootstrap, Side};
 use crate::stats::median::Median;
 use crate::stats::ranks::{self, MannWhitney};
@@ -92,7 +92,7 @@ impl Values {
         let valid = half.trials.iter().copied().filter(|&at| trials.list[at].state == State::Valid);
         let valid: Vec<usize> = valid.collect();
         let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
-        for at in canaries::counting(valid, |&at| trials.list[at].marked) {
+        for at in gates::counting(valid, |&at| trials.list[at].marked) {
             let trial = &trials.list[at];
             found.limited += usize::from(trial.limited);
             found.marked += usize::from(trial.marked);
@@ -139,7 +139,7 @@ pub(crate) fn warnings(pair: &Pair, base: &Values, new: &Values) -> (Vec<String>
             is_valid &= !spoils;
         }
     };
-    let few = |values: &Values| values.values.len() < trials_min(&pair.accel);
+    let few = |values: &Values| values.values.len() < gates::trials_min(counts::is_counted(&pair.accel));
     tell(both(|values| values.limited), "limited by the generators", true);
     tell((pair.base.failed, pair.new.failed), "failed trials", few(base) || few(new));
     tell(both(|values| values.invalid), "invalid trials left out", few(base) || few(new));

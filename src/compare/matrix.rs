@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::canaries;
 use crate::compare::metrics::{self, Metric};
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::sorted;
 use crate::compare::{cells, counts};
+use crate::gates;
+use crate::record::row::State;
 use crate::stats::bootstrap::Side;
 use crate::stats::median_of_sorted;
 
@@ -63,7 +63,7 @@ impl Matrix {
             let conditions = &trials.conditions.fields[conditions];
             let axes = cells::full_axes(&trials.cells.fields[cell], conditions);
             let accel = conditions.first().map_or("", String::as_str);
-            let counting = |side: Vec<usize>| canaries::counting(side, |&at| trials.list[at].marked);
+            let counting = |side: Vec<usize>| gates::counting(side, |&at| trials.list[at].marked);
             let sides: Vec<Vec<usize>> = sides.into_iter().map(counting).collect();
             for name in metrics::defaults(&axes[0], accel) {
                 let metric = trials.metrics.iter().position(|metric| metric.name == *name);

@@ -2,20 +2,19 @@
 //!
 //! - [`axes`] and [`metrics`]: by what trials are told apart, and what is compared of them;
 //! - `trials` and `cells`: what is in the files, and which trials are compared with which;
-//! - `reasons` and `canaries`: which trials count;
+//! - `messages`: why trials do not count, which [`crate::gates`] decides;
 //! - [`verdict`], [`judge`] and `report`: the figures of two sides, and what they are worth; [`counts`]: those without
 //!   noise;
 //! - `steps`, `matrix` and [`answer`]: what a report comes to, in words and figures.
 
 pub mod answer;
 pub mod axes;
-pub(crate) mod canaries;
 pub(crate) mod cells;
 pub mod counts;
 pub mod judge;
 pub(crate) mod matrix;
+pub(crate) mod messages;
 pub mod metrics;
-pub(crate) mod reasons;
 pub mod releases;
 pub(crate) mod report;
 pub(crate) mod sections;

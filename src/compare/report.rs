@@ -8,13 +8,14 @@ use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison, Judge, Values};
+use crate::compare::messages::{Messages, Similar};
 use crate::compare::metrics;
-use crate::compare::reasons::{self, Kind, State};
 use crate::compare::releases;
 use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Verdict};
 use crate::console::Failure;
+use crate::record::row::State;
 use crate::record::rows::ReadError;
 use crate::stats::{Summary, multiple};
 
@@ -370,13 +371,13 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
 fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
     let mut notes = Vec::new();
     for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
-        let (tally, all) = (trials.reasons(state), trials.list.len());
-        for Kind { count, first, differ, .. } in tally.kinds {
+        let (messages, all) = (trials.reasons(state), trials.list.len());
+        for Similar { count, first, differ, .. } in messages.kinds {
             let others = if differ { " (numbers differ)" } else { "" };
             notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
         }
-        if tally.untold > 0 {
-            notes.push(format!("{} of {all} trials {what}, for other reasons", tally.untold));
+        if messages.others > 0 {
+            notes.push(format!("{} of {all} trials {what}, for other reasons", messages.others));
         }
     }
     if matched.alone > 0 {
@@ -416,12 +417,13 @@ fn decided_variants(trials: &Trials, sides: &[usize]) -> Option<String> {
 /// The warnings of all rows; those that differ in numbers only are told once.
 fn warned(comparisons: &[Comparison]) -> Vec<String> {
     let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
-    let told = |Kind { first, count, .. }: Kind<'_, ()>| match count {
+    let told = |Similar { first, count, .. }: Similar<()>| match count {
         1 => format!("1 row: {first}"),
         _ if count == comparisons.len() => format!("All rows: {first}"),
         _ => format!("{count} rows, the first of them: {first}"),
     };
-    let tally = reasons::tally(warnings.map(|warning| ((), warning.as_str())));
-    let others = (tally.untold > 0).then(|| format!("{} other warnings; --format csv has them all.", tally.untold));
-    tally.kinds.into_iter().map(told).chain(others).collect()
+    let messages = Messages::of(warnings.map(|warning| ((), warning)));
+    let others =
+        (messages.others > 0).then(|| format!("{} other warnings; --format csv has them all.", messages.others));
+    messages.kinds.into_iter().map(told).chain(others).collect()
 }

@@ -6,11 +6,11 @@ use std::collections::hash_map::Entry;
 use csv::StringRecord;
 
 use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
-use crate::compare::canaries::{self, Sign};
+use crate::compare::messages::Messages;
 use crate::compare::metrics::{self, METRICS, Metric, Value};
-use crate::compare::reasons::{self, State, Tally};
+use crate::gates::{self, Sign};
 use crate::record::format;
-use crate::record::row::{Row, SCHEMA};
+use crate::record::row::{Row, SCHEMA, State};
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
@@ -211,9 +211,9 @@ impl Trials {
         let run = self.runs.number(&mut self.joined, std::iter::once(row.run_id.as_str()));
         if row.backend == "null" && self.by.frees("backend") {
             self.without_kernel += 1;
-            let last = self.signs_without_kernel.entry((run, row.order)).or_insert((0, Sign::of(row, run)));
+            let last = self.signs_without_kernel.entry((run, row.order)).or_insert((0, row.sign(run)));
             if last.0 <= row.attempt {
-                *last = (row.attempt, Sign::of(row, run));
+                *last = (row.attempt, row.sign(run));
             }
             return Ok(());
         }
@@ -238,8 +238,8 @@ impl Trials {
         self.note_differences(side, fields, variant, row.is_failed());
         let next = self.blocks.len();
         let block = *self.blocks.entry((run, row.trial)).or_insert(next);
-        let (state, reason) = State::of(row);
-        let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
+        let (state, why) = (row.state(), row.why());
+        let reason = self.reasons.number(&mut self.joined, std::iter::once(&*why));
         let trial = Trial {
             cell,
             conditions,
@@ -251,7 +251,7 @@ impl Trials {
             marked: false,
             per_call: row.per_call().unwrap_or(f64::NAN),
             attempt: row.attempt,
-            sign: Sign::of(row, run),
+            sign: row.sign(run),
         };
         self.put((side, cell, run, row.order, row.trial), trial, row);
         Ok(())
@@ -304,13 +304,13 @@ impl Trials {
     /// Marks the trials in which the machine was not as usual, once all are there.
     pub(crate) fn mark(&mut self) {
         let others = self.signs_without_kernel.values().map(|(_, sign)| *sign);
-        let marks = canaries::marks(self.list.iter().map(|trial| trial.sign).chain(others));
+        let marks = gates::marks(self.list.iter().map(|trial| trial.sign).chain(others));
         self.list.iter_mut().zip(marks).for_each(|(trial, marked)| trial.marked = marked);
     }
 
     /// Why trials in this state say nothing.
-    pub(crate) fn reasons(&self, state: State) -> Tally<'_, ()> {
+    pub(crate) fn reasons(&self, state: State) -> Messages<()> {
         let trials = self.list.iter().filter(|trial| trial.state == state);
-        reasons::tally(trials.map(|trial| ((), self.reasons.first(trial.reason))))
+        Messages::of(trials.map(|trial| ((), self.reasons.first(trial.reason))))
     }
 }

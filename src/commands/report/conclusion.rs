@@ -6,7 +6,7 @@ use crate::compare::report::{CompareError, Report, Settings};
 use crate::compare::steps::{self, Step};
 use crate::compare::trials::Trials;
 use crate::compare::{answer, counts};
-use crate::stats::median::TRIALS_MIN;
+use crate::gates::TRIALS_MIN;
 use crate::text::percent;
 
 /// The most steps between kernels that are told.

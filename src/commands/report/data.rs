@@ -6,12 +6,11 @@ use csv::StringRecord;
 
 use crate::commands::report::environment::Environment;
 use crate::compare::axes::{self, AXES, By, natural};
-use crate::compare::canaries::{self, Sign};
-use crate::compare::reasons::State;
 use crate::compare::trials::Names;
+use crate::gates::{self, Sign};
 use crate::plan::cells::Scenario;
 use crate::record::format;
-use crate::record::row::Row;
+use crate::record::row::{Row, State};
 use crate::stats::median::Median;
 
 /// What tells cells apart beside [`AXES`]; the last one is the number of the file.
@@ -250,8 +249,8 @@ impl Data {
             self.cells.push(Cell { fields: self.names.fields[cell].clone(), series, trials: Vec::new() });
         }
         let run = self.runs.number(&mut self.joined, [row.run_id.as_str(), number.as_str()].into_iter());
-        let (state, reason) = State::of(row);
-        let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
+        let (state, why) = (row.state(), row.why());
+        let reason = self.reasons.number(&mut self.joined, std::iter::once(&*why));
         let at = self.trials.len();
         self.cells[cell].trials.push(at);
         self.trials.push(Trial {
@@ -262,7 +261,7 @@ impl Data {
             is_repeated: false,
             is_marked: false,
             is_limited: row.generator_limited == Some(1),
-            sign: Sign::of(row, run),
+            sign: row.sign(run),
         });
         self.values.extend(Value::all(row).map(|value| value.unwrap_or(f64::NAN)));
         self.note_time(&row.started_at);
@@ -300,7 +299,7 @@ impl Data {
     pub(crate) fn finish(&mut self) {
         (self.last, self.joined) = (HashMap::new(), String::new());
         // As compare does it: attempts that were tried again tell nothing of what is usual.
-        let marks = canaries::marks(self.trials.iter().filter(|trial| !trial.is_repeated).map(|trial| trial.sign));
+        let marks = gates::marks(self.trials.iter().filter(|trial| !trial.is_repeated).map(|trial| trial.sign));
         let last = self.trials.iter_mut().filter(|trial| !trial.is_repeated);
         last.zip(marks).for_each(|(trial, is_marked)| trial.is_marked = is_marked);
         self.order_trials();
@@ -376,7 +375,7 @@ impl Data {
     pub(crate) fn counting(&self, cell: usize) -> Vec<usize> {
         let valid = |&trial: &usize| self.trials[trial].is_valid();
         let valid = self.cells[cell].trials.iter().copied().filter(valid).collect();
-        canaries::counting(valid, |&trial| self.trials[trial].is_marked)
+        gates::counting(valid, |&trial| self.trials[trial].is_marked)
     }
 
     /// The median of a figure in a cell.

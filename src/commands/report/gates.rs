@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::commands::report::data::{Data, Trial, Value};
-use crate::compare::reasons::{self, State, Tally};
+use crate::compare::messages::Messages;
+use crate::record::row::State;
 use crate::stats;
 use crate::text::thousands;
 
@@ -48,14 +49,14 @@ pub(crate) fn counts(data: &Data) -> Counts {
 }
 
 /// Why trials say nothing, and what became of them, the most frequent reasons first.
-pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
+pub(crate) fn reasons(data: &Data) -> Messages<&'static str> {
     let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
     let what = |trial: &Trial| match trial.state {
         _ if trial.is_repeated => "tried again",
         State::Failed => "failed",
         _ => "invalid",
     };
-    let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
+    let mut found = Messages::of(trials.map(|trial| (what(trial), data.reason(trial))));
     found.cut(REASONS_MAX);
     found
 }

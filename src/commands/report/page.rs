@@ -240,13 +240,13 @@ impl Page<'_> {
                             thead { tr { th class="number" { "rows" } th { "what" } th { "why" } } }
                             tbody {
                                 @for kind in &reasons.kinds {
-                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.told(), TEXT_MAX)) } }
+                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.example(), TEXT_MAX)) } }
                                 }
                             }
                         }
                     }))
-                    @if reasons.untold > 0 {
-                        p class="missing" { (count(reasons.untold, "row")) " more, for other reasons; the data has them all." }
+                    @if reasons.others > 0 {
+                        p class="missing" { (count(reasons.others, "row")) " more, for other reasons; the data has them all." }
                     }
                 }
                 h3 { "Loss" }

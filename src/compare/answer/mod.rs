@@ -8,8 +8,8 @@ use crate::compare::metrics;
 use crate::compare::report::{Report, Settings};
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
+use crate::gates::TRIALS_MIN;
 use crate::record::row::Row;
-use crate::stats::median::TRIALS_MIN;
 use crate::text::wrap;
 
 mod sides;

@@ -63,7 +63,7 @@ fn gates_that_leave_too_few_trials_leave_no_verdict() {
     for (invalid, verdict) in [(4, Verdict::Worse), (5, Verdict::Invalid), (10, Verdict::Invalid)] {
         let mut rows = two(100.0, 127.0);
         for row in rows.iter_mut().filter(|row| row.backend == "mmsg" && row.trial <= invalid) {
-            (row.valid, row.invalid_reason) = (0, format!("disturbed: {} ms", row.trial));
+            (row.valid, row.invalid_reason) = (0, format!("disturbed: {} ms", row.trial).into());
         }
         let report = compare("backend", &rows).expect("a report");
         assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![verdict], [10, 10 - invalid]));
@@ -154,7 +154,7 @@ fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
     };
     let mut rows: Vec<Row> = (1..=6).flat_map(of).collect();
     for (at, row) in rows.iter_mut().step_by(2).enumerate() {
-        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1));
+        (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1).into());
     }
     (rows[1].valid, rows[1].invalid_reason) = (0, "3 datagrams unexplained".into());
     (rows[3].valid, rows[3].invalid_reason) = (0, "5 datagrams unexplained".into());

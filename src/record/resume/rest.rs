@@ -1,9 +1,10 @@
 //! What is left of a plan whose run was begun.
 
 use super::{Begun, ResumeError};
+use crate::gates::ATTEMPTS_MAX;
 use crate::plan::cells::{Cell, Planned};
 use crate::record::format;
-use crate::record::row::{ATTEMPTS_MAX, Row, Run};
+use crate::record::row::{Row, Run};
 
 /// What is left of a plan.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use crate::compare::answer;
 use crate::compare::axes::{self, AXES, By};
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
 use crate::compare::matrix::{Line, Matrix, Value};
-use crate::compare::reasons::{self, State, Tally};
+use crate::compare::messages::Messages;
 use crate::compare::releases;
 use crate::compare::report::{Report, Settings};
 use crate::compare::sections;
@@ -29,10 +29,10 @@ pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let messages = messages(rows);
     parts.extend(messages.kinds.iter().map(|kind| {
         let ((kernel, backend), count) = (kind.of, kind.count);
-        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.told()))
+        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.example()))
     }));
-    if messages.untold > 0 {
-        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.untold)));
+    if messages.others > 0 {
+        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.others)));
     }
     parts.join("\n")
 }
@@ -141,9 +141,9 @@ fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
 }
 
 /// Why rows failed or are invalid, by kernel and backend.
-pub(super) fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
-    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
-    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
+pub(super) fn messages(rows: &[Row]) -> Messages<(&str, &str)> {
+    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), row.why()));
+    let mut messages = Messages::of(reasons.filter(|(_, reason)| !reason.is_empty()));
     messages.kinds.sort_by_key(|kind| kind.of);
     messages
 }

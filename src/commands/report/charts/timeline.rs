@@ -11,8 +11,8 @@ use crate::commands::report::svg::lines::{Line, Lines, Point};
 use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
-use crate::compare::reasons::State;
 use crate::plan::cells::Scenario;
+use crate::record::row::State;
 use crate::stats;
 
 /// More points than this cannot be told apart: trials are then put together.
