@@ -1,13 +1,8 @@
-//! The columns of the CSV: one row per trial.
-//!
-//! The order of the fields is the order of the columns, and part of the interface. Empty means not
-//! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
+//! The row of a trial: how its columns are filled, and what it says.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use hpbench_backends::Addressing;
 
@@ -19,144 +14,10 @@ use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::record::environment::Environment;
 
+pub use crate::record::columns::Row;
+
 /// The version of the columns.
 pub const SCHEMA: u32 = 1;
-
-/// One trial.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
-pub struct Row {
-    // identity
-    pub schema: u32,
-    pub run_id: String,
-    pub started_at: String,
-    pub scenario: String,
-    pub backend: String,
-    pub variant: String,
-    pub wait: String,
-    pub addressing: String,
-    pub bind: String,
-    pub batch: usize,
-    pub payload: usize,
-    pub round: Option<usize>,
-    pub rate_pps: Option<u64>,
-    pub burst: Option<u64>,
-    pub window: Option<usize>,
-    pub workers: usize,
-    pub generators: Option<usize>,
-    pub handoff: u8,
-    pub fifo: Option<u8>,
-    pub ring: usize,
-    pub buffers: Option<usize>,
-    pub verify: String,
-    pub duration_target_s: Option<f64>,
-    pub warmup_s: f64,
-    pub trial: usize,
-    pub attempt: usize,
-    pub order: usize,
-    pub seed: u64,
-    // result
-    pub duration_s: Option<f64>,
-    pub sent: Option<u64>,
-    pub received: Option<u64>,
-    pub measured_sent: Option<u64>,
-    pub measured_received: Option<u64>,
-    pub tx_pps: Option<f64>,
-    pub rx_pps: Option<f64>,
-    pub rx_mbps: Option<f64>,
-    pub loss_pct: Option<f64>,
-    pub busy_pct: Option<f64>,
-    pub generator_limited: Option<u8>,
-    // ledger
-    pub drop_socket: Option<u64>,
-    pub drop_ring: Option<u64>,
-    pub duplicate: Option<u64>,
-    pub reordered: Option<u64>,
-    pub corrupt: Option<u64>,
-    pub truncated: Option<u64>,
-    pub foreign: Option<u64>,
-    pub unexplained: Option<i64>,
-    pub send_eagain: Option<u64>,
-    pub io_errors: Option<u64>,
-    // cost
-    pub ns_per_packet: Option<f64>,
-    pub ns_per_packet_p50: Option<f64>,
-    pub ns_per_packet_min: Option<f64>,
-    pub peer_ns_per_packet: Option<f64>,
-    pub cpu_ns_per_packet: Option<f64>,
-    pub user_ns_per_packet: Option<f64>,
-    pub sys_ns_per_packet: Option<f64>,
-    pub kthread_ns_per_packet: Option<f64>,
-    pub generator_cpu_ns_per_packet: Option<f64>,
-    pub syscalls: Option<u64>,
-    pub syscalls_per_packet: Option<f64>,
-    pub cycles_per_packet: Option<f64>,
-    pub instructions_per_packet: Option<f64>,
-    pub peer_instructions_per_packet: Option<f64>,
-    pub context_switches: Option<u64>,
-    // latency
-    pub lat_samples: Option<u64>,
-    pub lat_min_ns: Option<u64>,
-    pub lat_mean_ns: Option<f64>,
-    pub lat_p50_ns: Option<u64>,
-    pub lat_p90_ns: Option<u64>,
-    pub lat_p99_ns: Option<u64>,
-    pub lat_p999_ns: Option<u64>,
-    pub lat_p9999_ns: Option<u64>,
-    pub lat_max_ns: Option<u64>,
-    pub late_p99_ns: Option<u64>,
-    // mechanism
-    pub batch_mean: Option<f64>,
-    pub kernel_batch_mean: Option<f64>,
-    pub empty_polls: Option<u64>,
-    pub rearms: Option<u64>,
-    pub enobufs: Option<u64>,
-    pub cq_overflow: Option<u64>,
-    pub io_workers: Option<u64>,
-    // environment
-    pub host: String,
-    pub kernel: String,
-    pub kernel_build: String,
-    pub arch: String,
-    pub cpu_model: String,
-    pub ncpu: Option<usize>,
-    pub virt: String,
-    pub accel: String,
-    pub qemu: String,
-    pub governor: String,
-    pub clocksource: String,
-    pub mitigations: String,
-    pub rcvbuf: Option<u32>,
-    pub sndbuf: Option<u32>,
-    pub worker_cpu: String,
-    pub generator_cpu: String,
-    pub cpu_relation: String,
-    pub fill: String,
-    pub uring_flags: String,
-    pub rt_limited: Option<u8>,
-    pub hpbench: String,
-    pub git_rev: String,
-    pub rustc: String,
-    // quality
-    pub steal_pct: Option<f64>,
-    pub run_delay_ns: Option<u64>,
-    pub canary_ratio: Option<f64>,
-    pub steady: Option<u8>,
-    pub valid: u8,
-    pub invalid_reason: Reasons,
-    pub error: String,
-    // not in the file
-    /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
-    #[serde(skip)]
-    pub batch_sizes: [u64; 11],
-    /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
-    /// see [`crate::stats::trimmed_mean_of_sorted`].
-    #[serde(skip)]
-    pub trimmed_ns_per_packet: [Option<f64>; 2],
-    /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
-    #[serde(skip)]
-    pub marked: bool,
-}
 
 /// What a trial says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
