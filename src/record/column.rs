@@ -100,6 +100,11 @@ impl Role {
         matches!(self, Self::Axis | Self::ConditionalAxis)
     }
 
+    /// Whether it is a circumstance, or something else beside the cell that sides can be told apart by.
+    pub const fn is_of_circumstances(self) -> bool {
+        matches!(self, Self::Condition | Self::Circumstance | Self::Side)
+    }
+
     /// Whether it must be equal on both sides, or the comparison means nothing.
     pub const fn must_be_equal(self) -> bool {
         matches!(self, Self::ConditionalAxis | Self::Condition)
@@ -188,7 +193,7 @@ macro_rules! columns {
         }
 
         /// Every column, in the order of the file.
-        const DECLARATIONS: &[Declaration] = &[$($(
+        pub(super) const DECLARATIONS: &[Declaration] = &[$($(
             Declaration {
                 column: Column::$name,
                 name: stringify!($name),

@@ -9,7 +9,6 @@ use clap::Args;
 use hpbench_backends::{Backend, FreeList, Pool, Visitor};
 
 use crate::compare::judge::Judge;
-use crate::compare::metrics::Better;
 use crate::compare::verdict::{self, Figures, Verdict};
 use crate::console::{Failure, broken, print, tell};
 use crate::gates::{self, ATTEMPTS_MAX, TRIALS_MIN};
@@ -19,6 +18,7 @@ use crate::measure::trial::Trial;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
 use crate::plan::cells::{self, Asked, Cell, Planned, Scenario};
 use crate::plan::request;
+use crate::record::column::Better;
 use crate::record::environment::Environment;
 use crate::record::row::{self, Row, Run};
 use crate::stats::Summary;
