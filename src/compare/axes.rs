@@ -30,7 +30,7 @@ impl By {
         let conditions: Vec<Column> = has_role(|role| role == Role::Condition).collect();
         let others = [Role::Circumstance, Role::Side];
         let others = others.into_iter().flat_map(|role| Column::all(move |column| column.role == role));
-        let known: Vec<Column> = axes.chain(told_first(&conditions)).chain(others).collect();
+        let known: Vec<Column> = axes.chain(in_order_of_naming(&conditions)).chain(others).collect();
         let found = known.iter().copied().find(|column| column.name() == name);
         let all = || known.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
         found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}", all()))
@@ -79,9 +79,8 @@ impl By {
     }
 }
 
-/// Columns that must be equal in the order in which they are told: what was measured otherwise, where it was, and what else
-/// it was.
-pub(crate) fn told_first(columns: &[Column]) -> Vec<Column> {
+/// Columns that must be equal, in the order in which messages name them: how it was measured, where, and what.
+pub(crate) fn in_order_of_naming(columns: &[Column]) -> Vec<Column> {
     let mut columns = columns.to_vec();
     columns.sort_by_key(|column| match column {
         Column::accel => 0,

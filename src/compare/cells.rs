@@ -166,7 +166,7 @@ fn shares_blocks(trials: &Trials<'_>, base: &Half, new: &Half) -> bool {
 fn refusals(trials: &Trials<'_>, pair: &Pair, conditions: Option<(u32, u32)>) -> Vec<Refusal> {
     let mut reasons = Vec::new();
     if let Some((base, new)) = conditions {
-        for column in axes::told_first(MUST_BE_EQUAL) {
+        for column in axes::in_order_of_naming(MUST_BE_EQUAL) {
             let [base, new] = [base, new].map(|conditions| trials.condition(conditions, column));
             if base != new {
                 reasons.push(Refusal::Differs { column, base: base.to_owned(), new: new.to_owned() });

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::num::NonZero;
 
 use crate::compare::axes::By;
-use crate::compare::cells::{self, Matched, Pair};
+use crate::compare::cells::{self, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison, Judge, Values};
-use crate::compare::messages::{Messages, Similar};
 use crate::compare::metrics::{self, Metric};
+use crate::compare::notes;
 use crate::compare::releases;
 use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Verdict};
 use crate::compare::warnings::{Refusal, Warning};
 use crate::console::Failure;
-use crate::record::cell::{CellKey, MAY_DIFFER};
+use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::record::rows::ReadError;
@@ -150,7 +150,7 @@ impl Comparisons {
         let jobs = jobs(trials, &matched.pairs, &told, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
         judge(&mut comparisons, settings.threshold);
-        let notes = notes(trials, &sides, &matched, &comparisons);
+        let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
         Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, left_out, notes, shorts })
@@ -368,65 +368,4 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
         let q = comparison.q.unwrap_or(1.0);
         comparison.verdict = verdict::verdict(&comparison.figures, q, comparison.metric.better, threshold);
     }
-}
-
-/// What a reader must know beside the rows.
-fn notes(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
-        let (messages, all) = (trials.reasons(state), trials.list.len());
-        for Similar { count, first, differ, .. } in messages.kinds {
-            let others = if differ { " (numbers differ)" } else { "" };
-            notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
-        }
-        if messages.others > 0 {
-            notes.push(format!("{} of {all} trials {what}, for other reasons", messages.others));
-        }
-    }
-    if matched.alone > 0 {
-        notes.push(format!("{} cells are on one side only, and not compared.", matched.alone));
-    }
-    if trials.is_without_null {
-        notes.push(
-            "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
-        );
-    }
-    notes.extend(decided_variants(trials, sides));
-    for column in MAY_DIFFER.iter().copied().filter(|column| !trials.by.frees(*column)) {
-        let values = |side: &u32| trials.circumstances(*side, column).join(" or ");
-        if sides.iter().any(|side| values(side) != values(&sides[0])) {
-            let told = sides.iter().map(|side| format!("{} of {}", values(side), trials.side(*side)));
-            notes.push(format!("{} differs: {}", column.name(), told.collect::<Vec<_>>().join(", ")));
-        }
-    }
-    notes.extend(warned(comparisons));
-    notes
-}
-
-/// That variants are compared which differ, since they follow from what is compared by.
-fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
-    let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants(*side).contains(variant));
-    let own = |side: &u32| trials.variants(*side).iter().find(|variant| elsewhere(variant));
-    let told: Vec<String> = sides
-        .iter()
-        .filter(|_| trials.by.decides_variants())
-        .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.side(*side))))
-        .collect();
-    let by = trials.by.name();
-    (!told.is_empty())
-        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
-}
-
-/// The warnings of all rows; those that differ in numbers only are told once.
-fn warned(comparisons: &[Comparison]) -> Vec<String> {
-    let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
-    let told = |Similar { first, count, .. }: Similar<()>| match count {
-        1 => format!("1 row: {first}"),
-        _ if count == comparisons.len() => format!("All rows: {first}"),
-        _ => format!("{count} rows, the first of them: {first}"),
-    };
-    let messages = Messages::of(warnings.map(|warning| ((), warning.to_string())));
-    let others =
-        (messages.others > 0).then(|| format!("{} other warnings; --format csv has them all.", messages.others));
-    messages.kinds.into_iter().map(told).chain(others).collect()
 }

@@ -15,7 +15,7 @@ use crate::record::columns::Column;
 use crate::record::format;
 use crate::record::row::{Row, SCHEMA, State};
 
-/// What tells machines apart.
+/// The columns that identify a machine.
 pub(crate) const MACHINE: [Column; 3] = [Column::host, Column::kernel, Column::accel];
 
 /// One row: an attempt at a trial.
@@ -51,7 +51,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Its run, told apart from the same one in another file.
+    /// Its run in its file.
     pub(crate) fn run_in_file(&self) -> (u32, u32) {
         (self.run, self.file)
     }
@@ -185,12 +185,12 @@ impl Dataset {
         circumstances
     }
 
-    /// Tells which attempts count and which are marked, once all rows are there.
+    /// Decides which attempts count and which are marked, once all rows are there.
     pub(crate) fn finish(&mut self) {
         for (at, last) in self.last_attempts(true).into_iter().enumerate() {
             self.attempts[at].is_repeated = last as usize != at;
         }
-        // Attempts that were tried again tell nothing of what is usual.
+        // Attempts that were tried again say nothing about what is usual.
         let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
         let sign =
             |attempt: &Attempt| Sign { run: attempt.run as usize, steady: attempt.steady, canary: attempt.canary };
@@ -230,11 +230,6 @@ impl Dataset {
         } else {
             Circumstances::text_of(self.circumstances.list(attempt.circumstances), column)
         }
-    }
-
-    /// How many cells there are.
-    pub(crate) fn cell_count(&self) -> usize {
-        self.cells.len()
     }
 
     /// A cell by its number.

@@ -1,10 +1,10 @@
-//! Messages about trials: those that differ in their numbers only are told together, by the first of them.
+//! Messages about trials: those that differ in their numbers only are one kind, of which the first is shown.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The most kinds that are told apart: a file may have as many as it has rows.
+/// The most kinds that are kept: a file may have as many as it has rows.
 const KINDS_MAX: usize = 50;
 
 /// Messages of one kind.
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn the_most_frequent_kind_comes_first_and_an_example_says_that_it_is_one() {
         let messages = Messages::of(["seldom", "often 1", "often 2"].into_iter().map(|text| ((), text)));
-        let told: Vec<String> = messages.kinds.iter().map(Similar::example).collect();
-        assert_eq!(told, ["such as: often 1", "seldom"]);
+        let examples: Vec<String> = messages.kinds.iter().map(Similar::example).collect();
+        assert_eq!(examples, ["such as: often 1", "seldom"]);
     }
 
     #[test]

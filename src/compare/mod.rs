@@ -4,7 +4,7 @@
 //! - `dataset`: what is in the files; `trials` and `cells`: which trials are compared with which;
 //! - `messages`: why trials do not count, which [`crate::gates`] decides;
 //! - [`verdict`], [`judge`] and `comparisons`: the figures of two sides, and what they are worth; [`counts`]: those without
-//!   noise;
+//!   noise; [`warnings`] and `notes`: what a reader must know of them;
 //! - `steps`, `matrix` and [`answer`]: what they come to, in words and figures.
 
 pub mod answer;
@@ -17,6 +17,7 @@ pub mod judge;
 pub(crate) mod matrix;
 pub(crate) mod messages;
 pub mod metrics;
+pub(crate) mod notes;
 pub(crate) mod numbers;
 pub mod releases;
 pub(crate) mod sections;

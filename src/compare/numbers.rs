@@ -10,6 +10,8 @@ use crate::record::cell::Texts;
 pub(crate) struct Numbers {
     known: HashMap<Arc<Texts>, u32>,
     all: Vec<Arc<Texts>>,
+    /// The number that was asked for last.
+    last: u32,
     /// Room to put a list together.
     list: Texts,
 }
@@ -18,12 +20,18 @@ impl Numbers {
     /// The number of a list, and whether it is new.
     pub(crate) fn note<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> (u32, bool) {
         self.list.fill(texts);
+        // Most rows have what the row before them has.
+        if self.all.get(self.last as usize).is_some_and(|last| **last == self.list) {
+            return (self.last, false);
+        }
         if let Some(&number) = self.known.get(&self.list) {
+            self.last = number;
             return (number, false);
         }
         let (number, list) = (self.all.len() as u32, Arc::new(self.list.clone()));
         self.known.insert(Arc::clone(&list), number);
         self.all.push(list);
+        self.last = number;
         (number, true)
     }
 

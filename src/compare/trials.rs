@@ -1,6 +1,6 @@
 //! The trials of a dataset, sorted by what they are compared by: into sides, cells and conditions.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use crate::compare::axes::{self, By};
 use crate::compare::dataset::{Attempt, Dataset};
@@ -57,8 +57,8 @@ pub(crate) struct Trials<'d> {
 }
 
 impl<'d> Trials<'d> {
-    /// Of a dataset, by what tells sides apart, and with the metrics that the user chose; without, with all that are compared by
-    /// default.
+    /// Sorts a dataset into the sides that `by` makes. `metrics` are those that the user chose; without any, all that are
+    /// compared by default.
     pub(crate) fn new(data: &'d Dataset, by: By, metrics: &[Metric]) -> Self {
         let mut chosen: Vec<Metric> = Vec::new();
         for metric in if metrics.is_empty() { metrics::all_defaults() } else { metrics.to_vec() } {
@@ -83,27 +83,28 @@ impl<'d> Trials<'d> {
 
     fn sort(&mut self) {
         let data = self.data;
-        let mut cells: Vec<Option<u32>> = vec![None; data.cell_count()];
-        let mut known = HashSet::new();
+        let mut known: HashMap<(u32, u32, u32, State), Option<Placed>> = HashMap::new();
         // All attempts, also those that do not count: numbers are in the order in which they are found.
-        let mut all: Vec<Option<Placed>> = Vec::with_capacity(data.attempts.len());
-        for (at, attempt) in data.attempts.iter().enumerate() {
-            if data.text(attempt, Column::backend) == "null" && self.by.frees(Column::backend) {
-                self.is_without_null = true;
-                all.push(None);
-                continue;
-            }
-            let side = self.side_of(attempt);
-            if known.insert((side, attempt.cell, attempt.circumstances, attempt.state == State::Failed)) {
-                self.note_differences(side, attempt);
-            }
-            let cell = *cells[attempt.cell as usize].get_or_insert_with(|| self.cell_of(attempt));
-            all.push(Some(Placed { at: at as u32, cell, conditions: self.conditions_of(attempt), side }));
-        }
+        let place = |attempt: &Attempt| {
+            let key = (attempt.cell, attempt.circumstances, attempt.file, attempt.state);
+            *known.entry(key).or_insert_with(|| self.place(attempt))
+        };
+        let mut all: Vec<Option<Placed>> = data.attempts.iter().map(place).collect();
         // A trial is where its first attempt is.
-        for counting in data.last_attempts(self.by == By::File || data.files.len() < 2) {
-            self.list.extend(all[counting as usize].take());
+        for at in data.last_attempts(self.by == By::File || data.files.len() < 2) {
+            self.list.extend(all[at as usize].take().map(|placed| Placed { at, ..placed }));
         }
+    }
+
+    /// Where an attempt is; nowhere if it is of the null backend, which is not compared with others.
+    fn place(&mut self, attempt: &Attempt) -> Option<Placed> {
+        if self.data.text(attempt, Column::backend) == "null" && self.by.frees(Column::backend) {
+            self.is_without_null = true;
+            return None;
+        }
+        let side = self.side_of(attempt);
+        self.note_differences(side, attempt);
+        Some(Placed { at: 0, cell: self.cell_of(attempt), conditions: self.conditions_of(attempt), side })
     }
 
     /// The number of the side that an attempt is on.

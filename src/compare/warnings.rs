@@ -18,7 +18,7 @@ pub enum Refusal {
         /// What the new side has.
         new: String,
     },
-    /// Instructions were counted, which rank nothing that this column tells apart.
+    /// Instructions were counted, which do not rank the values of this column.
     Counted {
         /// The column that is compared by.
         by: Column,

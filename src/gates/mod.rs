@@ -40,7 +40,7 @@ const STEADY_WITHIN: f64 = 0.10;
 
 /// A canary that is further than this from the run's median, …
 const CANARY_MAX: f64 = 0.05;
-/// … and further than so many median absolute deviations, tells of a core that was slower or faster than usual.
+/// … and further than so many median absolute deviations, shows a core that was slower or faster than usual.
 const CANARY_MAX_MAD: f64 = 5.0;
 
 /// What happened to the threads of a trial.
@@ -91,18 +91,18 @@ pub fn trials_min(is_counted: bool) -> usize {
     if is_counted { 1 } else { TRIALS_MIN }
 }
 
-/// What a trial tells of the machine.
+/// What a trial shows of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Sign {
     /// The number of its run.
     pub run: usize,
-    /// Whether its measured phase began as it went on; `None` where that cannot be told.
+    /// Whether its measured phase began as it went on; `None` where that is not known.
     pub steady: Option<bool>,
     /// How long its canary took, relative to that of the run's first trial.
     pub canary: Option<f64>,
 }
 
-/// What is usual of the canaries of a run, which only the whole run tells.
+/// What is usual of the canaries of a run, which only the whole run shows.
 #[derive(Clone, Copy, Debug)]
 struct Canaries {
     middle: f64,

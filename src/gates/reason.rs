@@ -69,7 +69,7 @@ impl Reason {
         matches!(self, Self::UnbalancedWorker)
     }
 
-    /// Reads a reason back: the only place where one is told by its words. Whatever the text is, it is that of the result.
+    /// Reads a reason back: the only place where one is recognised by its words. The result has the same words.
     pub fn parse(text: &str) -> Self {
         let known = Self::known(text).filter(|known| known.to_string() == text);
         known.unwrap_or_else(|| Self::Other(text.to_owned()))

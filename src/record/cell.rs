@@ -38,7 +38,7 @@ macro_rules! columns_that {
 /// The columns that make a cell.
 pub const AXES: &[Column] = columns_that!(is_axis);
 
-/// The columns that may tell the circumstances of a trial apart.
+/// The columns that make the circumstances of a trial.
 pub const CIRCUMSTANCES: &[Column] = columns_that!(is_circumstance);
 
 /// The columns that must be equal on both sides of a comparison, or it means nothing.
@@ -189,7 +189,7 @@ impl Circumstances {
     /// The text of a column among those of all columns of circumstances.
     pub(crate) fn text_of(texts: &Texts, column: Column) -> &str {
         const PLACES: [u8; Column::COUNT] = places(CIRCUMSTANCES);
-        debug_assert!(CIRCUMSTANCES.contains(&column), "{} tells no circumstances", column.name());
+        debug_assert!(CIRCUMSTANCES.contains(&column), "{} is no circumstance", column.name());
         texts.get(usize::from(PLACES[column as usize]))
     }
 }

@@ -78,15 +78,15 @@ impl Better {
 /// What a column is for in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It tells cells apart.
+    /// It identifies a cell.
     Axis,
-    /// It tells cells apart, and cells that differ in nothing else are refused as those under other conditions are.
+    /// It identifies a cell, and cells that differ in nothing else are refused as those under other conditions are.
     ConditionalAxis,
     /// A circumstance that must be equal on both sides, or the comparison means nothing.
     Condition,
     /// A circumstance that may differ between sides, and is named where it does.
     Circumstance,
-    /// Neither, but sides can be told apart by it.
+    /// Neither, but it can make the sides of a comparison.
     Side,
     /// What is compared: its unit, and which way is better.
     Metric(&'static str, Better),
@@ -95,12 +95,12 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether it tells cells apart.
+    /// Whether it identifies a cell.
     pub const fn is_axis(self) -> bool {
         matches!(self, Self::Axis | Self::ConditionalAxis)
     }
 
-    /// Whether it is a circumstance, or something else beside the cell that sides can be told apart by.
+    /// Whether it is a circumstance, or something else beside the cell that can make the sides of a comparison.
     pub const fn is_of_circumstances(self) -> bool {
         matches!(self, Self::Condition | Self::Circumstance | Self::Side)
     }

@@ -14,7 +14,7 @@ columns! {
         /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
         /// see [`crate::stats::trimmed_mean_of_sorted`].
         trimmed_ns_per_packet: [Option<f64>; 2];
-        /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
+        /// Whether something speaks against the trial that only the whole run shows, or that does not repeat it.
         marked: bool;
     }
     Identity {
@@ -86,7 +86,7 @@ columns! {
         measured_sent: Option<u64>, Other;
         /// Datagrams received in the measured phase, unique and intact.
         measured_received: Option<u64>, Other;
-        /// `measured_sent` per second of `duration_s`. In `drain` and `send` both sides share the time: use `ns_per_packet`.
+        /// `measured_sent` per second of `duration_s`. In `drain` and `send` worker and peer share the time: use `ns_per_packet`.
         tx_pps: Option<f64>, Metric("pps", Higher);
         /// `measured_received` per second of `duration_s`.
         rx_pps: Option<f64>, Metric("pps", Higher);
@@ -97,7 +97,7 @@ columns! {
         /// Share of measured time in turns of the loop that moved a datagram, in percent; empty where workers wait in the
         /// kernel.
         busy_pct: Option<f64>, Other;
-        /// 1 if the load was too small to tell: a worker less than 95% busy in `flood`; less than 99% of the offered rate sent in
+        /// 1 if the load was too small to say what a worker can do: a worker less than 95% busy in `flood`; less than 99% of the offered rate sent in
         /// `pace`.
         generator_limited: Option<u8>, Other;
     }
@@ -130,7 +130,7 @@ columns! {
         ns_per_packet_p50: Option<f64>, Metric("ns", Lower);
         /// The same: least over rounds.
         ns_per_packet_min: Option<f64>, Metric("ns", Lower);
-        /// Time of the other side of the round, in ns per datagram: filling in `drain`, receiving in `send`.
+        /// Time of the peer of the round, in ns per datagram: it fills in `drain`, and receives in `send`.
         peer_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Time of the worker's thread on its core, in ns per datagram; of `drain` and `send`, the timed parts only; never that of
         /// an app with a thread of its own.
@@ -152,7 +152,7 @@ columns! {
         cycles_per_packet: Option<f64>, Metric("cycles", Lower);
         /// Instructions of the worker's thread per datagram.
         instructions_per_packet: Option<f64>, Metric("instructions", Lower);
-        /// Instructions of the other side of a round per datagram.
+        /// Instructions of the peer of a round per datagram.
         peer_instructions_per_packet: Option<f64>, Metric("instructions", Lower);
         /// Times that the worker's thread left its core.
         context_switches: Option<u64>, Metric("switches", Lower);

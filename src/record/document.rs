@@ -13,13 +13,13 @@ otherwise. Later versions of hpbench add columns at the end only.
 
 *In comparisons* says what `hpbench compare` and `hpbench report` make of a column:
 
-- **axis**: tells cells apart;
+- **axis**: identifies a cell, together with the other axes;
 - **must be equal**: sides that differ in it are not compared, unless that is what they are compared by;
 - **may differ**: is named where it differs between sides;
-- **side**: nothing but sides can be told apart by it;
+- **side**: can make the sides of a comparison, and nothing else;
 - **metric**: can be compared, with its unit and which way is better.
 
-Sides can be told apart (`--by`) by every column that is no metric and is marked, but for `scenario`.
+`--by` takes every column that has a word there, but for metrics and `scenario`.
 
 This file is made of the declarations in `src/record/columns.rs`: `HPBENCH_WRITE_DOCS=1 cargo test --test docs` writes it.
 ";

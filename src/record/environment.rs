@@ -168,7 +168,7 @@ fn virt(clues: &Clues) -> String {
     }
 }
 
-/// What tells of a hypervisor, in small letters, and its name. The first one that is found counts: a clock source says more
+/// Traces of a hypervisor, in small letters, and its name. The first one that is found counts: a clock source says more
 /// than firmware, which may name the cloud.
 const TRACES: [(&str, &str); 15] = [
     ("kvm-clock", "kvm"),

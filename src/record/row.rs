@@ -251,7 +251,7 @@ impl Row {
         self.invalid_reason.iter().any(Reason::is_disturbance)
     }
 
-    /// What it tells of the machine; `run` is the number of its run.
+    /// What it shows of the machine; `run` is the number of its run.
     pub(crate) fn sign(&self, run: usize) -> Sign {
         Sign { run, steady: self.steady.map(|steady| steady != 0), canary: self.canary_ratio }
     }

@@ -32,16 +32,16 @@ const SHOWN: [Column; 6] = [
     Column::drop_ring,
 ];
 
-/// What tells the cells of a report apart.
+/// What identifies the cells of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trait {
+pub(crate) enum Facet {
     /// A column: an axis, or one of [`MACHINE`].
     Of(Column),
     /// The file.
     File,
 }
 
-impl Trait {
+impl Facet {
     /// All of them, in their order.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         AXES.iter().copied().chain(MACHINE).map(Self::Of).chain([Self::File])
@@ -72,11 +72,11 @@ impl Cell {
         }
     }
 
-    /// What it has of a trait; of the file, its number.
-    pub(crate) fn text(&self, of: Trait) -> &str {
+    /// What it has of a facet; of the file, its number.
+    pub(crate) fn text(&self, of: Facet) -> &str {
         match of {
-            Trait::Of(column) => self.get(column),
-            Trait::File => &self.file.1,
+            Facet::Of(column) => self.get(column),
+            Facet::File => &self.file.1,
         }
     }
 
@@ -232,7 +232,7 @@ impl Data {
     fn order_cells(&mut self) {
         let mut cells: Vec<(usize, Cell)> = std::mem::take(&mut self.cells).into_iter().enumerate().collect();
         cells.sort_by(|(_, a), (_, b)| {
-            let mut orders = Trait::all().map(|of| order(a, b, of));
+            let mut orders = Facet::all().map(|of| order(a, b, of));
             orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
         });
         let mut places = vec![0; cells.len()];
@@ -306,15 +306,15 @@ fn series_of(series: &mut Vec<Series>, cell: &CellKey) -> usize {
     })
 }
 
-/// The order of two cells by one trait.
-fn order(a: &Cell, b: &Cell, of: Trait) -> Ordering {
+/// The order of two cells by one facet.
+fn order(a: &Cell, b: &Cell, of: Facet) -> Ordering {
     let (of_a, of_b) = (a.text(of), b.text(of));
     let scenario = |name: &str| Scenario::ALL.iter().position(|scenario| scenario.name() == name);
     match of {
         _ if of_a == of_b => Ordering::Equal,
-        Trait::Of(Column::scenario) => scenario(of_a).cmp(&scenario(of_b)),
-        Trait::Of(Column::backend | Column::variant | Column::buffers) => a.series.cmp(&b.series),
-        Trait::Of(Column::kernel) => By::Column(Column::kernel).order(of_a, of_b),
+        Facet::Of(Column::scenario) => scenario(of_a).cmp(&scenario(of_b)),
+        Facet::Of(Column::backend | Column::variant | Column::buffers) => a.series.cmp(&b.series),
+        Facet::Of(Column::kernel) => By::Column(Column::kernel).order(of_a, of_b),
         _ => natural(of_a, of_b).then_with(|| of_a.cmp(of_b)),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::commands::report::charts::units::short;
-use crate::commands::report::data::{Cell, Data, Trait};
+use crate::commands::report::data::{Cell, Data, Facet};
 use crate::record::columns::Column;
 
 /// What a line of a chart is.
@@ -30,7 +30,7 @@ impl LineBy {
 pub(super) struct Group {
     /// What tells it from the other groups.
     pub title: String,
-    /// What all its cells have in common, in the order of [`Trait::all`].
+    /// What all its cells have in common, in the order of [`Facet::all`].
     key: Vec<Option<String>>,
     /// The cells, by line: a number that stands for the line in all charts.
     pub lines: BTreeMap<usize, Vec<usize>>,
@@ -39,19 +39,19 @@ pub(super) struct Group {
 /// Sorts cells into groups; those of a line differ in the column `x` only.
 pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: LineBy) -> Vec<Group> {
     let kernels = data.distinct(Column::kernel);
-    let is_free = |of: Trait| matches!(of, Trait::Of(column) if Some(column) == x || line.decides(column));
+    let is_free = |of: Facet| matches!(of, Facet::Of(column) if Some(column) == x || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
     for &at in cells {
         let cell = &data.cells[at];
-        let key: Vec<Option<&str>> = Trait::all().map(|of| (!is_free(of)).then(|| cell.text(of))).collect();
-        let common = |(of, text): (Trait, &str)| match of {
+        let key: Vec<Option<&str>> = Facet::all().map(|of| (!is_free(of)).then(|| cell.text(of))).collect();
+        let common = |(of, text): (Facet, &str)| match of {
             // The name of the series has them all, and tells apart where one of them does.
-            Trait::Of(Column::backend) => Some(data.series[cell.series].name.clone()),
-            Trait::Of(Column::variant | Column::buffers) => None,
+            Facet::Of(Column::backend) => Some(data.series[cell.series].name.clone()),
+            Facet::Of(Column::variant | Column::buffers) => None,
             _ => Some(text.to_owned()),
         };
-        let owned = || Trait::all().zip(&key).map(|(of, text)| text.and_then(|text| common((of, text)))).collect();
+        let owned = || Facet::all().zip(&key).map(|(of, text)| text.and_then(|text| common((of, text)))).collect();
         let next = groups.len();
         let group = *known.entry(key.clone()).or_insert_with(|| {
             groups.push(Group { title: String::new(), key: owned(), lines: BTreeMap::new() });
@@ -71,17 +71,17 @@ pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: Line
 /// What each group is called: its scenario, and the columns that tell it from the others. A column that follows from
 /// those before it tells nothing.
 fn titles(data: &Data, groups: &[Group]) -> Vec<String> {
-    let traits: Vec<Trait> = Trait::all().collect();
-    let is_scenario = |at: &usize| traits[*at] == Trait::Of(Column::scenario);
-    let mut telling: Vec<usize> = (0..traits.len()).filter(is_scenario).collect();
+    let facets: Vec<Facet> = Facet::all().collect();
+    let is_scenario = |at: &usize| facets[*at] == Facet::Of(Column::scenario);
+    let mut telling: Vec<usize> = (0..facets.len()).filter(is_scenario).collect();
     let several_kernels = data.distinct(Column::kernel).len() > 1;
-    for (at, of) in traits.iter().enumerate() {
+    for (at, of) in facets.iter().enumerate() {
         let mut found: BTreeMap<Vec<&Option<String>>, &Option<String>> = BTreeMap::new();
         let follows = groups.iter().all(|group| {
             let key = telling.iter().map(|&at| &group.key[at]).collect();
             *found.entry(key).or_insert(&group.key[at]) == &group.key[at]
         });
-        let is_kernel = *of == Trait::Of(Column::kernel);
+        let is_kernel = *of == Facet::Of(Column::kernel);
         if !telling.contains(&at) && (!follows || is_kernel && several_kernels) {
             telling.push(at);
         }
@@ -89,22 +89,22 @@ fn titles(data: &Data, groups: &[Group]) -> Vec<String> {
     let title = |group: &Group| {
         let cell = group.lines.values().flatten().next().map(|&at| &data.cells[at]);
         let parts = telling.iter().filter(|&&at| group.key[at].is_some());
-        let texts = parts.filter_map(|&at| cell.map(|cell| told(data, cell, traits[at])));
+        let texts = parts.filter_map(|&at| cell.map(|cell| told(data, cell, facets[at])));
         texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
     };
     groups.iter().map(title).collect()
 }
 
-/// A trait of a cell, in words.
-fn told(data: &Data, cell: &Cell, of: Trait) -> String {
+/// A facet of a cell, in words.
+fn told(data: &Data, cell: &Cell, of: Facet) -> String {
     let value = cell.text(of);
     if value.is_empty() {
         return String::new();
     }
     let number = |value: &str| value.parse().map_or_else(|_| value.to_owned(), short);
     let column = match of {
-        Trait::Of(column) => column,
-        Trait::File => return data.set.files[cell.file()].clone(),
+        Facet::Of(column) => column,
+        Facet::File => return data.set.files[cell.file()].clone(),
     };
     match column {
         Column::scenario | Column::addressing | Column::accel => value.into(),
@@ -132,7 +132,7 @@ pub(super) fn common(data: &Data, cells: &[usize]) -> Option<String> {
     let first = &data.cells[*cells.first()?];
     let is_common = |column: &&Column| cells.iter().all(|&at| data.cells[at].get(**column) == first.get(**column));
     let words: Vec<String> =
-        TOLD.iter().filter(is_common).map(|column| told(data, first, Trait::Of(*column))).collect();
+        TOLD.iter().filter(is_common).map(|column| told(data, first, Facet::Of(*column))).collect();
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
     (!words.is_empty()).then(|| format!("All of it: {}.", words.join(", ")))
 }
