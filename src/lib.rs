@@ -11,6 +11,7 @@
 //! - [`measure`]: the scenarios, with the hot loop in [`measure::driver`];
 //! - [`plan`]: the cells to measure, the cores, and the request that they come from;
 //! - [`traffic`]: what is in the datagrams, and where each of them went;
+//! - [`gates`]: when a trial says nothing;
 //! - [`stats`]: medians, their intervals, and tests of a difference;
 //! - `text` and `console`: what text looks like, how it is written, and why the command fails.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod commands;
 pub mod compare;
 pub(crate) mod console;
+pub mod gates;
 pub mod measure;
 mod place;
 pub mod plan;

@@ -21,7 +21,7 @@ const HPBENCH: &[&[&str]] = &[
     &["record"],
     &["measure"],
     &["plan"],
-    &["traffic"],
+    &["traffic", "gates"],
     &["stats", "text", "console", "place"],
 ];
 

@@ -5,60 +5,8 @@ use std::cmp::Ordering;
 use hpbench_backends::{Addressing, Kind, Variant};
 
 use crate::compare::releases;
-
-/// The columns that make a cell, and that the output has.
-pub const AXES: [&str; 21] = [
-    "scenario",
-    "backend",
-    "variant",
-    "wait",
-    "addressing",
-    "bind",
-    "batch",
-    "payload",
-    "round",
-    "rate_pps",
-    "burst",
-    "window",
-    "workers",
-    "generators",
-    "handoff",
-    "fifo",
-    "ring",
-    "buffers",
-    "verify",
-    "duration_target_s",
-    "warmup_s",
-];
-
-/// Columns of the circumstances that must be equal on both sides, or the comparison means nothing; those of
-/// [`CONDITIONAL`] are among the axes, too.
-pub const CONDITIONS: [&str; 5] = ["accel", "rcvbuf", "fill", "host", "cpu_relation"];
-
-/// What else may differ between the sides, and is named where it does; the kernel must be one on each side.
-pub const CIRCUMSTANCES: [&str; 14] = [
-    "kernel",
-    "kernel_build",
-    "arch",
-    "cpu_model",
-    "ncpu",
-    "virt",
-    "qemu",
-    "governor",
-    "clocksource",
-    "mitigations",
-    "sndbuf",
-    "hpbench",
-    "git_rev",
-    "rustc",
-];
-
-/// Axes that must be equal as circumstances must: cells that differ in nothing else are not compared, and the user
-/// is told why.
-pub const CONDITIONAL: [&str; 2] = ["payload", "round"];
-
-/// Columns by which sides can be told apart, beside all of those above.
-const OTHERS: [&str; 5] = ["run_id", "seed", "worker_cpu", "generator_cpu", "uring_flags"];
+use crate::record::column::Role;
+use crate::record::columns::Column;
 
 /// What tells the sides of a comparison apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +14,7 @@ pub enum By {
     /// The file: the first one is the base.
     File,
     /// A column.
-    Column(&'static str),
+    Column(Column),
 }
 
 impl By {
@@ -77,9 +25,14 @@ impl By {
     /// A message with the columns that there are.
     pub fn column(name: &str) -> Result<Self, String> {
         // Two scenarios have no metric in common that means the same in both.
-        let known = AXES.into_iter().skip(1).chain(CONDITIONS).chain(CIRCUMSTANCES).chain(OTHERS);
-        let found = known.clone().find(|column| *column == name);
-        let all = || known.collect::<Vec<_>>().join(", ");
+        let has_role = |wanted: fn(Role) -> bool| Column::all(move |column| wanted(column.role));
+        let axes = has_role(Role::is_axis).filter(|axis| *axis != Column::scenario);
+        let conditions: Vec<Column> = has_role(|role| role == Role::Condition).collect();
+        let others = [Role::Circumstance, Role::Side];
+        let others = others.into_iter().flat_map(|role| Column::all(move |column| column.role == role));
+        let known: Vec<Column> = axes.chain(in_order_of_naming(&conditions)).chain(others).collect();
+        let found = known.iter().copied().find(|column| column.name() == name);
+        let all = || known.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
         found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}", all()))
     }
 
@@ -87,43 +40,56 @@ impl By {
     pub fn name(&self) -> &'static str {
         match self {
             Self::File => "file",
-            Self::Column(column) => column,
+            Self::Column(column) => column.name(),
         }
     }
 
     /// Whether a column may differ between the sides, because it is what is compared by, or follows from that.
-    pub fn frees(&self, column: &str) -> bool {
-        let follows: &[&str] = match self.name() {
+    pub fn frees(&self, column: Column) -> bool {
+        let follows: &[Column] = match self {
             // Only io_uring has buffers, and every variant is of one backend.
-            "backend" | "variant" => &["backend", "variant", "buffers"],
-            "kernel" => &["kernel_build"],
+            Self::Column(Column::backend | Column::variant) => &[Column::backend, Column::variant, Column::buffers],
+            Self::Column(Column::kernel) => &[Column::kernel_build],
             _ => &[],
         };
-        column == self.name() || follows.contains(&column)
+        *self == Self::Column(column) || follows.contains(&column)
     }
 
     /// Whether what was not asked for of a variant follows from this column: unconnected sockets need messages. Then
     /// variants are compared that were asked for alike, e.g. the default ones.
     pub fn decides_variants(&self) -> bool {
-        self.name() == "addressing"
+        *self == Self::Column(Column::addressing)
     }
 
     /// The order of sides: of backends, the one in which hpbench names them, the default variant first; of kernels, by version; of numbers, by
     /// size; else `Equal`, so that the order in which they were found stays.
     pub fn order(&self, a: &str, b: &str) -> Ordering {
-        match self.name() {
-            "backend" => rank(a).cmp(&rank(b)),
-            "variant" => rank(a).cmp(&rank(b)).then_with(|| variant(a).cmp(&variant(b))),
-            "kernel" | "qemu" | "hpbench" => releases::compare(a, b),
-            "file" => Ordering::Equal,
-            _ => natural(a, b),
+        match self {
+            Self::File => Ordering::Equal,
+            Self::Column(Column::backend) => rank(a).cmp(&rank(b)),
+            Self::Column(Column::variant) => rank(a).cmp(&rank(b)).then_with(|| variant(a).cmp(&variant(b))),
+            Self::Column(Column::kernel | Column::qemu | Column::hpbench) => releases::compare(a, b),
+            Self::Column(_) => natural(a, b),
         }
     }
 
     /// Whether each side is compared with the one before it, rather than all with one.
     pub fn is_in_steps(&self) -> bool {
-        self.name() == "kernel"
+        *self == Self::Column(Column::kernel)
     }
+}
+
+/// Columns that must be equal, in the order in which messages name them: how it was measured, where, and what.
+pub(crate) fn in_order_of_naming(columns: &[Column]) -> Vec<Column> {
+    let mut columns = columns.to_vec();
+    columns.sort_by_key(|column| match column {
+        Column::accel => 0,
+        Column::rcvbuf => 1,
+        Column::fill => 2,
+        column if column.role().is_axis() => 4,
+        _ => 3,
+    });
+    columns
 }
 
 /// The name of a variant, by which the default one comes before the others of its backend.
@@ -173,7 +139,6 @@ pub fn brief(backend: &str, variant: &str, addressing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::format;
 
     #[test]
     fn backends_numbers_and_hosts_have_an_order_of_their_own() {
@@ -215,13 +180,5 @@ mod tests {
             let message = By::column(name).expect_err("no column to compare by");
             assert!(message.contains("backend, ") && message.contains("kernel, "), "{message}");
         }
-    }
-
-    #[test]
-    fn all_columns_are_columns() {
-        let header = String::from_utf8(format::header()).expect("ASCII");
-        let is_column = |name: &str| header.trim().split(',').any(|column| column == name);
-        let ours = AXES.into_iter().chain(CONDITIONS).chain(CONDITIONAL).chain(CIRCUMSTANCES).chain(OTHERS);
-        ours.for_each(|name| assert!(is_column(name), "{name}"));
     }
 }

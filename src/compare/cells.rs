@@ -1,25 +1,23 @@
 //! Which trials are compared with which: the same cell on two sides, under the same conditions.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compare::axes::{self, AXES, By, CONDITIONAL, CONDITIONS};
+use crate::compare::axes::{self, By};
 use crate::compare::counts;
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
+use crate::compare::warnings::{Refusal, or_empty};
+use crate::gates;
 use crate::plan::cells::Scenario;
-use crate::stats::median::TRIALS_MIN;
-
-/// The least trials of a side under an accelerator: of counts, those that there are agree or do not.
-pub(crate) fn trials_min(accel: &str) -> usize {
-    if counts::is_counted(accel) { 1 } else { TRIALS_MIN }
-}
+use crate::record::cell::{AXES, CellKey, MUST_BE_EQUAL};
+use crate::record::columns::Column;
+use crate::record::row::State;
 
 /// A cell on two sides.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    /// The fields of [`AXES`]; empty where they are what is compared by.
-    pub axes: Vec<String>,
+    /// The cell; without what is compared by.
+    pub cell: CellKey,
     /// Where the trials were counted, e.g. `icount`.
     pub accel: String,
     /// The base.
@@ -27,7 +25,7 @@ pub(crate) struct Pair {
     /// What is compared with it.
     pub new: Half,
     /// Why the comparison means nothing.
-    pub refused: Vec<String>,
+    pub refused: Vec<Refusal>,
     /// Whether the sides share blocks.
     pub interleaved: bool,
 }
@@ -36,7 +34,7 @@ pub(crate) struct Pair {
 #[derive(Debug)]
 pub(crate) struct Half {
     /// Which side.
-    pub side: usize,
+    pub side: u32,
     /// Its trials that ran, invalid ones included: indices.
     pub trials: Vec<usize>,
     /// How many others failed.
@@ -46,7 +44,7 @@ pub(crate) struct Half {
 /// The trials of a cell on one side, by conditions.
 #[derive(Debug, Default)]
 struct Found {
-    ran: BTreeMap<usize, Vec<usize>>,
+    ran: BTreeMap<u32, Vec<usize>>,
     failed: usize,
 }
 
@@ -62,29 +60,30 @@ pub(crate) struct Matched {
 }
 
 /// The order of sides, by what they are told apart by.
-pub(crate) fn sides(trials: &Trials) -> Vec<usize> {
-    let mut sides: Vec<usize> = (0..trials.sides.fields.len()).collect();
-    sides.sort_by(|a, b| trials.by.order(trials.sides.first(*a), trials.sides.first(*b)));
+pub(crate) fn sides(trials: &Trials<'_>) -> Vec<u32> {
+    let mut sides: Vec<u32> = (0..trials.side_count() as u32).collect();
+    sides.sort_by(|a, b| trials.by.order(trials.side(*a), trials.side(*b)));
     sides
 }
 
 /// Matches the cells of `sides`: all with `base`, or each with the one before it.
-pub(crate) fn matched(trials: &Trials, sides: &[usize], base: Option<usize>) -> Matched {
-    let mut found: BTreeMap<usize, BTreeMap<usize, Found>> = BTreeMap::new();
-    for (index, trial) in trials.list.iter().enumerate() {
-        let found = found.entry(trial.cell).or_default().entry(trial.side).or_default();
-        match trial.state {
+pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>) -> Matched {
+    let mut found: BTreeMap<u32, BTreeMap<u32, Found>> = BTreeMap::new();
+    for (index, placed) in trials.list.iter().enumerate() {
+        let found = found.entry(placed.cell).or_default().entry(placed.side).or_default();
+        match trials.attempt(index).state {
             State::Failed => found.failed += 1,
-            _ => found.ran.entry(trial.conditions).or_default().push(index),
+            _ => found.ran.entry(placed.conditions).or_default().push(index),
         }
     }
-    let mut cells: Vec<usize> = found.keys().copied().collect();
-    cells.sort_by(|a, b| order(&trials.cells.fields[*a], &trials.cells.fields[*b]));
+    let mut keys: Vec<(u32, CellKey)> = found.keys().map(|&cell| (cell, trials.cell(cell))).collect();
+    keys.sort_by(|(_, a), (_, b)| order(a, b));
+    let cells: Vec<u32> = keys.into_iter().map(|(cell, _)| cell).collect();
     let mut matched = Matched { pairs: Vec::new(), alone: 0, nearest: None };
     for &cell in &cells {
         let here = &found[&cell];
-        let present: Vec<usize> = sides.iter().copied().filter(|side| here.contains_key(side)).collect();
-        let partners: Vec<(usize, usize)> = match base {
+        let present: Vec<u32> = sides.iter().copied().filter(|side| here.contains_key(side)).collect();
+        let partners: Vec<(u32, u32)> = match base {
             Some(base) if here.contains_key(&base) => {
                 present.iter().filter(|side| **side != base).map(|side| (base, *side)).collect()
             }
@@ -103,7 +102,7 @@ pub(crate) fn matched(trials: &Trials, sides: &[usize], base: Option<usize>) -> 
 }
 
 /// Each side with the nearest one before it that says something: what failed or was disturbed is stepped over.
-fn neighbours(sides: &[usize], says_something: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+fn neighbours(sides: &[u32], says_something: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
     let mut partners = Vec::new();
     let mut before = None;
     for &side in sides {
@@ -113,21 +112,22 @@ fn neighbours(sides: &[usize], says_something: impl Fn(usize) -> bool) -> Vec<(u
     partners
 }
 
-fn says_something(trials: &Trials, found: &Found) -> bool {
-    found.ran.values().flatten().any(|&trial| trials.list[trial].state == State::Valid)
+fn says_something(trials: &Trials<'_>, found: &Found) -> bool {
+    found.ran.values().flatten().any(|&trial| trials.attempt(trial).state == State::Valid)
 }
 
 /// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
 /// nothing fits, becomes pairs that mean nothing.
-fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Found), matched: &mut Matched) {
-    let mut common: Vec<usize> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
+fn pair_up(trials: &Trials<'_>, cell: u32, base: (u32, &Found), new: (u32, &Found), matched: &mut Matched) {
+    let mut common: Vec<u32> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
     // Payloads and rounds by size, not in the order in which they were run first.
-    let sizes = |key: usize| trials.conditions.fields[key].iter().skip(CONDITIONS.len());
+    let sizes = || MUST_BE_EQUAL.iter().filter(|column| column.role().is_axis());
     common.sort_by(|a, b| {
-        let order = sizes(*a).zip(sizes(*b)).map(|(a, b)| axes::natural(a, b));
+        let size = |conditions: &u32, column: &Column| trials.condition(*conditions, *column);
+        let order = sizes().map(|column| axes::natural(size(a, column), size(b, column)));
         order.fold(Ordering::Equal, Ordering::then)
     });
-    let mut pairs: Vec<(Option<usize>, Option<usize>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
+    let mut pairs: Vec<(Option<u32>, Option<u32>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
     if common.is_empty() {
         let [mut bases, mut news] =
             [&base.1.ran, &new.1.ran].map(|ran| ran.keys().copied().map(Some).collect::<Vec<_>>());
@@ -141,103 +141,89 @@ fn pair_up(trials: &Trials, cell: usize, base: (usize, &Found), new: (usize, &Fo
     }
     matched.alone += usize::from(pairs.is_empty());
     for (of_base, of_new) in pairs {
-        let half = |(side, found): (usize, &Found), conditions: Option<usize>| Half {
+        let half = |(side, found): (u32, &Found), conditions: Option<u32>| Half {
             side,
             trials: conditions.map_or_else(Vec::new, |conditions| found.ran[&conditions].clone()),
             failed: found.failed,
         };
         let (base, new) = (half(base, of_base), half(new, of_new));
-        let conditions = of_new.or(of_base).map_or(&[][..], |known| &trials.conditions.fields[known]);
-        let axes = full_axes(&trials.cells.fields[cell], conditions);
-        let accel = conditions.first().cloned().unwrap_or_default();
+        let conditions = of_new.or(of_base);
+        let accel = conditions.map_or("", |conditions| trials.condition(conditions, Column::accel)).to_owned();
+        let cell = trials.full_cell(cell, conditions);
         let interleaved = shares_blocks(trials, &base, &new);
-        let mut pair = Pair { axes, accel, base, new, refused: Vec::new(), interleaved };
+        let mut pair = Pair { cell, accel, base, new, refused: Vec::new(), interleaved };
         pair.refused = refusals(trials, &pair, of_base.zip(of_new));
         matched.pairs.push(pair);
     }
 }
 
-/// The fields of a cell with those of its conditions that are among the axes.
-pub(crate) fn full_axes(cell: &[String], conditions: &[String]) -> Vec<String> {
-    let mut axes = cell.to_vec();
-    for (name, value) in CONDITIONAL.iter().zip(conditions.iter().skip(CONDITIONS.len())) {
-        if let Some(at) = AXES.iter().position(|axis| axis == name) {
-            axes[at].clone_from(value);
-        }
-    }
-    axes
-}
-
-fn shares_blocks(trials: &Trials, base: &Half, new: &Half) -> bool {
-    let blocks = |half: &Half| -> std::collections::BTreeSet<usize> {
-        half.trials.iter().map(|trial| trials.list[*trial].block).collect()
-    };
+fn shares_blocks(trials: &Trials<'_>, base: &Half, new: &Half) -> bool {
+    let blocks = |half: &Half| -> BTreeSet<u32> { half.trials.iter().map(|&at| trials.attempt(at).block).collect() };
     !blocks(base).is_disjoint(&blocks(new))
 }
 
 /// Why a comparison means nothing.
-fn refusals(trials: &Trials, pair: &Pair, conditions: Option<(usize, usize)>) -> Vec<String> {
+fn refusals(trials: &Trials<'_>, pair: &Pair, conditions: Option<(u32, u32)>) -> Vec<Refusal> {
     let mut reasons = Vec::new();
     if let Some((base, new)) = conditions {
-        let (base, new) = (&trials.conditions.fields[base], &trials.conditions.fields[new]);
-        let names = CONDITIONS.iter().chain(&CONDITIONAL);
-        for ((name, base), new) in names.zip(base).zip(new).filter(|((_, base), new)| base != new) {
-            let remedy = if *name == "host" { "; --by host compares them" } else { "" };
-            reasons.push(format!("{name} is {} and {}{remedy}", or_none(base), or_none(new)));
+        for column in axes::in_order_of_naming(MUST_BE_EQUAL) {
+            let [base, new] = [base, new].map(|conditions| trials.condition(conditions, column));
+            if base != new {
+                reasons.push(Refusal::Differs { column, base: base.to_owned(), new: new.to_owned() });
+            }
         }
     }
-    if counts::is_counted(&pair.accel) {
-        reasons.extend(counts::refusal(&trials.by));
-    }
+    let is_counted = counts::is_counted(&pair.accel);
+    reasons.extend(counts::misleading(&trials.by).filter(|_| is_counted).map(|by| Refusal::Counted { by }));
     let planned = |half: &Half| half.trials.len() + half.failed;
     let fewest = planned(&pair.base).min(planned(&pair.new));
-    if fewest < trials_min(&pair.accel) {
-        reasons.push(format!("{fewest} trials are too few: a verdict needs {TRIALS_MIN}, and 10 are better"));
+    if fewest < gates::trials_min(is_counted) {
+        reasons.push(Refusal::TooFewTrials { fewest });
     }
     reasons
 }
 
-fn or_none(value: &str) -> &str {
-    if value.is_empty() { "empty" } else { value }
-}
-
 /// In which columns the most similar cells of two sides differ that have no partner.
 fn nearest(
-    trials: &Trials,
-    cells: &[usize],
-    found: &BTreeMap<usize, BTreeMap<usize, Found>>,
-    base: usize,
+    trials: &Trials<'_>,
+    cells: &[u32],
+    found: &BTreeMap<u32, BTreeMap<u32, Found>>,
+    base: u32,
 ) -> Option<String> {
     // A few of each side tell enough.
     const LOOKED_AT: usize = 100;
-    let on = |is_base: bool| {
-        let alone = cells.iter().filter(move |cell| {
+    let on = |is_base: bool| -> Vec<CellKey> {
+        let alone = cells.iter().filter(|cell| {
             let sides = &found[*cell];
             sides.len() == 1 && sides.contains_key(&base) == is_base
         });
-        alone.take(LOOKED_AT)
+        alone.take(LOOKED_AT).map(|&cell| trials.cell(cell)).collect()
     };
-    let fields = |cell: &usize| &trials.cells.fields[*cell];
-    let differing =
-        |a: &usize, b: &usize| -> Vec<usize> { (0..AXES.len()).filter(|&at| fields(a)[at] != fields(b)[at]).collect() };
-    let pairs = on(true).flat_map(|a| on(false).map(move |b| (a, b)));
-    let (a, b) = pairs.min_by_key(|(a, b)| differing(a, b).len())?;
-    let told: Vec<String> = differing(a, b)
+    let (bases, news) = (on(true), on(false));
+    let pairs = bases.iter().flat_map(|a| news.iter().map(move |b| (a, b)));
+    let (a, b) = pairs.min_by_key(|(a, b)| a.differing(b).len())?;
+    let told: Vec<String> = a
+        .differing(b)
         .into_iter()
-        .map(|at| format!("{} is {} and {}", AXES[at], or_none(&fields(a)[at]), or_none(&fields(b)[at])))
+        .map(|axis| format!("{} is {} and {}", axis.name(), or_empty(a.get(axis)), or_empty(b.get(axis))))
         .collect();
     Some(told.join(", "))
 }
 
 /// The order of cells: by scenario, then column by column.
-pub(crate) fn order(a: &[String], b: &[String]) -> Ordering {
+pub(crate) fn order(a: &CellKey, b: &CellKey) -> Ordering {
     let scenario = |name: &str| Scenario::ALL.iter().position(|scenario| scenario.name() == name);
-    let column = |at: usize| match AXES[at] {
-        "scenario" => scenario(&a[at]).cmp(&scenario(&b[at])),
-        "backend" => By::Column("backend").order(&a[at], &b[at]),
-        // The default variant has no name of its own, and comes first.
-        "variant" => axes::name(&a[at - 1], &a[at]).cmp(&axes::name(&b[at - 1], &b[at])),
-        _ => axes::natural(&a[at], &b[at]),
+    let name = |cell: &CellKey| axes::name(cell.get(Column::backend), cell.get(Column::variant));
+    let column = |axis: Column| {
+        let (of_a, of_b) = (a.get(axis), b.get(axis));
+        match axis {
+            Column::scenario => scenario(of_a).cmp(&scenario(of_b)),
+            Column::backend => By::Column(Column::backend).order(of_a, of_b),
+            // The default variant has no name of its own, and comes first.
+            Column::variant => name(a).cmp(&name(b)),
+            _ if of_a == of_b => Ordering::Equal,
+            _ => axes::natural(of_a, of_b),
+        }
     };
-    (0..AXES.len()).map(column).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    AXES.iter().map(|&axis| column(axis)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }

@@ -1,12 +1,14 @@
 //! Two sides of a cell: their figures, and what speaks against a verdict on them.
 
-use crate::compare::canaries;
-use crate::compare::cells::{Half, Pair, trials_min};
+use crate::compare::cells::{Half, Pair};
 use crate::compare::counts;
 use crate::compare::metrics::Metric;
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Figures, Ratio, Verdict, sorted};
+use crate::compare::warnings::{Doubt, Warning};
+use crate::gates;
+use crate::record::cell::CellKey;
+use crate::record::row::State;
 use crate::stats::bootstrap::{self, Bootstrap, Side};
 use crate::stats::median::Median;
 use crate::stats::ranks::{self, MannWhitney};
@@ -88,15 +90,15 @@ pub(crate) struct Values {
 
 impl Values {
     /// Of the trials of a half that are valid and count.
-    pub(crate) fn of(trials: &Trials, half: &Half, metric: usize) -> Self {
-        let valid = half.trials.iter().copied().filter(|&at| trials.list[at].state == State::Valid);
+    pub(crate) fn of(trials: &Trials<'_>, half: &Half, metric: Metric) -> Self {
+        let valid = half.trials.iter().copied().filter(|&at| trials.attempt(at).state == State::Valid);
         let valid: Vec<usize> = valid.collect();
         let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
-        for at in canaries::counting(valid, |&at| trials.list[at].marked) {
-            let trial = &trials.list[at];
-            found.limited += usize::from(trial.limited);
-            found.marked += usize::from(trial.marked);
-            found.values.extend(trials.value(at, metric).map(|value| (trial.block, value)));
+        for at in gates::counting(valid, |&at| trials.attempt(at).is_marked) {
+            let attempt = trials.attempt(at);
+            found.limited += usize::from(attempt.is_limited);
+            found.marked += usize::from(attempt.is_marked);
+            found.values.extend(trials.value(at, metric).map(|value| (attempt.block as usize, value)));
         }
         found
     }
@@ -106,9 +108,9 @@ impl Values {
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// What is compared.
-    pub metric: &'static Metric,
-    /// The fields of [`crate::compare::axes::AXES`] of the cell; empty where they are what is compared by.
-    pub axes: std::sync::Arc<[String]>,
+    pub metric: Metric,
+    /// The cell; without what is compared by.
+    pub cell: CellKey,
     /// The names of both sides.
     pub sides: [String; 2],
     /// How many trials count on each.
@@ -126,26 +128,27 @@ pub struct Comparison {
     /// Whether they are counts that have not settled: a change is one of these trials only.
     pub unsettled: bool,
     /// What the reader must know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// What speaks against a comparison, and whether it may have a verdict all the same.
-pub(crate) fn warnings(pair: &Pair, base: &Values, new: &Values) -> (Vec<String>, bool) {
-    let (mut warnings, mut is_valid) = (pair.refused.clone(), pair.refused.is_empty());
+pub(crate) fn warnings(pair: &Pair, base: &Values, new: &Values) -> (Vec<Warning>, bool) {
+    let mut warnings: Vec<Warning> = pair.refused.iter().cloned().map(Warning::Refused).collect();
+    let mut is_valid = warnings.is_empty();
     let both = |count: fn(&Values) -> usize| (count(base), count(new));
-    let mut tell = |(of_base, of_new): (usize, usize), what: &str, spoils: bool| {
+    let mut tell = |(of_base, of_new): (usize, usize), what: Doubt, spoils: bool| {
         if of_base + of_new > 0 {
-            warnings.push(format!("{what}: {of_base} of base and {of_new} of new"));
+            warnings.push(Warning::Trials { what, base: of_base, new: of_new });
             is_valid &= !spoils;
         }
     };
-    let few = |values: &Values| values.values.len() < trials_min(&pair.accel);
-    tell(both(|values| values.limited), "limited by the generators", true);
-    tell((pair.base.failed, pair.new.failed), "failed trials", few(base) || few(new));
-    tell(both(|values| values.invalid), "invalid trials left out", few(base) || few(new));
-    tell(both(|values| values.marked), "trials under unusual conditions counted for lack of others", false);
+    let few = |values: &Values| values.values.len() < gates::trials_min(counts::is_counted(&pair.accel));
+    tell(both(|values| values.limited), Doubt::Limited, true);
+    tell((pair.base.failed, pair.new.failed), Doubt::Failed, few(base) || few(new));
+    tell(both(|values| values.invalid), Doubt::Invalid, few(base) || few(new));
+    tell(both(|values| values.marked), Doubt::Marked, false);
     if !pair.interleaved && !counts::is_counted(&pair.accel) {
-        warnings.push("different runs: drift of the machine counts as a difference".into());
+        warnings.push(Warning::DifferentRuns);
     }
     (warnings, is_valid)
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::canaries;
 use crate::compare::metrics::{self, Metric};
-use crate::compare::reasons::State;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::sorted;
 use crate::compare::{cells, counts};
+use crate::gates;
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
+use crate::record::row::State;
 use crate::stats::bootstrap::Side;
 use crate::stats::median_of_sorted;
 
@@ -31,10 +33,10 @@ impl Value {
 /// A cell in one metric.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// The fields of [`crate::compare::axes::AXES`].
-    pub axes: Vec<String>,
+    /// The cell; without the side.
+    pub cell: CellKey,
     /// What the values are.
-    pub metric: &'static Metric,
+    pub metric: Metric,
     /// For each side one value, where there is one.
     pub values: Vec<Option<Value>>,
 }
@@ -50,33 +52,33 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     /// Of the trials that are valid and count.
-    pub(crate) fn of(trials: &Trials) -> Self {
+    pub(crate) fn of(trials: &Trials<'_>) -> Self {
         let order = cells::sides(trials);
-        let mut found: BTreeMap<(usize, usize), Vec<Vec<usize>>> = BTreeMap::new();
-        for (index, trial) in trials.list.iter().enumerate().filter(|(_, trial)| trial.state == State::Valid) {
+        let mut found: BTreeMap<(u32, u32), Vec<Vec<usize>>> = BTreeMap::new();
+        let is_valid = |at: &usize| trials.attempt(*at).state == State::Valid;
+        for (index, trial) in (0..trials.list.len()).filter(is_valid).map(|at| (at, trials.list[at])) {
             let Some(side) = order.iter().position(|side| *side == trial.side) else { continue };
             let line = found.entry((trial.cell, trial.conditions)).or_insert_with(|| vec![Vec::new(); order.len()]);
             line[side].push(index);
         }
         let mut lines: Vec<Line> = Vec::new();
         for ((cell, conditions), sides) in found {
-            let conditions = &trials.conditions.fields[conditions];
-            let axes = cells::full_axes(&trials.cells.fields[cell], conditions);
-            let accel = conditions.first().map_or("", String::as_str);
-            let counting = |side: Vec<usize>| canaries::counting(side, |&at| trials.list[at].marked);
+            let accel = trials.condition(conditions, Column::accel);
+            let cell = trials.full_cell(cell, Some(conditions));
+            let counting = |side: Vec<usize>| gates::counting(side, |&at| trials.attempt(at).is_marked);
             let sides: Vec<Vec<usize>> = sides.into_iter().map(counting).collect();
-            for name in metrics::defaults(&axes[0], accel) {
-                let metric = trials.metrics.iter().position(|metric| metric.name == *name);
-                let Some(metric) = metric else { continue };
+            for column in metrics::defaults(cell.get(Column::scenario), accel) {
+                let metric = trials.metrics.iter().find(|metric| metric.column == *column);
+                let Some(&metric) = metric else { continue };
                 let of = |at: &usize| trials.value(*at, metric).map(|value| (0, value));
                 let values = sides.iter().map(|side| Value::of(&side.iter().filter_map(of).collect::<Vec<_>>(), accel));
                 let values: Vec<Option<Value>> = values.collect();
                 if values.iter().any(Option::is_some) {
-                    lines.push(Line { axes: axes.clone(), metric: trials.metrics[metric], values });
+                    lines.push(Line { cell: cell.clone(), metric, values });
                 }
             }
         }
-        lines.sort_by(|a, b| cells::order(&a.axes, &b.axes));
-        Self { sides: order.iter().map(|side| trials.sides.first(*side).to_owned()).collect(), lines }
+        lines.sort_by(|a, b| cells::order(&a.cell, &b.cell));
+        Self { sides: order.iter().map(|side| trials.side(*side).to_owned()).collect(), lines }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::axes::AXES;
+use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::report::Report;
+use crate::record::cell::{AXES, CellKey};
+use crate::record::columns::Column;
 
 /// The comparisons by scenario and metric, in the order in which they come.
-pub(crate) fn of(report: &Report) -> Vec<Vec<&Comparison>> {
+pub(crate) fn of(report: &Comparisons) -> Vec<Vec<&Comparison>> {
     let mut sections: Vec<Vec<&Comparison>> = Vec::new();
-    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut numbers: BTreeMap<(&str, Column), usize> = BTreeMap::new();
     for comparison in &report.comparisons {
-        let number = *numbers.entry((comparison.axes[0].as_str(), comparison.metric.name)).or_insert(sections.len());
+        let key = (comparison.cell.get(Column::scenario), comparison.metric.column);
+        let number = *numbers.entry(key).or_insert(sections.len());
         if number == sections.len() {
             sections.push(Vec::new());
         }
@@ -22,38 +24,45 @@ pub(crate) fn of(report: &Report) -> Vec<Vec<&Comparison>> {
 
 /// Which axes tell the rows apart, and the values that all rows have in common of those that matter to a reader. An
 /// axis that follows from those before it tells nothing.
-pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<usize>, Vec<(&'static str, &'a str)>) {
-    const TOLD: [&str; 7] = ["backend", "batch", "payload", "round", "rate_pps", "window", "wait"];
-    let constant = AXES.iter().enumerate().skip(1).filter_map(|(at, axis)| {
-        let first = rows[0].axes[at].as_str();
-        let is_told = TOLD.contains(axis) && !first.is_empty() && first != "spin";
-        (is_told && rows.iter().all(|row| row.axes[at] == first)).then(|| (short(axis), first))
+pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Column, &'a str)>) {
+    const TOLD: [Column; 7] = [
+        Column::backend,
+        Column::batch,
+        Column::payload,
+        Column::round,
+        Column::rate_pps,
+        Column::window,
+        Column::wait,
+    ];
+    let constant = rows[0].cell.iter().filter(|(axis, first)| {
+        let is_told = TOLD.contains(axis) && !first.is_empty() && *first != "spin";
+        is_told && rows.iter().all(|row| row.cell.get(*axis) == *first)
     });
-    let cells: Vec<&[String]> = rows.iter().map(|row| &*row.axes).collect();
+    let cells: Vec<&CellKey> = rows.iter().map(|row| &row.cell).collect();
     (telling(&cells), constant.collect())
 }
 
 /// Which axes tell cells of one scenario apart.
-pub(crate) fn telling(cells: &[&[String]]) -> Vec<usize> {
-    let mut telling: Vec<usize> = Vec::new();
-    for at in 1..AXES.len() {
+pub(crate) fn telling(cells: &[&CellKey]) -> Vec<Column> {
+    let mut telling: Vec<Column> = Vec::new();
+    for &axis in AXES.iter().filter(|axis| **axis != Column::scenario) {
         let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
-        let follows = cells.iter().all(|axes| {
-            let key = telling.iter().map(|&at| axes[at].as_str()).collect();
-            *known.entry(key).or_insert(&axes[at]) == axes[at]
+        let follows = cells.iter().all(|cell| {
+            let key = telling.iter().map(|&axis| cell.get(axis)).collect();
+            *known.entry(key).or_insert(cell.get(axis)) == cell.get(axis)
         });
         if !follows {
-            telling.push(at);
+            telling.push(axis);
         }
     }
     telling
 }
 
 /// The name of an axis in the head of a column.
-pub(crate) fn short(axis: &'static str) -> &'static str {
+pub(crate) fn short(axis: Column) -> &'static str {
     match axis {
-        "payload" => "bytes",
-        "rate_pps" => "rate",
-        _ => axis,
+        Column::payload => "bytes",
+        Column::rate_pps => "rate",
+        _ => axis.name(),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use crate::compare::axes::{self, AXES};
+use crate::compare::axes;
+use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::report::Report;
 use crate::compare::verdict::Verdict;
 use crate::compare::{counts, sections};
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
 use crate::text::{percent, wrap};
 
 /// A difference between a side and the one before it.
@@ -16,13 +18,13 @@ pub(crate) struct Step<'a> {
     /// Both sides, in short.
     sides: [&'a str; 2],
     /// The axes that tell the cell from others, beside the backend, the variant and the batch.
-    telling: Vec<usize>,
+    telling: Vec<Column>,
 }
 
 /// All steps of a report that compares each side with the one before it; others have none. Of counts, those between
 /// trials that have not settled are steps, too, and say so.
-pub(crate) fn find(report: &Report) -> Vec<Step<'_>> {
-    const SAID_ANYWAY: [&str; 3] = ["backend", "variant", "batch"];
+pub(crate) fn find(report: &Comparisons) -> Vec<Step<'_>> {
+    const SAID_ANYWAY: [Column; 3] = [Column::backend, Column::variant, Column::batch];
     let is_step = |comparison: &Comparison| match comparison.verdict {
         Verdict::Better | Verdict::Worse => true,
         Verdict::Unclear if comparison.unsettled => {
@@ -33,7 +35,7 @@ pub(crate) fn find(report: &Report) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     for rows in sections::of(report).into_iter().filter(|_| report.in_steps) {
         let (mut telling, _) = sections::split_axes(&rows);
-        telling.retain(|&at| !SAID_ANYWAY.contains(&AXES[at]));
+        telling.retain(|axis| !SAID_ANYWAY.contains(axis));
         steps.extend(rows.into_iter().filter(|comparison| is_step(comparison)).map(|comparison| Step {
             comparison,
             sides: [0, 1].map(|side| report.short(&comparison.sides[side])),
@@ -44,7 +46,7 @@ pub(crate) fn find(report: &Report) -> Vec<Step<'_>> {
 }
 
 /// The list of all steps, or that there are none.
-pub(crate) fn text(report: &Report) -> String {
+pub(crate) fn text(report: &Comparisons) -> String {
     let least = percent(report.threshold);
     let sides = format!("neighbouring {}s", report.by.name());
     let steps = find(report);
@@ -56,25 +58,19 @@ pub(crate) fn text(report: &Report) -> String {
 }
 
 impl Step<'_> {
-    /// What the cell has on an axis.
-    pub(crate) fn axis(&self, name: &str) -> &str {
-        let at = AXES.iter().position(|axis| *axis == name);
-        at.and_then(|at| self.comparison.axes.get(at)).map_or("", String::as_str)
-    }
-
     /// The names of both sides, in short.
     pub(crate) fn sides(&self) -> [&str; 2] {
         self.sides
     }
 
-    /// All axes of the cell.
-    pub(crate) fn axes(&self) -> &[String] {
-        &self.comparison.axes
+    /// The cell.
+    pub(crate) fn cell(&self) -> &CellKey {
+        &self.comparison.cell
     }
 
     /// What tells the cell from others, beside the backend, the variant and the batch: axes with their values.
-    pub(crate) fn telling(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = self.telling.iter().map(|&at| (AXES[at], self.axes()[at].as_str()));
+    pub(crate) fn telling(&self) -> impl Iterator<Item = (Column, &str)> {
+        let all = self.telling.iter().map(|&axis| (axis, self.cell().get(axis)));
         all.filter(|(_, value)| !value.is_empty())
     }
 
@@ -85,7 +81,7 @@ impl Step<'_> {
 
     /// What has changed, in words.
     pub(crate) fn what(&self) -> &'static str {
-        words(self.comparison.metric.name)
+        words(self.comparison.metric.column)
     }
 
     /// Whether the trials on both ends agree with each other.
@@ -97,11 +93,12 @@ impl Step<'_> {
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { comparison, sides: [from, to], .. } = self;
-        let name = axes::name(self.axis("backend"), self.axis("variant"));
+        let on = |axis| comparison.cell.get(axis);
+        let name = axes::name(on(Column::backend), on(Column::variant));
         write!(f, "{name} {from} → {to}: {:+.1}% {}", self.change_pct(), self.what())?;
-        write!(f, " ({}, batch {}", self.axis("scenario"), self.axis("batch"))?;
+        write!(f, " ({}, batch {}", on(Column::scenario), on(Column::batch))?;
         for (axis, value) in self.telling() {
-            write!(f, ", {axis} {value}")?;
+            write!(f, ", {} {value}", axis.name())?;
         }
         let [before, after] = comparison.figures.medians.map(|median| median.map_or(0.0, |median| median.value));
         let unsettled = if comparison.unsettled { ", not settled" } else { "" };
@@ -110,15 +107,15 @@ impl fmt::Display for Step<'_> {
 }
 
 /// What a metric is of, in words.
-fn words(metric: &'static str) -> &'static str {
+fn words(metric: Column) -> &'static str {
     match metric {
-        "instructions_per_packet" => "instructions per packet",
-        "peer_instructions_per_packet" => "instructions per packet of the other side",
-        "ns_per_packet_p50" => "ns per packet",
-        "peer_ns_per_packet" => "ns per packet of the other side",
-        "rx_pps" => "packets per second",
-        "lat_p50_ns" => "ns of latency, median",
-        "lat_p99_ns" => "ns of latency, 99th percentile",
-        name => name,
+        Column::instructions_per_packet => "instructions per packet",
+        Column::peer_instructions_per_packet => "instructions per packet of the other side",
+        Column::ns_per_packet_p50 => "ns per packet",
+        Column::peer_ns_per_packet => "ns per packet of the other side",
+        Column::rx_pps => "packets per second",
+        Column::lat_p50_ns => "ns of latency, median",
+        Column::lat_p99_ns => "ns of latency, 99th percentile",
+        other => other.name(),
     }
 }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
+
 /// An axis of numbers, and what its values are called in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
-    /// Where it is among the [`AXES`](crate::compare::axes::AXES).
-    pub at: usize,
+    /// Its column.
+    pub column: Column,
     /// One value, at the start of a sentence.
     pub one: &'static str,
     /// Several values, at the start of a sentence.
@@ -17,10 +20,10 @@ pub(crate) struct Axis {
 
 /// The axes that may be swept; of those with equally many values, the first is.
 const SWEEPABLE: [Axis; 4] = [
-    Axis { at: 6, one: "Batch", many: "Batches", within: "in batches of" },
-    Axis { at: 9, one: "Rate", many: "Rates", within: "at rates of" },
-    Axis { at: 11, one: "Window", many: "Windows", within: "with windows of" },
-    Axis { at: 7, one: "Payload", many: "Payloads", within: "with payloads of" },
+    Axis { column: Column::batch, one: "Batch", many: "Batches", within: "in batches of" },
+    Axis { column: Column::rate_pps, one: "Rate", many: "Rates", within: "at rates of" },
+    Axis { column: Column::window, one: "Window", many: "Windows", within: "with windows of" },
+    Axis { column: Column::payload, one: "Payload", many: "Payloads", within: "with payloads of" },
 ];
 
 /// The axis that each scenario was swept along: the one with the most values.
@@ -29,12 +32,12 @@ pub(crate) struct Swept<'a>(BTreeMap<&'a str, Axis>);
 
 impl<'a> Swept<'a> {
     /// Of cells, each with the values of all axes.
-    pub(crate) fn of(cells: impl Iterator<Item = &'a [String]>) -> Self {
+    pub(crate) fn of(cells: impl Iterator<Item = &'a CellKey>) -> Self {
         let mut values: BTreeMap<&str, [BTreeSet<&str>; SWEEPABLE.len()]> = BTreeMap::new();
-        for axes in cells {
-            let known = values.entry(&axes[0]).or_default();
+        for cell in cells {
+            let known = values.entry(cell.get(Column::scenario)).or_default();
             for (axis, known) in SWEEPABLE.iter().zip(known) {
-                known.insert(&axes[axis.at]);
+                known.insert(cell.get(axis.column));
             }
         }
         let longest = |values: [BTreeSet<&str>; SWEEPABLE.len()]| {
@@ -50,28 +53,25 @@ impl<'a> Swept<'a> {
     }
 
     /// A cell without its value of the swept axis.
-    pub(crate) fn others<'c>(&self, axes: &'c [String]) -> Vec<&'c str> {
-        let swept = self.axis(&axes[0]).at;
-        axes.iter().enumerate().filter(|(at, _)| *at != swept).map(|(_, value)| value.as_str()).collect()
+    pub(crate) fn others(&self, cell: &CellKey) -> CellKey {
+        let swept = self.axis(cell.get(Column::scenario)).column;
+        cell.without(|axis| axis == swept)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::axes::AXES;
 
-    fn cell(scenario: &str, batch: &str, rate: &str, payload: &str) -> Vec<String> {
-        let value = |name: &&str| match *name {
-            "scenario" => scenario,
-            "batch" => batch,
-            "rate_pps" => rate,
-            "payload" => payload,
+    fn cell(scenario: &'static str, batch: &'static str, rate: &'static str, payload: &'static str) -> CellKey {
+        CellKey::of(|axis| match axis {
+            Column::scenario => scenario,
+            Column::batch => batch,
+            Column::rate_pps => rate,
+            Column::payload => payload,
             _ => "",
-        };
-        AXES.iter().map(|name| value(name).to_owned()).collect()
+        })
     }
-
     #[test]
     fn the_axis_with_the_most_values_was_swept_and_of_equals_the_batch() {
         let cells = [
@@ -82,15 +82,11 @@ mod tests {
             cell("drain", "32", "", "1472"),
             cell("echo", "32", "", "64"),
         ];
-        let swept = Swept::of(cells.iter().map(Vec::as_slice));
-        let name = |scenario| AXES[swept.axis(scenario).at];
-        assert_eq!(["pace", "drain", "echo", "send"].map(name), ["rate_pps", "batch", "batch", "batch"]);
+        let swept = Swept::of(cells.iter());
+        let column = |scenario| swept.axis(scenario).column;
+        let expected = [Column::rate_pps, Column::batch, Column::batch, Column::batch];
+        assert_eq!(["pace", "drain", "echo", "send"].map(column), expected);
         assert_eq!(swept.others(&cells[1]), swept.others(&cells[2]));
         assert_ne!(swept.others(&cells[0]), swept.others(&cells[1]), "the batch is none that was swept");
-    }
-
-    #[test]
-    fn the_axes_are_where_they_are_looked_for() {
-        assert_eq!(SWEEPABLE.map(|axis| AXES[axis.at]), ["batch", "rate_pps", "window", "payload"]);
     }
 }

@@ -1,292 +1,156 @@
-//! The trials that are compared, without what comparing them does not need: a file may have 100,000.
+//! The trials of a dataset, sorted by what they are compared by: into sides, cells and conditions.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use csv::StringRecord;
-
-use crate::compare::axes::{self, AXES, By, CIRCUMSTANCES, CONDITIONAL, CONDITIONS};
-use crate::compare::canaries::{self, Sign};
-use crate::compare::metrics::{self, METRICS, Metric, Value};
-use crate::compare::reasons::{self, State, Tally};
-use crate::record::format;
-use crate::record::row::{Row, SCHEMA};
+use crate::compare::axes::{self, By};
+use crate::compare::dataset::{Attempt, Dataset};
+use crate::compare::messages::Messages;
+use crate::compare::metrics::{self, Metric};
+use crate::compare::numbers::Numbers;
+use crate::record::cell::{CellKey, MAY_DIFFER, MUST_BE_EQUAL};
+use crate::record::columns::Column;
+use crate::record::row::State;
 
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
 
-/// One trial.
-#[derive(Clone, Debug)]
-pub(crate) struct Trial {
-    /// Which cell, apart from what is compared by.
-    pub cell: usize,
-    /// Which conditions it had.
-    pub conditions: usize,
-    /// On which side it is.
-    pub side: usize,
-    /// Which run and block it is of.
-    pub block: usize,
-    /// What it says.
-    pub state: State,
-    /// Why it says nothing.
-    reason: usize,
-    /// Whether the load was too small to tell.
-    pub limited: bool,
-    /// Whether the machine was not as usual.
-    pub marked: bool,
-    /// Datagrams per system call.
-    pub per_call: f64,
-    attempt: usize,
-    sign: Sign,
+/// Where a trial is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    /// Which attempt at it counts.
+    at: u32,
+    /// In which cell, apart from what is compared by.
+    pub cell: u32,
+    /// Under which conditions.
+    pub conditions: u32,
+    /// On which side.
+    pub side: u32,
 }
 
-/// Texts by number.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    numbers: HashMap<String, usize>,
-    /// The fields of each text.
-    pub fields: Vec<Vec<String>>,
-}
-
-impl Names {
-    /// The number of a list of texts; `joined` is room to put them into.
-    pub(crate) fn number<'f>(&mut self, joined: &mut String, fields: impl Iterator<Item = &'f str> + Clone) -> usize {
-        joined.clear();
-        for field in fields.clone() {
-            // Lengths keep lists apart, whatever is in the fields.
-            joined.push(length(field));
-            joined.push_str(field);
-        }
-        if let Some(&number) = self.numbers.get(joined.as_str()) {
-            return number;
-        }
-        self.fields.push(fields.map(str::to_owned).collect());
-        self.numbers.insert(joined.clone(), self.fields.len() - 1);
-        self.fields.len() - 1
-    }
-
-    /// The first field of a text.
-    pub(crate) fn first(&self, number: usize) -> &str {
-        self.fields.get(number).and_then(|fields| fields.first()).map_or("", String::as_str)
-    }
-}
-
-/// A character for each length of a field; longer ones than any that hpbench writes share one.
-fn length(field: &str) -> char {
-    u32::try_from(field.len()).ok().and_then(char::from_u32).unwrap_or(char::MAX)
-}
-
-/// All trials, of each the last attempt.
+/// What is known of a side beside its trials.
 #[derive(Debug)]
-pub(crate) struct Trials {
+struct Side {
+    /// The variants that are in it.
+    variants: Vec<String>,
+    /// Its values of each of [`MAY_DIFFER`].
+    circumstances: Vec<Vec<String>>,
+}
+
+/// All trials that are compared, of each the attempt that counts.
+#[derive(Debug)]
+pub(crate) struct Trials<'d> {
     /// What tells sides apart.
     pub by: By,
-    /// Which metrics there are values of.
-    pub metrics: Vec<&'static Metric>,
+    /// What is compared.
+    pub metrics: Vec<Metric>,
     /// The trials.
-    pub list: Vec<Trial>,
-    /// Their values of all metrics, one trial after the other; NaN where there is none.
-    values: Vec<f64>,
-    /// The fields of [`AXES`] of each cell; empty where they may differ.
-    pub cells: Names,
-    /// The fields of [`CONDITIONS`] and [`CONDITIONAL`] of each kind of conditions.
-    pub conditions: Names,
-    /// The name of each side.
-    pub sides: Names,
-    /// Of each side the variants that are in it.
-    pub variants: Vec<Vec<String>>,
-    /// Of each side the values of [`CIRCUMSTANCES`].
-    pub circumstances: Vec<Vec<Vec<String>>>,
-    /// How many rows of the null backend were left out.
-    pub without_kernel: usize,
-    /// The last attempts at their trials, by run and place in it: they tell of the machine all the same.
-    signs_without_kernel: HashMap<(usize, usize), (usize, Sign)>,
-    reasons: Names,
-    runs: Names,
-    blocks: HashMap<(usize, usize), usize>,
-    /// Where each trial is in the list.
-    known: HashMap<(usize, usize, usize, usize, usize), usize>,
-    columns: Columns,
-    joined: String,
+    pub list: Vec<Placed>,
+    /// Whether trials of the null backend were left out.
+    pub is_without_null: bool,
+    data: &'d Dataset,
+    /// Without what may differ, and without what is among the conditions.
+    cells: Numbers,
+    /// The texts of [`MUST_BE_EQUAL`], but for what may differ.
+    conditions: Numbers,
+    names: Numbers,
+    sides: Vec<Side>,
 }
 
-/// Where columns are in a row.
-#[derive(Debug)]
-struct Columns {
-    by: Option<usize>,
-    cell: Vec<Option<usize>>,
-    conditions: Vec<Option<usize>>,
-    circumstances: Vec<usize>,
-}
-
-impl Columns {
-    fn of(by: &By) -> Self {
-        let header = format::header();
-        let all = format::columns(&header);
-        let at = |name: &str| all.iter().position(|column| *column == name);
-        let unless_free = |name: &str| if by.frees(name) { None } else { at(name) };
-        let in_cell = |name: &&str| if CONDITIONAL.contains(name) { None } else { unless_free(name) };
-        Self {
-            by: at(by.name()),
-            cell: AXES.iter().map(in_cell).collect(),
-            conditions: CONDITIONS.iter().chain(&CONDITIONAL).map(|name| unless_free(name)).collect(),
-            circumstances: CIRCUMSTANCES.iter().filter_map(|name| at(name)).collect(),
-        }
-    }
-}
-
-/// Columns of fractions that are no metric.
-const FRACTIONS: [(&str, Value); 8] = [
-    ("duration_target_s", |row| row.duration_target_s),
-    ("warmup_s", |row| Some(row.warmup_s)),
-    ("duration_s", |row| row.duration_s),
-    ("busy_pct", |row| row.busy_pct),
-    ("batch_mean", |row| row.batch_mean),
-    ("kernel_batch_mean", |row| row.kernel_batch_mean),
-    ("steal_pct", |row| row.steal_pct),
-    ("canary_ratio", |row| row.canary_ratio),
-];
-
-impl Trials {
-    /// Without trials. `metrics` are those that the user chose; without, there are all that are compared by default.
-    pub(crate) fn new(by: By, metrics: &[&'static Metric]) -> Self {
-        let columns = Columns::of(&by);
-        let mut chosen: Vec<&'static Metric> = Vec::new();
-        let defaults = ["drain", "flood", "echo"].map(|scenario| metrics::defaults(scenario, "")).concat();
-        let defaults =
-            defaults.iter().chain(metrics::defaults("drain", "icount")).filter_map(|name| metrics::find(name));
-        let wanted: Vec<_> = if metrics.is_empty() { defaults.collect() } else { metrics.to_vec() };
-        wanted.into_iter().for_each(|metric| {
+impl<'d> Trials<'d> {
+    /// Sorts a dataset into the sides that `by` makes. `metrics` are those that the user chose; without any, all that are
+    /// compared by default.
+    pub(crate) fn new(data: &'d Dataset, by: By, metrics: &[Metric]) -> Self {
+        let mut chosen: Vec<Metric> = Vec::new();
+        for metric in if metrics.is_empty() { metrics::all_defaults() } else { metrics.to_vec() } {
             if !chosen.contains(&metric) {
                 chosen.push(metric);
             }
-        });
-        Self {
+        }
+        let mut trials = Self {
             by,
             metrics: chosen,
             list: Vec::new(),
-            values: Vec::new(),
-            cells: Names::default(),
-            conditions: Names::default(),
-            sides: Names::default(),
-            variants: Vec::new(),
-            circumstances: Vec::new(),
-            without_kernel: 0,
-            signs_without_kernel: HashMap::new(),
-            reasons: Names::default(),
-            runs: Names::default(),
-            blocks: HashMap::new(),
-            known: HashMap::new(),
-            columns,
-            joined: String::new(),
-        }
-    }
-
-    /// The trials of rows that are in memory; what cannot be compared is left out.
-    pub(crate) fn of_rows<'r>(by: By, rows: impl Iterator<Item = &'r Row>) -> Self {
-        let mut trials = Self::new(by, &[]);
-        for row in rows {
-            let Ok(fields) = format::fields(&format::encode(row, false)) else { continue };
-            let _ = trials.add(&fields, row, "");
-        }
-        trials.mark();
+            is_without_null: false,
+            data,
+            cells: Numbers::default(),
+            conditions: Numbers::default(),
+            names: Numbers::default(),
+            sides: Vec::new(),
+        };
+        trials.sort();
         trials
     }
 
-    /// Adds a row; `file` is the name of the side where files are compared.
-    ///
-    /// # Errors
-    ///
-    /// Why this row cannot be compared.
-    pub(crate) fn add(&mut self, fields: &StringRecord, row: &Row, file: &str) -> Result<(), String> {
-        if row.schema != SCHEMA {
-            return Err(format!("its schema is {}, and this version of hpbench reads {SCHEMA}", row.schema));
-        }
-        let all = METRICS.iter().map(|metric| (metric.name, metric.value)).chain(FRACTIONS);
-        for (name, value) in all {
-            if let Some(value) = value(row).filter(|value| !(0.0..f64::INFINITY).contains(value)) {
-                return Err(format!("{name} is {value}, which nobody can have measured"));
-            }
-        }
-        let run = self.runs.number(&mut self.joined, std::iter::once(row.run_id.as_str()));
-        if !axes::has_socket(&row.backend) && self.by.frees("backend") {
-            self.without_kernel += 1;
-            let last = self.signs_without_kernel.entry((run, row.order)).or_insert((0, Sign::of(row, run)));
-            if last.0 <= row.attempt {
-                *last = (row.attempt, Sign::of(row, run));
-            }
-            return Ok(());
-        }
-        let field = |at: usize| fields.get(at).unwrap_or_default();
-        let or_empty = |at: &Option<usize>| at.map_or("", field);
-        let variant = format!("{}:{}", row.backend, row.variant);
-        let side = match (&self.by, self.columns.by) {
-            (By::Column("variant"), _) => variant.as_str(),
-            (_, Some(at)) => field(at),
-            (_, None) => file,
+    fn sort(&mut self) {
+        let data = self.data;
+        let mut known: HashMap<(u32, u32, u32, State), Option<Placed>> = HashMap::new();
+        // All attempts, also those that do not count: numbers are in the order in which they are found.
+        let place = |attempt: &Attempt| {
+            let key = (attempt.cell, attempt.circumstances, attempt.file, attempt.state);
+            *known.entry(key).or_insert_with(|| self.place(attempt))
         };
-        let joined = &mut self.joined;
-        let side = self.sides.number(joined, std::iter::once(side));
-        let decided = self.by.decides_variants();
-        let asked_for = decided.then(|| axes::asked_for(&row.backend, &row.variant, &row.addressing));
-        let in_cell = |(axis, at): (&&str, &Option<usize>)| match &asked_for {
-            Some(asked_for) if *axis == "variant" => asked_for.as_str(),
-            _ => or_empty(at),
-        };
-        let cell = self.cells.number(joined, AXES.iter().zip(&self.columns.cell).map(in_cell));
-        let conditions = self.conditions.number(joined, self.columns.conditions.iter().map(or_empty));
-        self.note_differences(side, fields, variant, row.is_failed());
-        let next = self.blocks.len();
-        let block = *self.blocks.entry((run, row.trial)).or_insert(next);
-        let (state, reason) = State::of(row);
-        let reason = self.reasons.number(&mut self.joined, std::iter::once(reason));
-        let trial = Trial {
-            cell,
-            conditions,
-            side,
-            block,
-            state,
-            reason,
-            limited: row.generator_limited == Some(1),
-            marked: false,
-            per_call: row.per_call().unwrap_or(f64::NAN),
-            attempt: row.attempt,
-            sign: Sign::of(row, run),
-        };
-        self.put((side, cell, run, row.order, row.trial), trial, row);
-        Ok(())
-    }
-
-    /// Puts a trial into the list, or in the place of an earlier attempt at it.
-    fn put(&mut self, identity: (usize, usize, usize, usize, usize), trial: Trial, row: &Row) {
-        let values = self.metrics.iter().map(|metric| (metric.value)(row).unwrap_or(f64::NAN));
-        match self.known.entry(identity) {
-            Entry::Vacant(entry) => {
-                entry.insert(self.list.len());
-                self.list.push(trial);
-                self.values.extend(values);
-            }
-            Entry::Occupied(entry) if self.list[*entry.get()].attempt <= trial.attempt => {
-                let (at, count) = (*entry.get(), self.metrics.len());
-                self.list[at] = trial;
-                self.values[at * count..][..count].iter_mut().zip(values).for_each(|(old, new)| *old = new);
-            }
-            Entry::Occupied(_) => {}
+        let mut all: Vec<Option<Placed>> = data.attempts.iter().map(place).collect();
+        // A trial is where its first attempt is.
+        for at in data.last_attempts(self.by == By::File || data.files.len() < 2) {
+            self.list.extend(all[at as usize].take().map(|placed| Placed { at, ..placed }));
         }
     }
 
-    fn note_differences(&mut self, side: usize, fields: &StringRecord, variant: String, is_failed: bool) {
-        if side == self.variants.len() {
-            self.variants.push(Vec::new());
-            self.circumstances.push(vec![Vec::new(); CIRCUMSTANCES.len()]);
+    /// Where an attempt is; nowhere if it is of the null backend, which is not compared with others.
+    fn place(&mut self, attempt: &Attempt) -> Option<Placed> {
+        if !axes::has_socket(self.data.text(attempt, Column::backend)) && self.by.frees(Column::backend) {
+            self.is_without_null = true;
+            return None;
         }
-        if self.variants[side].len() < NAMED_MAX && !self.variants[side].contains(&variant) {
-            self.variants[side].push(variant);
+        let side = self.side_of(attempt);
+        self.note_differences(side, attempt);
+        Some(Placed { at: 0, cell: self.cell_of(attempt), conditions: self.conditions_of(attempt), side })
+    }
+
+    /// The number of the side that an attempt is on.
+    fn side_of(&mut self, attempt: &Attempt) -> u32 {
+        let data = self.data;
+        match self.by {
+            By::File => self.names.number_of(&data.files[attempt.file as usize]),
+            By::Column(Column::variant) => self.names.number_of(&variant(data, attempt)),
+            By::Column(column) => self.names.number_of(data.text(attempt, column)),
         }
-        for (known, at) in self.circumstances[side].iter_mut().zip(&self.columns.circumstances) {
-            let value = fields.get(*at).unwrap_or_default();
+    }
+
+    fn cell_of(&mut self, attempt: &Attempt) -> u32 {
+        let (data, by) = (self.data, &self.by);
+        let text = |axis| data.text(attempt, axis);
+        let asked_for = by
+            .decides_variants()
+            .then(|| axes::asked_for(text(Column::backend), text(Column::variant), text(Column::addressing)));
+        let in_cell = |&axis: &Column| match &asked_for {
+            _ if axis.role().must_be_equal() || by.frees(axis) => "",
+            Some(asked_for) if axis == Column::variant => asked_for,
+            _ => text(axis),
+        };
+        self.cells.number(crate::record::cell::AXES.iter().map(in_cell))
+    }
+
+    fn conditions_of(&mut self, attempt: &Attempt) -> u32 {
+        let (data, by) = (self.data, &self.by);
+        let text = |&column: &Column| if by.frees(column) { "" } else { data.text(attempt, column) };
+        self.conditions.number(MUST_BE_EQUAL.iter().map(text))
+    }
+
+    fn note_differences(&mut self, side: u32, attempt: &Attempt) {
+        let data = self.data;
+        if self.sides.len() <= side as usize {
+            self.sides.push(Side { variants: Vec::new(), circumstances: vec![Vec::new(); MAY_DIFFER.len()] });
+        }
+        let Side { variants, circumstances } = &mut self.sides[side as usize];
+        let variant = variant(data, attempt);
+        if variants.len() < NAMED_MAX && !variants.contains(&variant) {
+            variants.push(variant);
+        }
+        for (known, column) in circumstances.iter_mut().zip(MAY_DIFFER) {
+            let value = data.text(attempt, *column);
             // What failed early does not tell.
-            if value.is_empty() && is_failed {
+            if value.is_empty() && attempt.state == State::Failed {
                 continue;
             }
             if known.len() < NAMED_MAX && !known.iter().any(|known| known == value) {
@@ -295,22 +159,70 @@ impl Trials {
         }
     }
 
-    /// The value of a metric in a trial, if it has one.
-    pub(crate) fn value(&self, trial: usize, metric: usize) -> Option<f64> {
-        let value = self.values.get(trial * self.metrics.len() + metric).copied();
-        value.filter(|value| !value.is_nan())
+    /// What is in the file of a trial of [`Self::list`].
+    pub(crate) fn attempt(&self, trial: usize) -> &'d Attempt {
+        &self.data.attempts[self.list[trial].at as usize]
     }
 
-    /// Marks the trials in which the machine was not as usual, once all are there.
-    pub(crate) fn mark(&mut self) {
-        let others = self.signs_without_kernel.values().map(|(_, sign)| *sign);
-        let marks = canaries::marks(self.list.iter().map(|trial| trial.sign).chain(others));
-        self.list.iter_mut().zip(marks).for_each(|(trial, marked)| trial.marked = marked);
+    /// The value of a metric in a trial, if it has one.
+    pub(crate) fn value(&self, trial: usize, metric: Metric) -> Option<f64> {
+        self.data.value(self.list[trial].at as usize, metric.column)
+    }
+
+    /// A cell by its number, without what may differ, and without what is among the conditions.
+    pub(crate) fn cell(&self, number: u32) -> CellKey {
+        CellKey::of_texts(self.cells.list(number).clone())
+    }
+
+    /// What trials have under some conditions in one of [`MUST_BE_EQUAL`].
+    pub(crate) fn condition(&self, conditions: u32, column: Column) -> &str {
+        let at = MUST_BE_EQUAL.iter().position(|condition| *condition == column);
+        at.map_or("", |at| self.conditions.list(conditions).get(at))
+    }
+
+    /// A cell with what it has on axes that must be equal.
+    pub(crate) fn full_cell(&self, cell: u32, conditions: Option<u32>) -> CellKey {
+        let cell = self.cell(cell);
+        CellKey::of(|axis| match conditions {
+            Some(conditions) if axis.role().must_be_equal() => self.condition(conditions, axis),
+            _ => cell.get(axis),
+        })
+    }
+
+    /// How the trials were counted, of all conditions that there are.
+    pub(crate) fn accels(&self) -> impl Iterator<Item = &str> {
+        (0..self.conditions.len() as u32).map(|conditions| self.condition(conditions, Column::accel))
+    }
+
+    /// How many sides there are.
+    pub(crate) fn side_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The name of a side.
+    pub(crate) fn side(&self, side: u32) -> &str {
+        self.names.text(side)
+    }
+
+    /// The variants on a side.
+    pub(crate) fn variants(&self, side: u32) -> &[String] {
+        &self.sides[side as usize].variants
+    }
+
+    /// The values of one of [`MAY_DIFFER`] on a side.
+    pub(crate) fn circumstances(&self, side: u32, column: Column) -> &[String] {
+        let at = MAY_DIFFER.iter().position(|circumstance| *circumstance == column);
+        at.map_or(&[], |at| &self.sides[side as usize].circumstances[at])
     }
 
     /// Why trials in this state say nothing.
-    pub(crate) fn reasons(&self, state: State) -> Tally<'_, ()> {
-        let trials = self.list.iter().filter(|trial| trial.state == state);
-        reasons::tally(trials.map(|trial| ((), self.reasons.first(trial.reason))))
+    pub(crate) fn reasons(&self, state: State) -> Messages<()> {
+        let trials = (0..self.list.len()).map(|trial| self.attempt(trial)).filter(|attempt| attempt.state == state);
+        Messages::of(trials.map(|attempt| ((), self.data.reason(attempt))))
     }
+}
+
+/// The backend and the variant of an attempt.
+fn variant(data: &Dataset, attempt: &Attempt) -> String {
+    format!("{}:{}", data.text(attempt, Column::backend), data.text(attempt, Column::variant))
 }

@@ -1,6 +1,6 @@
 //! The figures of two sides, and the verdict on them.
 
-use crate::compare::metrics::Better;
+use crate::record::column::Better;
 use crate::stats::bootstrap::Side;
 use crate::stats::median::{ALPHA, Median};
 

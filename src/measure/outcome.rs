@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Counters, OpenError};
 
+use crate::gates::reason::Reason;
 use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
@@ -63,13 +64,10 @@ pub struct Outcome {
     /// Whether the load was too small to tell what the worker can do; `None` where that is no question.
     pub limited: Option<bool>,
     /// Why the trial says nothing, although it ran to its end.
-    pub invalid: Option<String>,
+    pub invalid: Option<Reason>,
     /// Rates and times of several workers, where there are several.
     pub(crate) together: Option<Together>,
 }
-
-/// What an invalid trial's reason contains if the ledger of one worker does not balance, whatever their sum.
-pub(crate) const UNBALANCED: &str = "the ledger of a worker does not balance";
 
 /// What several workers did together.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +96,7 @@ impl Outcome {
         // One by one, for what is missing here could be too many there.
         let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_strangers();
         if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
-            self.invalid = Some(UNBALANCED.into());
+            self.invalid = Some(Reason::UnbalancedWorker);
         }
         self.ledger.add(other.ledger);
         let ([sent, received], [others_sent, others_received]) = (self.rates(), other.rates());

@@ -168,12 +168,36 @@ fn virt(clues: &Clues) -> String {
     }
 }
 
+/// Traces of a hypervisor, in small letters, and its name. The first one that is found counts: a clock source says more
+/// than firmware, which may name the cloud.
+const TRACES: [(&str, &str); 15] = [
+    ("kvm-clock", "kvm"),
+    ("hyperv_clocksource", "microsoft"),
+    ("xen", "xen"),
+    ("amazon ec2", "amazon"),
+    ("google compute engine", "google"),
+    ("microsoft corporation virtual machine", "microsoft"),
+    ("vmware", "vmware"),
+    ("virtualbox", "oracle"),
+    ("parallels", "parallels"),
+    ("bhyve", "bhyve"),
+    ("apple virtualization", "apple"),
+    ("openstack", "kvm"),
+    ("kvm", "kvm"),
+    ("qemu", "qemu"),
+    ("linux,dummy-virt", "qemu"),
+];
+
 /// The hypervisor; `none` if there is none for sure.
 fn hypervisor<'a>(clues: &Clues<'a>) -> Option<&'a str> {
     if let Some(name) = clues.hypervisor_type.split_whitespace().next() {
         return Some(name);
     }
-    let named = clocksource_hypervisor(clues.clocksources).or_else(|| firmware_hypervisor(clues));
+    // Amazon has machines without a hypervisor, too, under the same vendor.
+    let is_metal = clues.product.contains(".metal");
+    let firmware = if is_metal { [""; 2] } else { [clues.vendor, clues.product] }.join(" ");
+    let traces = [clues.clocksources, &firmware, clues.device_tree].join("\n").to_lowercase();
+    let named = TRACES.into_iter().find(|(trace, _)| traces.contains(trace)).map(|(_, name)| name);
     let named = named.or_else(|| clues.kernel.contains("microsoft").then_some("microsoft"));
     // On x86 this flag decides, also on a rented machine whose firmware names the cloud that it stands in.
     match cpuinfo_values(clues.cpuinfo, 0, "flags").first() {
@@ -182,54 +206,6 @@ fn hypervisor<'a>(clues: &Clues<'a>) -> Option<&'a str> {
         // Elsewhere nothing says that there is no hypervisor.
         None => named,
     }
-}
-
-fn clocksource_hypervisor(clocksources: &str) -> Option<&'static str> {
-    clocksources.split_whitespace().find_map(|name| match name {
-        "kvm-clock" => Some("kvm"),
-        "xen" => Some("xen"),
-        name if name.starts_with("hyperv_clocksource") => Some("microsoft"),
-        _ => None,
-    })
-}
-
-/// What firmware or device tree say that only those of a virtual machine do.
-fn firmware_hypervisor(clues: &Clues) -> Option<&'static str> {
-    const PREFIXES: [(&str, &str); 18] = [
-        ("KVM", "kvm"),
-        ("OpenStack", "kvm"),
-        ("KubeVirt", "kvm"),
-        ("Red Hat KVM", "kvm"),
-        ("Amazon EC2", "amazon"),
-        ("Google Compute Engine", "google"),
-        ("QEMU", "qemu"),
-        ("VMware", "vmware"),
-        ("VMW", "vmware"),
-        ("innotek GmbH", "oracle"),
-        ("VirtualBox", "oracle"),
-        ("Xen", "xen"),
-        ("HVM domU", "xen"),
-        ("Bochs", "bochs"),
-        ("Parallels", "parallels"),
-        ("BHYVE", "bhyve"),
-        ("Hyper-V", "microsoft"),
-        ("Apple Virtualization", "apple"),
-    ];
-    // Microsoft and Amazon have machines without a hypervisor too, under the same vendor.
-    if clues.vendor.starts_with("Microsoft") && clues.product.starts_with("Virtual Machine") {
-        return Some("microsoft");
-    }
-    let is_metal = clues.vendor.starts_with("Amazon EC2") && clues.product.contains(".metal");
-    let matching = |text: &str| PREFIXES.into_iter().find(|(prefix, _)| text.starts_with(prefix));
-    let firmware = [clues.product, clues.vendor].into_iter().filter(|_| !is_metal).find_map(matching);
-    let device_tree = clues.device_tree.split('\0').find_map(|compatible| match compatible {
-        "linux,kvm" => Some("kvm"),
-        "linux,dummy-virt" => Some("qemu"),
-        "vmware" => Some("vmware"),
-        compatible if compatible.starts_with("xen,") => Some("xen"),
-        _ => None,
-    });
-    firmware.map(|(_, name)| name).or(device_tree)
 }
 
 /// The container; `none` if there is none for sure.

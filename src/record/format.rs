@@ -3,16 +3,15 @@
 use csv::{ByteRecord, StringRecord};
 use serde::Serialize;
 
-use crate::record::row::Row;
+use crate::record::columns::Column;
 
 /// What a spreadsheet begins a file of UTF-8 text with. It is no part of the first column's name.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The header line.
 pub fn header() -> Vec<u8> {
-    let both = encode(&Row::default(), true);
-    let end = both.iter().position(|&byte| byte == b'\n').map_or(both.len(), |at| at + 1);
-    both[..end].to_vec()
+    let names: Vec<&str> = Column::declarations().iter().map(|column| column.name).collect();
+    (names.join(",") + "\n").into_bytes()
 }
 
 /// One row, with its line end, after the header if that is wanted.

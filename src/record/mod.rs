@@ -1,5 +1,9 @@
 //! What is kept: rows, the files that hold them, and the environment that they were measured in.
 
+pub mod cell;
+pub mod column;
+pub mod columns;
+pub mod document;
 pub mod environment;
 pub mod format;
 pub mod hlog;

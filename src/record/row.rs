@@ -1,172 +1,33 @@
-//! The columns of the CSV: one row per trial.
-//!
-//! The order of the fields is the order of the columns, and part of the interface. Empty means not
-//! applicable or not available, never zero. Times are nanoseconds unless the name says otherwise.
+//! The row of a trial: how its columns are filled, and what it says.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use hpbench_backends::Addressing;
 
+use crate::gates::reason::{Reason, Reasons};
+use crate::gates::{self, Sign, Watched};
 use crate::measure::cost;
-use crate::measure::outcome::{Outcome, TrialError, UNBALANCED};
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::record::environment::Environment;
 
+pub use crate::record::columns::Row;
+
 /// The version of the columns.
 pub const SCHEMA: u32 = 1;
 
-/// What repeats a trial. A thread that was kept from its core for more than this share of it, in percent,
-/// and for more than a timer tick, which is more than that of a very short trial; …
-const RUN_DELAY_MAX_PCT: f64 = 1.0;
-const RUN_DELAY_MIN_NS: u64 = 1_000_000;
-/// … a host that took at least so many ticks from the trial's cores, and more than this share, in percent.
-const STEAL_MIN_TICKS: u64 = 2;
-const STEAL_MAX_PCT: f64 = 1.0;
-
-/// How often a trial that was disturbed is tried, in all.
-pub const ATTEMPTS_MAX: usize = 3;
-
-/// Begins the reasons for which a trial is repeated.
-const DISTURBED: &str = "disturbed:";
-
-/// One trial.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the columns are documented in the README, by the same names")]
-pub struct Row {
-    // identity
-    pub schema: u32,
-    pub run_id: String,
-    pub started_at: String,
-    pub scenario: String,
-    pub backend: String,
-    pub variant: String,
-    pub wait: String,
-    pub addressing: String,
-    pub bind: String,
-    pub batch: usize,
-    pub payload: usize,
-    pub round: Option<usize>,
-    pub rate_pps: Option<u64>,
-    pub burst: Option<u64>,
-    pub window: Option<usize>,
-    pub workers: usize,
-    pub generators: Option<usize>,
-    pub handoff: u8,
-    pub fifo: Option<u8>,
-    pub ring: usize,
-    pub buffers: Option<usize>,
-    pub verify: String,
-    pub duration_target_s: Option<f64>,
-    pub warmup_s: f64,
-    pub trial: usize,
-    pub attempt: usize,
-    pub order: usize,
-    pub seed: u64,
-    // result
-    pub duration_s: Option<f64>,
-    pub sent: Option<u64>,
-    pub received: Option<u64>,
-    pub measured_sent: Option<u64>,
-    pub measured_received: Option<u64>,
-    pub tx_pps: Option<f64>,
-    pub rx_pps: Option<f64>,
-    pub rx_mbps: Option<f64>,
-    pub loss_pct: Option<f64>,
-    pub busy_pct: Option<f64>,
-    pub generator_limited: Option<u8>,
-    // ledger
-    pub drop_socket: Option<u64>,
-    pub drop_ring: Option<u64>,
-    pub duplicate: Option<u64>,
-    pub reordered: Option<u64>,
-    pub corrupt: Option<u64>,
-    pub truncated: Option<u64>,
-    pub foreign: Option<u64>,
-    pub unexplained: Option<i64>,
-    pub send_eagain: Option<u64>,
-    pub io_errors: Option<u64>,
-    // cost
-    pub ns_per_packet: Option<f64>,
-    pub ns_per_packet_p50: Option<f64>,
-    pub ns_per_packet_min: Option<f64>,
-    pub peer_ns_per_packet: Option<f64>,
-    pub cpu_ns_per_packet: Option<f64>,
-    pub user_ns_per_packet: Option<f64>,
-    pub sys_ns_per_packet: Option<f64>,
-    pub kthread_ns_per_packet: Option<f64>,
-    pub generator_cpu_ns_per_packet: Option<f64>,
-    pub syscalls: Option<u64>,
-    pub syscalls_per_packet: Option<f64>,
-    pub cycles_per_packet: Option<f64>,
-    pub instructions_per_packet: Option<f64>,
-    pub peer_instructions_per_packet: Option<f64>,
-    pub context_switches: Option<u64>,
-    // latency
-    pub lat_samples: Option<u64>,
-    pub lat_min_ns: Option<u64>,
-    pub lat_mean_ns: Option<f64>,
-    pub lat_p50_ns: Option<u64>,
-    pub lat_p90_ns: Option<u64>,
-    pub lat_p99_ns: Option<u64>,
-    pub lat_p999_ns: Option<u64>,
-    pub lat_p9999_ns: Option<u64>,
-    pub lat_max_ns: Option<u64>,
-    pub late_p99_ns: Option<u64>,
-    // mechanism
-    pub batch_mean: Option<f64>,
-    pub kernel_batch_mean: Option<f64>,
-    pub empty_polls: Option<u64>,
-    pub rearms: Option<u64>,
-    pub enobufs: Option<u64>,
-    pub cq_overflow: Option<u64>,
-    pub io_workers: Option<u64>,
-    // environment
-    pub host: String,
-    pub kernel: String,
-    pub kernel_build: String,
-    pub arch: String,
-    pub cpu_model: String,
-    pub ncpu: Option<usize>,
-    pub virt: String,
-    pub accel: String,
-    pub qemu: String,
-    pub governor: String,
-    pub clocksource: String,
-    pub mitigations: String,
-    pub rcvbuf: Option<u32>,
-    pub sndbuf: Option<u32>,
-    pub worker_cpu: String,
-    pub generator_cpu: String,
-    pub cpu_relation: String,
-    pub fill: String,
-    pub uring_flags: String,
-    pub rt_limited: Option<u8>,
-    pub hpbench: String,
-    pub git_rev: String,
-    pub rustc: String,
-    // quality
-    pub steal_pct: Option<f64>,
-    pub run_delay_ns: Option<u64>,
-    pub canary_ratio: Option<f64>,
-    pub steady: Option<u8>,
-    pub valid: u8,
-    pub invalid_reason: String,
-    pub error: String,
-    // not in the file
-    /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
-    #[serde(skip)]
-    pub batch_sizes: [u64; 11],
-    /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
-    /// see [`crate::stats::trimmed_mean_of_sorted`].
-    #[serde(skip)]
-    pub trimmed_ns_per_packet: [Option<f64>; 2],
-    /// Whether something speaks against the trial that only the whole run tells, or that does not repeat it.
-    #[serde(skip)]
-    pub marked: bool,
+/// What a trial says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
+    /// It counts.
+    Valid,
+    /// It ran, but says nothing.
+    Invalid,
+    /// It did not run to its end.
+    Failed,
 }
 
 /// What the rows of a run have in common.
@@ -298,23 +159,24 @@ impl Row {
         self.fill_in_cost(run, cell, outcome);
         self.fill_in_latency(outcome);
         self.fill_in_mechanism(cell, outcome);
-        let mut reasons = self.fill_in_quality(run, cell, outcome);
+        let mut reasons = Reasons::default();
+        self.fill_in_quality(run, outcome, &mut reasons);
+        if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
+            reasons.push(Reason::ThrottledLatency);
+        }
         if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_strangers() {
             // The kernel's count of drops holds the strangers' as well.
             self.unexplained = None;
-            reasons.push(format!(
-                "foreign-with-loss: {} datagrams of strangers came, and the kernel dropped some of theirs or ours",
-                ledger.arrived.foreign
-            ));
+            reasons.push(Reason::ForeignWithLoss { foreign: ledger.arrived.foreign });
         } else if ledger.unexplained() != 0 {
-            reasons.push(format!("{} datagrams unexplained", ledger.unexplained()));
+            reasons.push(Reason::Unexplained { datagrams: ledger.unexplained() });
         }
         if outcome.measured_received == 0 {
-            reasons.push("nothing was received in the measured phase".into());
+            reasons.push(Reason::NothingReceived);
         }
         reasons.extend(outcome.invalid.clone());
         self.valid = u8::from(reasons.is_empty());
-        self.invalid_reason = reasons.join("; ");
+        self.invalid_reason = reasons;
     }
 
     fn fill_in_rates(&mut self, cell: &Cell, outcome: &Outcome) {
@@ -367,44 +229,31 @@ impl Row {
         self.context_switches = Some(outcome.disturbance.context_switches);
     }
 
-    /// What speaks for and against the trial. Returns why it says nothing, if so.
-    fn fill_in_quality(&mut self, run: &Run, cell: &Cell, outcome: &Outcome) -> Vec<String> {
+    /// What speaks for and against the trial, and what disturbed it.
+    fn fill_in_quality(&mut self, run: &Run, outcome: &Outcome, reasons: &mut Reasons) {
         let disturbance = outcome.disturbance;
         self.run_delay_ns = disturbance.run_delay_ns;
         self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
         let reference_ns = *run.canary_ns.get_or_init(|| outcome.canary_ns);
         self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
         self.steady = outcome.steady.map(u8::from);
-
-        let mut reasons = Vec::new();
-        let (delay_ns, delay_pct) = (disturbance.run_delay_ns.unwrap_or(0), disturbance.run_delay_pct);
-        if delay_pct > RUN_DELAY_MAX_PCT && delay_ns > RUN_DELAY_MIN_NS {
-            reasons.push(format!(
-                "{DISTURBED} another thread had the core for {:.1} ms ({delay_pct:.1}%)",
-                delay_ns as f64 / 1e6
-            ));
-        }
-        let steal_pct = self.steal_pct.unwrap_or(0.0);
-        if disturbance.steal_ticks.unwrap_or(0) >= STEAL_MIN_TICKS && steal_pct > STEAL_MAX_PCT {
-            reasons.push(format!("{DISTURBED} the host took {steal_pct:.1}% of the cores' time (steal)"));
-        }
-        if disturbance.major_faults > 0 {
-            reasons.push(format!("{DISTURBED} {} page faults waited for a disk", disturbance.major_faults));
-        }
-        if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
-            reasons.push("latency under --fifo while the kernel throttles real-time threads".into());
-        }
-        reasons
+        reasons.extend(gates::disturbances(Watched {
+            run_delay_ns: disturbance.run_delay_ns.unwrap_or(0),
+            run_delay_pct: disturbance.run_delay_pct,
+            steal_ticks: disturbance.steal_ticks.unwrap_or(0),
+            steal_pct: self.steal_pct.unwrap_or(0.0),
+            major_faults: disturbance.major_faults,
+        }));
     }
 
     /// Whether the trial was disturbed in a way that trying again may spare it.
     pub fn is_disturbed(&self) -> bool {
-        Self::tells_of_disturbance(&self.invalid_reason)
+        self.invalid_reason.iter().any(Reason::is_disturbance)
     }
 
-    /// Whether a reason for which a trial is invalid is one that trying again may spare it.
-    pub(crate) fn tells_of_disturbance(reason: &str) -> bool {
-        reason.contains(DISTURBED)
+    /// What it shows of the machine; `run` is the number of its run.
+    pub(crate) fn sign(&self, run: usize) -> Sign {
+        Sign { run, steady: self.steady.map(|steady| steady != 0), canary: self.canary_ratio }
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {
@@ -446,6 +295,24 @@ impl Row {
         }
     }
 
+    /// What the trial says.
+    pub(crate) fn state(&self) -> State {
+        match self {
+            _ if self.is_failed() => State::Failed,
+            _ if self.valid == 0 => State::Invalid,
+            _ => State::Valid,
+        }
+    }
+
+    /// Why the trial says nothing, in words; empty if it counts.
+    pub(crate) fn why(&self) -> Cow<'_, str> {
+        match self.state() {
+            State::Failed => self.error.as_str().into(),
+            State::Invalid => self.invalid_reason.to_string().into(),
+            State::Valid => "".into(),
+        }
+    }
+
     /// Whether the trial ran to its end, but says nothing.
     pub fn is_invalid(&self) -> bool {
         self.error.is_empty() && self.valid == 0
@@ -466,8 +333,15 @@ impl Row {
 
     /// Whether every datagram is accounted for; a trial that failed has no ledger.
     pub fn balances(&self) -> bool {
-        self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.contains(UNBALANCED)
+        self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.iter().any(Reason::is_unbalanced)
     }
+}
+
+/// Marks the rows of one run in which the machine was not as usual.
+pub(crate) fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
+    let rows: Vec<&mut Row> = rows.collect();
+    let marks = gates::marks(rows.iter().map(|row| row.sign(0)));
+    rows.into_iter().zip(marks).for_each(|(row, is_marked)| row.marked = is_marked);
 }
 
 /// `a / b`, or nothing where that makes no sense.

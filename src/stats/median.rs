@@ -5,9 +5,6 @@ use super::median_of_sorted;
 /// The probability that an interval misses the true value, at most.
 pub const ALPHA: f64 = 0.05;
 
-/// The least trials of a side for a verdict: fewer have no interval of their median.
-pub const TRIALS_MIN: usize = 6;
-
 /// A median with the interval that holds the true one in at least 95% of all cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Median {

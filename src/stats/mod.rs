@@ -31,14 +31,6 @@ pub fn trimmed_mean_of_sorted(sorted: &[f64]) -> Option<f64> {
     (!middle.is_empty()).then(|| middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
-/// Difference between the beginning of a measured phase and the rest of it from which on it counts as not steady.
-const STEADY_WITHIN: f64 = 0.10;
-
-/// Whether a phase that began with `first` and went on with `rest` was steady.
-pub fn is_steady(first: f64, rest: f64) -> bool {
-    (first / rest - 1.0).abs() <= STEADY_WITHIN
-}
-
 /// The middle of some values, and how far they spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {

@@ -59,7 +59,7 @@ pub(crate) fn hostile(label: &str) -> Vec<Row> {
             *text = label.to_owned();
         }
         if row.trial.is_multiple_of(5) {
-            (row.valid, row.invalid_reason) = (0, label.to_owned());
+            (row.valid, row.invalid_reason) = (0, label.into());
         }
         if row.trial.is_multiple_of(7) {
             (row.valid, row.error) = (0, label.to_owned());

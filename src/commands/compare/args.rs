@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::compare::axes::By;
-use crate::compare::metrics::{self, Metric};
+use crate::compare::metrics::Metric;
 use crate::plan::args::percentage;
 
 /// What to compare with what, and how.
@@ -25,7 +25,7 @@ pub struct CompareArgs {
 
     /// Columns to compare [default: by scenario, e.g. ns_per_packet_p50,peer_ns_per_packet of drain]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
-    pub metric: Vec<&'static Metric>,
+    pub metric: Vec<Metric>,
 
     /// The least change that matters, over 0% and below 100%
     #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
@@ -66,9 +66,9 @@ pub enum FailOn {
     Worse,
 }
 
-fn metric(name: &str) -> Result<&'static Metric, String> {
-    metrics::find(name).ok_or_else(|| {
-        let all: Vec<&str> = metrics::METRICS.iter().map(|metric| metric.name).collect();
+fn metric(name: &str) -> Result<Metric, String> {
+    Metric::find(name).ok_or_else(|| {
+        let all: Vec<&str> = Metric::all().map(Metric::name).collect();
         format!("'{name}' cannot be compared; there are {}", all.join(", "))
     })
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::compare::axes::AXES;
+use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::report::Report;
 use crate::compare::verdict::Verdict;
 use crate::compare::{answer, steps};
+use crate::record::cell::AXES;
 use crate::stats::median::Median;
 
 /// The version of the JSON.
@@ -36,14 +36,14 @@ const FIGURES: [&str; 19] = [
 ];
 
 /// CSV: a header, and a line for each comparison. Empty means that there is no such value.
-pub(crate) fn csv(report: &Report) -> String {
+pub(crate) fn csv(report: &Comparisons) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["metric", "unit", "better"].into_iter().chain(AXES).chain(FIGURES);
+    let header = ["metric", "unit", "better"].into_iter().chain(AXES.iter().map(|axis| axis.name())).chain(FIGURES);
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
         let metric = comparison.metric;
-        let first = [metric.name, metric.unit, metric.better.name()].map(str::to_owned);
+        let first = [metric.name(), metric.unit, metric.better.name()].map(str::to_owned);
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let figures = [
             figures.base.to_owned(),
@@ -64,16 +64,17 @@ pub(crate) fn csv(report: &Report) -> String {
             number(figures.q),
             figures.threshold_pct.to_string(),
             figures.verdict.name().to_owned(),
-            comparison.warnings.join("; "),
+            warnings(comparison).join("; "),
         ];
-        let record = first.iter().chain(comparison.axes.iter()).chain(&figures);
+        let axes = comparison.cell.iter().map(|(_, value)| value);
+        let record = first.iter().map(String::as_str).chain(axes).chain(figures.iter().map(String::as_str));
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
 }
 
 /// JSON: an object with the comparisons, the notes, and the conclusions.
-pub(crate) fn json(report: &Report) -> String {
+pub(crate) fn json(report: &Comparisons) -> String {
     let document = Document {
         schema: SCHEMA,
         by: report.by.name(),
@@ -105,19 +106,19 @@ struct Entry<'a> {
     cell: serde_json::Map<String, serde_json::Value>,
     #[serde(flatten)]
     figures: Figures<'a>,
-    warnings: &'a [String],
+    warnings: Vec<String>,
 }
 
 impl<'a> Entry<'a> {
     fn of(comparison: &'a Comparison, threshold: f64) -> Self {
-        let axes = AXES.iter().zip(comparison.axes.iter()).filter(|(_, value)| !value.is_empty());
+        let axes = comparison.cell.iter().filter(|(_, value)| !value.is_empty());
         Self {
-            metric: comparison.metric.name,
+            metric: comparison.metric.name(),
             unit: comparison.metric.unit,
             better: comparison.metric.better.name(),
-            cell: axes.map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect(),
+            cell: axes.map(|(axis, value)| (axis.name().to_owned(), value.into())).collect(),
             figures: Figures::of(comparison, threshold),
-            warnings: &comparison.warnings,
+            warnings: warnings(comparison),
         }
     }
 }
@@ -173,6 +174,10 @@ impl<'a> Figures<'a> {
             verdict: comparison.verdict,
         }
     }
+}
+
+fn warnings(comparison: &Comparison) -> Vec<String> {
+    comparison.warnings.iter().map(ToString::to_string).collect()
 }
 
 fn rounded(ratio: f64) -> f64 {

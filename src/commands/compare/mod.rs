@@ -5,7 +5,9 @@ mod export;
 mod table;
 
 use crate::compare::axes::By;
-use crate::compare::report::{CompareError, Report, Settings};
+use crate::compare::comparisons::{CompareError, Comparisons, Settings};
+use crate::compare::dataset::Dataset;
+use crate::compare::metrics;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Verdict;
 use crate::console::{Failure, is_coloured, print, tell};
@@ -14,7 +16,11 @@ use args::{CompareArgs, FailOn, Format};
 
 /// Reads, compares, and prints.
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
-    let trials = read(args)?;
+    let data = read(args)?;
+    let trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
+    if trials.list.is_empty() {
+        return Err(CompareError::OnlyNull.into());
+    }
     let settings = Settings {
         base: args.base.as_deref(),
         all_metrics: !args.metric.is_empty(),
@@ -23,7 +29,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
         force: args.force,
         groups: usize::MAX,
     };
-    let report = Report::new(&trials, &settings)?;
+    let report = Comparisons::new(&trials, &settings)?;
     match args.format {
         Format::Table => print(&table::render(&report, is_coloured()))?,
         Format::Csv => print(&export::csv(&report))?,
@@ -37,17 +43,16 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
 }
 
 /// The trials of all files.
-fn read(args: &CompareArgs) -> Result<Trials, CompareError> {
+fn read(args: &CompareArgs) -> Result<Dataset, CompareError> {
     if args.by.is_none() && args.files.len() != 2 {
         return Err(CompareError::NotTwoFiles(args.files.len()));
     }
-    let mut trials = Trials::new(args.by.clone().unwrap_or(By::File), &args.metric);
+    let metrics = if args.metric.is_empty() { metrics::all_defaults() } else { args.metric.clone() };
+    let mut data = Dataset::new(metrics.into_iter().map(|metric| metric.column));
     for (path, name) in args.files.iter().zip(rows::file_names(&args.files)) {
-        rows::read_file(path, |_, fields, row| trials.add(fields, row, &name))?;
+        data.begin(&name);
+        rows::read_file(path, |_, fields, row| data.add(fields, row))?;
     }
-    if trials.list.is_empty() {
-        return Err(CompareError::OnlyNull);
-    }
-    trials.mark();
-    Ok(trials)
+    data.finish();
+    Ok(data)
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use anstyle::{AnsiColor, Style};
 use comfy_table::CellAlignment;
 
-use crate::compare::axes::AXES;
+use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::report::Report;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::Verdict;
 use crate::compare::{answer, counts, steps};
+use crate::record::columns::Column;
 use crate::stats::median::Median;
 use crate::text::{digits, percent, plain_table, trim_lines, wrap};
 
@@ -18,7 +18,7 @@ use crate::text::{digits, percent, plain_table, trim_lines, wrap};
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];
 
 /// Formats a report.
-pub(crate) fn render(report: &Report, coloured: bool) -> String {
+pub(crate) fn render(report: &Comparisons, coloured: bool) -> String {
     let mut parts: Vec<String> = sections::of(report).iter().map(|rows| section(report, rows, coloured)).collect();
     if report.in_steps {
         parts.push(steps::text(report));
@@ -31,26 +31,26 @@ pub(crate) fn render(report: &Report, coloured: bool) -> String {
     parts.join("\n")
 }
 
-fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
+fn section(report: &Comparisons, rows: &[&Comparison], coloured: bool) -> String {
     let metric = rows[0].metric;
     let distinct = |side: usize| rows.iter().map(|row| row.sides[side].as_str()).collect::<BTreeSet<_>>();
     let [has_bases, has_news] = [distinct(0).len() > 1, distinct(1).len() > 1];
     let side = |row: &Comparison, at: usize| report.short(&row.sides[at]).to_owned();
     let (axes, constant) = split_axes(rows);
-    let mut title =
-        format!("{}: {} in {}, {} is better", rows[0].axes[0], metric.name, metric.unit, metric.better.name());
+    let scenario = rows[0].cell.get(Column::scenario);
+    let mut title = format!("{scenario}: {} in {}, {} is better", metric.name(), metric.unit, metric.better.name());
     match (has_bases, has_news) {
         (false, false) => title += &format!("; {} against {}", side(rows[0], 1), side(rows[0], 0)),
         (false, true) => title += &format!("; against {} {}", report.by.name(), side(rows[0], 0)),
         _ => {}
     }
-    title.extend(constant.iter().map(|(name, value)| format!("; {name} {value}")));
+    title.extend(constant.iter().map(|(axis, value)| format!("; {} {value}", short(*axis))));
     let mut table = plain_table();
     let mut header: Vec<&str> = Vec::new();
     header.extend(has_bases.then_some("base"));
     header.extend(has_news.then_some(if has_bases { "new" } else { report.by.name() }));
     let names = header.len();
-    header.extend(axes.iter().map(|&at| short(AXES[at])));
+    header.extend(axes.iter().map(|&axis| short(axis)));
     let texts = header.len();
     header.extend(FIGURES);
     table.set_header(&header);
@@ -58,13 +58,13 @@ fn section(report: &Report, rows: &[&Comparison], coloured: bool) -> String {
         let mut line: Vec<String> = Vec::new();
         line.extend(has_bases.then(|| side(row, 0)));
         line.extend(has_news.then(|| side(row, 1)));
-        line.extend(axes.iter().map(|&at| row.axes[at].clone()));
+        line.extend(axes.iter().map(|&axis| row.cell.get(axis).to_owned()));
         line.extend(figures(row));
         table.add_row(line);
     }
     let last = header.len() - 1;
     for (index, column) in table.column_iter_mut().enumerate() {
-        let is_text = index < names || index == last || index < texts && AXES[axes[index - names]] != "batch";
+        let is_text = index < names || index == last || index < texts && axes[index - names] != Column::batch;
         column.set_padding((u16::from(index > 0), u16::from(index < last)));
         column.set_cell_alignment(if is_text { CellAlignment::Left } else { CellAlignment::Right });
     }
@@ -117,7 +117,7 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
     lines.join("\n")
 }
 
-fn legend(report: &Report) -> String {
+fn legend(report: &Comparisons) -> String {
     let threshold = percent(report.threshold);
     let timed = format!(
         "Medians with the farther end of their 95% intervals; the change with its interval. better, worse: at least \

@@ -79,8 +79,7 @@ impl Accel {
 
 /// Takes what rests on a clock that says nothing out of what speaks against a trial.
 fn forget_disturbances(row: &mut Row) {
-    let kept: Vec<&str> = row.invalid_reason.split("; ").filter(|reason| !Row::tells_of_disturbance(reason)).collect();
-    row.invalid_reason = kept.join("; ");
+    row.invalid_reason.retain(|reason| !reason.is_disturbance());
     row.valid = u8::from(row.invalid_reason.is_empty() && row.error.is_empty());
 }
 

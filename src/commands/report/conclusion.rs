@@ -1,12 +1,13 @@
 //! What may be said of the trials, in words: the verdicts of `compare`, and never more than they say.
 
 use crate::commands::report::data::{Cell, Data};
-use crate::compare::axes::{self, AXES};
-use crate::compare::report::{CompareError, Report, Settings};
+use crate::compare::axes::{self, By};
+use crate::compare::comparisons::{CompareError, Comparisons, Settings};
 use crate::compare::steps::{self, Step};
 use crate::compare::trials::Trials;
 use crate::compare::{answer, counts};
-use crate::stats::median::TRIALS_MIN;
+use crate::gates::TRIALS_MIN;
+use crate::record::columns::Column;
 use crate::text::percent;
 
 /// The most steps between kernels that are told.
@@ -23,30 +24,22 @@ pub(crate) struct Conclusion {
     pub notes: Vec<String>,
 }
 
-/// What a conclusion is drawn from.
-#[derive(Debug)]
-pub(crate) struct Evidence {
-    /// Sorted by variant.
-    pub by_variant: Trials,
-    /// Sorted by kernel, where there are several.
-    pub by_kernel: Option<Trials>,
-}
-
 /// Draws the conclusion.
-pub(crate) fn draw(data: &Data, evidence: &Evidence) -> Conclusion {
+pub(crate) fn draw(data: &Data) -> Conclusion {
     let mut conclusion = Conclusion::default();
-    if let Some(by_kernel) = &evidence.by_kernel {
-        kernels(data, by_kernel, &mut conclusion);
+    let trials = |by| Trials::new(&data.set, By::Column(by), &[]);
+    if data.distinct(Column::kernel).len() > 1 {
+        kernels(data, &trials(Column::kernel), &mut conclusion);
     } else if data.cells.iter().any(Cell::is_counted) {
         conclusion.lines.push(format!("Nothing is compared: {}", counts::RANKS_NOTHING));
     } else {
-        backends(data, &evidence.by_variant, &mut conclusion);
+        backends(data, &trials(Column::variant), &mut conclusion);
     }
     conclusion
 }
 
-fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
-    let most = data.cells.iter().map(|cell| cell.trials.len()).max().unwrap_or(0);
+fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
+    let most = data.cells.iter().map(|cell| cell.attempts.len()).max().unwrap_or(0);
     if most < TRIALS_MIN {
         let s = if most == 1 { "" } else { "s" };
         conclusion.lines.push(format!(
@@ -55,7 +48,7 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
         ));
         return;
     }
-    match Report::new(trials, &answer::SETTINGS) {
+    match Comparisons::new(trials, &answer::SETTINGS) {
         Ok(report) => {
             conclusion.lines = answer::lines(&report);
             conclusion.notes = report.notes;
@@ -77,9 +70,9 @@ fn backends(data: &Data, trials: &Trials, conclusion: &mut Conclusion) {
     }
 }
 
-fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
+fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
     let threshold = percent(answer::THRESHOLD);
-    let report = match Report::new(by_kernel, &Settings { groups: usize::MAX, ..answer::SETTINGS }) {
+    let report = match Comparisons::new(by_kernel, &Settings { groups: usize::MAX, ..answer::SETTINGS }) {
         Ok(report) => report,
         Err(error) => {
             conclusion.lines.push(format!("No conclusion about kernels: {error}."));
@@ -91,7 +84,7 @@ fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
     }
     let (steps, changes) = told(&report, &mut conclusion.notes);
     conclusion.notes.extend(report.notes);
-    let kernels = data.distinct("kernel").len();
+    let kernels = data.distinct(Column::kernel).len();
     conclusion.lines.push(match changes {
         0 => format!(
             "{kernels} kernels: no change of {threshold} or more that the trials bear out, from one to the next."
@@ -115,7 +108,7 @@ fn kernels(data: &Data, by_kernel: &Trials, conclusion: &mut Conclusion) {
 
 /// The steps, the largest first, those of several batches in one line, and how many they are; those between counts that
 /// have not settled are only counted.
-fn told(report: &Report, notes: &mut Vec<String>) -> (Vec<String>, usize) {
+fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     let (settled, others): (Vec<Step<'_>>, Vec<Step<'_>>) = steps::find(report).into_iter().partition(Step::is_settled);
     if !others.is_empty() {
         notes.push(format!(
@@ -138,7 +131,7 @@ fn told(report: &Report, notes: &mut Vec<String>) -> (Vec<String>, usize) {
 
 /// Whether steps differ in their batch and their size only.
 fn are_alike(a: &Step<'_>, b: &Step<'_>) -> bool {
-    let is_same_cell = AXES.iter().zip(a.axes().iter().zip(b.axes())).all(|(axis, (a, b))| *axis == "batch" || a == b);
+    let is_same_cell = a.cell().differing(b.cell()).into_iter().all(|axis| axis == Column::batch);
     let key = |step: &Step<'_>| (step.what(), step.change_pct() > 0.0);
     is_same_cell && a.sides() == b.sides() && key(a) == key(b)
 }
@@ -146,7 +139,8 @@ fn are_alike(a: &Step<'_>, b: &Step<'_>) -> bool {
 /// Steps that are alike, in words.
 fn in_one_line(alike: &[&Step<'_>]) -> String {
     let first = alike[0];
-    let name = axes::brief(first.axis("backend"), first.axis("variant"), first.axis("addressing"));
+    let on = |axis| first.cell().get(axis);
+    let name = axes::brief(on(Column::backend), on(Column::variant), on(Column::addressing));
     let changes = alike.iter().map(|step| step.change_pct());
     let (low, high) =
         changes.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), pct| (low.min(pct), high.max(pct)));
@@ -154,24 +148,24 @@ fn in_one_line(alike: &[&Step<'_>]) -> String {
         [low, high] if low == high => low,
         [low, high] => format!("{low} to {high}"),
     };
-    let mut batches: Vec<&str> = alike.iter().map(|step| step.axis("batch")).collect();
+    let mut batches: Vec<&str> = alike.iter().map(|step| step.cell().get(Column::batch)).collect();
     batches.sort_by(|a, b| axes::natural(a, b));
     let es = if batches.len() > 1 { "es" } else { "" };
     let ([from, to], what) = (first.sides(), first.what());
-    let (scenario, payload, batches) = (first.axis("scenario"), first.axis("payload"), batches.join(", "));
-    let mut telling: Vec<(&str, &str)> = first.telling().filter(|(axis, _)| *axis != "payload").collect();
+    let (scenario, payload, batches) = (on(Column::scenario), on(Column::payload), batches.join(", "));
+    let mut telling: Vec<(Column, &str)> = first.telling().filter(|(axis, _)| *axis != Column::payload).collect();
     // The name leaves out what follows from the addressing.
-    if first.axis("addressing") == "unconnected" && !telling.iter().any(|(axis, _)| *axis == "addressing") {
-        telling.push(("addressing", "unconnected"));
+    if on(Column::addressing) == "unconnected" && !telling.iter().any(|(axis, _)| *axis == Column::addressing) {
+        telling.push((Column::addressing, "unconnected"));
     }
-    let telling: String = telling.iter().map(|(axis, value)| format!(", {axis} {value}")).collect();
+    let telling: String = telling.iter().map(|(axis, value)| format!(", {} {value}", axis.name())).collect();
     format!("{name} {from} → {to}: {range} {what} ({scenario}, {payload} bytes, batch{es} {batches}{telling})")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::axes::By;
+    use crate::compare::dataset::Dataset;
     use crate::record::row::{Row, SCHEMA};
 
     /// Counts of a cell that became dearer by so much from one kernel to the next.
@@ -214,9 +208,10 @@ mod tests {
                 .flat_map(|(kernel, cost)| [cell(1, kernel, cost), cell(2, kernel, cost * cost / 1000.0)].concat())
                 .collect();
             rows.iter_mut().filter(|row| row.order == 2).for_each(change);
-            let trials = Trials::of_rows(By::Column("kernel"), rows.iter());
+            let set = Dataset::of_rows([Column::instructions_per_packet], rows.iter());
+            let trials = Trials::new(&set, By::Column(Column::kernel), &[]);
             let settings = Settings { groups: usize::MAX, ..answer::SETTINGS };
-            let report = Report::new(&trials, &settings).expect("a report");
+            let report = Comparisons::new(&trials, &settings).expect("a report");
             let (lines, _) = super::told(&report, &mut Vec::new());
             let labels: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('(')?.1)).collect();
             assert!(labels.len() == 2 && labels[0] != labels[1], "{lines:?}");

@@ -1,86 +1,72 @@
 //! The machines that the trials ran on, column by column.
 
-use csv::StringRecord;
+use std::collections::HashSet;
 
-use crate::record::format;
-
-/// The columns, in their order, with what they are.
-const COLUMNS: [(&str, &str); 24] = [
-    ("host", "name of the machine"),
-    ("kernel", "kernel"),
-    ("kernel_build", "its build"),
-    ("arch", "architecture"),
-    ("cpu_model", "processor"),
-    ("ncpu", "cores"),
-    ("virt", "virtual machine or container"),
-    ("accel", "how it is emulated"),
-    ("qemu", "version of QEMU"),
-    ("governor", "frequency governor"),
-    ("clocksource", "clock source"),
-    ("mitigations", "mitigations of processor bugs"),
-    ("rcvbuf", "receive buffer, bytes granted"),
-    ("sndbuf", "send buffer, bytes granted"),
-    ("worker_cpu", "cores of the workers"),
-    ("generator_cpu", "cores of the generators"),
-    ("cpu_relation", "how these cores are related"),
-    ("fill", "how queues were filled"),
-    ("uring_flags", "io_uring's flags in effect"),
-    ("rt_limited", "real-time threads throttled"),
-    ("seed", "seed of the order of trials"),
-    ("hpbench", "version of hpbench"),
-    ("git_rev", "its revision"),
-    ("rustc", "its compiler"),
-];
+use crate::compare::dataset::Dataset;
+use crate::record::column::Group;
+use crate::record::columns::{Column, Declaration};
 
 /// The most values of a column that are kept.
 const VALUES_MAX: usize = 8;
 
-/// The values of one column.
+/// A column about machines.
 #[derive(Debug)]
-pub(crate) struct Column {
-    /// The name of the column.
-    pub name: &'static str,
+pub(crate) struct Feature {
+    /// Which.
+    pub column: Column,
     /// What it is.
-    pub meaning: &'static str,
+    pub label: &'static str,
     /// Its values, each with the files that have it.
     pub values: Vec<(String, Vec<usize>)>,
     /// Whether there are more values.
     pub has_more: bool,
-    at: usize,
 }
 
 /// All columns about machines.
 #[derive(Debug)]
 pub(crate) struct Environment {
-    /// The columns.
-    pub columns: Vec<Column>,
+    /// The columns, in their order.
+    pub features: Vec<Feature>,
 }
 
 impl Environment {
-    /// Without values.
-    pub(crate) fn new() -> Self {
-        let header = format::header();
-        let all = format::columns(&header);
-        let column = |(name, meaning): (&'static str, &'static str)| {
-            let at = all.iter().position(|column| *column == name)?;
-            Some(Column { name, meaning, values: Vec::new(), has_more: false, at })
-        };
-        Self { columns: COLUMNS.into_iter().filter_map(column).collect() }
+    /// Of all rows.
+    pub(crate) fn of(data: &Dataset) -> Self {
+        let mut features: Vec<Feature> = Column::declarations().iter().filter_map(Feature::of).collect();
+        // The machine comes first, and the program last.
+        features.sort_by_key(|feature| match feature.column.declaration().group {
+            Group::Environment => 0,
+            Group::Program => 2,
+            _ => 1,
+        });
+        let mut known = HashSet::new();
+        for attempt in &data.attempts {
+            if known.insert((attempt.circumstances, attempt.file)) {
+                let circumstances = data.circumstances(attempt.circumstances);
+                let file = attempt.file as usize;
+                features.iter_mut().for_each(|feature| feature.add(circumstances.get(feature.column), file));
+            }
+        }
+        Self { features }
+    }
+}
+
+impl Feature {
+    fn of(declaration: &Declaration) -> Option<Self> {
+        let label = declaration.label?;
+        Some(Self { column: declaration.column, label, values: Vec::new(), has_more: false })
     }
 
-    /// Adds the values of a row of a file.
-    pub(crate) fn add(&mut self, fields: &StringRecord, file: usize) {
-        for column in &mut self.columns {
-            let value = fields.get(column.at).unwrap_or_default();
-            if value.is_empty() {
-                continue;
-            }
-            match column.values.iter().position(|(known, _)| known == value) {
-                Some(at) if column.values[at].1.last() == Some(&file) => {}
-                Some(at) => column.values[at].1.push(file),
-                None if column.values.len() < VALUES_MAX => column.values.push((value.to_owned(), vec![file])),
-                None => column.has_more = true,
-            }
+    /// Adds a value of a row of a file.
+    fn add(&mut self, value: &str, file: usize) {
+        if value.is_empty() {
+            return;
+        }
+        match self.values.iter().position(|(known, _)| known == value) {
+            Some(at) if self.values[at].1.last() == Some(&file) => {}
+            Some(at) => self.values[at].1.push(file),
+            None if self.values.len() < VALUES_MAX => self.values.push((value.to_owned(), vec![file])),
+            None => self.has_more = true,
         }
     }
 }

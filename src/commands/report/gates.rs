@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::report::data::{Data, Trial, Value};
-use crate::compare::reasons::{self, State, Tally};
+use crate::commands::report::data::Data;
+use crate::compare::dataset::Attempt;
+use crate::compare::messages::Messages;
+use crate::record::columns::Column;
+use crate::record::row::State;
 use crate::stats;
 use crate::text::thousands;
 
@@ -12,7 +15,7 @@ const REASONS_MAX: usize = 20;
 
 /// How many trials there are of which kind.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct Totals {
     /// Rows.
     pub rows: usize,
     /// Rows of attempts that were tried again.
@@ -29,18 +32,18 @@ pub(crate) struct Counts {
     pub failed: usize,
 }
 
-/// Counts.
-pub(crate) fn counts(data: &Data) -> Counts {
-    let mut counts = Counts { rows: data.trials.len(), ..Counts::default() };
-    for trial in &data.trials {
-        match trial.state {
-            _ if trial.is_repeated => counts.repeated += 1,
+/// Totals.
+pub(crate) fn counts(data: &Data) -> Totals {
+    let mut counts = Totals { rows: data.set.attempts.len(), ..Totals::default() };
+    for attempt in &data.set.attempts {
+        match attempt.state {
+            _ if attempt.is_repeated => counts.repeated += 1,
             State::Failed => counts.failed += 1,
             State::Invalid => counts.invalid += 1,
             State::Valid => {
                 counts.valid += 1;
-                counts.marked += usize::from(trial.is_marked);
-                counts.limited += usize::from(trial.is_limited);
+                counts.marked += usize::from(attempt.is_marked);
+                counts.limited += usize::from(attempt.is_limited);
             }
         }
     }
@@ -48,14 +51,14 @@ pub(crate) fn counts(data: &Data) -> Counts {
 }
 
 /// Why trials say nothing, and what became of them, the most frequent reasons first.
-pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
-    let trials = data.trials.iter().filter(|trial| trial.state != State::Valid);
-    let what = |trial: &Trial| match trial.state {
-        _ if trial.is_repeated => "tried again",
+pub(crate) fn reasons(data: &Data) -> Messages<&'static str> {
+    let attempts = data.set.attempts.iter().filter(|attempt| attempt.state != State::Valid);
+    let what = |attempt: &Attempt| match attempt.state {
+        _ if attempt.is_repeated => "tried again",
         State::Failed => "failed",
         _ => "invalid",
     };
-    let mut found = reasons::tally(trials.map(|trial| (what(trial), data.reason(trial))));
+    let mut found = Messages::of(attempts.map(|attempt| (what(attempt), data.set.reason(attempt))));
     found.cut(REASONS_MAX);
     found
 }
@@ -63,17 +66,17 @@ pub(crate) fn reasons(data: &Data) -> Tally<'_, &'static str> {
 /// What was lost, in a row for each scenario and backend.
 pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
     let mut found: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-    let scenarios = data.distinct("scenario");
-    for (at, trial) in data.trials.iter().enumerate().filter(|(_, trial)| trial.is_valid()) {
-        let cell = &data.cells[trial.cell];
-        let scenario = scenarios.iter().position(|scenario| *scenario == cell.field("scenario")).unwrap_or(0);
+    let scenarios = data.distinct(Column::scenario);
+    for (at, _) in data.set.attempts.iter().enumerate().filter(|(_, attempt)| attempt.is_valid()) {
+        let cell = &data.cells[data.cell_of(at)];
+        let scenario = scenarios.iter().position(|scenario| *scenario == cell.get(Column::scenario)).unwrap_or(0);
         found.entry((scenario, cell.series)).or_default().push(at);
     }
     let row = |((scenario, series), trials): ((usize, usize), Vec<usize>)| {
-        let mut loss: Vec<f64> = trials.iter().filter_map(|&trial| data.value(trial, Value::Loss)).collect();
+        let mut loss: Vec<f64> = trials.iter().filter_map(|&at| data.set.value(at, Column::loss_pct)).collect();
         loss.sort_unstable_by(f64::total_cmp);
-        let sum = |value| {
-            let values = trials.iter().filter_map(|&trial| data.value(trial, value));
+        let sum = |column| {
+            let values = trials.iter().filter_map(|&at| data.set.value(at, column));
             values.reduce(|sum, value| sum + value).map_or_else(String::new, thousands)
         };
         let percent = |loss: Option<f64>| loss.map_or_else(String::new, |loss| format!("{loss:.2}"));
@@ -83,8 +86,8 @@ pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
             trials.len().to_string(),
             percent(stats::median_of_sorted(&loss)),
             percent(loss.last().copied()),
-            sum(Value::DropSocket),
-            sum(Value::DropRing),
+            sum(Column::drop_socket),
+            sum(Column::drop_ring),
         ]
     };
     found.into_iter().map(row).collect()
@@ -93,20 +96,11 @@ pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::report::data::Times;
     use crate::compare::axes::By;
+    use crate::compare::dataset::Dataset;
     use crate::compare::trials::Trials;
-    use crate::record::format;
     use crate::record::row::{Row, SCHEMA};
-
-    fn data(rows: &[Row]) -> Data {
-        let mut data = Data::new();
-        data.files.push(("run.csv".into(), rows.len()));
-        for row in rows {
-            data.add(&format::fields(&format::encode(row, false)).expect("a row"), row);
-        }
-        data.finish();
-        data
-    }
 
     #[test]
     fn the_same_trials_are_marked_as_in_a_comparison() {
@@ -125,10 +119,12 @@ mod tests {
         // What is usual is 1.1, of all backends, but for attempts that were tried again.
         let disturbed = |row: &Row| Row { attempt: 1, valid: 0, canary_ratio: Some(1.0), ..row.clone() };
         let rows: Vec<Row> = last.iter().flat_map(|row| [disturbed(row), row.clone()]).collect();
-        assert_eq!(counts(&data(&rows)).marked, 3);
+        let data = Data::new(Dataset::of_rows(Data::columns(), rows.iter()), Times::default());
+        assert_eq!(counts(&data).marked, 3);
         for by in ["variant", "batch"] {
-            let trials = Trials::of_rows(By::column(by).expect("a column"), rows.iter());
-            assert_eq!(trials.list.iter().filter(|trial| trial.marked).count(), 3, "{by}");
+            let trials = Trials::new(&data.set, By::column(by).expect("a column"), &[]);
+            let marked = (0..trials.list.len()).filter(|&trial| trials.attempt(trial).is_marked);
+            assert_eq!(marked.count(), 3, "{by}");
         }
     }
 }

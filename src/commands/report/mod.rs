@@ -19,40 +19,21 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::compare::axes::By;
-use crate::compare::trials::Trials;
+use crate::compare::dataset::Dataset;
 use crate::console::{Failure, print};
 use crate::record::rows::{self, ReadError};
 use args::ReportArgs;
 use charts::figure::Figure;
-use conclusion::Evidence;
-use data::Data;
+use data::{Data, Times};
 use embed::{Packed, Packer};
 use page::Page;
-
-/// Several kernels are compared by a second reading, and what is no file is gone after the first.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "there are trials under several kernels, so that all is read twice, and {0} is no regular file; save its rows to one \
-     first",
-    path.display()
-)]
-struct ReadOnce {
-    path: PathBuf,
-}
 
 /// Reads, draws, and writes.
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
-    let (data, mut evidence, packed) = read(&args.files)?;
-    if data.distinct("kernel").len() > 1 {
-        if let Some(path) = args.files.iter().find(|path| !path.is_file()) {
-            return Err(Failure::Usage(ReadOnce { path: path.clone() }.into()));
-        }
-        evidence.by_kernel = Some(read_by_kernel(&args.files)?);
-    }
-    let conclusion = conclusion::draw(&data, &evidence);
-    drop(evidence);
+    let (mut data, packed) = read(&args.files)?;
+    let conclusion = conclusion::draw(&data);
+    data.in_time();
     let (figures, missing) = charts::all(&data);
     if let Some(folder) = &args.svg {
         write_charts(&figures, folder, args.force)?;
@@ -62,7 +43,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::whole(&args.out, &text)?;
     if !write::is_stdout(&args.out) {
         let charts: usize = figures.iter().map(|figure| figure.charts.len()).sum();
-        let (rows, size) = (data.trials.len(), text.len().div_ceil(1024));
+        let (rows, size) = (data.set.attempts.len(), text.len().div_ceil(1024));
         let s = |count: usize| if count == 1 { "" } else { "s" };
         let (charts_s, rows_s) = (s(charts), s(rows));
         let out = args.out.display();
@@ -72,42 +53,25 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
 }
 
 /// Everything in the files.
-fn read(files: &[PathBuf]) -> Result<(Data, Evidence, Vec<Packed>), ReadError> {
-    let mut data = Data::new();
-    let by_variant = Trials::new(By::Column("variant"), &[]);
-    let mut evidence = Evidence { by_variant, by_kernel: None };
+fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
+    let (mut set, mut times) = (Dataset::new(Data::columns()), Times::default());
     let mut packed: Vec<Packed> = Vec::new();
     let mut room = Packer::room_for_all();
     for (path, name) in files.iter().zip(rows::file_names(files)) {
         let mut packer = Packer::new(&name, room);
-        data.files.push((name, 0));
+        set.begin(&name);
         rows::read_file(path, |columns, fields, row| {
-            // This one says as well what cannot have been measured.
-            evidence.by_variant.add(fields, row, "")?;
-            data.add(fields, row);
+            set.add(fields, row)?;
+            times.add(row);
             packer.add(columns, fields);
             Ok(())
         })?;
         let done = packer.finish();
         room -= done.len();
-        if let Some((_, count)) = data.files.last_mut() {
-            *count = done.rows;
-        }
         packed.push(done);
     }
-    data.finish();
-    evidence.by_variant.mark();
-    Ok((data, evidence, packed))
-}
-
-/// The trials once more, for a comparison of kernels: only few files have several, so the others do not pay for it.
-fn read_by_kernel(files: &[PathBuf]) -> Result<Trials, ReadError> {
-    let mut trials = Trials::new(By::Column("kernel"), &[]);
-    for path in files {
-        rows::read_file(path, |_, fields, row| trials.add(fields, row, ""))?;
-    }
-    trials.mark();
-    Ok(trials)
+    set.finish();
+    Ok((Data::new(set, times), packed))
 }
 
 /// Writes each chart as a file of its own.

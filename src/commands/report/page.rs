@@ -6,10 +6,11 @@ use crate::commands::report::charts::figure::{Figure, Missing, Table};
 use crate::commands::report::conclusion::Conclusion;
 use crate::commands::report::data::Data;
 use crate::commands::report::embed::Packed;
-use crate::commands::report::environment::Column;
+use crate::commands::report::environment::Feature;
 use crate::commands::report::gates;
 use crate::commands::report::svg::STYLE as CHART_STYLE;
 use crate::commands::report::svg::marks::{Look, example, sample, shortened};
+use crate::record::columns::Column;
 use crate::text::thousands;
 
 /// The style of everything but charts.
@@ -81,8 +82,8 @@ impl Page<'_> {
 
     /// What was compared, in a few words.
     fn headline(&self) -> String {
-        let backends = self.data.distinct("backend");
-        let hosts = self.data.distinct("host");
+        let backends = self.data.distinct(Column::backend);
+        let hosts = self.data.distinct(Column::host);
         let mut headline = named(&backends);
         if !hosts.is_empty() {
             headline += &format!(" on {}", named(&hosts));
@@ -92,25 +93,25 @@ impl Page<'_> {
 
     fn header(&self) -> Markup {
         let data = self.data;
-        let what = |name: &str| named(&data.distinct(name));
-        let several = data.series.len() > data.distinct("backend").len();
+        let what = |column| named(&data.distinct(column));
+        let several = data.series.len() > data.distinct(Column::backend).len();
         let modes: Vec<&str> = data.series.iter().map(|series| series.name.as_str()).collect();
         let facts = [
-            ("Scenarios", what("scenario")),
-            ("Backends and modes", if several { named(&modes) } else { what("backend") }),
-            ("Batches", what("batch")),
-            ("Payloads", with(" bytes", what("payload"))),
-            ("Offered rates", with(" per second", what("rate_pps"))),
-            ("Hosts", what("host")),
-            ("Kernels", what("kernel")),
+            ("Scenarios", what(Column::scenario)),
+            ("Backends and modes", if several { named(&modes) } else { what(Column::backend) }),
+            ("Batches", what(Column::batch)),
+            ("Payloads", with(" bytes", what(Column::payload))),
+            ("Offered rates", with(" per second", what(Column::rate_pps))),
+            ("Hosts", what(Column::host)),
+            ("Kernels", what(Column::kernel)),
             ("Time", self.time()),
         ];
         html! {
             header {
                 h1 { "hpbench: " (self.headline()) }
                 p {
-                    (count(data.trials.len(), "trial")) " in " (count(data.runs(), "run")) ", from "
-                    (named(&data.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())) "."
+                    (count(data.set.attempts.len(), "trial")) " in " (count(data.runs(), "run")) ", from "
+                    (named(&data.set.files.iter().map(String::as_str).collect::<Vec<_>>())) "."
                 }
                 dl {
                     @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
@@ -129,7 +130,7 @@ impl Page<'_> {
     }
 
     fn time(&self) -> String {
-        match &self.data.times {
+        match &self.data.times.span {
             Some((first, last)) if first == last => clock(first),
             Some((first, last)) => format!("{} to {}", clock(first), clock(last)),
             None => String::new(),
@@ -173,19 +174,19 @@ impl Page<'_> {
     }
 
     fn environment(&self) -> Markup {
-        let columns = self.data.environment.columns.iter().filter(|column| !column.values.is_empty());
+        let features = self.data.environment.features.iter().filter(|feature| !feature.values.is_empty());
         html! {
             section id="environment" {
                 h2 { "Environment" }
-                @if self.data.files.len() > 1 {
+                @if self.data.set.files.len() > 1 {
                     p { "What differs between the files is named with the file it is of." }
                 }
                 (scrolled(html! {
                     table {
                         thead { tr { th { "column" } th { "what it is" } th { "value" } } }
                         tbody {
-                            @for column in columns {
-                                tr { th scope="row" { code { (column.name) } } td { (column.meaning) } td { (self.values(column)) } }
+                            @for feature in features {
+                                tr { th scope="row" { code { (feature.column.name()) } } td { (feature.label) } td { (self.values(feature)) } }
                             }
                         }
                     }
@@ -195,21 +196,21 @@ impl Page<'_> {
     }
 
     /// The values of a column; where they differ from file to file, with the names of the files.
-    fn values(&self, column: &Column) -> Markup {
-        let files = &self.data.files;
-        let differs = column.values.iter().any(|(_, of)| of.len() < files.len());
+    fn values(&self, feature: &Feature) -> Markup {
+        let files = &self.data.set.files;
+        let differs = feature.values.iter().any(|(_, of)| of.len() < files.len());
         html! {
-            @for (value, of) in &column.values {
+            @for (value, of) in &feature.values {
                 div {
                     (shortened(value, TEXT_MAX))
                     @if differs {
                         span class="of" {
-                            " (" (named(&of.iter().map(|&file| files[file].0.as_str()).collect::<Vec<_>>())) ")"
+                            " (" (named(&of.iter().map(|&file| files[file].as_str()).collect::<Vec<_>>())) ")"
                         }
                     }
                 }
             }
-            @if column.has_more { div { "…" } }
+            @if feature.has_more { div { "…" } }
         }
     }
 
@@ -240,13 +241,13 @@ impl Page<'_> {
                             thead { tr { th class="number" { "rows" } th { "what" } th { "why" } } }
                             tbody {
                                 @for kind in &reasons.kinds {
-                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.told(), TEXT_MAX)) } }
+                                    tr { td class="number" { (kind.count) } td { (kind.of) } td { (shortened(&kind.example(), TEXT_MAX)) } }
                                 }
                             }
                         }
                     }))
-                    @if reasons.untold > 0 {
-                        p class="missing" { (count(reasons.untold, "row")) " more, for other reasons; the data has them all." }
+                    @if reasons.others > 0 {
+                        p class="missing" { (count(reasons.others, "row")) " more, for other reasons; the data has them all." }
                     }
                 }
                 h3 { "Loss" }

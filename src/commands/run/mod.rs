@@ -9,8 +9,8 @@ use hpbench_backends::FreeList;
 use crate::commands::bench::{dry_run, name, one_trial, open_output, progress};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
-use crate::compare::canaries;
 use crate::console::{Failure, broken, print, tell, usage};
+use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell};
@@ -20,7 +20,7 @@ use crate::record::hlog::Hlog;
 use crate::record::output::Output;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
-use crate::record::row::{ATTEMPTS_MAX, Row, Run};
+use crate::record::row::{self, Row, Run};
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let hlog = open_hlog(args)?;
     let tries = tries(args);
     let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
-    canaries::mark(rows.iter_mut().map(|(_, row)| row));
+    row::mark(rows.iter_mut().map(|(_, row)| row));
     let answer = answer::after_run(rows.iter().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
     if output.is_stdout() {

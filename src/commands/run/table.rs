@@ -2,12 +2,11 @@
 
 use comfy_table::{CellAlignment, Table};
 
-use crate::compare::canaries;
-use crate::compare::reasons::{self, State};
+use crate::compare::messages::Messages;
+use crate::gates::{self, TRIALS_MIN};
 use crate::plan::cells::Scenario;
-use crate::record::row::Row;
+use crate::record::row::{Row, State};
 use crate::stats::Summary;
-use crate::stats::median::TRIALS_MIN;
 use crate::text::{digits, plain_table, thousands, trim_lines, wrap};
 
 /// Above this share of a cell's cost the harness's own is worth a note, in percent.
@@ -45,7 +44,7 @@ impl<'a> Group<'a> {
     /// The trials that count.
     fn valid(&self) -> impl Iterator<Item = &'a Row> {
         let valid = self.rows.iter().copied().filter(|row| row.valid == 1).collect();
-        canaries::counting(valid, |row| row.marked).into_iter()
+        gates::counting(valid, |row| row.marked).into_iter()
     }
 
     /// How many of them are marked.
@@ -250,15 +249,15 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
     }
     notes.extend(harness_note(groups));
     for group in groups {
-        let reasons = group.rows.iter().map(|row| State::of(row)).filter(|(_, reason)| !reason.is_empty());
-        let (tally, all) = (reasons::tally(reasons), group.rows.len());
-        for kind in tally.kinds {
+        let reasons = group.rows.iter().map(|row| (row.state(), row.why())).filter(|(_, why)| !why.is_empty());
+        let (messages, all) = (Messages::of(reasons), group.rows.len());
+        for kind in messages.kinds {
             let what = if kind.of == State::Failed { "failed" } else { "invalid, left out" };
-            notes.push(format!("{}: {} of {all} trials {what}: {}", group.label(), kind.count, kind.told()));
+            notes.push(format!("{}: {} of {all} trials {what}: {}", group.label(), kind.count, kind.example()));
         }
-        if tally.untold > 0 {
+        if messages.others > 0 {
             let label = group.label();
-            notes.push(format!("{label}: {} of {all} trials failed or are invalid for other reasons", tally.untold));
+            notes.push(format!("{label}: {} of {all} trials failed or are invalid for other reasons", messages.others));
         }
     }
     (!notes.is_empty()).then(|| notes.iter().map(|note| wrap(note)).collect())
@@ -330,7 +329,7 @@ mod tests {
             lat_p50_ns: Some(12_345_678),
             lat_p99_ns: Some(12_345_678),
             lat_p999_ns: Some(123_456_789),
-            invalid_reason: if valid == 1 { String::new() } else { "3 datagrams unexplained".into() },
+            invalid_reason: if valid == 1 { "" } else { "3 datagrams unexplained" }.into(),
             ..Row::default()
         }
     }
@@ -365,7 +364,7 @@ mod tests {
     fn reasons_that_differ_in_numbers_are_one_note_and_failures_another() {
         let mut rows: Vec<Row> = (0..20).map(|_| row(100.0, 0)).collect();
         for (at, row) in rows.iter_mut().enumerate() {
-            row.invalid_reason = format!("disturbed: another thread had the core for {at}.5 ms");
+            row.invalid_reason = format!("disturbed: another thread had the core for {at}.5 ms").into();
         }
         let told = |rows: &[Row]| {
             let group = Group { scenario: Scenario::Drain, name: "mmsg".into(), rows: rows.iter().collect() };
@@ -376,14 +375,14 @@ mod tests {
         assert_eq!(told(&rows), format!("{cell}: 20 of 20 trials invalid, left out: such as: {why} 0.5 ms\n"));
         let mut many = [rows.as_slice(); 3].concat();
         for (at, row) in many.iter_mut().enumerate() {
-            row.invalid_reason = "x".repeat(at + 1);
+            row.invalid_reason = "x".repeat(at + 1).into();
         }
         let text = told(&many);
         assert!(
             text.ends_with(&format!("{cell}: 10 of 60 trials failed or are invalid for other reasons\n")),
             "{text}"
         );
-        rows[0].error = rows[1].invalid_reason.clone();
+        rows[0].error = rows[1].invalid_reason.to_string();
         assert_eq!(
             told(&rows),
             format!(

@@ -8,21 +8,20 @@ use std::time::Duration;
 use clap::Args;
 use hpbench_backends::{Backend, FreeList, Pool, Visitor};
 
-use crate::compare::canaries;
 use crate::compare::judge::Judge;
-use crate::compare::metrics::Better;
 use crate::compare::verdict::{self, Figures, Verdict};
 use crate::console::{Failure, broken, print, tell};
+use crate::gates::{self, ATTEMPTS_MAX, TRIALS_MIN};
 use crate::measure::control::{Clock, Interrupt};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
 use crate::plan::cells::{self, Asked, Cell, Planned, Scenario};
 use crate::plan::request;
+use crate::record::column::Better;
 use crate::record::environment::Environment;
-use crate::record::row::{ATTEMPTS_MAX, Row, Run};
+use crate::record::row::{self, Row, Run};
 use crate::stats::Summary;
-use crate::stats::median::TRIALS_MIN;
 use crate::text::{percent, wrap};
 use slowed::Slowed;
 
@@ -154,7 +153,7 @@ impl<'a> Bench<'a> {
                 repeats -= 1;
             }
         }
-        canaries::mark(rows.iter_mut().map(|(_, row)| row));
+        row::mark(rows.iter_mut().map(|(_, row)| row));
         Ok(rows)
     }
 
@@ -194,7 +193,7 @@ impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
 fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, bool) {
     let valid = |side: usize| -> Vec<(usize, f64)> {
         let of_side = rows.iter().filter(|(of, row)| *of == side && row.valid == 1).map(|(_, row)| row);
-        let counted = canaries::counting(of_side.collect(), |row| row.marked).into_iter();
+        let counted = gates::counting(of_side.collect(), |row| row.marked).into_iter();
         counted.filter_map(|row| Some((row.trial, row.ns_per_packet_p50?))).collect()
     };
     let sides: [Vec<(usize, f64)>; SIDES] = std::array::from_fn(valid);

@@ -3,8 +3,8 @@
 use rand::{RngExt, SeedableRng};
 
 use crate::compare::judge::Judge;
-use crate::compare::metrics::Better;
 use crate::compare::verdict::{self, Verdict};
+use crate::record::column::Better;
 use crate::stats::Summary;
 
 /// How many comparisons are made up for each difference.

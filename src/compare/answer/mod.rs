@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::compare::axes::{self, AXES, By};
+use crate::compare::axes::{self, By};
+use crate::compare::comparisons::{Comparisons, Settings};
+use crate::compare::dataset::Dataset;
 use crate::compare::judge::Comparison;
 use crate::compare::metrics;
-use crate::compare::report::{Report, Settings};
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
+use crate::gates::TRIALS_MIN;
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
 use crate::record::row::Row;
-use crate::stats::median::TRIALS_MIN;
 use crate::text::wrap;
 
 mod sides;
@@ -39,31 +42,33 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
         let needed = format!("too few for a verdict, which needs {TRIALS_MIN}; --trials 10 gives one");
         return format!("\n{}", wrap(&format!("{blocks} trial{s} per cell: {needed}.")));
     }
-    let trials = Trials::of_rows(By::Column("variant"), rows);
-    let lines = Report::new(&trials, &SETTINGS).map(|report| lines(&report)).unwrap_or_default();
+    let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
+    let trials = Trials::new(&data, By::Column(Column::variant), &[]);
+    let lines = Comparisons::new(&trials, &SETTINGS).map(|report| lines(&report)).unwrap_or_default();
     let text: String = lines.iter().map(|line| wrap(line)).collect();
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but what was swept.
-pub(crate) fn lines(report: &Report) -> Vec<String> {
-    if !report.by.frees("backend") {
+pub(crate) fn lines(report: &Comparisons) -> Vec<String> {
+    if !report.by.frees(Column::backend) {
         return Vec::new();
     }
-    let swept = Swept::of(report.comparisons.iter().map(|comparison| &*comparison.axes));
+    let swept = Swept::of(report.comparisons.iter().map(|comparison| &comparison.cell));
     let mut topics: Vec<Topic<'_>> = Vec::new();
-    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    let mut known: HashMap<CellKey, usize> = HashMap::new();
     for comparison in &report.comparisons {
-        if !metrics::defaults(&comparison.axes[0], "").contains(&comparison.metric.name) {
+        let scenario = comparison.cell.get(Column::scenario);
+        if !metrics::defaults(scenario, "").contains(&comparison.metric.column) {
             continue;
         }
-        let axis = swept.axis(&comparison.axes[0]);
-        let key = swept.others(&comparison.axes);
+        let axis = swept.axis(scenario);
+        let key = swept.others(&comparison.cell);
         let at = *known.entry(key.clone()).or_insert(topics.len());
         if at == topics.len() {
             topics.push(Topic { key, axis, values: BTreeMap::new() });
         }
-        let value = comparison.axes[axis.at].parse().unwrap_or(0);
+        let value = comparison.cell.get(axis.column).parse().unwrap_or(0);
         topics[at].values.entry(value).or_default().push(comparison);
     }
     let mut lines: Vec<String> =
@@ -83,8 +88,8 @@ const LINES_MAX: usize = 20;
 
 /// What one line is about.
 struct Topic<'a> {
-    /// The values of all axes but the swept one.
-    key: Vec<&'a str>,
+    /// The cell without its value of the swept axis.
+    key: CellKey,
     /// The axis that was swept.
     axis: Axis,
     /// The comparisons by its values.
@@ -93,26 +98,24 @@ struct Topic<'a> {
 
 impl Topic<'_> {
     /// The axes that tell this cell from others of its scenario, with their values.
-    fn telling(&self, others: &[Self]) -> Vec<(&'static str, &str)> {
-        let axes = AXES.iter().enumerate().filter(|(at, _)| *at != self.axis.at).map(|(_, name)| *name);
+    fn telling(&self, others: &[Self]) -> Vec<(Column, &str)> {
+        let is_alike = |other: &&Self| other.key.get(Column::scenario) == self.key.get(Column::scenario);
         let differs =
-            |at: usize| others.iter().any(|other| other.key[0] == self.key[0] && other.key[at] != self.key[at]);
-        let axes = axes.zip(&self.key).enumerate().skip(1);
-        axes.filter(|(at, (_, value))| !value.is_empty() && differs(*at))
-            .map(|(_, (name, value))| (name, *value))
-            .collect()
+            |axis: Column| others.iter().filter(is_alike).any(|other| other.key.get(axis) != self.key.get(axis));
+        let axes = self.key.iter().filter(|(axis, _)| *axis != Column::scenario && *axis != self.axis.column);
+        axes.filter(|(axis, value)| !value.is_empty() && differs(*axis)).collect()
     }
 
-    fn line(&self, telling: &[(&str, &str)], threshold: f64) -> String {
-        let scenario = self.key[0];
+    fn line(&self, telling: &[(Column, &str)], threshold: f64) -> String {
+        let scenario = self.key.get(Column::scenario);
         let primary = metrics::defaults(scenario, "")[0];
         let told = match primary {
-            "rx_pps" => "datagrams per second",
-            "lat_p50_ns" => "latency, median",
+            Column::rx_pps => "datagrams per second",
+            Column::lat_p50_ns => "latency, median",
             _ => "time per datagram",
         };
         let base = self.values.values().flatten().next().map_or_else(String::new, |first| span::name(first, 0));
-        let cell: String = telling.iter().map(|(name, value)| format!(", {name} {value}")).collect();
+        let cell: String = telling.iter().map(|(axis, value)| format!(", {} {value}", axis.name())).collect();
         let calls = self.base_calls();
         let steady = calls.as_ref().map_or_else(String::new, |calls| format!(" at {calls} per system call"));
         let spans = self.spans(primary);
@@ -134,7 +137,7 @@ impl Topic<'_> {
     }
 
     /// Neighbouring values of which the same can be said.
-    fn spans(&self, primary: &str) -> Vec<Span<'_>> {
+    fn spans(&self, primary: Column) -> Vec<Span<'_>> {
         let mut spans: Vec<Span<'_>> = Vec::new();
         for (&value, comparisons) in &self.values {
             let (axis, of_all) = (self.axis, self.values.len());

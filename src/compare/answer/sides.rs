@@ -4,6 +4,7 @@ use crate::compare::answer::span::{self, Span};
 use crate::compare::judge::Comparison;
 use crate::compare::swept::Axis;
 use crate::compare::verdict::Verdict;
+use crate::record::columns::Column;
 
 /// The verdicts that are told with the values they were found at.
 const TOLD: [Verdict; 3] = [Verdict::Better, Verdict::Same, Verdict::Worse];
@@ -12,14 +13,14 @@ const TOLD: [Verdict; 3] = [Verdict::Better, Verdict::Same, Verdict::Worse];
 type Values<'a> = [(u64, &'a [&'a Comparison])];
 
 /// A sentence for each side and metric.
-pub(super) fn sentences(axis: Axis, values: &Values<'_>, primary: &str) -> Vec<String> {
+pub(super) fn sentences(axis: Axis, values: &Values<'_>, primary: Column) -> Vec<String> {
     let mut known: Vec<&Comparison> = Vec::new();
     for one in values.iter().flat_map(|(_, all)| all.iter().copied()) {
         if !known.iter().any(|known| is_alike(known, one)) {
             known.push(one);
         }
     }
-    known.sort_by_key(|one| one.metric.name != primary);
+    known.sort_by_key(|one| one.metric.column != primary);
     known.into_iter().filter_map(|one| sentence(axis, values, one, primary)).collect()
 }
 
@@ -29,8 +30,8 @@ fn is_alike(a: &Comparison, b: &Comparison) -> bool {
 
 /// What is said of one side in one metric; nothing of a metric beside the one that the scenario is about, unless there is a
 /// difference.
-fn sentence(axis: Axis, values: &Values<'_>, one: &Comparison, primary: &str) -> Option<String> {
-    let is_primary = one.metric.name == primary;
+fn sentence(axis: Axis, values: &Values<'_>, one: &Comparison, primary: Column) -> Option<String> {
+    let is_primary = one.metric.column == primary;
     let found =
         |(_, all): &(u64, &[&Comparison])| all.iter().find(|other| is_alike(one, other)).map(|other| other.verdict);
     let mut parts = Vec::new();
@@ -56,7 +57,7 @@ fn sentence(axis: Axis, values: &Values<'_>, one: &Comparison, primary: &str) ->
         (false, false) => None,
     };
     let who =
-        if is_primary { format!("{name}{calls}") } else { format!("With {name}, {}", span::what(one.metric.name)) };
+        if is_primary { format!("{name}{calls}") } else { format!("With {name}, {}", span::what(one.metric.column)) };
     match (parts.is_empty(), rest) {
         (true, Some(rest)) if is_primary => Some(format!("{who}: {rest}.")),
         (true, _) => None,

@@ -2,15 +2,11 @@
 
 use crate::compare::axes;
 use crate::compare::judge::Comparison;
-use crate::compare::metrics::Better;
 use crate::compare::swept::Axis;
 use crate::compare::verdict::Verdict;
+use crate::record::column::Better;
+use crate::record::columns::Column;
 use crate::text::percent;
-
-/// Where the addressing is among the axes.
-const ADDRESSING: usize = 4;
-/// Where the batch is.
-const BATCH: usize = 6;
 
 /// A change to this many times as much, or as little, is told as a factor.
 const FACTOR_MIN: f64 = 2.0;
@@ -45,7 +41,7 @@ fn factor(ratio: f64) -> f64 {
 pub(super) fn name(comparison: &Comparison, side: usize) -> String {
     let side = &comparison.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::brief(backend, variant, &comparison.axes[ADDRESSING])
+    axes::brief(backend, variant, comparison.cell.get(Column::addressing))
 }
 
 pub(super) fn is_difference(verdict: Verdict) -> bool {
@@ -53,26 +49,26 @@ pub(super) fn is_difference(verdict: Verdict) -> bool {
 }
 
 /// What a metric beside the one that a scenario is about is called.
-pub(super) fn what(metric: &str) -> &str {
+pub(super) fn what(metric: Column) -> &'static str {
     match metric {
-        "peer_ns_per_packet" => "the other side",
-        "lat_p99_ns" => "99th percentile",
-        name => name,
+        Column::peer_ns_per_packet => "the other side",
+        Column::lat_p99_ns => "99th percentile",
+        other => other.name(),
     }
 }
 
 impl Span<'_> {
     /// The verdict on each side: in the metric that the scenario is about any, in others a difference.
-    pub(super) fn verdicts(&self, primary: &str) -> Vec<(&str, &str, Verdict)> {
+    pub(super) fn verdicts(&self, primary: Column) -> Vec<(&str, Column, Verdict)> {
         let comparisons = self.values[0].1.iter();
         comparisons
-            .map(|one| (one.sides[1].as_str(), one.metric.name, one.verdict))
+            .map(|one| (one.sides[1].as_str(), one.metric.column, one.verdict))
             .filter(|(_, metric, verdict)| *metric == primary || is_difference(*verdict))
             .collect()
     }
 
     /// What is said; `with_base` if of the base, too, how many datagrams its system calls moved.
-    pub(super) fn text(&self, primary: &str, threshold: f64, with_base: bool) -> String {
+    pub(super) fn text(&self, primary: Column, threshold: f64, with_base: bool) -> String {
         let base = self.per_call(&self.values[0].1[..1], 0).filter(|_| with_base);
         let base = base.map_or_else(String::new, |calls| format!(" ({}: {calls})", name(self.values[0].1[0], 0)));
         let all = self.of_metric(primary);
@@ -135,16 +131,16 @@ impl Span<'_> {
     }
 
     /// The comparisons of the first value in a metric.
-    fn of_metric(&self, metric: &str) -> Vec<&Comparison> {
-        self.values[0].1.iter().copied().filter(|comparison| comparison.metric.name == metric).collect()
+    fn of_metric(&self, metric: Column) -> Vec<&Comparison> {
+        self.values[0].1.iter().copied().filter(|comparison| comparison.metric.column == metric).collect()
     }
 
     /// The metrics beside the one that the scenario is about.
-    fn others(&self, primary: &str) -> Vec<&'static str> {
-        let mut others: Vec<&'static str> = Vec::new();
-        for comparison in self.values[0].1.iter().filter(|comparison| comparison.metric.name != primary) {
-            if !others.contains(&comparison.metric.name) {
-                others.push(comparison.metric.name);
+    fn others(&self, primary: Column) -> Vec<Column> {
+        let mut others: Vec<Column> = Vec::new();
+        for comparison in self.values[0].1.iter().filter(|comparison| comparison.metric.column != primary) {
+            if !others.contains(&comparison.metric.column) {
+                others.push(comparison.metric.column);
             }
         }
         others
@@ -199,7 +195,7 @@ impl Span<'_> {
     fn per_call(&self, comparisons: &[&Comparison], side: usize) -> Option<String> {
         let differ = |calls: f64, from: f64| (calls / from - 1.0).abs() > 0.1;
         let is_news = |one: &Comparison| {
-            let batch: f64 = one.axes[BATCH].parse().unwrap_or(0.0);
+            let batch: f64 = one.cell.get(Column::batch).parse().unwrap_or(0.0);
             let is_base = |calls| side == 1 && one.per_call[0].is_some_and(|base| !differ(calls, base));
             one.per_call[side].is_some_and(|calls| differ(calls, batch) && !is_base(calls))
         };
@@ -211,12 +207,9 @@ impl Span<'_> {
 
 /// Why there is no verdict, if all have the same reason.
 fn reason(group: &[&Comparison]) -> String {
-    let kind = |comparison: &Comparison| match comparison.warnings.first()?.split(':').next()? {
-        "invalid trials left out" => Some("too few valid trials".to_owned()),
-        kind => Some(kind.to_owned()),
-    };
-    let first = kind(group[0]).filter(|first| group.iter().all(|one| kind(one).as_ref() == Some(first)));
-    first.map_or_else(String::new, |first| format!(" ({first})"))
+    let first = group[0].warnings.first();
+    let is_like = |one: &&Comparison| one.warnings.first().zip(first).is_some_and(|(own, first)| own.is_like(first));
+    first.filter(|_| group.iter().all(is_like)).map_or_else(String::new, |first| format!(" ({})", first.brief()))
 }
 
 /// The sides of comparisons; many modes of a backend are counted.

@@ -25,7 +25,7 @@ fn kernels_are_compared_each_with_the_one_before_it() {
     let found: Vec<(&str, &str, Verdict)> = report
         .comparisons
         .iter()
-        .filter(|comparison| comparison.metric.name == "instructions_per_packet")
+        .filter(|comparison| comparison.metric.column == Column::instructions_per_packet)
         .map(|comparison| (comparison.sides[0].as_str(), comparison.sides[1].as_str(), comparison.verdict))
         .collect();
     let expected =
@@ -38,7 +38,7 @@ fn kernels_are_compared_each_with_the_one_before_it() {
     assert!(report.notes.iter().all(|note| !note.contains("kernel differs")), "{:?}", report.notes);
 
     let settings = Settings { base: Some("6.9"), ..DEFAULTS };
-    let report = compare_with(By::Column("kernel"), &rows, &settings, &[]).expect("a report");
+    let report = compare_with(By::Column(Column::kernel), &rows, &settings, &[]).expect("a report");
     assert!(report.comparisons.iter().all(|comparison| comparison.sides[0] == "6.9"));
     assert!(steps::find(&report).is_empty(), "these are no neighbours");
 }

@@ -3,13 +3,16 @@
 use rand::{RngExt, SeedableRng};
 
 use crate::compare::answer;
-use crate::compare::axes::{AXES, By};
+use crate::compare::axes::By;
+use crate::compare::comparisons::{CompareError, Comparisons, Settings};
+use crate::compare::dataset::Dataset;
 use crate::compare::judge::Judge;
-use crate::compare::report::{CompareError, Report, Settings};
+use crate::compare::metrics::{self, Metric};
+use crate::compare::steps;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Verdict};
-use crate::compare::{metrics, steps};
-use crate::record::format;
+use crate::record::column::Better;
+use crate::record::columns::Column;
 use crate::record::row::Row;
 
 mod kernels;
@@ -63,28 +66,26 @@ fn two(base: f64, new: f64) -> Vec<Row> {
 
 const DEFAULTS: Settings<'_> = Settings { groups: usize::MAX, force: false, ..answer::SETTINGS };
 
-fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) -> Result<Report, CompareError> {
-    let metrics: Vec<_> = metric.iter().map(|name| metrics::find(name).expect("a metric")).collect();
-    let mut trials = Trials::new(by, &metrics);
-    for row in rows {
-        let fields = format::fields(&format::encode(row, false)).expect("a row");
-        trials.add(&fields, row, "").expect("a row that can be compared");
-    }
-    trials.mark();
-    Report::new(&trials, &Settings { all_metrics: !metric.is_empty(), ..*settings })
+fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) -> Result<Comparisons, CompareError> {
+    let metrics: Vec<Metric> = metric.iter().map(|name| Metric::find(name).expect("a metric")).collect();
+    let kept = if metrics.is_empty() { metrics::all_defaults() } else { metrics.clone() };
+    let data = Dataset::of_rows(kept.into_iter().map(|metric| metric.column), rows.iter());
+    assert_eq!(data.attempts.len(), rows.len(), "rows that can be compared");
+    let trials = Trials::new(&data, by, &metrics);
+    Comparisons::new(&trials, &Settings { all_metrics: !metric.is_empty(), ..*settings })
 }
 
-fn compare(by: &str, rows: &[Row]) -> Result<Report, CompareError> {
+fn compare(by: &str, rows: &[Row]) -> Result<Comparisons, CompareError> {
     compare_with(By::column(by).expect("a column"), rows, &DEFAULTS, &[])
 }
 
-fn forced(by: &str, rows: &[Row]) -> Report {
+fn forced(by: &str, rows: &[Row]) -> Comparisons {
     compare_with(By::column(by).expect("a column"), rows, &Settings { force: true, ..DEFAULTS }, &[]).expect("a report")
 }
 
 /// The verdicts on the costs.
-fn verdicts(report: &Report) -> Vec<Verdict> {
-    let costs = report.comparisons.iter().filter(|comparison| comparison.metric.name == "ns_per_packet_p50");
+fn verdicts(report: &Comparisons) -> Vec<Verdict> {
+    let costs = report.comparisons.iter().filter(|comparison| comparison.metric.column == Column::ns_per_packet_p50);
     costs.map(|comparison| comparison.verdict).collect()
 }
 
@@ -116,8 +117,7 @@ fn payloads_come_by_size_in_whatever_order_they_were_run() {
     };
     let rows: Vec<Row> = of(512).chain(of(64)).chain(of(1472)).collect();
     let report = compare("backend", &rows).expect("a report");
-    let at = AXES.iter().position(|axis| *axis == "payload").expect("an axis");
-    let payloads: Vec<&str> = report.comparisons.iter().map(|row| row.axes[at].as_str()).collect();
+    let payloads: Vec<&str> = report.comparisons.iter().map(|row| row.cell.get(Column::payload)).collect();
     assert_eq!(payloads, ["64", "64", "512", "512", "1472", "1472"], "each in two metrics");
 }
 
@@ -166,7 +166,7 @@ fn the_variant_may_follow_from_the_addressing() {
     }
     let report = compare("addressing", &rows).expect("a report");
     assert_eq!(verdicts(&report), [Verdict::Worse, Verdict::Worse]);
-    let variants: Vec<&str> = report.comparisons.iter().step_by(2).map(|one| one.axes[2].as_str()).collect();
+    let variants: Vec<&str> = report.comparisons.iter().step_by(2).map(|one| one.cell.get(Column::variant)).collect();
     assert_eq!(variants, ["", "coop"], "as they were asked for");
     let told = "it follows from the addressing: uring:multishot+send+defer if connected, \
                 uring:recvmsg-multishot+sendmsg+defer if unconnected.";
@@ -190,7 +190,7 @@ fn a_base_of_zero_has_no_ratio() {
         row.drop_ring = Some(0);
     }
     let report =
-        compare_with(By::Column("backend"), &rows, &DEFAULTS, &["drop_socket", "drop_ring"]).expect("a report");
+        compare_with(By::Column(Column::backend), &rows, &DEFAULTS, &["drop_socket", "drop_ring"]).expect("a report");
     let found: Vec<_> = report.comparisons.iter().map(|one| (one.verdict, one.figures.ratio.is_some())).collect();
     assert_eq!(found, [(Verdict::Unclear, false), (Verdict::Same, true)]);
 }
@@ -215,7 +215,7 @@ fn within_blocks_a_small_difference_shows_under_drift() {
         row.ns_per_packet_p50 = row.ns_per_packet_p50.map(|ns| ns * drift * own);
     }
     let settings = Settings { paired: true, ..DEFAULTS };
-    let paired = compare_with(By::Column("backend"), &rows, &settings, &[]).expect("a report");
+    let paired = compare_with(By::Column(Column::backend), &rows, &settings, &[]).expect("a report");
     let [p, q] = [&paired, &compare("backend", &rows).expect("a report")].map(|report| report.comparisons[0].figures.p);
     assert!(p < Some(0.01) && q > Some(0.05), "{p:?} {q:?}");
     assert_eq!(verdicts(&paired), [Verdict::Worse]);
@@ -239,7 +239,7 @@ fn called_different(change: f64) -> f64 {
         let mut side = |middle| (0..10).map(|block| (block, simulated(&mut random, middle))).collect::<Vec<_>>();
         let (base, new) = (side(100.0), side(100.0 * (1.0 + change)));
         let figures = judge.figures(&base, &new);
-        let verdict = verdict::verdict(&figures, figures.p.expect("values"), metrics::Better::Lower, 0.03);
+        let verdict = verdict::verdict(&figures, figures.p.expect("values"), Better::Lower, 0.03);
         different += u32::from(matches!(verdict, Verdict::Better | Verdict::Worse));
     }
     100.0 * f64::from(different) / f64::from(RUNS)

@@ -58,7 +58,7 @@ fn a_short_answer_says_how_much_it_leaves_out() {
         two(400.0, 500.0).into_iter().map(move |row| Row { batch, ring: 64 << at, order: order(&row), ..row })
     };
     let rows: Vec<Row> = (0..23).flat_map(|at| [(at, 1), (at, 8)]).flat_map(of).collect();
-    let report = compare_with(By::Column("backend"), &rows, &answer::SETTINGS, &[]).expect("a report");
+    let report = compare_with(By::Column(Column::backend), &rows, &answer::SETTINGS, &[]).expect("a report");
     let lines = answer::lines(&report);
     let last = "3 more kinds of cells are not told of here; the table of `hpbench compare` has all.";
     assert_eq!((lines.len(), lines[20].as_str()), (21, last));

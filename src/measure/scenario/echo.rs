@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
+use crate::gates;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
@@ -173,7 +174,7 @@ impl<'p> Generator<'_, '_, 'p> {
             measured_received: marks[2].1 - received,
             generator_cpu_ns: Some(side.usage.cpu_ns),
             disturbance: Disturbance { context_switches: 0, ..watch.end() },
-            steady: Some(crate::stats::is_steady(rate(0), rate(1))),
+            steady: Some(gates::is_steady(rate(0), rate(1))),
             ..Outcome::default()
         };
 

@@ -10,15 +10,10 @@ pub mod stream;
 
 use hpbench_backends::{Backend, FreeList, Visitor};
 
+use crate::gates;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
 use crate::plan::cells::Scenario;
-
-/// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
-const BUSY_ENOUGH: f64 = 0.95;
-
-/// A generator that sent less than this share of what it was to offer did not keep its rate.
-const SENT_ENOUGH: f64 = 0.99;
 
 impl<'p> Trial<'_, 'p> {
     /// Runs the trial on threads of its own; `free` has all frames again when it returns.
@@ -115,13 +110,13 @@ impl<'p> Part<'_, 'p> {
             // A worker that waits in the kernel is busy while it is on its core.
             Scenario::Flood => {
                 let busy_ns = outcome.busy_ns.unwrap_or(outcome.usage.cpu_ns) as f64;
-                Some(busy_ns < BUSY_ENOUGH * measured_ns)
+                Some(!gates::is_busy_enough(busy_ns, measured_ns))
             }
             // Datagrams come in ticks, one of which may have fallen on either side of an edge.
             Scenario::Pace => {
                 let offered = self.cell.rate.unwrap_or(0) as f64 * measured_ns / 1e9;
                 let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);
-                Some((sent as f64) < SENT_ENOUGH * offered)
+                Some(!gates::keeps_rate(sent as f64, offered))
             }
             _ => None,
         }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use hpbench_backends::kernel::socket::MemInfo;
 use hpbench_backends::{Counters, FreeList, Socket};
 
+use crate::gates;
+use crate::gates::reason::Reason;
 use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::Polls;
 use crate::measure::outcome::{Outcome, Rounds, TrialError};
@@ -223,7 +225,7 @@ pub fn measure<'p>(
         counters: after.0.since(before.0),
         polls: after.1.since(before.1),
         counters_total: after.0,
-        invalid: (record.broken > 0).then(|| format!("{} rounds were not whole in the queue", record.broken)),
+        invalid: (record.broken > 0).then_some(Reason::BrokenRounds { count: record.broken }),
         usage: sides.near.usage,
         counts: sides.near.counts(),
         peer_counts: sides.far.counts(),
@@ -316,7 +318,7 @@ impl Record {
     fn is_steady(&self) -> Option<bool> {
         let (first, rest) = self.costs_ns.split_at(self.costs_ns.len() / 4);
         let median = |costs: &[f64]| crate::stats::Summary::of(costs.iter().copied()).map(|summary| summary.median);
-        Some(crate::stats::is_steady(median(first)?, median(rest)?))
+        Some(gates::is_steady(median(first)?, median(rest)?))
     }
 
     fn rounds(mut self) -> Rounds {

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
 
+use crate::gates;
 use crate::measure::control::{Clock, Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
@@ -257,7 +258,7 @@ impl<'p> Worker<'_, '_, 'p> {
             counts: side.counts(),
             disturbance,
             // At an offered rate, both halves are alike whatever the worker does.
-            steady: part.cell.rate.is_none().then(|| crate::stats::is_steady(first, rest)),
+            steady: part.cell.rate.is_none().then(|| gates::is_steady(first, rest)),
             ..Outcome::default()
         })
     }

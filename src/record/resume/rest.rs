@@ -1,9 +1,11 @@
 //! What is left of a plan whose run was begun.
 
 use super::{Begun, ResumeError};
+use crate::gates::ATTEMPTS_MAX;
 use crate::plan::cells::{Cell, Planned};
+use crate::record::columns::Column;
 use crate::record::format;
-use crate::record::row::{ATTEMPTS_MAX, Row, Run};
+use crate::record::row::{Row, Run};
 
 /// What is left of a plan.
 #[derive(Debug, Default)]
@@ -42,10 +44,16 @@ impl Begun {
         Ok(Rest { rows, lacking })
     }
 
-    fn other_plan(&self, row: usize, column: &'static str, pair: (&Row, &Row), trials: usize) -> ResumeError {
+    fn other_plan(&self, row: usize, column: Column, pair: (&Row, &Row), trials: usize) -> ResumeError {
         let (found, expected) = pair;
-        let planned = if column == "order" { format!("1 to {trials}") } else { cell_text(expected, column) };
-        ResumeError::OtherPlan { path: self.path.clone(), row, column, found: cell_text(found, column), planned }
+        let planned = if column == Column::order { format!("1 to {trials}") } else { cell_text(expected, column) };
+        ResumeError::OtherPlan {
+            path: self.path.clone(),
+            row,
+            column: column.name(),
+            found: cell_text(found, column),
+            planned,
+        }
     }
 }
 
@@ -54,33 +62,42 @@ fn is_settled(last: &Row) -> bool {
     last.valid == 1 || last.is_failed() || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
 }
 
+/// Columns that are the same in the whole run, beside axes.
+const OF_RUN: [Column; 5] = [Column::schema, Column::run_id, Column::seed, Column::host, Column::kernel];
+
+/// Columns in which the trials of a run differ.
+const OF_TRIAL: [Column; 12] = [
+    Column::order,
+    Column::trial,
+    Column::scenario,
+    Column::backend,
+    Column::variant,
+    Column::batch,
+    Column::payload,
+    Column::rate_pps,
+    Column::burst,
+    Column::window,
+    Column::generators,
+    Column::buffers,
+];
+
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before
 /// what differs for a trial, because another seed or another list of batches moves every trial to another place.
-fn differing(found: &Row, planned: &Row) -> Option<&'static str> {
-    macro_rules! compare {
-        ($($column:ident),*) => {
-            $(if found.$column != planned.$column {
-                return Some(stringify!($column));
-            })*
-        };
-    }
-    compare!(schema, run_id, seed, host, kernel);
-    compare!(wait, addressing, bind, workers, handoff, fifo, ring, verify, duration_target_s, warmup_s);
-    compare!(order, trial, scenario, backend, variant, batch, payload, rate_pps, burst, window, generators, buffers);
+fn differing(found: &Row, planned: &Row) -> Option<Column> {
+    let axes = Column::all(|column| column.role.is_axis());
+    let others = axes.filter(|column| !OF_TRIAL.contains(column) && *column != Column::round);
+    let mut columns = OF_RUN.into_iter().chain(others).chain(OF_TRIAL);
     let fits = match (found.round, planned.round) {
         // The round in effect may be smaller than the one asked for; a trial that failed has the one asked for.
         (Some(in_effect), Some(asked)) if !found.is_failed() => in_effect <= asked,
         (found, asked) => found == asked,
     };
-    (!fits).then_some("round")
+    columns.find(|column| !column.is_same(found, planned)).or((!fits).then_some(Column::round))
 }
 
 /// The text in a column of a row, for messages.
-fn cell_text(row: &Row, column: &str) -> String {
-    let text = format::encode(row, false);
-    let at = format::columns(&format::header()).iter().position(|name| *name == column);
-    let fields = format::fields(&text).ok();
-    at.zip(fields).and_then(|(at, fields)| fields.get(at).map(str::to_owned)).unwrap_or_default()
+fn cell_text(row: &Row, column: Column) -> String {
+    format::fields(&format::encode(row, false)).map(|fields| column.text(&fields).to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

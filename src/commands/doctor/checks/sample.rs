@@ -5,17 +5,13 @@ use std::time::{Duration, Instant};
 use super::given::Chosen;
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::report::{BOTH, Check, LATENCY, Topic};
+use crate::gates::{RUN_DELAY_MAX_PCT, STEAL_MAX_PCT, STEAL_MIN_TICKS};
 use crate::measure::cost::{Disturbance, Watch};
 use crate::plan::cores;
 use crate::record::environment::Environment;
 
 /// How long the look takes. Stolen time is told in ticks of 10 ms.
 const LENGTH: Duration = Duration::from_millis(400);
-
-/// From here on, in percent of the time, a trial would be repeated.
-const DISTURBED_PCT: f64 = 1.0;
-/// Fewer ticks than this are no proof.
-const STEAL_TICKS_MIN: u64 = 2;
 
 /// What happened on a core while a thread did nothing but use it.
 #[derive(Clone, Debug)]
@@ -116,7 +112,7 @@ fn shows_hypervisors(cpuinfo: &str) -> bool {
 }
 
 fn steal(files: &Files, chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> Check {
-    let topic = Topic::new("steal", format!("at most {DISTURBED_PCT}% of the time taken by the host"), BOTH);
+    let topic = Topic::new("steal", format!("at most {STEAL_MAX_PCT}% of the time taken by the host"), BOTH);
     let sample = match sample {
         Ok(sample) => sample,
         Err(reason) => return topic.unknown(reason),
@@ -127,7 +123,7 @@ fn steal(files: &Files, chosen: Option<&Chosen>, sample: Result<&Sample, &String
     let since_boot = files.text("/proc/stat").ok().and_then(|stat| steal_since_boot(&stat, chosen?.worker));
     let since_boot = since_boot.map_or_else(String::new, |pct| format!("; {pct:.1}% of its work since boot"));
     let state = format!("{steal_pct:.1}% in {:.1} s{since_boot}", sample.seconds);
-    match ticks >= STEAL_TICKS_MIN && steal_pct > DISTURBED_PCT {
+    match ticks >= STEAL_MIN_TICKS && steal_pct > STEAL_MAX_PCT {
         true => topic.bad(state, "wait until the host is less busy, or use a machine with cores of its own"),
         false => topic.good(state),
     }
@@ -144,7 +140,7 @@ fn steal_since_boot(stat: &str, core: usize) -> Option<f64> {
 }
 
 fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> Check {
-    let wanted = format!("at most {DISTURBED_PCT}% of the time on the worker's core");
+    let wanted = format!("at most {RUN_DELAY_MAX_PCT}% of the time on the worker's core");
     let topic = Topic::new("other_programs", wanted, BOTH);
     let (sample, chosen) = match (sample, chosen) {
         (Ok(sample), Some(chosen)) => (sample, chosen),
@@ -155,7 +151,7 @@ fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> 
         return topic.unknown("there is no /proc/thread-self/schedstat");
     };
     let state = format!("{run_delay_pct:.1}% of {:.1} s on core {}", sample.seconds, chosen.worker);
-    match run_delay_pct > DISTURBED_PCT {
+    match run_delay_pct > RUN_DELAY_MAX_PCT {
         true => topic.bad(state, "end what else runs (see `top`), or keep it from this core with `taskset`"),
         false => topic.good(state),
     }

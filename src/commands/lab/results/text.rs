@@ -4,24 +4,30 @@ use comfy_table::CellAlignment;
 
 use crate::commands::lab::accel::Accel;
 use crate::compare::answer;
-use crate::compare::axes::{self, AXES, By};
+use crate::compare::axes::{self, By};
+use crate::compare::comparisons::{Comparisons, Settings};
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
+use crate::compare::dataset::Dataset;
 use crate::compare::matrix::{Line, Matrix, Value};
-use crate::compare::reasons::{self, State, Tally};
+use crate::compare::messages::Messages;
+use crate::compare::metrics;
 use crate::compare::releases;
-use crate::compare::report::{Report, Settings};
 use crate::compare::sections;
 use crate::compare::steps;
 use crate::compare::trials::Trials;
+use crate::compare::warnings::{Refusal, Warning};
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
 use crate::record::row::Row;
 use crate::text::{plain_table, trim_lines, wrap};
 
 /// What every row of a table says of its cell.
-const ALWAYS_SHOWN: [&str; 4] = ["backend", "variant", "batch", "payload"];
+const ALWAYS_SHOWN: [Column; 4] = [Column::backend, Column::variant, Column::batch, Column::payload];
 
 /// Formats the costs by kernel, the steps between neighbours, and what went wrong.
 pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
-    let trials = Trials::of_rows(By::Column("kernel"), rows.iter());
+    let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows.iter());
+    let trials = Trials::new(&data, By::Column(Column::kernel), &[]);
     let matrix = Matrix::of(&trials);
     let mut parts = tables(&matrix);
     parts.push(if accel == Accel::Tcg { works(rows) } else { step_list(&trials, threshold) });
@@ -29,19 +35,19 @@ pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let messages = messages(rows);
     parts.extend(messages.kinds.iter().map(|kind| {
         let ((kernel, backend), count) = (kind.of, kind.count);
-        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.told()))
+        wrap(&format!("{backend} under {kernel}: {count} trials failed or are invalid: {}", kind.example()))
     }));
-    if messages.untold > 0 {
-        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.untold)));
+    if messages.others > 0 {
+        parts.push(wrap(&format!("{} trials failed or are invalid for other reasons", messages.others)));
     }
     parts.join("\n")
 }
 
 /// A table for each scenario and side.
 fn tables(matrix: &Matrix) -> Vec<String> {
-    let mut sections: Vec<(&str, &str)> = Vec::new();
+    let mut sections: Vec<(&str, Column)> = Vec::new();
     for line in &matrix.lines {
-        let section = (line.axes[0].as_str(), line.metric.name);
+        let section = (line.cell.get(Column::scenario), line.metric.column);
         if !sections.contains(&section) {
             sections.push(section);
         }
@@ -49,8 +55,8 @@ fn tables(matrix: &Matrix) -> Vec<String> {
     sections.into_iter().map(|(scenario, metric)| table(matrix, scenario, metric)).collect()
 }
 
-fn table(matrix: &Matrix, scenario: &str, metric: &str) -> String {
-    let is_other = metric.starts_with("peer_");
+fn table(matrix: &Matrix, scenario: &str, metric: Column) -> String {
+    let is_other = matches!(metric, Column::peer_ns_per_packet | Column::peer_instructions_per_packet);
     let what = match (scenario, is_other) {
         ("drain", false) => "receiving from a full queue",
         ("drain", true) => "filling that queue",
@@ -59,19 +65,22 @@ fn table(matrix: &Matrix, scenario: &str, metric: &str) -> String {
     };
     let kernels: Vec<&str> = matrix.sides.iter().map(String::as_str).collect();
     let mut table = plain_table();
-    let is_here = |line: &&Line| line.axes[0] == scenario && line.metric.name == metric;
-    let cells: Vec<&[String]> = matrix.lines.iter().filter(is_here).map(|line| line.axes.as_slice()).collect();
+    let is_here = |line: &&Line| line.cell.get(Column::scenario) == scenario && line.metric.column == metric;
+    let cells: Vec<&CellKey> = matrix.lines.iter().filter(is_here).map(|line| &line.cell).collect();
     let mut telling = sections::telling(&cells);
-    telling.retain(|&at| !ALWAYS_SHOWN.contains(&AXES[at]));
+    telling.retain(|axis| !ALWAYS_SHOWN.contains(axis));
     let mut header = vec!["backend".to_owned(), "batch".into(), "bytes".into()];
-    header.extend(telling.iter().map(|&at| sections::short(AXES[at]).to_owned()));
+    header.extend(telling.iter().map(|&axis| sections::short(axis).to_owned()));
     header.extend(releases::short_names(&kernels));
     table.set_header(header);
     for line in matrix.lines.iter().filter(is_here) {
-        let axis = |name: &str| AXES.iter().position(|axis| *axis == name).map_or("", |at| &line.axes[at]);
-        let mut cells =
-            vec![axes::name(axis("backend"), axis("variant")), axis("batch").to_owned(), axis("payload").to_owned()];
-        cells.extend(telling.iter().map(|&at| line.axes[at].clone()));
+        let on = |axis| line.cell.get(axis);
+        let mut cells = vec![
+            axes::name(on(Column::backend), on(Column::variant)),
+            on(Column::batch).into(),
+            on(Column::payload).into(),
+        ];
+        cells.extend(telling.iter().map(|&axis| on(axis).to_owned()));
         cells.extend(line.values.iter().map(|value| value.map_or_else(|| "-".into(), figure)));
         table.add_row(cells);
     }
@@ -80,7 +89,8 @@ fn table(matrix: &Matrix, scenario: &str, metric: &str) -> String {
         column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
     let side = if is_other { ", the other side" } else { "" };
-    let unit = if metric.contains("instructions") { "instructions per packet" } else { "ns per packet" };
+    let is_counted = matches!(metric, Column::instructions_per_packet | Column::peer_instructions_per_packet);
+    let unit = if is_counted { "instructions per packet" } else { "ns per packet" };
     format!("{scenario}{side}: {what}; {unit}\n{}\n", trim_lines(&table.to_string()))
 }
 
@@ -108,21 +118,21 @@ fn works(rows: &[Row]) -> String {
 }
 
 /// The steps that `hpbench compare --by kernel` finds among the same trials, or why it finds none.
-fn step_list(trials: &Trials, threshold: f64) -> String {
-    if trials.sides.fields.len() < 2 {
+fn step_list(trials: &Trials<'_>, threshold: f64) -> String {
+    if trials.side_count() < 2 {
         return "one kernel only: there is nothing to compare it with\n".into();
     }
     let settings = Settings { threshold, groups: usize::MAX, ..answer::SETTINGS };
-    match Report::new(trials, &settings) {
+    match Comparisons::new(trials, &settings) {
         Ok(report) => steps::text(&report) + &too_few(&report),
         Err(error) => wrap(&error.to_string()),
     }
 }
 
 /// Times have noise, under KVM as anywhere: without enough trials there is no verdict on them, and so no step.
-fn too_few(report: &Report) -> String {
+fn too_few(report: &Comparisons) -> String {
     let mut warnings = report.comparisons.iter().flat_map(|comparison| &comparison.warnings);
-    let few = warnings.find(|warning| warning.contains("trials are too few"));
+    let few = warnings.find(|warning| matches!(warning, Warning::Refused(Refusal::TooFewTrials { .. })));
     few.map_or_else(String::new, |few| wrap(&format!("There is no verdict on times: {few} (--trials 10).")))
 }
 
@@ -141,9 +151,9 @@ fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
 }
 
 /// Why rows failed or are invalid, by kernel and backend.
-pub(super) fn messages(rows: &[Row]) -> Tally<'_, (&str, &str)> {
-    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), State::of(row).1));
-    let mut messages = reasons::tally(reasons.filter(|(_, reason)| !reason.is_empty()));
+pub(super) fn messages(rows: &[Row]) -> Messages<(&str, &str)> {
+    let reasons = rows.iter().map(|row| ((row.kernel.as_str(), row.backend.as_str()), row.why()));
+    let mut messages = Messages::of(reasons.filter(|(_, reason)| !reason.is_empty()));
     messages.kinds.sort_by_key(|kind| kind.of);
     messages
 }

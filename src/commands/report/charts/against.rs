@@ -1,9 +1,9 @@
 //! Costs, rates and latencies against the batch or the offered load.
 
-use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
+use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, Group, LineBy};
 use crate::commands::report::charts::units::{Unit, short, short_tick};
-use crate::commands::report::data::{Cell, Data, Estimate, Percentile, Value};
+use crate::commands::report::data::{Cell, Data, Estimate};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::dots::{Dots, Row};
@@ -14,6 +14,7 @@ use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::axes;
 use crate::compare::counts;
 use crate::compare::releases;
+use crate::record::columns::Column;
 
 /// Linear axes from here on would press the small values together.
 const LOG_FROM: f64 = 20.0;
@@ -34,7 +35,7 @@ pub(super) struct Request<'a> {
     /// What of each trial, by the name that the chart has for it, if it has one.
     pub values: &'a [(&'static str, Unit, Get<'a>)],
     /// The column of the horizontal axis.
-    pub x: &'static str,
+    pub x: Column,
     /// What lines are.
     pub line: LineBy,
 }
@@ -46,17 +47,17 @@ pub(super) type Get<'a> = &'a dyn Fn(usize) -> Option<f64>;
 pub(super) fn cells(data: &Data, wanted: impl Fn(&Cell) -> bool) -> Vec<usize> {
     let all = data.cells.iter().enumerate();
     // Without a kernel in the way figures are so small that they only stretch the axes.
-    all.filter(|(_, cell)| axes::has_socket(cell.field("backend")) && wanted(cell)).map(|(at, _)| at).collect()
+    all.filter(|(_, cell)| axes::has_socket(cell.get(Column::backend)) && wanted(cell)).map(|(at, _)| at).collect()
 }
 
 fn is_of_rounds(cell: &Cell) -> bool {
-    ["drain", "send"].contains(&cell.field("scenario"))
+    ["drain", "send"].contains(&cell.get(Column::scenario))
 }
 
 /// The cost of receiving and sending.
-pub(super) fn cost(data: &Data) -> Kind {
+pub(super) fn cost(data: &Data) -> FigureOrMissing {
     let cells = cells(data, |cell| is_of_rounds(cell) && !cell.is_counted());
-    let get = |trial: usize| data.value(trial, Value::Cost);
+    let get = |trial: usize| data.set.value(trial, Column::ns_per_packet_p50);
     let counted = data.cells.iter().any(Cell::is_counted);
     figure(
         data,
@@ -66,7 +67,7 @@ pub(super) fn cost(data: &Data) -> Kind {
             notes: vec!["Time to receive (drain) or send a datagram; less is better.".into()],
             cells,
             values: &[("", Unit::Cost, &get)],
-            x: "batch",
+            x: Column::batch,
             line: LineBy::Series,
         },
     )
@@ -74,9 +75,9 @@ pub(super) fn cost(data: &Data) -> Kind {
 }
 
 /// The same in instructions, where an emulator counted them.
-pub(super) fn counted(data: &Data) -> Kind {
+pub(super) fn counted(data: &Data) -> FigureOrMissing {
     let cells = cells(data, |cell| is_of_rounds(cell) && cell.is_counted());
-    let get = |trial: usize| data.value(trial, Value::Instructions);
+    let get = |trial: usize| data.set.value(trial, Column::instructions_per_packet);
     figure(
         data,
         Request {
@@ -90,7 +91,7 @@ pub(super) fn counted(data: &Data) -> Kind {
         ],
             cells,
             values: &[("", Unit::Instructions, &get)],
-            x: "batch",
+            x: Column::batch,
             line: LineBy::Kernel,
         },
     )
@@ -98,16 +99,16 @@ pub(super) fn counted(data: &Data) -> Kind {
 }
 
 /// The cost of the other side of the same rounds.
-pub(super) fn peer(data: &Data) -> Kind {
+pub(super) fn peer(data: &Data) -> FigureOrMissing {
     let is_timed = data.cells.iter().any(|cell| is_of_rounds(cell) && !cell.is_counted());
     // Counts and times are never mixed.
     let cells = cells(data, |cell| is_of_rounds(cell) && cell.is_counted() != is_timed);
     let (value, unit, line) = if is_timed {
-        (Value::PeerCost, Unit::Cost, LineBy::Series)
+        (Column::peer_ns_per_packet, Unit::Cost, LineBy::Series)
     } else {
-        (Value::PeerInstructions, Unit::Instructions, LineBy::Kernel)
+        (Column::peer_instructions_per_packet, Unit::Instructions, LineBy::Kernel)
     };
-    let get = |trial: usize| data.value(trial, value);
+    let get = |trial: usize| data.set.value(trial, value);
     let request = Request {
         name: "other-side",
         title: "The other side's cost",
@@ -118,16 +119,16 @@ pub(super) fn peer(data: &Data) -> Kind {
         ],
         cells,
         values: &[("", unit, &get)],
-        x: "batch",
+        x: Column::batch,
         line,
     };
     figure(data, request).map_err(|()| None)
 }
 
 /// The rate under full load.
-pub(super) fn rate(data: &Data) -> Kind {
-    let cells = cells(data, |cell| cell.field("scenario") == "flood" && !cell.is_counted());
-    let get = |trial: usize| data.value(trial, Value::Rate);
+pub(super) fn rate(data: &Data) -> FigureOrMissing {
+    let cells = cells(data, |cell| cell.get(Column::scenario) == "flood" && !cell.is_counted());
+    let get = |trial: usize| data.set.value(trial, Column::rx_pps);
     let limited = cells.iter().any(|&cell| data.estimate(cell, get).is_some_and(|estimate| estimate.is_limited));
     let mut notes =
         vec!["Datagrams received per second while generators send as fast as they can; more is better.".to_owned()];
@@ -146,7 +147,7 @@ pub(super) fn rate(data: &Data) -> Kind {
             notes,
             cells,
             values: &[("", Unit::Rate, &get)],
-            x: "batch",
+            x: Column::batch,
             line: LineBy::Series,
         },
     )
@@ -154,10 +155,10 @@ pub(super) fn rate(data: &Data) -> Kind {
 }
 
 /// Latency against the offered rate.
-pub(super) fn load(data: &Data) -> Kind {
-    let cells = cells(data, |cell| cell.field("scenario") == "pace");
-    let [p50, p99] = [Percentile::P50, Percentile::P99].map(|p| move |trial| data.value(trial, Value::Latency(p)));
-    let several = data.distinct("rate_pps").len() > 1;
+pub(super) fn load(data: &Data) -> FigureOrMissing {
+    let cells = cells(data, |cell| cell.get(Column::scenario) == "pace");
+    let [p50, p99] = [Column::lat_p50_ns, Column::lat_p99_ns].map(|column| move |trial| data.set.value(trial, column));
+    let several = data.distinct(Column::rate_pps).len() > 1;
     let request = Request {
         name: "load",
         title: "Latency against offered load",
@@ -168,7 +169,7 @@ pub(super) fn load(data: &Data) -> Kind {
         ],
         cells: if several { cells } else { Vec::new() },
         values: &[("median", Unit::Time, &p50), ("99th percentile", Unit::Time, &p99)],
-        x: "rate_pps",
+        x: Column::rate_pps,
         line: LineBy::Series,
     };
     let remedy = "--scenario pace with several rates, e.g. --rate 10000,50000,200000";
@@ -176,11 +177,16 @@ pub(super) fn load(data: &Data) -> Kind {
 }
 
 /// Processor time, where it is not the time of a thread that spins.
-pub(super) fn cpu(data: &Data) -> Kind {
-    let is_meant = |cell: &Cell| !is_of_rounds(cell) && cell.field("wait") == "block" && !cell.is_counted();
-    let get = |trial: usize| Some(data.value(trial, Value::Cpu)? + data.value(trial, Value::Kthread).unwrap_or(0.0));
-    let (blocking, paced) = (cells(data, is_meant), data.distinct("rate_pps").len() > 1);
-    let only_rates = blocking.iter().all(|&cell| data.cells[cell].field("scenario") == "pace");
+pub(super) fn cpu(data: &Data) -> FigureOrMissing {
+    let is_meant = |cell: &Cell| !is_of_rounds(cell) && cell.get(Column::wait) == "block" && !cell.is_counted();
+    let get = |trial: usize| {
+        Some(
+            data.set.value(trial, Column::cpu_ns_per_packet)?
+                + data.set.value(trial, Column::kthread_ns_per_packet).unwrap_or(0.0),
+        )
+    };
+    let (blocking, paced) = (cells(data, is_meant), data.distinct(Column::rate_pps).len() > 1);
+    let only_rates = blocking.iter().all(|&cell| data.cells[cell].get(Column::scenario) == "pace");
     figure(data, Request {
         name: "cpu",
         title: "Processor time per packet",
@@ -193,7 +199,7 @@ pub(super) fn cpu(data: &Data) -> Kind {
         ],
         cells: blocking,
         values: &[("", Unit::Cost, &get)],
-        x: if paced && only_rates { "rate_pps" } else { "batch" },
+        x: if paced && only_rates { Column::rate_pps } else { Column::batch },
         line: LineBy::Series,
     })
     .map_err(|()| {
@@ -213,8 +219,8 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
         Table::new(vec!["cell", "line", axis_of(request.x), "value", "95% interval", "trials", "per call"], 2);
     table.header[3] = request.values.first().map_or("value", |(_, unit, _)| unit.column());
     table.header[1] = if request.line == LineBy::Kernel { "kernel" } else { "backend" };
-    let groups = grouping::groups(data, &request.cells, request.x, request.line);
-    let kernels = releases::short_names(&data.distinct("kernel"));
+    let groups = grouping::groups(data, &request.cells, Some(request.x), request.line);
+    let kernels = releases::short_names(&data.distinct(Column::kernel));
     for group in &groups {
         for (what, unit, get) in request.values {
             let lines: Vec<(Key, Vec<Known>)> = known(data, group, &request, &kernels, get);
@@ -252,7 +258,7 @@ fn known(
             LineBy::Series => data.series[line].name.clone(),
             LineBy::Kernel => kernels.get(line).cloned().unwrap_or_default(),
         };
-        let x = |cell: usize| data.cells[cell].field(request.x).parse::<f64>().ok().filter(|x| x.is_finite());
+        let x = |cell: usize| data.cells[cell].get(request.x).parse::<f64>().ok().filter(|x| x.is_finite());
         let point = |&cell: &usize| Some((x(cell)?, cell, data.estimate(cell, get)?));
         let mut points: Vec<Known> = cells.iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -261,18 +267,18 @@ fn known(
     group.lines.iter().filter_map(line).collect()
 }
 
-fn axis_of(x: &str) -> &'static str {
-    if x == "batch" { "batch" } else { "offered per second" }
+fn axis_of(x: Column) -> &'static str {
+    if x == Column::batch { "batch" } else { "offered per second" }
 }
 
-fn figures(title: &str, key: &Key, x_name: &str, x: f64, unit: Unit, estimate: &Estimate) -> Vec<String> {
+fn figures(title: &str, key: &Key, x_column: Column, x: f64, unit: Unit, estimate: &Estimate) -> Vec<String> {
     let interval = estimate.median.interval;
     let interval = interval.map_or_else(String::new, |(low, high)| format!("{} – {}", unit.cell(low), unit.cell(high)));
     let limit = if estimate.is_limited { "≥ " } else { "" };
     vec![
         title.to_owned(),
         key.name.clone(),
-        if x_name == "batch" { format!("{x}") } else { crate::text::thousands(x) },
+        if x_column == Column::batch { format!("{x}") } else { crate::text::thousands(x) },
         format!("{limit}{}", unit.cell(estimate.median.value)),
         interval,
         estimate.trials.to_string(),
@@ -300,7 +306,7 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit:
     let mut places: Vec<f64> = all().map(|(x, ..)| *x).collect();
     places.sort_unstable_by(f64::total_cmp);
     places.dedup();
-    let place = |x: f64| if request.x == "batch" { format!("batch {x}") } else { format!("{}/s", short(x)) };
+    let place = |x: f64| if request.x == Column::batch { format!("batch {x}") } else { format!("{}/s", short(x)) };
     let look = |estimate: &Estimate| if estimate.is_limited { Look::Hollow } else { Look::Plain };
     if let [x] = places[..] {
         let row = |(key, points): &(Key, Vec<Known>)| {
@@ -316,7 +322,8 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], request: &Request<'_>, unit:
         };
         return Chart::Dots(Dots { title, x: axis, rows: lines.iter().filter_map(row).collect() });
     }
-    let label = if request.x == "batch" { "batch: datagrams asked for per call" } else { "datagrams due per second" };
+    let label =
+        if request.x == Column::batch { "batch: datagrams asked for per call" } else { "datagrams due per second" };
     let (low, high) = (places[0], places[places.len() - 1]);
     let x = Axis::new(Scale::new(Spread::Log, low, high), places, label, short_tick);
     let line = |(key, points): &(Key, Vec<Known>)| Line {

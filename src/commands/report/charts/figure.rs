@@ -64,7 +64,7 @@ pub(crate) struct Missing {
 }
 
 /// Charts of one kind; or what there would have to be for them, unless they make no sense here.
-pub(super) type Kind = Result<Figure, Option<Missing>>;
+pub(super) type FigureOrMissing = Result<Figure, Option<Missing>>;
 
 /// Draws some lines: on several charts where they are too many for one.
 pub(super) fn parted<L>(title: &str, lines: &[L], mut draw: impl FnMut(String, &[L]) -> Chart) -> Vec<(usize, Chart)> {

@@ -1,10 +1,10 @@
 //! The same cells under several kernels, as changes against the oldest.
 
 use crate::commands::report::charts::against;
-use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
+use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::data::{Cell, Data, Value};
+use crate::commands::report::data::{Cell, Data};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
@@ -12,36 +12,41 @@ use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::releases;
+use crate::record::columns::Column;
 
 /// Under which kernel, and what it was there.
 type Known = Vec<(usize, f64)>;
 
 /// Costs by kernel.
-pub(super) fn figure(data: &Data) -> Kind {
-    let kernels = data.distinct("kernel");
+pub(super) fn figure(data: &Data) -> FigureOrMissing {
+    let kernels = data.distinct(Column::kernel);
     if kernels.len() < 2 {
         let remedy = "hpbench lab, or files of several kernels";
         return Err(Some(Missing { what: "change from kernel to kernel", remedy }));
     }
     let names = releases::short_names(&kernels);
     let is_counted = data.cells.iter().any(Cell::is_counted);
-    let (value, unit) = if is_counted { (Value::Instructions, Unit::Instructions) } else { (Value::Cost, Unit::Cost) };
+    let (value, unit) = if is_counted {
+        (Column::instructions_per_packet, Unit::Instructions)
+    } else {
+        (Column::ns_per_packet_p50, Unit::Cost)
+    };
     // Counts and times are never mixed.
     let cells = against::cells(data, |cell| {
-        ["drain", "send"].contains(&cell.field("scenario")) && cell.is_counted() == is_counted
+        ["drain", "send"].contains(&cell.get(Column::scenario)) && cell.is_counted() == is_counted
     });
     let mut charts = Vec::new();
     let mut table = Table::new(vec!["cell", "backend", "kernel", unit.column(), "against the first, %", "trials"], 3);
-    for group in grouping::groups(data, &cells, "kernel", LineBy::Series) {
+    for group in grouping::groups(data, &cells, Some(Column::kernel), LineBy::Series) {
         let mut lines: Vec<(Key, Known)> = Vec::new();
         for (&line, cells) in &group.lines {
             let key = Key { name: data.series[line].name.clone(), style: line };
             let mut known = Known::new();
             for &cell in cells {
-                let Some(at) = kernels.iter().position(|kernel| *kernel == data.cells[cell].field("kernel")) else {
+                let Some(at) = kernels.iter().position(|kernel| *kernel == data.cells[cell].get(Column::kernel)) else {
                     continue;
                 };
-                let Some(estimate) = data.estimate(cell, |trial| data.value(trial, value)) else { continue };
+                let Some(estimate) = data.estimate(cell, |trial| data.set.value(trial, value)) else { continue };
                 known.push((at, estimate.median.value));
                 let (first, median) = (known[0].1, estimate.median.value);
                 table.push(|| {

@@ -1,16 +1,17 @@
 //! Latency by percentile, along an axis of nines.
 
 use crate::commands::report::charts::against::{self, tip, value_axis};
-use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend, limited, parted};
+use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::data::{Data, Estimate, Percentile, Value};
+use crate::commands::report::data::{Data, Estimate, PERCENTILES};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
 use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{Scale, Spread};
+use crate::record::columns::Column;
 use crate::stats;
 
 /// A percentile that fewer datagrams of a trial are beyond says little, and is left out.
@@ -20,11 +21,11 @@ const BEYOND_MIN: f64 = 10.0;
 type Known = Vec<(f64, Estimate)>;
 
 /// Percentile curves of `echo` and `pace`.
-pub(super) fn figure(data: &Data) -> Kind {
-    let cells = against::cells(data, |cell| ["echo", "pace"].contains(&cell.field("scenario")));
+pub(super) fn figure(data: &Data) -> FigureOrMissing {
+    let cells = against::cells(data, |cell| ["echo", "pace"].contains(&cell.get(Column::scenario)));
     let (mut charts, mut is_limited) = (Vec::new(), false);
     let mut table = Table::new(vec!["cell", "backend", "percentile", "latency, µs", "95% interval", "trials"], 2);
-    for group in grouping::groups(data, &cells, "", LineBy::Series) {
+    for group in grouping::groups(data, &cells, None, LineBy::Series) {
         let line = |(&line, cells): (&usize, &Vec<usize>)| {
             let known: Known = cells.iter().flat_map(|&cell| percentiles(data, cell)).collect();
             (!known.is_empty()).then(|| (Key { name: data.series[line].name.clone(), style: line }, known))
@@ -60,12 +61,13 @@ pub(super) fn figure(data: &Data) -> Kind {
 /// The percentiles of a cell that enough datagrams are beyond.
 fn percentiles(data: &Data, cell: usize) -> Vec<(f64, Estimate)> {
     let counting = data.counting(cell);
-    let mut samples: Vec<f64> = counting.iter().filter_map(|&trial| data.value(trial, Value::Samples)).collect();
+    let mut samples: Vec<f64> =
+        counting.iter().filter_map(|&trial| data.set.value(trial, Column::lat_samples)).collect();
     samples.sort_unstable_by(f64::total_cmp);
     let samples = stats::median_of_sorted(&samples).unwrap_or(f64::INFINITY);
     let is_known = |share: f64| samples * (1.0 - share) >= BEYOND_MIN - 1e-6;
-    let get = |percentile: Percentile| move |trial: usize| data.value(trial, Value::Latency(percentile));
-    let all = Percentile::ALL.into_iter().filter(|(_, share)| is_known(*share));
+    let get = |percentile: Column| move |at: usize| data.set.value(at, percentile);
+    let all = PERCENTILES.into_iter().filter(|(_, share)| is_known(*share));
     all.filter_map(|(percentile, share)| Some((share, data.estimate(cell, get(percentile))?))).collect()
 }
 
@@ -91,7 +93,7 @@ fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
     let unit = Unit::Time;
     let all = || lines.iter().flat_map(|(_, known)| known);
     let last = all().map(|(share, _)| *share).fold(0.9, f64::max);
-    let shares: Vec<f64> = Percentile::ALL.iter().map(|(_, share)| *share).filter(|share| *share <= last).collect();
+    let shares: Vec<f64> = PERCENTILES.iter().map(|(_, share)| *share).filter(|share| *share <= last).collect();
     let line = |(key, known): &(Key, Known)| Line {
         key: key.clone(),
         points: known

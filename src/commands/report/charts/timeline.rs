@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::commands::report::charts::figure::{Figure, Kind, Missing, Table, legend};
+use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend};
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::data::{Cell, Data, Percentile, Trial, Value};
+use crate::commands::report::data::{Cell, Data};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
@@ -12,8 +12,10 @@ use crate::commands::report::svg::marks::Key;
 use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::axes;
-use crate::compare::reasons::State;
+use crate::compare::dataset::Attempt;
 use crate::plan::cells::Scenario;
+use crate::record::columns::Column;
+use crate::record::row::State;
 use crate::stats;
 
 /// More points than this cannot be told apart: trials are then put together.
@@ -29,7 +31,7 @@ const RULES_MAX: usize = 12;
 type Seen = (usize, f64);
 
 /// A chart for each scenario.
-pub(super) fn figure(data: &Data) -> Kind {
+pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let mut charts = Vec::new();
     let mut table = Table::new(
         vec!["scenario", "trials drawn", "first tenth, %", "last tenth, %", "invalid", "tried again", "marked"],
@@ -65,43 +67,44 @@ pub(super) fn figure(data: &Data) -> Kind {
 }
 
 /// What a scenario is about.
-fn primary(cell: &Cell) -> Value {
-    match cell.field("scenario") {
-        _ if cell.is_counted() => Value::Instructions,
-        "drain" | "send" => Value::Cost,
-        "flood" => Value::Rate,
-        _ => Value::Latency(Percentile::P50),
+fn primary(cell: &Cell) -> Column {
+    match cell.get(Column::scenario) {
+        _ if cell.is_counted() => Column::instructions_per_packet,
+        "drain" | "send" => Column::ns_per_packet_p50,
+        "flood" => Column::rx_pps,
+        _ => Column::lat_p50_ns,
     }
 }
 
 /// All trials of a scenario that have a value, in their order.
 fn seen(data: &Data, scenario: &str) -> Vec<Seen> {
-    let is_meant = |cell: &Cell| cell.field("scenario") == scenario && axes::has_socket(cell.field("backend"));
+    let is_meant = |cell: &Cell| cell.get(Column::scenario) == scenario && axes::has_socket(cell.get(Column::backend));
     let middle = |(at, cell): (usize, &Cell)| {
         let value = primary(cell);
-        let estimate = is_meant(cell).then(|| data.estimate(at, |trial| data.value(trial, value))).flatten();
+        let estimate = is_meant(cell).then(|| data.estimate(at, |trial| data.set.value(trial, value))).flatten();
         estimate.map(|estimate| estimate.median.value).filter(|middle| *middle > 0.0)
     };
     let middles: Vec<Option<f64>> = data.cells.iter().enumerate().map(middle).collect();
-    let distance = |(at, trial): (usize, &Trial)| {
-        let value = data.value(at, primary(&data.cells[trial.cell]))?;
-        Some((at, 100.0 * (value / middles[trial.cell]? - 1.0)))
+    let distance = |at: usize| {
+        let cell = data.cell_of(at);
+        let value = data.set.value(at, primary(&data.cells[cell]))?;
+        Some((at, 100.0 * (value / middles[cell]? - 1.0)))
     };
-    data.trials.iter().enumerate().filter_map(distance).collect()
+    (0..data.set.attempts.len()).filter_map(distance).collect()
 }
 
-fn look(trial: &Trial) -> Look {
-    match trial {
-        _ if trial.is_repeated => Look::Repeated,
-        _ if trial.state != State::Valid => Look::Hollow,
-        _ if trial.is_marked => Look::Marked,
+fn look(attempt: &Attempt) -> Look {
+    match attempt {
+        _ if attempt.is_repeated => Look::Repeated,
+        _ if attempt.state != State::Valid => Look::Hollow,
+        _ if attempt.is_marked => Look::Marked,
         _ => Look::Plain,
     }
 }
 
 fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
     let mut sorted: Vec<f64> =
-        seen.iter().filter(|(at, _)| data.trials[*at].is_valid()).map(|(_, distance)| *distance).collect();
+        seen.iter().filter(|(at, _)| data.set.attempts[*at].is_valid()).map(|(_, distance)| *distance).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     // What is wild must not press all others together.
     let quantile = |q| stats::quantile_of_sorted(&sorted, q).unwrap_or(0.0);
@@ -128,12 +131,12 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
 
 /// A point for each trial.
 fn apart(data: &Data, seen: &[Seen]) -> Vec<Line> {
-    let series: BTreeSet<usize> = seen.iter().map(|(at, _)| data.cells[data.trials[*at].cell].series).collect();
+    let series: BTreeSet<usize> = seen.iter().map(|(at, _)| data.cells[data.cell_of(*at)].series).collect();
     let line = |series: usize| Line {
         key: Key { name: data.series[series].name.clone(), style: series },
         points: seen
             .iter()
-            .filter(|(at, _)| data.cells[data.trials[*at].cell].series == series)
+            .filter(|(at, _)| data.cells[data.cell_of(*at)].series == series)
             .map(|seen| point(data, seen))
             .collect(),
         is_joined: false,
@@ -142,29 +145,29 @@ fn apart(data: &Data, seen: &[Seen]) -> Vec<Line> {
 }
 
 fn point(data: &Data, &(at, distance): &Seen) -> Point {
-    let trial = &data.trials[at];
-    let cell = &data.cells[trial.cell];
-    let what = match look(trial) {
+    let attempt = &data.set.attempts[at];
+    let cell = &data.cells[data.cell_of(at)];
+    let what = match look(attempt) {
         Look::Plain => String::new(),
         Look::Marked => ", marked: the machine was not as usual".into(),
-        Look::Repeated => format!(", tried again: {}", data.reason(trial)),
-        Look::Hollow => format!(", invalid: {}", data.reason(trial)),
+        Look::Repeated => format!(", tried again: {}", data.set.reason(attempt)),
+        Look::Hollow => format!(", invalid: {}", data.set.reason(attempt)),
     };
-    let attempt = if trial.attempt > 1 { format!(", attempt {}", trial.attempt) } else { String::new() };
+    let number = if attempt.number > 1 { format!(", attempt {}", attempt.number) } else { String::new() };
     let name = &data.series[cell.series].name;
-    let batch = cell.field("batch");
+    let batch = cell.get(Column::batch);
     Point {
         x: at as f64 + 1.0,
         y: distance,
         interval: None,
-        look: look(trial),
-        tip: format!("row {}, {name}, batch {batch}{attempt}: {distance:+.1}%{what}", at + 1),
+        look: look(attempt),
+        tip: format!("row {}, {name}, batch {batch}{number}: {distance:+.1}%{what}", at + 1),
     }
 }
 
 /// Points for many trials each; those that are not valid beside them.
 fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
-    let (valid, others): (Vec<Seen>, Vec<Seen>) = seen.iter().partition(|(at, _)| data.trials[*at].is_valid());
+    let (valid, others): (Vec<Seen>, Vec<Seen>) = seen.iter().partition(|(at, _)| data.set.attempts[*at].is_valid());
     let point_of = |bin: &[Seen]| {
         let mut sorted: Vec<f64> = bin.iter().map(|(_, distance)| *distance).collect();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -192,7 +195,8 @@ fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
 
 /// Where runs begin.
 fn rules(data: &Data, seen: &[Seen]) -> Vec<(f64, String)> {
-    let begins = seen.windows(2).filter(|two| data.trials[two[0].0].sign.run != data.trials[two[1].0].sign.run);
+    let run = |at: usize| data.set.attempts[at].run_in_file();
+    let begins = seen.windows(2).filter(|two| run(two[0].0) != run(two[1].0));
     let rules: Vec<(f64, String)> = begins.map(|two| (two[1].0 as f64 + 0.5, "a run begins".to_owned())).collect();
     if rules.len() > RULES_MAX { Vec::new() } else { rules }
 }
@@ -200,14 +204,15 @@ fn rules(data: &Data, seen: &[Seen]) -> Vec<(f64, String)> {
 /// How far the first and the last tenth of the trials are off, and how many are not as they should be.
 fn summary(data: &Data, scenario: Scenario, seen: &[Seen]) -> Vec<String> {
     let valid: Vec<f64> =
-        seen.iter().filter(|(at, _)| data.trials[*at].is_valid()).map(|(_, distance)| *distance).collect();
+        seen.iter().filter(|(at, _)| data.set.attempts[*at].is_valid()).map(|(_, distance)| *distance).collect();
     let tenth = valid.len().div_ceil(10);
     let median = |part: &[f64]| {
         let mut sorted = part.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         stats::median_of_sorted(&sorted).map_or_else(String::new, |median| format!("{median:+.1}"))
     };
-    let count = |wanted: Look| seen.iter().filter(|(at, _)| look(&data.trials[*at]) == wanted).count().to_string();
+    let count =
+        |wanted: Look| seen.iter().filter(|(at, _)| look(&data.set.attempts[*at]) == wanted).count().to_string();
     vec![
         scenario.name().into(),
         seen.len().to_string(),

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
-use std::sync::Arc;
 
-use crate::compare::axes::{AXES, By, CIRCUMSTANCES};
-use crate::compare::cells::{self, Matched, Pair};
+use crate::compare::axes::By;
+use crate::compare::cells::{self, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison, Judge, Values};
-use crate::compare::metrics;
-use crate::compare::reasons::{self, Kind, State};
+use crate::compare::metrics::{self, Metric};
+use crate::compare::notes;
 use crate::compare::releases;
 use crate::compare::swept::Swept;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Verdict};
+use crate::compare::warnings::{Refusal, Warning};
 use crate::console::Failure;
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
+use crate::record::row::State;
 use crate::record::rows::ReadError;
 use crate::stats::{Summary, multiple};
 
@@ -97,7 +100,7 @@ pub(crate) struct Settings<'a> {
 
 /// All comparisons.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Comparisons {
     /// What tells the sides apart.
     pub by: By,
     /// The least change that matters, as a fraction.
@@ -115,15 +118,15 @@ pub(crate) struct Report {
 }
 
 /// A comparison to be made: which pair, and which of the metrics.
-type Job = (usize, usize);
+type Job = (usize, Metric);
 
-impl Report {
+impl Comparisons {
     /// Compares.
     ///
     /// # Errors
     ///
     /// If there is nothing to compare, or nothing that means anything.
-    pub(crate) fn new(trials: &Trials, settings: &Settings<'_>) -> Result<Self, CompareError> {
+    pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let sides = cells::sides(trials);
         if !settings.force {
             check_counts(trials)?;
@@ -138,9 +141,7 @@ impl Report {
             return Err(CompareError::NothingAlike(nearest));
         }
         if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
-            let reason =
-                "--paired compares within blocks, and the sides have none in common: they are of different runs";
-            return Err(CompareError::Refused(reason.into()));
+            return Err(CompareError::Refused(Refusal::NoCommonBlocks.to_string()));
         }
         if !settings.force {
             refuse(trials, &matched.pairs)?;
@@ -149,7 +150,7 @@ impl Report {
         let jobs = jobs(trials, &matched.pairs, &told, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
         judge(&mut comparisons, settings.threshold);
-        let notes = notes(trials, &sides, &matched, &comparisons);
+        let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
         Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, left_out, notes, shorts })
@@ -162,62 +163,67 @@ impl Report {
 }
 
 /// Which side the others are compared with; none where each is compared with the one before it.
-fn base(trials: &Trials, sides: &[usize], wanted: Option<&str>) -> Result<Option<usize>, CompareError> {
+fn base(trials: &Trials<'_>, sides: &[u32], wanted: Option<&str>) -> Result<Option<u32>, CompareError> {
     let by = trials.by.name();
+    if sides.is_empty() {
+        return Err(CompareError::OnlyNull);
+    }
     if let [side] = sides {
-        return Err(CompareError::OneSide { by, value: trials.sides.first(*side).into() });
+        return Err(CompareError::OneSide { by, value: trials.side(*side).into() });
     }
     let Some(wanted) = wanted else { return Ok((!trials.by.is_in_steps()).then(|| sides[0])) };
-    let found = sides.iter().copied().find(|side| trials.sides.first(*side) == wanted);
+    let found = sides.iter().copied().find(|side| trials.side(*side) == wanted);
     found.map(Some).ok_or_else(|| CompareError::NoSuchBase { base: wanted.into(), by, sides: named(trials, sides) })
 }
 
 /// Of kernels, their names in short.
-fn short_names(trials: &Trials, sides: &[usize]) -> HashMap<String, String> {
-    if trials.by.name() != "kernel" {
+fn short_names(trials: &Trials<'_>, sides: &[u32]) -> HashMap<String, String> {
+    if trials.by != By::Column(Column::kernel) {
         return HashMap::new();
     }
-    let names: Vec<&str> = sides.iter().map(|side| trials.sides.first(*side)).collect();
+    let names: Vec<&str> = sides.iter().map(|side| trials.side(*side)).collect();
     names.iter().map(|&name| name.to_owned()).zip(releases::short_names(&names)).collect()
 }
 
-fn named(trials: &Trials, sides: &[usize]) -> String {
-    sides.iter().map(|side| trials.sides.first(*side)).collect::<Vec<_>>().join(", ")
+fn named(trials: &Trials<'_>, sides: &[u32]) -> String {
+    sides.iter().map(|side| trials.side(*side)).collect::<Vec<_>>().join(", ")
 }
 
 /// Where all trials are counted, a column by which counts say nothing is refused before anything else is told of it.
-fn check_counts(trials: &Trials) -> Result<(), CompareError> {
-    let mut accels = trials.conditions.fields.iter().filter_map(|conditions| conditions.first());
-    let reason = counts::refusal(&trials.by).filter(|_| accels.all(|accel| counts::is_counted(accel)));
-    reason.map_or(Ok(()), |reason| Err(CompareError::Refused(format!("- {reason}"))))
+fn check_counts(trials: &Trials<'_>) -> Result<(), CompareError> {
+    let misleading = counts::misleading(&trials.by).filter(|_| trials.accels().all(counts::is_counted));
+    misleading.map_or(Ok(()), |by| Err(CompareError::Refused(format!("- {}", Refusal::Counted { by }))))
 }
 
 /// Backends can be compared while each has one variant.
-fn check_variants(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> {
-    let several = sides.iter().find(|side| trials.by.name() == "backend" && trials.variants[**side].len() > 1);
+fn check_variants(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError> {
+    let several = sides.iter().find(|side| {
+        let by_backend = trials.by == By::Column(Column::backend);
+        by_backend && trials.variants(**side).len() > 1
+    });
     several.map_or(Ok(()), |side| {
-        let variants = trials.variants[*side].join(", ");
-        Err(CompareError::SeveralVariants { side: trials.sides.first(*side).into(), variants })
+        let variants = trials.variants(*side).join(", ");
+        Err(CompareError::SeveralVariants { side: trials.side(*side).into(), variants })
     })
 }
 
 /// The kernel is no column of a cell: trials under several ones would be taken for trials of one.
-fn check_kernels(trials: &Trials, sides: &[usize]) -> Result<(), CompareError> {
-    let kernels = |side: usize| &trials.circumstances[side][0];
+fn check_kernels(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError> {
+    let kernels = |side: u32| trials.circumstances(side, Column::kernel);
     let several = sides.iter().find(|side| kernels(**side).len() > 1);
     several.map_or(Ok(()), |side| {
-        let side_name = trials.sides.first(*side).to_owned();
+        let side_name = trials.side(*side).to_owned();
         Err(CompareError::SeveralKernels { side: side_name, kernels: kernels(*side).join(", ") })
     })
 }
 
 /// Names what means nothing, each reason once.
-fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
+fn refuse(trials: &Trials<'_>, pairs: &[Pair]) -> Result<(), CompareError> {
     const TOLD_MAX: usize = 10;
-    let mut reasons: Vec<(&str, String, usize)> = Vec::new();
+    let mut reasons: Vec<(&Refusal, String, usize)> = Vec::new();
     for pair in pairs {
         for reason in &pair.refused {
-            match reasons.iter().position(|(known, ..)| known == reason) {
+            match reasons.iter().position(|(known, ..)| *known == reason) {
                 Some(at) => reasons[at].2 += 1,
                 None => reasons.push((reason, label(trials, pair), 1)),
             }
@@ -226,7 +232,7 @@ fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
     if reasons.is_empty() {
         return Ok(());
     }
-    let line = |(reason, first, count): &(&str, String, usize)| match count - 1 {
+    let line = |(reason, first, count): &(&Refusal, String, usize)| match count - 1 {
         0 => format!("- {first}: {reason}"),
         others => format!("- {first} and {others} more: {reason}"),
     };
@@ -240,29 +246,27 @@ fn refuse(trials: &Trials, pairs: &[Pair]) -> Result<(), CompareError> {
 }
 
 /// Which comparison this is, for a message.
-fn label(trials: &Trials, pair: &Pair) -> String {
-    let shown = AXES.iter().zip(&pair.axes).filter(|(name, value)| {
-        ["scenario", "backend", "batch", "payload", "window", "rate_pps"].contains(name) && !value.is_empty()
-    });
-    let cell: Vec<String> = shown
-        .map(
-            |(name, value)| {
-                if ["scenario", "backend"].contains(name) { value.clone() } else { format!("{name} {value}") }
-            },
-        )
-        .collect();
-    let side = |side| trials.sides.first(side);
+fn label(trials: &Trials<'_>, pair: &Pair) -> String {
+    const SHOWN: [Column; 6] =
+        [Column::scenario, Column::backend, Column::batch, Column::payload, Column::window, Column::rate_pps];
+    let shown = pair.cell.iter().filter(|(axis, value)| SHOWN.contains(axis) && !value.is_empty());
+    let words = |(axis, value): (Column, &str)| match axis {
+        Column::scenario | Column::backend => value.to_owned(),
+        _ => format!("{} {value}", axis.name()),
+    };
+    let cell: Vec<String> = shown.map(words).collect();
+    let side = |side| trials.side(side);
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
 /// Which pairs are of the first so many groups of cells that differ only in what was swept, and how many groups are left out.
 fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
-    let swept = Swept::of(pairs.iter().map(|pair| &*pair.axes));
-    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    let swept = Swept::of(pairs.iter().map(|pair| &pair.cell));
+    let mut known: HashMap<CellKey, usize> = HashMap::new();
     let mut told = Vec::new();
     for (at, pair) in pairs.iter().enumerate() {
         let next = known.len();
-        if *known.entry(swept.others(&pair.axes)).or_insert(next) < most {
+        if *known.entry(swept.others(&pair.cell)).or_insert(next) < most {
             told.push(at);
         }
     }
@@ -270,27 +274,27 @@ fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
 }
 
 /// What is compared of which pair.
-fn jobs(trials: &Trials, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
+fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
     for &index in told {
         let pair = &pairs[index];
-        let wanted = metrics::defaults(&pair.axes[0], &pair.accel);
-        let has = |metric: usize| {
+        let wanted = metrics::defaults(pair.cell.get(Column::scenario), &pair.accel);
+        let has = |metric: Metric| {
             let mut all = pair.base.trials.iter().chain(&pair.new.trials);
             all.any(|trial| trials.value(*trial, metric).is_some())
         };
-        let metrics = trials.metrics.iter().enumerate();
-        let metrics = metrics.filter(|(_, metric)| settings.all_metrics || wanted.contains(&metric.name));
-        jobs.extend(metrics.filter(|(at, _)| has(*at)).map(|(at, _)| (index, at)));
+        let metrics = trials.metrics.iter().copied();
+        let metrics = metrics.filter(|metric| settings.all_metrics || wanted.contains(&metric.column));
+        jobs.extend(metrics.filter(|metric| has(*metric)).map(|metric| (index, metric)));
     }
     jobs
 }
 
 /// Makes the comparisons, on all cores.
-fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_>) -> Vec<Comparison> {
+fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_>) -> Vec<Comparison> {
     let size = |job: &Job| (pairs[job.0].base.trials.len(), pairs[job.0].new.trials.len());
     // Of one size and one base after the other: a judge remembers what it needs for them.
-    let base = |job: &Job| (pairs[job.0].base.trials.first(), job.1);
+    let base = |job: &Job| (pairs[job.0].base.trials.first(), job.1.column);
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|&at| (size(&jobs[at]), base(&jobs[at])));
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -308,7 +312,7 @@ fn compare(trials: &Trials, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_
     done.into_iter().map(|(_, comparison)| comparison).collect()
 }
 
-fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold: f64) -> Comparison {
+fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, judge: &mut Judge, threshold: f64) -> Comparison {
     let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
     let (mut warnings, mut is_valid) = judge::warnings(pair, &base, &new);
     let is_counted = counts::is_counted(&pair.accel);
@@ -316,10 +320,10 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
     let mut figures =
         if is_counted { counts::figures(&sorted[0], &sorted[1]) } else { judge.figures(&base.values, &new.values) };
     if figures.ratio.is_none() && figures.medians.iter().all(Option::is_some) {
-        warnings.push("the base is 0: there is no ratio".into());
+        warnings.push(Warning::NoRatio);
     }
     if is_valid && figures.medians.iter().any(Option::is_none) {
-        warnings.push("one side has no values".into());
+        warnings.push(Warning::NoValues);
         is_valid = false;
     }
     if !is_valid {
@@ -327,9 +331,9 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
     }
     let unsettled = is_valid && is_counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     if unsettled {
-        warnings.push(counts::unsettled());
+        warnings.push(Warning::Unsettled);
     }
-    let better = trials.metrics[metric].better;
+    let better = metric.better;
     let verdict = match (is_valid, is_counted) {
         (false, _) => Verdict::Invalid,
         (true, true) => counts::verdict(&figures, !unsettled, better, threshold),
@@ -337,13 +341,13 @@ fn one(trials: &Trials, pair: &Pair, metric: usize, judge: &mut Judge, threshold
         (true, false) => Verdict::Unclear,
     };
     let per_call = [&pair.base, &pair.new].map(|half| {
-        let values = half.trials.iter().map(|&at| &trials.list[at]).filter(|trial| trial.state == State::Valid);
-        Summary::of(values.map(|trial| trial.per_call)).map(|summary| summary.median)
+        let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);
+        Summary::of(values.map(|attempt| attempt.per_call)).map(|summary| summary.median)
     });
     Comparison {
-        metric: trials.metrics[metric],
-        axes: Arc::from(pair.axes.as_slice()),
-        sides: [pair.base.side, pair.new.side].map(|side| trials.sides.first(side).to_owned()),
+        metric,
+        cell: pair.cell.clone(),
+        sides: [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
         figures,
@@ -364,64 +368,4 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
         let q = comparison.q.unwrap_or(1.0);
         comparison.verdict = verdict::verdict(&comparison.figures, q, comparison.metric.better, threshold);
     }
-}
-
-/// What a reader must know beside the rows.
-fn notes(trials: &Trials, sides: &[usize], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
-        let (tally, all) = (trials.reasons(state), trials.list.len());
-        for Kind { count, first, differ, .. } in tally.kinds {
-            let others = if differ { " (numbers differ)" } else { "" };
-            notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
-        }
-        if tally.untold > 0 {
-            notes.push(format!("{} of {all} trials {what}, for other reasons", tally.untold));
-        }
-    }
-    if matched.alone > 0 {
-        notes.push(format!("{} cells are on one side only, and not compared.", matched.alone));
-    }
-    if trials.without_kernel > 0 {
-        notes.push(
-            "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
-        );
-    }
-    notes.extend(decided_variants(trials, sides));
-    for (at, name) in CIRCUMSTANCES.iter().enumerate().filter(|(_, name)| !trials.by.frees(name)) {
-        let values = |side: &usize| trials.circumstances[*side][at].join(" or ");
-        if sides.iter().any(|side| values(side) != values(&sides[0])) {
-            let told = sides.iter().map(|side| format!("{} of {}", values(side), trials.sides.first(*side)));
-            notes.push(format!("{name} differs: {}", told.collect::<Vec<_>>().join(", ")));
-        }
-    }
-    notes.extend(warned(comparisons));
-    notes
-}
-
-/// That variants are compared which differ, since they follow from what is compared by.
-fn decided_variants(trials: &Trials, sides: &[usize]) -> Option<String> {
-    let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants[*side].contains(variant));
-    let own = |side: &usize| trials.variants[*side].iter().find(|variant| elsewhere(variant));
-    let told: Vec<String> = sides
-        .iter()
-        .filter(|_| trials.by.decides_variants())
-        .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.sides.first(*side))))
-        .collect();
-    let by = trials.by.name();
-    (!told.is_empty())
-        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
-}
-
-/// The warnings of all rows; those that differ in numbers only are told once.
-fn warned(comparisons: &[Comparison]) -> Vec<String> {
-    let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
-    let told = |Kind { first, count, .. }: Kind<'_, ()>| match count {
-        1 => format!("1 row: {first}"),
-        _ if count == comparisons.len() => format!("All rows: {first}"),
-        _ => format!("{count} rows, the first of them: {first}"),
-    };
-    let tally = reasons::tally(warnings.map(|warning| ((), warning.as_str())));
-    let others = (tally.untold > 0).then(|| format!("{} other warnings; --format csv has them all.", tally.untold));
-    tally.kinds.into_iter().map(told).chain(others).collect()
 }

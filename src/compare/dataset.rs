@@ -1,0 +1,313 @@
+//! All trials of some files, read once, without what neither comparisons nor reports need: a file may have 100,000.
+//!
+//! Here are the two rules that everything shares: of the attempts at a trial the last one counts, and the machine is judged by the
+//! last attempts of a run ([`crate::gates::marks`]).
+
+use std::collections::HashMap;
+
+use csv::StringRecord;
+
+use crate::compare::numbers::Numbers;
+use crate::gates::{self, Sign};
+use crate::record::cell::{AXES, CellKey, Circumstances};
+use crate::record::column::FieldType;
+use crate::record::columns::Column;
+use crate::record::format;
+use crate::record::row::{Row, SCHEMA, State};
+
+/// The columns that identify a machine.
+pub(crate) const MACHINE: [Column; 3] = [Column::host, Column::kernel, Column::accel];
+
+/// One row: an attempt at a trial.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// In which file.
+    pub file: u32,
+    /// Of which run, whatever files have it.
+    pub run: u32,
+    /// Of which block of which run.
+    pub block: u32,
+    /// Of which cell: see [`Dataset::cell`].
+    pub cell: u32,
+    /// Under which circumstances: see [`Dataset::circumstances`].
+    pub circumstances: u32,
+    /// What it says.
+    pub state: State,
+    /// The how many-th it is.
+    pub number: usize,
+    /// Whether the trial was tried again.
+    pub is_repeated: bool,
+    /// Whether the machine was not as usual.
+    pub is_marked: bool,
+    /// Whether the generators could not keep the load.
+    pub is_limited: bool,
+    /// Datagrams per system call; NaN where that is not known.
+    pub per_call: f64,
+    /// The position in the run.
+    order: usize,
+    reason: u32,
+    steady: Option<bool>,
+    canary: Option<f64>,
+}
+
+impl Attempt {
+    /// Its run in its file.
+    pub(crate) fn run_in_file(&self) -> (u32, u32) {
+        (self.run, self.file)
+    }
+
+    /// Whether it counts, apart from marks.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.state == State::Valid && !self.is_repeated
+    }
+}
+
+/// All trials of some files.
+#[derive(Debug)]
+pub(crate) struct Dataset {
+    /// The names of the files.
+    pub files: Vec<String>,
+    /// Every row, in the order of the files.
+    pub attempts: Vec<Attempt>,
+    /// The columns whose numbers are kept, …
+    kept: Vec<Column>,
+    /// … and these, one row after the other; NaN where there is none.
+    values: Vec<f64>,
+    cells: Numbers,
+    circumstances: Numbers,
+    reasons: Numbers,
+    runs: Numbers,
+    blocks: HashMap<(u32, usize), u32>,
+    /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
+    planned: Vec<u32>,
+    plans: Numbers,
+    /// Of each kind of circumstances, the number of the machine.
+    machine: Vec<u32>,
+    machines: Numbers,
+    /// The columns whose numbers cannot be whatever the file says.
+    fractions: Vec<Column>,
+}
+
+impl Dataset {
+    /// Without trials; of each, it will keep the numbers in these columns.
+    pub(crate) fn new(kept: impl IntoIterator<Item = Column>) -> Self {
+        let mut columns: Vec<Column> = kept.into_iter().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Self {
+            files: Vec::new(),
+            attempts: Vec::new(),
+            kept: columns,
+            values: Vec::new(),
+            cells: Numbers::default(),
+            circumstances: Numbers::default(),
+            reasons: Numbers::default(),
+            runs: Numbers::default(),
+            blocks: HashMap::new(),
+            planned: Vec::new(),
+            plans: Numbers::default(),
+            machine: Vec::new(),
+            machines: Numbers::default(),
+            fractions: Column::all(|column| column.field_type == FieldType::Fraction).collect(),
+        }
+    }
+
+    /// The trials of rows that are in memory; what nobody can have measured is left out.
+    pub(crate) fn of_rows<'r>(kept: impl IntoIterator<Item = Column>, rows: impl Iterator<Item = &'r Row>) -> Self {
+        let mut data = Self::new(kept);
+        data.begin("");
+        for row in rows {
+            let Ok(fields) = format::fields(&format::encode(row, false)) else { continue };
+            let _ = data.add(&fields, row);
+        }
+        data.finish();
+        data
+    }
+
+    /// Begins the next file.
+    pub(crate) fn begin(&mut self, file: &str) {
+        self.files.push(file.to_owned());
+    }
+
+    /// Adds a row of that file.
+    ///
+    /// # Errors
+    ///
+    /// Why this row cannot be compared.
+    pub(crate) fn add(&mut self, fields: &StringRecord, row: &Row) -> Result<(), String> {
+        if row.schema != SCHEMA {
+            return Err(format!("its schema is {}, and this version of hpbench reads {SCHEMA}", row.schema));
+        }
+        for column in &self.fractions {
+            if let Some(value) = column.number(row).filter(|value| !(0.0..f64::INFINITY).contains(value)) {
+                return Err(format!("{} is {value}, which nobody can have measured", column.name()));
+            }
+        }
+        let cell = self.note_cell(fields);
+        let circumstances = self.note_circumstances(fields);
+        let run = self.runs.number_of(&row.run_id);
+        let next = self.blocks.len() as u32;
+        self.attempts.push(Attempt {
+            file: self.files.len().saturating_sub(1) as u32,
+            run,
+            block: *self.blocks.entry((run, row.trial)).or_insert(next),
+            cell,
+            circumstances,
+            state: row.state(),
+            number: row.attempt,
+            is_repeated: false,
+            is_marked: false,
+            is_limited: row.generator_limited == Some(1),
+            per_call: row.per_call().unwrap_or(f64::NAN),
+            order: row.order,
+            reason: self.reasons.number_of(&row.why()),
+            steady: row.steady.map(|steady| steady != 0),
+            canary: row.canary_ratio,
+        });
+        self.values.extend(self.kept.iter().map(|column| column.number(row).unwrap_or(f64::NAN)));
+        Ok(())
+    }
+
+    fn note_cell(&mut self, fields: &StringRecord) -> u32 {
+        let (cell, is_new) = self.cells.note(CellKey::texts(fields));
+        if is_new {
+            let planned = |&axis: &Column| if axis == Column::round { "" } else { axis.text(fields) };
+            self.planned.push(self.plans.number(AXES.iter().map(planned)));
+        }
+        cell
+    }
+
+    fn note_circumstances(&mut self, fields: &StringRecord) -> u32 {
+        let (circumstances, is_new) = self.circumstances.note(Circumstances::texts(fields));
+        if is_new {
+            self.machine.push(self.machines.number(MACHINE.iter().map(|column| column.text(fields))));
+        }
+        circumstances
+    }
+
+    /// Decides which attempts count and which are marked, once all rows are there.
+    pub(crate) fn finish(&mut self) {
+        for (at, last) in self.last_attempts(true).into_iter().enumerate() {
+            self.attempts[at].is_repeated = last as usize != at;
+        }
+        // Attempts that were tried again say nothing about what is usual.
+        let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
+        let sign =
+            |attempt: &Attempt| Sign { run: attempt.run as usize, steady: attempt.steady, canary: attempt.canary };
+        let marks = gates::marks(last().map(sign));
+        let last = self.attempts.iter_mut().filter(|attempt| !attempt.is_repeated);
+        last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);
+    }
+
+    /// Of each attempt, which one counts of those at the same trial: the one with the highest number, and of equal ones the
+    /// last in the files. Unless `files_apart`, a trial that several files have is one.
+    pub(crate) fn last_attempts(&self, files_apart: bool) -> Vec<u32> {
+        let identity = |attempt: &Attempt| {
+            let file = if files_apart { attempt.file } else { 0 };
+            let (planned, machine) = (self.planned[attempt.cell as usize], self.machine(attempt));
+            ([file, attempt.run, attempt.block, planned, machine], attempt.order)
+        };
+        let mut last: HashMap<([u32; 5], usize), u32> = HashMap::with_capacity(self.attempts.len());
+        for (at, attempt) in self.attempts.iter().enumerate() {
+            let known = last.entry(identity(attempt)).or_insert(at as u32);
+            if self.attempts[*known as usize].number <= attempt.number {
+                *known = at as u32;
+            }
+        }
+        self.attempts.iter().map(|attempt| last[&identity(attempt)]).collect()
+    }
+
+    /// The number in a column of an attempt, if it has one; the column must be one that is kept.
+    pub(crate) fn value(&self, at: usize, column: Column) -> Option<f64> {
+        let place = self.kept.binary_search(&column).ok()?;
+        Some(self.values[at * self.kept.len() + place]).filter(|value| value.is_finite())
+    }
+
+    /// The text in a column of an attempt: one of its cell, or of its circumstances.
+    pub(crate) fn text(&self, attempt: &Attempt, column: Column) -> &str {
+        if column.role().is_axis() {
+            CellKey::text_of(self.cells.list(attempt.cell), column)
+        } else {
+            Circumstances::text_of(self.circumstances.list(attempt.circumstances), column)
+        }
+    }
+
+    /// A cell by its number.
+    pub(crate) fn cell(&self, number: u32) -> CellKey {
+        CellKey::of_texts(self.cells.list(number).clone())
+    }
+
+    /// Circumstances by their number.
+    pub(crate) fn circumstances(&self, number: u32) -> Circumstances {
+        Circumstances::of_texts(self.circumstances.list(number).clone())
+    }
+
+    /// The number of the machine of an attempt, by [`MACHINE`].
+    pub(crate) fn machine(&self, attempt: &Attempt) -> u32 {
+        self.machine[attempt.circumstances as usize]
+    }
+
+    /// Why an attempt says nothing.
+    pub(crate) fn reason(&self, attempt: &Attempt) -> &str {
+        self.reasons.text(attempt.reason)
+    }
+
+    /// Those of valid attempts that count.
+    pub(crate) fn counting(&self, valid: Vec<usize>) -> Vec<usize> {
+        gates::counting(valid, |&at| self.attempts[at].is_marked)
+    }
+
+    /// Puts the attempts into another order.
+    pub(crate) fn reorder(&mut self, order: &[u32]) {
+        let count = self.kept.len();
+        let old = order.iter().map(|&at| at as usize);
+        self.values = old.clone().flat_map(|at| &self.values[at * count..][..count]).copied().collect();
+        self.attempts = old.map(|at| self.attempts[at].clone()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(order: usize, attempt: usize) -> Row {
+        Row { schema: SCHEMA, order, attempt, trial: 1, run_id: "f00d".into(), valid: 1, ..Row::default() }
+    }
+
+    fn repeated(rows: &[Row]) -> Vec<bool> {
+        Dataset::of_rows([], rows.iter()).attempts.iter().map(|attempt| attempt.is_repeated).collect()
+    }
+
+    #[test]
+    fn the_last_attempt_counts_in_whatever_order_and_with_whatever_round() {
+        assert_eq!(repeated(&[row(1, 1), row(1, 2), row(2, 1)]), [true, false, false]);
+        assert_eq!(repeated(&[row(1, 2), row(1, 1)]), [false, true]);
+        assert_eq!(repeated(&[row(1, 1), row(1, 1)]), [true, false], "of equals, the later one");
+        let smaller = Row { round: Some(96), ..row(1, 2) };
+        assert_eq!(repeated(&[Row { round: Some(1024), ..row(1, 1) }, smaller]), [true, false]);
+        assert_eq!(repeated(&[row(1, 1), Row { kernel: "6.1".into(), ..row(1, 2) }]), [false, false], "another guest");
+    }
+
+    #[test]
+    fn a_trial_of_two_files_is_one_unless_they_are_apart() {
+        let mut data = Dataset::new([]);
+        let row = row(1, 1);
+        let fields = format::fields(&format::encode(&row, false)).expect("a row");
+        for file in ["a", "b"] {
+            data.begin(file);
+            data.add(&fields, &row).expect("a row that can be compared");
+        }
+        data.finish();
+        assert!(data.attempts.iter().all(Attempt::is_valid));
+        assert_eq!((data.last_attempts(true), data.last_attempts(false)), (vec![0, 1], vec![1, 1]));
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_in_another_order() {
+        let rows = [(1, 1.5), (2, 2.5)].map(|(order, ns)| Row { ns_per_packet_p50: Some(ns), ..row(order, 1) });
+        let mut data = Dataset::of_rows([Column::rx_pps, Column::ns_per_packet_p50], rows.iter());
+        data.reorder(&[1, 0]);
+        assert_eq!([0, 1].map(|at| data.value(at, Column::ns_per_packet_p50)), [Some(2.5), Some(1.5)]);
+        assert_eq!((data.value(0, Column::rx_pps), data.value(0, Column::loss_pct)), (None, None));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a reader must know beside the comparisons.
+
+use crate::compare::cells::Matched;
+use crate::compare::judge::Comparison;
+use crate::compare::messages::{Messages, Similar};
+use crate::compare::trials::Trials;
+use crate::record::cell::MAY_DIFFER;
+use crate::record::row::State;
+
+/// The notes, in their order.
+pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
+        let (messages, all) = (trials.reasons(state), trials.list.len());
+        for Similar { count, first, differ, .. } in messages.kinds {
+            let others = if differ { " (numbers differ)" } else { "" };
+            notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
+        }
+        if messages.others > 0 {
+            notes.push(format!("{} of {all} trials {what}, for other reasons", messages.others));
+        }
+    }
+    if matched.alone > 0 {
+        notes.push(format!("{} cells are on one side only, and not compared.", matched.alone));
+    }
+    if trials.is_without_null {
+        notes.push(
+            "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
+        );
+    }
+    notes.extend(decided_variants(trials, sides));
+    for column in MAY_DIFFER.iter().copied().filter(|column| !trials.by.frees(*column)) {
+        let values = |side: &u32| trials.circumstances(*side, column).join(" or ");
+        if sides.iter().any(|side| values(side) != values(&sides[0])) {
+            let told = sides.iter().map(|side| format!("{} of {}", values(side), trials.side(*side)));
+            notes.push(format!("{} differs: {}", column.name(), told.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    notes.extend(warned(comparisons));
+    notes
+}
+
+/// That variants are compared which differ, since they follow from what is compared by.
+fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
+    let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants(*side).contains(variant));
+    let own = |side: &u32| trials.variants(*side).iter().find(|variant| elsewhere(variant));
+    let told: Vec<String> = sides
+        .iter()
+        .filter(|_| trials.by.decides_variants())
+        .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.side(*side))))
+        .collect();
+    let by = trials.by.name();
+    (!told.is_empty())
+        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
+}
+
+/// The warnings of all rows; those that differ in numbers only are told once.
+fn warned(comparisons: &[Comparison]) -> Vec<String> {
+    let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
+    let told = |Similar { first, count, .. }: Similar<()>| match count {
+        1 => format!("1 row: {first}"),
+        _ if count == comparisons.len() => format!("All rows: {first}"),
+        _ => format!("{count} rows, the first of them: {first}"),
+    };
+    let messages = Messages::of(warnings.map(|warning| ((), warning.to_string())));
+    let others =
+        (messages.others > 0).then(|| format!("{} other warnings; --format csv has them all.", messages.others));
+    messages.kinds.into_iter().map(told).chain(others).collect()
+}

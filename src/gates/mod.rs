@@ -1,0 +1,197 @@
+//! When a trial says nothing: all limits by which a trial is tried again, marked, or made invalid. Nothing is measured here,
+//! and [`reason`] has the words.
+//!
+//! - Tried again, up to [`ATTEMPTS_MAX`] times in all: a trial that was disturbed ([`disturbances`]). Of all attempts the last
+//!   one counts, and it is invalid if it was disturbed as well.
+//! - Marked: a trial that was not steady ([`is_steady`]), or whose canary was unlike those of its run ([`marks`]). Marked trials
+//!   are left out while enough others of their cell remain ([`counting`]).
+//! - Limited: a trial whose load was too small to tell ([`is_busy_enough`], [`keeps_rate`]).
+//! - No verdict: too few trials ([`trials_min`]).
+
+pub mod reason;
+
+use crate::stats::Summary;
+use reason::{Disturbed, Reason};
+
+/// How often a trial that was disturbed is tried, in all.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// The least trials of a side for a verdict: fewer have no interval of their median.
+pub const TRIALS_MIN: usize = 6;
+
+/// A thread that was kept from its core for more than this share of the trial, in percent, …
+pub const RUN_DELAY_MAX_PCT: f64 = 1.0;
+/// … and for more than a timer tick, which is more than that of a very short trial, was disturbed.
+const RUN_DELAY_MIN_NS: u64 = 1_000_000;
+
+/// A host that took at least so many ticks from the trial's cores, …
+pub const STEAL_MIN_TICKS: u64 = 2;
+/// … and more than this share of their time, in percent, disturbed it.
+pub const STEAL_MAX_PCT: f64 = 1.0;
+
+/// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
+const BUSY_MIN: f64 = 0.95;
+
+/// A generator that sent less than this share of what it was to offer did not keep its rate.
+const SENT_MIN: f64 = 0.99;
+
+/// Difference between the beginning of a measured phase and the rest of it from which on it counts as not steady.
+const STEADY_WITHIN: f64 = 0.10;
+
+/// A canary that is further than this from the run's median, …
+const CANARY_MAX: f64 = 0.05;
+/// … and further than so many median absolute deviations, shows a core that was slower or faster than usual.
+const CANARY_MAX_MAD: f64 = 5.0;
+
+/// What happened to the threads of a trial.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched {
+    /// Time that a thread was ready to run and another one had its core, in nanoseconds.
+    pub run_delay_ns: u64,
+    /// The same as a share of the time that was watched, in percent.
+    pub run_delay_pct: f64,
+    /// Time that the host of a virtual machine took from the cores, in ticks.
+    pub steal_ticks: u64,
+    /// The same as a share of the cores' time, in percent.
+    pub steal_pct: f64,
+    /// Page faults that had to wait for a disk.
+    pub major_faults: u64,
+}
+
+/// Why a trial is to be tried again, if so.
+pub fn disturbances(watched: Watched) -> impl Iterator<Item = Reason> {
+    let Watched { run_delay_ns, run_delay_pct, steal_ticks, steal_pct, major_faults } = watched;
+    let is_delayed = run_delay_pct > RUN_DELAY_MAX_PCT && run_delay_ns > RUN_DELAY_MIN_NS;
+    let is_stolen = steal_ticks >= STEAL_MIN_TICKS && steal_pct > STEAL_MAX_PCT;
+    let found = [
+        is_delayed.then_some(Disturbed::RunDelay { ms: run_delay_ns as f64 / 1e6, pct: run_delay_pct }),
+        is_stolen.then_some(Disturbed::Steal { pct: steal_pct }),
+        (major_faults > 0).then_some(Disturbed::MajorFaults { count: major_faults }),
+    ];
+    found.into_iter().flatten().map(Reason::Disturbed)
+}
+
+/// Whether a phase that began with `first` and went on with `rest` was steady.
+pub fn is_steady(first: f64, rest: f64) -> bool {
+    (first / rest - 1.0).abs() <= STEADY_WITHIN
+}
+
+/// Whether a worker was busy for so much of the measured time that the generators were not the bottleneck.
+pub fn is_busy_enough(busy_ns: f64, measured_ns: f64) -> bool {
+    busy_ns >= BUSY_MIN * measured_ns
+}
+
+/// Whether a generator sent what it was to offer.
+pub fn keeps_rate(sent: f64, offered: f64) -> bool {
+    sent >= SENT_MIN * offered
+}
+
+/// The least trials of a side for a verdict: of counts, which have no noise, those that there are agree or do not.
+pub fn trials_min(is_counted: bool) -> usize {
+    if is_counted { 1 } else { TRIALS_MIN }
+}
+
+/// What a trial shows of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Sign {
+    /// The number of its run.
+    pub run: usize,
+    /// Whether its measured phase began as it went on; `None` where that is not known.
+    pub steady: Option<bool>,
+    /// How long its canary took, relative to that of the run's first trial.
+    pub canary: Option<f64>,
+}
+
+/// What is usual of the canaries of a run, which only the whole run shows.
+#[derive(Clone, Copy, Debug)]
+struct Canaries {
+    middle: f64,
+    mad: f64,
+}
+
+impl Canaries {
+    fn of(ratios: &[f64]) -> Self {
+        let ratios = ratios.iter().copied();
+        let middle = Summary::of(ratios.clone()).map(|summary| summary.median);
+        let deviation = middle.and_then(|middle| Summary::of(ratios.map(|ratio| (ratio - middle).abs())));
+        Self { middle: middle.unwrap_or(1.0), mad: deviation.map_or(0.0, |deviation| deviation.median) }
+    }
+
+    fn mark(self, sign: Sign) -> bool {
+        let off = sign.canary.map_or(0.0, |ratio| (ratio - self.middle).abs());
+        sign.steady == Some(false) || off > CANARY_MAX * self.middle && off > CANARY_MAX_MAD * self.mad
+    }
+}
+
+/// Which trials are marked, of one or several runs: an answer for each, in their order.
+pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
+    let mut runs: Vec<Vec<f64>> = Vec::new();
+    for sign in signs.clone() {
+        if runs.len() <= sign.run {
+            runs.resize(sign.run + 1, Vec::new());
+        }
+        runs[sign.run].extend(sign.canary);
+    }
+    let canaries: Vec<Canaries> = runs.iter().map(|ratios| Canaries::of(ratios)).collect();
+    signs.map(|sign| canaries[sign.run].mark(sign)).collect()
+}
+
+/// Which valid trials of a cell count: marked ones only where the others are too few for a verdict.
+pub fn counting<T>(mut valid: Vec<T>, is_marked: impl Fn(&T) -> bool) -> Vec<T> {
+    if valid.iter().filter(|trial| !is_marked(trial)).count() >= TRIALS_MIN {
+        valid.retain(|trial| !is_marked(trial));
+    }
+    valid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(run: usize, canary: f64) -> Sign {
+        Sign { run, steady: Some(true), canary: Some(canary) }
+    }
+
+    #[test]
+    fn what_is_usual_of_one_run_is_not_of_another() {
+        let slow = [1.3, 1.3, 1.3, 1.0].map(|canary| sign(1, canary));
+        let fast = [1.0, 1.0, 1.0, 1.3].map(|canary| sign(0, canary));
+        let mixed = slow.into_iter().zip(fast).flat_map(|(slow, fast)| [slow, fast]);
+        assert_eq!(marks(mixed), [false, false, false, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn small_deviations_and_those_of_a_restless_run_are_usual() {
+        assert_eq!(marks([1.0, 1.0, 1.04].map(|canary| sign(0, canary)).into_iter()), [false; 3]);
+        assert_eq!(marks([0.8, 0.9, 1.0, 1.1, 1.3].map(|canary| sign(0, canary)).into_iter()), [false; 5]);
+    }
+
+    #[test]
+    fn what_was_not_steady_is_marked_whatever_its_canary_and_what_has_none_is_not() {
+        let unsteady = Sign { steady: Some(false), ..sign(0, 1.0) };
+        let unknown = Sign { run: 2, steady: None, canary: None };
+        assert_eq!(marks([unsteady, sign(0, 1.0), unknown].into_iter()), [true, false, false]);
+    }
+
+    #[test]
+    fn marked_trials_count_where_too_few_others_remain_for_a_verdict() {
+        let left = |marked: usize| counting((1..=10).collect(), |trial| *trial <= marked).len();
+        assert_eq!([0, 1, 4, 5, 9, 10].map(left), [10, 9, 6, 10, 10, 10]);
+    }
+
+    #[test]
+    fn a_trial_is_disturbed_by_more_than_its_share_and_more_than_a_tick() {
+        let quiet = Watched::default();
+        for (watched, expected) in [
+            (quiet, 0),
+            (Watched { run_delay_ns: 900_000, run_delay_pct: 30.0, ..quiet }, 0),
+            (Watched { run_delay_ns: 9_000_000, run_delay_pct: 0.9, ..quiet }, 0),
+            (Watched { run_delay_ns: 9_000_000, run_delay_pct: 1.1, ..quiet }, 1),
+            (Watched { steal_ticks: 1, steal_pct: 30.0, ..quiet }, 0),
+            (Watched { steal_ticks: 2, steal_pct: 1.1, major_faults: 1, ..quiet }, 2),
+        ] {
+            let found: Vec<Reason> = disturbances(watched).collect();
+            assert!(found.len() == expected && found.iter().all(Reason::is_disturbance), "{watched:?}: {found:?}");
+        }
+    }
+}

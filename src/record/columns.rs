@@ -1,0 +1,342 @@
+//! The columns of the CSV: one row per trial. Here each is declared, once; its place in the file, what it is called in a row,
+//! what comparisons and reports make of it, and its documentation follow from that.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gates::reason::Reasons;
+use crate::record::column::Better::{Higher, Lower};
+use crate::record::column::{Field, FieldType, Group, Role, columns};
+
+columns! {
+    beside {
+        /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
+        batch_sizes: [u64; 11];
+        /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
+        /// see [`crate::stats::trimmed_mean_of_sorted`].
+        trimmed_ns_per_packet: [Option<f64>; 2];
+        /// Whether something speaks against the trial that only the whole run shows, or that does not repeat it.
+        marked: bool;
+    }
+    Identity {
+        /// Version of the columns: 1.
+        schema: u32, Other;
+        /// The run.
+        run_id: String, Side;
+        /// When the trial started (UTC).
+        started_at: String, Other;
+        /// What was measured: `drain`, `send`, `flood`, `pace` or `echo`.
+        scenario: String, Axis;
+        /// On which backend: `plain`, `mmsg`, `uring` or `null`.
+        backend: String, Axis;
+        /// How the backend works, every dimension spelled out.
+        variant: String, Axis;
+        /// How the worker waits for datagrams: `spin` or `block`.
+        wait: String, Axis;
+        /// Whether the worker's sockets are `connected` or `unconnected`.
+        addressing: String, Axis;
+        /// Address of the sockets.
+        bind: String, Axis;
+        /// Most datagrams per `rx` or `tx` call; in `echo`, never more than `window`.
+        batch: usize, Axis;
+        /// UDP payload in bytes, the header of 32 included.
+        payload: usize, ConditionalAxis;
+        /// Datagrams per round in effect (`drain`, `send`).
+        round: Option<usize>, ConditionalAxis;
+        /// Offered datagrams per second and worker (`pace`).
+        rate_pps: Option<u64>, Axis;
+        /// Datagrams per tick (`pace`).
+        burst: Option<u64>, Axis;
+        /// Datagrams in flight (`echo`).
+        window: Option<usize>, Axis;
+        /// Number of workers.
+        workers: usize, Axis;
+        /// Number of generators of each worker (`flood`).
+        generators: Option<usize>, Axis;
+        /// 1 if the app had a thread of its own.
+        handoff: u8, Axis;
+        /// Real-time priority in effect.
+        fifo: Option<u8>, Axis;
+        /// Slots of each ring.
+        ring: usize, Axis;
+        /// Entries of io_uring's buffer ring, of the variants that have one.
+        buffers: Option<usize>, Axis;
+        /// What is checked of each datagram: `header` or `full`.
+        verify: String, Axis;
+        /// Length of the trial asked for, in seconds; empty with `--packets`.
+        duration_target_s: Option<f64>, Axis;
+        /// Discarded time before the measured phase, in seconds.
+        warmup_s: f64, Axis;
+        /// Block: how often the plan had been run through, from 1 on.
+        trial: usize, Other;
+        /// Attempt at this trial, from 1 on; the last one counts.
+        attempt: usize, Other;
+        /// Position in the run, from 1 on.
+        order: usize, Other;
+        /// What decided the order of the cells.
+        seed: u64, Side, "seed of the order of trials";
+    }
+    Result {
+        /// Length of the measured phase, all of its parts, in seconds.
+        duration_s: Option<f64>, Other;
+        /// Datagrams sent over the whole life of the trial's sockets.
+        sent: Option<u64>, Other;
+        /// Datagrams received over the whole life of the trial's sockets, unique and intact.
+        received: Option<u64>, Other;
+        /// Datagrams sent in the measured phase.
+        measured_sent: Option<u64>, Other;
+        /// Datagrams received in the measured phase, unique and intact.
+        measured_received: Option<u64>, Other;
+        /// `measured_sent` per second of `duration_s`. In `drain` and `send` worker and peer share the time: use `ns_per_packet`.
+        tx_pps: Option<f64>, Metric("pps", Higher);
+        /// `measured_received` per second of `duration_s`.
+        rx_pps: Option<f64>, Metric("pps", Higher);
+        /// Payload received, in megabits per second of `duration_s`.
+        rx_mbps: Option<f64>, Metric("Mbit/s", Higher);
+        /// Share of `sent` that was not `received`, in percent.
+        loss_pct: Option<f64>, Metric("%", Lower);
+        /// Share of measured time in turns of the loop that moved a datagram, in percent; empty where workers wait in the
+        /// kernel.
+        busy_pct: Option<f64>, Other;
+        /// 1 if the load was too small to say what a worker can do: a worker less than 95% busy in `flood`; less than 99% of the offered rate sent in
+        /// `pace`.
+        generator_limited: Option<u8>, Other;
+    }
+    Ledger {
+        /// Datagrams that the kernel dropped at the sockets.
+        drop_socket: Option<u64>, Metric("datagrams", Lower);
+        /// Datagrams dropped because a ring was full.
+        drop_ring: Option<u64>, Metric("datagrams", Lower);
+        /// Datagrams that arrived again, beside the `received` ones.
+        duplicate: Option<u64>, Other;
+        /// Datagrams received after one with a higher number.
+        reordered: Option<u64>, Other;
+        /// Datagrams of the trial that arrived damaged, beside the `received` ones.
+        corrupt: Option<u64>, Other;
+        /// Datagrams longer than a frame, and then `corrupt` or `foreign`.
+        truncated: Option<u64>, Other;
+        /// Datagrams that arrived and are not of the trial.
+        foreign: Option<u64>, Other;
+        /// Datagrams that the ledger lacks; anything but 0 is an error.
+        unexplained: Option<i64>, Other;
+        /// Sends put off for lack of room.
+        send_eagain: Option<u64>, Other;
+        /// Passing errors such as ECONNREFUSED.
+        io_errors: Option<u64>, Other;
+    }
+    Cost {
+        /// Time of the timed side of a round, in ns per datagram: mean.
+        ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// The same: median over rounds.
+        ns_per_packet_p50: Option<f64>, Metric("ns", Lower);
+        /// The same: least over rounds.
+        ns_per_packet_min: Option<f64>, Metric("ns", Lower);
+        /// Time of the peer of the round, in ns per datagram: it fills in `drain`, and receives in `send`.
+        peer_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// Time of the worker's thread on its core, in ns per datagram; of `drain` and `send`, the timed parts only; never that of
+        /// an app with a thread of its own.
+        cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// The same in user mode; empty where the kernel only estimates it by ticks, unless the trial lasts 5 s.
+        user_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// The same in kernel mode.
+        sys_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// Time of io_uring's kernel threads, in ns per datagram.
+        kthread_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// Time of the generators, in ns per datagram that they sent.
+        generator_cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// The backend's system calls in the measured phase.
+        syscalls: Option<u64>, Other;
+        /// The same per datagram.
+        syscalls_per_packet: Option<f64>, Metric("calls", Lower);
+        /// Cycles of the worker's thread per datagram; empty where the machine has no counters or `perf_event_paranoid` forbids
+        /// them.
+        cycles_per_packet: Option<f64>, Metric("cycles", Lower);
+        /// Instructions of the worker's thread per datagram.
+        instructions_per_packet: Option<f64>, Metric("instructions", Lower);
+        /// Instructions of the peer of a round per datagram.
+        peer_instructions_per_packet: Option<f64>, Metric("instructions", Lower);
+        /// Times that the worker's thread left its core.
+        context_switches: Option<u64>, Metric("switches", Lower);
+    }
+    Latency {
+        /// Number of latencies: round-trip times of `echo`, time since due of `pace`.
+        lat_samples: Option<u64>, Other;
+        /// The least of them, in ns.
+        lat_min_ns: Option<u64>, Metric("ns", Lower);
+        /// Their mean, in ns.
+        lat_mean_ns: Option<f64>, Metric("ns", Lower);
+        /// Their median, in ns.
+        lat_p50_ns: Option<u64>, Metric("ns", Lower);
+        /// Their 90th percentile, in ns.
+        lat_p90_ns: Option<u64>, Metric("ns", Lower);
+        /// Their 99th percentile, in ns.
+        lat_p99_ns: Option<u64>, Metric("ns", Lower);
+        /// Their 99.9th percentile, in ns.
+        lat_p999_ns: Option<u64>, Metric("ns", Lower);
+        /// Their 99.99th percentile, in ns.
+        lat_p9999_ns: Option<u64>, Metric("ns", Lower);
+        /// The largest of them, in ns.
+        lat_max_ns: Option<u64>, Metric("ns", Lower);
+        /// How far the generator of `pace` was behind its schedule, in ns: 99th percentile.
+        late_p99_ns: Option<u64>, Metric("ns", Lower);
+    }
+    Mechanism {
+        /// Datagrams per `rx` call that returned any.
+        batch_mean: Option<f64>, Other;
+        /// Datagrams per system call that brought any.
+        kernel_batch_mean: Option<f64>, Other;
+        /// `rx` calls that returned nothing.
+        empty_polls: Option<u64>, Other;
+        /// Multishot receives of io_uring that were armed again.
+        rearms: Option<u64>, Other;
+        /// Those of them for lack of buffers.
+        enobufs: Option<u64>, Other;
+        /// Completions of io_uring that found the queue full.
+        cq_overflow: Option<u64>, Other;
+        /// Workers (io-wq) of io_uring.
+        io_workers: Option<u64>, Other;
+    }
+    Environment {
+        /// Name of the machine, or what `--label` calls it.
+        host: String, Condition, "name of the machine";
+        /// Release of the kernel.
+        kernel: String, Circumstance, "kernel";
+        /// Build of the kernel.
+        kernel_build: String, Circumstance, "its build";
+        /// Architecture.
+        arch: String, Circumstance, "architecture";
+        /// Model of the processor.
+        cpu_model: String, Circumstance, "processor";
+        /// Cores that are online.
+        ncpu: Option<usize>, Circumstance, "cores";
+        /// Hypervisor and container.
+        virt: String, Circumstance, "virtual machine or container";
+        /// How the guest of `hpbench lab` was run, e.g. `icount`; empty elsewhere.
+        accel: String, Condition, "how it is emulated";
+        /// Version of QEMU that ran that guest.
+        qemu: String, Circumstance, "version of QEMU";
+        /// Frequency governor.
+        governor: String, Circumstance, "frequency governor";
+        /// Clock source.
+        clocksource: String, Circumstance, "clock source";
+        /// The kernel's option against attacks on processors: `auto`, `off`, …
+        mitigations: String, Circumstance, "mitigations of processor bugs";
+        /// Receive buffer that the kernel granted, in its own (doubled) bytes.
+        rcvbuf: Option<u32>, Condition, "receive buffer, bytes granted";
+        /// Send buffer that the kernel granted, in its own (doubled) bytes.
+        sndbuf: Option<u32>, Circumstance, "send buffer, bytes granted";
+        /// Cores of the workers.
+        worker_cpu: String, Side, "cores of the workers";
+        /// Cores of the generators.
+        generator_cpu: String, Side, "cores of the generators";
+        /// How these cores are related.
+        cpu_relation: String, Condition, "how these cores are related";
+        /// How the load was sent: `gso`, `sendmmsg` or `memory`.
+        fill: String, Condition, "how queues were filled";
+        /// The setup flags of io_uring that took effect.
+        uring_flags: String, Side, "io_uring's flags in effect";
+        /// With `fifo`: 1 if the kernel stops real-time threads now and then.
+        rt_limited: Option<u8>, Other, "real-time threads throttled";
+    }
+    Program {
+        /// Version of this program.
+        hpbench: String, Circumstance, "version of hpbench";
+        /// Its revision; `-dirty` if changed.
+        git_rev: String, Circumstance, "its revision";
+        /// The compiler.
+        rustc: String, Circumstance, "its compiler";
+    }
+    Quality {
+        /// Share of the cores' time that the host of a virtual machine took, in percent.
+        steal_pct: Option<f64>, Other;
+        /// Time that the worker's thread was ready to run and another one had its core, in ns.
+        run_delay_ns: Option<u64>, Other;
+        /// How long a fixed piece of work took before and after the trial, relative to the run's first trial.
+        canary_ratio: Option<f64>, Other;
+        /// 1 if the measured phase began as it went on.
+        steady: Option<u8>, Other;
+        /// 1 if the trial counts.
+        valid: u8, Other;
+        /// Why it does not count.
+        invalid_reason: Reasons, Other;
+        /// Why there is no result.
+        error: String, Other;
+    }
+}
+
+/// What a column is declared to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration {
+    /// The column.
+    pub column: Column,
+    /// Its name in the header.
+    pub name: &'static str,
+    /// What it means, with its unit.
+    meaning: &'static str,
+    /// Which columns it stands with.
+    pub group: Group,
+    /// What it is for in a comparison.
+    pub role: Role,
+    /// What is in its fields.
+    pub field_type: FieldType,
+    /// What a report calls it in the table of machines, if it is there.
+    pub label: Option<&'static str>,
+    number: fn(&Row) -> Option<f64>,
+    is_same: fn(&Row, &Row) -> bool,
+}
+
+impl Declaration {
+    /// What the column means, with its unit.
+    pub fn meaning(&self) -> String {
+        self.meaning.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Column {
+    /// How many there are.
+    pub const COUNT: usize = DECLARATIONS.len();
+
+    /// What is declared of all, in the order of the file.
+    pub fn declarations() -> &'static [Declaration] {
+        DECLARATIONS
+    }
+
+    /// What is declared of it.
+    pub fn declaration(self) -> &'static Declaration {
+        &DECLARATIONS[self as usize]
+    }
+
+    /// All columns of which this is true, in the order of the file.
+    pub fn all(wanted: impl Fn(&Declaration) -> bool) -> impl Iterator<Item = Self> {
+        DECLARATIONS.iter().filter(move |declaration| wanted(declaration)).map(|declaration| declaration.column)
+    }
+
+    /// The column of this name.
+    pub fn find(name: &str) -> Option<Self> {
+        DECLARATIONS.iter().find(|declaration| declaration.name == name).map(|declaration| declaration.column)
+    }
+
+    /// Its name in the header.
+    pub fn name(self) -> &'static str {
+        self.declaration().name
+    }
+
+    /// What it is for in a comparison.
+    pub fn role(self) -> Role {
+        self.declaration().role
+    }
+
+    /// Its number in a row, if it is one and there is one.
+    pub fn number(self, row: &Row) -> Option<f64> {
+        (self.declaration().number)(row)
+    }
+
+    /// Whether two rows have the same in it.
+    pub(crate) fn is_same(self, a: &Row, b: &Row) -> bool {
+        (self.declaration().is_same)(a, b)
+    }
+
+    /// Its text among the fields of a row.
+    pub(crate) fn text(self, fields: &csv::StringRecord) -> &str {
+        fields.get(self as usize).unwrap_or_default()
+    }
+}
