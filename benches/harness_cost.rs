@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hpbench::measure::control::Clock;
 use hpbench::measure::driver::Lane;
 use hpbench::measure::filler::Filler;
 use hpbench::measure::scenario::drain::Drain;
@@ -123,7 +122,7 @@ impl<'p> Bench<'_, 'p> {
         let trains = config.variant.has(Mode::Gro);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
-        let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
+        let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own));
         drain.measure_queue(&socket, trains, free)?;
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -163,7 +162,7 @@ fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<(
     let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
     let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
-    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut source), Clock::start());
+    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut source));
     let mut costs_ns = Vec::new();
     let start = Instant::now();
     while start.elapsed() < time / 4 || costs_ns.len() < 4 {

@@ -9,7 +9,7 @@ use hpbench_backends::{Addressing, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::console::Failure;
-use crate::measure::control::{Clock, Interrupt};
+use crate::measure::control::Interrupt;
 use crate::measure::outcome::TrialError;
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
@@ -63,7 +63,7 @@ pub(crate) fn one_trial<'p>(
 ) -> Option<(Row, Option<Histogram<u64>>)> {
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt, clock: Clock::start() };
+    let trial = Trial { cell, options: &run.options, pool, interrupt };
     let result = trial.run(free);
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
         return None;

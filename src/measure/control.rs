@@ -4,23 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time since the start of the trial, in nanoseconds, for all of its threads (CLOCK_MONOTONIC).
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Nanoseconds since the start.
-    #[inline]
-    pub fn now_ns(self) -> u64 {
-        self.0.elapsed().as_nanos() as u64
-    }
-}
-
 /// The phases of a trial with two threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -45,7 +28,7 @@ pub struct Control {
     running: AtomicUsize,
     /// Datagrams sent by all generators; each adds once per train.
     sent: Padded<AtomicU64>,
-    /// When the measured phase begins and ends, in nanoseconds of the trial's clock; far ahead until it is known.
+    /// When the measured phase begins and ends, in nanoseconds of [`now_ns`](crate::measure::clock::now_ns); far ahead until it is known.
     measured_ns: Padded<[AtomicU64; 2]>,
 }
 

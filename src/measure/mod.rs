@@ -1,5 +1,6 @@
 //! How it is measured: the driver, the scenarios, and what the kernel tells of their cost.
 
+pub mod clock;
 pub mod control;
 pub mod cost;
 pub mod counters;

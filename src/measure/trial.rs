@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hpbench_backends::{Addressing, Config, Kind, MemoryPort, Pool, Port, Socket};
 
-use crate::measure::control::{Clock, Interrupt};
+use crate::measure::control::Interrupt;
 use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::plan::cells::{Cell, Options, Wait};
@@ -26,8 +26,6 @@ pub struct Trial<'a, 'p> {
     pub pool: &'p Pool,
     /// Ends the trial early.
     pub interrupt: &'a Interrupt,
-    /// The trial's time.
-    pub clock: Clock,
 }
 
 /// One worker's part of a trial; most trials have one part only.

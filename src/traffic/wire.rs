@@ -6,7 +6,7 @@
 //! | 4–5 | flow | which generator sent it |
 //! | 6–7 | flags | the window slot of an `echo`; comes back unchanged |
 //! | 8–15 | sequence | counts up from 0 in each flow |
-//! | 16–23 | intended send time | nanoseconds of the trial's clock; 0 where no latency is measured |
+//! | 16–23 | intended send time | nanoseconds of `CLOCK_MONOTONIC`; 0 where no latency is measured |
 //! | 24–27 | length | of the whole datagram |
 //! | 28–31 | checksum | of the 28 bytes before |
 //!
@@ -26,7 +26,7 @@ pub struct Header {
     pub flags: u16,
     /// Counts up from 0 in each flow.
     pub sequence: u64,
-    /// When the datagram should have been sent, in nanoseconds of the trial's clock.
+    /// When the datagram should have been sent, in nanoseconds of `CLOCK_MONOTONIC`.
     pub intended_ns: u64,
 }
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use hpbench::measure::control::{Clock, Interrupt};
+use hpbench::measure::control::Interrupt;
 use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
 use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
@@ -102,7 +102,7 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Outcome {
     let interrupt = Interrupt::default();
-    let trial = Trial { cell, options, pool, interrupt: &interrupt, clock: Clock::start() };
+    let trial = Trial { cell, options, pool, interrupt: &interrupt };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
     assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
     outcome

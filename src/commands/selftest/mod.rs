@@ -13,7 +13,7 @@ use crate::compare::judge::Judge;
 use crate::compare::metrics::Better;
 use crate::compare::verdict::{self, Figures, Verdict};
 use crate::console::{Failure, broken, print, tell};
-use crate::measure::control::{Clock, Interrupt};
+use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
@@ -160,7 +160,7 @@ impl<'a> Bench<'a> {
 
     fn trial(&self, planned: Planned, attempt: usize, free: &mut FreeList<'a>) -> Result<Row, Failure> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
-        let trial = Trial { cell: self.cell, options, pool, interrupt, clock: Clock::start() };
+        let trial = Trial { cell: self.cell, options, pool, interrupt };
         let result = if planned.cell == SLOWED {
             self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
         } else {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
-use crate::measure::control::Clock;
+use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::filler::Filler;
 use crate::measure::handoff;
@@ -28,7 +28,6 @@ pub struct Drain<'d, 'p, B, A> {
     /// The queue of the backend's socket, once it is known how much a datagram takes of it.
     queue: Option<Queue>,
     sides: Sides,
-    clock: Clock,
 }
 
 impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
@@ -36,9 +35,8 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
     pub fn new(
         (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
         (filler, source): (&'d mut Filler<'p>, &'d mut Source),
-        clock: Clock,
     ) -> Self {
-        Self { lane, app, filler, source, queue: None, sides: Sides::new(), clock }
+        Self { lane, app, filler, source, queue: None, sides: Sides::new() }
     }
 
     /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
@@ -79,9 +77,9 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         let before = self.app.received();
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
         self.sides.far.begin();
-        let start_ns = self.clock.now_ns();
+        let start_ns = now_ns();
         let sent = self.filler.fill(self.source, free, count)?;
-        let filled_ns = self.clock.now_ns();
+        let filled_ns = now_ns();
         self.sides.far.end();
         let filled = match &self.queue {
             Some(queue) => queue.is_whole(sent)?,
@@ -89,9 +87,9 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         };
 
         self.sides.near.begin();
-        let full_ns = self.clock.now_ns();
+        let full_ns = now_ns();
         driver::receive(self.lane, self.app, free, sent).map_err(TrialError::io("receiving"))?;
-        let empty_ns = self.clock.now_ns();
+        let empty_ns = now_ns();
         self.sides.near.end();
 
         self.wait_for_app(before + sent as u64, free);
@@ -162,7 +160,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let mut drain = Drain::new((lane, app), load, part.clock);
+    let mut drain = Drain::new((lane, app), load);
     let Some(socket) = socket else {
         return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
     };

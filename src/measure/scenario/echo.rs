@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
+use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
@@ -112,7 +113,7 @@ fn generate<'p>(
         replies: Replies::new(trial, window),
         slots: vec![Slot::default(); window],
         sent: 0,
-        looked_ns: 0,
+        looked_ns: now_ns(),
     };
     control.report_ready();
     let outcome = if control.wait_ready(2) {
@@ -139,11 +140,11 @@ impl<'p> Generator<'_, '_, 'p> {
         sockets: [&Socket; 2],
         free: &mut FreeList<'p>,
     ) -> Result<Outcome, TrialError> {
-        let (clock, options) = (self.trial.clock, self.trial.options);
+        let options = self.trial.options;
         for slot in 0..self.slots.len() {
-            self.refill(slot, clock.now_ns(), free);
+            self.refill(slot, now_ns(), free);
         }
-        let warm_ns = clock.now_ns() + options.warmup.as_nanos() as u64;
+        let warm_ns = now_ns() + options.warmup.as_nanos() as u64;
         self.spin(free, true, |now_ns, _| now_ns >= warm_ns)?;
 
         let watch = Watch::begin(&[]);
@@ -152,7 +153,7 @@ impl<'p> Generator<'_, '_, 'p> {
         side.begin();
         control.advance(Phase::Measure);
         self.replies.latency.reset();
-        let start_ns = clock.now_ns();
+        let start_ns = now_ns();
         let (sent, received) = (self.sent, self.replies.arrivals.tally().received);
         let mut marks = [(start_ns, received); 3];
         // Both halves, to see whether the second was as fast as the first.
@@ -161,7 +162,7 @@ impl<'p> Generator<'_, '_, 'p> {
                 Until::Elapsed(duration) => now_ns - start_ns >= half * duration.as_nanos() as u64 / 2,
                 Until::Datagrams(count) => generator.replies.arrivals.tally().received - received >= half * count / 2,
             })?;
-            marks[half as usize] = (clock.now_ns(), self.replies.arrivals.tally().received);
+            marks[half as usize] = (now_ns(), self.replies.arrivals.tally().received);
         }
         side.end();
         let rate = |from: usize| {
@@ -179,7 +180,7 @@ impl<'p> Generator<'_, '_, 'p> {
 
         control.advance(Phase::Settle);
         self.replies.recording = false;
-        let mut last = (clock.now_ns(), 0);
+        let mut last = (now_ns(), 0);
         self.spin(free, false, |now_ns, generator| {
             let received = generator.replies.arrivals.tally().received;
             if received != last.1 {
@@ -201,13 +202,12 @@ impl<'p> Generator<'_, '_, 'p> {
         refill: bool,
         mut over: impl FnMut(u64, &Self) -> bool,
     ) -> Result<(), TrialError> {
-        let clock = self.trial.clock;
-        let mut moved_ns = clock.now_ns();
+        let mut moved_ns = now_ns();
         loop {
             self.sent += self.lane.transmit(free).map_err(TrialError::io("sending"))? as u64;
             let moved =
                 driver::receive_once(&mut self.lane, &mut self.replies, free).map_err(TrialError::io("receiving"))?;
-            let now_ns = clock.now_ns();
+            let now_ns = now_ns();
             if moved > 0 {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
@@ -264,7 +264,6 @@ impl<'p> Generator<'_, '_, 'p> {
 struct Replies {
     arrivals: Arrivals,
     verify: Verify,
-    clock: crate::measure::control::Clock,
     latency: Histogram<u64>,
     recording: bool,
     /// Slots whose replies have come, with the sequence numbers; preallocated.
@@ -276,7 +275,6 @@ impl Replies {
         Self {
             arrivals: Arrivals::new(1),
             verify: trial.options.verify,
-            clock: trial.clock,
             latency: latency_histogram(),
             recording: true,
             done: Vec::with_capacity(2 * window),
@@ -295,7 +293,7 @@ impl<'p> App<'p> for Replies {
             return;
         }
         // One reading for the batch: it has been there since the same system call.
-        let now_ns = self.clock.now_ns();
+        let now_ns = now_ns();
         while let Some(packet) = rx.pop() {
             if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.verify)) {
                 if self.recording {
@@ -360,10 +358,10 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     control.report_ready();
     let mut phase = Phase::Setup;
     let mut marks: [(Counters, Polls, u64); 2] = Default::default();
-    let (mut busy_ns, mut last_ns) = (0, part.clock.now_ns());
+    let (mut busy_ns, mut last_ns) = (0, now_ns());
     while phase != Phase::Stop {
         let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
-        let now_ns = part.clock.now_ns();
+        let now_ns = now_ns();
         if moved > 0 {
             busy_ns += now_ns - last_ns;
         }

@@ -8,7 +8,8 @@
 use hdrhistogram::Histogram;
 use hpbench_backends::{Backend, FreeList, Offer};
 
-use crate::measure::control::{Clock, Control, Phase};
+use crate::measure::clock::now_ns;
+use crate::measure::control::{Control, Phase};
 use crate::measure::outcome::latency_histogram;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::stream::{self, Load};
@@ -27,7 +28,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// When datagram number `sequence` is due, in nanoseconds of the trial's clock.
+    /// When datagram number `sequence` is due, in nanoseconds of [`now_ns`].
     fn due_ns(self, sequence: u64) -> u64 {
         let tick = (sequence - self.first) / self.burst;
         let after_ns = u128::from(tick * self.burst) * 1_000_000_000 / u128::from(self.rate_pps);
@@ -44,7 +45,6 @@ impl Schedule {
 
 /// Sends what is due. What could not be sent in time goes out together, each datagram with its own due time.
 struct Paced<'a> {
-    clock: Clock,
     control: &'a Control,
     rate_pps: u64,
     burst: u64,
@@ -61,7 +61,7 @@ const FINISH_NS: u64 = 200_000_000;
 impl Load for Paced<'_> {
     #[inline]
     fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError> {
-        let now_ns = self.clock.now_ns();
+        let now_ns = now_ns();
         let (rate_pps, burst, first) = (self.rate_pps, self.burst, source.next);
         if !self.measuring && phase == Phase::Measure {
             self.measuring = true;
@@ -93,10 +93,10 @@ impl Load for Paced<'_> {
 
     /// The datagrams that are late at the end are the latest of all: without them, the latencies would be too good.
     fn finish(&mut self, offer: &mut Offer, source: &mut Source, end_ns: u64) -> Result<usize, TrialError> {
-        let (mut sent, start_ns) = (0, self.clock.now_ns());
+        let (mut sent, start_ns) = (0, now_ns());
         while let Some(schedule) = self.schedule {
-            let late = schedule.due_ns(source.next) < end_ns.min(self.clock.now_ns());
-            if !late || self.clock.now_ns() - start_ns > FINISH_NS {
+            let late = schedule.due_ns(source.next) < end_ns.min(now_ns());
+            if !late || now_ns() - start_ns > FINISH_NS {
                 break;
             }
             sent += self.send(offer, source, Phase::Settle)?;
@@ -111,7 +111,6 @@ impl Load for Paced<'_> {
 
 /// Takes the latency of the datagrams that were due in the measured phase, whenever they arrive.
 struct Latency<'a> {
-    clock: Clock,
     control: &'a Control,
     histogram: Histogram<u64>,
     now_ns: u64,
@@ -122,7 +121,7 @@ impl Observer for Latency<'_> {
     #[inline]
     fn arrived(&mut self) {
         // One reading for the batch: it has been there since the same system call.
-        self.now_ns = self.clock.now_ns();
+        self.now_ns = now_ns();
         self.measured_ns = self.control.measured_ns();
     }
 
@@ -140,24 +139,12 @@ impl Observer for Latency<'_> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (clock, control) = (part.clock, Control::new(1));
+    let control = Control::new(1);
     let (rate_pps, burst) = (part.cell.rate.unwrap_or(1), part.cell.burst.unwrap_or(1));
-    let load = Paced {
-        clock,
-        control: &control,
-        rate_pps,
-        burst,
-        schedule: None,
-        measuring: false,
-        late: latency_histogram(),
-    };
-    let latency = Latency {
-        clock,
-        control: &control,
-        histogram: latency_histogram(),
-        now_ns: 0,
-        measured_ns: u64::MAX..u64::MAX,
-    };
+    let load =
+        Paced { control: &control, rate_pps, burst, schedule: None, measuring: false, late: latency_histogram() };
+    let latency =
+        Latency { control: &control, histogram: latency_histogram(), now_ns: 0, measured_ns: u64::MAX..u64::MAX };
     let (outcome, latency) = stream::run::<B, _, _>(part, free, &control, vec![load], latency)?;
     Ok(Outcome { latency: Some(latency.histogram), ..outcome })
 }

@@ -6,7 +6,7 @@ use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
 use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Kind, Port, Socket};
 
-use crate::measure::control::Clock;
+use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
@@ -27,7 +27,6 @@ struct Send<'p, B, F> {
     batch: usize,
     queue: Option<Queue>,
     sides: Sides,
-    clock: Clock,
 }
 
 impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
@@ -48,7 +47,6 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
             batch: cell.batch,
             queue: None,
             sides: Sides::new(),
-            clock: trial.clock,
         })
     }
 
@@ -79,9 +77,9 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
         let before = self.sink.arrivals.tally().received;
 
         self.sides.near.begin();
-        let start_ns = self.clock.now_ns();
+        let start_ns = now_ns();
         let sent = self.send(free, count)?;
-        let sent_ns = self.clock.now_ns();
+        let sent_ns = now_ns();
         self.sides.near.end();
 
         let filled = match &self.queue {
@@ -89,9 +87,9 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
             None => true,
         };
         self.sides.far.begin();
-        let full_ns = self.clock.now_ns();
+        let full_ns = now_ns();
         self.receive(free, sent)?;
-        let empty_ns = self.clock.now_ns();
+        let empty_ns = now_ns();
         self.sides.far.end();
 
         let received = self.sink.arrivals.tally().received - before;

@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
 
-use crate::measure::control::{Clock, Control, Interrupt, Phase, StopAtEnd};
+use crate::measure::clock::now_ns;
+use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
@@ -223,12 +224,12 @@ impl<'p> Worker<'_, '_, 'p> {
         part.meet()?;
         let mut side = Side::new();
         control.advance(Phase::Warmup);
-        let mut loop_ = Loop::new(part.clock, part.interrupt);
-        let warm_ns = part.clock.now_ns() + part.options.warmup.as_nanos() as u64;
+        let mut loop_ = Loop::new(part.interrupt);
+        let warm_ns = now_ns() + part.options.warmup.as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
         let watch = Watch::begin(&part.cores());
-        let warm_ns = part.clock.now_ns() + CATCH_UP_NS;
+        let warm_ns = now_ns() + CATCH_UP_NS;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
 
         side.reset();
@@ -304,7 +305,6 @@ fn ends(until: Until) -> (End, End) {
 
 /// The busy loop, with its clock.
 struct Loop<'a> {
-    clock: Clock,
     interrupt: &'a Interrupt,
     now_ns: u64,
     /// Time in turns that moved a datagram.
@@ -313,9 +313,9 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(clock: Clock, interrupt: &'a Interrupt) -> Self {
-        let now_ns = clock.now_ns();
-        Self { clock, interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
+    fn new(interrupt: &'a Interrupt) -> Self {
+        let now_ns = now_ns();
+        Self { interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
     }
 
     /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -328,7 +328,7 @@ impl<'a> Loop<'a> {
     ) -> Result<(), TrialError> {
         loop {
             let moved = driver::turn(lane, app, free).map_err(TrialError::io("receiving"))?;
-            let now_ns = self.clock.now_ns();
+            let now_ns = now_ns();
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
                 self.moved_ns = now_ns;
