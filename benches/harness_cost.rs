@@ -17,7 +17,7 @@ use hpbench::measure::scenario::rounds::Exchange;
 use hpbench::plan::cores::{self, Cores, Wanted};
 use hpbench::stats::Summary;
 use hpbench::traffic::app::{Sink, Source};
-use hpbench::traffic::wire::{self, Verify};
+use hpbench::traffic::wire::{self, Tag, Verify, Wire};
 use hpbench_backends::bare::{
     BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles, BareTrains, BareTrainsMmsg,
     BareUring,
@@ -86,7 +86,11 @@ fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
 
 /// The header check of the harness, for bare loops that look at what they receive.
 fn check(datagram: &[u8]) {
-    let _ = std::hint::black_box(wire::read(datagram, Verify::Header));
+    let _ = std::hint::black_box(wire::read(datagram, wire()));
+}
+
+fn wire() -> Wire {
+    Wire { tag: Tag::new(1), verify: Verify::Header }
 }
 
 fn variant(kind: Kind, modes: &str) -> Config {
@@ -116,12 +120,12 @@ impl<'p> Bench<'_, 'p> {
         let Self { pool, free, time, .. } = self;
         let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
         let mut bare = L::open(Arc::clone(&bare_socket), BATCH).context("opening the bare loop")?;
-        let mut source = Source::new(0, PAYLOAD, Verify::Header);
+        let mut source = Source::new(0, PAYLOAD, wire());
         let (socket, mut filler) = filled_socket()?;
         let config = variant(B::KIND, modes.trim_matches('*'));
         let trains = config.variant.has(Mode::Gro);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
-        let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
+        let (mut sink, mut own) = (Sink::new(1, wire()), Source::new(0, PAYLOAD, wire()));
         let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own));
         drain.measure_queue(&socket, trains, free)?;
 
@@ -161,7 +165,7 @@ fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration) -> Result<(
     let config = Config::new(Kind::Null, BATCH);
     let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
-    let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
+    let (mut sink, mut source) = (Sink::new(1, wire()), Source::new(0, PAYLOAD, wire()));
     let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut source));
     let mut costs_ns = Vec::new();
     let start = Instant::now();

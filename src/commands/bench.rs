@@ -16,6 +16,7 @@ use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, Planned, Wait};
 use crate::record::output::{Existing, Output};
 use crate::record::row::{Row, Run};
+use crate::traffic::wire::Tag;
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
@@ -63,7 +64,7 @@ pub(crate) fn one_trial<'p>(
 ) -> Option<(Row, Option<Histogram<u64>>)> {
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt };
+    let trial = Trial { cell, options: &run.options, pool, interrupt, tag: Tag::draw() };
     let result = trial.run(free);
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
         return None;

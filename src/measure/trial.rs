@@ -14,6 +14,7 @@ use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::plan::cells::{Cell, Options, Wait};
 use crate::plan::cores::{self, Place};
+use crate::traffic::wire::{Tag, Wire};
 
 /// What a trial is run with.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub struct Trial<'a, 'p> {
     pub pool: &'p Pool,
     /// Ends the trial early.
     pub interrupt: &'a Interrupt,
+    /// Tells its datagrams from those of other trials.
+    pub tag: Tag,
 }
 
 /// One worker's part of a trial; most trials have one part only.
@@ -65,6 +68,11 @@ impl<'p> Part<'_, 'p> {
         cores::pin(core)?;
         cores::prioritise(self.options.fifo);
         Ok(())
+    }
+
+    /// How the datagrams are written and checked.
+    pub(crate) fn wire(&self) -> Wire {
+        Wire { tag: self.tag, verify: self.options.verify }
     }
 
     /// All cores of this part.

@@ -5,6 +5,13 @@ use crate::traffic::wire::{Fault, Header};
 /// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
 pub const WINDOW: u64 = 1 << 20;
 
+/// How far ahead of the highest number seen a datagram may be. Between two arrivals nothing can send so many: at 100
+/// million a second it takes 43 s, and a worker that gets nothing for 5 s gives up.
+///
+/// A number beyond is one that nobody has sent. To take it for the highest would make late datagrams of all that follow, up
+/// to that number, and at `u64::MAX` there is no next one.
+pub const AHEAD_MAX: u64 = 1 << 32;
+
 /// Whether a sequence number was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -14,6 +21,8 @@ pub enum Seen {
     Late,
     /// One that was seen, or that is older than the window tells.
     Before,
+    /// One that nobody can have sent: more than [`AHEAD_MAX`] ahead. It is not noted.
+    Impossible,
 }
 
 /// Which of the last 2^20 sequence numbers of a flow have arrived.
@@ -52,6 +61,9 @@ impl Window {
     #[inline(never)]
     fn note_out_of_order(&mut self, sequence: u64) -> Seen {
         if sequence > self.next {
+            if sequence - self.next > AHEAD_MAX {
+                return Seen::Impossible;
+            }
             self.mark(self.run, self.next, true);
             self.mark(self.next, sequence, false);
             (self.run, self.next) = (sequence, sequence + 1);
@@ -92,7 +104,7 @@ pub struct Tally {
     pub reordered: u64,
     /// Intact, but seen before.
     pub duplicate: u64,
-    /// Ours, but not as they were sent.
+    /// Ours, but not as they were sent; their sequence number counts, too.
     pub corrupt: u64,
     /// Not ours.
     pub foreign: u64,
@@ -128,6 +140,7 @@ impl Arrivals {
                 self.tally.duplicate += 1;
                 return None;
             }
+            Seen::Impossible => return self.fault(Fault::Corrupt),
         }
         self.tally.received += 1;
         Some(header)
@@ -268,6 +281,28 @@ mod tests {
         assert_eq!(window.note(4 * WINDOW + 1), Seen::Late);
         assert_eq!(window.note(4 * WINDOW), Seen::Before, "the window does not reach that far");
         assert_eq!(window.note(WINDOW - 1), Seen::Before);
+    }
+
+    /// A datagram with our tag and a right checksum may still carry a number that nobody has sent.
+    #[test]
+    fn a_number_that_nobody_can_have_sent_changes_nothing() {
+        let mut window = Window::default();
+        assert_eq!(window.note(u64::MAX), Seen::Impossible);
+        assert!((0..100).all(|sequence| window.note(sequence) == Seen::First));
+        for sequence in [u64::MAX, u64::MAX - 1, 1 << 63, 100 + AHEAD_MAX + 1] {
+            assert_eq!(window.note(sequence), Seen::Impossible, "{sequence}");
+            assert_eq!(window.note(50), Seen::Before, "{sequence}");
+        }
+        assert!((100..3 * WINDOW).all(|sequence| window.note(sequence) == Seen::First));
+        assert_eq!(window.note(3 * WINDOW + AHEAD_MAX), Seen::First, "as far as can be");
+        assert_eq!(window.note(3 * WINDOW + AHEAD_MAX - 1), Seen::Late);
+
+        let mut arrivals = Arrivals::new(1);
+        let header = |sequence| Ok(Header { sequence, ..Header::default() });
+        let train = [0, 1, u64::MAX, 2, 3, u64::MAX - 1, u64::MAX, 4].map(header);
+        arrivals.note_all(train.into_iter(), |_| {});
+        assert!(arrivals.note(header(u64::MAX)).is_none() && arrivals.note(header(5)).is_some());
+        assert_eq!(arrivals.tally(), Tally { received: 6, corrupt: 4, ..Tally::default() });
     }
 
     /// Against a set that remembers everything, with jumps, repeats and reordering.

@@ -10,7 +10,7 @@ use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
 use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
 use hpbench::plan::cores::{Cores, Wanted};
-use hpbench::traffic::wire::Verify;
+use hpbench::traffic::wire::{Tag, Verify};
 use hpbench_backends::{
     Addressing, Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing,
     Variant,
@@ -102,7 +102,7 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Outcome {
     let interrupt = Interrupt::default();
-    let trial = Trial { cell, options, pool, interrupt: &interrupt };
+    let trial = Trial { cell, options, pool, interrupt: &interrupt, tag: Tag::new(7) };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
     assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
     outcome

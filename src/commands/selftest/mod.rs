@@ -24,6 +24,7 @@ use crate::record::row::{ATTEMPTS_MAX, Row, Run};
 use crate::stats::Summary;
 use crate::stats::median::TRIALS_MIN;
 use crate::text::{percent, wrap};
+use crate::traffic::wire::Tag;
 use slowed::Slowed;
 
 /// How much of a datagram's cost is added, as a fraction.
@@ -160,7 +161,7 @@ impl<'a> Bench<'a> {
 
     fn trial(&self, planned: Planned, attempt: usize, free: &mut FreeList<'a>) -> Result<Row, Failure> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
-        let trial = Trial { cell: self.cell, options, pool, interrupt };
+        let trial = Trial { cell: self.cell, options, pool, interrupt, tag: Tag::draw() };
         let result = if planned.cell == SLOWED {
             self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
         } else {

@@ -127,9 +127,9 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         let far = Lane::open(&Config::new(Kind::Null, 64), far, part.pool, options.ring)?;
         (near, Filler::Memory(Box::new(far)), None)
     };
-    let mut source = Source::new(0, payload, options.verify);
+    let mut source = Source::new(0, payload, part.wire());
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
-    let mut sink = Sink::new(1, options.verify);
+    let mut sink = Sink::new(1, part.wire());
     let load = (&mut filler, &mut source);
     let worked = match part.app_core() {
         None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),

@@ -17,7 +17,7 @@ use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Echo, Source};
 use crate::traffic::ledger::{Arrivals, Ledger, Tally};
-use crate::traffic::wire::{self, Verify};
+use crate::traffic::wire::{self, Wire};
 
 /// A slot of the window that is silent for so long counts as lost and is filled again.
 const LOST_NS: u64 = 100_000_000;
@@ -109,7 +109,7 @@ fn generate<'p>(
     let mut generator = Generator {
         trial,
         lane,
-        source: Source::new(0, trial.cell.payload, trial.options.verify),
+        source: Source::new(0, trial.cell.payload, trial.wire()),
         replies: Replies::new(trial, window),
         slots: vec![Slot::default(); window],
         sent: 0,
@@ -263,7 +263,7 @@ impl<'p> Generator<'_, '_, 'p> {
 /// Checks and accounts for replies, and takes their times.
 struct Replies {
     arrivals: Arrivals,
-    verify: Verify,
+    wire: Wire,
     latency: Histogram<u64>,
     recording: bool,
     /// Slots whose replies have come, with the sequence numbers; preallocated.
@@ -274,7 +274,7 @@ impl Replies {
     fn new(trial: &Part<'_, '_>, window: usize) -> Self {
         Self {
             arrivals: Arrivals::new(1),
-            verify: trial.options.verify,
+            wire: trial.wire(),
             latency: latency_histogram(),
             recording: true,
             done: Vec::with_capacity(2 * window),
@@ -295,7 +295,7 @@ impl<'p> App<'p> for Replies {
         // One reading for the batch: it has been there since the same system call.
         let now_ns = now_ns();
         while let Some(packet) = rx.pop() {
-            if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.verify)) {
+            if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.wire)) {
                 if self.recording {
                     self.latency.saturating_record(now_ns.saturating_sub(header.intended_ns).max(1));
                 }
@@ -320,7 +320,7 @@ fn worker<'p, B: Backend<'p>>(
 ) -> Result<Outcome, TrialError> {
     let port = Port::Socket(Arc::clone(socket));
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
-    let mut echo = Echo { arrivals: Arrivals::new(1), dropped: 0 };
+    let mut echo = Echo::new(part.tag);
     let worked = match part.app_core() {
         None => work(&mut lane, &mut echo, part, control, free).map(|outcome| (outcome, echo)),
         Some(core) => handoff::run(

@@ -40,9 +40,9 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
         let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
-            source: Source::new(0, cell.payload, options.verify).addressed_to(to),
+            source: Source::new(0, cell.payload, trial.wire()).addressed_to(to),
             far,
-            sink: Sink::new(1, options.verify),
+            sink: Sink::new(1, trial.wire()),
             sent: 0,
             batch: cell.batch,
             queue: None,

@@ -78,7 +78,7 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
             let worker = Worker { part, near: &near, control, generators: flows };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
-                let sink = Sink::observed(flows, part.options.verify, observer);
+                let sink = Sink::observed(flows, part.wire(), observer);
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
                 Ok(outcome)
@@ -149,7 +149,7 @@ fn offer_load(
     part.pin(cores[flow % cores.len()])?;
     let offer = Offer::new(Arc::clone(socket), cell.payload, options.gso);
     let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
-    let mut source = Source::new(flow as u16, cell.payload, options.verify);
+    let mut source = Source::new(flow as u16, cell.payload, part.wire());
     control.report_ready();
     if !control.wait_start() {
         return Ok(Offered { method: Some(offer.method()), train: offer.train(), ..Offered::default() });
