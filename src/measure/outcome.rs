@@ -56,8 +56,8 @@ pub struct Outcome {
     pub rcvbuf: Option<u32>,
     /// Granted send buffer in bytes.
     pub sndbuf: Option<u32>,
-    /// How the load was sent: `gso`, `sendmmsg` or `memory`.
-    pub fill: Option<&'static str>,
+    /// How the load was sent: `gso`, `sendmmsg` or `memory`; empty in `send` and `echo`.
+    pub fill: String,
     /// What took effect in the backend.
     pub in_effect: String,
     /// Whether the load was too small to tell what the worker can do; `None` where that is no question.

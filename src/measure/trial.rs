@@ -11,6 +11,7 @@ use hpbench_backends::{Addressing, Config, Kind, MemoryPort, Pool, Port, Socket}
 
 use crate::measure::control::Interrupt;
 use crate::measure::cost;
+use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::plan::cells::{Cell, Options, Wait};
 use crate::plan::cores::{self, Place};
@@ -73,6 +74,27 @@ impl<'p> Part<'_, 'p> {
     /// How the datagrams are written and checked.
     pub(crate) fn wire(&self) -> Wire {
         Wire { tag: self.tag, verify: self.options.verify }
+    }
+
+    /// What the peer of this part is to do; of generators, the one with this flow.
+    pub(crate) fn order(&self, flow: usize) -> Order {
+        let (cell, options) = (self.cell, self.options);
+        let cores = &self.place.generators;
+        Order {
+            scenario: cell.scenario,
+            wire: self.wire(),
+            flow: flow as u16,
+            payload: cell.payload,
+            gso: options.gso,
+            rate_pps: cell.rate.unwrap_or(1),
+            burst: cell.burst.unwrap_or(1),
+            window: cell.window.unwrap_or(1),
+            warmup: options.warmup,
+            until: options.until,
+            // In rounds, the peer is on the worker's thread.
+            core: (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
+            fifo: options.fifo,
+        }
     }
 
     /// All cores of this part.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::cores::Cores;
 use crate::traffic::wire::Verify;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scenario {
     /// Emptying a socket's queue that was filled before.
     Drain,
@@ -128,7 +129,7 @@ impl Cell {
 }
 
 /// What ends the measured phase of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Until {
     /// Wall time.
     Elapsed(Duration),

@@ -292,7 +292,7 @@ impl Row {
         self.io_errors = Some(outcome.counters_total.io_errors);
         self.rcvbuf = outcome.rcvbuf;
         self.sndbuf = outcome.sndbuf;
-        self.fill = outcome.fill.unwrap_or_default().into();
+        self.fill = outcome.fill.clone();
         self.uring_flags.clone_from(&outcome.in_effect);
         self.fill_in_rates(cell, outcome);
         self.fill_in_cost(run, cell, outcome);

@@ -1,5 +1,7 @@
 //! The ledger: where every datagram of a trial went.
 
+use serde::{Deserialize, Serialize};
+
 use crate::traffic::wire::{Fault, Header};
 
 /// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
@@ -96,7 +98,7 @@ impl Window {
 }
 
 /// What arrived, in datagrams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Unique and intact.
     pub received: u64,

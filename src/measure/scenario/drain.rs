@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
-use crate::measure::filler::Filler;
 use crate::measure::handoff;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer::filler::Filler;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
 use crate::measure::trial::Part;
-use crate::traffic::app::{App, Sink, Source};
+use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
 /// How long an app on another thread may take for what is on the ring.
@@ -24,19 +24,15 @@ pub struct Drain<'d, 'p, B, A> {
     lane: &'d mut Lane<'p, B>,
     app: &'d mut A,
     filler: &'d mut Filler<'p>,
-    source: &'d mut Source,
     /// The queue of the backend's socket, once it is known how much a datagram takes of it.
     queue: Option<Queue>,
     sides: Sides,
 }
 
 impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
-    /// Lets `filler` fill the backend's queue with datagrams of `source`.
-    pub fn new(
-        (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
-        (filler, source): (&'d mut Filler<'p>, &'d mut Source),
-    ) -> Self {
-        Self { lane, app, filler, source, queue: None, sides: Sides::new() }
+    /// Lets `filler` fill the backend's queue.
+    pub fn new((lane, app): (&'d mut Lane<'p, B>, &'d mut A), filler: &'d mut Filler<'p>) -> Self {
+        Self { lane, app, filler, queue: None, sides: Sides::new() }
     }
 
     /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
@@ -53,7 +49,7 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         let before = self.app.received();
         // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
         let sample = if trains { self.filler.train() } else { SAMPLE };
-        let sent = self.filler.fill(self.source, free, sample)?;
+        let sent = self.filler.fill(free, sample)?;
         let mut came = 0;
         let queue = Queue::measure(socket, sent, |held| {
             came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
@@ -78,7 +74,7 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
         self.sides.far.begin();
         let start_ns = now_ns();
-        let sent = self.filler.fill(self.source, free, count)?;
+        let sent = self.filler.fill(free, count)?;
         let filled_ns = now_ns();
         self.sides.far.end();
         let filled = match &self.queue {
@@ -118,19 +114,17 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (options, payload) = (part.options, part.cell.payload);
+    let (options, order) = (part.options, part.order(0));
     let (port, mut filler, socket) = if part.has_sockets() {
         let (near, far) = part.sockets()?;
-        (Port::Socket(Arc::clone(&near)), Filler::socket(&far, payload, options.gso)?, Some(near))
+        (Port::Socket(Arc::clone(&near)), Filler::socket(&order, &far)?, Some(near))
     } else {
         let (near, far) = part.memory_link();
-        let far = Lane::open(&Config::new(Kind::Null, 64), far, part.pool, options.ring)?;
-        (near, Filler::Memory(Box::new(far)), None)
+        (near, Filler::memory(&order, far, part.pool, options.ring)?, None)
     };
-    let mut source = Source::new(0, payload, part.wire());
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
     let mut sink = Sink::new(1, part.wire());
-    let load = (&mut filler, &mut source);
+    let load = &mut filler;
     let worked = match part.app_core() {
         None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),
         Some(core) => handoff::run(
@@ -143,19 +137,19 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
-    let fill = Some(filler.method());
+    let (fill, sent) = (filler.method().into(), filler.sent());
     let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
     let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
     let (outcome, sink) = worked?;
     closed?;
-    let mut ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    let mut ledger = Ledger { sent, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
     Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
 
 fn work<'p, B: Backend<'p>, A: App<'p>>(
     (lane, app): (&mut Lane<'p, B>, &mut A),
-    load: (&mut Filler<'p>, &mut Source),
+    load: &mut Filler<'p>,
     socket: Option<&Arc<Socket>>,
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,

@@ -4,25 +4,22 @@ use std::sync::Arc;
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
-use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Kind, Port, Socket};
+use hpbench_backends::{Addressing, Backend, Counters, FreeList, Kind, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer::receiver::Receiver;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
 use crate::measure::trial::Part;
-use crate::traffic::app::{Sink, Source};
+use crate::traffic::app::Source;
 use crate::traffic::ledger::Ledger;
-
-/// Datagrams per call of the receiver that empties the queue: the same for every backend under test.
-const FAR_BATCH: usize = 64;
 
 /// A backend under test, and what empties the queue that it fills: `recvmmsg`, or memory for `null`.
 struct Send<'p, B, F> {
     lane: Lane<'p, B>,
     source: Source,
-    far: Lane<'p, F>,
-    sink: Sink,
+    far: Receiver<'p, F>,
     sent: u64,
     batch: usize,
     queue: Option<Queue>,
@@ -37,12 +34,12 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
             _ => None,
         };
         let to = to.transpose().map_err(TrialError::io("asking for an address"))?;
-        let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
+        let order = trial.order(0);
+        let far = Receiver::open(&order, far, trial.pool)?;
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
-            source: Source::new(0, cell.payload, trial.wire()).addressed_to(to),
+            source: order.source().addressed_to(to),
             far,
-            sink: Sink::new(1, trial.wire()),
             sent: 0,
             batch: cell.batch,
             queue: None,
@@ -58,12 +55,12 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
     }
 
     fn receive(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
-        driver::receive(&mut self.far, &mut self.sink, free, count).map_err(TrialError::io("receiving what was sent"))
+        self.far.receive(free, count)
     }
 
     fn finish(self, outcome: Result<Outcome, TrialError>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let (counters_total, in_effect) = (self.lane.counters().0, self.lane.in_effect());
-        let (arrived, drop_ring) = (self.sink.arrivals.tally(), self.far.dropped());
+        let (arrived, drop_ring) = (self.far.arrived(), self.far.dropped());
         let closed = self.lane.close(free).and(self.far.close(free));
         let outcome = outcome?;
         closed.map_err(TrialError::io("closing the backend"))?;
@@ -74,7 +71,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
 
 impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
-        let before = self.sink.arrivals.tally().received;
+        let before = self.far.arrived().received;
 
         self.sides.near.begin();
         let start_ns = now_ns();
@@ -92,7 +89,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
         let empty_ns = now_ns();
         self.sides.far.end();
 
-        let received = self.sink.arrivals.tally().received - before;
+        let received = self.far.arrived().received - before;
         Ok(Round {
             near_ns: sent_ns - start_ns,
             far_ns: empty_ns - full_ns,

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::thread;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::kernel::thread::Usage;
-use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
-use crate::measure::cost::{Disturbance, Side, Watch};
+use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
+use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer;
 use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
-use crate::traffic::app::{App, Observer, Sink, Source};
+use crate::traffic::app::{App, Observer, Sink};
 use crate::traffic::ledger::Ledger;
 
 /// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
@@ -25,60 +26,30 @@ const SETTLE_NS: u64 = 1_000_000_000;
 /// How long the worker receives what has come while it was reading files.
 const CATCH_UP_NS: u64 = 2_000_000;
 
-/// Sends load: what a generator does between its phases.
-pub trait Load: Send {
-    /// Sends what is due now, if anything. Returns how many datagrams went.
-    ///
-    /// # Errors
-    ///
-    /// What makes going on pointless.
-    fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
-
-    /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
-    ///
-    /// # Errors
-    ///
-    /// What makes going on pointless.
-    fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
-        Ok(0)
-    }
-
-    /// How far behind its schedule it was, if it has one; taken at the end.
-    fn late(&mut self) -> Option<Histogram<u64>> {
-        None
-    }
-}
-
-/// Runs a trial on threads of its own: `generators` of them, each with the load that `load` makes for it, and the
-/// worker, whose sink shows `observer` what arrives. Returns what came out, and the observer.
+/// Runs a trial on threads of its own: so many generators, and the worker, whose sink shows `observer` what arrives.
+/// Returns what came out, and the observer.
 ///
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
+pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
-    control: &Control,
-    loads: Vec<L>,
+    (control, generators): (&Control, usize),
     observer: O,
 ) -> Result<(Outcome, O), TrialError> {
     let (near, far) = part.sockets()?;
-    let flows = loads.len();
+    let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
-        let generators: Vec<_> = loads
-            .into_iter()
-            .enumerate()
-            .map(|(flow, load)| {
-                let far = &far;
-                scope.spawn(move || generate(part, flow, load, far, control))
-            })
-            .collect();
+        let far = &far;
+        let generators: Vec<_> =
+            orders.iter().map(|order| scope.spawn(move || peer::offer(order, far, control))).collect();
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(control);
-            let worker = Worker { part, near: &near, control, generators: flows };
+            let worker = Worker { part, near: &near, control, generators: orders.len() };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
-                let sink = Sink::observed(flows, part.wire(), observer);
+                let sink = Sink::observed(orders.len(), part.wire(), observer);
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
                 Ok(outcome)
@@ -95,84 +66,9 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
         let disturbance = outcome.disturbance.merge(offered.disturbance);
-        let generator_cpu_ns = Some(offered.cpu_ns);
-        Ok((Outcome { fill: offered.method, late: offered.late, generator_cpu_ns, disturbance, ..outcome }, observer))
+        let (generator_cpu_ns, late) = (Some(offered.cpu_ns), offered.late.map(Histogram::from));
+        Ok((Outcome { fill: offered.fill, late, generator_cpu_ns, disturbance, ..outcome }, observer))
     })
-}
-
-/// What generators did in the measured phase.
-#[derive(Default)]
-struct Offered {
-    method: Option<&'static str>,
-    /// The most datagrams in a train.
-    train: usize,
-    cpu_ns: u64,
-    disturbance: Disturbance,
-    late: Option<Histogram<u64>>,
-}
-
-impl Offered {
-    fn add(&mut self, other: Self) {
-        self.method = self.method.or(other.method);
-        self.train = self.train.max(other.train);
-        self.cpu_ns += other.cpu_ns;
-        self.disturbance = self.disturbance.merge(other.disturbance);
-        self.late = self.late.take().or(other.late);
-    }
-}
-
-/// A generator: sends until the measured phase is over.
-fn generate(
-    part: &Part<'_, '_>,
-    flow: usize,
-    load: impl Load,
-    socket: &Arc<Socket>,
-    control: &Control,
-) -> Result<Offered, TrialError> {
-    let result = offer_load(part, flow, load, socket, control);
-    if result.is_err() {
-        control.advance(Phase::Stop);
-    }
-    control.report_done();
-    result
-}
-
-fn offer_load(
-    part: &Part<'_, '_>,
-    flow: usize,
-    mut load: impl Load,
-    socket: &Arc<Socket>,
-    control: &Control,
-) -> Result<Offered, TrialError> {
-    let (cell, options) = (part.cell, part.options);
-    let cores = &part.place.generators;
-    part.pin(cores[flow % cores.len()])?;
-    let offer = Offer::new(Arc::clone(socket), cell.payload, options.gso);
-    let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
-    let mut source = Source::new(flow as u16, cell.payload, part.wire());
-    control.report_ready();
-    if !control.wait_start() {
-        return Ok(Offered { method: Some(offer.method()), train: offer.train(), ..Offered::default() });
-    }
-    let watch = Watch::begin(&[]);
-    let mut measured: Option<Usage> = None;
-    loop {
-        let phase = control.phase();
-        if phase >= Phase::Settle {
-            break;
-        }
-        if phase == Phase::Measure && measured.is_none() {
-            measured = Some(Usage::now());
-        }
-        let sent = load.send(&mut offer, &mut source, phase)?;
-        if sent > 0 {
-            control.add_sent(sent);
-        }
-    }
-    let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
-    control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
-    let disturbance = Disturbance { context_switches: 0, ..watch.end() };
-    Ok(Offered { method: Some(offer.method()), train: offer.train(), cpu_ns, disturbance, late: load.late() })
 }
 
 struct Worker<'t, 'a, 'p> {
