@@ -73,7 +73,9 @@ pub struct Offered {
     pub fill: String,
     /// The most datagrams in a train.
     pub train: usize,
-    /// Time on its core in the measured phase, in nanoseconds.
+    /// Datagrams sent in the measured phase, each with the flag that says so.
+    pub measured_sent: u64,
+    /// Time on its core in that phase, in nanoseconds.
     pub cpu_ns: u64,
     /// What happened to its thread.
     pub disturbance: Disturbance,
@@ -88,6 +90,7 @@ impl Offered {
             self.fill = other.fill;
         }
         self.train = self.train.max(other.train);
+        self.measured_sent += other.measured_sent;
         self.cpu_ns += other.cpu_ns;
         self.disturbance = self.disturbance.merge(other.disturbance);
         self.late = self.late.take().or(other.late);
@@ -105,7 +108,7 @@ pub struct RoundTrips {
     pub drop_ring: u64,
     /// Length of the measured phase, in nanoseconds.
     pub measured_ns: u64,
-    /// Datagrams sent in it.
+    /// Datagrams sent in it, each with the flag that says so.
     pub measured_sent: u64,
     /// Datagrams that came back in it.
     pub measured_received: u64,

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub measured_sent: u64,
     /// Datagrams received in it, unique and intact.
     pub measured_received: u64,
+    /// Those of `measured_sent` that were never received, not after it either.
+    pub measured_lost: u64,
     /// What the backend counted in the measured phase.
     pub counters: Counters,
     /// What the driver counted in it.
@@ -108,6 +110,7 @@ impl Outcome {
         });
         self.measured_sent += other.measured_sent;
         self.measured_received += other.measured_received;
+        self.measured_lost += other.measured_lost;
         self.measured_ns = self.measured_ns.max(other.measured_ns);
         self.limited = both(self.limited, other.limited, |a, b| a || b);
         self.counters = self.counters.and(other.counters);

@@ -278,8 +278,6 @@ impl Row {
         let ledger = outcome.ledger;
         self.sent = Some(ledger.sent);
         self.received = Some(ledger.arrived.received);
-        let lost = ledger.sent.saturating_sub(ledger.arrived.received);
-        self.loss_pct = ratio(100.0 * lost as f64, ledger.sent as f64).map(|pct| round_to(pct, 4));
         self.drop_socket = Some(ledger.drop_socket);
         self.drop_ring = Some(ledger.drop_ring);
         self.duplicate = Some(ledger.arrived.duplicate);
@@ -322,6 +320,8 @@ impl Row {
         self.duration_s = Some(round_to(seconds, 6));
         self.measured_sent = Some(outcome.measured_sent);
         self.measured_received = Some(outcome.measured_received);
+        let (lost, sent) = (outcome.measured_lost as f64, outcome.measured_sent as f64);
+        self.loss_pct = ratio(100.0 * lost, sent).map(|pct| round_to(pct, 4));
         let [tx_pps, rx_pps] = outcome.rates().map(|pps| pps.is_finite().then_some(pps));
         self.tx_pps = tx_pps.map(|pps| round_to(pps, 1));
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
 
 use crate::traffic::ledger::Arrivals;
-use crate::traffic::wire::{self, Header, Tag, Verify, Wire};
+use crate::traffic::wire::{self, Header, MEASURED, Tag, Verify, Wire};
 
 /// Takes packets off the RX ring, after the backend has put them there.
 pub trait App<'p> {
@@ -170,6 +170,8 @@ pub struct Source {
     /// The next sequence number: how many datagrams were written so far.
     pub next: u64,
     flow: u16,
+    /// [`MEASURED`] in the measured phase.
+    phase: u16,
     payload: usize,
     wire: Wire,
     /// To whom datagrams go that are put onto a ring, if the socket does not know.
@@ -179,12 +181,18 @@ pub struct Source {
 impl Source {
     /// A source of datagrams of `payload` bytes.
     pub fn new(flow: u16, payload: usize, wire: Wire) -> Self {
-        Self { next: 0, flow, payload, wire, to: None }
+        Self { next: 0, flow, phase: 0, payload, wire, to: None }
     }
 
     /// The same, for a socket that is not connected.
     pub fn addressed_to(self, to: Option<SocketAddr>) -> Self {
         Self { to: to.map(Address::new), ..self }
+    }
+
+    /// Whether the datagrams from now on are sent in the measured phase.
+    #[inline]
+    pub fn set_measured(&mut self, measured: bool) {
+        self.phase = if measured { MEASURED } else { 0 };
     }
 
     /// Writes the next datagram, which fills `bytes`.
@@ -193,10 +201,10 @@ impl Source {
         self.write_stamped(bytes, 0, 0);
     }
 
-    /// Writes the next datagram with flags and an intended send time.
+    /// Writes the next datagram with flags, of which the highest is not free, and an intended send time.
     #[inline]
     pub fn write_stamped(&mut self, bytes: &mut [u8], flags: u16, intended_ns: u64) {
-        let header = Header { flow: self.flow, flags, sequence: self.next, intended_ns };
+        let header = Header { flow: self.flow, flags: flags | self.phase, sequence: self.next, intended_ns };
         wire::write(bytes, header, self.wire);
         self.next += 1;
     }

@@ -104,6 +104,8 @@ pub struct Tally {
     pub received: u64,
     /// Those of `received` that came after a higher sequence number.
     pub reordered: u64,
+    /// Those of `received` that were sent in the measured phase.
+    pub measured: u64,
     /// Intact, but seen before.
     pub duplicate: u64,
     /// Ours, but not as they were sent; their sequence number counts, too.
@@ -145,6 +147,7 @@ impl Arrivals {
             Seen::Impossible => return self.fault(Fault::Corrupt),
         }
         self.tally.received += 1;
+        self.tally.measured += header.measured();
         Some(header)
     }
 
@@ -154,13 +157,14 @@ impl Arrivals {
     /// waits for the store before it, which would be a tenth of what a datagram of a train costs.
     #[inline(always)]
     pub fn note_all(&mut self, datagrams: impl Iterator<Item = Result<Header, Fault>>, mut seen: impl FnMut(&Header)) {
-        let (mut flow, mut first, mut next) = (None, 0, 0);
+        let (mut flow, mut first, mut next, mut measured) = (None, 0, 0, 0);
         for datagram in datagrams {
             if let Ok(header) = &datagram
                 && header.sequence == next
                 && flow == Some(header.flow)
             {
                 next += 1;
+                measured += header.measured();
                 seen(header);
                 continue;
             }
@@ -173,6 +177,7 @@ impl Arrivals {
             next = first;
         }
         self.note_run(flow, first, next);
+        self.tally.measured += measured;
     }
 
     /// Notes the numbers from `first`, the next one of the flow, up to `next`.
@@ -219,6 +224,7 @@ impl Ledger {
         self.sent += other.sent;
         self.arrived.received += other.arrived.received;
         self.arrived.reordered += other.arrived.reordered;
+        self.arrived.measured += other.arrived.measured;
         self.arrived.duplicate += other.arrived.duplicate;
         self.arrived.corrupt += other.arrived.corrupt;
         self.arrived.foreign += other.arrived.foreign;
@@ -252,6 +258,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::wire::MEASURED;
 
     #[test]
     fn numbers_in_order_are_new_across_several_windows() {
@@ -330,14 +337,14 @@ mod tests {
     #[test]
     fn faults_and_unknown_flows_are_counted_apart() {
         let mut arrivals = Arrivals::new(1);
-        let header = Header { sequence: 1, ..Header::default() };
+        let header = Header { sequence: 1, flags: MEASURED | 3, ..Header::default() };
         assert!(arrivals.note(Ok(header)).is_some());
         assert!(arrivals.note(Ok(Header { sequence: 0, ..header })).is_some());
         assert!(arrivals.note(Ok(header)).is_none());
         assert!(arrivals.note(Ok(Header { flow: 1, ..header })).is_none());
         assert!(arrivals.note(Err(Fault::Corrupt)).is_none());
         assert!(arrivals.note(Err(Fault::Foreign)).is_none());
-        let expected = Tally { received: 2, reordered: 1, duplicate: 1, corrupt: 1, foreign: 2 };
+        let expected = Tally { received: 2, reordered: 1, measured: 2, duplicate: 1, corrupt: 1, foreign: 2 };
         assert_eq!(arrivals.tally(), expected);
         let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
         assert_eq!(ledger.unexplained(), 1);
@@ -360,7 +367,8 @@ mod tests {
                 }
                 let sequence = next[flow];
                 next[flow] += 1;
-                let header = Header { flow: flow as u16, sequence, ..Header::default() };
+                let flags = if dice.is_multiple_of(3) { MEASURED } else { 7 };
+                let header = Header { flow: flow as u16, flags, sequence, ..Header::default() };
                 train.push(match dice {
                     90 => Ok(Header { flow: u16::MAX, sequence: 0, ..header }),
                     91 => Err(Fault::Corrupt),
@@ -379,7 +387,11 @@ mod tests {
         }
         let tally = all.tally();
         assert!(
-            tally.received > 20_000 && tally.duplicate > 0 && tally.reordered > 0 && tally.corrupt > 0,
+            tally.received > 20_000
+                && tally.measured > 5_000
+                && tally.duplicate > 0
+                && tally.reordered > 0
+                && tally.corrupt > 0,
             "{tally:?}"
         );
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0–3 | magic, with the trial's tag | tells the trial's datagrams from all others |
 //! | 4–5 | flow | which generator sent it |
-//! | 6–7 | flags | the window slot of an `echo`; comes back unchanged |
+//! | 6–7 | flags | the highest bit: sent in the measured phase; the others: the window slot of an `echo`; come back unchanged |
 //! | 8–15 | sequence | counts up from 0 in each flow |
 //! | 16–23 | intended send time | nanoseconds of `CLOCK_MONOTONIC`; 0 where no latency is measured |
 //! | 24–27 | length | of the whole datagram |
@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 pub const HEADER_LEN: usize = 32;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"hpb1");
+
+/// The flag of datagrams that were sent in the measured phase. Their sender knows when that is; so that what is lost of
+/// them can be told exactly, wherever and whenever they arrive.
+pub const MEASURED: u16 = 1 << 15;
 
 /// Tells the datagrams of a trial from those of all other trials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +44,26 @@ impl Tag {
 pub struct Header {
     /// Which generator sent the datagram.
     pub flow: u16,
-    /// Comes back unchanged in an `echo`.
+    /// [`MEASURED`], and what comes back unchanged in an `echo`.
     pub flags: u16,
     /// Counts up from 0 in each flow.
     pub sequence: u64,
     /// When the datagram should have been sent, in nanoseconds of `CLOCK_MONOTONIC`.
     pub intended_ns: u64,
+}
+
+impl Header {
+    /// 1 if the datagram was sent in the measured phase.
+    #[inline(always)]
+    pub fn measured(&self) -> u64 {
+        u64::from(self.flags / MEASURED)
+    }
+
+    /// The flags that an `echo` brings back to the generator.
+    #[inline]
+    pub fn slot(&self) -> usize {
+        usize::from(self.flags & !MEASURED)
+    }
 }
 
 /// Why a datagram does not count as received.

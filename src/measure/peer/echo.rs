@@ -48,6 +48,8 @@ pub fn generate<'p>(
         replies: Replies::new(order),
         slots: vec![Slot::default(); window],
         sent: 0,
+        measured_sent: 0,
+        measuring: false,
         looked_ns: now_ns(),
     };
     control.report_ready();
@@ -73,6 +75,9 @@ struct Generator<'t, 'p> {
     replies: Replies,
     slots: Vec<Slot>,
     sent: u64,
+    /// Those of them that were put onto the ring in the measured phase.
+    measured_sent: u64,
+    measuring: bool,
     looked_ns: u64,
 }
 
@@ -117,9 +122,10 @@ impl<'p> Generator<'_, 'p> {
         let mut side = Side::default();
         side.begin();
         self.control.advance(Phase::Measure);
+        self.set_measuring(true);
         self.replies.latency.reset();
         let start_ns = now_ns();
-        let (sent, received) = (self.sent, self.replies.arrivals.tally().received);
+        let received = self.replies.arrivals.tally().received;
         let mut marks = [(start_ns, received); 3];
         // Both halves, to see whether the second was as fast as the first.
         for half in 1..=2 {
@@ -130,18 +136,24 @@ impl<'p> Generator<'_, 'p> {
             marks[half as usize] = (now_ns(), self.replies.arrivals.tally().received);
         }
         side.end();
+        self.set_measuring(false);
         let rate = |from: usize| {
             (marks[from + 1].1 - marks[from].1) as f64 / (marks[from + 1].0 - marks[from].0).max(1) as f64
         };
         Ok(RoundTrips {
             measured_ns: marks[2].0 - start_ns,
-            measured_sent: self.sent - sent,
+            measured_sent: self.measured_sent,
             measured_received: marks[2].1 - received,
             cpu_ns: side.usage.cpu_ns,
             disturbance: Disturbance { context_switches: 0, ..watch.end() },
             steady: crate::stats::is_steady(rate(0), rate(1)),
             ..RoundTrips::default()
         })
+    }
+
+    fn set_measuring(&mut self, measuring: bool) {
+        self.measuring = measuring;
+        self.source.set_measured(measuring);
     }
 
     /// Sends and receives until `over`; keeps the window full if `refill`.
@@ -205,6 +217,7 @@ impl<'p> Generator<'_, 'p> {
         let sequence = self.source.next;
         let waiting = self.source.produce_stamped(index as u16, now_ns, &mut self.lane.tx_in, free);
         self.slots[index] = Slot { sequence, sent_ns: now_ns, waiting };
+        self.measured_sent += u64::from(waiting && self.measuring);
         self.lane.tx_in.publish();
     }
 }
@@ -243,7 +256,7 @@ impl<'p> App<'p> for Replies {
                 if self.recording {
                     self.latency.saturating_record(now_ns.saturating_sub(header.intended_ns).max(1));
                 }
-                self.done.push((usize::from(header.flags), header.sequence));
+                self.done.push((header.slot(), header.sequence));
             }
             free.give(packet.into_frame());
         }

@@ -80,7 +80,7 @@ fn offer_until_settled(
         return Ok(offered);
     }
     let watch = Watch::begin(&[]);
-    let mut measured: Option<Usage> = None;
+    let (mut measured, mut measured_sent): (Option<Usage>, u64) = (None, 0);
     loop {
         let phase = control.phase();
         if phase >= Phase::Settle {
@@ -88,14 +88,17 @@ fn offer_until_settled(
         }
         if phase == Phase::Measure && measured.is_none() {
             measured = Some(Usage::now());
+            source.set_measured(true);
         }
         let sent = load.send(&mut offer, &mut source, phase)?;
         if sent > 0 {
             control.add_sent(sent);
+            measured_sent += if phase == Phase::Measure { sent as u64 } else { 0 };
         }
     }
+    source.set_measured(false);
     let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
     control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
     let disturbance = Disturbance { context_switches: 0, ..watch.end() };
-    Ok(Offered { cpu_ns, disturbance, late: load.late().map(Recorded::from), ..offered })
+    Ok(Offered { measured_sent, cpu_ns, disturbance, late: load.late().map(Recorded::from), ..offered })
 }

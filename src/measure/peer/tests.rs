@@ -42,7 +42,7 @@ fn order(scenario: Scenario) -> Order {
 fn sockets() -> [Arc<Socket>; 2] {
     let (near, far) = Socket::pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
     for socket in [&near, &far] {
-        socket.set_buffers(1 << 22, 1 << 22).expect("up to the limit");
+        socket.set_buffers(1 << 16, 1 << 16).expect("up to the limit");
     }
     [Arc::new(near), Arc::new(far)]
 }
@@ -68,23 +68,35 @@ fn work<'p, A: App<'p>>(
 fn offered(order: &Order) -> (Offered, u64, Tally) {
     let ([near, far], pool) = (sockets(), Pool::new(64, 2048).expect("a pool"));
     let control = Control::new(1, &Interrupt::default());
-    let mut sink = order.sink();
+    let (mut sink, mut dropped_before) = (order.sink(), 0);
     let report = thread::scope(|scope| {
         let generator = scope.spawn(|| offer(order, &far, &control));
         assert!(control.wait_ready(1));
-        control.begin_measuring(now_ns());
+        control.advance(Phase::Warmup);
         let mut settled = false;
         work(&pool, &near, &mut sink, |lane, sink| {
-            if !settled && sink.received() >= ENOUGH {
+            let dropped = || u64::from(near.meminfo().expect("Linux 4.12").drops);
+            // Nothing is received in the warm-up until some of it was dropped.
+            while control.phase() == Phase::Warmup && dropped() == 0 {
+                thread::yield_now();
+            }
+            if control.phase() == Phase::Warmup && sink.received() >= 10 {
+                dropped_before = dropped();
+                control.begin_measuring(now_ns());
+            }
+            if control.phase() == Phase::Measure && sink.arrivals.tally().measured >= ENOUGH {
                 settled = true;
                 control.end_measuring(now_ns());
             }
-            let dropped = u64::from(near.meminfo().expect("Linux 4.12").drops);
-            settled && !control.is_offering() && sink.received() + dropped + lane.dropped() == control.sent()
+            settled && !control.is_offering() && sink.received() + dropped() + lane.dropped() == control.sent()
         });
         generator.join().expect("it does not panic").expect("it sends")
     });
-    (report, control.sent(), sink.arrivals.tally())
+    let (sent, tally) = (control.sent(), sink.arrivals.tally());
+    assert!(tally.measured <= report.measured_sent && report.measured_sent < sent, "{report:?} {sent} {tally:?}");
+    let lost = report.measured_sent - tally.measured;
+    assert!(dropped_before > 0 && lost <= sent - tally.received - dropped_before, "{lost} {sent} {tally:?}");
+    (report, sent, tally)
 }
 
 #[test]
@@ -120,6 +132,8 @@ fn a_generator_takes_round_trips() {
         generator.join().expect("it does not panic").expect("it measures")
     });
     assert_eq!((trips.sent, trips.drop_ring), (trips.arrived.received, 0));
+    assert_eq!(trips.measured_sent, trips.arrived.measured, "those in flight at the end came back, too");
+    assert!(trips.measured_sent < trips.sent, "{trips:?}");
     let latency = Histogram::from(trips.latency.clone());
     assert!(trips.measured_received >= ENOUGH && latency.len() >= trips.measured_received, "{trips:?}");
 }

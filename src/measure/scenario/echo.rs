@@ -53,6 +53,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         ledger,
         measured_ns: trips.measured_ns,
         measured_sent: trips.measured_sent,
+        measured_lost: trips.measured_sent.saturating_sub(trips.arrived.measured),
         measured_received: trips.measured_received,
         generator_cpu_ns: Some(trips.cpu_ns),
         disturbance: worked.disturbance.merge(trips.disturbance),

@@ -220,6 +220,7 @@ pub fn measure<'p>(
         measured_ns: end_ns - start_ns,
         measured_sent: record.sent,
         measured_received: record.received,
+        measured_lost: record.sent.saturating_sub(record.received),
         counters: after.0.since(before.0),
         polls: after.1.since(before.1),
         counters_total: after.0,

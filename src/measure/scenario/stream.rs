@@ -66,6 +66,8 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
         let disturbance = outcome.disturbance.merge(offered.disturbance);
+        outcome.measured_sent = offered.measured_sent;
+        outcome.measured_lost = offered.measured_sent.saturating_sub(outcome.ledger.arrived.measured);
         let (generator_cpu_ns, late) = (Some(offered.cpu_ns), offered.late.map(Histogram::from));
         Ok((Outcome { fill: offered.fill, late, generator_cpu_ns, disturbance, ..outcome }, observer))
     })
@@ -131,12 +133,12 @@ impl<'p> Worker<'_, '_, 'p> {
         side.reset();
         side.begin();
         control.begin_measuring(loop_.now_ns);
-        let before = Marks::new(&loop_, lane, app, control);
+        let before = Marks::new(&loop_, lane, app);
         let (half, whole) = ends(part.options.until);
         loop_.spin(lane, app, free, |now_ns, received, _| half(now_ns - before.now_ns, received - before.received))?;
-        let middle = Marks::new(&loop_, lane, app, control);
+        let middle = Marks::new(&loop_, lane, app);
         loop_.spin(lane, app, free, |now_ns, received, _| whole(now_ns - before.now_ns, received - before.received))?;
-        let after = Marks::new(&loop_, lane, app, control);
+        let after = Marks::new(&loop_, lane, app);
         control.end_measuring(loop_.now_ns);
         side.end();
         let disturbance = watch.end();
@@ -145,7 +147,6 @@ impl<'p> Worker<'_, '_, 'p> {
         let (first, rest) = (middle.rate_since(&before), after.rate_since(&middle));
         Ok(Outcome {
             measured_ns: after.now_ns - before.now_ns,
-            measured_sent: after.sent - before.sent,
             measured_received: after.received - before.received,
             counters: after.counters.since(before.counters),
             polls: after.polls.since(before.polls),
@@ -246,17 +247,16 @@ impl<'a> Loop<'a> {
 struct Marks {
     now_ns: u64,
     busy_ns: u64,
-    sent: u64,
     received: u64,
     counters: Counters,
     polls: Polls,
 }
 
 impl Marks {
-    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>, control: &Control) -> Self {
+    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>) -> Self {
         let (counters, polls) = lane.counters();
         let received = app.received();
-        Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, sent: control.sent(), received, counters, polls }
+        Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, received, counters, polls }
     }
 
     /// Datagrams received per nanosecond.
