@@ -21,7 +21,8 @@ const COLUMNS: &str = "schema, run_id, started_at, scenario, backend, variant, w
     lat_p99_ns, lat_p999_ns, lat_p9999_ns, lat_max_ns, late_p99_ns, batch_mean, kernel_batch_mean, empty_polls, rearms, \
     enobufs, cq_overflow, io_workers, host, kernel, kernel_build, arch, cpu_model, ncpu, virt, accel, qemu, governor, \
     clocksource, mitigations, rcvbuf, sndbuf, worker_cpu, generator_cpu, cpu_relation, fill, uring_flags, rt_limited, \
-    hpbench, git_rev, rustc, steal_pct, run_delay_ns, canary_ratio, steady, valid, invalid_reason, error";
+    hpbench, git_rev, rustc, steal_pct, run_delay_ns, canary_ratio, steady, valid, invalid_reason, error, \
+    fd_table";
 
 const TRIALS: usize = 2;
 

@@ -13,7 +13,7 @@ use crate::measure::control::Interrupt;
 use crate::measure::outcome::TrialError;
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Cell, Planned, Wait};
+use crate::plan::cells::{Cell, FdTable, Planned, Wait};
 use crate::record::output::{Existing, Output};
 use crate::record::row::{Row, Run};
 use crate::traffic::wire::Tag;
@@ -95,6 +95,9 @@ pub(crate) fn name(cell: &Cell) -> String {
     if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
         name += &format!("/{buffers} buffers");
     }
+    if cell.fd_table == Some(FdTable::Own) {
+        name += "/own table";
+    }
     name
 }
 
@@ -119,6 +122,9 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         }
         if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != BUFFERS) {
             extra += &format!("  {buffers} buffers");
+        }
+        if cell.fd_table == Some(FdTable::Own) {
+            extra += "  own table";
         }
         let line = format!(
             "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",

@@ -7,7 +7,7 @@ use hpbench_backends::{Addressing, Kind, Variant};
 use crate::compare::releases;
 
 /// The columns that make a cell, and that the output has.
-pub const AXES: [&str; 21] = [
+pub const AXES: [&str; 22] = [
     "scenario",
     "backend",
     "variant",
@@ -29,6 +29,7 @@ pub const AXES: [&str; 21] = [
     "verify",
     "duration_target_s",
     "warmup_s",
+    "fd_table",
 ];
 
 /// Columns of the circumstances that must be equal on both sides, or the comparison means nothing; those of

@@ -25,9 +25,10 @@ pub const RANKS_NOTHING: &str = "Instruction counts know nothing of caches, of t
     so they flatter whoever makes many system calls or touches much memory: they compare kernels with each other, within one \
     line; they do not rank backends, variants or batch sizes.";
 
-/// What the sides differ in where counts mislead: how often the kernel is entered, and how much memory is touched.
-const NOT_BY_COUNTS: [&str; 9] =
-    ["backend", "variant", "wait", "addressing", "batch", "payload", "round", "ring", "buffers"];
+/// What the sides differ in where counts mislead: how often the kernel is entered, how much memory is touched, and whether
+/// instructions are atomic.
+const NOT_BY_COUNTS: [&str; 10] =
+    ["backend", "variant", "wait", "addressing", "batch", "payload", "round", "ring", "buffers", "fd_table"];
 
 /// Whether trials under this accelerator are counted, and not timed.
 pub(crate) fn is_counted(accel: &str) -> bool {

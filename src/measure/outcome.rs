@@ -257,6 +257,12 @@ pub enum TrialError {
         /// What can be run.
         instead: &'static str,
     },
+    /// The worker cannot have a descriptor table of its own.
+    #[error(
+        "the worker cannot have a descriptor table of its own (unshare(CLONE_FILES): {0}); a seccomp filter may forbid it \
+         (Docker: `--security-opt seccomp=unconfined`); use --fd-table shared"
+    )]
+    FdTable(io::Error),
     /// Nothing moved any more.
     #[error("{0}")]
     Stalled(&'static str),

@@ -156,6 +156,8 @@ pub struct Row {
     pub valid: u8,
     pub invalid_reason: String,
     pub error: String,
+    // added later
+    pub fd_table: String,
     // not in the file
     /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
     #[serde(skip)]
@@ -236,6 +238,7 @@ impl Row {
             attempt: 1,
             order: planned.order,
             seed: run.seed,
+            fd_table: cell.fd_table.map_or_else(String::new, |table| table.name().into()),
             worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
             generator_cpu,
             cpu_relation: if shares { cores.relation.into() } else { String::new() },

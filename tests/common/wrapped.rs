@@ -8,7 +8,7 @@ use std::time::Duration;
 use hpbench::measure::control::Interrupt;
 use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
-use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
+use hpbench::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use hpbench::plan::cores::{Cores, Wanted};
 use hpbench::traffic::wire::{Tag, Verify};
 use hpbench_backends::{
@@ -71,6 +71,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         wait: Wait::Spin,
         addressing: Addressing::Connected,
         buffers: (kind == Kind::Uring).then_some(64),
+        fd_table: Some(FdTable::Shared),
     }
 }
 

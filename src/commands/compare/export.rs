@@ -12,6 +12,9 @@ use crate::stats::median::Median;
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
 
+/// How many of the axes come before the figures; those that were added later come after them.
+const AXES_FIRST: usize = 21;
+
 /// The columns after the axes.
 const FIGURES: [&str; 19] = [
     "base",
@@ -38,7 +41,9 @@ const FIGURES: [&str; 19] = [
 /// CSV: a header, and a line for each comparison. Empty means that there is no such value.
 pub(crate) fn csv(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["metric", "unit", "better"].into_iter().chain(AXES).chain(FIGURES);
+    // Columns that came later stay behind all others.
+    let (axes, later) = AXES.split_at(AXES_FIRST);
+    let header = ["metric", "unit", "better"].iter().chain(axes).chain(&FIGURES).chain(later);
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
@@ -66,7 +71,8 @@ pub(crate) fn csv(report: &Report) -> String {
             figures.verdict.name().to_owned(),
             comparison.warnings.join("; "),
         ];
-        let record = first.iter().chain(comparison.axes.iter()).chain(&figures);
+        let (axes, later) = comparison.axes.split_at(AXES_FIRST);
+        let record = first.iter().chain(axes).chain(&figures).chain(later);
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")

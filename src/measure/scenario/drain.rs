@@ -131,7 +131,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
             &mut lane,
             sink,
             free,
-            || part.pin(core),
+            || part.pin_app(core),
             |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
         )
         .and_then(|done| done.outcome()),

@@ -81,7 +81,7 @@ fn worker<'p, B: Backend<'p>>(
             &mut lane,
             echo,
             free,
-            || part.pin(core),
+            || part.pin_app(core),
             |lane, app, free| work(lane, app, (part, socket), control, free),
         )
         .and_then(|done| done.outcome()),

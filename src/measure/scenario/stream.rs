@@ -92,7 +92,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let worked = match part.app_core() {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
             Some(core) => {
-                handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| self.work(lane, app, free))
+                handoff::run(&mut lane, sink, free, || part.pin_app(core), |lane, app, free| self.work(lane, app, free))
                     .and_then(|done| done.outcome())
             }
         };

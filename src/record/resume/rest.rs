@@ -66,7 +66,10 @@ fn differing(found: &Row, planned: &Row) -> Option<&'static str> {
     }
     compare!(schema, run_id, seed, host, kernel);
     compare!(wait, addressing, bind, workers, handoff, fifo, ring, verify, duration_target_s, warmup_s);
-    compare!(order, trial, scenario, backend, variant, batch, payload, rate_pps, burst, window, generators, buffers);
+    compare!(
+        order, trial, scenario, backend, variant, batch, payload, rate_pps, burst, window, generators, buffers,
+        fd_table
+    );
     let fits = match (found.round, planned.round) {
         // The round in effect may be smaller than the one asked for; a trial that failed has the one asked for.
         (Some(in_effect), Some(asked)) if !found.is_failed() => in_effect <= asked,
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 28] = [
+        let changes: [(&str, Change); 29] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),
@@ -150,6 +153,7 @@ mod tests {
             ("window", |row| row.window = Some(2)),
             ("generators", |row| row.generators = Some(2)),
             ("buffers", |row| row.buffers = Some(8)),
+            ("fd_table", |row| row.fd_table = "own".into()),
         ];
         for (column, change) in changes {
             let mut rows = finished(&run());

@@ -112,6 +112,7 @@ fn told(data: &Data, cell: &Cell, at: usize) -> String {
             }
         }
         "bind" => format!("on {value}"),
+        "fd_table" => format!("{value} descriptor table"),
         "workers" => {
             if value == "1" {
                 "1 worker".into()
