@@ -272,6 +272,19 @@ pub enum TrialError {
     /// The user wants the run to end.
     #[error("interrupted")]
     Interrupted,
+    /// Frames were not returned to the pool.
+    #[error(
+        "{}{lost} of {total} frames were not returned, a bug in hpbench; the next trial has a new pool",
+        cause.as_ref().map_or_else(String::new, |cause| format!("{cause}; "))
+    )]
+    FramesLost {
+        /// How many are missing.
+        lost: usize,
+        /// Of how many.
+        total: usize,
+        /// Why the trial failed anyway, if it did.
+        cause: Option<Box<TrialError>>,
+    },
     /// A thread could not be pinned.
     #[error(transparent)]
     Cores(#[from] cores::CoresError),
