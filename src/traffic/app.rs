@@ -59,45 +59,52 @@ impl<O: Observer> Sink<O> {
         Self { arrivals: Arrivals::new(flows), observer, wire }
     }
 
-    /// Checks and accounts for what is on the ring. Where `verify` is known, its branches go.
+    /// Checks and accounts for what is on the ring. `FULL` is a constant so that the check of a datagram is inlined into the
+    /// loop; a call for each datagram costs 1 ns (4.5 instead of 3.5 ns in `drain` of `null`).
     #[inline(always)]
-    fn check<'p>(&mut self, verify: Verify, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
+    fn check<'p, const FULL: bool>(&mut self, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
         if rx.available() == 0 {
             return;
         }
         self.observer.arrived();
-        let wire = Wire { verify, ..self.wire };
+        let (tag, mut measured) = (self.wire.tag, 0);
         rx.consume(usize::MAX, |packet| {
             // A train is checked out of line: the loop around single datagrams keeps its registers.
             if packet.is_single() {
-                self.note(packet.bytes(), wire);
+                measured += self.note::<FULL>(packet.bytes(), tag);
             } else {
                 self.note_train(&packet);
             }
             free.give(packet.into_frame());
         });
+        self.arrivals.add_measured(measured);
     }
 
     #[inline(never)]
     fn check_fully<'p>(&mut self, rx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) {
-        self.check(Verify::Full, rx, free);
+        self.check::<true>(rx, free);
     }
 
+    /// Returns 1 if the datagram was sent in the measured phase and counts.
     #[inline(always)]
-    fn note(&mut self, datagram: &[u8], wire: Wire) {
-        if let Some(header) = self.arrivals.note(wire::read(datagram, wire)) {
+    fn note<const FULL: bool>(&mut self, datagram: &[u8], tag: Tag) -> u64 {
+        let wire = Wire { tag, verify: if FULL { Verify::Full } else { Verify::Header } };
+        self.arrivals.judge(wire::read(datagram, wire)).map_or(0, |header| {
             self.observer.note(&header);
-        }
+            header.measured()
+        })
     }
 
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) {
         let Self { arrivals, observer, wire: Wire { tag, verify } } = self;
-        let [header, full] = [Verify::Header, Verify::Full].map(|verify| Wire { tag: *tag, verify });
+        let tag = *tag;
+        let header = |it| wire::read(it, Wire { tag, verify: Verify::Header });
+        let full = |it| wire::read(it, Wire { tag, verify: Verify::Full });
         let seen = |header: &Header| observer.note(header);
         match verify {
-            Verify::Header => arrivals.note_all(packet.segments().map(|it| wire::read(it, header)), seen),
-            Verify::Full => arrivals.note_all(packet.segments().map(|it| wire::read(it, full)), seen),
+            Verify::Header => arrivals.note_all(packet.segments().map(header), seen),
+            Verify::Full => arrivals.note_all(packet.segments().map(full), seen),
         }
     }
 }
@@ -106,7 +113,7 @@ impl<'p, O: Observer> App<'p> for Sink<O> {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         match self.wire.verify {
-            Verify::Header => self.check(Verify::Header, rx, free),
+            Verify::Header => self.check::<false>(rx, free),
             Verify::Full => self.check_fully(rx, free),
         }
     }

@@ -130,6 +130,20 @@ impl Arrivals {
     /// Counts a datagram, and returns its header if it is unique and intact.
     #[inline(always)]
     pub fn note(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
+        let header = self.judge(datagram)?;
+        self.tally.measured += header.measured();
+        Some(header)
+    }
+
+    /// Adds to those that were sent in the measured phase: for loops that [judge](Self::judge), and count them in a register.
+    #[inline(always)]
+    pub(super) fn add_measured(&mut self, datagrams: u64) {
+        self.tally.measured += datagrams;
+    }
+
+    /// As [`Arrivals::note`], but does not count whether it was sent in the measured phase.
+    #[inline(always)]
+    pub(super) fn judge(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
         let header = match datagram {
             Ok(header) => header,
             Err(fault) => return self.fault(fault),
@@ -147,7 +161,6 @@ impl Arrivals {
             Seen::Impossible => return self.fault(Fault::Corrupt),
         }
         self.tally.received += 1;
-        self.tally.measured += header.measured();
         Some(header)
     }
 
