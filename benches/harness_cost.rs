@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hpbench::measure::control::Clock;
 use hpbench::measure::driver::Lane;
-use hpbench::measure::filler::Filler;
+use hpbench::measure::order::Order;
+use hpbench::measure::peer::filler::Filler;
 use hpbench::measure::scenario::drain::Drain;
 use hpbench::measure::scenario::rounds::Exchange;
+use hpbench::plan::cells::{Scenario, Until};
 use hpbench::plan::cores::{self, Cores, Wanted};
 use hpbench::stats::Summary;
-use hpbench::traffic::app::{Sink, Source};
-use hpbench::traffic::wire::{self, Verify};
+use hpbench::traffic::app::Sink;
+use hpbench::traffic::wire::{self, Tag, Verify, Wire};
 use hpbench_backends::bare::{
     BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles, BareTrains, BareTrainsMmsg,
     BareUring,
@@ -88,12 +89,34 @@ fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
     near.set_buffers(BUFFER, BUFFER)?;
     far.set_buffers(BUFFER, BUFFER)?;
     let gso = hpbench_backends::kernel::socket::probe_gso(ADDRESS).is_ok();
-    Ok((Arc::new(near), Filler::socket(&Arc::new(far), PAYLOAD, gso)?))
+    Ok((Arc::new(near), Filler::socket(&order(gso), &Arc::new(far))?))
 }
 
 /// The header check of the harness, for bare loops that look at what they receive.
 fn check(datagram: &[u8]) {
-    let _ = std::hint::black_box(wire::read(datagram, Verify::Header));
+    let _ = std::hint::black_box(wire::read(datagram, wire()));
+}
+
+/// What fills the queues.
+fn order(gso: bool) -> Order {
+    Order {
+        scenario: Scenario::Drain,
+        wire: wire(),
+        flow: 0,
+        payload: PAYLOAD,
+        gso,
+        rate_pps: 1,
+        burst: 1,
+        window: 1,
+        warmup: Duration::ZERO,
+        until: Until::Datagrams(1),
+        core: None,
+        fifo: None,
+    }
+}
+
+fn wire() -> Wire {
+    Wire { tag: Tag::new(1), verify: Verify::Header }
 }
 
 fn variant(kind: Kind, modes: &str, batch: usize) -> Config {
@@ -131,13 +154,12 @@ impl<'p> Bench<'_, 'p> {
         let Self { pool, free, time, batch, .. } = self;
         let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
         let mut bare = L::open(Arc::clone(&bare_socket), *batch).context("opening the bare loop")?;
-        let mut source = Source::new(0, PAYLOAD, Verify::Header);
         let (socket, mut filler) = filled_socket()?;
         let config = variant(B::KIND, modes.trim_matches('*'), *batch);
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
-        let (mut sink, mut own) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
-        let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut own), Clock::start());
+        let mut sink = Sink::new(1, wire());
+        let mut drain = Drain::new((&mut lane, &mut sink), &mut filler);
         drain.measure_queue(&socket, trains, free)?;
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -147,7 +169,7 @@ impl<'p> Bench<'_, 'p> {
             // Who comes first changes from round to round.
             for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
                 pair[side] = if side == 0 {
-                    bare_filler.fill(&mut source, free, ROUND)?;
+                    bare_filler.fill(free, ROUND)?;
                     bare_socket.meminfo()?;
                     let begin = Instant::now();
                     receive(&mut bare, ROUND)?;
@@ -175,10 +197,10 @@ impl<'p> Bench<'_, 'p> {
 fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration, batch: usize) -> Result<()> {
     let (near, far) = MemoryPort::pair(ROUND);
     let config = Config::new(Kind::NULL, batch);
-    let mut filler = Filler::Memory(Box::new(Lane::open(&config, Port::Memory(far), pool, SLOTS)?));
+    let mut filler = Filler::memory(&order(false), Port::Memory(far), pool, SLOTS)?;
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
-    let (mut sink, mut source) = (Sink::new(1, Verify::Header), Source::new(0, PAYLOAD, Verify::Header));
-    let mut drain = Drain::new((&mut lane, &mut sink), (&mut filler, &mut source), Clock::start());
+    let mut sink = Sink::new(1, wire());
+    let mut drain = Drain::new((&mut lane, &mut sink), &mut filler);
     let mut costs_ns = Vec::new();
     let start = Instant::now();
     while start.elapsed() < time / 4 || costs_ns.len() < 4 {

@@ -17,7 +17,7 @@ use hpbench::record::row::Row;
 /// The columns of the CSV that compare prints, as in INTERFACE.md.
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\
     window,workers,generators,handoff,fifo,ring,buffers,verify,duration_target_s,warmup_s,base,new,n_base,n_new,base_median,\
-    base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings";
+    base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table";
 
 /// The file of ten blocks of three backends at two batches; mmsg is slower at batch 1.
 fn backends() -> Vec<u8> {

@@ -4,18 +4,21 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use hdrhistogram::Histogram;
 use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::console::Failure;
-use crate::measure::control::{Clock, Interrupt};
-use crate::measure::outcome::TrialError;
+use crate::measure::control::Interrupt;
+use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Cell, Planned, Wait};
+use crate::plan::cells::{Cell, FdTable, Planned, Wait};
+use crate::plan::request::Pools;
 use crate::record::output::{Existing, Output};
 use crate::record::row::{Row, Run};
+use crate::traffic::wire::Tag;
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
@@ -49,24 +52,94 @@ pub(crate) fn default_path(host: &str) -> PathBuf {
     PathBuf::from(format!("hpbench-{stamp}-{host}.csv"))
 }
 
-/// One trial's row and latencies, or none if it was interrupted.
-pub(crate) fn one_trial<'p>(
+/// A pool and its frames. It is never unmapped: the kernel may still write to frames that a trial lost.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    pool: &'static Pool,
+    free: FreeList<'static>,
+}
+
+impl Frames {
+    pub(crate) fn new(pool: Pool) -> Self {
+        let pool: &'static Pool = Box::leak(Box::new(pool));
+        Self { pool, free: pool.frames() }
+    }
+
+    /// How many frames are not here.
+    fn lost(&self) -> usize {
+        self.free.total() - self.free.len()
+    }
+
+    /// Makes a new pool of the same size if frames were lost.
+    fn renew(&mut self) -> anyhow::Result<()> {
+        if !self.free.is_whole() {
+            let pool = Pool::new(self.pool.len(), self.pool.frame_size());
+            *self = Self::new(pool.context("cannot map a new pool in the place of one whose frames were lost")?);
+        }
+        Ok(())
+    }
+}
+
+/// The frames of a run.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    datagrams: Frames,
+    trains: Frames,
+}
+
+impl Stock {
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self { datagrams: Frames::new(pools.datagrams), trains: Frames::new(pools.trains) }
+    }
+
+    /// The frames that a cell uses.
+    pub(crate) fn of(&mut self, cell: &Cell) -> &mut Frames {
+        if cell.receives_trains() { &mut self.trains } else { &mut self.datagrams }
+    }
+}
+
+/// One trial's row and latencies, or none if it was interrupted. A trial that lost frames failed, and the next one has
+/// others.
+///
+/// # Errors
+///
+/// If there is no memory for other frames.
+pub(crate) fn one_trial(
+    run: &Run,
+    cell: &Cell,
+    which: (Planned, usize),
+    frames: &mut Frames,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<(Row, Option<Histogram<u64>>)>> {
+    one_trial_by(run, cell, which, frames, interrupt, |trial, free| trial.run(free))
+}
+
+type Measured = Result<Outcome, TrialError>;
+
+/// The same, with what runs the trial.
+fn one_trial_by(
     run: &Run,
     cell: &Cell,
     (planned, attempt): (Planned, usize),
-    pool: &'p Pool,
+    frames: &mut Frames,
     interrupt: &Interrupt,
-    free: &mut FreeList<'p>,
-) -> Option<(Row, Option<Histogram<u64>>)> {
+    measure: impl FnOnce(&Trial<'_, 'static>, &mut FreeList<'static>) -> Measured,
+) -> anyhow::Result<Option<(Row, Option<Histogram<u64>>)>> {
+    frames.renew()?;
+    let pool = frames.pool;
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt, clock: Clock::start() };
-    let result = trial.run(free);
+    let trial = Trial { cell, options: &run.options, pool, interrupt, tag: Tag::draw() };
+    let mut result = measure(&trial, &mut frames.free);
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
-        return None;
+        return Ok(None);
+    }
+    if frames.lost() > 0 {
+        let (lost, total, cause) = (frames.lost(), frames.free.total(), result.err().map(Box::new));
+        result = Err(TrialError::FramesLost { lost, total, cause });
     }
     let row = Row::new(run, cell, planned, started_at, attempt, &result);
-    Some((row, result.ok().and_then(|outcome| outcome.latency)))
+    Ok(Some((row, result.ok().and_then(|outcome| outcome.latency))))
 }
 
 /// Drawn between trials only, and only on a terminal.
@@ -90,6 +163,9 @@ pub(crate) fn name(cell: &Cell) -> String {
     }
     if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
         name += &format!("/{buffers} buffers");
+    }
+    if cell.fd_table == Some(FdTable::Own) {
+        name += "/own table";
     }
     name
 }
@@ -116,6 +192,9 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         if let Some(buffers) = cell.buffers.filter(|&buffers| buffers != Config::BUFFERS) {
             extra += &format!("  {buffers} buffers");
         }
+        if cell.fd_table == Some(FdTable::Own) {
+            extra += "  own table";
+        }
         let line = format!(
             "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",
             cell.scenario.name(),
@@ -135,4 +214,93 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::args::RunArgs;
+    use crate::plan::request;
+    use crate::record::environment::Environment;
+    use hpbench_backends::null::Null;
+    use hpbench_backends::{Backend, Caps, Config, Consumer, Counters, Kind, OpenError, Packet, Port, RxRing};
+    use std::io::Error;
+
+    /// Memory, of which a frame is lost with each close; one that is `FAILING` receives nothing, either.
+    struct Lossy<'p, const FAILING: bool>(Null<'p>);
+
+    impl<'p, const FAILING: bool> Backend<'p> for Lossy<'p, FAILING> {
+        const KIND: Kind = Kind::NULL;
+
+        fn probe(config: &Config) -> Result<Caps, OpenError> {
+            Null::probe(config)
+        }
+
+        fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
+            Null::open(config, port, pool).map(Self)
+        }
+
+        fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+            if FAILING {
+                return Err(Error::other("the wire burns"));
+            }
+            self.0.rx(free, rx)
+        }
+
+        fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+            self.rx(free, rx)
+        }
+
+        fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+            self.0.tx(tx, free)
+        }
+
+        fn counters(&self) -> Counters {
+            self.0.counters()
+        }
+
+        fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+            self.0.close(free)?;
+            let _lost = free.take();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_trial_that_loses_frames_is_an_error_row_and_the_next_one_has_others() {
+        let words = "--backend null --scenario drain --round 64 --batch 8 --packets 640 --warmup 0";
+        let args = RunArgs::from_words(words.split(' ')).expect("good flags");
+        let cells = request::cells(&args, false).expect("they go together");
+        let options = request::options(&args).expect("one core");
+        let pools = request::make_pools(&cells, &options).expect("memory");
+        let environment = Environment::read(None, 0);
+        let (id, canary_ns) = ("test".into(), std::cell::OnceCell::new());
+        let run = Run { id, seed: 1, environment, rt_limited: None, canary_ns, options };
+        let (cell, interrupt) = (&cells[0], Interrupt::default());
+        let (mut stock, planned) = (Stock::new(pools), Planned { cell: 0, block: 1, order: 1 });
+        let frames = stock.of(cell);
+        let total = frames.free.total();
+        let row = |trial: anyhow::Result<Option<(Row, _)>>| trial.expect("memory").expect("not interrupted").0;
+
+        let lost = row(one_trial_by(&run, cell, (planned, 1), frames, &interrupt, |trial, free| {
+            trial.run_as::<Lossy<'_, false>>(free)
+        }));
+        let told = format!("1 of {total} frames were not returned, a bug in hpbench; the next trial has a new pool");
+        assert_eq!((lost.error, lost.valid, lost.received), (told.clone(), 0, None));
+        let before = frames.pool;
+
+        let sound = row(one_trial(&run, cell, (planned, 2), frames, &interrupt));
+        assert_eq!((sound.error.as_str(), sound.measured_received), ("", Some(640)));
+        assert!(!std::ptr::eq(frames.pool, before) && frames.free.is_whole() && frames.free.total() == total);
+        let before = frames.pool;
+        row(one_trial(&run, cell, (planned, 3), frames, &interrupt));
+        assert!(std::ptr::eq(frames.pool, before), "nothing was lost");
+
+        let failed = row(one_trial_by(&run, cell, (planned, 4), frames, &interrupt, |trial, free| {
+            trial.run_as::<Lossy<'_, true>>(free)
+        }));
+        assert!(failed.error.contains("the wire burns; 1 of") && failed.is_failed(), "{}", failed.error);
+        let sound = row(one_trial(&run, cell, (planned, 5), frames, &interrupt));
+        assert_eq!((sound.error.as_str(), sound.measured_received), ("", Some(640)));
+    }
 }

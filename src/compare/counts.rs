@@ -19,8 +19,9 @@ pub const RANKS_NOTHING: &str = "Instruction counts know nothing of caches, of t
     so they flatter whoever makes many system calls or touches much memory: they compare kernels with each other, within one \
     line; they do not rank backends, variants or batch sizes.";
 
-/// What the sides differ in where counts mislead: how often the kernel is entered, and how much memory is touched.
-const NOT_BY_COUNTS: [Column; 9] = [
+/// What the sides differ in where counts mislead: how often the kernel is entered, how much memory is touched, and
+/// whether instructions are atomic.
+const NOT_BY_COUNTS: [Column; 10] = [
     Column::backend,
     Column::variant,
     Column::wait,
@@ -30,6 +31,7 @@ const NOT_BY_COUNTS: [Column; 9] = [
     Column::round,
     Column::ring,
     Column::buffers,
+    Column::fd_table,
 ];
 
 /// Whether trials under this accelerator are counted, and not timed.

@@ -4,23 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time since the start of the trial, in nanoseconds, for all of its threads (CLOCK_MONOTONIC).
-#[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Nanoseconds since the start.
-    #[inline]
-    pub fn now_ns(self) -> u64 {
-        self.0.elapsed().as_nanos() as u64
-    }
-}
-
 /// The phases of a trial with two threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -45,8 +28,11 @@ pub struct Control {
     running: AtomicUsize,
     /// Datagrams sent by all generators; each adds once per train.
     sent: Padded<AtomicU64>,
-    /// When the measured phase begins and ends, in nanoseconds of the trial's clock; far ahead until it is known.
+    /// When the measured phase begins and ends, in nanoseconds of [`now_ns`](crate::measure::clock::now_ns); far ahead until it is known.
     measured_ns: Padded<[AtomicU64; 2]>,
+    /// What the kernel dropped at the worker's socket, as far as the worker has told.
+    dropped: AtomicU64,
+    interrupt: Interrupt,
 }
 
 /// On a cache line (and its neighbour, which the prefetcher brings along) of its own.
@@ -55,14 +41,16 @@ pub struct Control {
 struct Padded<T>(T);
 
 impl Control {
-    /// For a trial with so many generators.
-    pub fn new(generators: usize) -> Self {
+    /// For a trial with so many generators, which `interrupt` ends early.
+    pub fn new(generators: usize, interrupt: &Interrupt) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Setup as u8),
             ready: AtomicUsize::new(0),
             running: AtomicUsize::new(generators),
             sent: Padded::default(),
             measured_ns: Padded([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)]),
+            dropped: AtomicU64::new(0),
+            interrupt: interrupt.clone(),
         }
     }
 
@@ -138,6 +126,22 @@ impl Control {
     #[inline]
     pub fn sent(&self) -> u64 {
         self.sent.0.load(Ordering::Acquire)
+    }
+
+    /// So many datagrams were dropped at the worker's socket so far.
+    pub fn report_dropped(&self, datagrams: u64) {
+        self.dropped.store(datagrams, Ordering::Release);
+    }
+
+    /// What was reported of them last.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    /// Whether the user wants the run to end.
+    #[inline]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_raised()
     }
 
     /// A generator will send no more.

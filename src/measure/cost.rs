@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::thread::Usage;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::counters::{Counts, PerfCounters};
 use crate::measure::kthreads::{self, KernelThreads};
@@ -56,7 +57,7 @@ impl Side {
 }
 
 /// What happened to a thread that may make its measurement worthless.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
     /// Time that the thread was ready to run and another one had its core; `None` where the kernel does not tell.
     pub run_delay_ns: Option<u64>,

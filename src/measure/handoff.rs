@@ -80,16 +80,17 @@ impl<A> Done<Result<Outcome, TrialError>, A> {
     }
 }
 
-/// Runs `work` with an app that is on the other side of the rings, on a thread that `prepare` pins.
+/// Runs `work` with an app that is on the other side of the rings, on a thread that `prepare` pins; what `prepare` returns is
+/// dropped at the end of that thread.
 ///
 /// # Errors
 ///
 /// If the thread cannot be pinned, or panicked.
-pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T>(
+pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T, G>(
     lane: &mut Lane<'p, B>,
     app: A,
     free: &mut FreeList<'p>,
-    prepare: impl FnOnce() -> Result<(), TrialError> + Send,
+    prepare: impl FnOnce() -> Result<G, TrialError> + Send,
     work: impl FnOnce(&mut Lane<'p, B>, &mut Handoff<'_, 'p>, &mut FreeList<'p>) -> T,
 ) -> Result<Done<T, A>, TrialError> {
     let shared = Shared::default();
@@ -103,7 +104,7 @@ pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T>(
             let prepared = prepare();
             let watch = Watch::begin(&[]);
             let far = Far { app, ends, free: app_free, recycle }.run(shared);
-            (far, watch.end(), prepared)
+            (far, watch.end(), prepared.map(drop))
         });
         let over = OverAtEnd(shared);
         let result = work(lane, &mut handoff, free);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Threads that the kernel runs in this process on behalf of io_uring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KernelThreads {
     /// CPU time of all of them.
     pub cpu_ns: u64,

@@ -1,12 +1,14 @@
 //! How it is measured: the driver, the scenarios, and what the kernel tells of their cost.
 
+pub mod clock;
 pub mod control;
 pub mod cost;
 pub mod counters;
 pub mod driver;
-pub mod filler;
 pub mod handoff;
 pub mod kthreads;
+pub mod order;
 pub mod outcome;
+pub mod peer;
 pub mod scenario;
 pub mod trial;

@@ -24,6 +24,8 @@ pub struct Outcome {
     pub measured_sent: u64,
     /// Datagrams received in it, unique and intact.
     pub measured_received: u64,
+    /// Those of `measured_sent` that were never received, not after it either.
+    pub measured_lost: u64,
     /// What the backend counted in the measured phase.
     pub counters: Counters,
     /// What the driver counted in it.
@@ -57,8 +59,8 @@ pub struct Outcome {
     pub rcvbuf: Option<u32>,
     /// Granted send buffer in bytes.
     pub sndbuf: Option<u32>,
-    /// How the load was sent: `gso`, `sendmmsg` or `memory`.
-    pub fill: Option<&'static str>,
+    /// How the load was sent: `gso`, `sendmmsg` or `memory`; empty in `send` and `echo`.
+    pub fill: String,
     /// What took effect in the backend.
     pub in_effect: String,
     /// Whether the load was too small to tell what the worker can do; `None` where that is no question.
@@ -106,6 +108,7 @@ impl Outcome {
         });
         self.measured_sent += other.measured_sent;
         self.measured_received += other.measured_received;
+        self.measured_lost += other.measured_lost;
         self.measured_ns = self.measured_ns.max(other.measured_ns);
         self.limited = both(self.limited, other.limited, |a, b| a || b);
         self.counters = self.counters.and(other.counters);
@@ -252,6 +255,12 @@ pub enum TrialError {
         /// What can be run.
         instead: &'static str,
     },
+    /// The worker cannot have a descriptor table of its own.
+    #[error(
+        "the worker cannot have a descriptor table of its own (unshare(CLONE_FILES): {0}); a seccomp filter may forbid it \
+         (Docker: `--security-opt seccomp=unconfined`); use --fd-table shared"
+    )]
+    FdTable(io::Error),
     /// Nothing moved any more.
     #[error("{0}")]
     Stalled(&'static str),
@@ -261,6 +270,19 @@ pub enum TrialError {
     /// The user wants the run to end.
     #[error("interrupted")]
     Interrupted,
+    /// Frames were not returned to the pool.
+    #[error(
+        "{}{lost} of {total} frames were not returned, a bug in hpbench; the next trial has a new pool",
+        cause.as_ref().map_or_else(String::new, |cause| format!("{cause}; "))
+    )]
+    FramesLost {
+        /// How many are missing.
+        lost: usize,
+        /// Of how many.
+        total: usize,
+        /// Why the trial failed anyway, if it did.
+        cause: Option<Box<TrialError>>,
+    },
     /// A thread could not be pinned.
     #[error(transparent)]
     Cores(#[from] cores::CoresError),

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hpbench_backends::kernel::descriptors::OwnDescriptors;
 use hpbench_backends::{Addressing, Config, MemoryPort, Pool, Port, Socket};
 
-use crate::measure::control::{Clock, Interrupt};
+use crate::measure::control::Interrupt;
 use crate::measure::cost;
+use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
-use crate::plan::cells::{Cell, Options, Wait};
+use crate::plan::cells::{Cell, FdTable, Options, Wait};
 use crate::plan::cores::{self, Place};
+use crate::traffic::wire::{Tag, Wire};
 
 /// What a trial is run with.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +29,8 @@ pub struct Trial<'a, 'p> {
     pub pool: &'p Pool,
     /// Ends the trial early.
     pub interrupt: &'a Interrupt,
-    /// The trial's time.
-    pub clock: Clock,
+    /// Tells its datagrams from those of other trials.
+    pub tag: Tag,
 }
 
 /// One worker's part of a trial; most trials have one part only.
@@ -52,14 +55,31 @@ impl<'a, 'p> Deref for Part<'a, 'p> {
 
 impl<'p> Part<'_, 'p> {
     /// Pins the calling thread as the worker and does its work, with the canary before and after it.
+    ///
+    /// The thread is never alone: the one that waits for it shares its descriptor table, unless it is to have its own.
     pub(crate) fn on_worker_core(
         &self,
         work: impl FnOnce() -> Result<Outcome, TrialError>,
     ) -> Result<Outcome, TrialError> {
+        let _table = self.descriptors()?;
         self.pin(self.place.worker)?;
         let before = cost::canary_ns();
         let outcome = work()?;
         Ok(Outcome { canary_ns: u64::midpoint(before, cost::canary_ns()), ..outcome })
+    }
+
+    /// Pins the calling thread as the app's. Returns the descriptor table that it must have of its own, if so: where the
+    /// worker has one, the app's thread would share it.
+    pub(crate) fn pin_app(&self, core: usize) -> Result<Option<OwnDescriptors>, TrialError> {
+        let table = self.descriptors()?;
+        self.pin(core)?;
+        Ok(table)
+    }
+
+    /// The descriptor table of the calling thread, if it is to have its own.
+    fn descriptors(&self) -> Result<Option<OwnDescriptors>, TrialError> {
+        let own = (self.cell.fd_table == Some(FdTable::Own)).then(OwnDescriptors::unshare);
+        own.transpose().map_err(TrialError::FdTable)
     }
 
     /// Pins the calling thread, with the priority of the run.
@@ -67,6 +87,32 @@ impl<'p> Part<'_, 'p> {
         cores::pin(core)?;
         cores::prioritise(self.options.fifo);
         Ok(())
+    }
+
+    /// How the datagrams are written and checked.
+    pub(crate) fn wire(&self) -> Wire {
+        Wire { tag: self.tag, verify: self.options.verify }
+    }
+
+    /// What the peer of this part is to do; of generators, the one with this flow.
+    pub(crate) fn order(&self, flow: usize) -> Order {
+        let (cell, options) = (self.cell, self.options);
+        let cores = &self.place.generators;
+        Order {
+            scenario: cell.scenario,
+            wire: self.wire(),
+            flow: flow as u16,
+            payload: cell.payload,
+            gso: options.gso,
+            rate_pps: cell.rate.unwrap_or(1),
+            burst: cell.burst.unwrap_or(1),
+            window: cell.window.unwrap_or(1),
+            warmup: options.warmup,
+            until: options.until,
+            // In rounds, the peer is on the worker's thread.
+            core: (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
+            fifo: options.fifo,
+        }
     }
 
     /// All cores of this part.

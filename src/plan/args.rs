@@ -12,7 +12,7 @@ use hpbench_backends::kernel::socket::PAYLOAD_MAX;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
 use crate::plan::backends as words;
-use crate::plan::cells::{Asked, Scenario, Wait};
+use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
 use crate::traffic::wire::{HEADER_LEN, Verify};
 
 /// What to measure, and how.
@@ -58,6 +58,10 @@ pub struct RunArgs {
     /// Whether sockets are connected, or unconnected: then each datagram comes with its sender's address
     #[arg(long, value_name = "LIST", default_value = "connected", value_parser = addressings)]
     pub addressing: List<Addressing>,
+
+    /// Whose descriptor table the worker uses: shared with the process's other threads, as in most servers, or its own
+    #[arg(long, value_name = "LIST", default_value = "shared", value_parser = fd_tables)]
+    pub fd_table: List<FdTable>,
 
     /// What is checked of each datagram: its header and length, or every payload byte too
     #[arg(long, value_name = "WHAT", default_value = "header")]
@@ -272,6 +276,13 @@ fn addressings(text: &str) -> Result<List<Addressing>, String> {
     })
 }
 
+fn fd_tables(text: &str) -> Result<List<FdTable>, String> {
+    List::parse(text, |part| {
+        let found = FdTable::ALL.into_iter().find(|table| table.name() == part);
+        found.map(|found| vec![found]).ok_or_else(|| format!("'{part}' is neither shared nor own"))
+    })
+}
+
 fn buffers(text: &str) -> Result<List<usize>, String> {
     let list = numbers(text, 1, 32_768)?;
     match list.0.iter().find(|value| !value.is_power_of_two()) {
@@ -416,6 +427,8 @@ mod tests {
             ("--backend", "uring:multishot+gro", "use recvmsg-multishot"),
             ("--backend", "uring:send+gso", "use sendmsg"),
             ("--addressing", "both", "neither"),
+            ("--fd-table", "private", "neither shared nor own"),
+            ("--fd-table", "own,own", "already"),
             ("--buffers", "48", "power of two"),
             ("--buffers", "65536", "from 1 to 32768"),
             ("--scenario", "walk", "there are drain"),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::cores::Cores;
 use crate::traffic::wire::Verify;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scenario {
     /// Emptying a socket's queue that was filled before.
     Drain,
@@ -77,6 +78,28 @@ impl Wait {
     }
 }
 
+/// Whose the table is in which the kernel looks up the worker's descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FdTable {
+    /// That of all threads of the process, as in most servers: each call on a descriptor takes and drops a reference.
+    Shared,
+    /// The worker's own, which spares it that.
+    Own,
+}
+
+impl FdTable {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Shared, Self::Own];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+        }
+    }
+}
+
 /// One point of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
@@ -102,6 +125,8 @@ pub struct Cell {
     pub addressing: Addressing,
     /// Entries of io_uring's buffer ring, of the variants that have one.
     pub buffers: Option<usize>,
+    /// Whose descriptor table the worker uses; of the backends that have descriptors.
+    pub fd_table: Option<FdTable>,
 }
 
 impl Cell {
@@ -133,7 +158,7 @@ impl Cell {
 }
 
 /// What ends the measured phase of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Until {
     /// Wall time.
     Elapsed(Duration),
@@ -258,6 +283,8 @@ pub struct Axes {
     pub addressings: Vec<Addressing>,
     /// Entries of io_uring's buffer ring.
     pub buffers: Vec<usize>,
+    /// Whose descriptor table workers use.
+    pub fd_tables: Vec<FdTable>,
 }
 
 impl Axes {
@@ -296,10 +323,12 @@ impl Axes {
             // Nothing is received in `send`, so that one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
-                let cell = Cell { variant, addressing, buffers, ..*settings };
-                // What was left open may have become what was named beside it.
-                if !cells.contains(&cell) {
-                    cells.push(cell);
+                for fd_table in axis(kind.has_socket(), &self.fd_tables) {
+                    let cell = Cell { variant, addressing, buffers, fd_table, ..*settings };
+                    // What was left open may have become what was named beside it.
+                    if !cells.contains(&cell) {
+                        cells.push(cell);
+                    }
                 }
             }
         }
@@ -334,6 +363,7 @@ impl Axes {
                                 wait,
                                 addressing: Addressing::Connected,
                                 buffers: None,
+                                fd_table: None,
                             });
                         }
                     }
@@ -409,6 +439,7 @@ mod tests {
             waits: vec![Wait::Spin, Wait::Block],
             addressings: vec![Addressing::Connected],
             buffers: vec![64, 512],
+            fd_tables: vec![FdTable::Shared],
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
@@ -428,6 +459,7 @@ mod tests {
             waits: vec![Wait::Spin],
             addressings: vec![Addressing::Connected, Addressing::Unconnected],
             buffers: vec![64, 512],
+            fd_tables: vec![FdTable::Shared],
         }
     }
 
@@ -445,6 +477,15 @@ mod tests {
         assert_eq!(cells.len(), drains.len() + 2, "nothing is received in send");
         let twice = few(vec![named(""), named("multishot"), named("send")]);
         assert!(twice.cells().expect_err("named").contains("recvmsg-multishot"), "named modes are not changed");
+    }
+
+    #[test]
+    fn descriptor_tables_multiply_what_has_descriptors() {
+        let backends = [Kind::NULL, Kind::PLAIN].map(|kind| Asked::named(Choice::default_of(kind))).to_vec();
+        let addressings = vec![Addressing::Connected];
+        let axes = Axes { fd_tables: FdTable::ALL.to_vec(), addressings, ..few(backends) };
+        let tables: Vec<_> = axes.cells().expect("they go together").iter().map(|cell| cell.fd_table).collect();
+        assert_eq!(tables, [None, Some(FdTable::Shared), Some(FdTable::Own)].repeat(2));
     }
 
     #[test]

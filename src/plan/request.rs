@@ -25,6 +25,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         waits: args.wait.0.clone(),
         addressings: args.addressing.0.clone(),
         buffers: args.buffers.0.clone(),
+        fd_tables: args.fd_table.0.clone(),
     };
     anyhow::ensure!(
         !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),

@@ -82,7 +82,7 @@ columns! {
         sent: Option<u64>, Other;
         /// Datagrams received over the whole life of the trial's sockets, unique and intact.
         received: Option<u64>, Other;
-        /// Datagrams sent in the measured phase.
+        /// Datagrams sent in the measured phase; each carries a flag in its header that says so.
         measured_sent: Option<u64>, Other;
         /// Datagrams received in the measured phase, unique and intact.
         measured_received: Option<u64>, Other;
@@ -92,7 +92,7 @@ columns! {
         rx_pps: Option<f64>, Metric("pps", Higher);
         /// Payload received, in megabits per second of `duration_s`.
         rx_mbps: Option<f64>, Metric("Mbit/s", Higher);
-        /// Share of `sent` that was not `received`, in percent.
+        /// Share of `measured_sent` that was never received, not after the measured phase either, in percent.
         loss_pct: Option<f64>, Metric("%", Lower);
         /// Share of measured time in turns of the loop that moved a datagram, in percent; empty where workers wait in the
         /// kernel.
@@ -260,6 +260,8 @@ columns! {
         invalid_reason: Reasons, Other;
         /// Why there is no result.
         error: String, Other;
+        /// Whose descriptor table the worker used: `shared` with the threads of the process, or its `own`; empty for `null`.
+        fd_table: String, Axis;
     }
 }
 

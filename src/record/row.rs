@@ -97,6 +97,7 @@ impl Row {
             attempt: 1,
             order: planned.order,
             seed: run.seed,
+            fd_table: cell.fd_table.map_or_else(String::new, |table| table.name().into()),
             worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
             generator_cpu,
             cpu_relation: if shares { cores.relation.into() } else { String::new() },
@@ -139,8 +140,6 @@ impl Row {
         let ledger = outcome.ledger;
         self.sent = Some(ledger.sent);
         self.received = Some(ledger.arrived.received);
-        let lost = ledger.sent.saturating_sub(ledger.arrived.received);
-        self.loss_pct = ratio(100.0 * lost as f64, ledger.sent as f64).map(|pct| round_to(pct, 4));
         self.drop_socket = Some(ledger.drop_socket);
         self.drop_ring = Some(ledger.drop_ring);
         self.duplicate = Some(ledger.arrived.duplicate);
@@ -153,7 +152,7 @@ impl Row {
         self.io_errors = Some(outcome.counters_total.io_errors);
         self.rcvbuf = outcome.rcvbuf;
         self.sndbuf = outcome.sndbuf;
-        self.fill = outcome.fill.unwrap_or_default().into();
+        self.fill = outcome.fill.clone();
         self.uring_flags.clone_from(&outcome.in_effect);
         self.fill_in_rates(cell, outcome);
         self.fill_in_cost(run, cell, outcome);
@@ -184,6 +183,8 @@ impl Row {
         self.duration_s = Some(round_to(seconds, 6));
         self.measured_sent = Some(outcome.measured_sent);
         self.measured_received = Some(outcome.measured_received);
+        let (lost, sent) = (outcome.measured_lost as f64, outcome.measured_sent as f64);
+        self.loss_pct = ratio(100.0 * lost, sent).map(|pct| round_to(pct, 4));
         let [tx_pps, rx_pps] = outcome.rates().map(|pps| pps.is_finite().then_some(pps));
         self.tx_pps = tx_pps.map(|pps| round_to(pps, 1));
         self.rx_pps = rx_pps.map(|pps| round_to(pps, 1));

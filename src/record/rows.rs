@@ -14,6 +14,9 @@ use crate::record::row::Row;
 /// limits an argument to 128 KiB, which its quotes may double.
 pub(crate) const ROW_MAX: usize = 1 << 20;
 
+/// The last of the columns that every file has; those behind it were added later.
+const LAST_OF_FIRST: &str = "error";
+
 /// Why there is no next row.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
@@ -141,6 +144,8 @@ pub struct Rows {
     path: PathBuf,
     reader: BufReader<File>,
     columns: Vec<String>,
+    /// How many of them the file lacks, because an earlier version wrote it: the last ones.
+    lacking: usize,
     splitter: Splitter,
     /// Line ends so far.
     line: u64,
@@ -153,7 +158,7 @@ impl Rows {
     pub fn new(path: &Path, file: File) -> Self {
         let columns = columns(&header()).into_iter().map(str::to_owned).collect();
         let reader = BufReader::with_capacity(1 << 16, file);
-        Self { path: path.into(), reader, columns, splitter: Splitter::new(), line: 0, cut: 0 }
+        Self { path: path.into(), reader, columns, lacking: 0, splitter: Splitter::new(), line: 0, cut: 0 }
     }
 
     /// Up to `length` bytes from the beginning of the file, which are then behind.
@@ -168,7 +173,8 @@ impl Rows {
         Ok(start)
     }
 
-    /// Reads the header. Its columns must be ours in our order; later versions may have more after them.
+    /// Reads the header. Its columns must be ours in our order; later versions may have more after them, and earlier ones lack
+    /// those that were added since.
     ///
     /// # Errors
     ///
@@ -181,16 +187,19 @@ impl Rows {
         };
         let record = record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&record);
         let found = self.splitter.split(record).map_err(|reason| self.bad(line, reason))?;
+        let first = self.columns.iter().position(|column| column == LAST_OF_FIRST).map_or(0, |at| at + 1);
         for (at, column) in self.columns.iter().enumerate() {
             match found.get(at) {
                 Some(found) if found == column => {}
+                None if at >= first => self.lacking += 1,
                 _ if found.iter().any(|found| found == column) => {
                     return Err(self.bad(line, format!("the column '{column}' of the header is not in its place")));
                 }
                 _ => return Err(self.bad(line, format!("the header lacks the column '{column}' of this version"))),
             }
         }
-        self.columns = found.iter().map(str::to_owned).collect();
+        let lacking = self.columns.split_off(self.columns.len() - self.lacking);
+        self.columns = found.iter().map(str::to_owned).chain(lacking).collect();
         Ok(())
     }
 
@@ -201,10 +210,15 @@ impl Rows {
     /// If it is none, or cannot be read.
     pub fn next_row(&mut self) -> Result<Option<Record>, RowsError> {
         let Some((line, record)) = self.record()? else { return Ok(None) };
-        let fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
-        if fields.len() != self.columns.len() {
-            let reason = format!("it has {} fields instead of {}", fields.len(), self.columns.len());
+        let mut fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
+        let expected = self.columns.len() - self.lacking;
+        if fields.len() != expected {
+            let reason = format!("it has {} fields instead of {expected}", fields.len());
             return Err(self.bad(line, reason));
+        }
+        for column in &self.columns[expected..] {
+            let value = as_it_was(column, |name| self.columns.iter().position(|column| column == name), &fields);
+            fields.push_field(value);
         }
         Ok(Some(Record { line, length: record.len(), fields }))
     }
@@ -264,6 +278,17 @@ impl Rows {
     }
 }
 
+/// What a row would have in a column that was added after it was written.
+fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRecord) -> &'static str {
+    let field = |name: &str| at(name).and_then(|at| fields.get(at)).unwrap_or_default();
+    match (column, field("backend"), field("scenario")) {
+        ("fd_table", "null", _) => "",
+        ("fd_table", _, "drain" | "send") => "own",
+        ("fd_table", ..) => "shared",
+        _ => "",
+    }
+}
+
 /// The values in the fields of a row; those of columns that this version does not know are left out.
 fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, String> {
     fields.deserialize(None).map_err(|error| match error.kind() {
@@ -300,6 +325,36 @@ mod tests {
         let odd = Row { error: "a\r".into(), ..Row::default() };
         let read = parse(&fields(&format::encode(&odd, false)).expect("a row"), &columns(&format::header()));
         assert_eq!(read.expect("a row").error, "a\r", "ours is in quotes");
+    }
+
+    #[test]
+    fn a_file_of_before_a_column_was_added_is_read_as_it_was_measured() {
+        let cut = |line: Vec<u8>| {
+            let text = String::from_utf8(line).expect("UTF-8");
+            text.rsplit_once(',').expect("more than one column").0.to_owned() + "\n"
+        };
+        let row = |backend: &str, scenario: &str| {
+            let (backend, scenario) = (backend.into(), scenario.into());
+            Row { backend, scenario, valid: 1, fd_table: "of a later version".into(), ..Row::default() }
+        };
+        let measured = [("plain", "drain"), ("uring", "send"), ("null", "drain"), ("mmsg", "flood"), ("plain", "echo")];
+        let lines = measured.map(|(backend, scenario)| cut(format::encode(&row(backend, scenario), false)));
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("old.csv");
+        std::fs::write(&path, cut(format::header()) + &lines.concat()).expect("a file");
+        let mut tables = Vec::new();
+        read_file(&path, |columns, fields, row| {
+            assert_eq!((columns.len(), columns.last().map(String::as_str)), (fields.len(), Some("fd_table")));
+            assert_eq!(fields.iter().next_back(), Some(row.fd_table.as_str()));
+            tables.push(row.fd_table.clone());
+            Ok(())
+        })
+        .expect("rows");
+        assert_eq!(tables, ["own", "own", "", "shared", "shared"]);
+        let short = cut(cut(format::header()).into_bytes());
+        std::fs::write(&path, short).expect("a file");
+        let error = read_file(&path, |_, _, _| Ok(())).expect_err("it lacks a column that it always had").to_string();
+        assert!(error.contains("lacks the column 'error'"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,18 @@
 //! The ledger: where every datagram of a trial went.
 
+use serde::{Deserialize, Serialize};
+
 use crate::traffic::wire::{Fault, Header};
 
 /// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
 pub const WINDOW: u64 = 1 << 20;
+
+/// How far ahead of the highest number seen a datagram may be. Between two arrivals nothing can send so many: at 100
+/// million a second it takes 43 s, and a worker that gets nothing for 5 s gives up.
+///
+/// A number beyond is one that nobody has sent. To take it for the highest would make late datagrams of all that follow, up
+/// to that number, and at `u64::MAX` there is no next one.
+pub const AHEAD_MAX: u64 = 1 << 32;
 
 /// Whether a sequence number was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +23,8 @@ pub enum Seen {
     Late,
     /// One that was seen, or that is older than the window tells.
     Before,
+    /// One that nobody can have sent: more than [`AHEAD_MAX`] ahead. It is not noted.
+    Impossible,
 }
 
 /// Which of the last 2^20 sequence numbers of a flow have arrived.
@@ -52,6 +63,9 @@ impl Window {
     #[inline(never)]
     fn note_out_of_order(&mut self, sequence: u64) -> Seen {
         if sequence > self.next {
+            if sequence - self.next > AHEAD_MAX {
+                return Seen::Impossible;
+            }
             self.mark(self.run, self.next, true);
             self.mark(self.next, sequence, false);
             (self.run, self.next) = (sequence, sequence + 1);
@@ -84,15 +98,17 @@ impl Window {
 }
 
 /// What arrived, in datagrams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Unique and intact.
     pub received: u64,
     /// Those of `received` that came after a higher sequence number.
     pub reordered: u64,
+    /// Those of `received` that were sent in the measured phase.
+    pub measured: u64,
     /// Intact, but seen before.
     pub duplicate: u64,
-    /// Ours, but not as they were sent.
+    /// Ours, but not as they were sent; their sequence number counts, too.
     pub corrupt: u64,
     /// Not ours.
     pub foreign: u64,
@@ -114,6 +130,20 @@ impl Arrivals {
     /// Counts a datagram, and returns its header if it is unique and intact.
     #[inline(always)]
     pub fn note(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
+        let header = self.judge(datagram)?;
+        self.tally.measured += header.measured();
+        Some(header)
+    }
+
+    /// Adds to those that were sent in the measured phase: for loops that [judge](Self::judge), and count them in a register.
+    #[inline(always)]
+    pub(super) fn add_measured(&mut self, datagrams: u64) {
+        self.tally.measured += datagrams;
+    }
+
+    /// As [`Arrivals::note`], but does not count whether it was sent in the measured phase.
+    #[inline(always)]
+    pub(super) fn judge(&mut self, datagram: Result<Header, Fault>) -> Option<Header> {
         let header = match datagram {
             Ok(header) => header,
             Err(fault) => return self.fault(fault),
@@ -128,6 +158,7 @@ impl Arrivals {
                 self.tally.duplicate += 1;
                 return None;
             }
+            Seen::Impossible => return self.fault(Fault::Corrupt),
         }
         self.tally.received += 1;
         Some(header)
@@ -139,13 +170,14 @@ impl Arrivals {
     /// waits for the store before it, which would be a tenth of what a datagram of a train costs.
     #[inline(always)]
     pub fn note_all(&mut self, datagrams: impl Iterator<Item = Result<Header, Fault>>, mut seen: impl FnMut(&Header)) {
-        let (mut flow, mut first, mut next) = (None, 0, 0);
+        let (mut flow, mut first, mut next, mut measured) = (None, 0, 0, 0);
         for datagram in datagrams {
             if let Ok(header) = &datagram
                 && header.sequence == next
                 && flow == Some(header.flow)
             {
                 next += 1;
+                measured += header.measured();
                 seen(header);
                 continue;
             }
@@ -158,6 +190,7 @@ impl Arrivals {
             next = first;
         }
         self.note_run(flow, first, next);
+        self.tally.measured += measured;
     }
 
     /// Notes the numbers from `first`, the next one of the flow, up to `next`.
@@ -204,6 +237,7 @@ impl Ledger {
         self.sent += other.sent;
         self.arrived.received += other.arrived.received;
         self.arrived.reordered += other.arrived.reordered;
+        self.arrived.measured += other.arrived.measured;
         self.arrived.duplicate += other.arrived.duplicate;
         self.arrived.corrupt += other.arrived.corrupt;
         self.arrived.foreign += other.arrived.foreign;
@@ -237,6 +271,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::wire::MEASURED;
 
     #[test]
     fn numbers_in_order_are_new_across_several_windows() {
@@ -270,6 +305,28 @@ mod tests {
         assert_eq!(window.note(WINDOW - 1), Seen::Before);
     }
 
+    /// A datagram with our tag and a right checksum may still carry a number that nobody has sent.
+    #[test]
+    fn a_number_that_nobody_can_have_sent_changes_nothing() {
+        let mut window = Window::default();
+        assert_eq!(window.note(u64::MAX), Seen::Impossible);
+        assert!((0..100).all(|sequence| window.note(sequence) == Seen::First));
+        for sequence in [u64::MAX, u64::MAX - 1, 1 << 63, 100 + AHEAD_MAX + 1] {
+            assert_eq!(window.note(sequence), Seen::Impossible, "{sequence}");
+            assert_eq!(window.note(50), Seen::Before, "{sequence}");
+        }
+        assert!((100..3 * WINDOW).all(|sequence| window.note(sequence) == Seen::First));
+        assert_eq!(window.note(3 * WINDOW + AHEAD_MAX), Seen::First, "as far as can be");
+        assert_eq!(window.note(3 * WINDOW + AHEAD_MAX - 1), Seen::Late);
+
+        let mut arrivals = Arrivals::new(1);
+        let header = |sequence| Ok(Header { sequence, ..Header::default() });
+        let train = [0, 1, u64::MAX, 2, 3, u64::MAX - 1, u64::MAX, 4].map(header);
+        arrivals.note_all(train.into_iter(), |_| {});
+        assert!(arrivals.note(header(u64::MAX)).is_none() && arrivals.note(header(5)).is_some());
+        assert_eq!(arrivals.tally(), Tally { received: 6, corrupt: 4, ..Tally::default() });
+    }
+
     /// Against a set that remembers everything, with jumps, repeats and reordering.
     #[test]
     fn agrees_with_a_set() {
@@ -293,14 +350,14 @@ mod tests {
     #[test]
     fn faults_and_unknown_flows_are_counted_apart() {
         let mut arrivals = Arrivals::new(1);
-        let header = Header { sequence: 1, ..Header::default() };
+        let header = Header { sequence: 1, flags: MEASURED | 3, ..Header::default() };
         assert!(arrivals.note(Ok(header)).is_some());
         assert!(arrivals.note(Ok(Header { sequence: 0, ..header })).is_some());
         assert!(arrivals.note(Ok(header)).is_none());
         assert!(arrivals.note(Ok(Header { flow: 1, ..header })).is_none());
         assert!(arrivals.note(Err(Fault::Corrupt)).is_none());
         assert!(arrivals.note(Err(Fault::Foreign)).is_none());
-        let expected = Tally { received: 2, reordered: 1, duplicate: 1, corrupt: 1, foreign: 2 };
+        let expected = Tally { received: 2, reordered: 1, measured: 2, duplicate: 1, corrupt: 1, foreign: 2 };
         assert_eq!(arrivals.tally(), expected);
         let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
         assert_eq!(ledger.unexplained(), 1);
@@ -323,7 +380,8 @@ mod tests {
                 }
                 let sequence = next[flow];
                 next[flow] += 1;
-                let header = Header { flow: flow as u16, sequence, ..Header::default() };
+                let flags = if dice.is_multiple_of(3) { MEASURED } else { 7 };
+                let header = Header { flow: flow as u16, flags, sequence, ..Header::default() };
                 train.push(match dice {
                     90 => Ok(Header { flow: u16::MAX, sequence: 0, ..header }),
                     91 => Err(Fault::Corrupt),
@@ -342,7 +400,11 @@ mod tests {
         }
         let tally = all.tally();
         assert!(
-            tally.received > 20_000 && tally.duplicate > 0 && tally.reordered > 0 && tally.corrupt > 0,
+            tally.received > 20_000
+                && tally.measured > 5_000
+                && tally.duplicate > 0
+                && tally.reordered > 0
+                && tally.corrupt > 0,
             "{tally:?}"
         );
     }

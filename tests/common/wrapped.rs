@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use hpbench::measure::control::{Clock, Interrupt};
+use hpbench::measure::control::Interrupt;
 use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
-use hpbench::plan::cells::{Cell, Options, Scenario, Until, Wait};
+use hpbench::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use hpbench::plan::cores::{Cores, Wanted};
-use hpbench::traffic::wire::Verify;
+use hpbench::traffic::wire::{Tag, Verify};
 use hpbench_backends::{
     Addressing, Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing,
     Variant,
@@ -71,6 +71,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         wait: Wait::Spin,
         addressing: Addressing::Connected,
         buffers: (kind == Kind::URING).then_some(64),
+        fd_table: Some(FdTable::Shared),
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Outcome {
     let interrupt = Interrupt::default();
-    let trial = Trial { cell, options, pool, interrupt: &interrupt, clock: Clock::start() };
+    let trial = Trial { cell, options, pool, interrupt: &interrupt, tag: Tag::new(7) };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
     assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
     outcome

@@ -1,5 +1,6 @@
 //! What is asked of the kernel: system calls, sockets, threads, and what an error means.
 
+pub mod descriptors;
 pub(crate) mod errno;
 pub(crate) mod setup;
 pub mod socket;

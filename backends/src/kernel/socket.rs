@@ -195,25 +195,6 @@ pub fn probe_gso(address: IpAddr) -> io::Result<()> {
     Socket::bind(SocketAddr::new(address, 0))?.set_segment(1400)
 }
 
-/// Gives the calling thread a descriptor table of its own, a copy of the one it shared (`unshare(2)`).
-///
-/// In a process with more than one thread each system call on a descriptor takes and drops a reference
-/// to the file, two atomic operations that a program with one thread does not pay (`fdget` in the
-/// kernel's `fs/file.c`). A thread with a table of its own does not pay them either: what it measures
-/// depends on its calls, and not on who else is in the process. Descriptors opened before stay open in
-/// both tables, so a thread should open what it wants to close.
-///
-/// # Errors
-///
-/// The kernel's, e.g. where a seccomp filter forbids it.
-pub fn own_descriptors() -> io::Result<()> {
-    // SAFETY: the table is copied, so that every descriptor in it stays valid in this thread and elsewhere.
-    match unsafe { libc::unshare(libc::CLONE_FILES) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 fn clamp(value: usize) -> libc::c_int {
     libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
 }

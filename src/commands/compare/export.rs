@@ -7,10 +7,14 @@ use crate::compare::judge::Comparison;
 use crate::compare::verdict::Verdict;
 use crate::compare::{answer, steps};
 use crate::record::cell::AXES;
+use crate::record::columns::Column;
 use crate::stats::median::Median;
 
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
+
+/// How many of the axes come before the figures; those that were added later come after them.
+const AXES_FIRST: usize = 21;
 
 /// The columns after the axes.
 const FIGURES: [&str; 19] = [
@@ -38,7 +42,10 @@ const FIGURES: [&str; 19] = [
 /// CSV: a header, and a line for each comparison. Empty means that there is no such value.
 pub(crate) fn csv(report: &Comparisons) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["metric", "unit", "better"].into_iter().chain(AXES.iter().map(|axis| axis.name())).chain(FIGURES);
+    // Columns that came later stay behind all others.
+    let (axes, later) = AXES.split_at(AXES_FIRST);
+    let names = |axes: &'static [Column]| axes.iter().map(|axis| axis.name());
+    let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES).chain(names(later));
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
@@ -66,8 +73,10 @@ pub(crate) fn csv(report: &Comparisons) -> String {
             figures.verdict.name().to_owned(),
             warnings(comparison).join("; "),
         ];
-        let axes = comparison.cell.iter().map(|(_, value)| value);
-        let record = first.iter().map(String::as_str).chain(axes).chain(figures.iter().map(String::as_str));
+        let axes: Vec<&str> = comparison.cell.iter().map(|(_, value)| value).collect();
+        let (axes, later) = axes.split_at(AXES_FIRST);
+        let texts = first.iter().map(String::as_str).chain(axes.iter().copied());
+        let record = texts.chain(figures.iter().map(String::as_str)).chain(later.iter().copied());
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")

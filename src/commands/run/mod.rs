@@ -4,9 +4,7 @@ pub mod table;
 
 use std::time::{Duration, Instant};
 
-use hpbench_backends::FreeList;
-
-use crate::commands::bench::{dry_run, name, one_trial, open_output, progress};
+use crate::commands::bench::{Stock, dry_run, name, one_trial, open_output, progress};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
@@ -14,7 +12,7 @@ use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell};
-use crate::plan::request::{self, Pools};
+use crate::plan::request;
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
 use crate::record::output::Output;
@@ -51,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let mut output = open_output(args, &run.environment.host)?;
     let hlog = open_hlog(args)?;
     let tries = tries(args);
-    let mut rows = measure(args, &run, &cells, &pools, &interrupt, (rest, tries), (&mut output, hlog))?;
+    let mut rows = measure(args, &run, &cells, Stock::new(pools), &interrupt, (rest, tries), (&mut output, hlog))?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
     let answer = answer::after_run(rows.iter().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
@@ -111,18 +109,16 @@ fn measure(
     args: &RunArgs,
     run: &Run,
     cells: &[Cell],
-    pools: &Pools,
+    mut stock: Stock,
     interrupt: &Interrupt,
     (rest, tries): (Rest, usize),
     (output, mut hlog): (&mut Output, Option<Hlog>),
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(args, lacking.len());
-    let (mut datagrams, mut trains) = (pools.datagrams.frames(), pools.trains.frames());
     for (planned, first) in lacking {
         let cell = &cells[planned.cell];
-        let pool = pools.of(cell);
-        let free = if cell.receives_trains() { &mut trains } else { &mut datagrams };
+        let frames = stock.of(cell);
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
         // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
         for attempt in first..=tries {
@@ -130,10 +126,8 @@ fn measure(
                 break;
             }
             let began = Instant::now();
-            let Some((row, latency)) = one_trial(run, cell, (planned, attempt), pool, interrupt, free) else {
-                break;
-            };
-            check_frames(free, &row)?;
+            let trial = one_trial(run, cell, (planned, attempt), frames, interrupt);
+            let Some((row, latency)) = trial.map_err(Failure::Broken)? else { break };
             output.write(&row)?;
             if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
@@ -171,16 +165,6 @@ fn tag(cell: &Cell, row: &Row) -> String {
         row.trial,
         row.attempt
     )
-}
-
-/// All frames must be home between trials.
-fn check_frames(free: &FreeList<'_>, row: &Row) -> Result<(), Failure> {
-    if free.is_whole() {
-        return Ok(());
-    }
-    let missing = free.total() - free.len();
-    let error = anyhow::anyhow!("{missing} of {} frames did not come home: {}", free.total(), row.error);
-    Err(Failure::Broken(error.context("a bug in hpbench")))
 }
 
 /// The trials of each cell, in the order of the plan.

@@ -12,7 +12,7 @@ use crate::compare::judge::Judge;
 use crate::compare::verdict::{self, Figures, Verdict};
 use crate::console::{Failure, broken, print, tell};
 use crate::gates::{self, ATTEMPTS_MAX, TRIALS_MIN};
-use crate::measure::control::{Clock, Interrupt};
+use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
@@ -23,6 +23,7 @@ use crate::record::environment::Environment;
 use crate::record::row::{self, Row, Run};
 use crate::stats::Summary;
 use crate::text::{percent, wrap};
+use crate::traffic::wire::Tag;
 use slowed::Slowed;
 
 /// How much of a datagram's cost is added, as a fraction.
@@ -159,7 +160,7 @@ impl<'a> Bench<'a> {
 
     fn trial(&self, planned: Planned, attempt: usize, free: &mut FreeList<'a>) -> Result<Row, Failure> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
-        let trial = Trial { cell: self.cell, options, pool, interrupt, clock: Clock::start() };
+        let trial = Trial { cell: self.cell, options, pool, interrupt, tag: Tag::draw() };
         let result = if planned.cell == SLOWED {
             self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
         } else {

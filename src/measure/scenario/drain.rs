@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Backend, Config, Counters, FreeList, Kind, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
-use crate::measure::control::Clock;
+use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
-use crate::measure::filler::Filler;
 use crate::measure::handoff;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer::filler::Filler;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
 use crate::measure::trial::Part;
-use crate::traffic::app::{App, Sink, Source};
+use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
 /// How long an app on another thread may take for what is on the ring.
@@ -24,21 +24,15 @@ pub struct Drain<'d, 'p, B, A> {
     lane: &'d mut Lane<'p, B>,
     app: &'d mut A,
     filler: &'d mut Filler<'p>,
-    source: &'d mut Source,
     /// The queue of the backend's socket, once it is known how much a datagram takes of it.
     queue: Option<Queue>,
     sides: Sides,
-    clock: Clock,
 }
 
 impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
-    /// Lets `filler` fill the backend's queue with datagrams of `source`.
-    pub fn new(
-        (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
-        (filler, source): (&'d mut Filler<'p>, &'d mut Source),
-        clock: Clock,
-    ) -> Self {
-        Self { lane, app, filler, source, queue: None, sides: Sides::new(), clock }
+    /// Lets `filler` fill the backend's queue.
+    pub fn new((lane, app): (&'d mut Lane<'p, B>, &'d mut A), filler: &'d mut Filler<'p>) -> Self {
+        Self { lane, app, filler, queue: None, sides: Sides::new() }
     }
 
     /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
@@ -55,7 +49,7 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         let before = self.app.received();
         // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
         let sample = if trains { self.filler.train() } else { SAMPLE };
-        let sent = self.filler.fill(self.source, free, sample)?;
+        let sent = self.filler.fill(free, sample)?;
         let mut came = 0;
         let queue = Queue::measure(socket, sent, |held| {
             came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
@@ -79,9 +73,9 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         let before = self.app.received();
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
         self.sides.far.begin();
-        let start_ns = self.clock.now_ns();
-        let sent = self.filler.fill(self.source, free, count)?;
-        let filled_ns = self.clock.now_ns();
+        let start_ns = now_ns();
+        let sent = self.filler.fill(free, count)?;
+        let filled_ns = now_ns();
         self.sides.far.end();
         let filled = match &self.queue {
             Some(queue) => queue.is_whole(sent)?,
@@ -89,9 +83,9 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         };
 
         self.sides.near.begin();
-        let full_ns = self.clock.now_ns();
+        let full_ns = now_ns();
         driver::receive(self.lane, self.app, free, sent).map_err(TrialError::io("receiving"))?;
-        let empty_ns = self.clock.now_ns();
+        let empty_ns = now_ns();
         self.sides.near.end();
 
         self.wait_for_app(before + sent as u64, free);
@@ -120,49 +114,47 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (options, payload) = (part.options, part.cell.payload);
+    let (options, order) = (part.options, part.order(0));
     let (port, mut filler, socket) = if part.has_sockets() {
         let (near, far) = part.sockets()?;
-        (Port::Socket(Arc::clone(&near)), Filler::socket(&far, payload, options.gso)?, Some(near))
+        (Port::Socket(Arc::clone(&near)), Filler::socket(&order, &far)?, Some(near))
     } else {
         let (near, far) = part.memory_link();
-        let far = Lane::open(&Config::new(Kind::NULL, 64), far, part.pool, options.ring)?;
-        (near, Filler::Memory(Box::new(far)), None)
+        (near, Filler::memory(&order, far, part.pool, options.ring)?, None)
     };
-    let mut source = Source::new(0, payload, options.verify);
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
-    let mut sink = Sink::new(1, options.verify);
-    let load = (&mut filler, &mut source);
+    let mut sink = Sink::new(1, part.wire());
+    let load = &mut filler;
     let worked = match part.app_core() {
         None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),
         Some(core) => handoff::run(
             &mut lane,
             sink,
             free,
-            || part.pin(core),
+            || part.pin_app(core),
             |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
         )
         .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
-    let fill = Some(filler.method());
+    let (fill, sent) = (filler.method().into(), filler.sent());
     let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
     let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
     let (outcome, sink) = worked?;
     closed?;
-    let mut ledger = Ledger { sent: source.next, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    let mut ledger = Ledger { sent, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
     Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
 
 fn work<'p, B: Backend<'p>, A: App<'p>>(
     (lane, app): (&mut Lane<'p, B>, &mut A),
-    load: (&mut Filler<'p>, &mut Source),
+    load: &mut Filler<'p>,
     socket: Option<&Arc<Socket>>,
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let mut drain = Drain::new((lane, app), load, part.clock);
+    let mut drain = Drain::new((lane, app), load);
     let Some(socket) = socket else {
         return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
     };

@@ -124,11 +124,7 @@ impl<'p> Part<'_, 'p> {
 
     fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
         std::thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                // Where it is forbidden, calls cost what they cost in a program with several threads.
-                let _ = hpbench_backends::kernel::socket::own_descriptors();
-                self.on_worker_core(work)
-            });
+            let worker = scope.spawn(|| self.on_worker_core(work));
             worker.join().unwrap_or(Err(TrialError::Panicked))
         })
     }

@@ -8,6 +8,7 @@ use hpbench_backends::{Counters, FreeList, Socket};
 
 use crate::gates;
 use crate::gates::reason::Reason;
+use crate::measure::clock::now_ns;
 use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::Polls;
 use crate::measure::outcome::{Outcome, Rounds, TrialError};
@@ -187,10 +188,9 @@ pub fn measure<'p>(
     free: &mut FreeList<'p>,
     size: usize,
 ) -> Result<Outcome, TrialError> {
-    let clock = trial.clock;
     trial.meet()?;
-    let warm_ns = clock.now_ns() + trial.options.warmup.as_nanos() as u64;
-    while clock.now_ns() < warm_ns {
+    let warm_ns = now_ns() + trial.options.warmup.as_nanos() as u64;
+    while now_ns() < warm_ns {
         next_round(exchange, trial, free, size)?;
     }
     let mut record = Record::new(size);
@@ -198,14 +198,14 @@ pub fn measure<'p>(
     exchange.sides().far.reset();
     let watch = Watch::begin(&trial.cores());
     let before = exchange.counters();
-    let start_ns = clock.now_ns();
+    let start_ns = now_ns();
     let end_ns = loop {
         let count = match trial.options.until {
             Until::Elapsed(_) => size,
             Until::Datagrams(count) => size.min((count - record.sent.min(count)) as usize),
         };
         let round = next_round(exchange, trial, free, count)?;
-        let now_ns = clock.now_ns();
+        let now_ns = now_ns();
         record.add(round);
         let over = match trial.options.until {
             Until::Elapsed(duration) => u128::from(now_ns - start_ns) >= duration.as_nanos(),
@@ -222,6 +222,7 @@ pub fn measure<'p>(
         measured_ns: end_ns - start_ns,
         measured_sent: record.sent,
         measured_received: record.received,
+        measured_lost: record.sent.saturating_sub(record.received),
         counters: after.0.since(before.0),
         polls: after.1.since(before.1),
         counters_total: after.0,

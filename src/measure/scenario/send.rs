@@ -4,30 +4,26 @@ use std::sync::Arc;
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
-use hpbench_backends::{Addressing, Backend, Config, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Addressing, Backend, Counters, FreeList, Port, Socket};
 
-use crate::measure::control::Clock;
+use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer::receiver::Receiver;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
 use crate::measure::trial::Part;
-use crate::traffic::app::{Sink, Source};
+use crate::traffic::app::Source;
 use crate::traffic::ledger::Ledger;
-
-/// Datagrams per call of the receiver that empties the queue: the same for every backend under test.
-const FAR_BATCH: usize = 64;
 
 /// A backend under test, and what empties the queue that it fills: `recvmmsg`, or memory for `null`.
 struct Send<'p, B, F> {
     lane: Lane<'p, B>,
     source: Source,
-    far: Lane<'p, F>,
-    sink: Sink,
+    far: Receiver<'p, F>,
     sent: u64,
     batch: usize,
     queue: Option<Queue>,
     sides: Sides,
-    clock: Clock,
 }
 
 impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
@@ -38,17 +34,16 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
             _ => None,
         };
         let to = to.transpose().map_err(TrialError::io("asking for an address"))?;
-        let far = Lane::open(&Config::new(F::KIND, FAR_BATCH), far, trial.pool, FAR_BATCH)?;
+        let order = trial.order(0);
+        let far = Receiver::open(&order, far, trial.pool)?;
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
-            source: Source::new(0, cell.payload, options.verify).addressed_to(to),
+            source: order.source().addressed_to(to),
             far,
-            sink: Sink::new(1, options.verify),
             sent: 0,
             batch: cell.batch,
             queue: None,
             sides: Sides::new(),
-            clock: trial.clock,
         })
     }
 
@@ -60,12 +55,12 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
     }
 
     fn receive(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
-        driver::receive(&mut self.far, &mut self.sink, free, count).map_err(TrialError::io("receiving what was sent"))
+        self.far.receive(free, count)
     }
 
     fn finish(self, outcome: Result<Outcome, TrialError>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let (counters_total, in_effect) = (self.lane.counters().0, self.lane.in_effect());
-        let (arrived, drop_ring) = (self.sink.arrivals.tally(), self.far.dropped());
+        let (arrived, drop_ring) = (self.far.arrived(), self.far.dropped());
         let closed = self.lane.close(free).and(self.far.close(free));
         let outcome = outcome?;
         closed.map_err(TrialError::io("closing the backend"))?;
@@ -76,12 +71,12 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
 
 impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
-        let before = self.sink.arrivals.tally().received;
+        let before = self.far.arrived().received;
 
         self.sides.near.begin();
-        let start_ns = self.clock.now_ns();
+        let start_ns = now_ns();
         let sent = self.send(free, count)?;
-        let sent_ns = self.clock.now_ns();
+        let sent_ns = now_ns();
         self.sides.near.end();
 
         let filled = match &self.queue {
@@ -89,12 +84,12 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
             None => true,
         };
         self.sides.far.begin();
-        let full_ns = self.clock.now_ns();
+        let full_ns = now_ns();
         self.receive(free, sent)?;
-        let empty_ns = self.clock.now_ns();
+        let empty_ns = now_ns();
         self.sides.far.end();
 
-        let received = self.sink.arrivals.tally().received - before;
+        let received = self.far.arrived().received - before;
         Ok(Round {
             near_ns: sent_ns - start_ns,
             far_ns: empty_ns - full_ns,

@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::thread;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::kernel::thread::Usage;
-use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::gates;
-use crate::measure::control::{Clock, Control, Interrupt, Phase, StopAtEnd};
-use crate::measure::cost::{Disturbance, Side, Watch};
+use crate::measure::clock::now_ns;
+use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
+use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
+use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer;
 use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
-use crate::traffic::app::{App, Observer, Sink, Source};
+use crate::traffic::app::{App, Observer, Sink};
 use crate::traffic::ledger::Ledger;
 
 /// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
@@ -25,60 +27,30 @@ const SETTLE_NS: u64 = 1_000_000_000;
 /// How long the worker receives what has come while it was reading files.
 const CATCH_UP_NS: u64 = 2_000_000;
 
-/// Sends load: what a generator does between its phases.
-pub trait Load: Send {
-    /// Sends what is due now, if anything. Returns how many datagrams went.
-    ///
-    /// # Errors
-    ///
-    /// What makes going on pointless.
-    fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
-
-    /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
-    ///
-    /// # Errors
-    ///
-    /// What makes going on pointless.
-    fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
-        Ok(0)
-    }
-
-    /// How far behind its schedule it was, if it has one; taken at the end.
-    fn late(&mut self) -> Option<Histogram<u64>> {
-        None
-    }
-}
-
-/// Runs a trial on threads of its own: `generators` of them, each with the load that `load` makes for it, and the
-/// worker, whose sink shows `observer` what arrives. Returns what came out, and the observer.
+/// Runs a trial on threads of its own: so many generators, and the worker, whose sink shows `observer` what arrives.
+/// Returns what came out, and the observer.
 ///
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
+pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
-    control: &Control,
-    loads: Vec<L>,
+    (control, generators): (&Control, usize),
     observer: O,
 ) -> Result<(Outcome, O), TrialError> {
     let (near, far) = part.sockets()?;
-    let flows = loads.len();
+    let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
-        let generators: Vec<_> = loads
-            .into_iter()
-            .enumerate()
-            .map(|(flow, load)| {
-                let far = &far;
-                scope.spawn(move || generate(part, flow, load, far, control))
-            })
-            .collect();
+        let far = &far;
+        let generators: Vec<_> =
+            orders.iter().map(|order| scope.spawn(move || peer::offer(order, far, control))).collect();
         let worker = scope.spawn(|| {
             let _stop = StopAtEnd(control);
-            let worker = Worker { part, near: &near, control, generators: flows };
+            let worker = Worker { part, near: &near, control, generators: orders.len() };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
-                let sink = Sink::observed(flows, part.options.verify, observer);
+                let sink = Sink::observed(orders.len(), part.wire(), observer);
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
                 Ok(outcome)
@@ -95,84 +67,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send, L: Load>(
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
         let disturbance = outcome.disturbance.merge(offered.disturbance);
-        let generator_cpu_ns = Some(offered.cpu_ns);
-        Ok((Outcome { fill: offered.method, late: offered.late, generator_cpu_ns, disturbance, ..outcome }, observer))
+        outcome.measured_sent = offered.measured_sent;
+        outcome.measured_lost = offered.measured_sent.saturating_sub(outcome.ledger.arrived.measured);
+        let (generator_cpu_ns, late) = (Some(offered.cpu_ns), offered.late.map(Histogram::from));
+        Ok((Outcome { fill: offered.fill, late, generator_cpu_ns, disturbance, ..outcome }, observer))
     })
-}
-
-/// What generators did in the measured phase.
-#[derive(Default)]
-struct Offered {
-    method: Option<&'static str>,
-    /// The most datagrams in a train.
-    train: usize,
-    cpu_ns: u64,
-    disturbance: Disturbance,
-    late: Option<Histogram<u64>>,
-}
-
-impl Offered {
-    fn add(&mut self, other: Self) {
-        self.method = self.method.or(other.method);
-        self.train = self.train.max(other.train);
-        self.cpu_ns += other.cpu_ns;
-        self.disturbance = self.disturbance.merge(other.disturbance);
-        self.late = self.late.take().or(other.late);
-    }
-}
-
-/// A generator: sends until the measured phase is over.
-fn generate(
-    part: &Part<'_, '_>,
-    flow: usize,
-    load: impl Load,
-    socket: &Arc<Socket>,
-    control: &Control,
-) -> Result<Offered, TrialError> {
-    let result = offer_load(part, flow, load, socket, control);
-    if result.is_err() {
-        control.advance(Phase::Stop);
-    }
-    control.report_done();
-    result
-}
-
-fn offer_load(
-    part: &Part<'_, '_>,
-    flow: usize,
-    mut load: impl Load,
-    socket: &Arc<Socket>,
-    control: &Control,
-) -> Result<Offered, TrialError> {
-    let (cell, options) = (part.cell, part.options);
-    let cores = &part.place.generators;
-    part.pin(cores[flow % cores.len()])?;
-    let offer = Offer::new(Arc::clone(socket), cell.payload, options.gso);
-    let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
-    let mut source = Source::new(flow as u16, cell.payload, options.verify);
-    control.report_ready();
-    if !control.wait_start() {
-        return Ok(Offered { method: Some(offer.method()), train: offer.train(), ..Offered::default() });
-    }
-    let watch = Watch::begin(&[]);
-    let mut measured: Option<Usage> = None;
-    loop {
-        let phase = control.phase();
-        if phase >= Phase::Settle {
-            break;
-        }
-        if phase == Phase::Measure && measured.is_none() {
-            measured = Some(Usage::now());
-        }
-        let sent = load.send(&mut offer, &mut source, phase)?;
-        if sent > 0 {
-            control.add_sent(sent);
-        }
-    }
-    let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
-    control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
-    let disturbance = Disturbance { context_switches: 0, ..watch.end() };
-    Ok(Offered { method: Some(offer.method()), train: offer.train(), cpu_ns, disturbance, late: load.late() })
 }
 
 struct Worker<'t, 'a, 'p> {
@@ -194,7 +93,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let worked = match part.app_core() {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
             Some(core) => {
-                handoff::run(&mut lane, sink, free, || part.pin(core), |lane, app, free| self.work(lane, app, free))
+                handoff::run(&mut lane, sink, free, || part.pin_app(core), |lane, app, free| self.work(lane, app, free))
                     .and_then(|done| done.outcome())
             }
         };
@@ -224,23 +123,23 @@ impl<'p> Worker<'_, '_, 'p> {
         part.meet()?;
         let mut side = Side::new();
         control.advance(Phase::Warmup);
-        let mut loop_ = Loop::new(part.clock, part.interrupt);
-        let warm_ns = part.clock.now_ns() + part.options.warmup.as_nanos() as u64;
+        let mut loop_ = Loop::new(part.interrupt);
+        let warm_ns = now_ns() + part.options.warmup.as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
         let watch = Watch::begin(&part.cores());
-        let warm_ns = part.clock.now_ns() + CATCH_UP_NS;
+        let warm_ns = now_ns() + CATCH_UP_NS;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
 
         side.reset();
         side.begin();
         control.begin_measuring(loop_.now_ns);
-        let before = Marks::new(&loop_, lane, app, control);
+        let before = Marks::new(&loop_, lane, app);
         let (half, whole) = ends(part.options.until);
         loop_.spin(lane, app, free, |now_ns, received, _| half(now_ns - before.now_ns, received - before.received))?;
-        let middle = Marks::new(&loop_, lane, app, control);
+        let middle = Marks::new(&loop_, lane, app);
         loop_.spin(lane, app, free, |now_ns, received, _| whole(now_ns - before.now_ns, received - before.received))?;
-        let after = Marks::new(&loop_, lane, app, control);
+        let after = Marks::new(&loop_, lane, app);
         control.end_measuring(loop_.now_ns);
         side.end();
         let disturbance = watch.end();
@@ -249,7 +148,6 @@ impl<'p> Worker<'_, '_, 'p> {
         let (first, rest) = (middle.rate_since(&before), after.rate_since(&middle));
         Ok(Outcome {
             measured_ns: after.now_ns - before.now_ns,
-            measured_sent: after.sent - before.sent,
             measured_received: after.received - before.received,
             counters: after.counters.since(before.counters),
             polls: after.polls.since(before.polls),
@@ -305,7 +203,6 @@ fn ends(until: Until) -> (End, End) {
 
 /// The busy loop, with its clock.
 struct Loop<'a> {
-    clock: Clock,
     interrupt: &'a Interrupt,
     now_ns: u64,
     /// Time in turns that moved a datagram.
@@ -314,9 +211,9 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(clock: Clock, interrupt: &'a Interrupt) -> Self {
-        let now_ns = clock.now_ns();
-        Self { clock, interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
+    fn new(interrupt: &'a Interrupt) -> Self {
+        let now_ns = now_ns();
+        Self { interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
     }
 
     /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -329,7 +226,7 @@ impl<'a> Loop<'a> {
     ) -> Result<(), TrialError> {
         loop {
             let moved = driver::turn(lane, app, free).map_err(TrialError::io("receiving"))?;
-            let now_ns = self.clock.now_ns();
+            let now_ns = now_ns();
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
                 self.moved_ns = now_ns;
@@ -351,17 +248,16 @@ impl<'a> Loop<'a> {
 struct Marks {
     now_ns: u64,
     busy_ns: u64,
-    sent: u64,
     received: u64,
     counters: Counters,
     polls: Polls,
 }
 
 impl Marks {
-    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>, control: &Control) -> Self {
+    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>) -> Self {
         let (counters, polls) = lane.counters();
         let received = app.received();
-        Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, sent: control.sent(), received, counters, polls }
+        Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, received, counters, polls }
     }
 
     /// Datagrams received per nanosecond.

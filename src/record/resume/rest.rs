@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 28] = [
+        let changes: [(&str, Change); 29] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),
@@ -167,6 +167,7 @@ mod tests {
             ("window", |row| row.window = Some(2)),
             ("generators", |row| row.generators = Some(2)),
             ("buffers", |row| row.buffers = Some(8)),
+            ("fd_table", |row| row.fd_table = "own".into()),
         ];
         for (column, change) in changes {
             let mut rows = finished(&run());

@@ -56,6 +56,7 @@ pub(super) fn cells() -> Vec<Cell> {
         waits: vec![crate::plan::cells::Wait::Spin],
         addressings: vec![Addressing::Connected],
         buffers: vec![512],
+        fd_tables: vec![cells::FdTable::Shared],
     };
     axes.cells().expect("they go together")
 }

@@ -3,19 +3,18 @@
 use std::cell::OnceCell;
 
 use anyhow::Context;
-use hpbench_backends::FreeList;
 
 use super::plan::GuestPlan;
 use super::report::Report;
 use super::system;
-use crate::commands::bench;
+use crate::commands::bench::{self, Stock};
 use crate::commands::lab::accel::Accel;
 use crate::commands::lab::args::cells as cells_of;
 use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::measure::control::Interrupt;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell, Options, Planned};
-use crate::plan::request::{self, Pools};
+use crate::plan::request;
 use crate::record::environment::Environment;
 use crate::record::row::{Row, Run};
 
@@ -38,8 +37,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
         canary_ns: OnceCell::new(),
         options,
     };
-    let (datagrams, trains) = (pools.datagrams.frames(), pools.trains.frames());
-    let mut trials = Trials { plan, run: &run, cells: &cells, pools: &pools, datagrams, trains };
+    let mut trials = Trials { plan, run: &run, cells: &cells, stock: Stock::new(pools) };
     if counted {
         system::keep_slabs();
         trials.settle()?;
@@ -56,9 +54,7 @@ struct Trials<'t> {
     plan: &'t GuestPlan,
     run: &'t Run,
     cells: &'t [Cell],
-    pools: &'t Pools,
-    datagrams: FreeList<'t>,
-    trains: FreeList<'t>,
+    stock: Stock,
 }
 
 impl Trials<'_> {
@@ -93,10 +89,8 @@ impl Trials<'_> {
     fn one(&mut self, planned: Planned) -> anyhow::Result<Row> {
         let cell = &self.cells[planned.cell];
         let interrupt = Interrupt::default();
-        let free = if cell.receives_trains() { &mut self.trains } else { &mut self.datagrams };
-        let row = bench::one_trial(self.run, cell, (planned, 1), self.pools.of(cell), &interrupt, free);
+        let row = bench::one_trial(self.run, cell, (planned, 1), self.stock.of(cell), &interrupt)?;
         let (mut row, _) = row.context("a trial was interrupted, in a guest where nobody could")?;
-        anyhow::ensure!(free.is_whole(), "frames did not come home, a bug in hpbench: {}", row.error);
         self.plan.accel.judge(&mut row);
         (row.accel, row.qemu) = (self.plan.accel.to_string(), self.plan.qemu.clone());
         Ok(row)

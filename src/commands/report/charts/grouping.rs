@@ -114,6 +114,7 @@ fn told(data: &Data, cell: &Cell, of: Facet) -> String {
         Column::wait if value == "spin" => "spinning".into(),
         Column::wait => format!("{value}ing"),
         Column::bind => format!("on {value}"),
+        Column::fd_table => format!("{value} descriptor table"),
         Column::workers if value == "1" => "1 worker".into(),
         Column::workers => format!("{value} workers"),
         Column::handoff if value == "1" => "handoff".into(),

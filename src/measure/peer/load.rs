@@ -1,0 +1,104 @@
+//! What the generators of `flood` and `pace` share: the loop around the load that they send.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use hpbench_backends::kernel::thread::Usage;
+use hpbench_backends::{Offer, Socket};
+
+use crate::measure::control::{Control, Phase};
+use crate::measure::cost::{Disturbance, Watch};
+use crate::measure::order::{Offered, Order, Recorded};
+use crate::measure::outcome::TrialError;
+use crate::traffic::app::Source;
+
+/// Sends load: what a generator does between its phases.
+pub trait Load {
+    /// Sends what is due now, if anything. Returns how many datagrams went.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
+
+    /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
+    ///
+    /// # Errors
+    ///
+    /// What makes going on pointless.
+    fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
+        Ok(0)
+    }
+
+    /// How far behind its schedule it was, if it has one.
+    fn late(&self) -> Option<&Histogram<u64>> {
+        None
+    }
+}
+
+/// Sends one train of at most `count` datagrams; what the kernel did not take is numbered anew.
+///
+/// # Errors
+///
+/// As [`Offer::send`].
+#[inline]
+pub fn send_train(offer: &mut Offer, source: &mut Source, count: usize) -> std::io::Result<usize> {
+    let first = source.next;
+    let sent = offer.send(count, |datagram| source.write(datagram))?;
+    source.next = first + sent as u64;
+    Ok(sent)
+}
+
+/// Sends `load` until the measured phase is over. Whatever happens, the worker waits for this generator no longer.
+pub(super) fn offer(
+    order: &Order,
+    load: impl Load,
+    socket: &Arc<Socket>,
+    control: &Control,
+) -> Result<Offered, TrialError> {
+    let result = offer_until_settled(order, load, socket, control);
+    if result.is_err() {
+        control.advance(Phase::Stop);
+    }
+    control.report_done();
+    result
+}
+
+fn offer_until_settled(
+    order: &Order,
+    mut load: impl Load,
+    socket: &Arc<Socket>,
+    control: &Control,
+) -> Result<Offered, TrialError> {
+    order.pin()?;
+    let offer = Offer::new(Arc::clone(socket), order.payload, order.gso);
+    let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
+    let mut source = order.source();
+    let offered = Offered { fill: offer.method().into(), train: offer.train(), ..Offered::default() };
+    control.report_ready();
+    if !control.wait_start() {
+        return Ok(offered);
+    }
+    let watch = Watch::begin(&[]);
+    let (mut measured, mut measured_sent): (Option<Usage>, u64) = (None, 0);
+    loop {
+        let phase = control.phase();
+        if phase >= Phase::Settle {
+            break;
+        }
+        if phase == Phase::Measure && measured.is_none() {
+            measured = Some(Usage::now());
+            source.set_measured(true);
+        }
+        let sent = load.send(&mut offer, &mut source, phase)?;
+        if sent > 0 {
+            control.add_sent(sent);
+            measured_sent += if phase == Phase::Measure { sent as u64 } else { 0 };
+        }
+    }
+    source.set_measured(false);
+    let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
+    control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
+    let disturbance = Disturbance { context_switches: 0, ..watch.end() };
+    Ok(Offered { measured_sent, cpu_ns, disturbance, late: load.late().map(Recorded::from), ..offered })
+}

@@ -1,0 +1,35 @@
+//! The peer of a worker: what offers load to it, fills its queue, or empties the queue that it fills.
+//!
+//! A peer works from an [`Order`], a socket and a [`Control`], and returns a report. It knows nothing of the trial, so that
+//! it may run in another process.
+
+pub mod echo;
+pub mod filler;
+pub mod flood;
+pub mod load;
+pub mod pace;
+pub mod receiver;
+
+use std::sync::Arc;
+
+use hpbench_backends::Socket;
+
+use crate::measure::control::Control;
+use crate::measure::order::{Offered, Order};
+use crate::measure::outcome::TrialError;
+use crate::plan::cells::Scenario;
+
+/// A generator of `flood` or `pace` on the calling thread: sends until the measured phase is over.
+///
+/// # Errors
+///
+/// What makes going on pointless; the trial is then at its end.
+pub fn offer(order: &Order, socket: &Arc<Socket>, control: &Control) -> Result<Offered, TrialError> {
+    match order.scenario {
+        Scenario::Pace => load::offer(order, pace::Paced::new(order, control), socket, control),
+        _ => load::offer(order, flood::Flood, socket, control),
+    }
+}
+
+#[cfg(test)]
+mod tests;
