@@ -1,5 +1,6 @@
 //! What comes and goes with a datagram in a message: an address, and the segment size of a train.
 
+use std::ops::{Deref, DerefMut};
 use std::{mem, ptr};
 
 use crate::backend::Config;
@@ -85,7 +86,7 @@ impl Layout {
 /// Headers of messages to be received: one for each slot of a batch.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    pub(crate) headers: Box<[libc::mmsghdr]>,
+    pub(crate) headers: Box<[Header]>,
     iovecs: Box<[libc::iovec]>,
     controls: Box<[Control]>,
     addressed: bool,
@@ -203,7 +204,7 @@ impl Segmentation {
 /// Message headers and the iovecs that they point to, one each per datagram.
 #[derive(Debug)]
 pub(crate) struct Headers {
-    pub(crate) messages: Box<[libc::mmsghdr]>,
+    pub(crate) messages: Box<[Header]>,
     pub(crate) iovecs: Box<[libc::iovec]>,
 }
 
@@ -226,7 +227,7 @@ impl Headers {
 }
 
 /// Message headers that point to one of `count` iovecs each, which must not move.
-pub(crate) fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsghdr]> {
+pub(crate) fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[Header]> {
     let mut headers = empty_headers(count);
     for (index, header) in headers.iter_mut().enumerate() {
         header.msg_hdr.msg_iov = iovecs.wrapping_add(index);
@@ -235,10 +236,35 @@ pub(crate) fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[libc::mmsg
     headers
 }
 
+/// A message header on a cache line of its own. The kernel reads and writes it in each call: where it straddled two
+/// lines, as the allocator had it, a `drain` of batch 1 took 1% longer.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Header(libc::mmsghdr);
+
+// An array of them is one of the kernel's.
+const _: () = assert!(mem::size_of::<Header>() == mem::size_of::<libc::mmsghdr>());
+
+impl Deref for Header {
+    type Target = libc::mmsghdr;
+
+    #[inline(always)]
+    fn deref(&self) -> &libc::mmsghdr {
+        &self.0
+    }
+}
+
+impl DerefMut for Header {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut libc::mmsghdr {
+        &mut self.0
+    }
+}
+
 /// Message headers of zeroes: null pointers with lengths of zero.
-pub(crate) fn empty_headers(count: usize) -> Box<[libc::mmsghdr]> {
+pub(crate) fn empty_headers(count: usize) -> Box<[Header]> {
     // SAFETY: a message header of zeroes is valid.
-    (0..count).map(|_| unsafe { mem::zeroed() }).collect()
+    (0..count).map(|_| Header(unsafe { mem::zeroed() })).collect()
 }
 
 pub(crate) fn empty_iovecs(count: usize) -> Box<[libc::iovec]> {

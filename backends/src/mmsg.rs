@@ -15,7 +15,7 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys;
-use crate::message::{Headers, Messages, headers};
+use crate::message::{Header, Headers, Messages, headers};
 use crate::outbox::Outbox;
 
 const DECLARATION: Declaration =
@@ -30,7 +30,7 @@ pub struct Mmsg<'p> {
     socket: Arc<Socket>,
     /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
     held: Held<'p>,
-    rx_headers: Box<[libc::mmsghdr]>,
+    rx_headers: Box<[Header]>,
     /// Whether a batch is one datagram, and nothing comes with it.
     is_single: bool,
     /// Used instead of these where a receive brings more than the payload.
@@ -90,7 +90,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         if queued == 0 {
             return Ok(0);
         }
-        let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr());
+        let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr().cast());
         // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
         // stays in the ring until the call is over; the kernel only reads them.
         let sent =
@@ -129,7 +129,7 @@ fn post<'p>(
     // SAFETY: the first `messages` headers point to packets that stay in the ring until the call is over; the kernel
     // only reads them.
     let outcome =
-        unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr(), messages) };
+        unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr().cast(), messages) };
     Ok(outbox.settle(sent(outcome, counters)?, tx, free))
 }
 
@@ -149,7 +149,7 @@ impl<'p> Mmsg<'p> {
         if !self.held.fill_one(free) {
             return Ok(0);
         }
-        let (fd, headers) = (self.socket.raw(), self.rx_headers.as_mut_ptr());
+        let (fd, headers) = (self.socket.raw(), self.rx_headers.as_mut_ptr().cast());
         // SAFETY: the only header points to the only slot, which holds a frame, and hence the iovec of all its bytes.
         let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers, 1, libc::MSG_DONTWAIT) };
         if let Err(failed) = outcome {
@@ -193,7 +193,8 @@ impl<'p> Mmsg<'p> {
         let (fd, ready) = (self.socket.raw(), headers.len());
         // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
         // the iovec of all its bytes; or it was prepared for that frame.
-        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr(), ready, flags) };
+        let outcome =
+            unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr().cast(), ready, flags) };
         let received = match outcome {
             Ok(received) => received,
             Err(failed) => return self.note_failed(failed),

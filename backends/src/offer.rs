@@ -74,7 +74,7 @@ impl Offer {
             // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
             unsafe { sys::send(&mut 0, fd, at, len) }.map(|_| count)
         } else {
-            let headers = self.headers.messages.as_mut_ptr();
+            let headers = self.headers.messages.as_mut_ptr().cast();
             // SAFETY: the first `count` headers point to chunks of `bytes`, which the kernel only reads.
             unsafe { sys::send_many(&mut 0, fd, headers, count) }
         };

@@ -9,7 +9,7 @@ use crate::frames::packet::Packet;
 use crate::frames::pool::FreeList;
 use crate::frames::ring::Consumer;
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX};
-use crate::message::{Segmentation, empty_headers, empty_iovecs};
+use crate::message::{Header, Segmentation, empty_headers, empty_iovecs};
 use crate::variant::Addressing;
 
 /// The packets at the front of a TX ring, as messages.
@@ -19,7 +19,7 @@ use crate::variant::Addressing;
 /// the ring until [`Outbox::settle`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    pub(crate) headers: Box<[libc::mmsghdr]>,
+    pub(crate) headers: Box<[Header]>,
     iovecs: Box<[libc::iovec]>,
     segmentations: Box<[Segmentation]>,
     messages: Vec<Message>,

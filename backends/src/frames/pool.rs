@@ -322,7 +322,13 @@ impl<'p> FreeList<'p> {
     /// Whether the frames are those of this region.
     #[inline(always)]
     pub(crate) fn is_of(&self, region: &Region) -> bool {
-        self.start == region.as_ptr() as usize
+        self.begins_at(region.as_ptr() as usize)
+    }
+
+    /// Whether the frames are those of the region that begins at this address.
+    #[inline(always)]
+    pub(crate) fn begins_at(&self, start: usize) -> bool {
+        self.start == start
     }
 
     /// Number of free frames.

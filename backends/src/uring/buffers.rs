@@ -32,6 +32,8 @@ pub(super) struct BufferRing<'p> {
     shown: usize,
     /// Size of a frame in cache lines.
     lines: usize,
+    /// Where the frames' memory begins.
+    start: usize,
     /// Keeps the frames' memory mapped for as long as the kernel knows their addresses.
     region: Arc<Region>,
     frames: PhantomData<Frame<'p>>,
@@ -53,6 +55,7 @@ impl<'p> BufferRing<'p> {
             vacant: entries,
             shown: 0,
             lines: pool.frame_size() / LINE,
+            start: pool.region().as_ptr() as usize,
             region: pool.region(),
             frames: PhantomData,
         };
@@ -89,7 +92,7 @@ impl<'p> BufferRing<'p> {
     /// Panics if the list is of another pool: backends rely on the memory of theirs.
     #[inline(always)]
     pub(super) fn assert_same_pool(&self, free: &FreeList<'p>) {
-        assert!(free.is_of(&self.region), "a frame of another pool");
+        assert!(free.begins_at(self.start), "a frame of another pool");
     }
 
     /// Where the next buffer goes: as many entries behind `head` as the kernel has not used.
