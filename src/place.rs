@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) enum Place {
     /// Nothing yet.
     Vacant,
-    /// A file, which has something to lose. So have directories, which cannot be written to.
+    /// A file, which has something to lose.
     Taken,
     /// A device or a pipe: it is written to as it is, and never replaced.
     Stream,
@@ -21,10 +21,11 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// The kernel's, e.g. for a path through something that is no directory.
+    /// The kernel's, e.g. for a path through something that is no directory; `IsADirectory` for a directory.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         match path.metadata() {
             Ok(metadata) if is_stream(metadata.file_type()) => Ok(Self::Stream),
+            Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             Ok(_) => Ok(Self::Taken),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Vacant),
             Err(error) => Err(error),
@@ -41,14 +42,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_folders_can_be_lost_and_streams_cannot() {
+    fn files_can_be_lost_and_streams_cannot() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let file = home.path().join("file");
         assert_eq!(Place::of(&file).expect("a path"), Place::Vacant);
         std::fs::write(&file, "rows").expect("a file");
-        for taken in [&file, home.path()] {
-            assert_eq!(Place::of(taken).expect("a path"), Place::Taken, "{taken:?}");
-        }
+        assert_eq!(Place::of(&file).expect("a path"), Place::Taken);
+        assert_eq!(Place::of(home.path()).map_err(|error| error.kind()), Err(io::ErrorKind::IsADirectory));
         assert_eq!(Place::of(Path::new("/dev/null")).expect("a device"), Place::Stream);
         assert!(Place::of(&file.join("below")).is_err(), "no directory");
         let link = home.path().join("link");

@@ -14,7 +14,7 @@ use common::rows::{self, bench, drain, text};
 use common::{Bench, HPBENCH, needs, parse};
 use hpbench::record::row::Row;
 
-/// The columns of the CSV that compare prints, as in INTERFACE.md.
+/// The columns of the CSV that compare prints: a contract.
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\
     window,workers,generators,handoff,fifo,ring,buffers,verify,duration_target_s,warmup_s,base,new,n_base,n_new,base_median,\
     base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table";
@@ -142,7 +142,10 @@ fn colours_are_for_terminals_that_want_them() {
     }
     let bench = bench("run.csv", &backends());
     for (environment, coloured) in [("TERM=xterm", true), ("TERM=xterm NO_COLOR=1", false), ("TERM=dumb", false)] {
-        let command = format!("env -u NO_COLOR {environment} {HPBENCH} compare --by backend run.csv");
+        // On CI, and where a user forces colours, all terminals count as able.
+        let command = format!(
+            "env -u NO_COLOR -u CI -u CLICOLOR -u CLICOLOR_FORCE {environment} {HPBENCH} compare --by backend run.csv"
+        );
         let screen = bench.run_command(&["script", "-qec", &command, "/dev/null"]).expect(0).stdout;
         assert!(screen.contains("worse"), "{screen}");
         assert_eq!(screen.contains("\x1b["), coloured, "{environment}: {screen:?}");

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Bench, HPBENCH, needs, tiny};
 
-/// The flags of INTERFACE.md that exist so far.
+/// The flags: a contract.
 const FLAGS: [&str; 29] = [
     "--backend",
     "--scenario",

@@ -40,8 +40,7 @@ impl After for Ask {
 #[test]
 fn workers_share_the_table_of_the_process_or_have_their_own() {
     if compare_tables() < 0 {
-        eprintln!("SKIPPED: kcmp(2) is refused here ({})", std::io::Error::last_os_error());
-        return;
+        return needs::skip("kcmp", &format!("kcmp(2) is refused here ({})", std::io::Error::last_os_error()));
     }
     if needs::two_cores().is_none() {
         return;
@@ -51,7 +50,7 @@ fn workers_share_the_table_of_the_process_or_have_their_own() {
     for scenario in [Scenario::Drain, Scenario::Flood, Scenario::Pace, Scenario::Echo] {
         for fd_table in FdTable::ALL {
             let cell = Cell { fd_table: Some(fd_table), window: Some(1), ..wrapped::cell(scenario, Kind::PLAIN, 8) };
-            let options = wrapped::options(Duration::from_millis(10), Duration::ZERO);
+            let options = wrapped::options(Duration::from_millis(100), Duration::ZERO);
             ANSWER.store(UNASKED, Ordering::Relaxed);
             wrapped::run::<Wrapped<Plain<'_>, Ask>>(&cell, &options, &pool, &mut free);
             let shares = ANSWER.load(Ordering::Relaxed) == 0;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::{Bench, Row, assert_balanced, assert_sound, needs, read, rows};
 use hpbench_backends::{Offer, Socket};
 
-/// The columns, as INTERFACE.md lists them.
+/// The columns: a contract, in this order.
 const COLUMNS: &str = "schema, run_id, started_at, scenario, backend, variant, wait, addressing, bind, batch, payload, \
     round, rate_pps, burst, window, workers, generators, handoff, fifo, ring, buffers, verify, duration_target_s, \
     warmup_s, trial, attempt, order, seed, duration_s, sent, received, measured_sent, measured_received, tx_pps, rx_pps, \

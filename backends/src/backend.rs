@@ -98,7 +98,8 @@ pub trait Backend<'p>: Sized {
     ///
     /// # Errors
     ///
-    /// The kernel's error from the clean-up, or that the kernel holds frames back.
+    /// The kernel's error from the clean-up; `ResourceBusy` if the kernel holds frames back. Packets that are still on the TX
+    /// ring may then be among those that it uses, and must not be used again either.
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()>;
 }
 

@@ -188,6 +188,10 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
     /// As [`Backend::close`].
     pub fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         let result = self.backend.close(free);
+        // What the kernel may still read from is lost to the pool.
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) {
+            return result;
+        }
         for consumer in [&mut self.rx_out, &mut self.tx_out] {
             while let Some(packet) = consumer.pop() {
                 free.give(packet.into_frame());
@@ -272,7 +276,9 @@ pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
         if unchecked > lane.gathers || came == 0 {
             lane.check_gathered(app, free);
             unchecked = 0;
-            if came == 0 && patience.is_over() {
+            if came > 0 {
+                patience = Patience::default();
+            } else if patience.is_over() {
                 return Ok(received);
             }
         }

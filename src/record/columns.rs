@@ -82,7 +82,7 @@ columns! {
         sent: Option<u64>, Other;
         /// Datagrams received over the whole life of the trial's sockets, unique and intact.
         received: Option<u64>, Other;
-        /// Datagrams sent in the measured phase; each carries a flag in its header that says so.
+        /// Datagrams sent in the measured phase; in `flood`, `pace` and `echo`, each carries a flag in its header that says so.
         measured_sent: Option<u64>, Other;
         /// Datagrams received in the measured phase, unique and intact.
         measured_received: Option<u64>, Other;

@@ -88,9 +88,12 @@ impl Begun {
         let path = path.filter(|path| *path != Path::new("-")).ok_or(ResumeError::NoFile)?;
         let failed = |error| OutputError::Open { path: path.into(), error };
         let nothing = Self { path: path.into(), ..Self::default() };
+        if path.is_dir() {
+            return Err(ResumeError::NotAFile { path: path.into() });
+        }
         match Place::of(path).map_err(failed)? {
-            Place::Taken if !path.is_dir() => {}
-            Place::Taken | Place::Stream => return Err(ResumeError::NotAFile { path: path.into() }),
+            Place::Taken => {}
+            Place::Stream => return Err(ResumeError::NotAFile { path: path.into() }),
             Place::Vacant => return Ok(nothing),
         }
         let mut rows = Rows::new(path, File::open(path).map_err(failed)?);

@@ -26,7 +26,7 @@ const SUBMISSIONS: u32 = 64;
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How often cancelling looks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
-/// How many buffers are given back together where the kernel may use them without a call.
+/// How many buffers are given back together, if those are at most a quarter of all.
 const GIVEN_BACK: usize = 32;
 
 /// The receiving half of the `uring` backend.
@@ -38,6 +38,8 @@ pub(super) struct Multishot<'p> {
     /// How its buffers are read.
     place: Place,
     batch: usize,
+    /// How many buffers are given back together.
+    given_back: usize,
     /// How long [`Multishot::rx_wait`] waits at most.
     block: Duration,
     /// Whether the kernel holds the request.
@@ -144,6 +146,7 @@ impl<'p> Multishot<'p> {
             buffers,
             request,
             batch: config.batch,
+            given_back: GIVEN_BACK.min(config.buffers / 4),
             block: config.block.unwrap_or_default(),
             armed: false,
             entered: false,
@@ -187,7 +190,7 @@ impl<'p> Multishot<'p> {
     #[inline(always)]
     fn rx_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if let Place::At { offset, longest } = self.place
-            && self.buffers.unshown() < GIVEN_BACK
+            && self.buffers.unshown() < self.given_back
             && let Some(completion) = self.ring.cq.next()
         {
             self.buffers.assert_same_pool(free);
@@ -253,10 +256,13 @@ impl<'p> Multishot<'p> {
     #[inline]
     fn fetch(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
         let was_armed = self.armed;
-        if !self.prepare(free)? || was_armed && !self.ring.wants_enter() {
+        let is_ready = self.prepare(free)?;
+        if self.buffers.unshown() > 0 {
+            self.buffers.publish();
+        }
+        if !is_ready || was_armed && !self.ring.wants_enter() {
             return Ok(false);
         }
-        self.buffers.publish();
         self.ring.enter(0)?;
         self.entered = !self.ring.has_thread();
         Ok(!self.ring.cq.is_empty())

@@ -280,6 +280,9 @@ impl Ring {
     ///
     /// As [`Ring::push`].
     pub(super) unsafe fn cancel(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        if self.is_broken {
+            return Err(broken());
+        }
         self.sq.sync();
         if !self.sq.is_empty() {
             // A kernel's thread has not come to the last requests yet, perhaps for want of a core. More of them would
@@ -307,6 +310,11 @@ impl Ring {
     #[inline]
     pub(super) fn has_thread(&self) -> bool {
         self.setup.sqpoll
+    }
+
+    /// Whether a call has failed for good, so that nothing more is submitted.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether this kernel can wait with a timeout (EXT_ARG, Linux 5.11).
@@ -377,10 +385,14 @@ impl Ring {
         if self.setup.sqpoll {
             return self.nudge(wait);
         }
+        // Nothing that was not submitted is waited for.
+        let wait = if self.is_broken { 0 } else { wait };
         self.overflows += u64::from(self.sq.cq_overflow());
         let mut patience = Patience::default();
         loop {
             match self.call(wait, EnterFlags::GETEVENTS) {
+                // A ring that has failed submits nothing more: it must not be waited for.
+                Ok(_) if self.is_broken => return Err(broken()),
                 // Without SUBMIT_ALL a failed request ends the submission early.
                 Ok(_) if self.sq.is_empty() => break,
                 Ok(_) => {}
@@ -572,11 +584,15 @@ impl fmt::Debug for Ring {
     }
 }
 
+/// Of a ring whose calls have failed before.
+fn broken() -> io::Error {
+    io::Error::other("an earlier call of io_uring_enter has failed")
+}
+
 /// Frames that the kernel may still use are lost to their pool, whose memory stays mapped for good.
 pub(super) fn held_back(frames: usize) -> io::Error {
-    io::Error::other(format!(
-        "io_uring does not give {frames} frames back: its requests do not let themselves be ended"
-    ))
+    let why = format!("io_uring does not give {frames} frames back: its requests do not let themselves be ended");
+    io::Error::new(io::ErrorKind::ResourceBusy, why)
 }
 
 /// Rings and buffer rings count against the limit of locked memory (all of them since 6.13).

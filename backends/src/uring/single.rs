@@ -173,7 +173,7 @@ impl<'p> Singles<'p> {
     pub(super) fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         for _ in 0..CANCEL_TRIES {
-            if self.pending == 0 {
+            if self.pending == 0 || self.ring.is_broken() {
                 break;
             }
             if self.waiting {

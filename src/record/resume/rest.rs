@@ -66,7 +66,7 @@ fn is_settled(last: &Row) -> bool {
 const OF_RUN: [Column; 5] = [Column::schema, Column::run_id, Column::seed, Column::host, Column::kernel];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 12] = [
+const OF_TRIAL: [Column; 13] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -79,6 +79,7 @@ const OF_TRIAL: [Column; 12] = [
     Column::window,
     Column::generators,
     Column::buffers,
+    Column::fd_table,
 ];
 
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before

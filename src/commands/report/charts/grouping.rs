@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::commands::report::charts::units::short;
 use crate::commands::report::data::{Cell, Data, Facet};
+use crate::compare::axes;
 use crate::record::columns::Column;
 
 /// What a line of a chart is.
@@ -39,12 +40,19 @@ pub(super) struct Group {
 /// Sorts cells into groups; those of a line differ in the column `x` only.
 pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: LineBy) -> Vec<Group> {
     let kernels = data.distinct(Column::kernel);
+    let with_socket = cells.iter().map(|&at| &data.cells[at]).find(|cell| axes::has_socket(cell.get(Column::backend)));
+    let shared = with_socket.map_or_else(String::new, |cell| cell.get(Column::fd_table).to_owned());
     let is_free = |of: Facet| matches!(of, Facet::Of(column) if Some(column) == x || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
     for &at in cells {
         let cell = &data.cells[at];
-        let key: Vec<Option<&str>> = Facet::all().map(|of| (!is_free(of)).then(|| cell.text(of))).collect();
+        // What has no socket has no descriptor: it is on the chart of those that have one.
+        let text = |of| match of {
+            Facet::Of(Column::fd_table) if !axes::has_socket(cell.get(Column::backend)) => shared.as_str(),
+            _ => cell.text(of),
+        };
+        let key: Vec<Option<&str>> = Facet::all().map(|of| (!is_free(of)).then(|| text(of))).collect();
         let common = |(of, text): (Facet, &str)| match of {
             // The name of the series has them all, and tells apart where one of them does.
             Facet::Of(Column::backend) => Some(data.series[cell.series].name.clone()),
