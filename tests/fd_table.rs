@@ -3,44 +3,37 @@
 mod common;
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use common::filters::filtered;
 use common::wrapped::{self, After, Wrapped};
 use common::{Bench, assert_balanced, assert_sound, needs};
 use hpbench::plan::cells::{Cell, FdTable, Scenario};
+use hpbench_backends::kernel::descriptors::is_shared;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Kind, Pool};
 
-/// What `kcmp` said when the worker asked last: 0 if it shares the table of the process's first thread.
-static ANSWER: AtomicI64 = AtomicI64::new(UNASKED);
-const UNASKED: i64 = i64::MIN;
-
-/// Compares the descriptor table of the calling thread with that of the process's first thread.
-fn compare_tables() -> i64 {
-    const KCMP_FILES: libc::c_int = 2;
-    // SAFETY: the calls take and return numbers.
-    unsafe {
-        let (own, first) = (libc::syscall(libc::SYS_gettid), libc::c_long::from(libc::getpid()));
-        libc::syscall(libc::SYS_kcmp, own, first, KCMP_FILES, 0, 0)
-    }
-}
+/// What the worker found when it asked: [`SHARED`] if it shares the table of the process's first thread, or [`OWN`].
+static ANSWER: AtomicU8 = AtomicU8::new(UNASKED);
+const UNASKED: u8 = 0;
+const SHARED: u8 = 1;
+const OWN: u8 = 2;
 
 struct Ask;
 
 impl After for Ask {
     fn received(datagrams: usize) {
         if datagrams > 0 && ANSWER.load(Ordering::Relaxed) == UNASKED {
-            ANSWER.store(compare_tables(), Ordering::Relaxed);
+            ANSWER.store(if is_shared().expect("it was asked before") { SHARED } else { OWN }, Ordering::Relaxed);
         }
     }
 }
 
 #[test]
 fn workers_share_the_table_of_the_process_or_have_their_own() {
-    if compare_tables() < 0 {
-        return needs::skip("kcmp", &format!("kcmp(2) is refused here ({})", std::io::Error::last_os_error()));
+    if let Err(error) = is_shared() {
+        return needs::skip("kcmp", &format!("kcmp(2) is refused here ({error})"));
     }
     if needs::two_cores().is_none() {
         return;
@@ -53,7 +46,7 @@ fn workers_share_the_table_of_the_process_or_have_their_own() {
             let options = wrapped::options(Duration::from_millis(100), Duration::ZERO);
             ANSWER.store(UNASKED, Ordering::Relaxed);
             wrapped::run::<Wrapped<Plain<'_>, Ask>>(&cell, &options, &pool, &mut free);
-            let shares = ANSWER.load(Ordering::Relaxed) == 0;
+            let shares = ANSWER.load(Ordering::Relaxed) == SHARED;
             assert_ne!(ANSWER.load(Ordering::Relaxed), UNASKED, "nothing came in {scenario}");
             assert_eq!(shares, fd_table == FdTable::Shared, "{scenario} {fd_table:?}");
         }
