@@ -183,7 +183,10 @@ mod tests {
         writeln!(std::io::stderr(), "SKIPPED: {reason} [counters]").expect("standard error is open");
     }
 
-    /// Touches so many kilobytes of memory that nobody has touched before.
+    /// Kilobytes that no allocator keeps for the next one who asks: glibc maps blocks of more than 32 MiB anew each time.
+    const FRESH: usize = 33 << 10;
+
+    /// Touches so many kilobytes of memory; nobody has touched them before if they are [`FRESH`].
     fn touch(kilobytes: usize) {
         std::hint::black_box(vec![1_u8; kilobytes << 10]);
     }
@@ -202,19 +205,19 @@ mod tests {
     fn they_count_while_they_are_enabled_and_what_this_thread_does() {
         let Some(mut counters) = software() else { return };
         assert_eq!(counters.read(), None, "they have not run");
-        touch(8 << 10);
+        touch(FRESH);
         counters.enable();
         counters.disable();
         let nothing = counters.read().expect("they ran").instructions;
         assert!(nothing < 64, "{nothing} page faults");
         counters.enable();
-        std::thread::spawn(|| touch(8 << 10)).join().expect("it does not panic");
+        std::thread::spawn(|| touch(FRESH)).join().expect("it does not panic");
         counters.disable();
         let others = counters.read().expect("they ran").instructions - nothing;
         assert!(others < 512, "{others} page faults, of another thread");
         counters.enable();
         // Pages may be huge; then there are few faults, but they take time.
-        touch(8 << 10);
+        touch(FRESH);
         counters.disable();
         let counts = counters.read().expect("they ran");
         assert!(counts.cycles > 100_000 && counts.instructions > nothing + others, "{counts:?}");
