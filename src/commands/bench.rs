@@ -57,12 +57,17 @@ pub(crate) fn default_path(host: &str) -> PathBuf {
 pub(crate) struct Frames {
     pool: &'static Pool,
     free: FreeList<'static>,
+    /// How many pools were lost before this one.
+    renewals: usize,
 }
+
+/// How many pools a run may lose: their memory stays mapped and locked, and what takes frames each time would use up all.
+const RENEWALS_MAX: usize = 3;
 
 impl Frames {
     pub(crate) fn new(pool: Pool) -> Self {
         let pool: &'static Pool = Box::leak(Box::new(pool));
-        Self { pool, free: pool.frames() }
+        Self { pool, free: pool.frames(), renewals: 0 }
     }
 
     /// How many frames are not here.
@@ -73,8 +78,14 @@ impl Frames {
     /// Makes a new pool of the same size if frames were lost.
     fn renew(&mut self) -> anyhow::Result<()> {
         if !self.free.is_whole() {
+            anyhow::ensure!(
+                self.renewals < RENEWALS_MAX,
+                "{} trials did not return their frames, so the run ends; leave out the backend whose rows say so",
+                self.renewals + 1
+            );
             let pool = Pool::new(self.pool.len(), self.pool.frame_size());
-            *self = Self::new(pool.context("cannot map a new pool in the place of one whose frames were lost")?);
+            let pool = pool.context("cannot map a new pool in the place of one whose frames were lost")?;
+            *self = Self { renewals: self.renewals + 1, ..Self::new(pool) };
         }
         Ok(())
     }
@@ -302,5 +313,15 @@ mod tests {
         assert!(failed.error.contains("the wire burns; 1 of") && failed.is_failed(), "{}", failed.error);
         let sound = row(one_trial(&run, cell, (planned, 5), frames, &interrupt));
         assert_eq!((sound.error.as_str(), sound.measured_received), ("", Some(640)));
+
+        let lose = |frames: &mut Frames, attempt| {
+            one_trial_by(&run, cell, (planned, attempt), frames, &interrupt, |trial, free| {
+                trial.run_as::<Lossy<'_, false>>(free)
+            })
+        };
+        // Two pools are lost so far.
+        assert!((5..5 + RENEWALS_MAX - 1).all(|attempt| lose(frames, attempt).is_ok()), "a few pools may be lost");
+        let ended = lose(frames, 9).expect_err("a run does not use up all memory").to_string();
+        assert!(ended.contains("4 trials did not return their frames"), "{ended}");
     }
 }
