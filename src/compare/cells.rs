@@ -7,7 +7,6 @@ use crate::compare::axes::{self, By};
 use crate::compare::counts;
 use crate::compare::trials::Trials;
 use crate::compare::warnings::{Refusal, or_empty};
-use crate::gates;
 use crate::plan::cells::Scenario;
 use crate::record::cell::{AXES, CellKey, MUST_BE_EQUAL};
 use crate::record::columns::Column;
@@ -175,11 +174,6 @@ fn refusals(trials: &Trials<'_>, pair: &Pair, conditions: Option<(u32, u32)>) ->
     }
     let is_counted = counts::is_counted(&pair.accel);
     reasons.extend(counts::misleading(&trials.by).filter(|_| is_counted).map(|by| Refusal::Counted { by }));
-    let planned = |half: &Half| half.trials.len() + half.failed;
-    let fewest = planned(&pair.base).min(planned(&pair.new));
-    if fewest < gates::trials_min(is_counted) {
-        reasons.push(Refusal::TooFewTrials { fewest });
-    }
     reasons
 }
 

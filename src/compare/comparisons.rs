@@ -6,14 +6,14 @@ use std::num::NonZero;
 use crate::compare::axes::By;
 use crate::compare::cells::{self, Pair};
 use crate::compare::counts;
-use crate::compare::judge::{self, Comparison, Judge, Values};
+use crate::compare::judge::{self, Comparison, Values};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
 use crate::compare::swept::Swept;
-use crate::compare::trials::Trials;
+use crate::compare::trials::{NoReference, Trials};
 use crate::compare::verdict::{self, Verdict};
-use crate::compare::warnings::{Refusal, Warning};
+use crate::compare::warnings::{Reason, Refusal, Warning};
 use crate::console::Failure;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
@@ -51,6 +51,9 @@ pub(crate) enum CompareError {
         /// The values that there are.
         sides: String,
     },
+    /// What all others are to be related to is not there.
+    #[error(transparent)]
+    Relative(#[from] NoReference),
     /// A backend has more than one variant.
     #[error("{side} has several variants here ({variants}); use --by variant, which compares each of them")]
     SeveralVariants {
@@ -90,7 +93,7 @@ pub(crate) struct Settings<'a> {
     pub all_metrics: bool,
     /// The least change that matters, as a fraction.
     pub threshold: f64,
-    /// Whether differences within blocks are tested.
+    /// Whether sides without common blocks are refused.
     pub paired: bool,
     /// Whether what means nothing is marked instead of refused.
     pub force: bool,
@@ -292,53 +295,41 @@ fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings
 
 /// Makes the comparisons, on all cores.
 fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Settings<'_>) -> Vec<Comparison> {
-    let size = |job: &Job| (pairs[job.0].base.trials.len(), pairs[job.0].new.trials.len());
-    // Of one size and one base after the other: a judge remembers what it needs for them.
-    let base = |job: &Job| (pairs[job.0].base.trials.first(), job.1.column);
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|&at| (size(&jobs[at]), base(&jobs[at])));
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = order.len().div_ceil(threads).max(1);
-    let work = |part: &[usize]| {
-        let mut judge = Judge::new(settings.paired);
-        let mut one = |at: usize| one(trials, &pairs[jobs[at].0], jobs[at].1, &mut judge, settings.threshold);
-        part.iter().map(|&at| (at, one(at))).collect::<Vec<_>>()
+    let share = jobs.len().div_ceil(threads).max(1);
+    let work = |part: &[Job]| {
+        let one = |job: &Job| one(trials, &pairs[job.0], job.1, settings.threshold);
+        part.iter().map(one).collect::<Vec<_>>()
     };
-    let mut done: Vec<(usize, Comparison)> = std::thread::scope(|scope| {
-        let parts: Vec<_> = order.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = jobs.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
         parts.into_iter().flat_map(|part| part.join().expect("no comparison panics")).collect()
-    });
-    done.sort_unstable_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, comparison)| comparison).collect()
+    })
 }
 
-fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, judge: &mut Judge, threshold: f64) -> Comparison {
+fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comparison {
     let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
-    let (mut warnings, mut is_valid) = judge::warnings(pair, &base, &new);
-    let is_counted = counts::is_counted(&pair.accel);
+    let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
+    let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
-    let mut figures =
-        if is_counted { counts::figures(&sorted[0], &sorted[1]) } else { judge.figures(&base.values, &new.values) };
-    if figures.ratio.is_none() && figures.medians.iter().all(Option::is_some) {
-        warnings.push(Warning::NoRatio);
-    }
-    if is_valid && figures.medians.iter().any(Option::is_none) {
-        warnings.push(Warning::NoValues);
-        is_valid = false;
-    }
-    if !is_valid {
+    let (mut figures, missing) = if counted {
+        let figures = counts::figures(&sorted[0], &sorted[1]);
+        let missing = if figures.medians.iter().any(Option::is_none) { Reason::NoValues } else { Reason::NoRatio };
+        (figures, figures.ratio.is_none().then_some(missing))
+    } else {
+        judge::figures(trials, pair, &base, &new)
+    };
+    let reason = judge::refusal(pair, &base, &new).or(missing);
+    if reason.is_some() {
         figures.p = None;
     }
-    let unsettled = is_valid && is_counted && !sorted.iter().all(|counts| counts::is_settled(counts));
-    if unsettled {
-        warnings.push(Warning::Unsettled);
-    }
-    let better = metric.better;
-    let verdict = match (is_valid, is_counted) {
-        (false, _) => Verdict::Invalid,
-        (true, true) => counts::verdict(&figures, !unsettled, better, threshold),
+    let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
+    warnings.extend(unsettled.then_some(Warning::Unsettled));
+    let verdict = match (&reason, counted) {
+        (Some(_), _) => Verdict::None,
+        (None, true) => counts::verdict(&figures, !unsettled, metric.better, threshold),
         // Until it is known how many rows there are.
-        (true, false) => Verdict::Unclear,
+        (None, false) => Verdict::Unclear,
     };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);
@@ -353,7 +344,8 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, judge: &mut Judge, thre
         figures,
         q: None,
         verdict,
-        counted: is_counted,
+        reason,
+        counted,
         unsettled,
         warnings,
     }
@@ -365,7 +357,7 @@ fn judge(comparisons: &mut [Comparison], threshold: f64) {
     let mut q = multiple::benjamini_hochberg(&p).into_iter();
     for comparison in comparisons.iter_mut().filter(|comparison| comparison.figures.p.is_some()) {
         comparison.q = q.next();
-        let q = comparison.q.unwrap_or(1.0);
-        comparison.verdict = verdict::verdict(&comparison.figures, q, comparison.metric.better, threshold);
+        let worse_by = comparison.figures.worse_by(comparison.metric.better);
+        comparison.verdict = verdict::verdict(worse_by, comparison.q.unwrap_or(1.0), threshold);
     }
 }

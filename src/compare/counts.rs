@@ -4,10 +4,9 @@
 //! that differ because something has not settled, and then they say nothing.
 
 use crate::compare::axes::By;
-use crate::compare::verdict::{Figures, Ratio, Verdict};
+use crate::compare::verdict::{Basis, Figures, Ratio, Verdict, ratio};
 use crate::record::column::Better;
 use crate::record::columns::Column;
-use crate::stats::bootstrap;
 use crate::stats::median::Median;
 use crate::stats::median_of_sorted;
 
@@ -59,12 +58,11 @@ pub(crate) fn figures(base: &[f64], new: &[f64]) -> Figures {
     let medians = [median(base), median(new)];
     let ends = |median: Median| median.interval.unwrap_or((median.value, median.value));
     let ratio = medians[0].zip(medians[1]).map(|(base, new)| Ratio {
-        value: bootstrap::ratio(base.value, new.value),
-        low: bootstrap::ratio(ends(base).1, ends(new).0),
-        high: bootstrap::ratio(ends(base).0, ends(new).1),
+        value: ratio(base.value, new.value),
+        interval: Some((ratio(ends(base).1, ends(new).0), ratio(ends(base).0, ends(new).1))),
     });
-    let ratio = ratio.filter(|ratio| ratio.value.is_finite() && ratio.high.is_finite());
-    Figures { medians, ratio, p: None }
+    let is_finite = |ratio: &Ratio| ratio.value.is_finite() && ratio.interval.is_some_and(|(_, high)| high.is_finite());
+    Figures { medians, ratio: ratio.filter(is_finite), p: None, basis: Basis::Counts }
 }
 
 /// What may be said of counts on two sides that have settled, or have not.

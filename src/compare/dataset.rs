@@ -77,6 +77,8 @@ pub(crate) struct Dataset {
     circumstances: Numbers,
     reasons: Numbers,
     runs: Numbers,
+    /// Of each run, when it began and which pair it is one of.
+    begun: Vec<(String, Option<u32>)>,
     blocks: HashMap<(u32, usize), u32>,
     /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
     planned: Vec<u32>,
@@ -103,6 +105,7 @@ impl Dataset {
             circumstances: Numbers::default(),
             reasons: Numbers::default(),
             runs: Numbers::default(),
+            begun: Vec::new(),
             blocks: HashMap::new(),
             planned: Vec::new(),
             plans: Numbers::default(),
@@ -146,6 +149,11 @@ impl Dataset {
         let cell = self.note_cell(fields);
         let circumstances = self.note_circumstances(fields);
         let run = self.runs.number_of(&row.run_id);
+        match self.begun.get_mut(run as usize) {
+            None => self.begun.push((row.started_at.clone(), row.pair)),
+            Some((began, _)) if row.started_at < *began => began.clone_from(&row.started_at),
+            Some(_) => {}
+        }
         let next = self.blocks.len() as u32;
         self.attempts.push(Attempt {
             file: self.files.len().saturating_sub(1) as u32,
@@ -215,6 +223,16 @@ impl Dataset {
             }
         }
         self.attempts.iter().map(|attempt| last[&identity(attempt)]).collect()
+    }
+
+    /// When a run began: the text of the first of its rows.
+    pub(crate) fn started(&self, run: u32) -> &str {
+        &self.begun[run as usize].0
+    }
+
+    /// The pair that a run is one of, if there is one.
+    pub(crate) fn pair(&self, run: u32) -> Option<u32> {
+        self.begun[run as usize].1
     }
 
     /// The number in a column of an attempt, if it has one; the column must be one that is kept.

@@ -1,78 +1,59 @@
 //! Two sides of a cell: their figures, and what speaks against a verdict on them.
+//!
+//! What is compared decides by which statistic ([`crate::stats::estimate`]): pairs of runs, where the sides are paired; else
+//! the blocks that both sides have; else runs that alternated. All of one side before all of the other, or one run a side,
+//! have no interval: the machine alone moves single runs by more than most changes do.
+
+use std::collections::BTreeMap;
 
 use crate::compare::cells::{Half, Pair};
-use crate::compare::counts;
 use crate::compare::metrics::Metric;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{Figures, Ratio, Verdict, sorted};
-use crate::compare::warnings::{Doubt, Warning};
+use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, Verdict, sorted};
+use crate::compare::warnings::{Doubt, Reason, Warning};
 use crate::gates;
 use crate::record::cell::CellKey;
 use crate::record::row::State;
-use crate::stats::bootstrap::{self, Bootstrap, Side};
-use crate::stats::median::Median;
-use crate::stats::ranks::{self, MannWhitney};
+use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
+use crate::stats::median::{ALPHA, Median};
+use crate::stats::median_of_sorted;
 
-/// Works out figures; it remembers what the next comparison may use again.
-#[derive(Debug, Default)]
-pub struct Judge {
-    bootstrap: Bootstrap,
-    test: MannWhitney,
-    paired: bool,
-}
-
-impl Judge {
-    /// Tests differences within blocks if `paired`, else the two sides.
-    pub fn new(paired: bool) -> Self {
-        Self { paired, ..Self::default() }
-    }
-
-    /// The figures of values with the numbers of their blocks.
-    pub fn figures(&mut self, base: &Side, new: &Side) -> Figures {
-        let sorted = [sorted(base), sorted(new)];
-        let medians = [Median::of_sorted(&sorted[0]), Median::of_sorted(&sorted[1])];
-        let [Some(of_base), Some(of_new)] = medians else { return Figures { medians, ..Figures::default() } };
-        let [numbered_base, numbered_new] = numbered(base, new);
-        let interval = self.bootstrap.ratio(&numbered_base, &numbered_new);
-        let ratio = interval
-            .map(|(low, high)| Ratio { value: bootstrap::ratio(of_base.value, of_new.value), low, high })
-            .filter(|ratio| ratio.value.is_finite() && ratio.high.is_finite());
-        let p = if self.paired {
-            ranks::wilcoxon(&differences(&numbered_base, &numbered_new))
-        } else {
-            self.test.p(&sorted[0], &sorted[1])
-        };
-        Figures { medians, ratio, p: Some(p) }
+/// The figures of two sides of one run, of values with the numbers of their blocks in the order of time.
+pub fn within_run(base: &[(usize, f64)], new: &[(usize, f64)]) -> Figures {
+    let figures = without_interval(base, new);
+    match by_blocks(base, new) {
+        Ok((estimate, basis)) => with_estimate(figures, estimate, basis),
+        Err(_) => figures,
     }
 }
 
-/// Numbers the blocks from 0 on. A side with two values for a block, as hpbench never writes it, has no blocks.
-fn numbered(base: &Side, new: &Side) -> [Vec<(usize, f64)>; 2] {
-    let is_unique = |side: &Side| {
-        let mut blocks: Vec<usize> = side.iter().map(|value| value.0).collect();
-        blocks.sort_unstable();
-        blocks.windows(2).all(|two| two[0] != two[1])
-    };
-    if !is_unique(base) || !is_unique(new) {
-        let apart = |side: &Side, first: usize| {
-            side.iter().enumerate().map(|(index, value)| (first + index, value.1)).collect()
-        };
-        return [apart(base, 0), apart(new, base.len())];
-    }
-    let mut blocks: Vec<usize> = base.iter().chain(new).map(|value| value.0).collect();
-    blocks.sort_unstable();
-    blocks.dedup();
-    let number =
-        |side: &Side| side.iter().filter_map(|value| Some((blocks.binary_search(&value.0).ok()?, value.1))).collect();
-    [number(base), number(new)]
+/// The medians and their ratio.
+fn without_interval(base: &Side, new: &Side) -> Figures {
+    let medians = [base, new].map(|side| Median::of_sorted(&sorted(side)));
+    let ratio = medians[0].zip(medians[1]).map(|(base, new)| verdict::ratio(base.value, new.value));
+    let ratio = ratio.filter(|ratio| ratio.is_finite()).map(|value| Ratio { value, interval: None });
+    Figures { medians, ratio, ..Figures::default() }
 }
 
-/// New less base, of the blocks that have both.
-fn differences(base: &Side, new: &Side) -> Vec<f64> {
-    let mut sorted = base.to_vec();
-    sorted.sort_unstable_by_key(|value| value.0);
-    let of_base = |block| sorted.binary_search_by_key(&block, |value| value.0).ok().map(|at| sorted[at].1);
-    new.iter().filter_map(|value| Some(value.1 - of_base(value.0)?)).collect()
+fn with_estimate(figures: Figures, estimate: Estimate, basis: Basis) -> Figures {
+    Figures { ratio: Some(estimate.into()), p: Some(estimate.p), basis, ..figures }
+}
+
+/// The logarithm of what `new` is to `base`; none where one of them is 0.
+fn log_ratio(base: f64, new: f64) -> Result<f64, Reason> {
+    let log = verdict::ratio(base, new).ln();
+    if log.is_finite() { Ok(log) } else { Err(Reason::NoRatio) }
+}
+
+/// By the blocks that both sides have.
+fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, Basis), Reason> {
+    let of_base: BTreeMap<usize, f64> = base.iter().copied().collect();
+    let of_new: BTreeMap<usize, f64> = new.iter().copied().collect();
+    let both = of_new.iter().filter_map(|(block, new)| Some((*of_base.get(block)?, *new)));
+    let differences = both.map(|(base, new)| log_ratio(base, new)).collect::<Result<Vec<f64>, Reason>>()?;
+    let blocks = differences.len();
+    let estimate = estimate::pieces(&differences).ok_or(Reason::TooFewBlocks { blocks, needed: BLOCKS_MIN })?;
+    Ok((estimate, Basis::Blocks { blocks }))
 }
 
 /// One side of a comparison.
@@ -80,10 +61,14 @@ fn differences(base: &Side, new: &Side) -> Vec<f64> {
 pub(crate) struct Values {
     /// The values that count, with their blocks.
     pub values: Vec<(usize, f64)>,
+    /// The runs that these are of, one for each.
+    runs: Vec<u32>,
     /// How many trials are invalid.
     pub invalid: usize,
-    /// How many have generators that were the bottleneck.
+    /// How many have generators that were the bottleneck, …
     pub limited: usize,
+    /// … and whether those are too many to be left out.
+    is_limited: bool,
     /// How many count although the machine was not as usual.
     pub marked: usize,
 }
@@ -94,13 +79,101 @@ impl Values {
         let valid = half.trials.iter().copied().filter(|&at| trials.attempt(at).state == State::Valid);
         let valid: Vec<usize> = valid.collect();
         let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
-        for at in gates::counting(valid, |&at| trials.attempt(at).is_marked) {
+        let counting = gates::counting(valid, |&at| trials.attempt(at).is_marked);
+        found.limited = counting.iter().filter(|&&at| trials.attempt(at).is_limited).count();
+        found.is_limited = gates::limits(found.limited, counting.len());
+        for at in counting {
             let attempt = trials.attempt(at);
-            found.limited += usize::from(attempt.is_limited);
+            if attempt.is_limited && !found.is_limited {
+                continue;
+            }
             found.marked += usize::from(attempt.is_marked);
-            found.values.extend(trials.value(at, metric).map(|value| (attempt.block as usize, value)));
+            if let Some(value) = trials.value(at, metric) {
+                found.values.push((attempt.block as usize, value));
+                found.runs.push(attempt.run);
+            }
         }
         found
+    }
+
+    /// The median of each run.
+    fn by_run(&self) -> BTreeMap<u32, f64> {
+        let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for (run, (_, value)) in self.runs.iter().zip(&self.values) {
+            runs.entry(*run).or_default().push(*value);
+        }
+        let median = |mut values: Vec<f64>| {
+            values.sort_unstable_by(f64::total_cmp);
+            median_of_sorted(&values).unwrap_or(f64::NAN)
+        };
+        runs.into_iter().map(|(run, values)| (run, median(values))).collect()
+    }
+}
+
+/// By pairs of runs; `None` where the sides have none.
+fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(Estimate, Basis), Reason>> {
+    // In the order of time: of several runs with one number, each with that of the other side that came like it.
+    let numbered = |side: &Values| {
+        let mut pairs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        let mut runs: Vec<(&str, u32, f64)> = side
+            .by_run()
+            .into_iter()
+            .filter_map(|(run, median)| Some((trials.started(run), trials.pair(run)?, median)))
+            .collect();
+        runs.sort_by(|a, b| a.0.cmp(b.0));
+        runs.into_iter().for_each(|(_, pair, median)| pairs.entry(pair).or_default().push(median));
+        pairs
+    };
+    let (base, new) = (numbered(base), numbered(new));
+    let both = base.iter().filter_map(|(pair, of_base)| Some((of_base, new.get(pair)?)));
+    let both = both.flat_map(|(base, new)| base.iter().copied().zip(new.iter().copied()));
+    let differences: Result<Vec<f64>, Reason> = both.map(|(base, new)| log_ratio(base, new)).collect();
+    let differences = match differences {
+        Ok(differences) if differences.is_empty() => return None,
+        Ok(differences) => differences,
+        Err(reason) => return Some(Err(reason)),
+    };
+    let pairs = differences.len();
+    let estimate = estimate::signed_ranks(&differences).ok_or(Reason::TooFewPairs { pairs, needed: PAIRS_MIN });
+    Some(estimate.map(|estimate| (estimate, Basis::Pairs { pairs })))
+}
+
+/// By runs that alternated.
+fn by_runs(trials: &Trials<'_>, base: &Values, new: &Values) -> Result<(Estimate, Basis), Reason> {
+    let sides = [base.by_run(), new.by_run()];
+    let runs = [sides[0].len(), sides[1].len()];
+    if runs.contains(&1) {
+        return Err(Reason::OneRun);
+    }
+    let mut order: Vec<(&str, u32, usize)> = Vec::new();
+    for (side, medians) in sides.iter().enumerate() {
+        order.extend(medians.keys().map(|&run| (trials.started(run), run, side)));
+    }
+    order.sort_unstable();
+    let changes = order.windows(2).filter(|two| two[0].2 != two[1].2).count();
+    // Of two sides in random order, half of the neighbours differ; of all of one side before all of the other, one pair.
+    if changes < order.len().div_ceil(3) {
+        return Err(Reason::NotAlternated);
+    }
+    let logs = |side: &BTreeMap<u32, f64>| side.values().map(|value| log_ratio(1.0, *value)).collect();
+    let [base, new]: [Result<Vec<f64>, Reason>; 2] = [logs(&sides[0]), logs(&sides[1])];
+    let estimate = estimate::welch(&base?, &new?);
+    let estimate = estimate.ok_or(Reason::TooFewRuns { runs: runs[0].min(runs[1]), needed: RUNS_MIN })?;
+    Ok((estimate, Basis::Runs { runs }))
+}
+
+/// The figures of two sides, by what they offer; without an interval, the reason.
+pub(crate) fn figures(trials: &Trials<'_>, pair: &Pair, base: &Values, new: &Values) -> (Figures, Option<Reason>) {
+    let figures = without_interval(&base.values, &new.values);
+    if figures.medians.iter().any(Option::is_none) {
+        return (figures, Some(Reason::NoValues));
+    }
+    let found = by_pairs(trials, base, new).unwrap_or_else(|| {
+        if pair.interleaved { by_blocks(&base.values, &new.values) } else { by_runs(trials, base, new) }
+    });
+    match found {
+        Ok((estimate, basis)) => (with_estimate(figures, estimate, basis), None),
+        Err(reason) => (figures, Some(reason)),
     }
 }
 
@@ -123,32 +196,49 @@ pub struct Comparison {
     pub q: Option<f64>,
     /// What may be said.
     pub verdict: Verdict,
+    /// Why there is no verdict.
+    pub reason: Option<Reason>,
     /// Whether these are counts of instructions, which have no noise.
     pub counted: bool,
     /// Whether they are counts that have not settled: a change is one of these trials only.
     pub unsettled: bool,
-    /// What the reader must know.
+    /// What else the reader must know.
     pub warnings: Vec<Warning>,
 }
 
-/// What speaks against a comparison, and whether it may have a verdict all the same.
-pub(crate) fn warnings(pair: &Pair, base: &Values, new: &Values) -> (Vec<Warning>, bool) {
-    let mut warnings: Vec<Warning> = pair.refused.iter().cloned().map(Warning::Refused).collect();
-    let mut is_valid = warnings.is_empty();
-    let both = |count: fn(&Values) -> usize| (count(base), count(new));
-    let mut tell = |(of_base, of_new): (usize, usize), what: Doubt, spoils: bool| {
-        if of_base + of_new > 0 {
-            warnings.push(Warning::Trials { what, base: of_base, new: of_new });
-            is_valid &= !spoils;
-        }
-    };
-    let few = |values: &Values| values.values.len() < gates::trials_min(counts::is_counted(&pair.accel));
-    tell(both(|values| values.limited), Doubt::Limited, true);
-    tell((pair.base.failed, pair.new.failed), Doubt::Failed, few(base) || few(new));
-    tell(both(|values| values.invalid), Doubt::Invalid, few(base) || few(new));
-    tell(both(|values| values.marked), Doubt::Marked, false);
-    if !pair.interleaved && !counts::is_counted(&pair.accel) {
-        warnings.push(Warning::DifferentRuns);
+impl Comparison {
+    /// Whether the sides certainly differ, although by less than the threshold.
+    pub fn is_certain(&self) -> bool {
+        self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)
     }
-    (warnings, is_valid)
+
+    /// Whether the change is certainly of at least the threshold.
+    pub fn is_by_threshold(&self, threshold: f64) -> bool {
+        let least = verdict::least(threshold);
+        let interval = self.figures.worse_by(self.metric.better);
+        interval.is_some_and(|(low, high)| match self.verdict {
+            Verdict::Worse => low >= least,
+            Verdict::Better => high <= -least,
+            _ => false,
+        })
+    }
+}
+
+/// What the reader must know of the trials of both sides.
+pub(crate) fn warnings(base: (&Values, &Half), new: (&Values, &Half)) -> Vec<Warning> {
+    let both = |count: fn(&Values, &Half) -> usize| (count(base.0, base.1), count(new.0, new.1));
+    let told = [
+        (Doubt::Limited, both(|values, _| values.limited)),
+        (Doubt::Failed, both(|_, half| half.failed)),
+        (Doubt::Invalid, both(|values, _| values.invalid)),
+        (Doubt::Marked, both(|values, _| values.marked)),
+    ];
+    let told = told.into_iter().filter(|(_, (base, new))| base + new > 0);
+    told.map(|(what, (base, new))| Warning::Trials { what, base, new }).collect()
+}
+
+/// Why a comparison has no verdict whatever its figures are.
+pub(crate) fn refusal(pair: &Pair, base: &Values, new: &Values) -> Option<Reason> {
+    let refused = pair.refused.first().cloned().map(Reason::Refused);
+    refused.or_else(|| (base.is_limited || new.is_limited).then_some(Reason::Limited))
 }

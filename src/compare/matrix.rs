@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::compare::metrics::{self, Metric};
 use crate::compare::trials::Trials;
-use crate::compare::verdict::sorted;
+use crate::compare::verdict::{Side, sorted};
 use crate::compare::{cells, counts};
 use crate::gates;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
-use crate::stats::bootstrap::Side;
 use crate::stats::median_of_sorted;
 
 /// What the trials of a cell came to on one side.

@@ -36,6 +36,7 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
             notes.push(format!("{} differs: {}", column.name(), told.collect::<Vec<_>>().join(", ")));
         }
     }
+    notes.extend(without_verdict(comparisons));
     notes.extend(warned(comparisons));
     notes
 }
@@ -52,6 +53,19 @@ fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
     let by = trials.by.name();
     (!told.is_empty())
         .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
+}
+
+/// Why rows have no verdict; reasons that differ in numbers only are told once.
+fn without_verdict(comparisons: &[Comparison]) -> Vec<String> {
+    let reasons = comparisons.iter().filter_map(|comparison| comparison.reason.as_ref());
+    let told = |Similar { first, count, .. }: Similar<()>| match count {
+        1 => format!("1 row has no verdict: {first}."),
+        _ if count == comparisons.len() => format!("No verdict: {first}."),
+        _ => format!("{count} rows have no verdict, the first of them: {first}."),
+    };
+    let messages = Messages::of(reasons.map(|reason| ((), reason.to_string())));
+    let others = (messages.others > 0).then(|| format!("{} rows have no verdict for other reasons.", messages.others));
+    messages.kinds.into_iter().map(told).chain(others).collect()
 }
 
 /// The warnings of all rows; those that differ in numbers only are told once.

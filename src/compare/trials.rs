@@ -14,6 +14,14 @@ use crate::record::row::State;
 /// The most values of a circumstance, and variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
 
+/// Why trials cannot be related to those of a backend.
+#[derive(Debug, thiserror::Error)]
+#[error("--relative-to {backend}: {why}")]
+pub(crate) struct NoReference {
+    backend: String,
+    why: String,
+}
+
 /// Where a trial is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
@@ -54,6 +62,8 @@ pub(crate) struct Trials<'d> {
     conditions: Numbers,
     names: Numbers,
     sides: Vec<Side>,
+    /// Of each trial, the attempt that it is related to; empty where none is.
+    references: Vec<Option<u32>>,
 }
 
 impl<'d> Trials<'d> {
@@ -76,6 +86,7 @@ impl<'d> Trials<'d> {
             conditions: Numbers::default(),
             names: Numbers::default(),
             sides: Vec::new(),
+            references: Vec::new(),
         };
         trials.sort();
         trials
@@ -164,9 +175,70 @@ impl<'d> Trials<'d> {
         &self.data.attempts[self.list[trial].at as usize]
     }
 
-    /// The value of a metric in a trial, if it has one.
+    /// The value of a metric in a trial, if it has one: what it is to that of the trial which it is related to.
     pub(crate) fn value(&self, trial: usize, metric: Metric) -> Option<f64> {
-        self.data.value(self.list[trial].at as usize, metric.column)
+        let value = self.data.value(self.list[trial].at as usize, metric.column)?;
+        match self.references.get(trial) {
+            None => Some(value),
+            Some(reference) => {
+                let reference = self.data.value((*reference)? as usize, metric.column)?;
+                Some(value / reference).filter(|relative| relative.is_finite())
+            }
+        }
+    }
+
+    /// Relates each trial to that of `backend` in the same block: the same cell, but for the backend. The trials of that
+    /// backend, which would all be 1, are left out.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such backend, no other one, or more than one variant of it.
+    pub(crate) fn relate_to(&mut self, backend: &str) -> Result<(), NoReference> {
+        const OWN: [Column; 3] = [Column::backend, Column::variant, Column::buffers];
+        let data = self.data;
+        let mut cells = Numbers::default();
+        let texts = |attempt: &Attempt| data.cell(attempt.cell).without(|axis| OWN.contains(&axis));
+        let mut known: HashMap<u32, u32> = HashMap::new();
+        let mut key = |attempt: &Attempt| {
+            let number = || cells.number(texts(attempt).iter().map(|(_, text)| text));
+            (attempt.file, attempt.block, *known.entry(attempt.cell).or_insert_with(number))
+        };
+        let is_reference = |placed: &Placed| data.text(&data.attempts[placed.at as usize], Column::backend) == backend;
+        let mut references: HashMap<(u32, u32, u32), u32> = HashMap::new();
+        let mut variants: Vec<&str> = Vec::new();
+        for placed in self.list.iter().filter(|placed| is_reference(placed)) {
+            let attempt = &data.attempts[placed.at as usize];
+            let variant = data.text(attempt, Column::variant);
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+            if attempt.state == State::Valid {
+                references.insert(key(attempt), placed.at);
+            }
+        }
+        let failed = |why: String| Err(NoReference { backend: backend.into(), why });
+        match variants.len() {
+            0 => return failed("no trial is of this backend".into()),
+            1 => {}
+            _ => return failed(format!("it has several variants here ({})", variants.join(", "))),
+        }
+        self.list.retain(|placed| !is_reference(placed));
+        if self.list.is_empty() {
+            return failed("all trials are of this backend".into());
+        }
+        let of = |placed: &Placed| references.get(&key(&data.attempts[placed.at as usize])).copied();
+        self.references = self.list.iter().map(of).collect();
+        Ok(())
+    }
+
+    /// When a run began, as its rows say.
+    pub(crate) fn started(&self, run: u32) -> &str {
+        self.data.started(run)
+    }
+
+    /// The pair that a run is one of, if there is one.
+    pub(crate) fn pair(&self, run: u32) -> Option<u32> {
+        self.data.pair(run)
     }
 
     /// A cell by its number, without what may differ, and without what is among the conditions.

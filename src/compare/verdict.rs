@@ -1,23 +1,23 @@
 //! The figures of two sides, and the verdict on them.
 
 use crate::record::column::Better;
-use crate::stats::bootstrap::Side;
+use crate::stats::estimate::Estimate;
 use crate::stats::median::{ALPHA, Median};
 
 /// What may be said of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The new side is better, by at least the threshold.
+    /// The new side is certainly better, and its change may be larger than the threshold.
     Better,
-    /// It is worse, by at least the threshold.
+    /// It is certainly worse, and its change may be larger than the threshold.
     Worse,
-    /// There is no difference beyond the threshold.
+    /// Any difference is within the threshold.
     Same,
     /// The trials do not tell.
     Unclear,
-    /// The trials say nothing about it.
-    Invalid,
+    /// There is nothing to judge: no interval, or a reason why it would mean nothing.
+    None,
 }
 
 impl Verdict {
@@ -28,20 +28,62 @@ impl Verdict {
             Self::Worse => "worse",
             Self::Same => "same",
             Self::Unclear => "unclear",
-            Self::Invalid => "invalid",
+            Self::None => "none",
         }
     }
 }
 
-/// A ratio of medians with its 95% interval.
+/// A ratio, with its 95% interval where there is one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// New to base.
     pub value: f64,
-    /// The lower end.
-    pub low: f64,
-    /// The upper end.
-    pub high: f64,
+    /// The ends of the interval.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl From<Estimate> for Ratio {
+    fn from(estimate: Estimate) -> Self {
+        Self { value: estimate.center.exp(), interval: Some((estimate.low.exp(), estimate.high.exp())) }
+    }
+}
+
+/// What an interval is made from, and hence what it speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Basis {
+    /// There is no interval.
+    #[default]
+    Nothing,
+    /// Blocks that both sides have: it speaks of this run only.
+    Blocks {
+        /// How many.
+        blocks: usize,
+    },
+    /// Pairs of runs: it speaks of other runs, too.
+    Pairs {
+        /// How many.
+        pairs: usize,
+    },
+    /// Runs of either side that alternated: it speaks of other runs, too.
+    Runs {
+        /// How many of the base and of the new side.
+        runs: [usize; 2],
+    },
+    /// Counts, which have no noise.
+    Counts,
+}
+
+impl Basis {
+    /// The name in the output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Blocks { .. } => "blocks",
+            Self::Pairs { .. } => "pairs",
+            Self::Runs { .. } => "runs",
+            Self::Counts => "counts",
+        }
+    }
 }
 
 /// What the figures of two sides are.
@@ -51,9 +93,23 @@ pub struct Figures {
     pub medians: [Option<Median>; 2],
     /// What the new one is to the base.
     pub ratio: Option<Ratio>,
-    /// How likely values are that differ at least as much where there is no difference.
+    /// How likely a ratio at least so far from 1 is where there is no difference.
     pub p: Option<f64>,
+    /// What the interval of the ratio is made from.
+    pub basis: Basis,
 }
+
+impl Figures {
+    /// The interval of the change as a logarithm, turned so that what is above 0 is worse.
+    pub fn worse_by(&self, better: Better) -> Option<(f64, f64)> {
+        let (low, high) = self.ratio?.interval?;
+        let (low, high) = (low.ln(), high.ln());
+        Some(if better == Better::Lower { (low, high) } else { (-high, -low) })
+    }
+}
+
+/// The values of a side with the numbers of their blocks.
+pub(crate) type Side = [(usize, f64)];
 
 /// The values without their blocks, sorted.
 pub(crate) fn sorted(side: &Side) -> Vec<f64> {
@@ -62,19 +118,78 @@ pub(crate) fn sorted(side: &Side) -> Vec<f64> {
     values
 }
 
-/// What may be said, of figures whose p-value is worth `q` among those of all other rows.
-pub fn verdict(figures: &Figures, q: f64, better: Better, threshold: f64) -> Verdict {
-    let Some(Ratio { value, low, high }) = figures.ratio else { return Verdict::Unclear };
-    if figures.medians.iter().flatten().any(|median| median.interval.is_none()) {
-        return Verdict::Unclear;
+/// What `new` is to `base`: 1 where they are equal, were they 0.
+pub(crate) fn ratio(base: f64, new: f64) -> f64 {
+    if base == new { 1.0 } else { new / base }
+}
+
+/// The least change that matters, on the scale of logarithms. The threshold is a fraction.
+pub fn least(threshold: f64) -> f64 {
+    threshold.ln_1p()
+}
+
+/// What may be said. `worse_by` is the 95% interval of the change, as of [`Figures::worse_by`]; without one there is no
+/// verdict. `q` is the p-value among those of all other rows. No condition is on the estimate itself: at a true change of
+/// the threshold that would be a coin flip.
+pub fn verdict(worse_by: Option<(f64, f64)>, q: f64, threshold: f64) -> Verdict {
+    let Some((low, high)) = worse_by else { return Verdict::None };
+    let least = least(threshold);
+    match q < ALPHA {
+        _ if -least < low && high < least => Verdict::Same,
+        true if low > 0.0 => Verdict::Worse,
+        true if high < 0.0 => Verdict::Better,
+        _ => Verdict::Unclear,
     }
-    let differs = q < ALPHA && (low > 1.0 || high < 1.0) && (value - 1.0).abs() >= threshold;
-    let is_more = value > 1.0;
-    match better {
-        _ if !differs && low >= 1.0 - threshold && high <= 1.0 + threshold => Verdict::Same,
-        _ if !differs => Verdict::Unclear,
-        Better::Lower if is_more => Verdict::Worse,
-        Better::Higher if !is_more => Verdict::Worse,
-        _ => Verdict::Better,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Exclusive and complete: exactly one of the conditions of the verdicts holds, and it is that of the verdict.
+        #[test]
+        fn every_interval_has_exactly_one_verdict(
+            ends in prop::option::of((-0.2..0.2_f64, -0.2..0.2_f64)), q in 0.0..0.2_f64, threshold in 0.001..0.1_f64,
+        ) {
+            let interval = ends.map(|(a, b)| (a.min(b), a.max(b)));
+            let least = least(threshold);
+            let is = |wanted: Verdict| match (interval, wanted) {
+                (None, wanted) => wanted == Verdict::None,
+                (Some(_), Verdict::None) => false,
+                (Some((low, high)), wanted) => {
+                    let same = -least < low && high < least;
+                    let differs = !same && q < ALPHA;
+                    match wanted {
+                        Verdict::Same => same,
+                        Verdict::Worse => differs && low > 0.0,
+                        Verdict::Better => differs && high < 0.0,
+                        _ => !same && (q >= ALPHA || low <= 0.0 && high >= 0.0),
+                    }
+                }
+            };
+            let all = [Verdict::Better, Verdict::Worse, Verdict::Same, Verdict::Unclear, Verdict::None];
+            prop_assert_eq!(all.into_iter().filter(|wanted| is(*wanted)).collect::<Vec<_>>(), [verdict(interval, q, threshold)]);
+        }
+
+        #[test]
+        fn the_other_direction_has_the_opposite_verdict(low in -0.2..0.2_f64, width in 0.0..0.2_f64, q in 0.0..0.1_f64) {
+            let opposite = match verdict(Some((low, low + width)), q, 0.03) {
+                Verdict::Better => Verdict::Worse,
+                Verdict::Worse => Verdict::Better,
+                other => other,
+            };
+            prop_assert_eq!(verdict(Some((-low - width, -low)), q, 0.03), opposite);
+        }
+    }
+
+    #[test]
+    fn of_a_rate_less_is_worse() {
+        let ratio = Some(Ratio { value: 0.9, interval: Some((0.85, 0.95)) });
+        let figures = Figures { ratio, ..Figures::default() };
+        assert_eq!(verdict(figures.worse_by(Better::Higher), 0.001, 0.03), Verdict::Worse);
+        assert_eq!(verdict(figures.worse_by(Better::Lower), 0.001, 0.03), Verdict::Better);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::compare::counts::{RANKS_NOTHING, SETTLED_MAX_PCT};
-use crate::gates::TRIALS_MIN;
+use crate::gates::LIMITED_ONE_IN;
 use crate::record::columns::Column;
 
 /// Why a comparison means nothing.
@@ -23,13 +23,46 @@ pub enum Refusal {
         /// The column that is compared by.
         by: Column,
     },
-    /// A side has too few trials for a verdict.
-    TooFewTrials {
-        /// How many it has.
-        fewest: usize,
-    },
     /// Differences within blocks are asked for, and there are none.
     NoCommonBlocks,
+}
+
+/// Why there is no verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The comparison means nothing, and was made because that was asked for.
+    Refused(Refusal),
+    /// The generators of too many trials were the bottleneck.
+    Limited,
+    /// A side has no values.
+    NoValues,
+    /// A side is 0.
+    NoRatio,
+    /// Too few blocks count on both sides.
+    TooFewBlocks {
+        /// How many do.
+        blocks: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// Too few pairs of runs count on both sides.
+    TooFewPairs {
+        /// How many do.
+        pairs: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// A side has too few runs.
+    TooFewRuns {
+        /// How many the side with fewer has.
+        runs: usize,
+        /// How many are needed of each.
+        needed: usize,
+    },
+    /// A side is one run, and the other another.
+    OneRun,
+    /// Runs of one side came before those of the other.
+    NotAlternated,
 }
 
 /// What a warning counts.
@@ -48,8 +81,6 @@ pub enum Doubt {
 /// What a reader must know of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// It means nothing, and was made because that was asked for.
-    Refused(Refusal),
     /// Some trials are not as they should be.
     Trials {
         /// Which.
@@ -59,37 +90,31 @@ pub enum Warning {
         /// How many of the new side.
         new: usize,
     },
-    /// The sides share no blocks.
-    DifferentRuns,
-    /// The base is 0.
-    NoRatio,
-    /// A side has no values.
-    NoValues,
     /// Counts of a side differ from each other.
     Unsettled,
 }
 
-impl Warning {
-    /// Whether two warnings say the same, whatever they count.
+impl Reason {
+    /// Whether two reasons say the same, whatever they count.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Trials { what, .. }, Self::Trials { what: other, .. }) => what == other,
-            _ => self == other,
+            (Self::Refused(one), Self::Refused(other)) => one == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
 
-    /// Why there is no verdict, in a few words.
+    /// The reason in a few words.
     pub(crate) fn brief(&self) -> String {
         match self {
             Self::Refused(Refusal::Counted { by }) => format!("counts are not compared by {}", by.name()),
-            Self::Refused(Refusal::TooFewTrials { fewest }) => format!("{fewest} trials are too few"),
-            Self::Refused(refusal) => refusal.to_string(),
-            Self::Trials { what: Doubt::Invalid, .. } => "too few valid trials".into(),
-            Self::Trials { what, .. } => what.words().into(),
-            Self::DifferentRuns => "different runs".into(),
-            Self::Unsettled => "not settled".into(),
-            Self::NoRatio => "the base is 0".into(),
-            Self::NoValues => self.to_string(),
+            Self::Limited => "limited by the generators".into(),
+            Self::TooFewBlocks { .. } => "too few blocks".into(),
+            Self::TooFewPairs { .. } => "too few pairs".into(),
+            Self::TooFewRuns { .. } => "too few runs".into(),
+            Self::OneRun => "one run a side".into(),
+            Self::NotAlternated => "not alternated".into(),
+            Self::NoRatio => "a side is 0".into(),
+            Self::Refused(_) | Self::NoValues => self.to_string(),
         }
     }
 }
@@ -117,11 +142,47 @@ impl fmt::Display for Refusal {
                 "accel is icount, and counts are not compared by {}. {RANKS_NOTHING} Use --by kernel",
                 by.name()
             ),
-            Self::TooFewTrials { fewest } => {
-                write!(f, "{fewest} trials are too few: a verdict needs {TRIALS_MIN}, and 10 are better")
-            }
             Self::NoCommonBlocks => f.write_str(
                 "--paired compares within blocks, and the sides have none in common: they are of different runs",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = |count: &usize| if *count == 1 { "" } else { "s" };
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Limited => write!(
+                f,
+                "the generators could not keep the worker busy in more than one trial of {LIMITED_ONE_IN}: the load is the limit"
+            ),
+            Self::NoValues => f.write_str("one side has no values"),
+            Self::NoRatio => f.write_str("a side is 0: there is no ratio"),
+            Self::TooFewBlocks { blocks, needed } => write!(
+                f,
+                "too few blocks: {blocks} block{} count{} on both sides, and a verdict needs {needed}; use more --trials",
+                s(blocks),
+                if *blocks == 1 { "s" } else { "" },
+            ),
+            Self::TooFewPairs { pairs, needed } => write!(
+                f,
+                "too few pairs of runs: {pairs} pair{} count{} on both sides, and a verdict needs {needed}",
+                s(pairs),
+                if *pairs == 1 { "s" } else { "" },
+            ),
+            Self::TooFewRuns { runs, needed } => write!(
+                f,
+                "too few runs: a side has {runs}, and a verdict needs {needed} of each, in alternation"
+            ),
+            Self::OneRun => f.write_str(
+                "one run a side: runs of one command differ by more than most changes; alternate runs of both sides, as \
+                 scripts/ab does",
+            ),
+            Self::NotAlternated => f.write_str(
+                "not alternated: runs of one side came before those of the other, and the machine changes in time; alternate \
+                 them, as scripts/ab does",
             ),
         }
     }
@@ -130,11 +191,7 @@ impl fmt::Display for Refusal {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(refusal) => refusal.fmt(f),
             Self::Trials { what, base, new } => write!(f, "{}: {base} of base and {new} of new", what.words()),
-            Self::DifferentRuns => f.write_str("different runs: drift of the machine counts as a difference"),
-            Self::NoRatio => f.write_str("the base is 0: there is no ratio"),
-            Self::NoValues => f.write_str("one side has no values"),
             Self::Unsettled => write!(
                 f,
                 "not settled: trials of a side differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only"
@@ -153,12 +210,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_that_differ_in_what_they_count_only_are_alike() {
-        let trials = |what, base| Warning::Trials { what, base, new: 1 };
-        assert!(trials(Doubt::Failed, 3).is_like(&trials(Doubt::Failed, 4)));
-        assert!(!trials(Doubt::Failed, 3).is_like(&trials(Doubt::Invalid, 3)));
-        let few = |fewest| Warning::Refused(Refusal::TooFewTrials { fewest });
-        assert!(few(3).is_like(&few(3)) && !few(3).is_like(&few(4)));
+    fn reasons_that_differ_in_what_they_count_only_are_alike() {
+        let few = |blocks| Reason::TooFewBlocks { blocks, needed: 18 };
+        assert!(few(3).is_like(&few(4)) && !few(3).is_like(&Reason::OneRun));
+        assert_eq!(
+            few(1).to_string(),
+            "too few blocks: 1 block counts on both sides, and a verdict needs 18; use more --trials"
+        );
+        let differs =
+            |new: &str| Reason::Refused(Refusal::Differs { column: Column::fill, base: "gso".into(), new: new.into() });
+        assert!(differs("a").is_like(&differs("a")) && !differs("a").is_like(&differs("b")));
         assert!(Warning::Unsettled.to_string().contains(&format!("more than {SETTLED_MAX_PCT}% ")));
     }
 }

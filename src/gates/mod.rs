@@ -6,7 +6,7 @@
 //! - Marked: a trial that was not steady ([`is_steady`]), or whose canary was unlike those of its run ([`marks`]). Marked trials
 //!   are left out while enough others of their cell remain ([`counting`]).
 //! - Limited: a trial whose load was too small to tell ([`is_busy_enough`], [`keeps_rate`]).
-//! - No verdict: too few trials ([`trials_min`]).
+//! - No verdict: too many limited trials ([`limits`]), or too few blocks that count ([`crate::stats::estimate::BLOCKS_MIN`]).
 
 pub mod reason;
 
@@ -16,8 +16,12 @@ use reason::{Disturbed, Reason};
 /// How often a trial that was disturbed is tried, in all.
 pub const ATTEMPTS_MAX: usize = 3;
 
-/// The least trials of a side for a verdict: fewer have no interval of their median.
+/// The least trials of a cell for which marked ones are left out: fewer have no interval of their median.
 pub const TRIALS_MIN: usize = 6;
+
+/// Trials whose generators were the bottleneck are left out, unless they are more than one in so many: then what is left would
+/// be a choice of the trials in which the worker was slow.
+pub const LIMITED_ONE_IN: usize = 10;
 
 /// A thread that was kept from its core for more than this share of the trial, in percent, …
 pub const RUN_DELAY_MAX_PCT: f64 = 1.0;
@@ -86,9 +90,9 @@ pub fn keeps_rate(sent: f64, offered: f64) -> bool {
     sent >= SENT_MIN * offered
 }
 
-/// The least trials of a side for a verdict: of counts, which have no noise, those that there are agree or do not.
-pub fn trials_min(is_counted: bool) -> usize {
-    if is_counted { 1 } else { TRIALS_MIN }
+/// Whether so many limited trials, among all that count on a side, leave nothing to conclude.
+pub fn limits(limited: usize, all: usize) -> bool {
+    LIMITED_ONE_IN * limited > all
 }
 
 /// What a trial shows of the machine.
@@ -136,7 +140,7 @@ pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
     signs.map(|sign| canaries[sign.run].mark(sign)).collect()
 }
 
-/// Which valid trials of a cell count: marked ones only where the others are too few for a verdict.
+/// Which valid trials of a cell count: marked ones only where the others are too few for a median with an interval.
 pub fn counting<T>(mut valid: Vec<T>, is_marked: impl Fn(&T) -> bool) -> Vec<T> {
     if valid.iter().filter(|trial| !is_marked(trial)).count() >= TRIALS_MIN {
         valid.retain(|trial| !is_marked(trial));

@@ -163,6 +163,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub label: Option<String>,
 
+    /// Fills `state`: the state that the machine is in, of a run that alternates with others
+    #[arg(long, value_name = "TEXT", requires = "pair")]
+    pub state: Option<String>,
+
+    /// Fills `pair`: the pair of runs that this one is of, from 1 on
+    #[arg(long, value_name = "N", requires = "state", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pair: Option<u32>,
+
     /// Exit with status 1 if trials were invalid or limited by their generators, too
     #[arg(long)]
     pub strict: bool,

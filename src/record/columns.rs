@@ -262,6 +262,10 @@ columns! {
         error: String, Other;
         /// Whose descriptor table the worker used: `shared` with the threads of the process, or its `own`; empty for `null`.
         fd_table: String, Axis;
+        /// The state that the machine was in, of a run that alternated with others: what `--state` says.
+        state: String, Side, "state of the machine";
+        /// The number of the pair that the run is one of, from 1 on: what `--pair` says.
+        pair: Option<u32>, Other;
     }
 }
 

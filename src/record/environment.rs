@@ -10,6 +10,10 @@ use crate::plan::cores::parse_cpu_list;
 pub struct Environment {
     /// The label of the run, or the host name.
     pub host: String,
+    /// The state that it is in, of a run that alternates with others; else empty.
+    pub state: String,
+    /// The pair that such a run is one of.
+    pub pair: Option<u32>,
     /// Kernel release.
     pub kernel: String,
     /// Kernel build.
@@ -41,6 +45,8 @@ impl Environment {
         let (kernel, clocksources) = (text(uname.release()), "/sys/devices/system/clocksource/clocksource0");
         Self {
             host: label.map_or_else(|| text(uname.nodename()), str::to_owned),
+            state: String::new(),
+            pair: None,
             kernel_build: text(uname.version()),
             arch: text(uname.machine()),
             cpu_model: cpu_model(&cpuinfo, worker_core, &first_line("/proc/device-tree/model")),

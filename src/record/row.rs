@@ -103,6 +103,8 @@ impl Row {
             cpu_relation: if shares { cores.relation.into() } else { String::new() },
             rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
+            state: run.environment.state.clone(),
+            pair: run.environment.pair,
             kernel: run.environment.kernel.clone(),
             kernel_build: run.environment.kernel_build.clone(),
             arch: run.environment.arch.clone(),

@@ -1,14 +1,12 @@
 //! Summaries of a few numbers, and what two sets of trials tell of each other.
 //!
 //! - [`median`]: a median with its interval;
-//! - [`bootstrap`]: the ratio of two medians with its interval;
-//! - [`ranks`]: whether one side tends to have larger values than the other;
+//! - [`estimate`]: by how much two sides differ, with an interval and a p-value;
 //! - [`multiple`]: what many such tests at once are worth.
 
-pub mod bootstrap;
+pub mod estimate;
 pub mod median;
 pub mod multiple;
-pub mod ranks;
 
 /// The median of sorted values; `None` if there are none.
 pub fn median_of_sorted(sorted: &[f64]) -> Option<f64> {

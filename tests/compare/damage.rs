@@ -44,8 +44,8 @@ fn what_means_nothing_is_refused_and_with_force_marked() {
     assert!(message.contains("host is lab and home") && message.contains("and 5 more"), "{message}");
     let done = bench.run("compare --force --format csv lab.csv home.csv").expect(0);
     let rows = parse(&done.stdout);
-    assert!(!rows.is_empty() && rows.iter().all(|row| row.text("verdict") == "invalid"));
-    assert!(rows.iter().all(|row| row.text("warnings").contains("host is lab and home")));
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.text("verdict") == "none"));
+    assert!(rows.iter().all(|row| row.text("reason").contains("host is lab and home")));
     bench.run("compare --by host lab.csv home.csv").expect(0);
 }
 
@@ -56,7 +56,7 @@ fn damage_is_told_with_file_and_line() {
     let with_third = |line: &str| [lines[0], lines[1], line, lines[3], ""].join("\n");
     let without = |column: &str| good.replacen(&format!(",{column}"), "", 1);
     let cases: [(&str, Vec<u8>, &str); 14] = [
-        ("cut row", good.as_bytes()[..good.len() - 40].to_vec(), "line 61 of bad.csv is cut"),
+        ("cut row", good.as_bytes()[..good.len() - 40].to_vec(), "line 121 of bad.csv is cut"),
         ("cut header", good.as_bytes()[..40].to_vec(), "line 1 of bad.csv"),
         ("empty", Vec::new(), "line 1 of bad.csv is no row of hpbench: the file is empty"),
         ("only a header", format!("{}\n", lines[0]).into_bytes(), "no trials in bad.csv"),

@@ -12,8 +12,20 @@ use crate::plan::args::percentage;
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
     /// CSV files of runs: two, the base and the new one; or any number with --by
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "base_files", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+
+    /// Files of the base, any number: runs that alternated with those of --new-files
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "new_files", conflicts_with_all = ["files", "by"])]
+    pub base_files: Vec<PathBuf>,
+
+    /// Files that are compared with the base
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "base_files")]
+    pub new_files: Vec<PathBuf>,
+
+    /// Compare costs relative to those of this backend in the same block, which the machine's speed moves less
+    #[arg(long, value_name = "BACKEND")]
+    pub relative_to: Option<String>,
 
     /// Compare the values of a column with each other instead of two files: backend, variant, kernel, batch, host, …
     #[arg(long, value_name = "COLUMN", value_parser = By::column)]
@@ -31,15 +43,15 @@ pub struct CompareArgs {
     #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
     pub threshold: f64,
 
-    /// Test the differences within blocks (Wilcoxon) instead of the two sides (Mann and Whitney)
-    #[arg(long)]
+    /// Refuse sides that have no blocks in common: where they have some, these are what is compared anyway
+    #[arg(long, hide = true)]
     pub paired: bool,
 
     /// Print a table, CSV or JSON
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 
-    /// Exit with status 3 if a verdict is `worse`
+    /// Exit with status 3 if a verdict is `worse`, or if one is worse by certainly the threshold
     #[arg(long, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
 
@@ -64,6 +76,8 @@ pub enum Format {
 pub enum FailOn {
     /// Any verdict that is `worse`.
     Worse,
+    /// One whose interval lies beyond the threshold.
+    WorseByThreshold,
 }
 
 fn metric(name: &str) -> Result<Metric, String> {

@@ -45,7 +45,8 @@ pub(crate) fn csv(report: &Comparisons) -> String {
     // Columns that came later stay behind all others.
     let (axes, later) = AXES.split_at(AXES_FIRST);
     let names = |axes: &'static [Column]| axes.iter().map(|axis| axis.name());
-    let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES).chain(names(later));
+    let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES);
+    let header = header.chain(names(later)).chain(["reason", "basis", "certain", "by_threshold"]);
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
@@ -77,6 +78,10 @@ pub(crate) fn csv(report: &Comparisons) -> String {
         let (axes, later) = axes.split_at(AXES_FIRST);
         let texts = first.iter().map(String::as_str).chain(axes.iter().copied());
         let record = texts.chain(figures.iter().map(String::as_str)).chain(later.iter().copied());
+        let judged = Judged::of(comparison, report.threshold);
+        let flag = |is_so: bool| u8::from(is_so).to_string();
+        let judged = [judged.reason, judged.basis.into(), flag(judged.certain), flag(judged.by_threshold)];
+        let record = record.chain(judged.iter().map(String::as_str));
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
@@ -115,7 +120,33 @@ struct Entry<'a> {
     cell: serde_json::Map<String, serde_json::Value>,
     #[serde(flatten)]
     figures: Figures<'a>,
+    #[serde(flatten)]
+    judged: Judged,
     warnings: Vec<String>,
+}
+
+/// What stands beside a verdict.
+#[derive(Serialize)]
+struct Judged {
+    /// Why there is none.
+    reason: String,
+    /// What the interval is made from.
+    basis: &'static str,
+    /// Whether the sides certainly differ, although by less than the threshold.
+    certain: bool,
+    /// Whether the change is certainly of at least the threshold.
+    by_threshold: bool,
+}
+
+impl Judged {
+    fn of(comparison: &Comparison, threshold: f64) -> Self {
+        Self {
+            reason: comparison.reason.as_ref().map_or_else(String::new, ToString::to_string),
+            basis: comparison.figures.basis.name(),
+            certain: comparison.is_certain(),
+            by_threshold: comparison.is_by_threshold(threshold),
+        }
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -127,6 +158,7 @@ impl<'a> Entry<'a> {
             better: comparison.metric.better.name(),
             cell: axes.map(|(axis, value)| (axis.name().to_owned(), value.into())).collect(),
             figures: Figures::of(comparison, threshold),
+            judged: Judged::of(comparison, threshold),
             warnings: warnings(comparison),
         }
     }
@@ -162,6 +194,7 @@ impl<'a> Figures<'a> {
         let low = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.0);
         let high = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.1);
         let ratio = comparison.figures.ratio;
+        let interval = ratio.and_then(|ratio| ratio.interval);
         Self {
             base: &comparison.sides[0],
             new: &comparison.sides[1],
@@ -174,8 +207,8 @@ impl<'a> Figures<'a> {
             new_low: low(new),
             new_high: high(new),
             ratio: ratio.map(|ratio| rounded(ratio.value)),
-            ratio_low: ratio.map(|ratio| rounded(ratio.low)),
-            ratio_high: ratio.map(|ratio| rounded(ratio.high)),
+            ratio_low: interval.map(|(low, _)| rounded(low)),
+            ratio_high: interval.map(|(_, high)| rounded(high)),
             delta_pct: ratio.map(|ratio| percent(ratio.value - 1.0)),
             p: comparison.figures.p,
             q: comparison.q,
@@ -185,8 +218,10 @@ impl<'a> Figures<'a> {
     }
 }
 
+/// The reason why there is no verdict first.
 fn warnings(comparison: &Comparison) -> Vec<String> {
-    comparison.warnings.iter().map(ToString::to_string).collect()
+    let reason = comparison.reason.iter().map(ToString::to_string);
+    reason.chain(comparison.warnings.iter().map(ToString::to_string)).collect()
 }
 
 fn rounded(ratio: f64) -> f64 {

@@ -1,5 +1,7 @@
 //! `hpbench compare`: two or more sets of trials, cell by cell, and what may be said of their difference.
 
+use std::path::PathBuf;
+
 pub mod args;
 mod export;
 mod table;
@@ -17,7 +19,10 @@ use args::{CompareArgs, FailOn, Format};
 /// Reads, compares, and prints.
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     let data = read(args)?;
-    let trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
+    let mut trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
+    if let Some(backend) = &args.relative_to {
+        trials.relate_to(backend).map_err(CompareError::from)?;
+    }
     if trials.list.is_empty() {
         return Err(CompareError::OnlyNull.into());
     }
@@ -38,19 +43,26 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     if args.format == Format::Csv {
         report.notes.iter().for_each(|note| tell!("note: {note}"));
     }
-    let is_worse = report.comparisons.iter().any(|comparison| comparison.verdict == Verdict::Worse);
-    Ok(if args.fail_on == Some(FailOn::Worse) && is_worse { 3 } else { 0 })
+    let mut worse = report.comparisons.iter().filter(|comparison| comparison.verdict == Verdict::Worse);
+    let fails = args.fail_on.is_some_and(|on| match on {
+        FailOn::Worse => worse.next().is_some(),
+        FailOn::WorseByThreshold => worse.any(|comparison| comparison.is_by_threshold(args.threshold)),
+    });
+    Ok(if fails { 3 } else { 0 })
 }
 
 /// The trials of all files.
 fn read(args: &CompareArgs) -> Result<Dataset, CompareError> {
-    if args.by.is_none() && args.files.len() != 2 {
+    let is_of_sides = !args.base_files.is_empty();
+    if args.by.is_none() && !is_of_sides && args.files.len() != 2 {
         return Err(CompareError::NotTwoFiles(args.files.len()));
     }
     let metrics = if args.metric.is_empty() { metrics::all_defaults() } else { args.metric.clone() };
     let mut data = Dataset::new(metrics.into_iter().map(|metric| metric.column));
-    for (path, name) in args.files.iter().zip(rows::file_names(&args.files)) {
-        data.begin(&name);
+    let files: Vec<PathBuf> = args.files.iter().chain(&args.base_files).chain(&args.new_files).cloned().collect();
+    for (at, (path, name)) in files.iter().zip(rows::file_names(&files)).enumerate() {
+        let side = if at < args.base_files.len() { "base" } else { "new" };
+        data.begin(if is_of_sides { side } else { &name });
         rows::read_file(path, |_, fields, row| data.add(fields, row))?;
     }
     data.finish();

@@ -8,7 +8,7 @@ use comfy_table::CellAlignment;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::sections::{self, short, split_axes};
-use crate::compare::verdict::Verdict;
+use crate::compare::verdict::{Basis, Verdict};
 use crate::compare::{answer, counts, steps};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
@@ -76,15 +76,21 @@ fn section(report: &Comparisons, rows: &[&Comparison], coloured: bool) -> String
 fn figures(row: &Comparison) -> [String; 6] {
     let [base, new] = row.figures.medians.map(|median| median.map_or_else(|| "-".into(), with_interval));
     let ratio = row.figures.ratio;
+    let interval = ratio.and_then(|ratio| ratio.interval);
     let percent = |ratio: f64| format!("{:+.1}%", 100.0 * (ratio - 1.0));
     [
         base,
         new,
         ratio.map_or_else(|| "-".into(), |ratio| percent(ratio.value)),
-        ratio.map_or_else(String::new, |ratio| format!("{}..{}", percent(ratio.low), percent(ratio.high))),
+        interval.map_or_else(String::new, |(low, high)| format!("{}..{}", percent(low), percent(high))),
         row.q.map_or_else(String::new, |q| if q < 0.001 { "<.001".into() } else { format!("{q:.3}") }),
-        row.verdict.name().into(),
+        verdict(row),
     ]
+}
+
+/// The verdict; `same` with a mark where the sides certainly differ all the same.
+fn verdict(row: &Comparison) -> String {
+    format!("{}{}", row.verdict.name(), if row.is_certain() { " ~" } else { "" })
 }
 
 /// A median, and the farther end of its interval in percent of it.
@@ -107,7 +113,7 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
         let style = match row.verdict {
             Verdict::Better => AnsiColor::Green.on_default().bold(),
             Verdict::Worse => AnsiColor::Red.on_default().bold(),
-            Verdict::Unclear | Verdict::Invalid => AnsiColor::Yellow.on_default(),
+            Verdict::Unclear | Verdict::None => AnsiColor::Yellow.on_default(),
             Verdict::Same => Style::new(),
         };
         if let Some(rest) = line.strip_suffix(verdict).filter(|_| row.verdict != Verdict::Same) {
@@ -117,11 +123,28 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
     lines.join("\n")
 }
 
+/// What the intervals speak of.
+fn scopes(report: &Comparisons) -> String {
+    let has = |wanted: fn(Basis) -> bool| report.comparisons.iter().any(|row| wanted(row.figures.basis));
+    let mut text = String::new();
+    if has(|basis| matches!(basis, Basis::Blocks { .. })) {
+        text += &wrap(
+            "Intervals from blocks are of this run: other runs of the same command differ by more than they say. To \
+             compare builds, kernels or settings, alternate runs: scripts/ab.",
+        );
+    }
+    if has(|basis| matches!(basis, Basis::Pairs { .. } | Basis::Runs { .. })) {
+        text += &wrap("Intervals from pairs of runs, or from runs that alternated, hold between runs.");
+    }
+    text
+}
+
 fn legend(report: &Comparisons) -> String {
     let threshold = percent(report.threshold);
     let timed = format!(
-        "Medians with the farther end of their 95% intervals; the change with its interval. better, worse: at least \
-         {threshold}, and q below 0.05; same: the interval lies within that; unclear: the trials do not tell."
+        "Medians with the farther end of their 95% intervals; the change with its 95% interval. same: the interval lies within \
+         {threshold} (~ certainly not equal, all the same); better, worse: it does not, it excludes 0, and q is below 0.05; \
+         unclear: the trials do not tell; none: there is no interval, for the reason below."
     );
     let counted = format!(
         "Counts have no noise, and no q: medians with the trial that is farthest from them, the change with that of all \
@@ -133,6 +156,7 @@ fn legend(report: &Comparisons) -> String {
     let mut legend = String::new();
     if has(false) {
         legend += &wrap(&timed);
+        legend += &scopes(report);
     }
     if has(true) {
         legend += &wrap(&counted);

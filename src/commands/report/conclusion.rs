@@ -6,8 +6,8 @@ use crate::compare::comparisons::{CompareError, Comparisons, Settings};
 use crate::compare::steps::{self, Step};
 use crate::compare::trials::Trials;
 use crate::compare::{answer, counts};
-use crate::gates::TRIALS_MIN;
 use crate::record::columns::Column;
+use crate::stats::estimate::BLOCKS_MIN;
 use crate::text::percent;
 
 /// The most steps between kernels that are told.
@@ -40,11 +40,11 @@ pub(crate) fn draw(data: &Data) -> Conclusion {
 
 fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
     let most = data.cells.iter().map(|cell| cell.attempts.len()).max().unwrap_or(0);
-    if most < TRIALS_MIN {
+    if most < BLOCKS_MIN {
         let s = if most == 1 { "" } else { "s" };
         conclusion.lines.push(format!(
-            "No conclusion: {most} trial{s} of a cell are too few for a verdict, which needs {TRIALS_MIN}; --trials 10 \
-             gives one."
+            "No conclusion: {most} trial{s} of a cell are too few for a verdict, which needs {BLOCKS_MIN}; --trials \
+             100 is better."
         ));
         return;
     }
@@ -53,8 +53,8 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
             conclusion.lines = answer::lines(&report);
             conclusion.notes = report.notes;
             conclusion.notes.push(format!(
-                "A difference is named where it is at least {} and the trials bear it out (q below 0.05); `the same` \
-                 where its 95% interval lies within that; `unclear` where the trials do not tell.",
+                "Of this run, not of others. A difference is named where its 95% interval excludes 0, q is below 0.05, and it \
+                 may be larger than {}; `the same` where the interval lies within that; `unclear` where the trials do not tell.",
                 percent(answer::THRESHOLD)
             ));
         }

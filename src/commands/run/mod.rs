@@ -30,7 +30,11 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if args.dry_run {
         return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
     }
-    let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
+    let environment = Environment {
+        state: args.state.clone().unwrap_or_default(),
+        pair: args.pair,
+        ..Environment::read(args.label.as_deref(), options.cores.places[0].worker)
+    };
     let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
     let run = Run {

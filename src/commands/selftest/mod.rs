@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use hpbench_backends::{Backend, FreeList, Pool, Visitor};
 
-use crate::compare::judge::Judge;
+use crate::compare::judge;
 use crate::compare::verdict::{self, Figures, Verdict};
 use crate::console::{Failure, broken, print, tell};
-use crate::gates::{self, ATTEMPTS_MAX, TRIALS_MIN};
+use crate::gates::{self, ATTEMPTS_MAX};
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
@@ -22,6 +22,7 @@ use crate::record::column::Better;
 use crate::record::environment::Environment;
 use crate::record::row::{self, Row, Run};
 use crate::stats::Summary;
+use crate::stats::estimate::BLOCKS_MIN;
 use crate::text::{percent, wrap};
 use crate::traffic::wire::Tag;
 use slowed::Slowed;
@@ -30,7 +31,7 @@ use slowed::Slowed;
 const ADDED: f64 = 0.10;
 
 /// The blocks of a run that was not told how many.
-const USUAL_BLOCKS: usize = 10;
+const USUAL_BLOCKS: usize = 100;
 
 /// What is measured, and how long.
 #[derive(Clone, Debug, Args)]
@@ -47,12 +48,12 @@ pub struct SelftestArgs {
     #[arg(long, value_name = "N", default_value = "32", value_parser = |text: &str| number(text, 1, 1024))]
     pub batch: usize,
 
-    /// Blocks of three trials, 6 to 1000
-    #[arg(long, value_name = "N", default_value = "20", value_parser = |text: &str| number(text, 6, 1000))]
+    /// Blocks of three trials, 18 to 10000
+    #[arg(long, value_name = "N", default_value = "100", value_parser = |text: &str| number(text, BLOCKS_MIN, 10_000))]
     pub trials: usize,
 
     /// Seconds of a trial's measured phase, up to 3600
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.25", value_parser = |text: &str| seconds(text, 0.001))]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.01", value_parser = |text: &str| seconds(text, 0.001))]
     pub duration: Duration,
 
     /// The least change that matters, as in compare
@@ -207,16 +208,15 @@ fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, boo
         args.duration.as_secs_f64(),
     );
     let fewest = sides.iter().map(Vec::len).min().unwrap_or(0);
-    if fewest < TRIALS_MIN {
+    if fewest < BLOCKS_MIN {
         text += &wrap(&format!(
-            "Only {fewest} of {} trials of a side are valid, and {TRIALS_MIN} are the least: this machine is too busy to measure \
+            "Only {fewest} of {} trials of a side are valid, and {BLOCKS_MIN} are the least: this machine is too busy to measure \
              anything. Try again with less running beside it, or with more --trials.",
             args.trials
         ));
         return (text, false);
     }
-    let mut judge = Judge::default();
-    let [same, slowed] = [1, SLOWED].map(|side| judge.figures(&sides[0], &sides[side]));
+    let [same, slowed] = [1, SLOWED].map(|side| judge::within_run(&sides[0], &sides[side]));
     let (same_text, same_verdict) = line(&same, args.threshold);
     let (slowed_text, slowed_verdict) = line(&slowed, args.threshold);
     let base = Summary::of(sides[0].iter().map(|value| value.1)).map_or(0.0, |summary| summary.median);
@@ -255,10 +255,11 @@ fn report(args: &SelftestArgs, seed: u64, rows: &[(usize, Row)]) -> (String, boo
 
 /// A change with its interval and its verdict.
 fn line(figures: &Figures, threshold: f64) -> (String, Verdict) {
-    let verdict = verdict::verdict(figures, figures.p.unwrap_or(1.0), Better::Lower, threshold);
+    let verdict = verdict::verdict(figures.worse_by(Better::Lower), figures.p.unwrap_or(1.0), threshold);
     let pct = |ratio: f64| format!("{:+.1}%", 100.0 * (ratio - 1.0));
     let change = figures.ratio.map_or_else(String::new, |ratio| {
-        format!("{:>7}  {:>18}", pct(ratio.value), format!("{}..{}", pct(ratio.low), pct(ratio.high)))
+        let interval = ratio.interval.map_or_else(String::new, |(low, high)| format!("{}..{}", pct(low), pct(high)));
+        format!("{:>7}  {interval:>18}", pct(ratio.value))
     });
     (format!("{change}  {:<7}", verdict.name()), verdict)
 }

@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 
-use crate::compare::judge::Judge;
+use crate::compare::judge;
 use crate::compare::verdict::{self, Verdict};
 use crate::record::column::Better;
 use crate::stats::Summary;
@@ -22,7 +22,6 @@ pub(crate) fn least_pct(blocks: &[(f64, f64)], count: usize, threshold: f64, see
     let median = |values: &dyn Fn(&(f64, f64)) -> f64| Summary::of(blocks.iter().map(values)).map(|one| one.median);
     // What difference there is is chance.
     let level = median(&|block| block.0)? / median(&|block| block.1)?;
-    let mut judge = Judge::default();
     let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
     let mut finds = |pct: u32| {
         let factor = level * (1.0 + f64::from(pct) / 100.0);
@@ -34,8 +33,8 @@ pub(crate) fn least_pct(blocks: &[(f64, f64)], count: usize, threshold: f64, see
                 base.push((index, a));
                 new.push((index, b * factor));
             }
-            let figures = judge.figures(&base, &new);
-            let verdict = verdict::verdict(&figures, figures.p.unwrap_or(1.0), Better::Lower, threshold);
+            let figures = judge::within_run(&base, &new);
+            let verdict = verdict::verdict(figures.worse_by(Better::Lower), figures.p.unwrap_or(1.0), threshold);
             found += usize::from(verdict == Verdict::Worse);
         }
         found >= FOUND
@@ -60,7 +59,7 @@ mod tests {
     #[test]
     fn less_noise_and_more_blocks_resolve_more() {
         let least = |noise, count| least_pct(&blocks(noise), count, 0.03, 1).unwrap_or(99);
-        let [quiet, noisy, long] = [least(1.0, 6), least(6.0, 6), least(6.0, 16)];
+        let [quiet, noisy, long] = [least(1.0, 18), least(8.0, 18), least(8.0, 100)];
         assert!(quiet <= 5, "{quiet}");
         assert!(noisy > quiet, "{noisy} and {quiet}");
         assert!(long < noisy, "{long} and {noisy}");
@@ -69,8 +68,8 @@ mod tests {
     #[test]
     fn nothing_below_the_threshold_is_resolved() {
         let without_noise = [(100.0, 100.0); 10];
-        assert_eq!(least_pct(&without_noise, 6, 0.03, 1), Some(3));
-        assert_eq!(least_pct(&without_noise, 6, 0.10, 1), Some(10));
+        assert_eq!(least_pct(&without_noise, 18, 0.03, 1), Some(3));
+        assert_eq!(least_pct(&without_noise, 18, 0.10, 1), Some(10));
         assert_eq!(least_pct(&[], 10, 0.10, 1), None);
     }
 }

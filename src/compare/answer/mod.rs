@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::compare::axes::{self, By};
 use crate::compare::comparisons::{Comparisons, Settings};
+use crate::compare::counts;
 use crate::compare::dataset::Dataset;
 use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
-use crate::gates::TRIALS_MIN;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::Row;
+use crate::stats::estimate::BLOCKS_MIN;
 use crate::text::wrap;
 
 mod sides;
@@ -36,10 +37,14 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     if names.len() < 2 {
         return String::new();
     }
+    // What is counted is not compared by backend.
+    if rows.clone().all(|row| counts::is_counted(&row.accel)) {
+        return String::new();
+    }
     let blocks = rows.clone().map(|row| row.trial).max().unwrap_or(0);
-    if blocks < TRIALS_MIN {
+    if blocks < BLOCKS_MIN {
         let s = if blocks == 1 { "" } else { "s" };
-        let needed = format!("too few for a verdict, which needs {TRIALS_MIN}; --trials 10 gives one");
+        let needed = format!("too few for a verdict, which needs {BLOCKS_MIN}; --trials 100 is better");
         return format!("\n{}", wrap(&format!("{blocks} trial{s} per cell: {needed}.")));
     }
     let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
@@ -125,7 +130,7 @@ impl Topic<'_> {
         } else {
             spans.iter().map(|span| format!("{}.", span.text(primary, threshold, calls.is_none()))).collect()
         };
-        format!("{scenario}{cell} ({told}, against {base}{steady}). {}", sentences.join(" "))
+        format!("{scenario}{cell} ({told} in this run, against {base}{steady}). {}", sentences.join(" "))
     }
 
     /// How many datagrams a system call of the base moved, if that was one number at several values.

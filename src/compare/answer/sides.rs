@@ -50,7 +50,7 @@ fn sentence(axis: Axis, values: &Values<'_>, one: &Comparison, primary: Column) 
     let all = Span { axis, of_all: values.len(), is_last: true, values: values.to_vec() };
     let calls = if is_primary { all.calls(&[one], true) } else { String::new() };
     let has = |verdict| values.iter().any(|value| found(value) == Some(verdict));
-    let rest = match (has(Verdict::Unclear), has(Verdict::Invalid)) {
+    let rest = match (has(Verdict::Unclear), has(Verdict::None)) {
         (true, true) => Some("unclear or without a verdict"),
         (true, false) => Some("unclear"),
         (false, true) => Some("without a verdict"),

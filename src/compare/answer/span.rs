@@ -15,7 +15,7 @@ const FACTOR_MIN: f64 = 2.0;
 const APART: f64 = 2.0;
 
 /// The order in which verdicts are told.
-const TOLD: [Verdict; 5] = [Verdict::Better, Verdict::Same, Verdict::Worse, Verdict::Unclear, Verdict::Invalid];
+const TOLD: [Verdict; 5] = [Verdict::Better, Verdict::Same, Verdict::Worse, Verdict::Unclear, Verdict::None];
 
 /// More modes of a backend than this are counted instead of named.
 const MODES_MAX: usize = 2;
@@ -80,8 +80,8 @@ impl Span<'_> {
                     format!("no difference beyond {}{}", percent(threshold), self.calls(&group, false))
                 }
                 Verdict::Unclear if group.len() == all.len() => "unclear: the trials do not tell".into(),
-                Verdict::Invalid if group.len() == all.len() => self.words(&group),
-                Verdict::Unclear | Verdict::Invalid => format!("{} {}", names(&group), self.words(&group)),
+                Verdict::None if group.len() == all.len() => self.words(&group),
+                Verdict::Unclear | Verdict::None => format!("{} {}", names(&group), self.words(&group)),
                 _ => format!("{}{} {}", names(&group), self.calls(&group, true), self.words(&group)),
             });
         }
@@ -167,7 +167,7 @@ impl Span<'_> {
         match (verdict, better) {
             (Verdict::Same, _) => "the same".into(),
             (Verdict::Unclear, _) => "unclear".into(),
-            (Verdict::Invalid, _) => format!("without a verdict{}", reason(group)),
+            (Verdict::None, _) => format!("without a verdict{}", reason(group)),
             (Verdict::Better, Better::Lower) if is_factor => format!("{} times as fast", times()),
             (Verdict::Better, Better::Lower) => format!("{}% faster", percents()),
             (Verdict::Worse, Better::Lower) if is_factor => format!("{} times as slow", times()),
@@ -207,8 +207,8 @@ impl Span<'_> {
 
 /// Why there is no verdict, if all have the same reason.
 fn reason(group: &[&Comparison]) -> String {
-    let first = group[0].warnings.first();
-    let is_like = |one: &&Comparison| one.warnings.first().zip(first).is_some_and(|(own, first)| own.is_like(first));
+    let first = group[0].reason.as_ref();
+    let is_like = |one: &&Comparison| one.reason.as_ref().zip(first).is_some_and(|(own, first)| own.is_like(first));
     first.filter(|_| group.iter().all(is_like)).map_or_else(String::new, |first| format!(" ({})", first.brief()))
 }
 

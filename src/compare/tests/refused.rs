@@ -21,8 +21,11 @@ fn what_means_nothing_is_refused_and_named_or_marked() {
         let message = compare("backend", &rows).expect_err(told).to_string();
         assert!(message.contains(told) && message.contains("--force"), "{told}: {message}");
         let report = forced("backend", &rows);
-        assert_eq!(verdicts(&report), [Verdict::Invalid], "{told}");
-        assert!(report.comparisons[0].warnings.iter().any(|warning| warning.to_string().contains(told)), "{told}");
+        assert_eq!(verdicts(&report), [Verdict::None], "{told}");
+        assert!(
+            report.comparisons[0].reason.as_ref().is_some_and(|reason| reason.to_string().contains(told)),
+            "{told}"
+        );
         assert_eq!((report.comparisons[0].figures.p, report.comparisons[0].q), (None, None));
     }
 }
@@ -49,25 +52,26 @@ fn of_many_reasons_some_are_told_and_the_others_counted() {
 }
 
 #[test]
-fn fewer_than_six_trials_are_too_few() {
-    let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 5).collect();
-    let message = compare("backend", &rows).expect_err("too few").to_string();
-    assert!(message.contains("5 trials are too few"), "{message}");
-    assert_eq!(verdicts(&forced("backend", &rows)), [Verdict::Invalid]);
-    let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 6).collect();
-    assert_eq!(verdicts(&compare("backend", &rows).expect("six are enough")), [Verdict::Worse]);
+fn fewer_than_eighteen_blocks_are_too_few() {
+    for (blocks, verdict) in [(1, Verdict::None), (17, Verdict::None), (18, Verdict::Worse)] {
+        let rows: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= blocks).collect();
+        let report = compare("backend", &rows).expect("a report");
+        assert_eq!(verdicts(&report), [verdict], "{blocks}");
+        let reason = (verdict == Verdict::None).then_some(Reason::TooFewBlocks { blocks, needed: 18 });
+        assert_eq!(report.comparisons[0].reason, reason);
+    }
 }
 
 #[test]
-fn gates_that_leave_too_few_trials_leave_no_verdict() {
-    for (invalid, verdict) in [(4, Verdict::Worse), (5, Verdict::Invalid), (10, Verdict::Invalid)] {
+fn gates_that_leave_too_few_blocks_leave_no_verdict() {
+    for (invalid, verdict) in [(42, Verdict::Worse), (43, Verdict::None), (BLOCKS, Verdict::None)] {
         let mut rows = two(100.0, 127.0);
         for row in rows.iter_mut().filter(|row| row.backend == "mmsg" && row.trial <= invalid) {
             (row.valid, row.invalid_reason) = (0, format!("disturbed: {} ms", row.trial).into());
         }
         let report = compare("backend", &rows).expect("a report");
-        assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![verdict], [10, 10 - invalid]));
-        let told = format!("{invalid} of 20 trials are invalid and left out: disturbed: ");
+        assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![verdict], [BLOCKS, BLOCKS - invalid]));
+        let told = format!("{invalid} of 120 trials are invalid and left out: disturbed: ");
         assert!(report.notes.iter().any(|note| note.contains(&told)), "{:?}", report.notes);
     }
 }
@@ -87,10 +91,10 @@ fn a_backend_that_failed_has_a_row_without_a_verdict() {
         };
     }
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!(verdicts(&report), [Verdict::Invalid]);
+    assert_eq!(verdicts(&report), [Verdict::None]);
     assert_eq!(report.comparisons[0].figures.medians[1], None);
     assert!(
-        report.notes.iter().any(|note| note.contains("10 of 20 trials failed: refused here")),
+        report.notes.iter().any(|note| note.contains("60 of 120 trials failed: refused here")),
         "{:?}",
         report.notes
     );
@@ -104,23 +108,26 @@ fn only_the_last_attempt_at_a_trial_counts() {
     rows.insert(0, wild);
     rows.iter_mut().filter(|row| row.valid == 1).for_each(|row| row.attempt = 2);
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Worse], [10, 10]));
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Worse], [BLOCKS, BLOCKS]));
     assert!(!report.notes.iter().any(|note| note.contains("at first")), "{:?}", report.notes);
     let mut last = trial("mmsg", 1, 1.0);
     (last.valid, last.attempt) = (0, 3);
     rows.insert(0, last);
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!(report.comparisons[0].counts, [10, 9], "whatever the order of the rows");
+    assert_eq!(report.comparisons[0].counts, [BLOCKS, BLOCKS - 1], "whatever the order of the rows");
 }
 
 #[test]
 fn a_load_that_was_too_small_has_no_verdict() {
-    let mut rows = two(100.0, 127.0);
-    rows[3].generator_limited = Some(1);
-    let report = compare("backend", &rows).expect("a report");
-    assert_eq!(verdicts(&report), [Verdict::Invalid]);
-    let told: Vec<String> = report.comparisons[0].warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["limited by the generators: 1 of base and 0 of new"]);
+    for (limited, verdict, counts) in [(6, Verdict::Worse, [54, 60]), (7, Verdict::None, [60, 60])] {
+        let mut rows = two(100.0, 127.0);
+        rows.iter_mut().take(limited).for_each(|row| row.generator_limited = Some(1));
+        let report = compare("backend", &rows).expect("a report");
+        assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![verdict], counts));
+        let told: Vec<String> = report.comparisons[0].warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told, [format!("limited by the generators: {limited} of base and 0 of new")]);
+        assert_eq!(report.comparisons[0].reason.is_some(), verdict == Verdict::None);
+    }
 }
 
 #[test]
@@ -128,15 +135,15 @@ fn trials_under_unusual_conditions_are_left_out_while_enough_others_remain() {
     let mut rows = two(100.0, 100.0);
     for row in &mut rows {
         row.canary_ratio = Some(1.0);
-        if row.trial <= 4 {
+        if row.trial <= 40 {
             (row.ns_per_packet_p50, row.steady) = (Some(1e6), Some(0));
         }
     }
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Same], [6, 6]));
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Same], [20, 20]));
     rows.iter_mut().for_each(|row| row.steady = Some(0));
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!(report.comparisons[0].counts, [10, 10]);
+    assert_eq!(report.comparisons[0].counts, [BLOCKS, BLOCKS]);
     assert!(
         report.comparisons[0].warnings[0].to_string().contains("unusual conditions"),
         "{:?}",
@@ -149,7 +156,7 @@ fn a_side_without_values_has_no_verdict() {
     let mut rows = two(100.0, 127.0);
     rows.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.ns_per_packet_p50 = None);
     let report = compare("backend", &rows).expect("a report");
-    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::Invalid], [10, 0]));
+    assert_eq!((verdicts(&report), report.comparisons[0].counts), (vec![Verdict::None], [BLOCKS, 0]));
 }
 
 #[test]
@@ -157,7 +164,7 @@ fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
     let of = |batch: usize| {
         two(100.0, 100.0).into_iter().map(move |row| Row { batch, order: row.order + 10_000 * batch, ..row })
     };
-    let mut rows: Vec<Row> = (1..=6).flat_map(of).collect();
+    let mut rows: Vec<Row> = (1..=6).flat_map(of).filter(|row| row.trial <= 10).collect();
     for (at, row) in rows.iter_mut().step_by(2).enumerate() {
         (row.valid, row.invalid_reason) = (0, "x".repeat(at + 1).into());
     }

@@ -41,7 +41,7 @@ fn paced(rates: impl Iterator<Item = u64>, new: impl Fn(u64) -> f64) -> Vec<Row>
 fn rates_of_whom_the_same_is_said_are_told_together() {
     let rows = paced((1..=30).map(|rate| 1000 * rate), |rate| if rate < 9000 { 400.0 } else { 500.0 });
     let lines = answer::lines(&compare("backend", &rows).expect("a report"));
-    let told = "pace (latency, median, against plain at 1 per system call). Rates 1000 to 8000: no difference beyond 3%. \
+    let told = "pace (latency, median in this run, against plain at 1 per system call). Rates 1000 to 8000: no difference beyond 3%. \
                 From 9000 on: mmsg 25% slower.";
     assert_eq!(lines, [told]);
     let rows = paced((1..=8).map(|rate| 1000 * rate), |rate| if rate % 2000 == 0 { 400.0 } else { 500.0 });
@@ -83,7 +83,7 @@ fn the_answer_says_what_the_verdicts_say() {
         }
     }
     let text = answer::after_run(rows.iter()).replace("\n  ", " ");
-    let expected = "\ndrain (time per datagram, against plain at 1 per system call). Batch 1: uring (33 per system call) \
+    let expected = "\ndrain (time per datagram in this run, against plain at 1 per system call). Batch 1: uring (33 per system call) \
                     the same; mmsg 27% slower; the other side 15% slower with uring. From 16 on: no difference beyond \
                     3% (uring: 33 per system call).\n";
     assert_eq!(text, expected);
@@ -115,7 +115,7 @@ fn the_answer_names_those_together_of_whom_the_same_is_said() {
         }));
     }
     let text = answer::after_run(rows.iter()).replace("\n  ", " ");
-    let expected = "\ndrain (time per datagram, against plain). Batch 32: plain:gro and mmsg:gro 20 to 33 times as fast; \
+    let expected = "\ndrain (time per datagram in this run, against plain). Batch 32: plain:gro and mmsg:gro 20 to 33 times as fast; \
                     uring:fixed the same; mmsg and uring in 3 modes 10 to 30% slower.\n";
     assert_eq!(text, expected, "the default of plain is the base, wherever its rows are");
     let mut limited = rows;

@@ -15,7 +15,7 @@ use crate::compare::releases;
 use crate::compare::sections;
 use crate::compare::steps;
 use crate::compare::trials::Trials;
-use crate::compare::warnings::{Refusal, Warning};
+use crate::compare::warnings::Reason;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::Row;
@@ -131,9 +131,9 @@ fn step_list(trials: &Trials<'_>, threshold: f64) -> String {
 
 /// Times have noise, under KVM as anywhere: without enough trials there is no verdict on them, and so no step.
 fn too_few(report: &Comparisons) -> String {
-    let mut warnings = report.comparisons.iter().flat_map(|comparison| &comparison.warnings);
-    let few = warnings.find(|warning| matches!(warning, Warning::Refused(Refusal::TooFewTrials { .. })));
-    few.map_or_else(String::new, |few| wrap(&format!("There is no verdict on times: {few} (--trials 10).")))
+    let mut reasons = report.comparisons.iter().filter_map(|comparison| comparison.reason.as_ref());
+    let first = reasons.find(|reason| !matches!(reason, Reason::Refused(_)));
+    first.map_or_else(String::new, |reason| wrap(&format!("There is no verdict on times: {reason}.")))
 }
 
 fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
