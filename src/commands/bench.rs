@@ -21,7 +21,7 @@ use crate::record::row::{Row, Run};
 use crate::traffic::wire::Tag;
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
-const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
+const TRIAL_OVERHEAD: Duration = Duration::from_millis(3);
 
 /// Opens the file that rows are written to, as the flags say.
 pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
@@ -140,7 +140,7 @@ fn one_trial_by(
     let pool = frames.pool;
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt, tag: Tag::draw() };
+    let trial = Trial { cell, options: &run.options, pool, interrupt, truesizes: &run.truesizes, tag: Tag::draw() };
     let mut result = measure(&trial, &mut frames.free);
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
         return Ok(None);
@@ -220,8 +220,12 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     match args.packets {
         Some(count) => text += &format!(" of {count} datagrams each\n"),
         None => {
-            let each = args.duration + args.warmup + TRIAL_OVERHEAD;
-            text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
+            let each = |cell: &Cell| {
+                let duration = args.duration.unwrap_or(cell.scenario.usual_duration());
+                duration + args.warmup.unwrap_or(cell.scenario.usual_warmup()) + TRIAL_OVERHEAD
+            };
+            let block: Duration = cells.iter().map(each).sum();
+            text += &format!(", about {:.0} s\n", block.as_secs_f64() * args.trials as f64);
         }
     }
     text
@@ -286,7 +290,15 @@ mod tests {
         let pools = request::make_pools(&cells, &options).expect("memory");
         let environment = Environment::read(None, 0);
         let (id, canary_ns) = ("test".into(), std::cell::OnceCell::new());
-        let run = Run { id, seed: 1, environment, rt_limited: None, canary_ns, options };
+        let run = Run {
+            id,
+            seed: 1,
+            environment,
+            rt_limited: None,
+            canary_ns,
+            truesizes: crate::measure::truesizes::Truesizes::default(),
+            options,
+        };
         let (cell, interrupt) = (&cells[0], Interrupt::default());
         let (mut stock, planned) = (Stock::new(pools), Planned { cell: 0, block: 1, order: 1 });
         let frames = stock.of(cell);

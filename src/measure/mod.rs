@@ -12,3 +12,4 @@ pub mod outcome;
 pub mod peer;
 pub mod scenario;
 pub mod trial;
+pub mod truesizes;

@@ -14,7 +14,8 @@ use crate::measure::control::Interrupt;
 use crate::measure::cost;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
-use crate::plan::cells::{Cell, FdTable, Options, Wait};
+use crate::measure::truesizes::Truesizes;
+use crate::plan::cells::{Cell, FdTable, Options, Until, Wait};
 use crate::plan::cores::{self, Place};
 use crate::traffic::wire::{Tag, Wire};
 
@@ -29,6 +30,8 @@ pub struct Trial<'a, 'p> {
     pub pool: &'p Pool,
     /// Ends the trial early.
     pub interrupt: &'a Interrupt,
+    /// What earlier trials have found out about queues.
+    pub truesizes: &'a Truesizes,
     /// Tells its datagrams from those of other trials.
     pub tag: Tag,
 }
@@ -94,6 +97,16 @@ impl<'p> Part<'_, 'p> {
         Wire { tag: self.tag, verify: self.options.verify }
     }
 
+    /// What ends the measured phase.
+    pub(crate) fn until(&self) -> Until {
+        self.options.until(self.cell.scenario)
+    }
+
+    /// Time before it that is discarded.
+    pub(crate) fn warmup(&self) -> Duration {
+        self.options.warmup(self.cell.scenario)
+    }
+
     /// What the peer of this part is to do; of generators, the one with this flow.
     pub(crate) fn order(&self, flow: usize) -> Order {
         let (cell, options) = (self.cell, self.options);
@@ -107,8 +120,8 @@ impl<'p> Part<'_, 'p> {
             rate_pps: cell.rate.unwrap_or(1),
             burst: cell.burst.unwrap_or(1),
             window: cell.window.unwrap_or(1),
-            warmup: options.warmup,
-            until: options.until,
+            warmup: self.warmup(),
+            until: self.until(),
             // In rounds, the peer is on the worker's thread.
             core: (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
             fifo: options.fifo,

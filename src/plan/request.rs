@@ -116,7 +116,10 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
 /// What the flags say of all trials, on `cores`, without a look at what this machine can do.
 pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
     Options {
-        until: args.packets.map_or(Until::Elapsed(args.duration), |count| Until::Datagrams(count as u64)),
+        until: match args.packets {
+            Some(count) => Some(Until::Datagrams(count as u64)),
+            None => args.duration.map(Until::Elapsed),
+        },
         warmup: args.warmup,
         verify: args.verify.into(),
         bind: args.bind,

@@ -10,6 +10,7 @@ use crate::gates::reason::{Reason, Reasons};
 use crate::gates::{self, Sign, Watched};
 use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::record::environment::Environment;
@@ -31,7 +32,7 @@ pub(crate) enum State {
 }
 
 /// What the rows of a run have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Run {
     /// Identifies the run.
     pub id: String,
@@ -45,6 +46,8 @@ pub struct Run {
     pub rt_limited: Option<bool>,
     /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
     pub canary_ns: OnceCell<u64>,
+    /// What its trials have found out about queues.
+    pub truesizes: Truesizes,
 }
 
 impl Row {
@@ -88,11 +91,11 @@ impl Row {
             ring: options.ring,
             buffers: cell.buffers,
             verify: options.verify.name().into(),
-            duration_target_s: match options.until {
+            duration_target_s: match options.until(cell.scenario) {
                 Until::Elapsed(duration) => Some(duration.as_secs_f64()),
                 Until::Datagrams(_) => None,
             },
-            warmup_s: options.warmup.as_secs_f64(),
+            warmup_s: options.warmup(cell.scenario).as_secs_f64(),
             trial: planned.block,
             attempt: 1,
             order: planned.order,

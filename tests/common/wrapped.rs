@@ -8,6 +8,7 @@ use std::time::Duration;
 use hpbench::measure::control::Interrupt;
 use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
+use hpbench::measure::truesizes::Truesizes;
 use hpbench::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use hpbench::plan::cores::{Cores, Wanted};
 use hpbench::traffic::wire::{Tag, Verify};
@@ -78,8 +79,8 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
 /// Options of short trials on loopback, without GSO.
 pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
     Options {
-        until: Until::Elapsed(duration),
-        warmup,
+        until: Some(Until::Elapsed(duration)),
+        warmup: Some(warmup),
         verify: Verify::Full,
         bind: Ipv4Addr::LOCALHOST.into(),
         port: 0,
@@ -103,7 +104,8 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Outcome {
     let interrupt = Interrupt::default();
-    let trial = Trial { cell, options, pool, interrupt: &interrupt, tag: Tag::new(7) };
+    let trial =
+        Trial { cell, options, pool, interrupt: &interrupt, truesizes: &Truesizes::default(), tag: Tag::new(7) };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
     assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
     outcome

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!((lab.run.scenario.0.len(), lab.run.trials, lab.run.seed), (2, 3, Some(1)));
         let run = in_guest(&args);
         assert_eq!((run.scenario, run.trials, run.seed), (lab.run.scenario, 3, Some(1)));
-        assert_eq!(run.duration, Duration::from_millis(50));
+        assert_eq!(run.duration, Some(Duration::from_millis(50)));
         assert_eq!(run.fd_table.0, [crate::plan::cells::FdTable::Own]);
     }
 

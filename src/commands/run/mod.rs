@@ -10,6 +10,7 @@ use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
+use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell};
 use crate::plan::request;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         environment,
         rt_limited: options.fifo.map(|_| request::throttles_real_time()),
         canary_ns: std::cell::OnceCell::new(),
+        truesizes: Truesizes::default(),
         options,
     };
     let rest = begun.rest(&run, &cells, &cells::schedule(cells.len(), args.trials, run.seed))?;

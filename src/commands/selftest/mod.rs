@@ -15,6 +15,7 @@ use crate::gates::{self, ATTEMPTS_MAX};
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
+use crate::measure::truesizes::Truesizes;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
 use crate::plan::cells::{self, Asked, Cell, Planned, Scenario};
 use crate::plan::request;
@@ -96,6 +97,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
         environment: Environment::read(None, options.cores.places[0].worker),
         rt_limited: None,
         canary_ns: std::cell::OnceCell::new(),
+        truesizes: Truesizes::default(),
         options,
     };
     let pool = pools.of(&cells[0]);
@@ -119,7 +121,7 @@ fn run_args(args: &SelftestArgs) -> anyhow::Result<RunArgs> {
         scenario: List(vec![args.scenario]),
         batch: List(vec![args.batch]),
         trials: args.trials,
-        duration: args.duration,
+        duration: Some(args.duration),
         ..run
     })
 }
@@ -161,7 +163,8 @@ impl<'a> Bench<'a> {
 
     fn trial(&self, planned: Planned, attempt: usize, free: &mut FreeList<'a>) -> Result<Row, Failure> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
-        let trial = Trial { cell: self.cell, options, pool, interrupt, tag: Tag::draw() };
+        let truesizes = &self.run.truesizes;
+        let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw() };
         let result = if planned.cell == SLOWED {
             self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
         } else {

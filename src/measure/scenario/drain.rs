@@ -45,7 +45,7 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         socket: &Arc<Socket>,
         trains: bool,
         free: &mut FreeList<'p>,
-    ) -> Result<&Queue, TrialError> {
+    ) -> Result<Queue, TrialError> {
         let before = self.app.received();
         // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
         let sample = if trains { self.filler.train() } else { SAMPLE };
@@ -56,7 +56,12 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
             Ok(came)
         })?;
         self.wait_for_app(before + came as u64, free);
-        Ok(self.queue.insert(queue))
+        Ok(queue)
+    }
+
+    /// Lets each round be checked to be whole in the queue before it is emptied.
+    pub fn set_queue(&mut self, queue: Queue) {
+        self.queue = Some(queue);
     }
 
     /// Waits for an app on another thread.
@@ -158,7 +163,9 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     let Some(socket) = socket else {
         return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
     };
-    let size = drain.measure_queue(socket, part.cell.receives_trains(), free)?.round(part)?;
+    let queue = Queue::of(part, socket, || drain.measure_queue(socket, part.cell.receives_trains(), free))?;
+    let size = queue.round(part)?;
+    drain.set_queue(queue);
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;
     let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     outcome.ledger.drop_socket = u64::from(info.drops);

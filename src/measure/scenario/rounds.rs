@@ -94,6 +94,25 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// The queue of `socket`, if it is known what a datagram of this cell takes of it; else as `measure` finds.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell, and those of `measure`.
+    pub fn of(
+        part: &Part<'_, '_>,
+        socket: &Arc<Socket>,
+        measure: impl FnOnce() -> Result<Self, TrialError>,
+    ) -> Result<Self, TrialError> {
+        let Some(truesize) = part.truesizes.get(part.cell) else {
+            let queue = measure()?;
+            part.truesizes.note(part.cell, queue.truesize);
+            return Ok(queue);
+        };
+        let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
+    }
+
     /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent. They
     /// are then taken out by `receive(count)`, which returns how many came.
     ///
@@ -189,7 +208,8 @@ pub fn measure<'p>(
     size: usize,
 ) -> Result<Outcome, TrialError> {
     trial.meet()?;
-    let warm_ns = now_ns() + trial.options.warmup.as_nanos() as u64;
+    let until = trial.until();
+    let warm_ns = now_ns() + trial.warmup().as_nanos() as u64;
     while now_ns() < warm_ns {
         next_round(exchange, trial, free, size)?;
     }
@@ -200,14 +220,14 @@ pub fn measure<'p>(
     let before = exchange.counters();
     let start_ns = now_ns();
     let end_ns = loop {
-        let count = match trial.options.until {
+        let count = match until {
             Until::Elapsed(_) => size,
             Until::Datagrams(count) => size.min((count - record.sent.min(count)) as usize),
         };
         let round = next_round(exchange, trial, free, count)?;
         let now_ns = now_ns();
         record.add(round);
-        let over = match trial.options.until {
+        let over = match until {
             Until::Elapsed(duration) => u128::from(now_ns - start_ns) >= duration.as_nanos(),
             Until::Datagrams(count) => record.sent >= count,
         };
@@ -217,6 +237,9 @@ pub fn measure<'p>(
     };
     let after = exchange.counters();
     let disturbance = watch.end();
+    if record.broken > 0 {
+        trial.truesizes.forget(trial.cell);
+    }
     let sides = exchange.sides();
     Ok(Outcome {
         measured_ns: end_ns - start_ns,

@@ -132,8 +132,10 @@ fn over_socket<'p, B: Backend<'p>>(
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let sent = send.send(free, SAMPLE)?;
-    let queue = Queue::measure(far, sent, |held| send.receive(free, held))?;
+    let queue = Queue::of(trial, far, || {
+        let sent = send.send(free, SAMPLE)?;
+        Queue::measure(far, sent, |held| send.receive(free, held))
+    })?;
     let size = queue.round(trial)?;
     send.queue = Some(queue);
     let mut outcome = rounds::measure(send, trial, free, size)?;

@@ -124,7 +124,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let mut side = Side::new();
         control.advance(Phase::Warmup);
         let mut loop_ = Loop::new(part.interrupt);
-        let warm_ns = now_ns() + part.options.warmup.as_nanos() as u64;
+        let warm_ns = now_ns() + part.warmup().as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
         let watch = Watch::begin(&part.cores());
@@ -135,7 +135,7 @@ impl<'p> Worker<'_, '_, 'p> {
         side.begin();
         control.begin_measuring(loop_.now_ns);
         let before = Marks::new(&loop_, lane, app);
-        let (half, whole) = ends(part.options.until);
+        let (half, whole) = ends(part.until());
         loop_.spin(lane, app, free, |now_ns, received, _| half(now_ns - before.now_ns, received - before.received))?;
         let middle = Marks::new(&loop_, lane, app);
         loop_.spin(lane, app, free, |now_ns, received, _| whole(now_ns - before.now_ns, received - before.received))?;

@@ -9,6 +9,7 @@ use hpbench_backends::{Addressing, Choice, Kind};
 use tempfile::TempDir;
 
 use super::{Begun, ResumeError};
+use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{self, Axes, Cell, Options, Planned, Scenario, Until};
 use crate::plan::cores::{Cores, Place};
 use crate::record::environment::Environment;
@@ -18,8 +19,8 @@ use crate::traffic::wire::Verify;
 
 pub(super) fn run() -> Run {
     let options = Options {
-        until: Until::Elapsed(Duration::from_millis(250)),
-        warmup: Duration::from_millis(50),
+        until: Some(Until::Elapsed(Duration::from_millis(250))),
+        warmup: Some(Duration::from_millis(50)),
         verify: Verify::Header,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
@@ -38,7 +39,15 @@ pub(super) fn run() -> Run {
         },
     };
     let environment = Environment { host: "lab".into(), kernel: "6.18".into(), ..Environment::default() };
-    Run { id: "f00d".into(), seed: 7, environment, options, rt_limited: None, canary_ns: std::cell::OnceCell::new() }
+    Run {
+        id: "f00d".into(),
+        seed: 7,
+        environment,
+        options,
+        rt_limited: None,
+        canary_ns: std::cell::OnceCell::new(),
+        truesizes: Truesizes::default(),
+    }
 }
 
 pub(super) fn cells() -> Vec<Cell> {

@@ -12,6 +12,7 @@ use crate::commands::lab::accel::Accel;
 use crate::commands::lab::args::cells as cells_of;
 use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::measure::control::Interrupt;
+use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell, Options, Planned};
 use crate::plan::request;
@@ -35,6 +36,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
         environment,
         rt_limited: None,
         canary_ns: OnceCell::new(),
+        truesizes: Truesizes::default(),
         options,
     };
     let mut trials = Trials { plan, run: &run, cells: &cells, stock: Stock::new(pools) };
