@@ -1,7 +1,7 @@
 //! What the commands that measure share: the trial, the file of its rows, and what is shown meanwhile.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,10 +9,11 @@ use hdrhistogram::Histogram;
 use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::console::Failure;
+use crate::console::{Failure, printable_path};
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
+use crate::place::Used;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, FdTable, Planned, Wait};
 use crate::plan::request::Pools;
@@ -23,15 +24,24 @@ use crate::traffic::wire::Tag;
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(25);
 
-/// Opens the file that rows are written to, as the flags say.
-pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
-    let existing = match (args.append || args.resume, args.force) {
+/// What the flags say of files that are there.
+pub(crate) fn existing(args: &RunArgs) -> Existing {
+    match (args.append || args.resume, args.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
-    };
+    }
+}
+
+/// Opens the file that rows are written to, as the flags say.
+pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
     let path = args.out.clone().unwrap_or_else(|| default_path(host));
-    Ok(Output::open(&path, existing)?)
+    Ok(Output::open(&path, existing(args))?)
+}
+
+/// A file that a flag names, for messages.
+pub(crate) fn named<'a>(flag: &str, path: &'a Path) -> Used<'a> {
+    (format!("{flag} {}", printable_path(path)), path)
 }
 
 /// The file that a run is written to if no other is named.
@@ -219,12 +229,14 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     text += &format!("{} cells × {} trials = {trials} trials", cells.len(), args.trials);
     match args.packets {
         Some(count) => text += &format!(" of {count} datagrams each\n"),
-        None => {
-            let each = args.duration + args.warmup + TRIAL_OVERHEAD;
-            text += &format!(", about {:.0} s\n", each.as_secs_f64() * trials as f64);
-        }
+        None => text += &format!(", about {:.0} s\n", seconds(args, trials)),
     }
     text
+}
+
+/// About how long so many trials take.
+pub(crate) fn seconds(args: &RunArgs, trials: usize) -> f64 {
+    (args.duration + args.warmup + TRIAL_OVERHEAD).as_secs_f64() * trials as f64
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ mod text;
 /// Runs the trials under each kernel, writes their rows, and compares the kernels.
 pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
     let args = &visits.args.run;
-    let output = bench::open_output(args, &visits.plan.host)?;
+    let mut output = bench::open_output(args, &visits.plan.host)?;
+    output.begin()?;
     let trials = cells::schedule(cells.len(), args.trials, args.seed.unwrap_or(0));
     let plan = GuestPlan { task: Task::Trials(guest_args), ..visits.plan.clone() };
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
