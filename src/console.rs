@@ -48,6 +48,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes a text with colours to standard error, without other control characters.
+pub(crate) fn complain(text: &str) {
+    let is_coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let plain = if is_coloured { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() };
+    let _ = io::stderr().write_all(safe_lines(&plain, is_coloured).as_bytes());
+}
+
 /// Whether standard output takes colours: it is a terminal, and nobody has asked for none (`NO_COLOR`, `TERM=dumb`).
 pub(crate) fn is_coloured() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never

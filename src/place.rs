@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::console::printable_path;
+
 /// What is at a path; links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -44,8 +46,8 @@ fn is_stream(kind: FileType) -> bool {
 #[error("{0} and {1} are one file, which would be spoiled; name another file")]
 pub(crate) struct SameFile(String, String);
 
-/// A file that a command uses: what it is called in messages, and its path; `-` is standard output.
-pub(crate) type Used<'a> = (String, &'a Path);
+/// A file that a command uses: the flag that names it, or nothing, and its path; `-` is standard output.
+pub(crate) type Used<'a> = (&'static str, &'a Path);
 
 /// Refuses an output that is an input, another output or a standard stream, under whatever names. Devices and pipes are
 /// no such files, and what cannot be looked at is refused when it is opened.
@@ -54,25 +56,19 @@ pub(crate) type Used<'a> = (String, &'a Path);
 ///
 /// The first two that are one file.
 pub(crate) fn check_outputs(outputs: &[Used<'_>], inputs: &[Used<'_>]) -> Result<(), SameFile> {
-    let streams = [stream_identity(io::stdout()), stream_identity(io::stderr())];
-    let streams = streams.into_iter().zip(["standard output", "standard error"].map(str::to_owned));
-    let mut written: Vec<(Identity, &String)> = Vec::new();
-    let streams: Vec<(Option<Identity>, String)> = streams.collect();
-    for (name, path) in outputs.iter().filter(|(_, path)| *path != Path::new("-")) {
+    let streams = [("standard output", identity_of(io::stdout())), ("standard error", identity_of(io::stderr()))];
+    let mut written: Vec<(Identity, String)> =
+        streams.into_iter().filter_map(|(name, identity)| Some((identity?, name.to_owned()))).collect();
+    let is_file = |(_, path): &&Used<'_>| *path != Path::new("-");
+    let outputs = outputs.iter().filter(is_file).map(|used| (used, true));
+    for ((flag, path), is_output) in outputs.chain(inputs.iter().map(|used| (used, false))) {
         let Some(identity) = Identity::of(path) else { continue };
-        let others = streams.iter().filter_map(|(identity, name)| Some((identity.as_ref()?, name)));
-        let mut others = others.chain(written.iter().map(|(identity, name)| (identity, *name)));
-        if let Some((_, other)) = others.find(|(other, _)| **other == identity) {
-            return Err(SameFile(other.clone(), name.clone()));
+        let name = format!("{flag} {}", printable_path(path)).trim_start().to_owned();
+        if let Some((_, other)) = written.iter().find(|(other, _)| *other == identity) {
+            return Err(SameFile(other.clone(), name));
         }
-        written.push((identity, name));
-    }
-    let all = streams.iter().filter_map(|(identity, name)| Some((identity.as_ref()?, name)));
-    let all: Vec<(&Identity, &String)> = all.chain(written.iter().map(|(identity, name)| (identity, *name))).collect();
-    for (name, path) in inputs {
-        let Some(identity) = Identity::of(path) else { continue };
-        if let Some((_, output)) = all.iter().find(|(output, _)| **output == identity) {
-            return Err(SameFile((*output).clone(), name.clone()));
+        if is_output {
+            written.push((identity, name));
         }
     }
     Ok(())
@@ -102,7 +98,7 @@ impl Identity {
     }
 }
 
-fn stream_identity(stream: impl AsFd) -> Option<Identity> {
+fn identity_of(stream: impl AsFd) -> Option<Identity> {
     let found = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
     found.is_file().then(|| Identity::There(found.dev(), found.ino()))
 }
@@ -135,8 +131,8 @@ mod tests {
         std::os::unix::fs::symlink("loop", at("loop")).expect("a link");
         let same = |one: &str, other: &str| {
             let [one, other] = [at(one), at(other)];
-            let outputs = check_outputs(&[("a".into(), &one), ("b".into(), &other)], &[]);
-            let input = check_outputs(&[("a".into(), &one)], &[("b".into(), &other)]);
+            let outputs = check_outputs(&[("a", &one), ("b", &other)], &[]);
+            let input = check_outputs(&[("a", &one)], &[("b", &other)]);
             assert_eq!(outputs, input, "{one:?} {other:?}");
             outputs.is_err()
         };
@@ -154,7 +150,7 @@ mod tests {
         }
         assert!(!same("nowhere/a", "nowhere/a"), "it cannot be made");
         let device = Path::new("/dev/null");
-        assert_eq!(check_outputs(&[("a".into(), device), ("b".into(), device)], &[("c".into(), device)]), Ok(()));
+        assert_eq!(check_outputs(&[("a", device), ("b", device)], &[("c", device)]), Ok(()));
     }
 
     #[test]

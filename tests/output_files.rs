@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{Bench, Done, Row, needs, read, tiny};
+use common::{Bench, Done, Row, needs, read, rows, tiny};
 use rustix::process::Signal;
 
 /// The quickest run there is.
@@ -260,4 +260,63 @@ fn a_dry_run_of_a_file_tells_what_is_left_of_its_plan() {
     let done = bench.run(timed).expect(0);
     assert!(done.stdout.contains("0 of them are in out.csv: 4 trials are left, about 4 s"), "{}", done.stdout);
     assert!(!bench.path("out.csv").exists());
+}
+
+/// Fails unless these words are refused with this message, and `run.csv` stays as it is.
+#[track_caller]
+fn assert_refused(bench: &Bench, words: &str, told: &str) {
+    let before = read(&bench.path("run.csv"));
+    let done = bench.run(words).expect(2);
+    assert!(done.stderr.contains(told), "{words}: {}", done.stderr);
+    assert!(done.stdout.is_empty() && read(&bench.path("run.csv")) == before, "{words}");
+}
+
+#[test]
+fn no_output_of_a_report_is_an_input_or_another_one() {
+    let bench = rows::bench("run.csv", &rows::text(&rows::backends()));
+    fs::hard_link(bench.path("run.csv"), bench.path("hard.csv")).expect("a link");
+    symlink("run.csv", bench.path("soft.html")).expect("a link");
+    for out in ["run.csv", "./run.csv", "hard.csv", "soft.html"] {
+        assert_refused(
+            &bench,
+            &format!("report run.csv -o {out} --force"),
+            &format!("-o {out} and run.csv are one file"),
+        );
+    }
+    // A chart may have such a name as well.
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let charts = fs::read_dir(bench.path("charts")).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let chart = charts.min().expect("some charts");
+    let name = chart.file_name().expect("a name").to_string_lossy().into_owned();
+    assert_refused(&bench, &format!("report run.csv -o charts/{name} --svg charts --force"), "are one file");
+    fs::remove_file(&chart).expect("it is there");
+    assert_refused(&bench, &format!("report run.csv -o charts/{name} --svg charts --force"), "are one file");
+    fs::hard_link(bench.path("run.csv"), &chart).expect("a link");
+    assert_refused(&bench, "report run.csv -o page.html --svg charts --force", "run.csv are one file");
+    for words in ["report run.csv -o new.html", "report run.csv -o -", "compare --by backend run.csv"] {
+        let before = read(&bench.path("run.csv"));
+        let stdout = OpenOptions::new().append(true).open(bench.path("hard.csv")).expect("it is there");
+        let done = bench.start_to(words, stdout.into()).wait().expect(2);
+        assert!(done.stderr.contains("standard output and run.csv are one file"), "{words}: {}", done.stderr);
+        assert_eq!(read(&bench.path("run.csv")), before, "{words}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_has_replaced_no_chart() {
+    let bench = rows::bench("run.csv", &rows::text(&rows::backends()));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let charts = || -> Vec<_> {
+        let entries = fs::read_dir(bench.path("charts")).expect("a directory").map(|entry| entry.expect("an entry"));
+        let mut charts: Vec<_> = entries.map(|entry| entry.path()).collect();
+        charts.sort();
+        charts
+    };
+    for chart in charts() {
+        fs::write(chart, "precious").expect("it is there");
+    }
+    let before = charts();
+    bench.run("report run.csv -o nowhere/page.html --svg charts --force").expect(1);
+    assert_eq!(charts(), before, "nothing is left behind");
+    assert!(charts().iter().all(|chart| read(chart) == "precious"));
 }

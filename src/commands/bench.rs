@@ -1,7 +1,7 @@
 //! What the commands that measure share: the trial, the file of its rows, and what is shown meanwhile.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,11 +9,10 @@ use hdrhistogram::Histogram;
 use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::console::{Failure, printable_path};
+use crate::console::Failure;
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
-use crate::place::Used;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, FdTable, Planned, Wait};
 use crate::plan::request::Pools;
@@ -37,11 +36,6 @@ pub(crate) fn existing(args: &RunArgs) -> Existing {
 pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
     let path = args.out.clone().unwrap_or_else(|| default_path(host));
     Ok(Output::open(&path, existing(args))?)
-}
-
-/// A file that a flag names, for messages.
-pub(crate) fn named<'a>(flag: &str, path: &'a Path) -> Used<'a> {
-    (format!("{flag} {}", printable_path(path)), path)
 }
 
 /// The file that a run is written to if no other is named.

@@ -1,9 +1,9 @@
 //! A file that rows or lines are added to, by one process at a time and at its end only.
 //!
-//! [`AppendFile::open`] changes nothing that is there, so that a command that is refused later has spoiled nothing; the
-//! file is locked from then on. It is replaced or given its header by [`AppendFile::begin`], the last step before
-//! anything is measured. From then on it is watched: when something else removes it, replaces it or writes to it, all
-//! that was added goes to another file beside it.
+//! To open it changes nothing that is there, so that a command that is refused later has spoiled nothing; the file is
+//! locked from then on. It is replaced or given its header by a second step, the last one before anything is measured.
+//! From then on it is watched: when something else removes it, replaces it or writes to it, all that was added goes to
+//! another file beside it.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

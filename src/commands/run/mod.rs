@@ -4,7 +4,7 @@ pub mod table;
 
 use std::time::{Duration, Instant};
 
-use crate::commands::bench::{Stock, dry_run, existing, name, named, one_trial, open_output, progress, seconds};
+use crate::commands::bench::{Stock, dry_run, existing, name, one_trial, open_output, progress, seconds};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
@@ -79,9 +79,9 @@ struct Files {
 impl Files {
     /// Opens and locks all files; what is in them is as it was.
     fn open(args: &RunArgs, begun: &Begun, host: &str) -> Result<Self, Failure> {
-        let (out, hlog) = (args.out.iter().map(|path| named("-o", path)), args.hlog.iter());
-        let outputs: Vec<_> = out.chain(hlog.map(|path| named("--hlog", path))).collect();
-        place::check_outputs(&outputs, &[]).map_err(usage)?;
+        let used = [("-o", &args.out), ("--hlog", &args.hlog)];
+        let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
+        place::check_outputs(&used, &[]).map_err(usage)?;
         let output = if args.resume { begun.open()? } else { open_output(args, host)? };
         let hlog = args.hlog.as_deref().map(|path| Hlog::open(path, existing(args))).transpose()?;
         Ok(Self { output, hlog })
