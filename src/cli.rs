@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::console::{Failure, tell};
+use crate::console::{Failure, complain, tell};
 use crate::plan::args::RunArgs;
 
 /// Compares ways of moving UDP datagrams on Linux.
@@ -84,8 +84,13 @@ pub fn run() -> ExitCode {
 
 /// Prints what clap has to say: that the usage is bad, or the help that was asked for.
 fn explain(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        // It may quote an argument.
+        complain(&error.render().ansi().to_string());
+        return ExitCode::from(error.exit_code() as u8);
+    }
     match error.print() {
-        Err(failure) if !error.use_stderr() && failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(failure) if failure.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         _ => ExitCode::from(error.exit_code() as u8),
     }
 }

@@ -1,14 +1,16 @@
 //! What the command says, and why it ends.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 
-/// Writes a line to standard error; that nobody reads it is no reason to fail.
+/// Writes a line to standard error, without control characters; that nobody reads it is no reason to fail.
 macro_rules! tell {
     ($($part:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($part)*);
+        let _ = writeln!(std::io::stderr(), "{}", $crate::console::safe_lines(&format!($($part)*), false));
     }};
 }
 
@@ -35,14 +37,22 @@ pub(crate) fn broken(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Broken(error.into())
 }
 
-/// Writes to standard output.
+/// Writes to standard output, without control characters but for colours where it takes them.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let text = safe_lines(text, is_coloured());
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
         Err(error) => Err(Failure::Broken(anyhow::Error::new(error).context("cannot write to standard output"))),
     }
+}
+
+/// Writes a text with colours to standard error, without other control characters.
+pub(crate) fn complain(text: &str) {
+    let is_coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let plain = if is_coloured { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() };
+    let _ = io::stderr().write_all(safe_lines(&plain, is_coloured).as_bytes());
 }
 
 /// Whether standard output takes colours: it is a terminal, and nobody has asked for none (`NO_COLOR`, `TERM=dumb`).
@@ -53,4 +63,54 @@ pub(crate) fn is_coloured() -> bool {
 /// A text without its colours, where standard output takes none.
 pub(crate) fn for_stdout(text: &str) -> String {
     if is_coloured() { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
+}
+
+/// Whether a character is no part of a text, but an order to a terminal, or one that changes the direction or the place of
+/// the characters around it.
+pub(crate) fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A text that is not ours, for a message or a table: its control characters are written as in JSON (`\u001b`).
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, is_control)
+}
+
+/// The name of a file, for a message.
+pub(crate) fn printable_path(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
+
+fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) || !text.contains(&is_bad) {
+        return text.into();
+    }
+    let mut all = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' if is_bad(c) => all += "\\n",
+            _ if is_bad(c) => all += &format!("\\u{:04x}", u32::from(c)),
+            _ => all.push(c),
+        }
+    }
+    all.into()
+}
+
+/// Lines of ours, without control characters that a text in them may have. Their ends and tabs stay, and colours if there
+/// are to be any.
+pub(crate) fn safe_lines(text: &str, with_colours: bool) -> Cow<'_, str> {
+    let is_bad = |c: char| is_control(c) && c != '\n' && c != '\t';
+    if !with_colours || !text.contains('\u{1b}') {
+        return escaped(text, is_bad);
+    }
+    let mut pieces = text.split('\u{1b}');
+    let mut all = escaped(pieces.next().unwrap_or_default(), is_bad).into_owned();
+    for piece in pieces {
+        let parameters = piece.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+        let is_colour = parameters.is_some_and(|(numbers, _)| numbers.bytes().all(|b| b.is_ascii_digit() || b == b';'));
+        all += if is_colour { "\u{1b}" } else { "\\u001b" };
+        all += &escaped(piece, is_bad);
+    }
+    all.into()
 }

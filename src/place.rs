@@ -1,9 +1,13 @@
-//! What is at a path that is to be written to: whether there is something to lose.
+//! What is at a path that is to be written to: whether there is something to lose, and whether another path leads to it.
 
-use std::fs::FileType;
+use std::ffi::OsString;
+use std::fs::{File, FileType};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::console::printable_path;
 
 /// What is at a path; links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +41,117 @@ fn is_stream(kind: FileType) -> bool {
     kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
 }
 
+/// Two paths of a command lead to one file, which it would spoil.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} and {1} are one file, which would be spoiled; name another file")]
+pub(crate) struct SameFile(String, String);
+
+/// A file that a command uses: the flag that names it, or nothing, and its path; `-` is standard output.
+pub(crate) type Used<'a> = (&'static str, &'a Path);
+
+/// Refuses an output that is an input, another output or a standard stream, under whatever names. Devices and pipes are
+/// no such files, and what cannot be looked at is refused when it is opened.
+///
+/// # Errors
+///
+/// The first two that are one file.
+pub(crate) fn check_outputs(outputs: &[Used<'_>], inputs: &[Used<'_>]) -> Result<(), SameFile> {
+    let streams = [("standard output", identity_of(io::stdout())), ("standard error", identity_of(io::stderr()))];
+    let mut written: Vec<(Identity, String)> =
+        streams.into_iter().filter_map(|(name, identity)| Some((identity?, name.to_owned()))).collect();
+    let is_file = |(_, path): &&Used<'_>| *path != Path::new("-");
+    let outputs = outputs.iter().filter(is_file).map(|used| (used, true));
+    for ((flag, path), is_output) in outputs.chain(inputs.iter().map(|used| (used, false))) {
+        let Some(identity) = Identity::of(path) else { continue };
+        let name = format!("{flag} {}", printable_path(path)).trim_start().to_owned();
+        if let Some((_, other)) = written.iter().find(|(other, _)| *other == identity) {
+            return Err(SameFile(other.clone(), name));
+        }
+        if is_output {
+            written.push((identity, name));
+        }
+    }
+    Ok(())
+}
+
+/// A file, whatever paths lead to it.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// Its device and inode.
+    There(u64, u64),
+    /// Of one that is to be made: those of its directory, and its name.
+    ToBe(u64, u64, OsString),
+}
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        match path.metadata() {
+            Ok(found) => found.is_file().then(|| Self::There(found.dev(), found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let target = link_target(path);
+                let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let found = folder.unwrap_or(Path::new(".")).metadata().ok()?;
+                Some(Self::ToBe(found.dev(), found.ino(), target.file_name()?.to_owned()))
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+fn identity_of(stream: impl AsFd) -> Option<Identity> {
+    let found = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
+    found.is_file().then(|| Identity::There(found.dev(), found.ino()))
+}
+
+/// Where a link leads to that may lead nowhere yet; a path that is no link, as it is.
+fn link_target(path: &Path) -> PathBuf {
+    /// As many as the kernel follows.
+    const LINKS_MAX: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = target.read_link() else { break };
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    target
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_itself_under_all_its_names() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| home.path().join(name);
+        std::fs::write(at("file"), "rows").expect("a file");
+        std::fs::create_dir(at("folder")).expect("a directory");
+        std::fs::hard_link(at("file"), at("hard")).expect("a link");
+        std::os::unix::fs::symlink("file", at("soft")).expect("a link");
+        std::os::unix::fs::symlink("../new", at("folder/leads to new")).expect("a link");
+        std::os::unix::fs::symlink("loop", at("loop")).expect("a link");
+        let same = |one: &str, other: &str| {
+            let [one, other] = [at(one), at(other)];
+            let outputs = check_outputs(&[("a", &one), ("b", &other)], &[]);
+            let input = check_outputs(&[("a", &one)], &[("b", &other)]);
+            assert_eq!(outputs, input, "{one:?} {other:?}");
+            outputs.is_err()
+        };
+        for (one, other) in [
+            ("file", "folder/../file"),
+            ("file", "hard"),
+            ("soft", "hard"),
+            ("new", "folder/../new"),
+            ("new", "folder/leads to new"),
+        ] {
+            assert!(same(one, other) && same(other, one), "{one} {other}");
+        }
+        for (one, other) in [("file", "new"), ("new", "folder/new"), ("folder", "folder"), ("loop", "file")] {
+            assert!(!same(one, other), "{one} {other}");
+        }
+        assert!(!same("nowhere/a", "nowhere/a"), "it cannot be made");
+        let device = Path::new("/dev/null");
+        assert_eq!(check_outputs(&[("a", device), ("b", device)], &[("c", device)]), Ok(()));
+    }
 
     #[test]
     fn files_can_be_lost_and_streams_cannot() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::needs;
 use hdrhistogram::Histogram;
 use hpbench::measure::outcome::latency_histogram;
-use hpbench::record::hlog::Hlog;
+use hpbench::record::hlog::{Existing, Hlog};
 
 /// Prints per histogram: tag, time, length, count, p50, p99, maximum.
 const READ: &str = "
@@ -38,7 +38,8 @@ fn python_reads_what_was_written() {
     let Some(python) = needs::python_hdrh() else { return };
     let home = tempfile::tempdir().expect("a temporary directory");
     let path = home.path().join("run.hlog");
-    let mut hlog = Hlog::create(&path, false).expect("a new file");
+    let mut hlog = Hlog::open(&path, Existing::Refuse).expect("a new file");
+    hlog.begin().expect("there is room");
     let all = [
         ("echo uring:multishot, 32", "echo_uring:multishot__32", histogram(6_000, 100_000)),
         ("one", "one", histogram(250, 1)),

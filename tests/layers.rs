@@ -22,7 +22,8 @@ const HPBENCH: &[&[&str]] = &[
     &["measure"],
     &["plan"],
     &["traffic", "gates"],
-    &["stats", "text", "console", "place"],
+    &["place"],
+    &["stats", "text", "console"],
 ];
 
 /// Stands for the backends that `dispatch.rs` lists.

@@ -4,40 +4,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::thread;
-use std::time::Duration;
 
 use common::{Bench, Row, parse, read};
-use rustix::process::Signal;
-
-/// A plan of 600 trials of some milliseconds each.
-const LONG: &str =
-    "--backend null --scenario drain,send --batch 1,32 --trials 150 -t 0.001 --warmup 0 --no-gates --resume -o out.csv";
 
 /// The quickest plan there is; `-o` and `--trials` are added by [`common::tiny`] if a test does not name them.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
-
-/// Kills that a plan must survive; fewer do if so many of its 600 rows are there before.
-const KILLS: u32 = 24;
-const KILLS_LEAST: u32 = 12;
-const ROWS_MOST: usize = 400;
-
-/// Numbers that look random and are the same each time.
-struct Random(u32);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.0 >> 16) % bound
-    }
-}
-
-/// What is in a file up to its last line end; nothing if there is no file.
-fn whole_lines(bench: &Bench) -> String {
-    let mut text = fs::read_to_string(bench.path("out.csv")).unwrap_or_default();
-    text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
-    text
-}
 
 /// Position and cell of each row.
 fn trials(rows: &[Row]) -> BTreeSet<(i64, i64, String)> {
@@ -54,55 +25,6 @@ fn assert_one_run(rows: &[Row], count: i64) {
     for column in ["run_id", "seed"] {
         assert!(rows.iter().all(|row| row.text(column) == rows[0].text(column)), "one {column}");
     }
-}
-
-#[test]
-fn a_plan_that_is_killed_many_times_is_completed() {
-    let bench = Bench::new();
-    let mut random = Random(1);
-    let (mut before, mut cut, mut kill) = (String::new(), 0, 0);
-    while kill < KILLS && before.lines().count() < ROWS_MOST {
-        let mut running = bench.start(LONG);
-        // By turns at any moment, which may be one before the first trial, and after some trials.
-        if kill % 2 == 0 {
-            thread::sleep(Duration::from_micros(u64::from(random.below(100_000))));
-        } else {
-            let enough = before.lines().count() + 1 + random.below(15) as usize;
-            running.wait_until("some rows came", || whole_lines(&bench).lines().count() > enough);
-            thread::sleep(Duration::from_micros(u64::from(random.below(4000))));
-        }
-        running.signal(Signal::KILL);
-        running.wait().expect(-9);
-        let lines = whole_lines(&bench);
-        assert!(lines.starts_with(&before), "finished rows are as they were");
-        // Fails unless every row has every column.
-        parse(&lines).iter().for_each(common::assert_balanced);
-        cut += u32::from(fs::read(bench.path("out.csv")).is_ok_and(|bytes| bytes.len() > lines.len()));
-        before = lines;
-        kill += 1;
-    }
-    let rows = parse(&before);
-    assert!(kill >= KILLS_LEAST, "{kill} kills only, and {} rows", rows.len());
-    assert!(rows.len() >= KILLS_LEAST as usize, "the kills came while it ran: {} rows", rows.len());
-    assert!(rows.len() < 600, "the plan was complete before the last kill");
-    // The kernel may end a write between two pages, if it is killed right then; that is rare.
-    assert!(cut <= 1, "a row is written at once, but {cut} were cut");
-
-    let done = bench.run(LONG).expect(0);
-    assert!(
-        done.stderr.contains(&format!("600 rows in out.csv, {} of them were there", rows.len())),
-        "{}",
-        done.stderr
-    );
-    assert!(done.shows("Medians of up to 150 trials"), "the table is of all rows\n{}", done.stdout);
-    assert!(read(&bench.path("out.csv")).starts_with(&before));
-    let rows = done.rows();
-    assert_one_run(&rows, 600);
-
-    let at_once = Bench::new();
-    let seed = rows[0].text("seed");
-    let uninterrupted = at_once.run(&format!("{LONG} --seed {seed}")).expect(0).rows();
-    assert_eq!(trials(&rows), trials(&uninterrupted), "the same plan as without a kill");
 }
 
 #[test]

@@ -116,15 +116,15 @@ fn a_sweep_over_loads_finds_its_rates_or_takes_those_that_are_named() {
 }
 
 #[test]
-fn a_sweep_over_loads_reads_rows_and_not_lines() {
+fn a_sweep_over_loads_takes_no_part_of_a_label_for_a_rate() {
     if needs::two_cores().is_none() {
         return;
     }
     let bench = bench();
     let hpbench = format!("HPBENCH={HPBENCH}");
     let args = format!("scripts/sweep-load -n labelled -- {TINY} --trials 1 --backend plain,mmsg --label");
-    // The second line of a row has much where the first one has its rate, and nothing where that has its workers.
-    let label = format!("of two\nlines{},1000000000000", ",".repeat(33));
+    // A line of a label would have much where a row has its rate, and is refused; so a label has one line, with such a number.
+    let label = format!("a label{},1000000000000", ",".repeat(33));
     bench.run_command(&[words(&hpbench, &args), vec![&label]].concat()).expect(0);
     let rates: BTreeSet<i64> = bench.rows("results/labelled/run.csv").iter().map(|row| row.count("rate_pps")).collect();
     assert_eq!(rates.len(), 14, "{rates:?}");

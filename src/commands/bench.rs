@@ -23,15 +23,19 @@ use crate::traffic::wire::Tag;
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(3);
 
-/// Opens the file that rows are written to, as the flags say.
-pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
-    let existing = match (args.append || args.resume, args.force) {
+/// What the flags say of files that are there.
+pub(crate) fn existing(args: &RunArgs) -> Existing {
+    match (args.append || args.resume, args.force) {
         (true, _) => Existing::Append,
         (_, true) => Existing::Replace,
         _ => Existing::Refuse,
-    };
+    }
+}
+
+/// Opens the file that rows are written to, as the flags say.
+pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure> {
     let path = args.out.clone().unwrap_or_else(|| default_path(host));
-    Ok(Output::open(&path, existing)?)
+    Ok(Output::open(&path, existing(args))?)
 }
 
 /// The file that a run is written to if no other is named.
@@ -219,16 +223,19 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     text += &format!("{} cells × {} trials = {trials} trials", cells.len(), args.trials);
     match args.packets {
         Some(count) => text += &format!(" of {count} datagrams each\n"),
-        None => {
-            let each = |cell: &Cell| {
-                let duration = args.duration.unwrap_or(cell.scenario.usual_duration());
-                duration + args.warmup.unwrap_or(cell.scenario.usual_warmup()) + TRIAL_OVERHEAD
-            };
-            let block: Duration = cells.iter().map(each).sum();
-            text += &format!(", about {:.0} s\n", block.as_secs_f64() * args.trials as f64);
-        }
+        None => text += &format!(", about {:.0} s\n", seconds(args, cells, trials)),
     }
     text
+}
+
+/// About how long so many trials of a plan take.
+pub(crate) fn seconds(args: &RunArgs, cells: &[Cell], trials: usize) -> f64 {
+    let each = |cell: &Cell| {
+        let duration = args.duration.unwrap_or(cell.scenario.usual_duration());
+        duration + args.warmup.unwrap_or(cell.scenario.usual_warmup()) + TRIAL_OVERHEAD
+    };
+    let block: Duration = cells.iter().map(each).sum();
+    block.as_secs_f64() * trials as f64 / cells.len().max(1) as f64
 }
 
 #[cfg(test)]

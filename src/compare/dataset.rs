@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use csv::StringRecord;
 
 use crate::compare::numbers::Numbers;
+use crate::console::printable;
 use crate::gates::{self, Sign};
 use crate::record::cell::{AXES, CellKey, Circumstances};
 use crate::record::column::FieldType;
@@ -129,7 +130,7 @@ impl Dataset {
 
     /// Begins the next file.
     pub(crate) fn begin(&mut self, file: &str) {
-        self.files.push(file.to_owned());
+        self.files.push(printable(file).into_owned());
     }
 
     /// Adds a row of that file.

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use crate::console::printable;
+
 /// The most kinds that are kept: a file may have as many as it has rows.
 const KINDS_MAX: usize = 50;
 
@@ -51,11 +53,11 @@ impl<G: Copy + Eq + Hash> Messages<G> {
             match places.get(&kind) {
                 Some(&at) => {
                     kinds[at].count += 1;
-                    kinds[at].differ |= kinds[at].first != message;
+                    kinds[at].differ |= kinds[at].first != printable(message);
                 }
                 None if places.len() < KINDS_MAX => {
                     places.insert(kind.clone(), kinds.len());
-                    kinds.push(Similar { of, first: message.to_owned(), count: 1, differ: false });
+                    kinds.push(Similar { of, first: printable(message).into_owned(), count: 1, differ: false });
                 }
                 None => others += 1,
             }

@@ -11,6 +11,7 @@ use clap::{Args, FromArgMatches, ValueEnum};
 use hpbench_backends::kernel::socket::PAYLOAD_MAX;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
+use crate::console::{is_control, printable};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
 use crate::traffic::wire::{HEADER_LEN, Verify};
@@ -151,7 +152,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Write the latencies of pace and echo to an HdrHistogram interval log
+    /// Write the latencies of pace and echo to an HdrHistogram interval log, or add them with --append or --resume
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
 
@@ -160,7 +161,7 @@ pub struct RunArgs {
     pub no_gates: bool,
 
     /// Name of this machine in the results [default: host name]
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,
 
     /// Fills `state`: the state that the machine is in, of a run that alternates with others
@@ -382,6 +383,20 @@ pub(crate) fn percentage(text: &str) -> Result<f64, String> {
     value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
 }
 
+/// A label is a text in a CSV file, which people print and open in a spreadsheet.
+fn label(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a label has at least one character".into());
+    }
+    if text.starts_with(['=', '+', '-', '@']) {
+        return Err("a text that begins with =, +, - or @ is a formula to a spreadsheet; begin it otherwise".into());
+    }
+    match text.chars().find(|&c| is_control(c)) {
+        Some(c) => Err(format!("it has a control character, {}; leave it out", printable(c.encode_utf8(&mut [0; 4])))),
+        None => Ok(text.to_owned()),
+    }
+}
+
 fn address(text: &str) -> Result<IpAddr, String> {
     let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))?;
     // Datagrams to these leave the machine.
@@ -450,6 +465,15 @@ mod tests {
             ("--bind", "ff02::1", "one machine"),
             ("--workers", "0", "from 1 to 256"),
             ("--seed", "-1", "whole number"),
+            ("--label", "", "at least one character"),
+            ("--label", "=1+1", "a formula to a spreadsheet"),
+            ("--label", "+1", "a formula to a spreadsheet"),
+            ("--label", "-1", "a formula to a spreadsheet"),
+            ("--label", "@SUM(1)", "a formula to a spreadsheet"),
+            ("--label", "two\nlines", "a control character, \\n"),
+            ("--label", "red\u{1b}[31m", "a control character, \\u001b"),
+            ("--label", "\u{202e}txet", "a control character, \\u202e"),
+            ("--label", "c1 \u{9b}31m", "a control character, \\u009b"),
         ] {
             let message = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(message.contains(told) && message.contains(flag), "{flag}={value}: {message}");

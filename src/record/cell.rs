@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 
+use crate::console::printable;
 use crate::record::column::Role;
 use crate::record::columns::{Column, DECLARATIONS};
 
@@ -83,12 +84,12 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Makes the list one of other texts.
+    /// Makes the list one of other texts, without control characters: they may be of a file that is not ours.
     pub(crate) fn fill<'t>(&mut self, texts: impl Iterator<Item = &'t str>) {
         self.ends.clear();
         self.joined.clear();
         for text in texts {
-            self.joined.push_str(text);
+            self.joined.push_str(&printable(text));
             // No row is that long.
             self.ends.push(u32::try_from(self.joined.len()).unwrap_or(u32::MAX));
         }

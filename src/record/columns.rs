@@ -196,7 +196,8 @@ columns! {
         io_workers: Option<u64>, Other;
     }
     Environment {
-        /// Name of the machine, or what `--label` calls it.
+        /// Name of the machine, or what `--label` calls it. It has no control characters, and does not begin with `=`, `+`,
+        /// `-` or `@`, which makes a text a formula in some spreadsheets.
         host: String, Condition, "name of the machine";
         /// Release of the kernel.
         kernel: String, Circumstance, "kernel";

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::console::printable;
 use crate::plan::cores::parse_cpu_list;
 
 /// Facts about the machine; empty where the kernel does not tell.
@@ -44,7 +45,7 @@ impl Environment {
         let cpuinfo = all("/proc/cpuinfo");
         let (kernel, clocksources) = (text(uname.release()), "/sys/devices/system/clocksource/clocksource0");
         Self {
-            host: label.map_or_else(|| text(uname.nodename()), str::to_owned),
+            host: label.map_or_else(host_name, str::to_owned),
             state: String::new(),
             pair: None,
             kernel_build: text(uname.version()),
@@ -77,6 +78,14 @@ impl Environment {
             kernel,
         }
     }
+}
+
+/// The host name as a text that could be a label, whatever somebody has called the machine.
+pub(crate) fn host_name() -> String {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy();
+    let name = printable(&name);
+    if name.starts_with(['=', '+', '-', '@']) { format!("_{name}") } else { name.into_owned() }
 }
 
 /// The text of a file; empty if it cannot be read. Firmware and boot loaders may write bytes that are no UTF-8.

@@ -1,8 +1,8 @@
 //! Histograms as an HdrHistogram interval log (`.hlog`), which the tools of HdrHistogram in other languages
 //! read and plot.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +10,10 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use crate::place::Place;
+use crate::console::{Failure, printable_path};
+use crate::record::append::{AppendFile, FileError};
+
+pub use crate::record::append::Existing;
 
 /// The version of the format, as readers expect it in a comment. The Rust crate does not write it.
 const VERSION: &str = "[Histogram log format version 1.3]";
@@ -18,60 +21,66 @@ const VERSION: &str = "[Histogram log format version 1.3]";
 const LEGEND: &str = "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
 /// The histograms are in nanoseconds; the column of maxima is in microseconds.
 const MAX_VALUE_DIVISOR: f64 = 1000.0;
+/// The longest line that is read back; a histogram takes far less.
+const LINE_MAX: u64 = 1 << 24;
 
 /// Why there is no log of histograms.
 #[derive(Debug, thiserror::Error)]
 pub enum HlogError {
-    /// There is a file.
-    #[error("{0} exists; use --force to replace it, or name another file", path.display())]
-    Exists {
+    /// It cannot be opened or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is something else.
+    #[error(
+        "{0} is no interval log of hpbench, and cannot be added to; name another file with --hlog",
+        printable_path(path)
+    )]
+    OtherFormat {
         /// Which.
         path: PathBuf,
     },
-    /// It cannot be opened.
-    #[error("cannot open {0}: {error}; is its directory there, and may you write to it?", path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It cannot be written.
-    #[error("cannot write to {0}: {error}; make room or name a file elsewhere; the lines before are whole", path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+}
+
+impl From<HlogError> for Failure {
+    fn from(error: HlogError) -> Self {
+        match error {
+            HlogError::File(FileError::Write { .. }) => Self::Broken(error.into()),
+            error => Self::Usage(error.into()),
+        }
+    }
 }
 
 /// A log under way.
 pub struct Hlog {
-    path: PathBuf,
-    file: File,
-    /// The bytes of the whole lines in the file.
-    len: u64,
+    file: AppendFile,
+    /// The length of the whole lines of a log that is added to.
+    keep: u64,
     serializer: V2DeflateSerializer,
     start: Instant,
 }
 
 impl Hlog {
-    /// Opens the file and writes what comes before the histograms. A file that is there is refused, or, if
-    /// `replace`, replaced.
+    /// Opens and locks the file. Nothing is written yet, and what is there is as it was.
     ///
     /// # Errors
     ///
     /// Why the file cannot be used.
-    pub fn create(path: &Path, replace: bool) -> Result<Self, HlogError> {
-        let failed = |error| HlogError::Open { path: path.into(), error };
-        let is_file = Place::of(path).map_err(failed)? == Place::Taken;
-        if is_file && !replace {
-            return Err(HlogError::Exists { path: path.into() });
-        }
-        let file = OpenOptions::new().write(true).create(true).truncate(is_file).open(path).map_err(failed)?;
-        let (start, started_at) = (Instant::now(), SystemTime::now());
-        let mut hlog = Self { path: path.into(), file, len: 0, serializer: V2DeflateSerializer::new(), start };
+    pub fn open(path: &Path, existing: Existing) -> Result<Self, HlogError> {
+        let mut file = AppendFile::open(path, existing)?;
+        let keep = if file.len() > 0 { whole_lines(path, file.reader())? } else { 0 };
+        Ok(Self { file, keep, serializer: V2DeflateSerializer::new(), start: Instant::now() })
+    }
+
+    /// Empties a file that is replaced, removes a line that is cut, and writes what comes before the histograms of a run:
+    /// the last step before the first one. In a log that is added to, this is there once more, with the time from which
+    /// the times behind it count.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written.
+    pub fn begin(&mut self) -> Result<(), HlogError> {
+        self.start = Instant::now();
+        let started_at = SystemTime::now();
         let mut header = Vec::new();
         IntervalLogWriterBuilder::new()
             .add_comment(VERSION)
@@ -80,21 +89,23 @@ impl Hlog {
             // Without it, readers guess from their size whether times are relative.
             .with_base_time(started_at)
             .with_max_value_divisor(MAX_VALUE_DIVISOR)
-            .begin_log_with(&mut header, &mut hlog.serializer)
-            .map_err(failed)?;
+            .begin_log_with(&mut header, &mut self.serializer)
+            .map_err(|error| broken(&self.file, error))?;
         header.extend_from_slice(LEGEND.as_bytes());
-        hlog.put(&header)?;
-        Ok(hlog)
+        let is_added_to = self.file.len() > 0;
+        if is_added_to {
+            self.file.cut(self.keep)?;
+        }
+        self.file.begin(&header)?;
+        if is_added_to && self.keep > 0 {
+            self.file.append(&header)?;
+        }
+        Ok(())
     }
 
     /// When the log was opened, from which its times are counted.
     pub fn start(&self) -> Instant {
         self.start
-    }
-
-    /// The name of the file, for messages.
-    pub fn name(&self) -> String {
-        self.path.display().to_string()
     }
 
     /// Writes a histogram of nanoseconds that were recorded from `start_s` seconds after the start of the log,
@@ -121,33 +132,49 @@ impl Hlog {
                 let tag = Tag::new(&tag).filter(|tag| !tag.is_empty());
                 writer.write_histogram(histogram, start, length, tag).map_err(|error| error.to_string())
             });
-        written.map_err(|error| HlogError::Write { path: self.path.clone(), error: io::Error::other(error) })?;
+        written.map_err(|error| broken(&self.file, io::Error::other(error)))?;
         // The crate's writer begins with its comment on the divisor each time; the file has that already.
         let line = lines.split_inclusive(|&byte| byte == b'\n').next_back().unwrap_or_default();
-        self.put(line)
+        Ok(self.file.append(line)?)
     }
 
-    /// Writes whole lines with one system call, or none of them.
-    fn put(&mut self, lines: &[u8]) -> Result<(), HlogError> {
-        if let Err(error) = self.file.write_all(lines) {
-            self.take_back();
-            return Err(HlogError::Write { path: self.path.clone(), error });
+    /// Makes sure that all histograms are in a file. Returns whether it is the one that was opened.
+    ///
+    /// # Errors
+    ///
+    /// If histograms are lost, and cannot be written elsewhere.
+    pub fn finish(&mut self) -> Result<bool, HlogError> {
+        Ok(self.file.finish()?)
+    }
+}
+
+fn broken(file: &AppendFile, error: io::Error) -> HlogError {
+    FileError::Write { path: file.path().into(), error }.into()
+}
+
+/// The length of the whole lines of a log that was written before, by a run that may have ended in the middle of one.
+fn whole_lines(path: &Path, file: io::Result<&mut File>) -> Result<u64, HlogError> {
+    let failed = |error| HlogError::from(FileError::Open { path: path.into(), error });
+    let mut file = BufReader::new(file.map_err(failed)?);
+    let start = format!("#{VERSION}\n");
+    let (mut whole, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        file.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(failed)?;
+        let is_ours = whole > 0 || line == start.as_bytes() || start.as_bytes().starts_with(&line);
+        if !is_ours || line.len() as u64 == LINE_MAX {
+            return Err(HlogError::OtherFormat { path: path.into() });
         }
-        self.len += lines.len() as u64;
-        Ok(())
-    }
-
-    /// Removes the part of a line that a full disk may have taken: readers fail at half a line. A device or a
-    /// pipe keeps it, and there is nothing to be done about that.
-    fn take_back(&mut self) {
-        let _ = self.file.set_len(self.len);
-        let _ = self.file.seek(io::SeekFrom::Start(self.len));
+        if line.last() != Some(&b'\n') {
+            return Ok(whole);
+        }
+        whole += line.len() as u64;
     }
 }
 
 impl std::fmt::Debug for Hlog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hlog").field("path", &self.path).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Hlog").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -178,7 +205,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("a.hlog");
         let before = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
-        let mut hlog = Hlog::create(&path, false).expect("a new file");
+        let mut hlog = begun(&path, Existing::Refuse).expect("a new file");
         let all = [histogram((1..=10_000).map(|i| i * 977)), histogram([5_123_000_000]), histogram([])];
         let tags = ["echo plain,64\nB", "b", ""];
         for (i, (histogram, tag)) in all.iter().zip(tags).enumerate() {
@@ -227,39 +254,57 @@ mod tests {
         Deserializer::new().deserialize(&mut bytes.as_slice()).expect("a histogram")
     }
 
+    fn begun(path: &Path, existing: Existing) -> Result<Hlog, HlogError> {
+        let mut hlog = Hlog::open(path, existing)?;
+        hlog.begin()?;
+        Ok(hlog)
+    }
+
     #[test]
     fn a_file_that_is_there_is_refused_or_replaced() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("a.hlog");
         fs::write(&path, "x".repeat(10_000)).expect("a file");
-        let refused = Hlog::create(&path, false).expect_err("it is there").to_string();
+        let refused = Hlog::open(&path, Existing::Refuse).expect_err("it is there").to_string();
         assert!(refused.contains("a.hlog") && refused.contains("--force"), "{refused}");
+        let other = Hlog::open(&path, Existing::Append).expect_err("it is no log").to_string();
+        assert!(other.contains("a.hlog") && other.contains("--hlog"), "{other}");
         assert_eq!(fs::read(&path).expect("it is there").len(), 10_000);
-        Hlog::create(&path, true).expect("it may be replaced");
+        begun(&path, Existing::Replace).expect("it may be replaced");
         assert!(fs::read_to_string(&path).expect("text").ends_with(LEGEND));
     }
 
     #[test]
     fn errors_name_the_file_and_what_to_do() {
-        let nowhere = Hlog::create(Path::new("/nonexistent/a.hlog"), true).expect_err("no directory").to_string();
+        let nowhere = Hlog::open(Path::new("/nonexistent/a.hlog"), Existing::Replace).expect_err("no directory");
+        let nowhere = nowhere.to_string();
         assert!(nowhere.contains("/nonexistent/a.hlog") && nowhere.contains("directory"), "{nowhere}");
-        let full = Hlog::create(Path::new("/dev/full"), false).expect_err("a device that is full").to_string();
+        let full = begun(Path::new("/dev/full"), Existing::Refuse).expect_err("a device that is full").to_string();
         assert!(full.contains("/dev/full") && full.contains("make room"), "{full}");
     }
 
     #[test]
-    fn half_a_line_is_taken_back() {
+    fn a_log_that_ends_anywhere_is_gone_on_with() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("a.hlog");
-        let mut hlog = Hlog::create(&path, false).expect("a new file");
-        let whole = fs::read_to_string(&path).expect("text");
-        // What a disk leaves that fills up in the middle of a line.
-        hlog.file.write_all(b"Tag=half,1.0").expect("there is room");
-        hlog.take_back();
-        assert_eq!(fs::read_to_string(&path).expect("text"), whole);
-        hlog.write("next", f64::NAN, Duration::ZERO, &histogram([1])).expect("there is room");
-        let text = fs::read_to_string(&path).expect("text");
-        let line = text.strip_prefix(&whole).unwrap_or_else(|| panic!("{text}"));
-        assert!(line.starts_with("Tag=next,0.000,0.000,0.001,") && line.ends_with('\n'), "{line}");
+        let mut hlog = begun(&path, Existing::Refuse).expect("a new file");
+        hlog.write("first", 1.0, Duration::ZERO, &histogram([1])).expect("there is room");
+        drop(hlog);
+        let text = fs::read(&path).expect("it is there");
+        let ends: Vec<usize> = text.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1).collect();
+        for length in 0..=text.len() {
+            fs::write(&path, &text[..length]).expect("a file");
+            let mut hlog = begun(&path, Existing::Append).expect("only its end is cut");
+            hlog.write("next", 2.0, Duration::ZERO, &histogram([1])).expect("there is room");
+            let whole = ends.iter().rev().find(|end| **end <= length).copied().unwrap_or(0);
+            let found = fs::read(&path).expect("it is there");
+            assert!(found.starts_with(&text[..whole]), "{length}");
+            let count =
+                |text: &[u8]| text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"Tag=")).count();
+            assert_eq!(count(&found), count(&text[..whole]) + 1, "{length}");
+            let entries = IntervalLogIterator::new(&found).map(|entry| entry.expect("a line that is understood"));
+            let times = entries.filter(|entry| matches!(entry, LogEntry::StartTime(_) | LogEntry::BaseTime(_))).count();
+            assert!(times == 2 || length >= ends[2], "{length}: {times}");
+        }
     }
 }

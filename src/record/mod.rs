@@ -1,5 +1,6 @@
 //! What is kept: rows, the files that hold them, and the environment that they were measured in.
 
+pub mod append;
 pub mod cell;
 pub mod column;
 pub mod columns;

@@ -1,36 +1,27 @@
 //! The CSV file: opened before anything is measured, one whole row written per trial.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::console::Failure;
-use crate::place::Place;
+use crate::console::{Failure, printable_path};
+use crate::record::append::{AppendFile, FileError};
 use crate::record::format::{BYTE_ORDER_MARK, encode, header};
 use crate::record::row::Row;
 
-/// What to do with a file that is already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Refuse.
-    Refuse,
-    /// Add to it, if it has the same columns.
-    Append,
-    /// Replace it.
-    Replace,
-}
+pub use crate::record::append::Existing;
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// There is a file.
-    #[error("{0} exists; use --append to add to it, --force to replace it, or another -o", path.display())]
-    Exists {
-        /// Which.
-        path: PathBuf,
-    },
+    /// It cannot be opened or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It has other columns.
-    #[error("{0} has other columns than this version writes; it cannot be added to, use another -o", path.display())]
+    #[error(
+        "{0} has other columns than this version writes; it cannot be added to, use another -o",
+        printable_path(path)
+    )]
     OtherSchema {
         /// Which.
         path: PathBuf,
@@ -38,7 +29,8 @@ pub enum OutputError {
     /// Its lines end as a spreadsheet ends them.
     #[error(
         "the lines of {0} end with CR LF, as a spreadsheet saves them; rows can be added once they end with LF \
-         (sed -i 's/\\r$//' on the file), or use another -o", path.display()
+         (sed -i 's/\\r$//' on the file), or use another -o",
+        printable_path(path)
     )]
     OtherLineEnds {
         /// Which.
@@ -47,33 +39,21 @@ pub enum OutputError {
     /// It begins as a spreadsheet begins UTF-8 text.
     #[error(
         "{0} begins with a byte-order mark, as a spreadsheet saves it; rows can be added once that is gone and the lines \
-         end with LF (sed -i '1s/^\\xEF\\xBB\\xBF//; s/\\r$//' on the file), or use another -o", path.display()
+         end with LF (sed -i '1s/^\\xEF\\xBB\\xBF//; s/\\r$//' on the file), or use another -o",
+        printable_path(path)
     )]
     ByteOrderMark {
         /// Which.
         path: PathBuf,
     },
     /// Its last row is cut.
-    #[error("the last row of {0} is not whole (no line end); remove it before adding to the file", path.display())]
+    #[error(
+        "the last row of {0} is not whole (no line end); remove it before adding to the file",
+        printable_path(path)
+    )]
     CutRow {
         /// Which.
         path: PathBuf,
-    },
-    /// It cannot be opened or read.
-    #[error("cannot open {0}: {error}", path.display())]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It cannot be written.
-    #[error("cannot write to {0}: {error}; the rows before are whole", path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
     },
     /// Nobody reads standard output any more.
     #[error("standard output is closed")]
@@ -83,7 +63,7 @@ pub enum OutputError {
 impl OutputError {
     /// Whether the file was refused before anything was written.
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Closed)
+        !matches!(self, Self::File(FileError::Write { .. }) | Self::Closed)
     }
 }
 
@@ -100,49 +80,61 @@ impl From<OutputError> for Failure {
 /// Where rows go.
 #[derive(Debug)]
 pub struct Output {
-    path: PathBuf,
     sink: Sink,
+    /// The length of what is kept of a file that is gone on with.
+    keep: Option<u64>,
 }
 
 #[derive(Debug)]
 enum Sink {
-    File(File),
+    File(AppendFile),
     Stdout,
 }
 
 impl Output {
-    /// Opens `path` (`-` is standard output) and writes the header, unless rows are added to a file.
+    /// Opens and locks `path` (`-` is standard output). Nothing is written yet, and what is there is as it was.
     ///
     /// # Errors
     ///
     /// Why the file cannot be used.
     pub fn open(path: &Path, existing: Existing) -> Result<Self, OutputError> {
-        let header = header();
         if path == Path::new("-") {
-            let mut output = Self { path: "standard output".into(), sink: Sink::Stdout };
-            output.put(&header)?;
-            return Ok(output);
+            return Ok(Self { sink: Sink::Stdout, keep: None });
         }
-        let failed = |error| OutputError::Open { path: path.into(), error };
-        let is_file = Place::of(path).map_err(failed)? == Place::Taken;
-        let mut options = OpenOptions::new();
-        let adding = is_file && existing == Existing::Append;
-        match (is_file, existing) {
-            (true, Existing::Refuse) => return Err(OutputError::Exists { path: path.into() }),
-            (true, Existing::Append) => options.read(true).append(true),
-            (true, Existing::Replace) => options.write(true).truncate(true),
-            (false, _) => options.write(true).create(true),
-        };
-        let mut file = options.open(path).map_err(failed)?;
-        let is_empty = !adding || file.metadata().map_err(failed)?.len() == 0;
-        if !is_empty {
-            check_same_columns(path, &mut file, &header)?;
+        let mut file = AppendFile::open(path, existing)?;
+        if file.len() > 0 {
+            check_same_columns(path, file.reader(), &header())?;
         }
-        let mut output = Self { path: path.into(), sink: Sink::File(file) };
-        if is_empty {
-            output.put(&header)?;
+        Ok(Self { sink: Sink::File(file), keep: None })
+    }
+
+    /// Opens and locks a file of which `whole` bytes are kept and `cut` bytes behind them are not; none if it has another
+    /// length.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be used.
+    pub(crate) fn open_begun(path: &Path, whole: u64, cut: u64) -> Result<Option<Self>, OutputError> {
+        let file = AppendFile::open(path, Existing::Append)?;
+        let is_same = file.len() == whole + cut;
+        Ok(is_same.then_some(Self { sink: Sink::File(file), keep: Some(whole) }))
+    }
+
+    /// Empties a file that is replaced, removes a row that is cut, and writes the header if there is none: the last step
+    /// before the first row.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written.
+    pub fn begin(&mut self) -> Result<(), OutputError> {
+        let header = header();
+        match &mut self.sink {
+            Sink::File(file) => {
+                self.keep.map_or(Ok(()), |whole| file.cut(whole))?;
+                Ok(file.begin(&header)?)
+            }
+            Sink::Stdout => put_stdout(&header),
         }
-        Ok(output)
     }
 
     /// Writes one row with one system call, so that an interrupted run leaves whole rows only.
@@ -151,7 +143,23 @@ impl Output {
     ///
     /// Why it cannot be written.
     pub fn write(&mut self, row: &Row) -> Result<(), OutputError> {
-        self.put(&encode(row, false))
+        let row = encode(row, false);
+        match &mut self.sink {
+            Sink::File(file) => Ok(file.append(&row)?),
+            Sink::Stdout => put_stdout(&row),
+        }
+    }
+
+    /// Makes sure that all rows are where [`Output::name`] says. Returns whether that is the file that was opened.
+    ///
+    /// # Errors
+    ///
+    /// If rows are lost, and cannot be written elsewhere.
+    pub fn finish(&mut self) -> Result<bool, OutputError> {
+        match &mut self.sink {
+            Sink::File(file) => Ok(file.finish()?),
+            Sink::Stdout => Ok(true),
+        }
     }
 
     /// Whether rows go to standard output.
@@ -159,36 +167,37 @@ impl Output {
         matches!(self.sink, Sink::Stdout)
     }
 
-    /// The name of the file, for messages.
+    /// The name of the file that has the rows, for messages.
     pub fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
-        let result = match &mut self.sink {
-            Sink::File(file) => file.write_all(bytes),
-            Sink::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())
-            }
-        };
-        result.map_err(|error| match self.sink {
-            Sink::Stdout if error.kind() == io::ErrorKind::BrokenPipe => OutputError::Closed,
-            _ => OutputError::Write { path: self.path.clone(), error },
-        })
+        match &self.sink {
+            Sink::File(file) => printable_path(file.path()),
+            Sink::Stdout => STDOUT.into(),
+        }
     }
 }
 
+/// What standard output is called.
+const STDOUT: &str = "standard output";
+
+fn put_stdout(bytes: &[u8]) -> Result<(), OutputError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => OutputError::Closed,
+        _ => FileError::Write { path: STDOUT.into(), error }.into(),
+    })
+}
+
 /// The file must begin with our header and end with a line end.
-fn check_same_columns(path: &Path, file: &mut File, header: &[u8]) -> Result<(), OutputError> {
-    let failed = |error| OutputError::Open { path: path.into(), error };
+fn check_same_columns(path: &Path, file: io::Result<&mut File>, header: &[u8]) -> Result<(), OutputError> {
+    let failed = |error| FileError::Open { path: path.into(), error };
+    let file = file.map_err(failed)?;
     let mut start = vec![0; header.len()];
     match file.read_exact(&mut start) {
         Ok(()) => check_header(path, &start, header)?,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(OutputError::OtherSchema { path: path.into() });
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(error).into()),
     }
     let mut last = [0];
     file.seek(io::SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(failed)?;

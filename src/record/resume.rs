@@ -5,13 +5,14 @@
 //! and the same flags tell which are not. A file that is not of the plan asked for is refused and left as it was:
 //! trials of two plans in one table would be compared with each other, although nobody has planned that.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::console::Failure;
+use crate::console::{Failure, printable_path};
 use crate::place::Place;
+use crate::record::append::FileError;
 use crate::record::format;
-use crate::record::output::{self, OutputError};
+use crate::record::output::{self, Output, OutputError};
 use crate::record::row::Row;
 use crate::record::rows::{Rows, RowsError};
 
@@ -24,7 +25,10 @@ pub enum ResumeError {
     #[error("--resume goes on with a file, and must be told which: name it with -o FILE")]
     NoFile,
     /// It is a directory, a pipe or a device.
-    #[error("--resume reads back what is in the file, and {0} is not a regular file; use another -o", path.display())]
+    #[error(
+        "--resume reads back what is in the file, and {0} is not a regular file; use another -o",
+        printable_path(path)
+    )]
     NotAFile {
         /// Which.
         path: PathBuf,
@@ -39,7 +43,8 @@ pub enum ResumeError {
     #[error(
         "row {row} of {0} is not of the plan asked for: its {column} is '{found}', and '{planned}' in the plan; \
          --resume takes the flags that the run was begun with; use another -o for another plan, or --append to \
-         have both in one file", path.display()
+         have both in one file",
+        printable_path(path)
     )]
     OtherPlan {
         /// The file.
@@ -54,7 +59,10 @@ pub enum ResumeError {
         planned: String,
     },
     /// Somebody else writes to it.
-    #[error("{0} has changed while it was read; end the other run that writes to it, or use another -o", path.display())]
+    #[error(
+        "{0} has changed while it was read; end the other run that writes to it, or use another -o",
+        printable_path(path)
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -86,7 +94,7 @@ impl Begun {
     /// If it cannot be read, or if anything but the end of it is not what hpbench writes.
     pub fn read(path: Option<&Path>) -> Result<Self, ResumeError> {
         let path = path.filter(|path| *path != Path::new("-")).ok_or(ResumeError::NoFile)?;
-        let failed = |error| OutputError::Open { path: path.into(), error };
+        let failed = |error| OutputError::from(FileError::Open { path: path.into(), error });
         let nothing = Self { path: path.into(), ..Self::default() };
         if path.is_dir() {
             return Err(ResumeError::NotAFile { path: path.into() });
@@ -124,7 +132,7 @@ impl Begun {
 
     /// The name of the file, for messages.
     pub fn name(&self) -> String {
-        self.path.display().to_string()
+        printable_path(&self.path)
     }
 
     /// How many bytes of a row that is cut are at the end.
@@ -132,32 +140,22 @@ impl Begun {
         self.cut
     }
 
-    /// Cuts off what is after the last whole row, so that rows can be added.
+    /// Opens and locks the file, so that rows can be added; what is after the last whole row is cut off when
+    /// [`Output::begin`] is called.
     ///
     /// # Errors
     ///
     /// If the file cannot be written, or is no longer as it was read.
-    pub fn cut_off(&self) -> Result<(), ResumeError> {
-        let failed = |error| OutputError::Open { path: self.path.clone(), error };
-        let length = match Place::of(&self.path).map_err(failed)? {
-            Place::Vacant => 0,
-            _ => self.path.metadata().map_err(failed)?.len(),
-        };
-        if length != self.whole + self.cut {
-            return Err(ResumeError::Changed { path: self.path.clone() });
-        }
-        if self.cut > 0 {
-            let file = OpenOptions::new().write(true).open(&self.path).map_err(failed)?;
-            file.set_len(self.whole).map_err(failed)?;
-        }
-        Ok(())
+    pub fn open(&self) -> Result<Output, ResumeError> {
+        let output = Output::open_begun(&self.path, self.whole, self.cut)?;
+        output.ok_or_else(|| ResumeError::Changed { path: self.path.clone() })
     }
 }
 
 impl From<RowsError> for ResumeError {
     fn from(error: RowsError) -> Self {
         match error {
-            RowsError::Read { path, error } => Self::Output(OutputError::Open { path, error }),
+            RowsError::Read { path, error } => Self::Output(FileError::Open { path, error }.into()),
             error => Self::BadRow(error),
         }
     }
@@ -219,7 +217,8 @@ mod tests {
             let whole = ends.iter().rev().find(|end| **end <= length).copied().unwrap_or(0);
             assert_eq!((begun.whole, begun.cut), (whole as u64, (length - whole) as u64));
             assert_eq!(begun.rows, rows[..ends.iter().filter(|end| **end <= length).count().saturating_sub(1)]);
-            begun.cut_off().expect("the file is ours");
+            begun.open().and_then(|mut output| Ok(output.begin()?)).expect("the file is ours");
+            let whole = whole.max(format::header().len());
             assert_eq!(fs::read(&path).expect("it is there"), text[..whole]);
         }
     }
@@ -230,7 +229,7 @@ mod tests {
         let (_home, path) = file(&text[..text.len() - 10]);
         let begun = Begun::read(Some(&path)).expect("only its end is cut");
         fs::write(&path, &text).expect("a file");
-        assert!(matches!(begun.cut_off(), Err(ResumeError::Changed { .. })));
+        assert!(matches!(begun.open(), Err(ResumeError::Changed { .. })));
         assert_eq!(fs::read(&path).expect("it is there"), text);
     }
 
@@ -314,6 +313,7 @@ mod tests {
         assert!(matches!(other, Err(ResumeError::Output(OutputError::OtherLineEnds { .. }))));
         let nothing = Begun::read(Some(&home.path().join("new.csv"))).expect("it will be made");
         assert_eq!((nothing.run_id(), nothing.seed(), nothing.cut()), (None, None, 0));
-        nothing.cut_off().expect("there is nothing to cut");
+        drop(nothing.open().expect("there is nothing to cut"));
+        assert!(!home.path().join("new.csv").exists(), "nothing was begun");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
 
-use crate::console::Failure;
+use crate::console::{Failure, printable, printable_path};
 use crate::record::format::{BYTE_ORDER_MARK, Splitter, columns, header};
 use crate::record::row::Row;
 
@@ -21,7 +21,7 @@ const LAST_OF_FIRST: &str = "error";
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// The file cannot be read.
-    #[error("cannot read {0}: {error}", path.display())]
+    #[error("cannot read {0}: {error}", printable_path(path))]
     Read {
         /// Which.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum RowsError {
         error: io::Error,
     },
     /// A line is no row.
-    #[error("line {line} of {0} is no row of hpbench: {reason}", path.display())]
+    #[error("line {line} of {0} is no row of hpbench: {reason}", printable_path(path))]
     BadRow {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum RowsError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be opened.
-    #[error("cannot open {0}: {error}", path.display())]
+    #[error("cannot open {0}: {error}", printable_path(path))]
     Open {
         /// Which.
         path: PathBuf,
@@ -57,7 +57,8 @@ pub enum ReadError {
     /// Its last row is cut.
     #[error(
         "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
-         --resume", path.display()
+         --resume",
+        printable_path(path)
     )]
     Cut {
         /// The file.
@@ -68,7 +69,7 @@ pub enum ReadError {
         bytes: u64,
     },
     /// There are no trials.
-    #[error("there are no trials in {0}; a run writes some", path.display())]
+    #[error("there are no trials in {0}; a run writes some", printable_path(path))]
     NoTrials {
         /// The file.
         path: PathBuf,
@@ -117,7 +118,7 @@ pub(crate) fn read_file(
 /// What files are called where they are told apart: as short as they can be.
 pub(crate) fn file_names(files: &[PathBuf]) -> Vec<String> {
     let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let full = |path: &PathBuf| path.display().to_string();
+    let full = |path: &PathBuf| printable_path(path).to_string();
     let is_unique = |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
     let [short, full] = [files.iter().map(short).collect::<Vec<_>>(), files.iter().map(full).collect()];
     match (is_unique(&short), is_unique(&full)) {
@@ -244,7 +245,7 @@ impl Rows {
 
     /// The error of a row that is none.
     pub fn bad(&self, line: u64, reason: impl Into<String>) -> RowsError {
-        RowsError::BadRow { path: self.path.clone(), line, reason: reason.into() }
+        RowsError::BadRow { path: self.path.clone(), line, reason: printable(&reason.into()).into_owned() }
     }
 
     /// The next whole row with its line end, and on which line it begins. A label may have line ends, so a row

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,22 @@ impl Running<'_> {
         }
     }
 
+    /// Runs hpbench with `args` in the same directory, while this one goes on.
+    pub(crate) fn meanwhile(&self, args: &str) -> Done {
+        let mut command = Command::new(HPBENCH);
+        let output =
+            command.args(args.split_whitespace()).current_dir(self.bench.path("")).stdin(Stdio::null()).output();
+        let output = output.expect("hpbench starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Done {
+            status: status_of(output.status),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            csv: None,
+            words: format!("hpbench {args}"),
+        }
+    }
+
     /// Waits for the end, at most for the time limit.
     pub(crate) fn wait(self) -> Done {
         self.wait_at_most(TIME_LIMIT)
@@ -187,7 +203,7 @@ impl Running<'_> {
             std::thread::sleep(Duration::from_millis(2));
         };
         Done {
-            status: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
+            status: status_of(status),
             stdout: fs::read_to_string(self.bench.beside("stdout")).unwrap_or_default(),
             stderr: self.stderr(),
             csv: fs::read_to_string(self.bench.path("out.csv")).ok(),
@@ -217,6 +233,11 @@ impl Drop for Running<'_> {
             let _ = self.child.wait();
         }
     }
+}
+
+/// An exit status, or the negative number of the signal that ended the process.
+fn status_of(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
 /// What came of a run.

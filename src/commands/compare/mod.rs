@@ -12,12 +12,15 @@ use crate::compare::dataset::Dataset;
 use crate::compare::metrics;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Verdict;
-use crate::console::{Failure, is_coloured, print, tell};
+use crate::console::{Failure, is_coloured, print, printable, tell, usage};
+use crate::place;
 use crate::record::rows;
 use args::{CompareArgs, FailOn, Format};
 
 /// Reads, compares, and prints.
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
+    let inputs: Vec<_> = args.files.iter().map(|path| ("", path.as_path())).collect();
+    place::check_outputs(&[], &inputs).map_err(usage)?;
     let data = read(args)?;
     let mut trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
     if let Some(backend) = &args.relative_to {
@@ -26,8 +29,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     if trials.list.is_empty() {
         return Err(CompareError::OnlyNull.into());
     }
+    let base = args.base.as_deref().map(printable);
     let settings = Settings {
-        base: args.base.as_deref(),
+        base: base.as_deref(),
         all_metrics: !args.metric.is_empty(),
         threshold: args.threshold,
         paired: args.paired,

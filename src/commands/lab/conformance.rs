@@ -1,13 +1,13 @@
 //! `hpbench lab --conformance`: every backend's conformance suite inside each kernel.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::boot::Visit;
 use super::guest::plan::{GuestPlan, Task};
 use super::guest_binary;
 use super::stream::Kind;
 use super::visits::Visits;
-use crate::console::{Failure, print, tell, usage};
+use crate::console::{Failure, print, printable_path, tell, usage};
 
 /// Where a guest has one core, tests beside each other would only wait for each other.
 const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
@@ -16,7 +16,7 @@ const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
 pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Failure> {
     let tests = guest_binary::conformance(checkout).map_err(usage)?;
     let plan = GuestPlan { task: Task::Tests(TEST_ARGS.map(str::to_owned).to_vec()), ..visits.plan.clone() };
-    let made = visits.make(&plan, Some(&tests), |_, _| ())?;
+    let made = visits.make(&visits.prepare(&plan, Some(&tests))?, |_, _| ());
     let mut good = true;
     for (kernel, visit) in visits.kernels.iter().zip(&made) {
         if visit.interrupted {
@@ -24,7 +24,8 @@ pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Fa
         }
         let tally = Tally::of(&lines(visit));
         good &= tally.is_good() && visit.failure.is_none();
-        let said = keep_lines(visits.logs, &kernel.release, visit);
+        let said = visits.tests(kernel);
+        keep_lines(&said, visit);
         print(&tally.render(&kernel.release, visit.failure.as_deref(), &said))?;
     }
     visits.tell_logs();
@@ -36,13 +37,11 @@ fn lines(visit: &Visit) -> Vec<String> {
     lines.map(|frame| String::from_utf8_lossy(&frame.bytes).into_owned()).collect()
 }
 
-/// What the tests wrote, beside the console: where that is.
-fn keep_lines(logs: &Path, release: &str, visit: &Visit) -> PathBuf {
-    let path = logs.join(format!("{release}.tests"));
-    if let Err(error) = std::fs::write(&path, lines(visit).join("\n") + "\n") {
-        tell!("warning: cannot write {}: {error}", path.display());
+/// Writes what the tests wrote.
+fn keep_lines(path: &Path, visit: &Visit) {
+    if let Err(error) = std::fs::write(path, lines(visit).join("\n") + "\n") {
+        tell!("warning: cannot write {}: {error}", printable_path(path));
     }
-    path
 }
 
 /// What came of the tests of one kernel.
@@ -111,7 +110,7 @@ impl Tally {
             text += &format!("  failed: {name}\n");
         }
         if !self.failed.is_empty() {
-            text += &format!("  what they said is in {}\n", said.display());
+            text += &format!("  what they said is in {}\n", printable_path(said));
         }
         for (reason, count) in &self.skipped {
             text += &format!("  skipped {count}: {reason}\n");

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::console::printable_path;
+
 /// The target for which the C library can be linked statically. Naming it keeps the flags from build scripts.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -37,7 +39,10 @@ pub enum BinaryError {
         output: String,
     },
     /// The file named cannot run in a guest.
-    #[error("{0} is no statically linked program for x86-64; `RUSTFLAGS='{FLAGS}' cargo build --release --target {TARGET}` makes one", path.display())]
+    #[error(
+        "{0} is no statically linked program for x86-64; `RUSTFLAGS='{FLAGS}' cargo build --release --target {TARGET}` makes one",
+        printable_path(path)
+    )]
     NotStatic {
         /// Which.
         path: PathBuf,

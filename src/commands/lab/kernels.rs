@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::compare::releases;
+use crate::console::printable_path;
 
 /// A kernel to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +19,13 @@ pub struct Kernel {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The file is something else.
-    #[error("{0} is no kernel image that can be booted (a bzImage, such as /boot/vmlinuz-…)", path.display())]
+    #[error("{0} is no kernel image that can be booted (a bzImage, such as /boot/vmlinuz-…)", printable_path(path))]
     NoImage {
         /// Which.
         path: PathBuf,
     },
     /// It cannot be read.
-    #[error("cannot read {0}: {error}", path.display())]
+    #[error("cannot read {0}: {error}", printable_path(path))]
     Read {
         /// Which.
         path: PathBuf,
@@ -34,7 +35,8 @@ pub enum KernelError {
     /// There is none of this version.
     #[error(
         "{wanted} is neither a file nor the version of a kernel in {0}{there}; `scripts/fetch-kernels {wanted}` brings \
-         one, and any vmlinuz can be named by its path", cache.display()
+         one, and any vmlinuz can be named by its path",
+        printable_path(cache)
     )]
     Unknown {
         /// What was asked for.

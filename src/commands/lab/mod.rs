@@ -26,8 +26,9 @@ use clap::ArgMatches;
 
 use crate::commands::bench;
 use crate::compare::releases;
-use crate::console::{Failure, broken, print, usage};
+use crate::console::{Failure, broken, print, printable_path, usage};
 use crate::measure::control::Interrupt;
+use crate::record::environment;
 use accel::Accel;
 use args::LabArgs;
 use boot::Boot;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
     let plan = GuestPlan {
         accel: args.accel(),
         qemu: qemu::version().map_err(usage)?,
-        host: args.run.label.clone().unwrap_or_else(host_name),
+        host: args.run.label.clone().unwrap_or_else(environment::host_name),
         run_id: format!("{:016x}", rand::random::<u64>()),
         task: Task::Hello,
     };
@@ -66,6 +67,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
     }
     let logs = logs_folder(args, &plan.host);
     let visits = Visits { args, kernels: &kernels, plan, guest, home: home.path(), logs: &logs, interrupt: &interrupt };
+    visits.check_outputs()?;
     if args.conformance {
         return conformance::run(&visits, checkout.as_deref());
     }
@@ -81,8 +83,8 @@ fn find_kernels(wanted: &[String], checkout: Option<&Path>) -> Result<Vec<Kernel
         if let Some(same) = kernels.iter().find(|other| other.release == kernel.release) {
             let error = anyhow::anyhow!(
                 "--kernel: {} and {} are the same release, {}, so that their rows could not be told apart; name one",
-                same.path.display(),
-                kernel.path.display(),
+                printable_path(&same.path),
+                printable_path(&kernel.path),
                 kernel.release
             );
             return Err(Failure::Usage(error));
@@ -120,8 +122,4 @@ fn test_kvm(
 fn logs_folder(args: &LabArgs, host: &str) -> PathBuf {
     let out = args.run.out.clone().filter(|path| !args.conformance && path != Path::new("-"));
     out.unwrap_or_else(|| bench::default_path(host)).with_extension("consoles")
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

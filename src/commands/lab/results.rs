@@ -23,18 +23,20 @@ mod text;
 /// Runs the trials under each kernel, writes their rows, and compares the kernels.
 pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
     let args = &visits.args.run;
-    let output = bench::open_output(args, &visits.plan.host)?;
+    let mut output = bench::open_output(args, &visits.plan.host)?;
     let trials = cells::schedule(cells.len(), args.trials, args.seed.unwrap_or(0));
     let plan = GuestPlan { task: Task::Trials(guest_args), ..visits.plan.clone() };
+    let initramfs = visits.prepare(&plan, None)?;
+    output.begin()?;
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
     let progress = bench::progress(args, trials.len() * visits.kernels.len());
-    let made = visits.make(&plan, None, |kernel, frame| {
+    let made = visits.make(&initramfs, |kernel, frame| {
         if frame.kind == stream::Kind::Row {
             let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             gathered.take(kernel, frame);
             progress.inc(1);
         }
-    })?;
+    });
     progress.finish_and_clear();
     let mut gathered = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (index, visit) in made.iter().enumerate() {
@@ -51,8 +53,9 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
     if let Some(error) = gathered.failure {
         return Err(error.into());
     }
+    let is_in_place = gathered.output.finish()?;
     let rows: Vec<Row> = gathered.rows.into_iter().flatten().collect();
-    finish(visits, &rows, &gathered.output)
+    Ok(finish(visits, &rows, &gathered.output)?.max(u8::from(!is_in_place)))
 }
 
 /// Prints the comparison, and says where everything is.

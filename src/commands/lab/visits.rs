@@ -10,8 +10,9 @@ use super::boot::{self, Boot, Visit};
 use super::guest::plan::GuestPlan;
 use super::kernels::Kernel;
 use super::stream::Frame;
-use crate::console::{Failure, broken, tell};
+use crate::console::{Failure, broken, printable_path, tell, usage};
 use crate::measure::control::Interrupt;
+use crate::place;
 
 /// What all visits have in common.
 #[derive(Debug)]
@@ -30,19 +31,24 @@ pub(super) struct Visits<'a> {
 }
 
 impl Visits<'_> {
-    /// Visits each kernel, and passes on each frame with the index of its kernel as it comes. Returns what came of
-    /// the visits, in the order of the kernels.
-    pub(super) fn make(
-        &self,
-        plan: &GuestPlan,
-        tests: Option<&Path>,
-        on_frame: impl Fn(usize, &Frame) + Sync,
-    ) -> Result<Vec<Visit>, Failure> {
+    /// Makes what the visits need. Returns what is in the guests besides the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If a file or the folder for the consoles cannot be made.
+    pub(super) fn prepare(&self, plan: &GuestPlan, tests: Option<&Path>) -> Result<PathBuf, Failure> {
         let initramfs = self.home.join("initramfs");
         boot::write_initramfs(&initramfs, &self.guest, plan, tests).map_err(broken)?;
         fs::create_dir_all(self.logs).map_err(|error| {
-            broken(anyhow::Error::new(error).context(format!("cannot make {} for the consoles", self.logs.display())))
+            let folder = printable_path(self.logs);
+            broken(anyhow::Error::new(error).context(format!("cannot make {folder} for the consoles")))
         })?;
+        Ok(initramfs)
+    }
+
+    /// Visits each kernel, and passes on each frame with the index of its kernel as it comes. Returns what came of
+    /// the visits, in the order of the kernels.
+    pub(super) fn make(&self, initramfs: &Path, on_frame: impl Fn(usize, &Frame) + Sync) -> Vec<Visit> {
         let (next, visits) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || {
             loop {
@@ -52,8 +58,8 @@ impl Visits<'_> {
                     accel: self.args.accel(),
                     cores: self.args.guest_cores(),
                     kernel,
-                    initramfs: &initramfs,
-                    log: self.logs.join(format!("{}.log", kernel.release)),
+                    initramfs,
+                    log: self.console(kernel),
                     time_limit: self.args.time_limit(),
                 };
                 let visit = boot.visit(self.interrupt, |frame| on_frame(index, frame));
@@ -67,7 +73,32 @@ impl Visits<'_> {
         });
         let mut visits = visits.into_inner().unwrap_or_else(PoisonError::into_inner);
         visits.sort_by_key(|(index, _)| *index);
-        Ok(visits.into_iter().map(|(_, visit)| visit).collect())
+        visits.into_iter().map(|(_, visit)| visit).collect()
+    }
+
+    /// The file for the console of a kernel.
+    fn console(&self, kernel: &Kernel) -> PathBuf {
+        self.logs.join(format!("{}.log", kernel.release))
+    }
+
+    /// The file for what tests under a kernel wrote.
+    pub(super) fn tests(&self, kernel: &Kernel) -> PathBuf {
+        self.logs.join(format!("{}.tests", kernel.release))
+    }
+
+    /// Refuses an output that is an input or another output.
+    ///
+    /// # Errors
+    ///
+    /// Which ones.
+    pub(super) fn check_outputs(&self) -> Result<(), Failure> {
+        let logs: Vec<PathBuf> =
+            self.kernels.iter().flat_map(|kernel| [self.console(kernel), self.tests(kernel)]).collect();
+        let out = self.args.run.out.iter().map(|path| ("-o", path.as_path()));
+        let outputs: Vec<_> = out.chain(logs.iter().map(|path| ("the console", path.as_path()))).collect();
+        let kernels = self.kernels.iter().map(|kernel| ("--kernel", kernel.path.as_path()));
+        let inputs: Vec<_> = kernels.chain([("--guest", self.guest.as_path())]).collect();
+        place::check_outputs(&outputs, &inputs).map_err(usage)
     }
 
     fn jobs(&self) -> usize {
@@ -78,6 +109,6 @@ impl Visits<'_> {
 
     /// Says where the consoles are.
     pub(super) fn tell_logs(&self) {
-        tell!("the consoles are in {}", self.logs.display());
+        tell!("the consoles are in {}", printable_path(self.logs));
     }
 }

@@ -20,7 +20,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::compare::dataset::Dataset;
-use crate::console::{Failure, print};
+use crate::console::{Failure, print, printable_path, usage};
+use crate::place;
 use crate::record::rows::{self, ReadError};
 use args::ReportArgs;
 use charts::figure::Figure;
@@ -31,23 +32,27 @@ use page::Page;
 /// Reads, draws, and writes.
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
+    check_outputs(args, &[])?;
     let (mut data, packed) = read(&args.files)?;
     let conclusion = conclusion::draw(&data);
     data.in_time();
     let (figures, missing) = charts::all(&data);
-    if let Some(folder) = &args.svg {
-        write_charts(&figures, folder, args.force)?;
-    }
+    let charts = args.svg.as_deref().map_or_else(|| Ok(Vec::new()), |folder| charts_in(folder, &figures))?;
+    // Nothing is written where not all can be.
+    charts.iter().try_for_each(|(path, _)| write::check(path, args.force))?;
+    check_outputs(args, &charts)?;
     let page = Page { data: &data, conclusion: &conclusion, figures: &figures, missing: &missing, packed: &packed };
     let text = page.render();
-    write::whole(&args.out, &text)?;
+    let files = charts.iter().map(|(path, chart)| (path.as_path(), chart)).chain([(args.out.as_path(), &text)]);
+    let staged: Vec<_> = files.map(|(path, text)| write::stage(path, text)).collect::<Result<_, _>>()?;
+    staged.into_iter().try_for_each(write::Staged::put)?;
     if !write::is_stdout(&args.out) {
-        let charts: usize = figures.iter().map(|figure| figure.charts.len()).sum();
+        let count: usize = figures.iter().map(|figure| figure.charts.len()).sum();
         let (rows, size) = (data.set.attempts.len(), text.len().div_ceil(1024));
         let s = |count: usize| if count == 1 { "" } else { "s" };
-        let (charts_s, rows_s) = (s(charts), s(rows));
-        let out = args.out.display();
-        print(&format!("{out}: {charts} chart{charts_s} of {rows} trial{rows_s}, {size} KiB\n"))?;
+        let (charts_s, rows_s) = (s(count), s(rows));
+        let out = printable_path(&args.out);
+        print(&format!("{out}: {count} chart{charts_s} of {rows} trial{rows_s}, {size} KiB\n"))?;
     }
     Ok(0)
 }
@@ -74,8 +79,16 @@ fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
     Ok((Data::new(set, times), packed))
 }
 
-/// Writes each chart as a file of its own.
-fn write_charts(figures: &[Figure], folder: &Path, force: bool) -> Result<(), Failure> {
+/// Refuses an output that is an input or another output.
+fn check_outputs(args: &ReportArgs, charts: &[(PathBuf, String)]) -> Result<(), Failure> {
+    let charts = charts.iter().map(|(path, _)| ("--svg", path.as_path()));
+    let outputs: Vec<_> = [("-o", args.out.as_path())].into_iter().chain(charts).collect();
+    let inputs: Vec<_> = args.files.iter().map(|path| ("", path.as_path())).collect();
+    place::check_outputs(&outputs, &inputs).map_err(usage)
+}
+
+/// Each chart as a file of its own in a directory, which is made.
+fn charts_in(folder: &Path, figures: &[Figure]) -> Result<Vec<(PathBuf, String)>, Failure> {
     write::folder(folder)?;
     let mut names = BTreeSet::new();
     let mut files = Vec::new();
@@ -85,9 +98,7 @@ fn write_charts(figures: &[Figure], folder: &Path, force: bool) -> Result<(), Fa
             files.push((folder.join(name), page::without_controls(&chart.alone(figure.title))));
         }
     }
-    // Nothing is written where not all can be.
-    files.iter().try_for_each(|(path, _)| write::check(path, force))?;
-    files.iter().try_for_each(|(path, text)| write::whole(path, text))
+    Ok(files)
 }
 
 /// A name that says what is in the file, of letters, digits and dashes only, and that no other file has.

@@ -10,6 +10,7 @@ use crate::commands::report::environment::Feature;
 use crate::commands::report::gates;
 use crate::commands::report::svg::STYLE as CHART_STYLE;
 use crate::commands::report::svg::marks::{Look, example, sample, shortened};
+use crate::console::is_control;
 use crate::record::columns::Column;
 use crate::text::thousands;
 
@@ -394,11 +395,7 @@ fn listed(values: &[&str], between: &str) -> String {
 /// A text without characters that are no part of one, or that change the direction of those around them: they may come
 /// from a file, and no markup has any.
 pub(crate) fn without_controls(text: &str) -> String {
-    let is_bad = |c: char| {
-        c.is_control() && c != '\n' && c != '\t'
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-    };
+    let is_bad = |c: char| is_control(c) && c != '\n' && c != '\t' || matches!(c, '\u{fffe}' | '\u{ffff}');
     text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
 }
 

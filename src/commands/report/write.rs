@@ -4,20 +4,22 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::console::{Failure, print};
+use tempfile::NamedTempFile;
+
+use crate::console::{Failure, print, printable_path};
 use crate::place::Place;
 
 /// Why a file is not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
     /// It is there.
-    #[error("{0} exists; use --force to replace it, or write to another place", path.display())]
+    #[error("{0} exists; use --force to replace it, or write to another place", printable_path(path))]
     Exists {
         /// Which.
         path: PathBuf,
     },
     /// There is no such directory, and none can be made.
-    #[error("cannot make the directory {0}: {error}", path.display())]
+    #[error("cannot make the directory {0}: {error}", printable_path(path))]
     Directory {
         /// Which.
         path: PathBuf,
@@ -25,7 +27,7 @@ pub(crate) enum WriteError {
         error: io::Error,
     },
     /// It cannot be written.
-    #[error("cannot write {0}: {error}; what was there before is as it was", path.display())]
+    #[error("cannot write {0}: {error}; what was there before is as it was", printable_path(path))]
     Write {
         /// Which.
         path: PathBuf,
@@ -55,24 +57,54 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), WriteError> {
     if is_taken && !force && !is_stdout(path) { Err(WriteError::Exists { path: path.into() }) } else { Ok(()) }
 }
 
-/// Writes a file beside its place, and then puts it there: nobody ever sees half of it.
-pub(crate) fn whole(path: &Path, text: &str) -> Result<(), Failure> {
-    if is_stdout(path) {
-        return print(text);
-    }
+/// A file that is written and not yet in its place.
+#[derive(Debug)]
+pub(crate) enum Staged<'a> {
+    /// Beside the place, which has what was there before.
+    Beside(NamedTempFile, PathBuf),
+    /// For standard output, a device or a pipe.
+    Stream(&'a Path, &'a str),
+}
+
+/// Writes a file beside its place: nobody ever sees half of it, and nothing is replaced until all files are written.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub(crate) fn stage<'a>(path: &'a Path, text: &'a str) -> Result<Staged<'a>, WriteError> {
     let failed = |error| WriteError::Write { path: path.into(), error };
     // A link stays one: what it points to is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if matches!(Place::of(&target), Ok(Place::Stream)) {
-        return Ok(std::fs::write(&target, text).map_err(failed)?);
+    if is_stdout(path) || matches!(Place::of(&target), Ok(Place::Stream)) {
+        return Ok(Staged::Stream(path, text));
     }
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = std::fs::Permissions::from_mode(0o666);
     let mut file =
         tempfile::Builder::new().prefix(".hpbench-").permissions(permissions).tempfile_in(folder).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    file.persist(&target).map_err(|error| failed(error.error))?;
-    Ok(())
+    Ok(Staged::Beside(file, target))
+}
+
+impl Staged<'_> {
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be.
+    pub(crate) fn put(self) -> Result<(), Failure> {
+        match self {
+            Self::Beside(file, path) => match file.persist(&path) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(WriteError::Write { path, error: error.error }.into()),
+            },
+            Self::Stream(path, text) if is_stdout(path) => print(text),
+            Self::Stream(path, text) => {
+                let written = std::fs::write(path, text);
+                Ok(written.map_err(|error| WriteError::Write { path: path.into(), error })?)
+            }
+        }
+    }
 }
 
 /// Makes a directory, if it is not there.

@@ -4,13 +4,14 @@ pub mod table;
 
 use std::time::{Duration, Instant};
 
-use crate::commands::bench::{Stock, dry_run, name, one_trial, open_output, progress};
+use crate::commands::bench::{Stock, dry_run, existing, name, one_trial, open_output, progress, seconds};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::truesizes::Truesizes;
+use crate::place;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{self, Cell};
 use crate::plan::request;
@@ -27,17 +28,11 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
-    let trials = cells::schedule(cells.len(), args.trials, 0).len();
-    if args.dry_run {
-        return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
-    }
     let environment = Environment {
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
         ..Environment::read(args.label.as_deref(), options.cores.places[0].worker)
     };
-    let interrupt = Interrupt::install().map_err(broken)?;
-    let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
     let run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
         seed: args.seed.or(begun.seed()).unwrap_or_else(rand::random),
@@ -47,31 +42,79 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         truesizes: Truesizes::default(),
         options,
     };
-    let rest = begun.rest(&run, &cells, &cells::schedule(cells.len(), args.trials, run.seed))?;
-    let before = rest.rows.len();
-    if args.resume {
-        cut_off(&begun)?;
+    let schedule = cells::schedule(cells.len(), args.trials, run.seed);
+    let (mut rest, tries) = (begun.rest(&run, &cells, &schedule)?, tries(args));
+    // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
+    rest.lacking.retain(|(_, first)| *first <= tries);
+    if args.dry_run {
+        let text = dry_run(args, &cells, schedule.len()) + &left(args, &cells, &begun, &rest, schedule.len());
+        return print(&(text + &lacking(&cells))).map(|()| 0);
     }
-    let mut output = open_output(args, &run.environment.host)?;
-    let hlog = open_hlog(args)?;
-    let tries = tries(args);
-    let mut rows = measure(args, &run, &cells, Stock::new(pools), &interrupt, (rest, tries), (&mut output, hlog))?;
+    let interrupt = Interrupt::install().map_err(broken)?;
+    let pools = request::make_pools(&cells, &run.options).map_err(Failure::Usage)?;
+    let mut files = Files::open(args, &begun, &run.environment.host)?;
+    files.begin(&begun, rest.lacking.is_empty())?;
+    let before = rest.rows.len();
+    let mut rows = measure(args, &run, &cells, Stock::new(pools), &interrupt, (rest, tries), &mut files)?;
+    let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
     let answer = answer::after_run(rows.iter().map(|(_, row)| row));
     let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
-    if output.is_stdout() {
+    if files.output.is_stdout() {
         tell!("{text}");
     } else {
         print(&text)?;
         let already = if args.resume { format!(", {before} of them were there before") } else { String::new() };
         let written: usize = rows.iter().map(|(_, row)| row.attempt).sum();
-        tell!("{written} rows in {}{already}", output.name());
+        tell!("{written} rows in {}{already}", files.output.name());
     }
     let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
-    Ok(interrupt.exit_status().unwrap_or_else(|| status(&rows, args.strict)))
+    let status = status(&rows, args.strict).max(u8::from(!is_in_place));
+    Ok(interrupt.exit_status().unwrap_or(status))
+}
+
+/// What a run writes.
+struct Files {
+    output: Output,
+    hlog: Option<Hlog>,
+}
+
+impl Files {
+    /// Opens and locks all files; what is in them is as it was.
+    fn open(args: &RunArgs, begun: &Begun, host: &str) -> Result<Self, Failure> {
+        let used = [("-o", &args.out), ("--hlog", &args.hlog)];
+        let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
+        place::check_outputs(&used, &[]).map_err(usage)?;
+        let output = if args.resume { begun.open()? } else { open_output(args, host)? };
+        let hlog = args.hlog.as_deref().map(|path| Hlog::open(path, existing(args))).transpose()?;
+        Ok(Self { output, hlog })
+    }
+
+    /// Has the files begin as they must, now that nothing can be refused any more; a log of histograms only if some will
+    /// be written.
+    fn begin(&mut self, begun: &Begun, is_complete: bool) -> Result<(), Failure> {
+        if let Some(hlog) = self.hlog.as_mut().filter(|_| !is_complete) {
+            hlog.begin()?;
+        }
+        self.output.begin()?;
+        if begun.cut() > 0 {
+            tell!(
+                "note: the last line of {} was cut ({} bytes, no line end) and is removed",
+                begun.name(),
+                begun.cut()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether everything is in the files that were named.
+    fn finish(&mut self) -> Result<bool, Failure> {
+        let is_hlog_in_place = self.hlog.as_mut().map_or(Ok(true), Hlog::finish)?;
+        Ok(self.output.finish()? && is_hlog_in_place)
+    }
 }
 
 /// The exit status that the results deserve.
@@ -79,20 +122,6 @@ fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
     let bad = |row: &Row| row.is_failed() || !row.balances();
     let doubtful = |row: &Row| row.is_invalid() || row.generator_limited == Some(1);
     u8::from(rows.iter().any(|(_, row)| bad(row) || strict && doubtful(row)))
-}
-
-fn open_hlog(args: &RunArgs) -> Result<Option<Hlog>, Failure> {
-    let Some(path) = &args.hlog else { return Ok(None) };
-    Hlog::create(path, args.force).map(Some).map_err(usage)
-}
-
-/// Removes a row that is cut from the end of a file, and says so.
-fn cut_off(begun: &Begun) -> Result<(), Failure> {
-    begun.cut_off()?;
-    if begun.cut() > 0 {
-        tell!("note: the last line of {} was cut ({} bytes, no line end) and is removed", begun.name(), begun.cut());
-    }
-    Ok(())
 }
 
 /// How often a trial that was disturbed is tried, in all.
@@ -118,7 +147,7 @@ fn measure(
     mut stock: Stock,
     interrupt: &Interrupt,
     (rest, tries): (Rest, usize),
-    (output, mut hlog): (&mut Output, Option<Hlog>),
+    files: &mut Files,
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(args, lacking.len());
@@ -126,7 +155,6 @@ fn measure(
         let cell = &cells[planned.cell];
         let frames = stock.of(cell);
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
-        // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
         for attempt in first..=tries {
             if interrupt.is_raised() {
                 break;
@@ -134,12 +162,11 @@ fn measure(
             let began = Instant::now();
             let trial = one_trial(run, cell, (planned, attempt), frames, interrupt);
             let Some((row, latency)) = trial.map_err(Failure::Broken)? else { break };
-            output.write(&row)?;
-            if let (Some(hlog), Some(latency)) = (&mut hlog, latency) {
+            files.output.write(&row)?;
+            if let (Some(hlog), Some(latency)) = (&mut files.hlog, latency) {
                 let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
                 let since = began.saturating_duration_since(hlog.start()).as_secs_f64();
-                let written = hlog.write(&tag(cell, &row), since, length, &latency);
-                written.map_err(broken)?;
+                hlog.write(&tag(cell, &row), since, length, &latency)?;
             }
             let disturbed = row.is_disturbed();
             if attempt > 1 {
@@ -181,6 +208,22 @@ fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
         rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
     };
     cells.iter().enumerate().map(group).collect()
+}
+
+/// What of a plan is left to run; nothing if no run is gone on with.
+fn left(args: &RunArgs, cells: &[Cell], begun: &Begun, rest: &Rest, trials: usize) -> String {
+    if !args.resume {
+        return String::new();
+    }
+    let left = rest.lacking.len();
+    let mut text = format!("{} of them are in {}: {left} trials are left", trials - left, begun.name());
+    if args.packets.is_none() && left > 0 {
+        text += &format!(", about {:.0} s", seconds(args, cells, left));
+    }
+    if begun.cut() > 0 {
+        text += &format!("; its last line is cut ({} bytes, no line end) and would be removed", begun.cut());
+    }
+    text + "\n"
 }
 
 /// What of a plan this machine cannot run, and why: found out by trying.

@@ -1,6 +1,7 @@
 //! What is left of a plan whose run was begun.
 
 use super::{Begun, ResumeError};
+use crate::console::printable;
 use crate::gates::ATTEMPTS_MAX;
 use crate::plan::cells::{Cell, Planned};
 use crate::record::columns::Column;
@@ -98,7 +99,8 @@ fn differing(found: &Row, planned: &Row) -> Option<Column> {
 
 /// The text in a column of a row, for messages.
 fn cell_text(row: &Row, column: Column) -> String {
-    format::fields(&format::encode(row, false)).map(|fields| column.text(&fields).to_owned()).unwrap_or_default()
+    let fields = format::fields(&format::encode(row, false));
+    fields.map(|fields| printable(column.text(&fields)).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

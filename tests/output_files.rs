@@ -1,0 +1,322 @@
+//! Output files that something else uses at the same time, that vanish while they are written, or that are one file under
+//! two names: no row is lost, and a command that is refused has changed nothing.
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use common::{Bench, Done, Row, needs, read, rows, tiny};
+use rustix::process::Signal;
+
+/// The quickest run there is.
+const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
+
+/// A run that does not come to its end within the time that a test waits for anything.
+const ENDLESS: &str = "--backend null --scenario drain -t 0.02 --warmup 0 --trials 10000 --no-gates";
+
+/// A run of [`ROWS`] trials that is under way for a while after its first rows.
+const SOME: &str = "--backend null --scenario drain -t 0.02 --warmup 0 --trials 40 --no-gates --seed 1";
+const ROWS: usize = 40;
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+/// Fails unless these rows are of so many trials, each there once.
+#[track_caller]
+fn assert_trials(rows: &[Row], count: usize) {
+    let mut orders: Vec<i64> = rows.iter().map(|row| row.count("order")).collect();
+    orders.sort_unstable();
+    assert_eq!(orders, (1..=count as i64).collect::<Vec<_>>());
+    rows.iter().for_each(common::assert_balanced);
+}
+
+#[test]
+fn a_second_run_that_would_write_to_the_same_file_is_refused() {
+    let how = ["--append", "--resume", "--force"];
+    for first in how {
+        let bench = Bench::new();
+        let path = bench.path("out.csv");
+        let mut running = bench.start(&format!("{ENDLESS} {first} -o out.csv --hlog run.hlog"));
+        running.wait_until("two rows came", || lines(&path) >= 3);
+        for second in how {
+            let done = running.meanwhile(&format!("{ENDLESS} {second} -o out.csv")).expect(2);
+            assert!(
+                done.stderr.contains("another run") && done.stderr.contains("out.csv"),
+                "{second}: {}",
+                done.stderr
+            );
+        }
+        running.meanwhile(&format!("{QUICK} -o out.csv")).expect(2);
+        let log = running.meanwhile(&format!("{QUICK} --trials 1 -o other.csv --append --hlog run.hlog")).expect(2);
+        assert!(log.stderr.contains("another run") && log.stderr.contains("run.hlog"), "{}", log.stderr);
+        assert!(!bench.path("other.csv").exists(), "a command that is refused leaves nothing");
+        // Reading is no writing.
+        running.meanwhile(&format!("{ENDLESS} --resume -o out.csv --dry-run")).expect(0);
+        running.signal(Signal::INT);
+        let done = running.wait().expect(130);
+        assert_trials(&done.rows(), done.rows().len());
+        assert!(done.stderr.contains(&format!("{} rows in out.csv", done.rows().len())), "{}", done.stderr);
+        bench.run(&format!("{QUICK} --trials 1 --append -o out.csv --hlog run.hlog")).expect(0);
+    }
+}
+
+type Damage = fn(&Bench);
+
+/// What may happen to a file in the middle of a run.
+const DAMAGES: [(&str, Damage); 6] = [
+    ("was removed or renamed", |bench| fs::remove_file(bench.path("out.csv")).expect("it is there")),
+    ("was removed or renamed", |bench| fs::rename(bench.path("out.csv"), bench.path("old.csv")).expect("it is there")),
+    ("was cut", |bench| fs::write(bench.path("out.csv"), "").expect("it is there")),
+    ("was cut", |bench| {
+        let file = OpenOptions::new().write(true).open(bench.path("out.csv")).expect("it is there");
+        file.set_len(100).expect("it is longer");
+    }),
+    ("was replaced", |bench| {
+        fs::copy(bench.path("out.csv"), bench.path("copy.csv")).expect("it is there");
+        fs::rename(bench.path("copy.csv"), bench.path("out.csv")).expect("it is there");
+    }),
+    ("was written to", |bench| {
+        let mut file = OpenOptions::new().append(true).open(bench.path("out.csv")).expect("it is there");
+        file.write_all(b"a note that ends nowhere").expect("there is room");
+    }),
+];
+
+/// Damages the file once it has so many lines, and returns what came of the run.
+fn damaged(bench: &Bench, args: &str, at_lines: usize, damage: Damage) -> Done {
+    let mut running = bench.start(args);
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > at_lines);
+    damage(bench);
+    running.wait()
+}
+
+#[test]
+fn a_file_that_vanishes_in_the_middle_of_a_run_costs_no_row() {
+    for (told, damage) in DAMAGES {
+        let bench = Bench::new();
+        let done = damaged(&bench, &format!("{SOME} -o out.csv"), 3, damage).expect(1);
+        assert!(done.stderr.contains(&format!("out.csv {told}")), "{told}: {}", done.stderr);
+        assert!(done.stderr.contains(&format!("{ROWS} rows in out.rescued.csv")), "{}", done.stderr);
+        assert_trials(&bench.rows("out.rescued.csv"), ROWS);
+        assert!(done.shows(&format!("{ROWS} trials")), "the table is of all rows: {}", done.stdout);
+    }
+}
+
+#[test]
+fn a_run_that_is_gone_on_with_keeps_what_was_there_before() {
+    let bench = Bench::new();
+    let mut running = bench.start(&format!("{SOME} -o out.csv"));
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > 5);
+    running.signal(Signal::KILL);
+    running.wait().expect(-9);
+    fs::write(bench.path("out.rescued.csv"), "precious").expect("a file");
+    damaged(&bench, &format!("{SOME} -o out.csv --resume"), 12, DAMAGES[0].1).expect(1);
+    assert_trials(&bench.rows("out.rescued-2.csv"), ROWS);
+    assert_eq!(read(&bench.path("out.rescued.csv")), "precious");
+    // The one that stands in may vanish, too; and the directory of either.
+    let bench = Bench::new();
+    fs::create_dir(bench.path("results")).expect("a directory");
+    let mut running = bench.start(&format!("{SOME} -o results/out.csv"));
+    running.wait_until("some rows came", || lines(&bench.path("results/out.csv")) > 5);
+    fs::remove_dir_all(bench.path("results")).expect("it is there");
+    running.wait_until("another file is there", || lines(&bench.path("out.rescued.csv")) > 5);
+    fs::remove_file(bench.path("out.rescued.csv")).expect("it is there");
+    let done = running.wait().expect(1);
+    assert_trials(&bench.rows("out.rescued.rescued.csv"), ROWS);
+    assert!(done.stderr.contains("40 rows in out.rescued.rescued.csv"), "{}", done.stderr);
+}
+
+#[test]
+fn a_log_of_histograms_that_vanishes_is_told_of_and_the_rows_are_kept() {
+    let bench = Bench::new();
+    let mut running = bench.start(&format!("{SOME} -o out.csv --hlog run.hlog"));
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > 3);
+    fs::remove_file(bench.path("run.hlog")).expect("it is there");
+    let done = running.wait().expect(1);
+    assert!(
+        done.stderr.contains("run.hlog was removed") && done.stderr.contains("run.rescued.hlog"),
+        "{}",
+        done.stderr
+    );
+    assert!(bench.path("run.rescued.hlog").exists());
+    assert_trials(&done.rows(), ROWS);
+}
+
+#[test]
+fn a_command_that_is_refused_has_changed_nothing() {
+    let bench = Bench::new();
+    bench.tiny(QUICK).expect(0);
+    let before = read(&bench.path("out.csv"));
+    for (args, told) in [
+        ("--force --hlog /nonexistent/x", "/nonexistent/x"),
+        ("--append --hlog /nonexistent/x", "/nonexistent/x"),
+        ("--append --hlog text", "no interval log"),
+        ("--force --hlog .", "directory"),
+    ] {
+        fs::write(bench.path("text"), "precious\n").expect("a file");
+        let done = bench.tiny(&format!("{QUICK} {args}")).expect(2);
+        assert!(done.stderr.contains(told), "{args}: {}", done.stderr);
+        assert_eq!(read(&bench.path("out.csv")), before, "{args}");
+        assert_eq!(read(&bench.path("text")), "precious\n", "{args}");
+        let new = args.replace("--force", "").replace("--append", "");
+        bench.tiny(&format!("{QUICK} -o new.csv {new}")).expect(2);
+        assert!(!bench.path("new.csv").exists(), "the command can be corrected: {new}");
+        symlink("new.csv", bench.path("link")).expect("a link");
+        bench.tiny(&format!("{QUICK} -o link {new}")).expect(2);
+        assert!(bench.path("link").is_symlink() && !bench.path("new.csv").exists(), "nor what a link leads to");
+        fs::remove_file(bench.path("link")).expect("it is there");
+    }
+}
+
+#[test]
+fn no_output_of_a_run_is_another_one() {
+    let bench = Bench::new();
+    bench.tiny(QUICK).expect(0);
+    let before = read(&bench.path("out.csv"));
+    fs::create_dir(bench.path("sub")).expect("a directory");
+    fs::hard_link(bench.path("out.csv"), bench.path("hard.csv")).expect("a link");
+    symlink("out.csv", bench.path("soft.csv")).expect("a link");
+    symlink("../new.csv", bench.path("sub/new")).expect("a link");
+    for (out, hlog) in [
+        ("out.csv", "./out.csv"),
+        ("out.csv", "hard.csv"),
+        ("soft.csv", "sub/../hard.csv"),
+        ("new.csv", "./new.csv"),
+        ("new.csv", "sub/new"),
+    ] {
+        for how in ["--force", "--append"] {
+            let done = bench.tiny(&format!("{QUICK} {how} -o {out} --hlog {hlog}")).expect(2);
+            let told = format!("-o {out} and --hlog {hlog} are one file");
+            assert!(done.stderr.contains(&told), "{told}: {}", done.stderr);
+            assert_eq!(read(&bench.path("out.csv")), before, "{out} {hlog}");
+        }
+    }
+    // Standard output has the table, or the rows.
+    for (args, status) in [("--append -o out.csv", 2), ("-o - --append --hlog out.csv", 2), ("-o -", 0)] {
+        let stdout = OpenOptions::new().append(true).open(bench.path("out.csv")).expect("it is there");
+        let done = bench.start_to(&tiny(&format!("{QUICK} {args}")), stdout.into()).wait().expect(status);
+        assert!(status == 0 || done.stderr.contains("standard output and"), "{args}: {}", done.stderr);
+        assert_eq!(read(&bench.path("out.csv")) == before, status == 2, "{args}");
+    }
+    bench.tiny(&format!("{QUICK} -o /dev/null --hlog /dev/null")).expect(0);
+}
+
+#[test]
+fn an_interrupted_command_is_gone_on_with_over_its_own_log_of_histograms() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let args =
+        "--backend plain --scenario echo -t 0.01 --warmup 0 --trials 12 --no-gates -o out.csv --hlog run.hlog --resume";
+    let mut running = bench.start(args);
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > 3);
+    running.signal(Signal::KILL);
+    running.wait().expect(-9);
+    let before = read(&bench.path("run.hlog"));
+    // As a kill in the middle of a line leaves it.
+    fs::write(bench.path("run.hlog"), format!("{before}Tag=half,1.0")).expect("it is there");
+    bench.run(args).expect(0);
+    let after = read(&bench.path("run.hlog"));
+    assert!(after.starts_with(&before) && !after.contains("Tag=half"), "{} bytes", after.len());
+    let tags = |text: &str| text.lines().filter(|line| line.starts_with("Tag=")).count();
+    // A kill between the row and its histogram takes the one.
+    assert!([11, 12].contains(&tags(&after)) && tags(&before) < tags(&after));
+    assert_eq!(after.matches("#[BaseTime: ").count(), 2, "each part has the time that its times count from");
+    assert_trials(&bench.rows("out.csv"), 12);
+    // A complete file has nothing to add.
+    bench.run(args).expect(0);
+    assert!(read(&bench.path("run.hlog")) == after, "nothing is added");
+}
+
+#[test]
+fn a_dry_run_of_a_file_tells_what_is_left_of_its_plan() {
+    let bench = Bench::new();
+    bench.tiny(&format!("{QUICK} --trials 3 --seed 1")).expect(0);
+    let good = read(&bench.path("out.csv"));
+    let kept = good.lines().take(5).collect::<Vec<_>>().join("\n") + "\n";
+    for (content, told) in [
+        (good.clone(), "6 of them are in out.csv: 0 trials are left"),
+        (kept.clone(), "4 of them are in out.csv: 2 trials are left"),
+        (kept.clone() + "1,2", "4 of them are in out.csv: 2 trials are left; its last line is cut (3 bytes"),
+        (String::new(), "0 of them are in out.csv: 6 trials are left"),
+    ] {
+        fs::write(bench.path("out.csv"), &content).expect("a file");
+        let done = bench.tiny(&format!("{QUICK} --trials 3 --resume --dry-run")).expect(0);
+        assert!(done.stdout.contains("2 cells × 3 trials = 6 trials") && done.stdout.contains(told), "{}", done.stdout);
+        assert_eq!(read(&bench.path("out.csv")), content, "nothing is changed");
+    }
+    fs::write(bench.path("out.csv"), &kept).expect("a file");
+    let done =
+        bench.run("--backend null --scenario drain,send --trials 3 -t 1 --warmup 0 -o out.csv --resume --dry-run");
+    assert!(done.expect(2).stderr.contains("its duration_target_s is ''"), "of another plan");
+    let done = bench.tiny(&format!("{QUICK} --trials 3 --resume --dry-run --batch 8")).expect(2);
+    assert!(done.stderr.contains("its batch is '32', and '8'") && done.stdout.is_empty(), "{}", done.stderr);
+    fs::remove_file(bench.path("out.csv")).expect("it is there");
+    let timed = "--backend null --scenario drain --trials 4 -t 0.975 --warmup 0 -o out.csv --resume --dry-run";
+    let done = bench.run(timed).expect(0);
+    assert!(done.stdout.contains("0 of them are in out.csv: 4 trials are left, about 4 s"), "{}", done.stdout);
+    assert!(!bench.path("out.csv").exists());
+}
+
+/// Fails unless these words are refused with this message, and `run.csv` stays as it is.
+#[track_caller]
+fn assert_refused(bench: &Bench, words: &str, told: &str) {
+    let before = read(&bench.path("run.csv"));
+    let done = bench.run(words).expect(2);
+    assert!(done.stderr.contains(told), "{words}: {}", done.stderr);
+    assert!(done.stdout.is_empty() && read(&bench.path("run.csv")) == before, "{words}");
+}
+
+#[test]
+fn no_output_of_a_report_is_an_input_or_another_one() {
+    let bench = rows::bench("run.csv", &rows::text(&rows::backends()));
+    fs::hard_link(bench.path("run.csv"), bench.path("hard.csv")).expect("a link");
+    symlink("run.csv", bench.path("soft.html")).expect("a link");
+    for out in ["run.csv", "./run.csv", "hard.csv", "soft.html"] {
+        assert_refused(
+            &bench,
+            &format!("report run.csv -o {out} --force"),
+            &format!("-o {out} and run.csv are one file"),
+        );
+    }
+    // A chart may have such a name as well.
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let charts = fs::read_dir(bench.path("charts")).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let chart = charts.min().expect("some charts");
+    let name = chart.file_name().expect("a name").to_string_lossy().into_owned();
+    assert_refused(&bench, &format!("report run.csv -o charts/{name} --svg charts --force"), "are one file");
+    fs::remove_file(&chart).expect("it is there");
+    assert_refused(&bench, &format!("report run.csv -o charts/{name} --svg charts --force"), "are one file");
+    fs::hard_link(bench.path("run.csv"), &chart).expect("a link");
+    assert_refused(&bench, "report run.csv -o page.html --svg charts --force", "run.csv are one file");
+    for words in ["report run.csv -o new.html", "report run.csv -o -", "compare --by backend run.csv"] {
+        let before = read(&bench.path("run.csv"));
+        let stdout = OpenOptions::new().append(true).open(bench.path("hard.csv")).expect("it is there");
+        let done = bench.start_to(words, stdout.into()).wait().expect(2);
+        assert!(done.stderr.contains("standard output and run.csv are one file"), "{words}: {}", done.stderr);
+        assert_eq!(read(&bench.path("run.csv")), before, "{words}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_has_replaced_no_chart() {
+    let bench = rows::bench("run.csv", &rows::text(&rows::backends()));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let charts = || -> Vec<_> {
+        let entries = fs::read_dir(bench.path("charts")).expect("a directory").map(|entry| entry.expect("an entry"));
+        let mut charts: Vec<_> = entries.map(|entry| entry.path()).collect();
+        charts.sort();
+        charts
+    };
+    for chart in charts() {
+        fs::write(chart, "precious").expect("it is there");
+    }
+    let before = charts();
+    bench.run("report run.csv -o nowhere/page.html --svg charts --force").expect(1);
+    assert_eq!(charts(), before, "nothing is left behind");
+    assert!(charts().iter().all(|chart| read(chart) == "precious"));
+}
