@@ -11,4 +11,5 @@ pub mod order;
 pub mod outcome;
 pub mod peer;
 pub mod scenario;
+mod threads;
 pub mod trial;

@@ -286,6 +286,12 @@ pub enum TrialError {
     /// A thread could not be pinned.
     #[error(transparent)]
     Cores(#[from] cores::CoresError),
+    /// A thread could not be started.
+    #[error(
+        "a thread of the trial cannot be started: {0}; raise the limit of processes and threads (`ulimit -u`; pids.max of \
+         the cgroup, Docker: `--pids-limit`)"
+    )]
+    Thread(io::Error),
     /// A thread panicked: a bug.
     #[error("a thread of the trial panicked; this is a bug in hpbench")]
     Panicked,

@@ -10,6 +10,7 @@ use crate::console::tell;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
+use crate::plan::memory::Demand;
 
 /// The cells of the plan.
 pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
@@ -178,8 +179,10 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
         cores.shared.as_deref().unwrap_or("threads share cores")
     );
     // Tried on a thread that ends at once.
-    let tried = std::thread::spawn(move || hpbench_backends::kernel::thread::set_fifo(priority)).join();
-    if let Ok(Err(error)) = tried {
+    let tried = std::thread::Builder::new().spawn(move || hpbench_backends::kernel::thread::set_fifo(priority));
+    let tried =
+        tried.context("cannot start a thread; raise the limit of processes and threads (`ulimit -u`, pids.max)")?;
+    if let Ok(Err(error)) = tried.join() {
         tell!(
             "warning: SCHED_FIFO is not permitted ({error}), so threads run as usual; it needs CAP_SYS_NICE or `ulimit -r {priority}`"
         );
@@ -234,39 +237,62 @@ impl Pools {
     }
 }
 
-/// Pools with frames for the largest payload of the cells that use them.
-pub(crate) fn make_pools(cells: &[Cell], options: &Options) -> anyhow::Result<Pools> {
+/// Pools with frames for the largest payload of the cells that use them, if there is memory for them and for the rows of
+/// so many trials.
+pub(crate) fn make_pools(cells: &[Cell], options: &Options, trials: usize) -> anyhow::Result<Pools> {
     let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
-    Ok(Pools { datagrams: make_pool(&datagrams, options)?, trains: make_pool(&trains, options)? })
+    let sizes = [datagrams, trains].map(|cells| PoolSize::of(&cells, options));
+    let frames = sizes.iter().map(PoolSize::bytes).fold(0, u64::saturating_add);
+    Demand { frames, trials }.check()?;
+    let [datagrams, trains] = sizes.map(PoolSize::make);
+    Ok(Pools { datagrams: datagrams?, trains: trains? })
 }
 
-fn make_pool(cells: &[&Cell], options: &Options) -> anyhow::Result<Pool> {
-    let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
-    let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
-    // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
-    // an echo on both sides; and without a socket a whole round in the link.
-    let in_link =
-        most(|cell| if cell.variant.kind().has_socket() { 0 } else { cell.round.unwrap_or(0).next_power_of_two() });
-    // An app on another thread may leave whole rings behind.
-    let on_rings = if options.handoff { 3 * options.ring } else { 0 };
-    let frames = most(|cell| cell.buffers.unwrap_or(0))
-        + 4 * most(|cell| cell.batch)
-        + 6 * most(|cell| cell.window.unwrap_or(0))
-        + in_link
-        + on_rings
-        + 256;
-    let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
-    let pool = Pool::new(frames, frame_size).with_context(|| {
-        let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
-        format!(
-            "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
-        )
-    })?;
-    if let Some(error) = pool.lock_error() {
-        let mib = pool.bytes() as f64 / f64::from(1 << 20);
-        tell!(
-            "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
-        );
+/// How large a pool is to be.
+#[derive(Clone, Copy, Debug)]
+struct PoolSize {
+    frames: usize,
+    frame_size: usize,
+}
+
+impl PoolSize {
+    fn of(cells: &[&Cell], options: &Options) -> Self {
+        let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
+        let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
+        // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
+        // an echo on both sides; and without a socket a whole round in the link.
+        let in_link =
+            most(|cell| if cell.variant.kind().has_socket() { 0 } else { cell.round.unwrap_or(0).next_power_of_two() });
+        // An app on another thread may leave whole rings behind.
+        let on_rings = if options.handoff { 3 * options.ring } else { 0 };
+        let frames = most(|cell| cell.buffers.unwrap_or(0))
+            + 4 * most(|cell| cell.batch)
+            + 6 * most(|cell| cell.window.unwrap_or(0))
+            + in_link
+            + on_rings
+            + 256;
+        let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
+        Self { frames, frame_size }
     }
-    Ok(pool)
+
+    fn bytes(&self) -> u64 {
+        Pool::bytes_for(self.frames, self.frame_size).map_or(u64::MAX, |bytes| bytes as u64)
+    }
+
+    fn make(self) -> anyhow::Result<Pool> {
+        let Self { frames, frame_size } = self;
+        let pool = Pool::new(frames, frame_size).with_context(|| {
+            let mib = self.bytes() as f64 / f64::from(1 << 20);
+            format!(
+                "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
+            )
+        })?;
+        if let Some(error) = pool.lock_error() {
+            let mib = pool.bytes() as f64 / f64::from(1 << 20);
+            tell!(
+                "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
+            );
+        }
+        Ok(pool)
+    }
 }

@@ -10,8 +10,9 @@ use crate::gates::reason::{Reason, Reasons};
 use crate::gates::{self, Sign, Watched};
 use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
-use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
+use crate::plan::cells::{Cell, Options, Scenario, Until};
 use crate::plan::cores::Place;
+use crate::plan::schedule::Planned;
 use crate::record::environment::Environment;
 
 pub use crate::record::columns::Row;

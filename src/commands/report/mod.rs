@@ -20,8 +20,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::compare::dataset::Dataset;
-use crate::console::{Failure, print};
-use crate::record::rows::{self, ReadError};
+use crate::console::{Failure, broken, print};
+use crate::record::rows;
 use args::ReportArgs;
 use charts::figure::Figure;
 use data::{Data, Times};
@@ -53,12 +53,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
 }
 
 /// Everything in the files.
-fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
+fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), Failure> {
     let (mut set, mut times) = (Dataset::new(Data::columns()), Times::default());
     let mut packed: Vec<Packed> = Vec::new();
     let mut room = Packer::room_for_all();
     for (path, name) in files.iter().zip(rows::file_names(files)) {
-        let mut packer = Packer::new(&name, room);
+        let mut packer = Packer::new(&name, room).map_err(no_thread)?;
         set.begin(&name);
         rows::read_file(path, |columns, fields, row| {
             set.add(fields, row)?;
@@ -72,6 +72,12 @@ fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
     }
     set.finish();
     Ok((Data::new(set, times), packed))
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    let what =
+        "cannot start a thread that compresses; raise the limit of processes and threads (`ulimit -u`, pids.max)";
+    broken(anyhow::Error::new(error).context(what))
 }
 
 /// Writes each chart as a file of its own.

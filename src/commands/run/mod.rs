@@ -11,8 +11,9 @@ use crate::console::{Failure, broken, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{self, Cell};
+use crate::plan::cells::Cell;
 use crate::plan::request;
+use crate::plan::schedule::Schedule;
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
 use crate::record::output::Output;
@@ -26,13 +27,13 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
-    let trials = cells::schedule(cells.len(), args.trials, 0).len();
+    let schedule = |seed| Schedule::new(cells.len(), args.trials, seed);
     if args.dry_run {
-        return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
+        return print(&(dry_run(args, &cells, schedule(0).len()) + &lacking(&cells))).map(|()| 0);
     }
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(broken)?;
-    let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
+    let pools = request::make_pools(&cells, &options, schedule(0).len()).map_err(Failure::Usage)?;
     let run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
         seed: args.seed.or(begun.seed()).unwrap_or_else(rand::random),
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         canary_ns: std::cell::OnceCell::new(),
         options,
     };
-    let rest = begun.rest(&run, &cells, &cells::schedule(cells.len(), args.trials, run.seed))?;
+    let rest = begun.rest(&run, &cells, schedule(run.seed))?;
     let before = rest.rows.len();
     if args.resume {
         cut_off(&begun)?;
@@ -116,7 +117,7 @@ fn measure(
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(args, lacking.len());
-    for (planned, first) in lacking {
+    for (planned, first) in lacking.iter() {
         let cell = &cells[planned.cell];
         let frames = stock.of(cell);
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
@@ -137,7 +138,7 @@ fn measure(
             }
             let disturbed = row.is_disturbed();
             if attempt > 1 {
-                rows.retain(|(_, earlier)| earlier.order != row.order);
+                forget(&mut rows, row.order);
             }
             rows.push((planned.cell, row));
             if !disturbed {
@@ -148,6 +149,13 @@ fn measure(
     }
     progress.finish_and_clear();
     Ok(rows)
+}
+
+/// Removes the row of the attempt before: the last one, unless it is of an earlier run.
+fn forget(rows: &mut Vec<(usize, Row)>, order: usize) {
+    if rows.pop_if(|(_, last)| last.order == order).is_none() {
+        rows.retain(|(_, earlier)| earlier.order != order);
+    }
 }
 
 /// Tells whose latencies an interval of the log holds.
@@ -169,12 +177,10 @@ fn tag(cell: &Cell, row: &Row) -> String {
 
 /// The trials of each cell, in the order of the plan.
 fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
-    let group = |(index, cell): (usize, &Cell)| Group {
-        scenario: cell.scenario,
-        name: name(cell),
-        rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
-    };
-    cells.iter().enumerate().map(group).collect()
+    let group = |cell: &Cell| Group { scenario: cell.scenario, name: name(cell), rows: Vec::new() };
+    let mut groups: Vec<Group<'_>> = cells.iter().map(group).collect();
+    rows.iter().for_each(|(cell, row)| groups[*cell].rows.push(row));
+    groups
 }
 
 /// What of a plan this machine cannot run, and why: found out by trying.

@@ -15,6 +15,7 @@ use crate::measure::handoff;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::threads;
 use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Observer, Sink};
@@ -43,9 +44,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
         let far = &far;
-        let generators: Vec<_> =
-            orders.iter().map(|order| scope.spawn(move || peer::offer(order, far, control))).collect();
-        let worker = scope.spawn(|| {
+        // Where not all threads can be started, those that were come to their end.
+        let _stop = StopAtEnd(control);
+        let generators = orders.iter().map(|order| threads::spawn(scope, move || peer::offer(order, far, control)));
+        let generators = generators.collect::<Result<Vec<_>, _>>()?;
+        let worker = threads::spawn(scope, || {
             let _stop = StopAtEnd(control);
             let worker = Worker { part, near: &near, control, generators: orders.len() };
             let mut observed = None;
@@ -56,11 +59,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
                 Ok(outcome)
             })?;
             Ok((outcome, observed.ok_or(TrialError::Panicked)?))
-        });
-        let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
+        })?;
+        let worked = threads::join(worker);
         let mut offered = Offered::default();
         for generator in generators {
-            offered.add(generator.join().unwrap_or(Err(TrialError::Panicked))?);
+            offered.add(threads::join(generator)?);
         }
         let (mut outcome, observer) = worked?;
         if part.cell.receives_trains() {
