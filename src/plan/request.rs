@@ -1,10 +1,11 @@
 //! From the flags of a run to its plan: what is asked for is made sure to be possible before anything runs.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
+use rustix::io::Errno;
 
 use crate::console::tell;
 use crate::plan::args::RunArgs;
@@ -105,6 +106,7 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     for index in 0..args.workers as u16 {
         check_address(SocketAddr::new(args.bind, if port == 0 { 0 } else { port + index }))?;
     }
+    check_path(args.bind)?;
     let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
     if let Err(error) = &gso {
         tell!(
@@ -215,10 +217,31 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
             io::ErrorKind::PermissionDenied => {
                 (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
             }
+            _ if is_short_of_files(&error) => (error, "raise the limit of open files (`ulimit -n`)"),
             _ => (error, "choose another --bind"),
         },
     };
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
+}
+
+fn is_short_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Connects two sockets once, so that an address to which nothing can be sent is found before anything is run.
+fn check_path(address: IpAddr) -> anyhow::Result<()> {
+    let Err(error) = Socket::pair(SocketAddr::new(address, 0)) else { return Ok(()) };
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "it is one for broadcasts, which leave the machine; --bind takes an address of this machine, see `ip address`"
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
+            "bring its interface up (`ip link set lo up`), see `ip address` and `ip route`"
+        }
+        _ if is_short_of_files(&error) => "raise the limit of open files (`ulimit -n`)",
+        _ => "choose another --bind, see `ip address`",
+    };
+    anyhow::bail!("cannot connect two sockets on {address}: {error}; {remedy}")
 }
 
 /// The frames of a run.

@@ -60,7 +60,7 @@ pub enum OutputError {
         path: PathBuf,
     },
     /// It cannot be opened or read.
-    #[error("cannot open {0}: {error}", path.display())]
+    #[error("cannot open {0}: {error}; is its directory there, and may you use it?", path.display())]
     Open {
         /// Which.
         path: PathBuf,

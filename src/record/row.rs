@@ -172,7 +172,11 @@ impl Row {
             reasons.push(Reason::Unexplained { datagrams: ledger.unexplained() });
         }
         if outcome.measured_received == 0 {
-            reasons.push(Reason::NothingReceived);
+            let has_arrived = ledger.arrived.received > 0 || ledger.drop_socket > 0 || ledger.sent == 0;
+            reasons.push(match has_arrived {
+                true => Reason::NothingReceived,
+                false => Reason::NothingArrived { sent: ledger.sent },
+            });
         }
         reasons.extend(outcome.invalid.clone());
         self.valid = u8::from(reasons.is_empty());

@@ -210,13 +210,14 @@ struct Loop<'a> {
     now_ns: u64,
     /// Time in turns that moved a datagram.
     busy_ns: u64,
-    moved_ns: u64,
+    /// How many datagrams of the trial had come when one came last, and when that was.
+    last: (u64, u64),
 }
 
 impl<'a> Loop<'a> {
     fn new(interrupt: &'a Interrupt) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
+        Self { interrupt, now_ns, busy_ns: 0, last: (0, now_ns) }
     }
 
     /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -232,15 +233,24 @@ impl<'a> Loop<'a> {
             let now_ns = now_ns();
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
-                self.moved_ns = now_ns;
-            } else if now_ns - self.moved_ns > STALL_NS {
-                return Err(TrialError::Stalled("no datagram came for five seconds"));
+            }
+            // Those of unrelated senders are none: they may come for ever.
+            let received = app.received();
+            if received != self.last.0 {
+                self.last = (received, now_ns);
+            } else if now_ns - self.last.1 > STALL_NS {
+                return Err(TrialError::Stalled(match self.last.0 {
+                    0 => {
+                        "no datagram came for five seconds; does a firewall drop them? see `nft list ruleset`, `iptables -S`"
+                    }
+                    _ => "no datagram came for five seconds",
+                }));
             }
             self.now_ns = now_ns;
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
             }
-            if over(now_ns, app.received(), lane.dropped()) {
+            if over(now_ns, received, lane.dropped()) {
                 return Ok(());
             }
         }
