@@ -25,14 +25,14 @@ pub struct Offer {
 
 impl Offer {
     /// A sender of datagrams of `payload` bytes. `gso` asks for segmentation by the kernel; payloads of
-    /// which no two fit into a send are sent without.
+    /// which no two fit into a send are sent without, and so are those that the path has to fragment.
     ///
     /// # Errors
     ///
     /// The kernel's error where it has no GSO, see [`Socket::set_segment`].
     pub fn new(socket: Arc<Socket>, payload: usize, gso: bool) -> io::Result<Self> {
         let fitting = PAYLOAD_MAX / payload.max(1);
-        let gso = gso && fitting > 1;
+        let gso = gso && fitting > 1 && socket.sends_whole(payload);
         let train = if gso { fitting.min(GSO_SEGMENTS_MAX) } else { GSO_SEGMENTS_MAX.min(fitting.max(4)) };
         if gso {
             socket.set_segment(payload)?;

@@ -14,8 +14,9 @@ use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Cell, FdTable, Planned, Wait};
+use crate::plan::cells::{Cell, FdTable, Wait};
 use crate::plan::request::Pools;
+use crate::plan::schedule::Planned;
 use crate::record::output::{Existing, Output};
 use crate::record::row::{Row, Run};
 use crate::traffic::wire::Tag;
@@ -294,7 +295,7 @@ mod tests {
         let args = RunArgs::from_words(words.split(' ')).expect("good flags");
         let cells = request::cells(&args, false).expect("they go together");
         let options = request::options(&args).expect("one core");
-        let pools = request::make_pools(&cells, &options).expect("memory");
+        let pools = request::make_pools(&cells, &options, 1).expect("memory");
         let environment = Environment::read(None, 0);
         let (id, canary_ns) = ("test".into(), std::cell::OnceCell::new());
         let run = Run {

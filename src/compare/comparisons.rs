@@ -302,8 +302,14 @@ fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Setting
         part.iter().map(one).collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
-        let parts: Vec<_> = jobs.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
-        parts.into_iter().flat_map(|part| part.join().expect("no comparison panics")).collect()
+        let start = |part| (part, std::thread::Builder::new().spawn_scoped(scope, move || work(part)));
+        let parts: Vec<_> = jobs.chunks(share).map(start).collect();
+        let results = parts.into_iter().map(|(part, thread)| match thread {
+            Ok(thread) => thread.join().expect("no comparison panics"),
+            // Where the limits allow no thread, this one does the work.
+            Err(_) => work(part),
+        });
+        results.flatten().collect()
     })
 }
 

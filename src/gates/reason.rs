@@ -23,6 +23,11 @@ pub enum Reason {
     },
     /// Nothing was received in the measured phase.
     NothingReceived,
+    /// Nothing was received in the whole trial, and the socket dropped nothing.
+    NothingArrived {
+        /// How many datagrams were sent.
+        sent: u64,
+    },
     /// The ledger of one of several workers does not balance, whatever their sum.
     UnbalancedWorker,
     /// Rounds were not whole in the queue before the clock started.
@@ -87,7 +92,11 @@ impl Reason {
         // The number is the only word that differs.
         let number = text.split(' ').find(|word| word.parse::<i64>().is_ok())?;
         if let Ok(count) = number.parse() {
-            let counted = [Self::ForeignWithLoss { foreign: count }, Self::BrokenRounds { count }];
+            let counted = [
+                Self::ForeignWithLoss { foreign: count },
+                Self::NothingArrived { sent: count },
+                Self::BrokenRounds { count },
+            ];
             if let Some(known) = counted.into_iter().find(|known| known.to_string() == text) {
                 return Some(known);
             }
@@ -119,6 +128,11 @@ impl fmt::Display for Reason {
             ),
             Self::Unexplained { datagrams } => write!(f, "{datagrams} datagrams unexplained"),
             Self::NothingReceived => f.write_str("nothing was received in the measured phase"),
+            Self::NothingArrived { sent } => write!(
+                f,
+                "none of the {sent} datagrams that were sent has arrived (does a firewall drop them? see `nft list ruleset`, \
+                 `iptables -S`, `tc qdisc`)"
+            ),
             Self::UnbalancedWorker => f.write_str("the ledger of a worker does not balance"),
             Self::BrokenRounds { count } => write!(f, "{count} rounds were not whole in the queue"),
             Self::Other(text) => f.write_str(text),
@@ -216,6 +230,7 @@ mod tests {
             Reason::Unexplained { datagrams: -3 },
             Reason::Unexplained { datagrams: 3 },
             Reason::NothingReceived,
+            Reason::NothingArrived { sent: 9 },
             Reason::UnbalancedWorker,
             Reason::BrokenRounds { count: 2 },
         ]);

@@ -16,6 +16,7 @@ use hpbench_backends::{Backend, Consumer, Frame, FreeList, Packet, Producer, rin
 use crate::measure::cost::{Disturbance, Watch};
 use crate::measure::driver::Lane;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::threads;
 use crate::traffic::app::App;
 
 /// The worker's side of a handoff: takes back the frames that the app has finished with.
@@ -85,7 +86,7 @@ impl<A> Done<Result<Outcome, TrialError>, A> {
 ///
 /// # Errors
 ///
-/// If the thread cannot be pinned, or panicked.
+/// If the thread cannot be started or pinned, or panicked.
 pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T, G>(
     lane: &mut Lane<'p, B>,
     app: A,
@@ -100,18 +101,19 @@ pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T, G>(
     let mut handoff = Handoff { recycled, shared: &shared };
     let (result, other) = thread::scope(|scope| {
         let shared = &shared;
-        let far = scope.spawn(move || {
+        // Nothing is on the rings yet: where the thread cannot be started, no frame is lost with them.
+        let far = threads::spawn(scope, move || {
             let prepared = prepare();
             let watch = Watch::begin(&[]);
             let far = Far { app, ends, free: app_free, recycle }.run(shared);
             (far, watch.end(), prepared.map(drop))
-        });
+        })?;
         let over = OverAtEnd(shared);
         let result = work(lane, &mut handoff, free);
         drop(over);
-        (result, far.join())
-    });
-    let (Far { app, ends, free: app_free, .. }, disturbance, prepared) = other.map_err(|_| TrialError::Panicked)?;
+        far.join().map(|far| (result, far)).map_err(|_| TrialError::Panicked)
+    })?;
+    let (Far { app, ends, free: app_free, .. }, disturbance, prepared) = other;
     lane.attach(ends);
     free.absorb(app_free);
     handoff.recycled.consume(usize::MAX, |frame| free.give(frame));

@@ -10,6 +10,8 @@ pub mod kthreads;
 pub mod order;
 pub mod outcome;
 pub mod peer;
+mod remedy;
 pub mod scenario;
+mod threads;
 pub mod trial;
 pub mod truesizes;

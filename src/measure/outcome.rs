@@ -10,6 +10,7 @@ use crate::gates::reason::Reason;
 use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
+use crate::measure::remedy::remedy;
 use crate::plan::cores;
 use crate::traffic::ledger::Ledger;
 
@@ -202,7 +203,7 @@ pub enum TrialError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A socket could not be had.
-    #[error("{what}: {error}")]
+    #[error("{what}: {error}{}", remedy(error))]
     Socket {
         /// What was tried.
         what: &'static str,
@@ -210,12 +211,44 @@ pub enum TrialError {
         error: io::Error,
     },
     /// Moving datagrams failed.
-    #[error("{what} failed: {error}")]
+    #[error("{what} failed: {error}{}", remedy(error))]
     Io {
         /// What was tried.
         what: &'static str,
         /// The kernel's answer.
         error: io::Error,
+    },
+    /// Datagrams were sent, and none arrived.
+    #[error(
+        "none of the {sent} datagrams that were sent has arrived: the interface is down, or a firewall or its queue drops \
+         them; see `ip link show lo`, `nft list ruleset`, `iptables -S` and `tc qdisc`"
+    )]
+    NothingArrived {
+        /// How many were sent.
+        sent: usize,
+    },
+    /// Datagrams were sent, and the socket had no room for any of them.
+    #[error(
+        "the kernel dropped all {sent} datagrams at the socket, whose queue is full of others, of unrelated senders; end \
+         those, or use --addressing connected or another --port"
+    )]
+    QueueFull {
+        /// How many were sent.
+        sent: usize,
+    },
+    /// The kernel cuts sends into datagrams that go out whole only.
+    #[error(
+        "a payload of {payload} bytes and its headers are larger than the MTU of {mtu}, and the kernel cuts no send into \
+         datagrams that it would have to fragment; leave out gso, use --payload {}, or raise the MTU (`ip link set dev lo mtu \
+         65536`)", mtu - headers
+    )]
+    SegmentTooLong {
+        /// UDP payload in bytes.
+        payload: usize,
+        /// The path's.
+        mtu: usize,
+        /// Bytes of the headers before a payload.
+        headers: usize,
     },
     /// The queue is too short for even one batch.
     #[error(
@@ -286,6 +319,12 @@ pub enum TrialError {
     /// A thread could not be pinned.
     #[error(transparent)]
     Cores(#[from] cores::CoresError),
+    /// A thread could not be started.
+    #[error(
+        "a thread of the trial cannot be started: {0}; raise the limit of processes and threads (`ulimit -u`; pids.max of \
+         the cgroup, Docker: `--pids-limit`)"
+    )]
+    Thread(io::Error),
     /// A thread panicked: a bug.
     #[error("a thread of the trial panicked; this is a bug in hpbench")]
     Panicked,

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::descriptors::OwnDescriptors;
-use hpbench_backends::{Addressing, Config, MemoryPort, Pool, Port, Socket};
+use hpbench_backends::{Addressing, Config, MemoryPort, Mode, Pool, Port, Socket};
 
 use crate::measure::control::Interrupt;
 use crate::measure::cost;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::truesizes::Truesizes;
-use crate::plan::cells::{Cell, FdTable, Options, Until, Wait};
+use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
 use crate::traffic::wire::{Tag, Wire};
 
@@ -181,7 +181,19 @@ impl<'p> Part<'_, 'p> {
         for socket in [&near, &far] {
             socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
         }
+        self.check_segments(&far)?;
         Ok((Arc::new(near), Arc::new(far)))
+    }
+
+    /// Whether a backend that lets the kernel cut its sends may do so over the path of `socket`, which is connected.
+    fn check_segments(&self, socket: &Socket) -> Result<(), TrialError> {
+        let payload = self.cell.payload;
+        let sends = matches!(self.cell.scenario, Scenario::Send | Scenario::Echo);
+        if !sends || !self.cell.variant.has(Mode::GSO) || socket.sends_whole(payload) {
+            return Ok(());
+        }
+        let headers = socket.header_bytes().map_err(TrialError::io("asking for an address"))?;
+        Err(TrialError::SegmentTooLong { payload, mtu: socket.path_mtu().unwrap_or(headers), headers })
     }
 
     /// The two ends of a memory link that holds a round.

@@ -1,7 +1,9 @@
 //! The flags of a run: their defaults and their bounds.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -230,12 +232,12 @@ impl<T: fmt::Display> fmt::Display for List<T> {
     }
 }
 
-impl<T: PartialEq> List<T> {
+impl<T: Copy + Eq + Hash> List<T> {
     fn parse(text: &str, mut items: impl FnMut(&str) -> Result<Vec<T>, String>) -> Result<Self, String> {
-        let mut list = Vec::new();
+        let (mut list, mut known) = (Vec::new(), HashSet::new());
         for part in text.split(',') {
             for item in items(part.trim())? {
-                if list.contains(&item) {
+                if !known.insert(item) {
                     return Err(format!("'{part}' names a value that is already in the list"));
                 }
                 list.push(item);

@@ -1,12 +1,11 @@
-//! The plan: which cells are measured, how often, and in which order.
+//! The plan: which cells are measured.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::cores::Cores;
@@ -314,29 +313,32 @@ impl Axes {
     ///
     /// # Errors
     ///
-    /// Which modes do not go together with what, and what does.
+    /// Which modes do not go together with what, and what does; or that there are more than [`CELLS_MAX`].
     pub fn cells(&self) -> Result<Vec<Cell>, String> {
-        let mut cells = Vec::new();
+        let mut cells = Cells::default();
         for &scenario in &self.scenarios {
+            let fits = |asked: &&Asked| scenario.suits(asked.choice.kind()) && asked.concerns(scenario);
+            let backends: Vec<&Asked> = self.backends.iter().filter(fits).collect();
+            if backends.is_empty() {
+                continue;
+            }
             for settings in self.settings(scenario) {
                 for &payload in &self.payloads {
                     for &batch in &self.batches {
-                        for &asked in &self.backends {
-                            self.add_cells(&mut cells, asked, &Cell { batch, payload, ..settings })?;
+                        cells.check()?;
+                        for &asked in &backends {
+                            self.add_cells(&mut cells, *asked, &Cell { batch, payload, ..settings })?;
                         }
                     }
                 }
             }
         }
-        Ok(cells)
+        Ok(cells.in_order)
     }
 
     /// Adds the cells of a backend, if there are some.
-    fn add_cells(&self, cells: &mut Vec<Cell>, asked: Asked, settings: &Cell) -> Result<(), String> {
+    fn add_cells(&self, cells: &mut Cells, asked: Asked, settings: &Cell) -> Result<(), String> {
         let (scenario, kind) = (settings.scenario, asked.choice.kind());
-        if !scenario.suits(kind) || !asked.concerns(scenario) {
-            return Ok(());
-        }
         // In memory there are no addresses.
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
         for &addressing in addressings {
@@ -345,11 +347,8 @@ impl Axes {
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
-                    let cell = Cell { variant, addressing, buffers, fd_table, ..*settings };
                     // What was left open may have become what was named beside it.
-                    if !cells.contains(&cell) {
-                        cells.push(cell);
-                    }
+                    cells.add(Cell { variant, addressing, buffers, fd_table, ..*settings });
                 }
             }
         }
@@ -358,40 +357,64 @@ impl Axes {
 
     /// The combinations of those axes that mean something to some scenarios only; the rest of each cell is to be
     /// filled in.
-    fn settings(&self, scenario: Scenario) -> Vec<Cell> {
+    fn settings(&self, scenario: Scenario) -> impl Iterator<Item = Cell> {
         let paced = scenario == Scenario::Pace;
         let rounds = axis(scenario.has_rounds(), &self.rounds);
         let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
         let windows = axis(scenario == Scenario::Echo, &self.windows);
         // In rounds there is nothing to wait for: the queue is full.
-        let waits = if scenario.has_rounds() { &[Wait::Spin][..] } else { &self.waits };
-        let mut settings = Vec::new();
-        for &round in &rounds {
-            for &rate in &rates {
-                for &burst in &bursts {
-                    for &window in &windows {
-                        for &wait in waits {
-                            let variant = Variant::default_of(Kind::NULL);
-                            settings.push(Cell {
-                                scenario,
-                                variant,
-                                batch: 0,
-                                payload: 0,
-                                round,
-                                rate,
-                                burst,
-                                window,
-                                wait,
-                                addressing: Addressing::Connected,
-                                buffers: None,
-                                fd_table: None,
-                            });
-                        }
-                    }
-                }
-            }
+        let waits = if scenario.has_rounds() { vec![Wait::Spin] } else { self.waits.clone() };
+        let cell = Cell {
+            scenario,
+            variant: Variant::default_of(Kind::NULL),
+            batch: 0,
+            payload: 0,
+            round: None,
+            rate: None,
+            burst: None,
+            window: None,
+            wait: Wait::Spin,
+            addressing: Addressing::Connected,
+            buffers: None,
+            fd_table: None,
+        };
+        // One at a time: lists of many values make more combinations than there is memory for.
+        let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
+        let cells = cells.flat_map(move |cell| rates.clone().into_iter().map(move |rate| Cell { rate, ..cell }));
+        let cells = cells.flat_map(move |cell| bursts.clone().into_iter().map(move |burst| Cell { burst, ..cell }));
+        let cells = cells.flat_map(move |cell| windows.clone().into_iter().map(move |window| Cell { window, ..cell }));
+        cells.flat_map(move |cell| waits.clone().into_iter().map(move |wait| Cell { wait, ..cell }))
+    }
+}
+
+/// The most cells of a plan: more than anybody waits for.
+pub const CELLS_MAX: usize = 100_000;
+
+/// Cells, each once.
+#[derive(Default)]
+struct Cells {
+    in_order: Vec<Cell>,
+    known: HashSet<Cell>,
+    /// How many combinations were looked at.
+    tried: usize,
+}
+
+impl Cells {
+    fn add(&mut self, cell: Cell) {
+        if self.known.insert(cell) {
+            self.in_order.push(cell);
         }
-        settings
+    }
+
+    /// Refuses a plan as soon as it is too large.
+    fn check(&mut self) -> Result<(), String> {
+        self.tried += 1;
+        if self.tried.max(self.in_order.len()) <= CELLS_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "the lists of values multiply to more than {CELLS_MAX} cells; name fewer values, or make several runs"
+        ))
     }
 }
 
@@ -399,52 +422,9 @@ fn axis<T: Copy>(applies: bool, values: &[T]) -> Vec<Option<T>> {
     if applies { values.iter().copied().map(Some).collect() } else { vec![None] }
 }
 
-/// One trial to be run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Planned {
-    /// Which cell: an index.
-    pub cell: usize,
-    /// Which block, from 1 on: a cell has one trial in each.
-    pub block: usize,
-    /// Position in the run, from 1 on.
-    pub order: usize,
-}
-
-/// All trials: `blocks` passes over the cells, each in an order of its own drawn from `seed`.
-pub fn schedule(cells: usize, blocks: usize, seed: u64) -> Vec<Planned> {
-    let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
-    let mut order: Vec<usize> = (0..cells).collect();
-    let mut trials = Vec::with_capacity(cells * blocks);
-    for block in 1..=blocks {
-        order.shuffle(&mut random);
-        for &cell in &order {
-            trials.push(Planned { cell, block, order: trials.len() + 1 });
-        }
-    }
-    trials
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_block_has_every_cell_once_in_an_order_of_its_own() {
-        let trials = schedule(20, 5, 7);
-        assert_eq!(trials, schedule(20, 5, 7), "the seed decides");
-        assert_ne!(trials, schedule(20, 5, 8));
-        let mut orders = Vec::new();
-        for (index, block) in trials.chunks(20).enumerate() {
-            assert!(block.iter().all(|trial| trial.block == index + 1));
-            let order: Vec<usize> = block.iter().map(|trial| trial.cell).collect();
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..20).collect::<Vec<_>>());
-            assert!(!orders.contains(&order));
-            orders.push(order);
-        }
-        assert!(trials.iter().enumerate().all(|(index, trial)| trial.order == index + 1));
-    }
 
     #[test]
     fn axes_multiply_only_where_they_mean_something() {
@@ -465,6 +445,26 @@ mod tests {
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
         assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12], "null has only drain and send, and neither waits");
+    }
+
+    #[test]
+    fn a_plan_without_end_is_refused_at_once() {
+        let many: Vec<usize> = (1..=1024).collect();
+        let axes = Axes {
+            batches: many.clone(),
+            payloads: (32..60_000).collect(),
+            rounds: (1..60_000).collect(),
+            scenarios: Scenario::ALL.to_vec(),
+            windows: many,
+            rates: (1..60_000).collect(),
+            bursts: (1..=1024).collect(),
+            ..few(vec![Asked::named(Choice::default_of(Kind::PLAIN))])
+        };
+        let refused = axes.cells().expect_err("it is too large");
+        assert!(refused.contains("100000 cells") && refused.contains("fewer values"), "{refused}");
+        let null = vec![Asked::named(Choice::default_of(Kind::NULL))];
+        let nothing = Axes { backends: null, scenarios: vec![Scenario::Pace, Scenario::Echo], ..axes };
+        assert_eq!(nothing.cells(), Ok(Vec::new()), "what fits no backend takes no time");
     }
 
     fn few(backends: Vec<Asked>) -> Axes {

@@ -4,4 +4,6 @@ pub mod args;
 pub(crate) mod backends;
 pub mod cells;
 pub mod cores;
+mod memory;
 pub mod request;
+pub mod schedule;

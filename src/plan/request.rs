@@ -1,15 +1,17 @@
 //! From the flags of a run to its plan: what is asked for is made sure to be possible before anything runs.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
+use rustix::io::Errno;
 
 use crate::console::tell;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
+use crate::plan::memory::Demand;
 
 /// The cells of the plan.
 pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
@@ -104,6 +106,7 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     for index in 0..args.workers as u16 {
         check_address(SocketAddr::new(args.bind, if port == 0 { 0 } else { port + index }))?;
     }
+    check_path(args.bind)?;
     let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
     if let Err(error) = &gso {
         tell!(
@@ -181,8 +184,10 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
         cores.shared.as_deref().unwrap_or("threads share cores")
     );
     // Tried on a thread that ends at once.
-    let tried = std::thread::spawn(move || hpbench_backends::kernel::thread::set_fifo(priority)).join();
-    if let Ok(Err(error)) = tried {
+    let tried = std::thread::Builder::new().spawn(move || hpbench_backends::kernel::thread::set_fifo(priority));
+    let tried =
+        tried.context("cannot start a thread; raise the limit of processes and threads (`ulimit -u`, pids.max)")?;
+    if let Ok(Err(error)) = tried.join() {
         tell!(
             "warning: SCHED_FIFO is not permitted ({error}), so threads run as usual; it needs CAP_SYS_NICE or `ulimit -r {priority}`"
         );
@@ -215,10 +220,31 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
             io::ErrorKind::PermissionDenied => {
                 (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
             }
+            _ if is_short_of_files(&error) => (error, "raise the limit of open files (`ulimit -n`)"),
             _ => (error, "choose another --bind"),
         },
     };
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
+}
+
+fn is_short_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Connects two sockets once, so that an address to which nothing can be sent is found before anything is run.
+fn check_path(address: IpAddr) -> anyhow::Result<()> {
+    let Err(error) = Socket::pair(SocketAddr::new(address, 0)) else { return Ok(()) };
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "it is one for broadcasts, which leave the machine; --bind takes an address of this machine, see `ip address`"
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
+            "bring its interface up (`ip link set lo up`), see `ip address` and `ip route`"
+        }
+        _ if is_short_of_files(&error) => "raise the limit of open files (`ulimit -n`)",
+        _ => "choose another --bind, see `ip address`",
+    };
+    anyhow::bail!("cannot connect two sockets on {address}: {error}; {remedy}")
 }
 
 /// The frames of a run.
@@ -237,39 +263,62 @@ impl Pools {
     }
 }
 
-/// Pools with frames for the largest payload of the cells that use them.
-pub(crate) fn make_pools(cells: &[Cell], options: &Options) -> anyhow::Result<Pools> {
+/// Pools with frames for the largest payload of the cells that use them, if there is memory for them and for the rows of
+/// so many trials.
+pub(crate) fn make_pools(cells: &[Cell], options: &Options, trials: usize) -> anyhow::Result<Pools> {
     let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
-    Ok(Pools { datagrams: make_pool(&datagrams, options)?, trains: make_pool(&trains, options)? })
+    let sizes = [datagrams, trains].map(|cells| PoolSize::of(&cells, options));
+    let frames = sizes.iter().map(PoolSize::bytes).fold(0, u64::saturating_add);
+    Demand { frames, trials }.check()?;
+    let [datagrams, trains] = sizes.map(PoolSize::make);
+    Ok(Pools { datagrams: datagrams?, trains: trains? })
 }
 
-fn make_pool(cells: &[&Cell], options: &Options) -> anyhow::Result<Pool> {
-    let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
-    let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
-    // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
-    // an echo on both sides; and without a socket a whole round in the link.
-    let in_link =
-        most(|cell| if cell.variant.kind().has_socket() { 0 } else { cell.round.unwrap_or(0).next_power_of_two() });
-    // An app on another thread may leave whole rings behind.
-    let on_rings = if options.handoff { 3 * options.ring } else { 0 };
-    let frames = most(|cell| cell.buffers.unwrap_or(0))
-        + 4 * most(|cell| cell.batch)
-        + 6 * most(|cell| cell.window.unwrap_or(0))
-        + in_link
-        + on_rings
-        + 256;
-    let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
-    let pool = Pool::new(frames, frame_size).with_context(|| {
-        let mib = frames as f64 * frame_size as f64 / f64::from(1 << 20);
-        format!(
-            "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
-        )
-    })?;
-    if let Some(error) = pool.lock_error() {
-        let mib = pool.bytes() as f64 / f64::from(1 << 20);
-        tell!(
-            "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
-        );
+/// How large a pool is to be.
+#[derive(Clone, Copy, Debug)]
+struct PoolSize {
+    frames: usize,
+    frame_size: usize,
+}
+
+impl PoolSize {
+    fn of(cells: &[&Cell], options: &Options) -> Self {
+        let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
+        let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
+        // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
+        // an echo on both sides; and without a socket a whole round in the link.
+        let in_link =
+            most(|cell| if cell.variant.kind().has_socket() { 0 } else { cell.round.unwrap_or(0).next_power_of_two() });
+        // An app on another thread may leave whole rings behind.
+        let on_rings = if options.handoff { 3 * options.ring } else { 0 };
+        let frames = most(|cell| cell.buffers.unwrap_or(0))
+            + 4 * most(|cell| cell.batch)
+            + 6 * most(|cell| cell.window.unwrap_or(0))
+            + in_link
+            + on_rings
+            + 256;
+        let frames = if cells.is_empty() { 1 } else { frames * options.cores.places.len() };
+        Self { frames, frame_size }
     }
-    Ok(pool)
+
+    fn bytes(&self) -> u64 {
+        Pool::bytes_for(self.frames, self.frame_size).map_or(u64::MAX, |bytes| bytes as u64)
+    }
+
+    fn make(self) -> anyhow::Result<Pool> {
+        let Self { frames, frame_size } = self;
+        let pool = Pool::new(frames, frame_size).with_context(|| {
+            let mib = self.bytes() as f64 / f64::from(1 << 20);
+            format!(
+                "cannot map {mib:.0} MiB of memory for {frames} frames; use a smaller --payload, --batch, --window or --round"
+            )
+        })?;
+        if let Some(error) = pool.lock_error() {
+            let mib = pool.bytes() as f64 / f64::from(1 << 20);
+            tell!(
+                "warning: {mib:.1} MiB of frames could not be locked into memory ({error}); raise the limit with `ulimit -l unlimited`"
+            );
+        }
+        Ok(pool)
+    }
 }

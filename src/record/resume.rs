@@ -170,7 +170,7 @@ mod tests {
 
     use super::samples::{cells, csv, file, finished, read, run};
     use super::*;
-    use crate::plan::cells;
+    use crate::plan::schedule::Schedule;
     use crate::record::rows::ROW_MAX;
 
     fn is_bad(error: &ResumeError, on_line: u64) -> bool {
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn damage_anywhere_is_no_reason_to_panic() {
         let text = csv(&finished(&run())[..3]);
-        let schedule = cells::schedule(cells().len(), 2, 7);
+        let schedule = Schedule::new(cells().len(), 2, 7);
         let mut random = 1_u32;
         for _ in 0..500 {
             let mut damaged = text.clone();
@@ -281,7 +281,7 @@ mod tests {
                 damaged[at] = b"\"\n\r,0-9.\xff\0"[(random >> 4) as usize % 10];
             }
             // Whatever comes of it, it is an answer.
-            let _ = read(&damaged).map(|begun| begun.rest(&run(), &cells(), &schedule));
+            let _ = read(&damaged).map(|begun| begun.rest(&run(), &cells(), schedule));
         }
     }
 

@@ -11,8 +11,9 @@ use crate::gates::{self, Sign, Watched};
 use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::truesizes::Truesizes;
-use crate::plan::cells::{Cell, Options, Planned, Scenario, Until};
+use crate::plan::cells::{Cell, Options, Scenario, Until};
 use crate::plan::cores::Place;
+use crate::plan::schedule::Planned;
 use crate::record::environment::Environment;
 
 pub use crate::record::columns::Row;
@@ -176,7 +177,11 @@ impl Row {
             reasons.push(Reason::Unexplained { datagrams: ledger.unexplained() });
         }
         if outcome.measured_received == 0 {
-            reasons.push(Reason::NothingReceived);
+            let has_arrived = ledger.arrived.received > 0 || ledger.drop_socket > 0 || ledger.sent == 0;
+            reasons.push(match has_arrived {
+                true => Reason::NothingReceived,
+                false => Reason::NothingArrived { sent: ledger.sent },
+            });
         }
         reasons.extend(outcome.invalid.clone());
         self.valid = u8::from(reasons.is_empty());

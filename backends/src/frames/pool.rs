@@ -37,19 +37,21 @@ impl Pool {
     ///
     /// The kernel's error if the region cannot be mapped; `InvalidInput` if its size overflows or is 0.
     pub fn new(frames: usize, frame_size: usize) -> io::Result<Self> {
-        let frame_size = frame_size.next_multiple_of(LINE);
-        let bytes = stride(frame_size)
-            .checked_mul(frames)
-            .filter(|&bytes| {
-                bytes > 0
-                    && frame_size > 0
-                    && isize::try_from(bytes).is_ok()
-                    && u16::try_from(frame_size / LINE).is_ok()
-            })
+        let bytes = Self::bytes_for(frames, frame_size)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pool size out of range"))?;
+        let frame_size = frame_size.next_multiple_of(LINE);
         let region = Region::map_huge(bytes)?;
         let lock_error = region.lock().err();
         Ok(Self { region: Arc::new(region), frame_size, frames, handed_out: AtomicBool::new(false), lock_error })
+    }
+
+    /// How many bytes such a pool maps, up to whole huge pages; `None` if that is out of range.
+    pub fn bytes_for(frames: usize, frame_size: usize) -> Option<usize> {
+        let frame_size = frame_size.checked_next_multiple_of(LINE)?;
+        let bytes = stride(frame_size).checked_mul(frames)?;
+        let fits =
+            bytes > 0 && frame_size > 0 && isize::try_from(bytes).is_ok() && u16::try_from(frame_size / LINE).is_ok();
+        fits.then_some(bytes)
     }
 
     /// Hands out all frames of the pool. They can be handed out only once.

@@ -76,6 +76,14 @@ fn explain(error: &io::Error, disabled: Option<&str>, filtered: Option<bool>) ->
         Some(libc::ENOMEM) => {
             refused_by(format!("not enough memory may be locked for it ({error})"), MEMLOCK_REMEDY.into())
         }
+        Some(libc::EMFILE | libc::ENFILE) => refused_by(
+            format!("no more files may be open ({error})"),
+            "raise the limit of open files: `ulimit -n`".into(),
+        ),
+        Some(libc::EAGAIN) => refused_by(
+            format!("no more threads may be started, and it needs one ({error})"),
+            "raise the limit of processes and threads: `ulimit -u`, pids.max of the cgroup".into(),
+        ),
         _ => return None,
     })
 }
@@ -116,6 +124,10 @@ mod tests {
         assert!(why.contains("or this kernel"), "{why}");
         let (why, remedy) = refused(libc::ENOMEM, Some("0\n"), Some(false));
         assert!(why.contains("locked") && remedy.contains("ulimit -l"), "{why}; {remedy}");
+        let (why, remedy) = refused(libc::EMFILE, Some("0\n"), Some(false));
+        assert!(why.contains("files") && remedy.contains("ulimit -n"), "{why}; {remedy}");
+        let (why, remedy) = refused(libc::EAGAIN, Some("0\n"), Some(false));
+        assert!(why.contains("threads") && remedy.contains("pids.max"), "{why}; {remedy}");
     }
 
     #[test]

@@ -113,6 +113,35 @@ impl Socket {
         Ok(())
     }
 
+    /// The most bytes that a datagram to the peer may have, with its headers, before it is fragmented: the MTU of the path
+    /// (`IP_MTU`, `IPV6_MTU`). `None` for a socket that is not connected.
+    pub fn path_mtu(&self) -> Option<usize> {
+        let (level, name) = match self.local_addr().ok()? {
+            SocketAddr::V4(_) => (libc::SOL_IP, libc::IP_MTU),
+            SocketAddr::V6(_) => (libc::SOL_IPV6, libc::IPV6_MTU),
+        };
+        let mut mtu: libc::c_int = 0;
+        let mut len = size_of_val(&mtu) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes to an int.
+        let status = unsafe { libc::getsockopt(self.raw(), level, name, (&raw mut mtu).cast(), &raw mut len) };
+        (status == 0).then(|| usize::try_from(mtu).ok())?
+    }
+
+    /// Bytes of the headers before a payload: of IP and UDP.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::local_addr`].
+    pub fn header_bytes(&self) -> io::Result<usize> {
+        Ok(if self.local_addr()?.is_ipv4() { 20 + 8 } else { 40 + 8 })
+    }
+
+    /// Whether datagrams of so many bytes reach the peer of this socket whole; true where the kernel does not tell.
+    pub fn sends_whole(&self, payload: usize) -> bool {
+        let mtu = self.path_mtu().zip(self.header_bytes().ok());
+        mtu.is_none_or(|(mtu, headers)| payload + headers <= mtu)
+    }
+
     /// Cuts every longer send into datagrams of `segment` bytes (`UDP_SEGMENT`, Linux 4.18).
     ///
     /// # Errors
@@ -211,6 +240,14 @@ mod tests {
         assert_eq!(Socket::bind(address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
         far.inner.send(b"x").expect("sent");
         assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
+    }
+
+    #[test]
+    fn a_connected_socket_knows_what_is_sent_whole() {
+        let (near, far) = Socket::half_connected_pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        assert_eq!(near.path_mtu(), None, "it is not connected");
+        let mtu = far.path_mtu().expect("it is connected");
+        assert!(mtu >= 1280 && far.sends_whole(mtu - 28) && !far.sends_whole(mtu - 27) && near.sends_whole(65_507));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The rows of all kernels: gathered, completed by those of trials that never came, and compared.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::boot::Visit;
@@ -10,9 +11,10 @@ use super::visits::Visits;
 use crate::commands::bench;
 use crate::console::{Failure, print, tell};
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{self, Cell, Planned};
+use crate::plan::cells::Cell;
 use crate::plan::cores::Cores;
 use crate::plan::request;
+use crate::plan::schedule::{Planned, Schedule};
 use crate::record::environment::Environment;
 use crate::record::format;
 use crate::record::output::{Output, OutputError};
@@ -24,7 +26,7 @@ mod text;
 pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
     let args = &visits.args.run;
     let mut output = bench::open_output(args, &visits.plan.host)?;
-    let trials = cells::schedule(cells.len(), args.trials, args.seed.unwrap_or(0));
+    let trials = Schedule::new(cells.len(), args.trials, args.seed.unwrap_or(0));
     let plan = GuestPlan { task: Task::Trials(guest_args), ..visits.plan.clone() };
     let initramfs = visits.prepare(&plan, None)?;
     output.begin()?;
@@ -43,7 +45,7 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
         if visits.interrupt.is_raised() {
             break;
         }
-        let lacking = lacking(&trials, &gathered.rows[index]);
+        let lacking = lacking(trials, &gathered.rows[index]);
         let error = reason(visit, lacking.len());
         for planned in lacking {
             let run = run_of(&plan, &visits.kernels[index], args);
@@ -112,8 +114,9 @@ fn decode(line: &[u8]) -> Option<Row> {
 }
 
 /// The trials of which there is no row.
-fn lacking(trials: &[Planned], rows: &[Row]) -> Vec<Planned> {
-    trials.iter().filter(|planned| !rows.iter().any(|row| row.order == planned.order)).copied().collect()
+fn lacking(trials: Schedule, rows: &[Row]) -> Vec<Planned> {
+    let known: HashSet<usize> = rows.iter().map(|row| row.order).collect();
+    trials.iter().filter(|planned| !known.contains(&planned.order)).collect()
 }
 
 /// Why trials are lacking.
@@ -180,9 +183,10 @@ mod tests {
 
     #[test]
     fn trials_without_a_row_fail_with_the_reason() {
-        let trials = cells::schedule(2, 2, 1);
+        let schedule = Schedule::new(2, 2, 1);
+        let trials: Vec<Planned> = schedule.iter().collect();
         let came = vec![row(trials[0]), row(trials[2])];
-        assert_eq!(lacking(&trials, &came), [trials[1], trials[3]]);
+        assert_eq!(lacking(schedule, &came), [trials[1], trials[3]]);
         let visit = Visit { frames: vec![], failure: None, interrupted: false, took: Duration::ZERO };
         assert!(reason(&visit, 2).contains("2 trials"));
         assert_eq!(reason(&Visit { failure: Some("hang".into()), ..visit }, 2), "hang");

@@ -67,9 +67,13 @@ impl Visits<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.jobs() {
-                scope.spawn(work);
+            // This thread is one of them. Where the limits allow no others, it makes all visits.
+            for _ in 1..self.jobs() {
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
+            work();
         });
         let mut visits = visits.into_inner().unwrap_or_else(PoisonError::into_inner);
         visits.sort_by_key(|(index, _)| *index);

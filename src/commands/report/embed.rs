@@ -70,11 +70,15 @@ pub(crate) struct Packed {
 
 impl Packer {
     /// For a file of this name, of which `room` bytes may be kept.
-    pub(crate) fn new(name: &str, room: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the limits allow no thread.
+    pub(crate) fn new(name: &str, room: usize) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(WAITING_MAX);
-        let compressing = std::thread::spawn(move || compress(&receiver, room));
+        let compressing = std::thread::Builder::new().spawn(move || compress(&receiver, room))?;
         let writer = csv::WriterBuilder::new().buffer_capacity(CHUNK).from_writer(Pipe(sender));
-        Self { name: name.to_owned(), writer: Some(writer), compressing, rows: 0 }
+        Ok(Self { name: name.to_owned(), writer: Some(writer), compressing, rows: 0 })
     }
 
     /// How much of all files may be kept.
@@ -133,7 +137,7 @@ mod tests {
     use super::*;
 
     fn packed(rows: usize, room: usize) -> Packed {
-        let mut packer = Packer::new("a.csv", room);
+        let mut packer = Packer::new("a.csv", room).expect("a thread");
         let columns = ["a".to_owned(), "b".to_owned()];
         for row in 0..rows {
             packer.add(&columns, &StringRecord::from(vec![row.to_string(), "</script>,\"x\"".into()]));

@@ -20,9 +20,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::compare::dataset::Dataset;
-use crate::console::{Failure, print, printable_path, usage};
+use crate::console::{Failure, broken, print, printable_path, usage};
 use crate::place;
-use crate::record::rows::{self, ReadError};
+use crate::record::rows;
 use args::ReportArgs;
 use charts::figure::Figure;
 use data::{Data, Times};
@@ -58,12 +58,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
 }
 
 /// Everything in the files.
-fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
+fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), Failure> {
     let (mut set, mut times) = (Dataset::new(Data::columns()), Times::default());
     let mut packed: Vec<Packed> = Vec::new();
     let mut room = Packer::room_for_all();
     for (path, name) in files.iter().zip(rows::file_names(files)) {
-        let mut packer = Packer::new(&name, room);
+        let mut packer = Packer::new(&name, room).map_err(no_thread)?;
         set.begin(&name);
         rows::read_file(path, |columns, fields, row| {
             set.add(fields, row)?;
@@ -77,6 +77,12 @@ fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), ReadError> {
     }
     set.finish();
     Ok((Data::new(set, times), packed))
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    let what =
+        "cannot start a thread that compresses; raise the limit of processes and threads (`ulimit -u`, pids.max)";
+    broken(anyhow::Error::new(error).context(what))
 }
 
 /// Refuses an output that is an input or another output.

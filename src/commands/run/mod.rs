@@ -13,8 +13,9 @@ use crate::measure::control::Interrupt;
 use crate::measure::truesizes::Truesizes;
 use crate::place;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{self, Cell};
+use crate::plan::cells::Cell;
 use crate::plan::request;
+use crate::plan::schedule::Schedule;
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
 use crate::record::output::Output;
@@ -42,16 +43,16 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         truesizes: Truesizes::default(),
         options,
     };
-    let schedule = cells::schedule(cells.len(), args.trials, run.seed);
-    let (mut rest, tries) = (begun.rest(&run, &cells, &schedule)?, tries(args));
+    let schedule = Schedule::new(cells.len(), args.trials, run.seed);
+    let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
     // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
-    rest.lacking.retain(|(_, first)| *first <= tries);
+    rest.lacking.give_up_after(tries);
     if args.dry_run {
         let text = dry_run(args, &cells, schedule.len()) + &left(args, &cells, &begun, &rest, schedule.len());
         return print(&(text + &lacking(&cells))).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
-    let pools = request::make_pools(&cells, &run.options).map_err(Failure::Usage)?;
+    let pools = request::make_pools(&cells, &run.options, schedule.len()).map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;
     files.begin(&begun, rest.lacking.is_empty())?;
     let before = rest.rows.len();
@@ -151,7 +152,7 @@ fn measure(
 ) -> Result<Vec<(usize, Row)>, Failure> {
     let Rest { mut rows, lacking } = rest;
     let progress = progress(args, lacking.len());
-    for (planned, first) in lacking {
+    for (planned, first) in lacking.iter() {
         let cell = &cells[planned.cell];
         let frames = stock.of(cell);
         progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
@@ -170,7 +171,7 @@ fn measure(
             }
             let disturbed = row.is_disturbed();
             if attempt > 1 {
-                rows.retain(|(_, earlier)| earlier.order != row.order);
+                forget(&mut rows, row.order);
             }
             rows.push((planned.cell, row));
             if !disturbed {
@@ -181,6 +182,13 @@ fn measure(
     }
     progress.finish_and_clear();
     Ok(rows)
+}
+
+/// Removes the row of the attempt before: the last one, unless it is of an earlier run.
+fn forget(rows: &mut Vec<(usize, Row)>, order: usize) {
+    if rows.pop_if(|(_, last)| last.order == order).is_none() {
+        rows.retain(|(_, earlier)| earlier.order != order);
+    }
 }
 
 /// Tells whose latencies an interval of the log holds.
@@ -202,12 +210,10 @@ fn tag(cell: &Cell, row: &Row) -> String {
 
 /// The trials of each cell, in the order of the plan.
 fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
-    let group = |(index, cell): (usize, &Cell)| Group {
-        scenario: cell.scenario,
-        name: name(cell),
-        rows: rows.iter().filter(|(cell, _)| *cell == index).map(|(_, row)| row).collect(),
-    };
-    cells.iter().enumerate().map(group).collect()
+    let group = |cell: &Cell| Group { scenario: cell.scenario, name: name(cell), rows: Vec::new() };
+    let mut groups: Vec<Group<'_>> = cells.iter().map(group).collect();
+    rows.iter().for_each(|(cell, row)| groups[*cell].rows.push(row));
+    groups
 }
 
 /// What of a plan is left to run; nothing if no run is gone on with.

@@ -17,8 +17,9 @@ use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
-use crate::plan::cells::{self, Asked, Cell, Planned, Scenario};
+use crate::plan::cells::{Asked, Cell, Scenario};
 use crate::plan::request;
+use crate::plan::schedule::{Planned, Schedule};
 use crate::record::column::Better;
 use crate::record::environment::Environment;
 use crate::record::row::{self, Row, Run};
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
     let run_args = run_args(args).map_err(Failure::Usage)?;
     let cells = request::cells(&run_args, false).map_err(Failure::Usage)?;
     let options = request::options(&run_args).map_err(Failure::Usage)?;
-    let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
+    let pools = request::make_pools(&cells, &options, SIDES * args.trials).map_err(Failure::Usage)?;
     let interrupt = Interrupt::install().map_err(broken)?;
     let run = Run {
         id: "selftest".into(),
@@ -144,7 +145,7 @@ impl<'a> Bench<'a> {
         let mut rows = Vec::new();
         // On a busy machine every trial would be repeated, which takes long and helps little.
         let mut repeats = SIDES * blocks / 2;
-        for planned in cells::schedule(SIDES, blocks, self.run.seed) {
+        for planned in Schedule::new(SIDES, blocks, self.run.seed).iter() {
             for attempt in 1..=ATTEMPTS_MAX {
                 if self.interrupt.is_raised() {
                     return Ok(rows);

@@ -172,7 +172,12 @@ impl<'p> Generator<'_, 'p> {
             if moved > 0 {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
-                return Err(TrialError::Stalled("nothing came back for five seconds"));
+                return Err(TrialError::Stalled(match self.replies.arrivals.tally().received {
+                    0 => {
+                        "nothing came back for five seconds; does a firewall drop it? see `nft list ruleset`, `iptables -S`"
+                    }
+                    _ => "nothing came back for five seconds",
+                }));
             }
             self.settle_replies(now_ns, refill, free);
             if now_ns - self.looked_ns > LOOK_NS {

@@ -13,6 +13,7 @@ use crate::measure::handoff;
 use crate::measure::order::RoundTrips;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::threads;
 use crate::measure::trial::Part;
 use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
@@ -28,13 +29,17 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
     let mut far_free = free.split_off(4 * order.window + 16);
     let outcome: Result<(Outcome, RoundTrips), TrialError> = thread::scope(|scope| {
-        let generator = scope.spawn(|| peer::echo::generate(&order, &far, &control, (part.pool, &mut far_free)));
-        let worker = scope.spawn(|| {
-            let _stop = StopAtEnd(&control);
-            part.on_worker_core(|| worker::<B>(part, &near, &control, free))
-        });
-        let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
-        let generated = generator.join().unwrap_or(Err(TrialError::Panicked));
+        // Where only one of the two can be started, it comes to its end.
+        let _stop = StopAtEnd(&control);
+        let far_free = &mut far_free;
+        let generator = threads::spawn(scope, || peer::echo::generate(&order, &far, &control, (part.pool, far_free)))?;
+        let (near, control, free) = (&near, &control, &mut *free);
+        let worker = threads::spawn(scope, move || {
+            let _stop = StopAtEnd(control);
+            part.on_worker_core(|| worker::<B>(part, near, control, free))
+        })?;
+        let worked = threads::join(worker);
+        let generated = threads::join(generator);
         Ok((worked?, generated?))
     });
     free.absorb(far_free);

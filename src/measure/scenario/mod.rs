@@ -12,6 +12,7 @@ use hpbench_backends::{Backend, FreeList, Visitor};
 
 use crate::gates;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::threads;
 use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
 use crate::plan::cells::Scenario;
 
@@ -41,13 +42,14 @@ impl<'p> Trial<'_, 'p> {
         let share = free.len() / places.len();
         let mut shares: Vec<FreeList<'p>> = places.iter().map(|_| free.split_off(share)).collect();
         let mut outcomes: Vec<_> = std::thread::scope(|scope| {
-            let part = &part;
-            let threads: Vec<_> = shares
-                .iter_mut()
-                .enumerate()
-                .map(|(index, share)| scope.spawn(move || part(index).run::<B>(share)))
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(TrialError::Panicked))).collect()
+            let (part, together) = (&part, &together);
+            let start = |(index, share)| {
+                let started = threads::spawn(scope, move || part(index).run::<B>(share));
+                // The others would wait for a worker that never comes.
+                started.inspect_err(|_| drop(LeaveAtEnd(together)))
+            };
+            let threads: Vec<_> = shares.iter_mut().enumerate().map(start).collect();
+            threads.into_iter().map(|thread| thread.and_then(threads::join)).collect()
         });
         shares.into_iter().for_each(|share| free.absorb(share));
         // Where one fails, the others fail for want of it: its error is the one that is reported.
@@ -123,10 +125,7 @@ impl<'p> Part<'_, 'p> {
     }
 
     fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| self.on_worker_core(work));
-            worker.join().unwrap_or(Err(TrialError::Panicked))
-        })
+        std::thread::scope(|scope| threads::join(threads::spawn(scope, || self.on_worker_core(work))?))
     }
 }
 

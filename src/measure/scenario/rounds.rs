@@ -126,7 +126,12 @@ impl Queue {
     ) -> Result<Self, TrialError> {
         let info = Self::at_rest(socket)?;
         let held = receive(sent.saturating_sub(info.drops as usize))?;
-        let truesize = if held == 0 { info.rcvbuf } else { info.rmem_alloc / held as u32 }.max(1);
+        let truesize = match held {
+            0 if sent == 0 => return Err(TrialError::Stalled("the kernel took no datagram for 200 ms")),
+            0 if info.drops == 0 => return Err(TrialError::NothingArrived { sent }),
+            0 => return Err(TrialError::QueueFull { sent }),
+            _ => (info.rmem_alloc / held as u32).max(1),
+        };
         Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
     }
 
@@ -387,6 +392,27 @@ mod tests {
         assert_eq!((rounds.size, rounds.mean_ns, rounds.peer_ns, rounds.datagrams), (10, 370.0, 200.0, 30));
         assert_eq!((rounds.p50_ns(), rounds.min_ns()), (110.0, 100.0));
         assert_eq!(rounds.peer_costs_ns, [200.0; 3]);
+    }
+
+    #[test]
+    fn a_queue_that_takes_nothing_says_why() {
+        let address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let (near, _far) = Socket::half_connected_pair(address).expect("loopback");
+        let near = Arc::new(near);
+        near.set_buffers(4096, 4096).expect("small buffers");
+        let measured = |sent| Queue::measure(&near, sent, |_| Ok(0));
+        assert!(matches!(measured(0), Err(TrialError::Stalled(_))));
+        assert!(matches!(measured(64), Err(TrialError::NothingArrived { sent: 64 })));
+        let other = std::net::UdpSocket::bind(address).expect("loopback");
+        let near_address = near.local_addr().expect("it is bound");
+        while near.meminfo().expect("Linux 4.12").drops < 64 {
+            other.send_to(&[0; 100], near_address).expect("loopback takes it");
+        }
+        let error = measured(64).expect_err("there is no room");
+        assert!(
+            matches!(error, TrialError::QueueFull { sent: 64 }) && error.to_string().contains("unrelated"),
+            "{error}"
+        );
     }
 
     #[test]

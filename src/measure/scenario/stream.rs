@@ -15,6 +15,7 @@ use crate::measure::handoff;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::threads;
 use crate::measure::trial::Part;
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Observer, Sink};
@@ -43,9 +44,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
         let far = &far;
-        let generators: Vec<_> =
-            orders.iter().map(|order| scope.spawn(move || peer::offer(order, far, control))).collect();
-        let worker = scope.spawn(|| {
+        // Where not all threads can be started, those that were come to their end.
+        let _stop = StopAtEnd(control);
+        let generators = orders.iter().map(|order| threads::spawn(scope, move || peer::offer(order, far, control)));
+        let generators = generators.collect::<Result<Vec<_>, _>>()?;
+        let worker = threads::spawn(scope, || {
             let _stop = StopAtEnd(control);
             let worker = Worker { part, near: &near, control, generators: orders.len() };
             let mut observed = None;
@@ -56,11 +59,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
                 Ok(outcome)
             })?;
             Ok((outcome, observed.ok_or(TrialError::Panicked)?))
-        });
-        let worked = worker.join().unwrap_or(Err(TrialError::Panicked));
+        })?;
+        let worked = threads::join(worker);
         let mut offered = Offered::default();
         for generator in generators {
-            offered.add(generator.join().unwrap_or(Err(TrialError::Panicked))?);
+            offered.add(threads::join(generator)?);
         }
         let (mut outcome, observer) = worked?;
         if part.cell.receives_trains() {
@@ -207,13 +210,14 @@ struct Loop<'a> {
     now_ns: u64,
     /// Time in turns that moved a datagram.
     busy_ns: u64,
-    moved_ns: u64,
+    /// How many datagrams of the trial had come when one came last, and when that was.
+    last: (u64, u64),
 }
 
 impl<'a> Loop<'a> {
     fn new(interrupt: &'a Interrupt) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, now_ns, busy_ns: 0, moved_ns: now_ns }
+        Self { interrupt, now_ns, busy_ns: 0, last: (0, now_ns) }
     }
 
     /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -229,15 +233,24 @@ impl<'a> Loop<'a> {
             let now_ns = now_ns();
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
-                self.moved_ns = now_ns;
-            } else if now_ns - self.moved_ns > STALL_NS {
-                return Err(TrialError::Stalled("no datagram came for five seconds"));
+            }
+            // Those of unrelated senders are none: they may come for ever.
+            let received = app.received();
+            if received != self.last.0 {
+                self.last = (received, now_ns);
+            } else if now_ns - self.last.1 > STALL_NS {
+                return Err(TrialError::Stalled(match self.last.0 {
+                    0 => {
+                        "no datagram came for five seconds; does a firewall drop them? see `nft list ruleset`, `iptables -S`"
+                    }
+                    _ => "no datagram came for five seconds",
+                }));
             }
             self.now_ns = now_ns;
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
             }
-            if over(now_ns, app.received(), lane.dropped()) {
+            if over(now_ns, received, lane.dropped()) {
                 return Ok(());
             }
         }

@@ -1,9 +1,12 @@
 //! What is left of a plan whose run was begun.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Begun, ResumeError};
 use crate::console::printable;
 use crate::gates::ATTEMPTS_MAX;
-use crate::plan::cells::{Cell, Planned};
+use crate::plan::cells::Cell;
+use crate::plan::schedule::{Planned, Schedule};
 use crate::record::columns::Column;
 use crate::record::format;
 use crate::record::row::{Row, Run};
@@ -13,8 +16,39 @@ use crate::record::row::{Row, Run};
 pub struct Rest {
     /// The rows that are there, each with the index of its cell: of each trial, the last attempt.
     pub rows: Vec<(usize, Row)>,
-    /// The trials that are not settled, in the order of the plan, each with the number of its next attempt.
-    pub lacking: Vec<(Planned, usize)>,
+    /// The trials that are not settled.
+    pub lacking: Lacking,
+}
+
+/// The trials of a plan that are not settled.
+#[derive(Debug, Default)]
+pub struct Lacking {
+    schedule: Schedule,
+    /// Of the trials that have rows, by their position: the number of the next attempt, or none if they are settled.
+    next: HashMap<usize, Option<usize>>,
+}
+
+impl Lacking {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.schedule.len() - self.next.values().filter(|next| next.is_none()).count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Leaves out those that have been tried so often.
+    pub fn give_up_after(&mut self, tries: usize) {
+        self.next.values_mut().filter(|next| next.is_some_and(|next| next > tries)).for_each(|next| *next = None);
+    }
+
+    /// In the order of the plan, each with the number of its next attempt.
+    pub fn iter(&self) -> impl Iterator<Item = (Planned, usize)> {
+        let next = |planned: Planned| Some((planned, self.next.get(&planned.order).map_or(Some(1), |next| *next)?));
+        self.schedule.iter().filter_map(next)
+    }
 }
 
 impl Begun {
@@ -23,26 +57,31 @@ impl Begun {
     /// # Errors
     ///
     /// If a row is not one of that plan.
-    pub fn rest(&self, run: &Run, cells: &[Cell], schedule: &[Planned]) -> Result<Rest, ResumeError> {
-        let mut next = vec![Some(1); schedule.len()];
+    pub fn rest(&self, run: &Run, cells: &[Cell], schedule: Schedule) -> Result<Rest, ResumeError> {
+        let mut next = HashMap::new();
         let mut rows = Vec::with_capacity(self.rows.len());
+        let trials = self.trials(schedule);
         for (index, row) in self.rows.iter().enumerate() {
             // A position that the plan does not have shows when the row is compared with another trial's.
-            let at = row.order.checked_sub(1).filter(|at| *at < schedule.len()).unwrap_or(0);
-            let Some(&planned) = schedule.get(at) else { break };
+            let Some(&planned) = trials.get(&row.order).or_else(|| trials.get(&1)) else { break };
             let expected = Row::planned(run, &cells[planned.cell], planned, String::new());
             if let Some(column) = differing(row, &expected) {
                 return Err(self.other_plan(index + 1, column, (row, &expected), schedule.len()));
             }
             // The last row of a trial decides.
-            next[at] = (!is_settled(row)).then_some(row.attempt + 1);
-            if row.attempt > 1 {
-                rows.retain(|(_, earlier): &(usize, Row)| earlier.order != row.order);
-            }
+            next.insert(row.order, (!is_settled(row)).then_some(row.attempt + 1));
             rows.push((planned.cell, row.clone()));
         }
-        let lacking = schedule.iter().zip(next).filter_map(|(planned, next)| Some((*planned, next?))).collect();
-        Ok(Rest { rows, lacking })
+        Ok(Rest { rows: last_attempts(rows), lacking: Lacking { schedule, next } })
+    }
+
+    /// The trials that the rows name, and the first one, by their positions.
+    fn trials(&self, schedule: Schedule) -> HashMap<usize, Planned> {
+        let in_plan = |order: &usize| (1..=schedule.len()).contains(order);
+        let named: HashSet<usize> = self.rows.iter().map(|row| row.order).filter(in_plan).chain([1]).collect();
+        let last = named.iter().max().copied().unwrap_or(0);
+        let planned = schedule.iter().take(last).filter(|planned| named.contains(&planned.order));
+        planned.map(|planned| (planned.order, planned)).collect()
     }
 
     fn other_plan(&self, row: usize, column: Column, pair: (&Row, &Row), trials: usize) -> ResumeError {
@@ -56,6 +95,21 @@ impl Begun {
             planned,
         }
     }
+}
+
+/// The rows without those that a later attempt at the same trial has replaced.
+fn last_attempts(mut rows: Vec<(usize, Row)>) -> Vec<(usize, Row)> {
+    let mut replaced = HashSet::new();
+    rows.reverse();
+    rows.retain(|(_, row)| {
+        let is_last = !replaced.contains(&row.order);
+        if row.attempt > 1 {
+            replaced.insert(row.order);
+        }
+        is_last
+    });
+    rows.reverse();
+    rows
 }
 
 /// Whether a trial need not be tried again after its last row so far.
@@ -106,12 +160,11 @@ fn cell_text(row: &Row, column: Column) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cells;
     use crate::record::resume::samples::{cells, csv, finished, read, run};
 
     fn rest_of(rows: &[Row]) -> Result<Rest, ResumeError> {
-        let schedule = cells::schedule(cells().len(), 2, 7);
-        read(&csv(rows)).expect("rows of ours").rest(&run(), &cells(), &schedule)
+        let schedule = Schedule::new(cells().len(), 2, 7);
+        read(&csv(rows)).expect("rows of ours").rest(&run(), &cells(), schedule)
     }
 
     #[test]
@@ -123,7 +176,16 @@ mod tests {
         let gone: Vec<usize> = [25, 11, 3].map(|at| rows.remove(at).order).into();
         rows.reverse();
         let rest = rest_of(&rows).expect("of the plan");
-        assert_eq!(rest.lacking.iter().map(|(planned, _)| planned.order).rev().collect::<Vec<_>>(), gone);
+        assert_eq!(
+            rest.lacking
+                .iter()
+                .map(|(planned, _)| planned.order)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>(),
+            gone
+        );
         assert_eq!(rest.rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), rows);
         let cells = cells();
         assert!(rest.rows.iter().all(|(cell, row)| cells[*cell].scenario.name() == row.scenario));
@@ -132,10 +194,11 @@ mod tests {
     #[test]
     fn more_trials_than_the_file_was_begun_with_are_more_blocks_of_the_same_plan() {
         let rows = finished(&run());
-        let schedule = cells::schedule(cells().len(), 5, 7);
-        let rest = read(&csv(&rows)).expect("rows of ours").rest(&run(), &cells(), &schedule).expect("of the plan");
-        let expected: Vec<_> = schedule[rows.len()..].iter().map(|&planned| (planned, 1)).collect();
-        assert_eq!(rest.lacking, expected);
+        let schedule = Schedule::new(cells().len(), 5, 7);
+        let rest = read(&csv(&rows)).expect("rows of ours").rest(&run(), &cells(), schedule).expect("of the plan");
+        let expected: Vec<_> = schedule.iter().skip(rows.len()).map(|planned| (planned, 1)).collect();
+        assert_eq!(rest.lacking.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(rest.lacking.len(), expected.len());
     }
 
     #[test]

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use super::{Begun, ResumeError};
 use crate::measure::truesizes::Truesizes;
-use crate::plan::cells::{self, Axes, Cell, Options, Planned, Scenario, Until};
+use crate::plan::cells::{self, Axes, Cell, Options, Scenario, Until};
 use crate::plan::cores::{Cores, Place};
+use crate::plan::schedule::{Planned, Schedule};
 use crate::record::environment::Environment;
 use crate::record::format;
 use crate::record::row::{Row, Run};
@@ -72,11 +73,11 @@ pub(super) fn cells() -> Vec<Cell> {
 
 /// The rows of a finished run, in the order of its plan.
 pub(super) fn finished(run: &Run) -> Vec<Row> {
-    let row = |planned: &Planned| Row {
+    let row = |planned: Planned| Row {
         valid: 1,
-        ..Row::planned(run, &cells()[planned.cell], *planned, "2026-01-01T00:00:00Z".into())
+        ..Row::planned(run, &cells()[planned.cell], planned, "2026-01-01T00:00:00Z".into())
     };
-    cells::schedule(cells().len(), 2, run.seed).iter().map(row).collect()
+    Schedule::new(cells().len(), 2, run.seed).iter().map(row).collect()
 }
 
 pub(super) fn csv(rows: &[Row]) -> Vec<u8> {

@@ -14,8 +14,9 @@ use crate::compare::counts::SETTLED_MAX_PCT;
 use crate::measure::control::Interrupt;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{self, Cell, Options, Planned};
+use crate::plan::cells::{Cell, Options};
 use crate::plan::request;
+use crate::plan::schedule::{Planned, Schedule};
 use crate::record::environment::Environment;
 use crate::record::row::{Row, Run};
 
@@ -29,7 +30,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
     let counted = plan.accel == Accel::Icount;
     let options = Options { at_ticks: counted, ..request::options(&args)? };
     let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker);
-    let pools = request::make_pools(&cells, &options)?;
+    let pools = request::make_pools(&cells, &options, 0)?;
     let run = Run {
         id: plan.run_id.clone(),
         seed: args.seed.unwrap_or(0),
@@ -44,7 +45,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
         system::keep_slabs();
         trials.settle()?;
     }
-    for planned in cells::schedule(cells.len(), args.trials, run.seed) {
+    for planned in Schedule::new(cells.len(), args.trials, run.seed).iter() {
         let row = trials.one(planned)?;
         report.row(&row)?;
     }

@@ -1,0 +1,22 @@
+//! Threads of a trial. Where none can be started, the trial fails and the run goes on.
+
+use std::thread::{self, Scope, ScopedJoinHandle};
+
+use crate::measure::outcome::TrialError;
+
+/// Starts a thread within `scope`. Unlike `scope.spawn`, it does not panic where the limits allow no more threads.
+///
+/// # Errors
+///
+/// [`TrialError::Thread`]; `work` is dropped then.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, TrialError> {
+    thread::Builder::new().spawn_scoped(scope, work).map_err(TrialError::Thread)
+}
+
+/// What a thread has returned, or that it panicked.
+pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, Result<T, TrialError>>) -> Result<T, TrialError> {
+    thread.join().unwrap_or(Err(TrialError::Panicked))
+}

@@ -1,0 +1,200 @@
+//! How much memory a plan takes, and whether there is so much: memory that is locked cannot be had back, and where a
+//! cgroup has none left, the kernel kills the process without a word.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::console::tell;
+
+/// From so many bytes on, mapping and locking take seconds (about two per GiB): that is said beforehand.
+const NOTED: u64 = 1 << 30;
+
+/// What hpbench takes beside frames and rows.
+const REST: u64 = 64 << 20;
+
+/// What the row of a trial takes until the table is printed, with its texts.
+const ROW: u64 = 4096;
+
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// What a plan takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    /// Bytes of all frames.
+    pub(crate) frames: u64,
+    /// How many rows are kept.
+    pub(crate) trials: usize,
+}
+
+/// What there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Limit {
+    bytes: u64,
+    /// Which file says so.
+    source: String,
+}
+
+impl Demand {
+    fn bytes(self) -> u64 {
+        self.frames.saturating_add(ROW.saturating_mul(self.trials as u64)).saturating_add(REST)
+    }
+
+    /// Refuses what does not fit into the memory that there is, and says beforehand what takes long.
+    ///
+    /// # Errors
+    ///
+    /// What limits the memory, and what to do.
+    pub(crate) fn check(self) -> anyhow::Result<()> {
+        self.check_against(smallest(Path::new("/proc"), Path::new("/sys/fs/cgroup")))?;
+        if let Some(note) = self.note() {
+            tell!("{note}");
+        }
+        Ok(())
+    }
+
+    /// What is said of many frames.
+    fn note(self) -> Option<String> {
+        let gib = self.frames as f64 / GIB;
+        let long = "are mapped and locked into memory before the first trial, which takes a while";
+        (self.frames >= NOTED).then(|| format!("note: {gib:.1} GiB of frames {long}"))
+    }
+
+    fn check_against(self, limit: Option<Limit>) -> anyhow::Result<()> {
+        let Some(limit) = limit.filter(|limit| limit.bytes < self.bytes()) else { return Ok(()) };
+        let rows = ROW.saturating_mul(self.trials as u64);
+        let (most, remedy) = if rows > self.frames {
+            (format!("the rows of {} trials", self.trials), "use fewer --trials or cells")
+        } else {
+            ("frames".into(), "use a smaller --payload, --batch, --window, --round, --ring or fewer --workers")
+        };
+        anyhow::bail!(
+            "the plan needs {:.2} GiB of memory, most of it for {most}, and there are {:.2} GiB ({}); {remedy}, or allow more \
+             memory",
+            self.bytes() as f64 / GIB,
+            limit.bytes as f64 / GIB,
+            limit.source
+        )
+    }
+}
+
+/// The smallest of all limits; none where nothing tells.
+fn smallest(proc: &Path, cgroups: &Path) -> Option<Limit> {
+    let groups = groups(&fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default(), cgroups);
+    groups.iter().filter_map(|group| of_group(group)).chain(available(proc)).min_by_key(|limit| limit.bytes)
+}
+
+/// What the kernel can give without swapping.
+fn available(proc: &Path) -> Option<Limit> {
+    let text = fs::read_to_string(proc.join("meminfo")).ok()?;
+    let kib: u64 = field(&text, "MemAvailable:")?;
+    Some(Limit { bytes: kib.saturating_mul(1024), source: "MemAvailable in /proc/meminfo".into() })
+}
+
+/// The memory cgroups of this process, each with those around it, from the text of `/proc/self/cgroup`. In a container
+/// the path may be one of the host: then the root of the hierarchy is the container's.
+fn groups(text: &str, cgroups: &Path) -> Vec<PathBuf> {
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let roots = match controllers {
+            "" => vec![cgroups.to_owned(), cgroups.join("unified")],
+            _ if controllers.split(',').any(|controller| controller == "memory") => vec![cgroups.join(controllers)],
+            _ => continue,
+        };
+        for root in roots {
+            let inner = Path::new(path.trim_start_matches('/'));
+            groups.extend(inner.ancestors().map(|group| root.join(group)));
+        }
+    }
+    groups
+}
+
+/// What a cgroup leaves, of version 2 or 1; none if it has no limit. What it uses to cache files can be had back.
+fn of_group(group: &Path) -> Option<Limit> {
+    let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let (file, used, caches) = match number("memory.max") {
+        Some(_) => ("memory.max", "memory.current", ["inactive_file", "active_file"]),
+        None => {
+            let caches = ["total_inactive_file", "total_active_file"];
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", caches)
+        }
+    };
+    let most = number(file)?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let cached: u64 = caches.iter().filter_map(|name| field(&stat, name)).fold(0, u64::saturating_add);
+    let used = number(used).unwrap_or(0).saturating_sub(cached);
+    Some(Limit { bytes: most.saturating_sub(used), source: group.join(file).display().to_string() })
+}
+
+/// The number behind a name, in a file of lines.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_whitespace);
+    let mut words = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
+    words.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A `/proc` and a `/sys/fs/cgroup` with these files.
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Option<Limit>) {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        for (path, text) in files {
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        }
+        let limit = smallest(&home.path().join("proc"), &home.path().join("cgroup"));
+        (home, limit)
+    }
+
+    #[test]
+    fn the_smallest_limit_counts_and_caches_are_no_use() {
+        let meminfo = ("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:  1048576 kB\n");
+        assert_eq!(machine(&[]).1, None);
+        assert_eq!(machine(&[meminfo]).1.map(|limit| limit.bytes), Some(1024 * MIB));
+        let (_home, limit) = machine(&[
+            meminfo,
+            ("proc/self/cgroup", "0::/a/b\n"),
+            ("cgroup/a/b/memory.max", "max\n"),
+            ("cgroup/a/memory.max", "104857600\n"),
+            ("cgroup/a/memory.current", "62914560\n"),
+            ("cgroup/a/memory.stat", "anon 5\ninactive_file 10485760\nactive_file 10485760\n"),
+        ]);
+        let limit = limit.expect("there is one");
+        assert_eq!(limit.bytes, 60 * MIB);
+        assert!(limit.source.ends_with("cgroup/a/memory.max"), "{}", limit.source);
+        // Version 1, in a container that does not see the path.
+        let (_home, limit) = machine(&[
+            meminfo,
+            ("proc/self/cgroup", "8:pids:/x\n4:memory:/docker/x\n0::/\n"),
+            ("cgroup/memory/memory.limit_in_bytes", "209715200\n"),
+            ("cgroup/memory/memory.usage_in_bytes", "104857600\n"),
+        ]);
+        assert_eq!(limit.map(|limit| limit.bytes), Some(100 * MIB));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_remedy() {
+        let limit = || Some(Limit { bytes: 100 * MIB, source: "memory.max".into() });
+        let demand = |frames, trials| Demand { frames, trials }.check_against(limit());
+        assert!(demand(30 * MIB, 10).is_ok());
+        let refused = demand(50 * MIB, 10).expect_err("too much").to_string();
+        assert!(
+            refused.contains("for frames") && refused.contains("memory.max") && refused.contains("--payload"),
+            "{refused}"
+        );
+        let refused = demand(MIB, 100_000_000).expect_err("too many").to_string();
+        assert!(refused.contains("100000000 trials") && refused.contains("fewer --trials"), "{refused}");
+        assert_eq!(Demand { frames: NOTED - 1, trials: 1 }.note(), None);
+        let note = Demand { frames: 13 << 30, trials: 1 }.note().expect("it takes long");
+        assert!(note.contains("13.0 GiB") && note.contains("locked"), "{note}");
+        assert!(Demand { frames: u64::MAX, trials: usize::MAX }.check_against(limit()).is_err());
+        assert!(Demand { frames: u64::MAX, trials: 1 }.check_against(None).is_ok(), "nobody knows");
+    }
+}
