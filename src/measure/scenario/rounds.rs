@@ -94,19 +94,19 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent. They
-    /// are then taken out by `receive(count)`, which returns how many came.
+    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent when it had dropped
+    /// `dropped`. They are then taken out by `receive(count)`, which returns how many came.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell, and those of `receive`.
     pub fn measure(
         socket: &Arc<Socket>,
-        sent: usize,
+        (sent, dropped): (usize, u64),
         receive: impl FnOnce(usize) -> Result<usize, TrialError>,
     ) -> Result<Self, TrialError> {
         let info = Self::at_rest(socket)?;
-        let held = receive(sent.saturating_sub(info.drops as usize))?;
+        let held = receive(sent.saturating_sub((info.drops - dropped) as usize))?;
         let truesize = if held == 0 { info.rcvbuf } else { info.rmem_alloc / held as u32 }.max(1);
         Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
     }
@@ -142,6 +142,16 @@ impl Queue {
             0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf: self.rcvbuf, batch }),
             round => Ok(round),
         }
+    }
+
+    /// Whether nothing is in the queue.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn is_empty(&self) -> Result<bool, TrialError> {
+        let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        Ok(info.rmem_alloc == 0)
     }
 
     /// Waits, briefly, until `count` datagrams are in the queue.
