@@ -160,8 +160,7 @@ impl<'p> Bench<'_, 'p> {
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
         let mut drain = Drain::new((&mut lane, &mut sink), &mut filler);
-        let queue = drain.measure_queue(&socket, trains, free)?;
-        drain.set_queue(queue);
+        drain.measure_queue(&socket, trains, free)?;
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let start = Instant::now();

@@ -3,8 +3,11 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use socket2::{Domain, Protocol, SockAddr, Type};
+
+use crate::kernel::errno::{self, Verdict};
 
 /// The most datagrams that one send with `UDP_SEGMENT` may be cut into on every kernel that has it
 /// (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`: 64 since 4.18, 128 since 6.9).
@@ -17,6 +20,29 @@ pub const PAYLOAD_MAX: usize = 65_507;
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
+    drops: Drops,
+    strangers: u64,
+}
+
+/// Drops of a socket. The kernel counts them in 32 bits, which 300,000 a second fill in four hours; here they are widened as
+/// they are read.
+#[derive(Debug, Default)]
+struct Drops {
+    /// Where the kernel's count stood when this one began.
+    base: u32,
+    total: AtomicU64,
+}
+
+impl Drops {
+    /// The drops so far, where the kernel's count is `now`. Right as long as it is read once in 2^31 drops.
+    fn widen(&self, now: u32) -> u64 {
+        let widened = |total: u64| {
+            let grown = now.wrapping_sub(self.base).wrapping_sub(total as u32);
+            // Below 0 it was read before another thread read more.
+            total + u64::from(grown) * u64::from(grown <= u32::MAX / 2)
+        };
+        self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| Some(widened(total))).map_or(0, widened)
+    }
 }
 
 /// The socket's memory and drops as the kernel sees them (`SO_MEMINFO`, Linux 4.12).
@@ -28,8 +54,9 @@ pub struct MemInfo {
     pub rcvbuf: u32,
     /// Limit of what is being sent, in bytes of truesize.
     pub sndbuf: u32,
-    /// Datagrams dropped at this socket since it was made.
-    pub drops: u32,
+    /// Datagrams dropped at this socket since it was made; of one of a [`Socket::pair`], since it was connected. The kernel's
+    /// count has 32 bits: it must be read once in 2^31 drops.
+    pub drops: u64,
 }
 
 impl Socket {
@@ -43,19 +70,23 @@ impl Socket {
         let inner = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         inner.set_nonblocking(true)?;
         inner.bind(&SockAddr::from(address))?;
-        Ok(Self { inner })
+        Ok(Self::of(inner))
     }
 
-    /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`.
+    fn of(inner: socket2::Socket) -> Self {
+        Self { inner, drops: Drops::default(), strangers: 0 }
+    }
+
+    /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`. What others have sent to
+    /// them until then is taken out, see [`Socket::strangers`].
     ///
     /// # Errors
     ///
     /// The kernel's error from any of the calls.
     pub fn pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let near = Self::bind(address)?;
-        let far = Self::bind(SocketAddr::new(address.ip(), 0))?;
-        near.connect(far.local_addr()?)?;
-        far.connect(near.local_addr()?)?;
+        let (mut near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        near.connect_alone(far.local_addr()?)?;
+        far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
     }
 
@@ -65,17 +96,41 @@ impl Socket {
     ///
     /// As [`Socket::pair`].
     pub fn half_connected_pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let near = Self::bind(address)?;
-        let far = Self::bind(SocketAddr::new(address.ip(), 0))?;
-        far.connect(near.local_addr()?)?;
+        let (near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
+    }
+
+    /// Connects the socket, and takes out what came from others between `bind` and `connect`: a socket cannot be bound and
+    /// connected at once. Nothing of the peer may be under way.
+    fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
+        self.connect(peer)?;
+        loop {
+            match self.inner.recv(&mut [std::mem::MaybeUninit::uninit(); 1]) {
+                Ok(_) => self.strangers += 1,
+                Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
+                    Verdict::Again => break,
+                    Verdict::Interrupted | Verdict::Passing => {}
+                    Verdict::Fatal => return Err(error),
+                },
+            }
+        }
+        // What of theirs found no room is theirs, too.
+        let base = self.meminfo()?.drops as u32;
+        self.drops = Drops { base, ..Drops::default() };
+        Ok(())
+    }
+
+    /// Datagrams of others that came before the socket was connected, and that were taken out.
+    pub fn strangers(&self) -> u64 {
+        self.strangers
     }
 
     /// Wraps any datagram socket, e.g. one of `AF_UNIX` for tests of a full queue.
     pub fn from_fd(fd: OwnedFd) -> Self {
         // SAFETY: ownership of an open descriptor passes from `OwnedFd` to the socket.
         let inner = unsafe { socket2::Socket::from_raw_fd(fd.into_raw_fd()) };
-        Self { inner }
+        Self::of(inner)
     }
 
     /// Connects the socket: it then receives from `peer` only.
@@ -193,7 +248,7 @@ impl Socket {
                 rmem_alloc: vars[RMEM_ALLOC],
                 rcvbuf: vars[RCVBUF],
                 sndbuf: vars[SNDBUF],
-                drops: vars[DROPS],
+                drops: self.drops.widen(vars[DROPS]),
             }),
             _ => Err(io::Error::last_os_error()),
         }
@@ -248,6 +303,36 @@ mod tests {
         assert_eq!(near.path_mtu(), None, "it is not connected");
         let mtu = far.path_mtu().expect("it is connected");
         assert!(mtu >= 1280 && far.sends_whole(mtu - 28) && !far.sends_whole(mtu - 27) && near.sends_whole(65_507));
+    }
+
+    #[test]
+    fn drops_go_on_where_the_kernels_count_wraps() {
+        let drops = Drops { base: u32::MAX - 9, ..Drops::default() };
+        let read = |now: u32| drops.widen(now);
+        assert_eq!([u32::MAX - 9, u32::MAX, 0, 5, 5].map(read), [0, 9, 10, 15, 15]);
+        assert_eq!(read(3), 15, "another thread has read more meanwhile");
+        assert_eq!(
+            [2_000_000_000, 4_000_000_000, 1_705_032_704].map(read),
+            [2_000_000_010, 4_000_000_010, 6_000_000_010]
+        );
+    }
+
+    #[test]
+    fn what_comes_before_a_socket_is_connected_is_of_others() {
+        let local = (Ipv4Addr::LOCALHOST, 0).into();
+        let [mut near, far, stranger] = [(); 3].map(|()| Socket::bind(local).expect("loopback"));
+        let address = near.local_addr().expect("bound");
+        near.set_buffers(1, 1).expect("the least that there is");
+        let send = |socket: &Socket| socket.inner.send_to(&[1; 999], &address.into()).expect("sent");
+        while near.meminfo().expect("Linux 4.12").drops == 0 {
+            send(&stranger);
+        }
+        near.connect_alone(far.local_addr().expect("bound")).expect("connected");
+        send(&stranger);
+        let info = near.meminfo().expect("Linux 4.12");
+        assert!(near.strangers() > 0 && (info.drops, info.rmem_alloc) == (0, 0), "{} {info:?}", near.strangers());
+        send(&far);
+        assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
     }
 
     #[test]

@@ -198,7 +198,7 @@ pub(crate) fn an_overrun_queue_accounts_for_every_datagram(subject: Subject) {
             far.send(&datagram(seq, LEN)).expect("a send on loopback");
         }
         let mut last = None;
-        let drops = || u64::from(socket.meminfo().expect("Linux 4.12").drops);
+        let drops = || socket.meminfo().expect("Linux 4.12").drops;
         while total + drops() < round * COUNT {
             let moved = near.rx().expect("a receive on loopback");
             total += moved as u64;

@@ -43,6 +43,7 @@ pub fn generate<'p>(
     let mut generator = Generator {
         order,
         control,
+        socket,
         lane: Lane::open(&Config::new(Kind::PLAIN, window), port, pool, 2 * window)?,
         source: order.source(),
         replies: Replies::new(order),
@@ -55,7 +56,7 @@ pub fn generate<'p>(
     control.report_ready();
     let measured = if control.wait_ready(2) {
         control.advance(Phase::Warmup);
-        generator.phases(socket, free)
+        generator.phases(free)
     } else {
         Err(TrialError::Stalled("the worker did not start"))
     };
@@ -70,6 +71,7 @@ pub fn generate<'p>(
 struct Generator<'t, 'p> {
     order: &'t Order,
     control: &'t Control,
+    socket: &'t Socket,
     lane: Lane<'p, Plain<'p>>,
     source: Source,
     replies: Replies,
@@ -91,7 +93,7 @@ struct Slot {
 
 impl<'p> Generator<'_, 'p> {
     /// The warm-up, the measured phase, and what is still under way after it.
-    fn phases(&mut self, socket: &Socket, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
+    fn phases(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
         for slot in 0..self.slots.len() {
             self.refill(slot, now_ns(), free);
         }
@@ -100,7 +102,7 @@ impl<'p> Generator<'_, 'p> {
         let measured = self.measure(free)?;
         self.control.advance(Phase::Settle);
         self.replies.recording = false;
-        let (control, mut last) = (self.control, (now_ns(), 0));
+        let (control, socket, mut last) = (self.control, self.socket, (now_ns(), 0));
         self.spin(free, false, |now_ns, generator| {
             let received = generator.replies.arrivals.tally().received;
             if received != last.1 {
@@ -108,7 +110,7 @@ impl<'p> Generator<'_, 'p> {
             }
             // Replies that were given up may still come; what was dropped will not.
             received == generator.sent || now_ns - last.0 >= SETTLE_NS || {
-                let own = socket.meminfo().map_or(0, |info| u64::from(info.drops));
+                let own = socket.meminfo().map_or(0, |info| info.drops);
                 received + own + control.dropped() >= generator.sent
             }
         })?;
@@ -209,6 +211,8 @@ impl<'p> Generator<'_, 'p> {
 
     fn look_for_losses(&mut self, now_ns: u64, refill: bool, free: &mut FreeList<'p>) {
         self.looked_ns = now_ns;
+        // Read so that its drops do not wrap unseen.
+        let _ = self.socket.meminfo();
         for index in 0..self.slots.len() {
             let slot = self.slots[index];
             if refill && (!slot.waiting || now_ns - slot.sent_ns > LOST_NS) {

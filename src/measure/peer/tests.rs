@@ -75,7 +75,7 @@ fn offered(order: &Order) -> (Offered, u64, Tally) {
         control.advance(Phase::Warmup);
         let mut settled = false;
         work(&pool, &near, &mut sink, |lane, sink| {
-            let dropped = || u64::from(near.meminfo().expect("Linux 4.12").drops);
+            let dropped = || near.meminfo().expect("Linux 4.12").drops;
             // Nothing is received in the warm-up until some of it was dropped.
             while control.phase() == Phase::Warmup && dropped() == 0 {
                 thread::yield_now();

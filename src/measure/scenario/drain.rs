@@ -15,6 +15,12 @@ use crate::measure::trial::Part;
 use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
+/// How often the queue is measured until no datagram of others comes meanwhile.
+const MEASURED_MAX: usize = 20;
+
+/// How long it may take to empty the queue of what others have sent.
+const EMPTY_WITHIN: Duration = Duration::from_millis(200);
+
 /// How long an app on another thread may take for what is on the ring.
 const APP_WITHIN: Duration = Duration::from_millis(200);
 
@@ -45,23 +51,49 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         socket: &Arc<Socket>,
         trains: bool,
         free: &mut FreeList<'p>,
-    ) -> Result<Queue, TrialError> {
-        let before = self.app.received();
+    ) -> Result<&Queue, TrialError> {
         // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
         let sample = if trains { self.filler.train() } else { SAMPLE };
-        let sent = self.filler.fill(free, sample)?;
-        let mut came = 0;
-        let queue = Queue::measure(socket, sent, |held| {
-            came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
-            Ok(came)
-        })?;
-        self.wait_for_app(before + came as u64, free);
-        Ok(queue)
+        for _ in 0..MEASURED_MAX {
+            let before = self.app.received();
+            let dropped = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
+            let sent = self.filler.fill(free, sample)?;
+            let mut came = 0;
+            let queue = Queue::measure(socket, (sent, dropped), |held| {
+                came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
+                Ok(came)
+            })?;
+            self.queue = Some(queue);
+            self.wait_for_app(before + came as u64, free);
+            // One of another sender takes more of the queue than ours, or less; it is among those received, or still there.
+            let is_alone = self.app.received() == before + came as u64;
+            if self.empty(u64::MAX, free)? == 0 && is_alone {
+                break;
+            }
+        }
+        self.queue.as_ref().ok_or(TrialError::Stalled("the queue could not be measured"))
     }
 
-    /// Lets each round be checked to be whole in the queue before it is emptied.
-    pub fn set_queue(&mut self, queue: Queue) {
-        self.queue = Some(queue);
+    /// Takes out what is in the queue until `received` of ours have come: datagrams of others took the place of some. Returns
+    /// how many it took out.
+    fn empty(&mut self, received: u64, free: &mut FreeList<'p>) -> Result<usize, TrialError> {
+        let mut taken = 0;
+        let start = Instant::now();
+        while self.app.received() < received && start.elapsed() < EMPTY_WITHIN {
+            let came = driver::poll_once(self.lane, self.app, free).map_err(TrialError::io("receiving"))?;
+            taken += came;
+            let Some(queue) = &self.queue else { break };
+            if came == 0 && queue.is_empty()? {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes out all that is left at the end, also of the kernel's hands.
+    fn finish(&mut self, free: &mut FreeList<'p>) -> Result<(), TrialError> {
+        self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
+        self.empty(self.filler.sent(), free).map(drop)
     }
 
     /// Waits for an app on another thread.
@@ -93,6 +125,7 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         let empty_ns = now_ns();
         self.sides.near.end();
 
+        self.empty(before + sent as u64, free)?;
         self.wait_for_app(before + sent as u64, free);
         let received = self.app.received() - before;
         Ok(Round {
@@ -147,7 +180,9 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
     let (outcome, sink) = worked?;
     closed?;
-    let mut ledger = Ledger { sent, arrived: sink.arrivals.tally(), drop_ring, ..outcome.ledger };
+    let mut arrived = sink.arrivals.tally();
+    arrived.foreign += outcome.ledger.arrived.foreign;
+    let mut ledger = Ledger { sent, arrived, drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
     Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
@@ -163,12 +198,19 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     let Some(socket) = socket else {
         return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
     };
-    let queue = Queue::of(part, socket, || drain.measure_queue(socket, part.cell.receives_trains(), free))?;
-    let size = queue.round(part)?;
-    drain.set_queue(queue);
+    let size = match part.truesizes.get(part.cell) {
+        Some(truesize) => drain.queue.insert(Queue::known(socket, truesize)?).round(part)?,
+        None => {
+            let queue = drain.measure_queue(socket, part.cell.receives_trains(), free)?;
+            part.truesizes.note(part.cell, queue.truesize());
+            queue.round(part)?
+        }
+    };
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;
+    drain.finish(free)?;
     let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-    outcome.ledger.drop_socket = u64::from(info.drops);
+    outcome.ledger.drop_socket = info.drops;
+    outcome.ledger.arrived.foreign = socket.strangers();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
 }

@@ -13,6 +13,7 @@ use crate::measure::handoff;
 use crate::measure::order::RoundTrips;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::scenario::stream::LOOK_NS;
 use crate::measure::threads;
 use crate::measure::trial::Part;
 use crate::plan::cells::Wait;
@@ -49,11 +50,11 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let mut ledger = Ledger {
         sent: trips.sent,
         arrived: trips.arrived,
-        drop_socket: u64::from(info.drops) + u64::from(far_info.drops),
+        drop_socket: info.drops + far_info.drops,
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
     // Strangers reach the worker, if its socket is not connected; the generator's is.
-    ledger.arrived.foreign += worked.ledger.arrived.foreign;
+    ledger.arrived.foreign += worked.ledger.arrived.foreign + near.strangers() + far.strangers();
     Ok(Outcome {
         ledger,
         measured_ns: trips.measured_ns,
@@ -117,7 +118,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     control.report_ready();
     let mut phase = Phase::Setup;
     let mut marks: [(Counters, Polls, u64); 2] = Default::default();
-    let (mut busy_ns, mut last_ns) = (0, now_ns());
+    let (mut busy_ns, mut last_ns, mut looked_ns) = (0, now_ns(), now_ns());
     while phase != Phase::Stop {
         let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
         let now_ns = now_ns();
@@ -125,9 +126,10 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
             busy_ns += now_ns - last_ns;
         }
         last_ns = now_ns;
-        if phase == Phase::Settle && moved == 0 {
+        if phase == Phase::Settle && moved == 0 || now_ns - looked_ns > LOOK_NS {
+            looked_ns = now_ns;
             // The generator waits no longer for what was dropped here.
-            control.report_dropped(socket.meminfo().map_or(0, |info| u64::from(info.drops)));
+            control.report_dropped(socket.meminfo().map_or(0, |info| info.drops));
         }
         let next = control.phase();
         if next != phase {

@@ -94,41 +94,38 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of `socket`, if it is known what a datagram of this cell takes of it; else as `measure` finds.
+    /// The queue of `socket`, of which it is known how many bytes a datagram takes.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell, and those of `measure`.
-    pub fn of(
-        part: &Part<'_, '_>,
-        socket: &Arc<Socket>,
-        measure: impl FnOnce() -> Result<Self, TrialError>,
-    ) -> Result<Self, TrialError> {
-        let Some(truesize) = part.truesizes.get(part.cell) else {
-            let queue = measure()?;
-            part.truesizes.note(part.cell, queue.truesize);
-            return Ok(queue);
-        };
+    /// If the kernel does not tell its size.
+    pub fn known(socket: &Arc<Socket>, truesize: u32) -> Result<Self, TrialError> {
         let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
     }
 
-    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent. They
-    /// are then taken out by `receive(count)`, which returns how many came.
+    /// Bytes of the queue that each datagram takes.
+    pub fn truesize(&self) -> u32 {
+        self.truesize
+    }
+
+    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent when it had dropped
+    /// `dropped`. They are then taken out by `receive(count)`, which returns how many came.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell, and those of `receive`.
     pub fn measure(
         socket: &Arc<Socket>,
-        sent: usize,
+        (sent, dropped): (usize, u64),
         receive: impl FnOnce(usize) -> Result<usize, TrialError>,
     ) -> Result<Self, TrialError> {
         let info = Self::at_rest(socket)?;
-        let held = receive(sent.saturating_sub(info.drops as usize))?;
+        let drops = (info.drops - dropped) as usize;
+        let held = receive(sent.saturating_sub(drops))?;
         let truesize = match held {
             0 if sent == 0 => return Err(TrialError::Stalled("the kernel took no datagram for 200 ms")),
-            0 if info.drops == 0 => return Err(TrialError::NothingArrived { sent }),
+            0 if drops == 0 => return Err(TrialError::NothingArrived { sent }),
             0 => return Err(TrialError::QueueFull { sent }),
             _ => (info.rmem_alloc / held as u32).max(1),
         };
@@ -166,6 +163,16 @@ impl Queue {
             0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf: self.rcvbuf, batch }),
             round => Ok(round),
         }
+    }
+
+    /// Whether nothing is in the queue.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    pub fn is_empty(&self) -> Result<bool, TrialError> {
+        let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        Ok(info.rmem_alloc == 0)
     }
 
     /// Waits, briefly, until `count` datagrams are in the queue.
@@ -400,7 +407,7 @@ mod tests {
         let (near, _far) = Socket::half_connected_pair(address).expect("loopback");
         let near = Arc::new(near);
         near.set_buffers(4096, 4096).expect("small buffers");
-        let measured = |sent| Queue::measure(&near, sent, |_| Ok(0));
+        let measured = |sent| Queue::measure(&near, (sent, 0), |_| Ok(0));
         assert!(matches!(measured(0), Err(TrialError::Stalled(_))));
         assert!(matches!(measured(64), Err(TrialError::NothingArrived { sent: 64 })));
         let other = std::net::UdpSocket::bind(address).expect("loopback");

@@ -60,7 +60,8 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
 
     fn finish(self, outcome: Result<Outcome, TrialError>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let (counters_total, in_effect) = (self.lane.counters().0, self.lane.in_effect());
-        let (arrived, drop_ring) = (self.far.arrived(), self.far.dropped());
+        let (mut arrived, drop_ring) = (self.far.arrived(), self.far.dropped());
+        arrived.foreign += outcome.as_ref().map_or(0, |outcome| outcome.ledger.arrived.foreign);
         let closed = self.lane.close(free).and(self.far.close(free));
         let outcome = outcome?;
         closed.map_err(TrialError::io("closing the backend"))?;
@@ -132,15 +133,21 @@ fn over_socket<'p, B: Backend<'p>>(
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let queue = Queue::of(trial, far, || {
-        let sent = send.send(free, SAMPLE)?;
-        Queue::measure(far, sent, |held| send.receive(free, held))
-    })?;
+    let queue = match trial.truesizes.get(trial.cell) {
+        Some(truesize) => Queue::known(far, truesize)?,
+        None => {
+            let sent = send.send(free, SAMPLE)?;
+            let queue = Queue::measure(far, (sent, 0), |held| send.receive(free, held))?;
+            trial.truesizes.note(trial.cell, queue.truesize());
+            queue
+        }
+    };
     let size = queue.round(trial)?;
     send.queue = Some(queue);
     let mut outcome = rounds::measure(send, trial, free, size)?;
     let info = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-    outcome.ledger.drop_socket = u64::from(info.drops);
+    outcome.ledger.drop_socket = info.drops;
+    outcome.ledger.arrived.foreign = far.strangers();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
 }

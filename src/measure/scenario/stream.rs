@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use hdrhistogram::Histogram;
+use hpbench_backends::kernel::socket::GSO_SEGMENTS_MAX;
 use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::gates;
@@ -27,6 +28,10 @@ const SETTLE_NS: u64 = 1_000_000_000;
 
 /// How long the worker receives what has come while it was reading files.
 const CATCH_UP_NS: u64 = 2_000_000;
+
+/// How often the drops of a socket are read at least: the kernel counts them in 32 bits, which
+/// [`Socket::meminfo`] widens.
+pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
 /// Runs a trial on threads of its own: so many generators, and the worker, whose sink shows `observer` what arrives.
 /// Returns what came out, and the observer.
@@ -106,7 +111,8 @@ impl<'p> Worker<'_, '_, 'p> {
         closed.map_err(TrialError::io("closing the backend"))?;
         let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         let arrived = sink.arrivals.tally();
-        let ledger = Ledger { sent: self.control.sent(), arrived, drop_socket: u64::from(info.drops), drop_ring };
+        let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket: info.drops, drop_ring };
+        ledger.arrived.foreign += self.near.strangers();
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
         Ok((Outcome { ledger, counters_total, in_effect, rcvbuf, sndbuf, ..outcome }, sink.observer))
     }
@@ -126,7 +132,7 @@ impl<'p> Worker<'_, '_, 'p> {
         part.meet()?;
         let mut side = Side::new();
         control.advance(Phase::Warmup);
-        let mut loop_ = Loop::new(part.interrupt);
+        let mut loop_ = Loop::new(part.interrupt, self.near);
         let warm_ns = now_ns() + part.warmup().as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
@@ -173,18 +179,29 @@ impl<'p> Worker<'_, '_, 'p> {
         loop_: &mut Loop<'_>,
     ) -> Result<(), TrialError> {
         let (near, control, trains) = (self.near, self.control, self.part.cell.receives_trains());
-        let mut last = (0, 0);
-        loop_.spin(lane, app, free, |now_ns, received, drop_ring| {
-            if control.is_offering() || received != last.1 || last.0 == 0 {
-                last = (now_ns, received);
-                return false;
+        let (mut last, mut is_over) = ((0, 0), false);
+        while !is_over {
+            loop_.spin(lane, app, free, |now_ns, received, drop_ring| {
+                if control.is_offering() || received != last.1 || last.0 == 0 {
+                    last = (now_ns, received);
+                    return false;
+                }
+                is_over = now_ns - last.0 > SETTLE_NS;
+                let Ok(info) = near.meminfo() else { return is_over };
+                is_over |= received + info.drops + drop_ring >= control.sent();
+                // A dropped train does not tell how many datagrams it held: drops may explain all that is missing. Whether
+                // they do shows when nothing is left.
+                let explicable = received + info.drops * GSO_SEGMENTS_MAX as u64 + drop_ring >= control.sent();
+                is_over || trains && explicable && info.rmem_alloc == 0 && now_ns - last.0 > CATCH_UP_NS
+            })?;
+            if !is_over {
+                // An empty queue is no proof: what the kernel's thread has taken out of it, or has put onto the completion
+                // queue since the worker looked, is on its way.
+                let came = lane.quiesce(app, free).map_err(TrialError::io("quiescing the backend"))?;
+                is_over = came == 0 && near.meminfo().is_ok_and(|info| info.rmem_alloc == 0);
             }
-            let Ok(info) = near.meminfo() else { return now_ns - last.0 > SETTLE_NS };
-            // Dropped trains do not tell how many datagrams they held, but an empty queue tells that no more will come.
-            let is_empty = trains && info.rmem_alloc == 0 && now_ns - last.0 > CATCH_UP_NS;
-            let explained = received + u64::from(info.drops) + drop_ring;
-            explained >= control.sent() || is_empty || now_ns - last.0 > SETTLE_NS
-        })
+        }
+        Ok(())
     }
 }
 
@@ -207,6 +224,9 @@ fn ends(until: Until) -> (End, End) {
 /// The busy loop, with its clock.
 struct Loop<'a> {
     interrupt: &'a Interrupt,
+    /// Its drops are read now and then, see [`LOOK_NS`].
+    socket: &'a Socket,
+    looked_ns: u64,
     now_ns: u64,
     /// Time in turns that moved a datagram.
     busy_ns: u64,
@@ -215,9 +235,9 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(interrupt: &'a Interrupt) -> Self {
+    fn new(interrupt: &'a Interrupt, socket: &'a Socket) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, now_ns, busy_ns: 0, last: (0, now_ns) }
+        Self { interrupt, socket, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns) }
     }
 
     /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -249,6 +269,10 @@ impl<'a> Loop<'a> {
             self.now_ns = now_ns;
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
+            }
+            if now_ns - self.looked_ns > LOOK_NS {
+                self.looked_ns = now_ns;
+                self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
             }
             if over(now_ns, received, lane.dropped()) {
                 return Ok(());
