@@ -221,6 +221,13 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         text += line.trim_end();
         text.push('\n');
     }
+    if args.is_open_ended() {
+        let block = seconds(args, cells, cells.len());
+        let time = args.time.map(|time| format!(", for {} s", time.as_secs_f64()));
+        let precision = args.precision.map(|half| format!(", until comparisons are known to ±{}%", 100.0 * half));
+        let until = time.unwrap_or_default() + &precision.unwrap_or_default();
+        return text + &format!("{} cells, blocks of about {block:.2} s{until}\n", cells.len());
+    }
     text += &format!("{} cells × {} trials = {trials} trials", cells.len(), args.trials);
     match args.packets {
         Some(count) => text += &format!(" of {count} datagrams each\n"),

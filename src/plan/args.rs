@@ -71,8 +71,16 @@ pub struct RunArgs {
     pub verify: VerifyArg,
 
     /// Trials per cell, 1 to 100000; each is in a block of its own: many short ones tell more than few long ones
-    #[arg(long, value_name = "N", default_value = "100", value_parser = |text: &str| number(text, 1, 100_000))]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = |text: &str| number(text, 1, TRIALS_MAX))]
     pub trials: usize,
+
+    /// Run as many blocks of trials as fit into so many seconds, up to 3600, instead of --trials
+    #[arg(long, value_name = "SECONDS", conflicts_with = "trials", value_parser = |text: &str| seconds(text, 0.1))]
+    pub time: Option<Duration>,
+
+    /// Run blocks until every comparison of backends is known to this half-width: after 100, and at most at three later looks
+    #[arg(long, value_name = "PERCENT", conflicts_with = "trials", value_parser = percentage)]
+    pub precision: Option<f64>,
 
     /// Seconds of a trial's measured phase, up to 3600; fractions allowed [default: 0.01 in drain and send, 0.02 elsewhere]
     #[arg(short = 't', long, value_name = "SECONDS", value_parser = |text: &str| seconds(text, 0.001))]
@@ -191,7 +199,20 @@ pub struct RunArgs {
     pub verbose: bool,
 }
 
+/// The most trials of a cell.
+const TRIALS_MAX: usize = 100_000;
+
 impl RunArgs {
+    /// Whether something else than the number of trials ends the run.
+    pub(crate) fn is_open_ended(&self) -> bool {
+        self.time.is_some() || self.precision.is_some()
+    }
+
+    /// How many blocks there are at most.
+    pub(crate) fn blocks(&self) -> usize {
+        if self.is_open_ended() { TRIALS_MAX } else { self.trials }
+    }
+
     /// Reads run options from words, without the name of a program before them; what is not named has its default.
     ///
     /// # Errors

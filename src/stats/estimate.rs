@@ -29,8 +29,8 @@ pub struct Estimate {
 /// The least blocks for an estimate within a run.
 pub const BLOCKS_MIN: usize = 18;
 
-/// From so many blocks on there are [`PIECES`] pieces; of fewer, [`PIECES_OF_FEW`].
-const BLOCKS_MANY: usize = 50;
+/// From so many blocks on there are ten pieces; of fewer, six.
+pub const BLOCKS_MANY: usize = 50;
 const PIECES: usize = 10;
 const PIECES_OF_FEW: usize = 6;
 

@@ -125,6 +125,7 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
         let mode = mode.name;
         bail!("{kind}:{mode} gives a thread of the kernel a core of its own, and {ONE_CORE}; leave it out");
     }
+    ensure!(!run.is_open_ended(), "--time and --precision: counts are exact, and need few trials; use --trials");
     ensure!(run.bind.is_loopback(), "--bind {}: a guest has no network but loopback; leave it out", run.bind);
     ensure!(run.hlog.is_none(), "--hlog holds latencies, and no scenario of the lab has any; leave it out");
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");
@@ -217,6 +218,7 @@ mod tests {
             ("--backend plain,uring:sqpoll", "one core"),
             ("--wait block", "never wait"),
             ("--bind 10.0.0.1", "loopback"),
+            ("--time 5", "--trials"),
             ("--hlog x", "latencies"),
             ("--resume -o x", "--append"),
         ] {

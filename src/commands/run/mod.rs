@@ -1,10 +1,11 @@
 //! `hpbench [RUN OPTIONS]`: the trials of a plan, one after the other, and what is printed of them.
 
+mod blocks;
+mod ends;
 pub mod table;
 
-use std::time::{Duration, Instant};
-
-use crate::commands::bench::{Stock, dry_run, existing, name, one_trial, open_output, progress, seconds};
+use crate::commands::bench::{Stock, dry_run, existing, name, open_output, seconds};
+use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         truesizes: Truesizes::default(),
         options,
     };
-    let schedule = Schedule::new(cells.len(), args.trials, run.seed);
+    let schedule = Schedule::new(cells.len(), args.blocks(), run.seed);
     let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
     // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
     rest.lacking.give_up_after(tries);
@@ -56,7 +57,8 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let mut files = Files::open(args, &begun, &run.environment.host)?;
     files.begin(&begun, rest.lacking.is_empty())?;
     let before = rest.rows.len();
-    let mut rows = measure(args, &run, &cells, Stock::new(pools), &interrupt, (rest, tries), &mut files)?;
+    let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
+    let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
     let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
     let answer = answer::after_run(rows.iter().map(|(_, row)| row));
@@ -73,7 +75,11 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
-    let status = status(&rows, args.strict).max(u8::from(!is_in_place));
+    if let Some(end) = &end {
+        tell!("{}{end}", if end.is_failure() { "hpbench: ended early: " } else { "" });
+    }
+    let is_cut_short = end.is_some_and(|end| end.is_failure());
+    let status = status(&rows, args.strict).max(u8::from(!is_in_place || is_cut_short));
     Ok(interrupt.exit_status().unwrap_or(status))
 }
 
@@ -139,75 +145,6 @@ fn tries(args: &RunArgs) -> usize {
     }
 }
 
-/// Runs the trials that are lacking; each row is written as soon as it is there. Returns the rows of all trials:
-/// of each, the last attempt.
-fn measure(
-    args: &RunArgs,
-    run: &Run,
-    cells: &[Cell],
-    mut stock: Stock,
-    interrupt: &Interrupt,
-    (rest, tries): (Rest, usize),
-    files: &mut Files,
-) -> Result<Vec<(usize, Row)>, Failure> {
-    let Rest { mut rows, lacking } = rest;
-    let progress = progress(args, lacking.len());
-    for (planned, first) in lacking.iter() {
-        let cell = &cells[planned.cell];
-        let frames = stock.of(cell);
-        progress.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
-        for attempt in first..=tries {
-            if interrupt.is_raised() {
-                break;
-            }
-            let began = Instant::now();
-            let trial = one_trial(run, cell, (planned, attempt), frames, interrupt);
-            let Some((row, latency)) = trial.map_err(Failure::Broken)? else { break };
-            files.output.write(&row)?;
-            if let (Some(hlog), Some(latency)) = (&mut files.hlog, latency) {
-                let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
-                let since = began.saturating_duration_since(hlog.start()).as_secs_f64();
-                hlog.write(&tag(cell, &row), since, length, &latency)?;
-            }
-            let disturbed = row.is_disturbed();
-            if attempt > 1 {
-                forget(&mut rows, row.order);
-            }
-            rows.push((planned.cell, row));
-            if !disturbed {
-                break;
-            }
-        }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    Ok(rows)
-}
-
-/// Removes the row of the attempt before: the last one, unless it is of an earlier run.
-fn forget(rows: &mut Vec<(usize, Row)>, order: usize) {
-    if rows.pop_if(|(_, last)| last.order == order).is_none() {
-        rows.retain(|(_, earlier)| earlier.order != order);
-    }
-}
-
-/// Tells whose latencies an interval of the log holds.
-fn tag(cell: &Cell, row: &Row) -> String {
-    let load = row.rate_pps.map_or_else(
-        || format!("window{}", row.window.unwrap_or(0)),
-        |rate| format!("rate{rate}-burst{}", row.burst.unwrap_or(1)),
-    );
-    format!(
-        "{}-{}-batch{}-payload{}-{load}-trial{}-attempt{}",
-        name(cell),
-        cell.scenario,
-        cell.batch,
-        cell.payload,
-        row.trial,
-        row.attempt
-    )
-}
-
 /// The trials of each cell, in the order of the plan.
 fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
     let group = |cell: &Cell| Group { scenario: cell.scenario, name: name(cell), rows: Vec::new() };
@@ -218,7 +155,7 @@ fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
 
 /// What of a plan is left to run; nothing if no run is gone on with.
 fn left(args: &RunArgs, cells: &[Cell], begun: &Begun, rest: &Rest, trials: usize) -> String {
-    if !args.resume {
+    if !args.resume || args.is_open_ended() {
         return String::new();
     }
     let left = rest.lacking.len();

@@ -54,6 +54,18 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
+/// The widest half of an interval among the comparisons of a run's backends or variants in what each scenario is about, as a
+/// fraction; nothing if one has no interval.
+pub fn widest<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<f64> {
+    let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
+    let trials = Trials::new(&data, By::Column(Column::variant), &[]);
+    let report = Comparisons::new(&trials, &Settings { groups: usize::MAX, ..SETTINGS }).ok()?;
+    let is_primary =
+        |one: &&Comparison| metrics::defaults(one.cell.get(Column::scenario), "").first() == Some(&one.metric.column);
+    let half = |one: &Comparison| one.figures.ratio?.interval.map(|(low, high)| (high / low).ln() / 2.0);
+    report.comparisons.iter().filter(is_primary).map(half).try_fold(0.0, |widest, half| Some(half?.max(widest)))
+}
+
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but what was swept.
 pub(crate) fn lines(report: &Comparisons) -> Vec<String> {
     if !report.by.frees(Column::backend) {

@@ -1,0 +1,124 @@
+//! The blocks of a run: which trial comes next, and when the run is over.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::commands::bench::{Stock, name, one_trial, progress};
+use crate::commands::run::Files;
+use crate::commands::run::ends::{End, Ends};
+use crate::console::Failure;
+use crate::measure::control::Interrupt;
+use crate::plan::args::RunArgs;
+use crate::plan::cells::Cell;
+use crate::plan::schedule::Planned;
+use crate::record::resume::rest::Rest;
+use crate::record::row::{Row, Run};
+
+/// What trials are run with.
+pub(super) struct Bench<'a> {
+    pub args: &'a RunArgs,
+    pub run: &'a Run,
+    pub cells: &'a [Cell],
+    pub interrupt: &'a Interrupt,
+    /// How often a trial that was disturbed is tried, in all.
+    pub tries: usize,
+}
+
+/// What has come of the trials so far.
+struct Done<'a> {
+    bench: &'a Bench<'a>,
+    stock: Stock,
+    files: &'a mut Files,
+    /// Of each trial the last attempt, with its cell.
+    rows: Vec<(usize, Row)>,
+    /// Trials that were disturbed, with the number of the next attempt: what disturbed them often lasts longer than a
+    /// trial, so that they come again in a later block.
+    again: VecDeque<(Planned, usize)>,
+}
+
+/// The rows of all trials, of each the last attempt, with their cells; and why the run is over, if not because the plan is.
+type Measured = (Vec<(usize, Row)>, Option<End>);
+
+/// Runs the trials that are lacking; each row is written as soon as it is there.
+pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut Files) -> Result<Measured, Failure> {
+    let Rest { rows, lacking } = rest;
+    let bar = progress(bench.args, if bench.args.is_open_ended() { 0 } else { lacking.len() });
+    let mut ends = Ends::new(bench.args, &rows);
+    let mut done = Done { bench, stock, files, rows, again: VecDeque::new() };
+    let (mut block, mut end) = (0, None);
+    for (planned, attempt) in lacking.iter() {
+        if planned.block != block {
+            done.repeat(&mut ends)?;
+            end = if block > 0 { ends.after_block(block, &done.rows) } else { None };
+            block = planned.block;
+        }
+        if end.is_some() || bench.interrupt.is_raised() {
+            break;
+        }
+        let cell = &bench.cells[planned.cell];
+        bar.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
+        done.attempt(planned, attempt, &mut ends)?;
+        bar.inc(1);
+    }
+    while end.is_none() && !done.again.is_empty() && !bench.interrupt.is_raised() {
+        done.repeat(&mut ends)?;
+        end = ends.of_disturbed(&done.rows);
+    }
+    bar.finish_and_clear();
+    Ok((done.rows, end))
+}
+
+impl Done<'_> {
+    /// Tries again what was disturbed up to now, once.
+    fn repeat(&mut self, ends: &mut Ends) -> Result<(), Failure> {
+        for _ in 0..self.again.len() {
+            let Some((planned, attempt)) = self.again.pop_front().filter(|_| !self.bench.interrupt.is_raised()) else {
+                break;
+            };
+            self.attempt(planned, attempt, ends)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an attempt at a trial, and writes its row.
+    fn attempt(&mut self, planned: Planned, attempt: usize, ends: &mut Ends) -> Result<(), Failure> {
+        let Bench { run, cells, interrupt, tries, .. } = *self.bench;
+        let cell = &cells[planned.cell];
+        let began = Instant::now();
+        let trial = one_trial(run, cell, (planned, attempt), self.stock.of(cell), interrupt);
+        let Some((row, latency)) = trial.map_err(Failure::Broken)? else { return Ok(()) };
+        self.files.output.write(&row)?;
+        if let (Some(hlog), Some(latency)) = (&mut self.files.hlog, latency) {
+            let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));
+            let since = began.saturating_duration_since(hlog.start()).as_secs_f64();
+            hlog.write(&tag(cell, &row), since, length, &latency)?;
+        }
+        ends.note(&row);
+        if attempt > 1 {
+            let before = self.rows.iter().rposition(|(_, earlier)| earlier.order == row.order);
+            before.map(|at| self.rows.remove(at));
+        }
+        if row.is_disturbed() && attempt < tries {
+            self.again.push_back((planned, attempt + 1));
+        }
+        self.rows.push((planned.cell, row));
+        Ok(())
+    }
+}
+
+/// Tells whose latencies an interval of the log holds.
+fn tag(cell: &Cell, row: &Row) -> String {
+    let load = row.rate_pps.map_or_else(
+        || format!("window{}", row.window.unwrap_or(0)),
+        |rate| format!("rate{rate}-burst{}", row.burst.unwrap_or(1)),
+    );
+    format!(
+        "{}-{}-batch{}-payload{}-{load}-trial{}-attempt{}",
+        name(cell),
+        cell.scenario,
+        cell.batch,
+        cell.payload,
+        row.trial,
+        row.attempt
+    )
+}
