@@ -1,0 +1,79 @@
+//! `scripts/ab`: runs of two states by turns, and what is left behind.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{Bench, Done, HPBENCH, read};
+
+const AB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ab");
+
+/// Runs that take no time.
+const TINY: &str = "--backend null --trials 2 -t 0.001 --warmup 0 --round 32 --batch 8 --no-gates";
+
+/// Runs the script; the commands of both states write to the file `states`.
+fn ab(bench: &Bench, args: &str) -> Done {
+    let script = format!("HPBENCH={HPBENCH} exec {AB} --a 'echo A >>states' --b 'echo B >>states' {args}");
+    bench.run_command(&["bash", "-c", &script])
+}
+
+#[test]
+fn both_states_have_a_run_in_each_pair_and_the_first_is_restored() {
+    let bench = Bench::new();
+    let done = ab(&bench, &format!("--pairs 8 --seed 3 -o ab.csv -- {TINY}")).expect(0);
+    assert!(done.shows("B against A") && done.shows("hold between runs"), "{}", done.stdout);
+    assert!(done.stderr.contains("order by seed 3"), "{}", done.stderr);
+    let rows = bench.rows("ab.csv");
+    assert_eq!(rows.len(), 8 * 2 * 2, "pairs, states and trials");
+    let mut runs: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for row in &rows {
+        runs.insert(row.text("run_id").into(), (row.text("pair").into(), row.text("state").into()));
+    }
+    let mut pairs: Vec<(String, String)> = runs.into_values().collect();
+    pairs.sort();
+    let expected = (1..=8).flat_map(|pair| ["A", "B"].map(|state| (pair.to_string(), state.to_string())));
+    assert_eq!(pairs, expected.collect::<Vec<_>>());
+    let states = read(&bench.path("states"));
+    let (runs, last) = states.trim_end().rsplit_once('\n').expect("more than one");
+    assert_eq!(last, "A", "restored at the end");
+    let order: Vec<&str> = rows.chunks(2).map(|run| run[0].text("state")).collect();
+    assert_eq!(order, runs.lines().collect::<Vec<_>>(), "each run was in its state");
+    assert!(order.chunks(2).any(|pair| pair == ["A", "B"]) && order.chunks(2).any(|pair| pair == ["B", "A"]));
+    let again = bench.run("compare --by state --format csv ab.csv").expect(0);
+    assert!(common::parse(&again.stdout).iter().all(|row| row.text("basis") == "pairs"), "{}", again.stdout);
+}
+
+#[test]
+fn a_command_that_fails_ends_it_in_the_first_state() {
+    let bench = Bench::new();
+    let script = format!(
+        "HPBENCH={HPBENCH} exec {AB} --pairs 6 --a 'echo A >>states' --b 'echo B >>states; false' -o ab.csv -- {TINY}"
+    );
+    let done = bench.run_command(&["bash", "-c", &script]).expect(1);
+    assert!(done.stderr.contains("the command of state B failed"), "{}", done.stderr);
+    assert_eq!(read(&bench.path("states")).lines().last(), Some("A"));
+}
+
+#[test]
+fn bad_usage_runs_nothing() {
+    let bench = Bench::new();
+    fs::write(bench.path("there.csv"), "").expect("a file");
+    for (args, told) in [
+        ("--pairs 5", "from 6 to 1000"),
+        ("--pairs x", "from 6 to 1000"),
+        ("--seed x", "--seed"),
+        ("-o there.csv", "exists"),
+        ("--what 1", "unknown option"),
+        ("--pairs", "needs a value"),
+        ("--b-hpbench nowhere", "no program"),
+        ("-- --backend tcp", "run options"),
+    ] {
+        let done = ab(&bench, args).expect(2);
+        assert!(done.stderr.contains(told), "{args}: {}", done.stderr);
+    }
+    let script = format!("HPBENCH={HPBENCH} exec {AB} --a true --b true");
+    let done = bench.run_command(&["bash", "-c", &script]).expect(2);
+    assert!(done.stderr.contains("are the same"), "{}", done.stderr);
+    assert_eq!(bench.files(), ["there.csv".to_owned()].into(), "no command ran, and nothing was written");
+}
