@@ -314,7 +314,8 @@ fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Setting
 }
 
 fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comparison {
-    let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric));
+    let usual_ns = judge::usual_transfer_ns(trials, pair);
+    let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric, usual_ns));
     let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
     let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));

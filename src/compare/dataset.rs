@@ -42,6 +42,8 @@ pub(crate) struct Attempt {
     pub is_marked: bool,
     /// Whether the generators could not keep the load.
     pub is_limited: bool,
+    /// How long a cache line took between its cores; NaN where that is not known.
+    pub core_transfer_ns: f64,
     /// Datagrams per system call; NaN where that is not known.
     pub per_call: f64,
     /// The position in the run.
@@ -167,6 +169,7 @@ impl Dataset {
             is_repeated: false,
             is_marked: false,
             is_limited: row.generator_limited == Some(1),
+            core_transfer_ns: row.core_transfer_ns.unwrap_or(f64::NAN),
             per_call: row.per_call().unwrap_or(f64::NAN),
             order: row.order,
             reason: self.reasons.number_of(&row.why()),

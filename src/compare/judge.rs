@@ -14,9 +14,9 @@ use crate::compare::warnings::{Doubt, Reason, Warning};
 use crate::gates;
 use crate::record::cell::CellKey;
 use crate::record::row::State;
+use crate::stats::Summary;
 use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
 use crate::stats::median::{ALPHA, Median};
-use crate::stats::median_of_sorted;
 
 /// The figures of two sides of one run, of values with the numbers of their blocks in the order of time.
 pub fn within_run(base: &[(usize, f64)], new: &[(usize, f64)]) -> Figures {
@@ -56,13 +56,32 @@ fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, Basis), Reason> {
     Ok((estimate, Basis::Blocks { blocks }))
 }
 
+/// Times that a cache line takes are of one state of the cores if they differ by less than this factor. The two states of one
+/// machine were 50 and 210 ns.
+const SAME_STATE: f64 = 1.6;
+
+/// Whether cores are in the same state by the times that a cache line takes between them; so they are where that is not known.
+fn is_same_state(a: f64, b: f64) -> bool {
+    a.is_nan() || b.is_nan() || a.max(b) < SAME_STATE * a.min(b)
+}
+
+/// The time that a cache line took in most trials of a pair whose sides share blocks; NaN if it is not known.
+pub(crate) fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
+    if !pair.interleaved {
+        return f64::NAN;
+    }
+    let both = pair.base.trials.iter().chain(&pair.new.trials);
+    let known = both.map(|&at| trials.attempt(at).core_transfer_ns);
+    Summary::of(known).map_or(f64::NAN, |summary| summary.median)
+}
+
 /// One side of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     /// The values that count, with their blocks.
     pub values: Vec<(usize, f64)>,
-    /// The runs that these are of, one for each.
-    runs: Vec<u32>,
+    /// The runs that these are of, one for each, with the time that a cache line took.
+    runs: Vec<(u32, f64)>,
     /// How many trials are invalid.
     pub invalid: usize,
     /// How many have generators that were the bottleneck, …
@@ -71,11 +90,14 @@ pub(crate) struct Values {
     is_limited: bool,
     /// How many count although the machine was not as usual.
     pub marked: usize,
+    /// How many are left out because their cores were in another state than those of most.
+    pub other_state: usize,
 }
 
 impl Values {
-    /// Of the trials of a half that are valid and count.
-    pub(crate) fn of(trials: &Trials<'_>, half: &Half, metric: Metric) -> Self {
+    /// Of the trials of a half that are valid and count; those whose cores were as far apart as `usual_ns` says, unless that is
+    /// NaN.
+    pub(crate) fn of(trials: &Trials<'_>, half: &Half, metric: Metric, usual_ns: f64) -> Self {
         let valid = half.trials.iter().copied().filter(|&at| trials.attempt(at).state == State::Valid);
         let valid: Vec<usize> = valid.collect();
         let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
@@ -88,9 +110,13 @@ impl Values {
                 continue;
             }
             found.marked += usize::from(attempt.is_marked);
+            if !is_same_state(attempt.core_transfer_ns, usual_ns) {
+                found.other_state += 1;
+                continue;
+            }
             if let Some(value) = trials.value(at, metric) {
                 found.values.push((attempt.block as usize, value));
-                found.runs.push(attempt.run);
+                found.runs.push((attempt.run, attempt.core_transfer_ns));
             }
         }
         found
@@ -98,15 +124,17 @@ impl Values {
 
     /// The median of each run.
     fn by_run(&self) -> BTreeMap<u32, f64> {
+        self.medians(|at| self.values[at].1)
+    }
+
+    /// The median of some numbers of each run.
+    fn medians(&self, number: impl Fn(usize) -> f64) -> BTreeMap<u32, f64> {
         let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        for (run, (_, value)) in self.runs.iter().zip(&self.values) {
-            runs.entry(*run).or_default().push(*value);
+        for (at, (run, _)) in self.runs.iter().enumerate() {
+            runs.entry(*run).or_default().push(number(at));
         }
-        let median = |mut values: Vec<f64>| {
-            values.sort_unstable_by(f64::total_cmp);
-            median_of_sorted(&values).unwrap_or(f64::NAN)
-        };
-        runs.into_iter().map(|(run, values)| (run, median(values))).collect()
+        let median = |numbers: Vec<f64>| Summary::of(numbers).map_or(f64::NAN, |summary| summary.median);
+        runs.into_iter().map(|(run, numbers)| (run, median(numbers))).collect()
     }
 }
 
@@ -114,27 +142,34 @@ impl Values {
 fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(Estimate, Basis), Reason>> {
     // In the order of time: of several runs with one number, each with that of the other side that came like it.
     let numbered = |side: &Values| {
-        let mut pairs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        let mut runs: Vec<(&str, u32, f64)> = side
+        let mut pairs: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+        let transfers = side.medians(|at| side.runs[at].1);
+        let mut runs: Vec<(&str, u32, (f64, f64))> = side
             .by_run()
             .into_iter()
-            .filter_map(|(run, median)| Some((trials.started(run), trials.pair(run)?, median)))
+            .filter_map(|(run, median)| Some((trials.started(run), trials.pair(run)?, (median, transfers[&run]))))
             .collect();
         runs.sort_by(|a, b| a.0.cmp(b.0));
-        runs.into_iter().for_each(|(_, pair, median)| pairs.entry(pair).or_default().push(median));
+        runs.into_iter().for_each(|(_, pair, numbers)| pairs.entry(pair).or_default().push(numbers));
         pairs
     };
     let (base, new) = (numbered(base), numbered(new));
     let both = base.iter().filter_map(|(pair, of_base)| Some((of_base, new.get(pair)?)));
-    let both = both.flat_map(|(base, new)| base.iter().copied().zip(new.iter().copied()));
-    let differences: Result<Vec<f64>, Reason> = both.map(|(base, new)| log_ratio(base, new)).collect();
+    let both: Vec<_> = both.flat_map(|(base, new)| base.iter().zip(new)).collect();
+    if both.is_empty() {
+        return None;
+    }
+    // A pair counts if the cores were in the same state in both runs.
+    let alike = both.iter().filter(|(base, new)| is_same_state(base.1, new.1));
+    let differences: Result<Vec<f64>, Reason> = alike.map(|(base, new)| log_ratio(base.0, new.0)).collect();
     let differences = match differences {
-        Ok(differences) if differences.is_empty() => return None,
         Ok(differences) => differences,
         Err(reason) => return Some(Err(reason)),
     };
-    let pairs = differences.len();
-    let estimate = estimate::signed_ranks(&differences).ok_or(Reason::TooFewPairs { pairs, needed: PAIRS_MIN });
+    let (pairs, needed) = (differences.len(), PAIRS_MIN);
+    let too_few =
+        if both.len() < needed { Reason::TooFewPairs { pairs, needed } } else { Reason::OtherState { pairs, needed } };
+    let estimate = estimate::signed_ranks(&differences).ok_or(too_few);
     Some(estimate.map(|estimate| (estimate, Basis::Pairs { pairs })))
 }
 
@@ -232,6 +267,7 @@ pub(crate) fn warnings(base: (&Values, &Half), new: (&Values, &Half)) -> Vec<War
         (Doubt::Failed, both(|_, half| half.failed)),
         (Doubt::Invalid, both(|values, _| values.invalid)),
         (Doubt::Marked, both(|values, _| values.marked)),
+        (Doubt::OtherState, both(|values, _| values.other_state)),
     ];
     let told = told.into_iter().filter(|(_, (base, new))| base + new > 0);
     told.map(|(what, (base, new))| Warning::Trials { what, base, new }).collect()

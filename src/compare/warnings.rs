@@ -63,6 +63,13 @@ pub enum Reason {
     OneRun,
     /// Runs of one side came before those of the other.
     NotAlternated,
+    /// Too few pairs of runs had their cores in the same state.
+    OtherState {
+        /// How many had.
+        pairs: usize,
+        /// How many are needed.
+        needed: usize,
+    },
 }
 
 /// What a warning counts.
@@ -76,6 +83,8 @@ pub enum Doubt {
     Invalid,
     /// Trials in which the machine was not as usual.
     Marked,
+    /// Trials whose cores were in another state than those of most.
+    OtherState,
 }
 
 /// What a reader must know of a comparison.
@@ -113,6 +122,7 @@ impl Reason {
             Self::TooFewRuns { .. } => "too few runs".into(),
             Self::OneRun => "one run a side".into(),
             Self::NotAlternated => "not alternated".into(),
+            Self::OtherState { .. } => "cores in another state".into(),
             Self::NoRatio => "a side is 0".into(),
             Self::Refused(_) | Self::NoValues => self.to_string(),
         }
@@ -125,6 +135,7 @@ impl Doubt {
             Self::Limited => "limited by the generators",
             Self::Failed => "failed trials",
             Self::Invalid => "invalid trials left out",
+            Self::OtherState => "trials left out whose cores were in another state (core_transfer_ns)",
             Self::Marked => "trials under unusual conditions counted for lack of others",
         }
     }
@@ -179,6 +190,12 @@ impl fmt::Display for Reason {
             Self::OneRun => f.write_str(
                 "one run a side: runs of one command differ by more than most changes; alternate runs of both sides, as \
                  scripts/ab does",
+            ),
+            Self::OtherState { pairs, needed } => write!(
+                f,
+                "cores in another state: in {pairs} pair{} of runs only a cache line took as long between the cores on both sides \
+                 (core_transfer_ns), and a verdict needs {needed}",
+                s(pairs)
             ),
             Self::NotAlternated => f.write_str(
                 "not alternated: runs of one side came before those of the other, and the machine changes in time; alternate \

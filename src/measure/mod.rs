@@ -13,5 +13,6 @@ pub mod peer;
 mod remedy;
 pub mod scenario;
 mod threads;
+pub mod transfer;
 pub mod trial;
 pub mod truesizes;

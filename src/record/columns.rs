@@ -267,6 +267,9 @@ columns! {
         state: String, Side, "state of the machine";
         /// The number of the pair that the run is one of, from 1 on: what `--pair` says.
         pair: Option<u32>, Other;
+        /// Of scenarios with two threads: how long a cache line took between the worker's and the generator's core before the
+        /// block, one way, in ns. Virtual cores are moved; 50 and 210 ns are two states of one machine.
+        core_transfer_ns: Option<f64>, Other;
     }
 }
 

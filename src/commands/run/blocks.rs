@@ -8,6 +8,7 @@ use crate::commands::run::Files;
 use crate::commands::run::ends::{End, Ends};
 use crate::console::Failure;
 use crate::measure::control::Interrupt;
+use crate::measure::transfer::core_transfer_ns;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::Cell;
 use crate::plan::schedule::Planned;
@@ -31,6 +32,8 @@ struct Done<'a> {
     files: &'a mut Files,
     /// Of each trial the last attempt, with its cell.
     rows: Vec<(usize, Row)>,
+    /// How long a cache line took between the cores of two threads before this block.
+    core_transfer_ns: Option<f64>,
     /// Trials that were disturbed, with the number of the next attempt: what disturbed them often lasts longer than a
     /// trial, so that they come again in a later block.
     again: VecDeque<(Planned, usize)>,
@@ -44,13 +47,14 @@ pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut F
     let Rest { rows, lacking } = rest;
     let bar = progress(bench.args, if bench.args.is_open_ended() { 0 } else { lacking.len() });
     let mut ends = Ends::new(bench.args, &rows);
-    let mut done = Done { bench, stock, files, rows, again: VecDeque::new() };
+    let mut done = Done { bench, stock, files, rows, core_transfer_ns: None, again: VecDeque::new() };
     let (mut block, mut end) = (0, None);
     for (planned, attempt) in lacking.iter() {
         if planned.block != block {
             done.repeat(&mut ends)?;
             end = if block > 0 { ends.after_block(block, &done.rows) } else { None };
             block = planned.block;
+            done.look_at_cores();
         }
         if end.is_some() || bench.interrupt.is_raised() {
             break;
@@ -69,6 +73,16 @@ pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut F
 }
 
 impl Done<'_> {
+    /// Measures how far apart the cores of two threads are, if any cell has two. Virtual cores are moved in mid-run.
+    fn look_at_cores(&mut self) {
+        let Bench { run, cells, .. } = *self.bench;
+        let place = &run.options.cores.places[0];
+        let has_two = cells.iter().any(|cell| !cell.scenario.has_rounds());
+        let generator = place.generators.first().copied().filter(|_| has_two);
+        let transfer_ns = generator.and_then(|generator| core_transfer_ns(place.worker, generator));
+        self.core_transfer_ns = transfer_ns.map(|ns| (10.0 * ns).round() / 10.0);
+    }
+
     /// Tries again what was disturbed up to now, once.
     fn repeat(&mut self, ends: &mut Ends) -> Result<(), Failure> {
         for _ in 0..self.again.len() {
@@ -86,7 +100,8 @@ impl Done<'_> {
         let cell = &cells[planned.cell];
         let began = Instant::now();
         let trial = one_trial(run, cell, (planned, attempt), self.stock.of(cell), interrupt);
-        let Some((row, latency)) = trial.map_err(Failure::Broken)? else { return Ok(()) };
+        let Some((mut row, latency)) = trial.map_err(Failure::Broken)? else { return Ok(()) };
+        row.core_transfer_ns = self.core_transfer_ns.filter(|_| !cell.scenario.has_rounds() && !row.is_failed());
         self.files.output.write(&row)?;
         if let (Some(hlog), Some(latency)) = (&mut self.files.hlog, latency) {
             let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));

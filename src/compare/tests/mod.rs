@@ -299,3 +299,34 @@ fn relative_to_a_backend_what_moves_both_is_no_change() {
     let mut trials = Trials::new(&data, By::column("state").expect("a column"), &[]);
     assert!(trials.relate_to("uring").expect_err("there is none").to_string().contains("no trial is of this backend"));
 }
+
+#[test]
+fn cores_in_another_state_do_not_count() {
+    let echo = |row: Row, ns: f64| Row {
+        scenario: "echo".into(),
+        core_transfer_ns: Some(ns),
+        lat_p50_ns: row.ns_per_packet_p50.map(|value| (1000.0 * value) as u64),
+        ns_per_packet_p50: None,
+        peer_ns_per_packet: None,
+        ..row
+    };
+    let state = |block: usize| if block <= 20 { 210.0 } else { 50.0 };
+    let rows: Vec<Row> = two(100.0, 127.0).into_iter().map(|row| echo(row.clone(), state(row.trial))).collect();
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((report.comparisons[0].counts, report.comparisons[0].verdict), ([40, 40], Verdict::Worse));
+    assert!(report.comparisons[0].warnings[0].to_string().contains("cores were in another state"));
+
+    let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
+    for (moved, verdict, basis) in [(2, Verdict::Worse, Basis::Pairs { pairs: 7 }), (4, Verdict::None, Basis::Nothing)]
+    {
+        let rows: Vec<Row> = runs(&sides, 1.2, true)
+            .into_iter()
+            .map(|row| {
+                let is_moved = row.state == "B" && row.pair.is_some_and(|pair| pair < moved);
+                echo(row, if is_moved { 210.0 } else { 50.0 })
+            })
+            .collect();
+        let report = compare("state", &rows).expect("a report");
+        assert_eq!((report.comparisons[0].verdict, report.comparisons[0].figures.basis), (verdict, basis), "{moved}");
+    }
+}
