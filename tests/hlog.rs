@@ -8,7 +8,8 @@ use std::time::Duration;
 use common::needs;
 use hdrhistogram::Histogram;
 use hpbench::measure::outcome::latency_histogram;
-use hpbench::record::hlog::{Existing, Hlog};
+use hpbench::record::hlog::Hlog;
+use hpbench::record::locked::Existing;
 
 /// Prints per histogram: tag, time, length, count, p50, p99, maximum.
 const READ: &str = "

@@ -16,7 +16,8 @@ use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, FdTable, Planned, Wait};
 use crate::plan::request::Pools;
-use crate::record::output::{Existing, Output};
+use crate::record::locked::Existing;
+use crate::record::output::Output;
 use crate::record::row::{Row, Run};
 use crate::traffic::wire::Tag;
 
