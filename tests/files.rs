@@ -150,6 +150,33 @@ fn a_full_disk_ends_the_run_with_a_message() {
 }
 
 #[test]
+fn a_row_for_which_there_is_no_room_leaves_no_part_behind() {
+    // The fourth row or so goes beyond the limit.
+    let limit = "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"";
+    let bench = Bench::under(["bash", "-c", limit]);
+    let args = format!("{QUICK} --trials 20");
+    let done = bench.tiny(&args).expect(1);
+    assert!(done.stderr.contains("cannot write to out.csv") && done.stderr.contains("whole"), "{}", done.stderr);
+    let before = read(&bench.path("out.csv"));
+    assert!(before.len() > 3000 && before.ends_with('\n'), "{before}");
+    let rows = parse(&before).len();
+    let rest = bench.run_command(
+        &[&[common::HPBENCH], &*tiny(&format!("{args} --resume")).split(' ').collect::<Vec<_>>()].concat(),
+    );
+    let rest = rest.expect(0);
+    assert!(rest.stderr.contains(&format!("40 rows in out.csv, {rows} of them")), "{}", rest.stderr);
+    assert!(read(&bench.path("out.csv")).starts_with(&before));
+}
+
+#[test]
+fn a_file_system_without_locks_is_no_reason_to_fail() {
+    let bench = Bench::new();
+    let done = common::filters::filtered(&[libc::SYS_flock], libc::ENOLCK, || bench.tiny(QUICK)).expect(0);
+    assert!(done.stderr.contains("warning: out.csv cannot be locked"), "{}", done.stderr);
+    assert_eq!(done.rows().len(), 2);
+}
+
+#[test]
 fn a_closed_standard_output_ends_the_run_silently() {
     let bench = Bench::new();
     // As with `| head -1`: the first line is read, then nobody reads any more.

@@ -113,9 +113,15 @@ fn a_run_that_is_gone_on_with_keeps_what_was_there_before() {
     running.signal(Signal::KILL);
     running.wait().expect(-9);
     fs::write(bench.path("out.rescued.csv"), "precious").expect("a file");
-    damaged(&bench, &format!("{SOME} -o out.csv --resume"), 12, DAMAGES[0].1).expect(1);
-    assert_trials(&bench.rows("out.rescued-2.csv"), ROWS);
-    assert_eq!(read(&bench.path("out.rescued.csv")), "precious");
+    let begun = read(&bench.path("out.csv"));
+    for (told, damage) in DAMAGES {
+        fs::write(bench.path("out.csv"), &begun).expect("it is ours");
+        let done = damaged(&bench, &format!("{SOME} -o out.csv --resume"), 12, damage).expect(1);
+        assert!(done.stderr.contains(told) && done.stderr.contains("40 rows in out.rescued-2.csv"), "{}", done.stderr);
+        assert_trials(&bench.rows("out.rescued-2.csv"), ROWS);
+        assert_eq!(read(&bench.path("out.rescued.csv")), "precious");
+        fs::remove_file(bench.path("out.rescued-2.csv")).expect("it is there");
+    }
     // The one that stands in may vanish, too; and the directory of either.
     let bench = Bench::new();
     fs::create_dir(bench.path("results")).expect("a directory");
@@ -299,6 +305,21 @@ fn no_output_of_a_report_is_an_input_or_another_one() {
         let done = bench.start_to(words, stdout.into()).wait().expect(2);
         assert!(done.stderr.contains("standard output and run.csv are one file"), "{words}: {}", done.stderr);
         assert_eq!(read(&bench.path("run.csv")), before, "{words}");
+    }
+}
+
+#[test]
+fn no_output_of_a_lab_is_a_kernel() {
+    let bench = Bench::new();
+    let mut kernel = vec![0; 0x300];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    fs::write(bench.path("bzImage"), &kernel).expect("a file");
+    fs::create_dir(bench.path("out.consoles")).expect("a directory");
+    fs::hard_link(bench.path("bzImage"), bench.path("out.consoles/bzImage.log")).expect("a link");
+    for out in ["./bzImage", "out.csv"] {
+        let done = bench.run(&format!("lab --kernel bzImage -o {out} --force")).expect(2);
+        assert!(done.stderr.contains("--kernel bzImage are one file"), "{}", done.stderr);
+        assert_eq!(fs::read(bench.path("bzImage")).expect("it is there"), kernel);
     }
 }
 

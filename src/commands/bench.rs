@@ -17,7 +17,8 @@ use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, FdTable, Wait};
 use crate::plan::request::Pools;
 use crate::plan::schedule::Planned;
-use crate::record::output::{Existing, Output};
+use crate::record::locked::Existing;
+use crate::record::output::Output;
 use crate::record::row::{Row, Run};
 use crate::traffic::wire::Tag;
 

@@ -5,67 +5,13 @@
 //! From then on it is watched: when something else removes it, replaces it or writes to it, all that was added goes to
 //! another file beside it.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::cmp::Ordering;
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use crate::console::{printable_path, tell};
-use crate::place::Place;
-
-/// What to do with a file that is already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Refuse.
-    Refuse,
-    /// Add to it.
-    Append,
-    /// Replace it.
-    Replace,
-}
-
-/// Why a file cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// There is a file.
-    #[error("{0} exists; use --append to add to it, --force to replace it, or name another file", printable_path(path))]
-    Exists {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Another process has it.
-    #[error(
-        "another run of hpbench writes to {0}; wait until it has ended, or name another file",
-        printable_path(path)
-    )]
-    Busy {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It cannot be opened.
-    #[error("cannot open {0}: {error}; is its directory there, and may you write to it?", printable_path(path))]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It cannot be written.
-    #[error(
-        "cannot write to {0}: {error}; make room or name a file elsewhere; what was written before is whole",
-        printable_path(path)
-    )]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
+use crate::record::locked::{self, Existing, FileError, Identity, Opened};
 
 /// A file under way.
 #[derive(Debug)]
@@ -84,11 +30,11 @@ pub(crate) struct AppendFile {
 #[derive(Debug)]
 struct Content {
     /// Its device and inode.
-    identity: (u64, u64),
+    identity: Identity,
     /// Its length, as far as this process knows.
     len: u64,
-    /// What a file of this kind begins with.
-    header: Vec<u8>,
+    /// What a file begins with that stands in for it: what a file of this kind begins with, or all that was there.
+    start: Vec<u8>,
     /// What was added to it.
     added: Vec<u8>,
     /// Whether it was made by [`AppendFile::open`].
@@ -104,12 +50,6 @@ enum Loss {
     Longer,
 }
 
-/// How often a file is opened that is replaced by another one meanwhile.
-const OPENINGS_MAX: usize = 100;
-
-/// How many names are tried for a file that stands in for one that was lost.
-const NAMES_MAX: usize = 1000;
-
 impl AppendFile {
     /// Opens and locks a file; makes it if it is not there. Nothing in it is changed.
     ///
@@ -117,41 +57,14 @@ impl AppendFile {
     ///
     /// Why it cannot be used.
     pub(crate) fn open(path: &Path, existing: Existing) -> Result<Self, FileError> {
-        let failed = |error| FileError::Open { path: path.into(), error };
-        for _ in 0..OPENINGS_MAX {
-            let place = Place::of(path).map_err(failed)?;
-            if place == Place::Taken && existing == Existing::Refuse {
-                return Err(FileError::Exists { path: path.into() });
+        let (file, content) = match locked::open(path, existing)? {
+            Opened::Stream(file) => (file, None),
+            Opened::File { file, identity, len, is_new } => {
+                (file, Some(Content { identity, len, start: Vec::new(), added: Vec::new(), is_new }))
             }
-            let is_stream = place == Place::Stream;
-            let opened = OpenOptions::new().read(!is_stream).append(true).create(place == Place::Vacant).open(path);
-            let file = match opened {
-                Err(error) if place == Place::Taken && error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened.map_err(failed)?,
-            };
-            if is_stream {
-                return Ok(Self::of(path, file, None, existing));
-            }
-            lock(&file, path)?;
-            let found = file.metadata().map_err(failed)?;
-            let (identity, len) = ((found.dev(), found.ino()), found.len());
-            // Between opening and locking, another process may have removed it or written to it.
-            if identity_at(path) != Some(identity) {
-                continue;
-            }
-            if len > 0 && existing == Existing::Refuse {
-                return Err(FileError::Exists { path: path.into() });
-            }
-            let is_new = place == Place::Vacant && len == 0;
-            let content = Content { identity, len, header: Vec::new(), added: Vec::new(), is_new };
-            return Ok(Self::of(path, file, Some(content), existing));
-        }
-        Err(failed(io::Error::other("it is replaced by another file again and again")))
-    }
-
-    fn of(path: &Path, file: File, content: Option<Content>, existing: Existing) -> Self {
+        };
         let replace = existing == Existing::Replace;
-        Self { path: path.into(), file, replace, content, is_begun: false, is_diverted: false }
+        Ok(Self { path: path.into(), file, replace, content, is_begun: false, is_diverted: false })
     }
 
     /// Where what is added is: another file than the one that was opened, if that was lost.
@@ -186,12 +99,13 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Empties the file if it is to be replaced, and writes what it begins with if it is empty.
+    /// Empties the file if it is to be replaced, and writes what it begins with if it is empty. What is there already is
+    /// kept in memory as well if `remember`.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    pub(crate) fn begin(&mut self, header: &[u8]) -> Result<(), FileError> {
+    pub(crate) fn begin(&mut self, header: &[u8], remember: bool) -> Result<(), FileError> {
         if self.replace {
             self.cut(0)?;
         }
@@ -199,8 +113,9 @@ impl AppendFile {
             self.put(header)?;
         }
         self.is_begun = true;
+        let there = if remember { self.read() } else { None };
         if let Some(content) = &mut self.content {
-            content.header = header.to_vec();
+            content.start = there.unwrap_or_else(|| header.to_vec());
             content.added.clear();
         }
         Ok(())
@@ -249,19 +164,28 @@ impl AppendFile {
     fn loss(&self) -> Option<Loss> {
         let content = self.content.as_ref()?;
         let Ok(found) = self.path.metadata() else { return Some(Loss::Gone) };
-        if (found.dev(), found.ino()) != content.identity {
+        if locked::identity(&found) != content.identity {
             return Some(Loss::Replaced);
         }
         match found.len().cmp(&content.len) {
-            std::cmp::Ordering::Less => Some(Loss::Shorter),
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => Some(Loss::Longer),
+            Ordering::Less => Some(Loss::Shorter),
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Loss::Longer),
         }
+    }
+
+    /// What is in the file, up to the length that it has as far as this process knows.
+    fn read(&mut self) -> Option<Vec<u8>> {
+        let len = self.content.as_ref()?.len;
+        let mut text = Vec::new();
+        self.file.rewind().and_then(|()| (&self.file).take(len).read_to_end(&mut text)).ok()?;
+        (text.len() as u64 == len).then_some(text)
     }
 
     /// Goes on in another file if something has happened to this one; tells so.
     fn divert_if_lost(&mut self) -> Result<(), FileError> {
         let (Some(loss), true) = (self.loss(), self.is_begun) else { return Ok(()) };
+        let there = self.read();
         let Some(content) = &mut self.content else { return Ok(()) };
         let what = match loss {
             Loss::Gone => "was removed or renamed",
@@ -269,23 +193,17 @@ impl AppendFile {
             Loss::Shorter => "was cut",
             Loss::Longer => "was written to by another program",
         };
-        let lost = self.path.clone();
-        let mut all = [content.header.as_slice(), &content.added].concat();
-        if self.file.metadata().is_ok_and(|found| found.len() == content.len) {
-            // It has lost its name only: what was there before this run is there still.
-            let mut whole = Vec::new();
-            if self.file.rewind().and_then(|()| self.file.read_to_end(&mut whole)).is_ok() {
-                all = whole;
-            }
-        }
-        let (path, mut file, identity) = stand_in(&lost)?;
-        file.write_all(&all).map_err(|error| FileError::Write { path: path.clone(), error })?;
+        // A file that has lost its name only, or has more now, has what was there before this run.
+        let is_ours = |text: &Vec<u8>| text.ends_with(&content.added);
+        let all = there.filter(is_ours).unwrap_or_else(|| [content.start.as_slice(), &content.added].concat());
+        let (path, file, identity) = locked::stand_in(&self.path, &all)?;
         tell!(
             "hpbench: {} {what} while this run wrote to it; all that this run has written and will write is in {}",
-            printable_path(&lost),
+            printable_path(&self.path),
             printable_path(&path)
         );
         (content.identity, content.len) = (identity, all.len() as u64);
+        (content.start, content.added) = (all, Vec::new());
         (self.path, self.file, self.is_diverted) = (path, file, true);
         Ok(())
     }
@@ -301,55 +219,4 @@ impl Drop for AppendFile {
             let _ = self.path.canonicalize().and_then(std::fs::remove_file);
         }
     }
-}
-
-fn identity_at(path: &Path) -> Option<(u64, u64)> {
-    path.metadata().ok().map(|found| (found.dev(), found.ino()))
-}
-
-/// Locks a file until it is closed.
-fn lock(file: &File, path: &Path) -> Result<(), FileError> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => Err(FileError::Busy { path: path.into() }),
-        Err(error) => {
-            // Some network file systems have no locks.
-            tell!(
-                "warning: {} cannot be locked ({error}); no other run may write to it meanwhile",
-                printable_path(path)
-            );
-            Ok(())
-        }
-    }
-}
-
-/// A new file for what belongs into `lost`: beside it, else in the current directory, else in that for temporary files.
-fn stand_in(lost: &Path) -> Result<(PathBuf, File, (u64, u64)), FileError> {
-    let (stem, extension) = (lost.file_stem().unwrap_or_default(), lost.extension());
-    let beside = lost.parent().unwrap_or(Path::new("")).to_owned();
-    let mut last = io::Error::other("no name is free");
-    for folder in [beside, PathBuf::new(), std::env::temp_dir()] {
-        for number in 1..=NAMES_MAX {
-            let mut name = OsString::from(stem);
-            name.push(if number == 1 { ".rescued".to_owned() } else { format!(".rescued-{number}") });
-            if let Some(extension) = extension {
-                name.push(".");
-                name.push(extension);
-            }
-            let path = folder.join(name);
-            match OpenOptions::new().read(true).append(true).create_new(true).open(&path) {
-                Ok(file) => {
-                    lock(&file, &path)?;
-                    let found = file.metadata().map_err(|error| FileError::Open { path: path.clone(), error })?;
-                    return Ok((path, file, (found.dev(), found.ino())));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    last = error;
-                    break;
-                }
-            }
-        }
-    }
-    Err(FileError::Write { path: lost.into(), error: last })
 }

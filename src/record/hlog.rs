@@ -11,9 +11,8 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::console::{Failure, printable_path};
-use crate::record::append::{AppendFile, FileError};
-
-pub use crate::record::append::Existing;
+use crate::record::append::AppendFile;
+use crate::record::locked::{Existing, FileError};
 
 /// The version of the format, as readers expect it in a comment. The Rust crate does not write it.
 const VERSION: &str = "[Histogram log format version 1.3]";
@@ -96,7 +95,7 @@ impl Hlog {
         if is_added_to {
             self.file.cut(self.keep)?;
         }
-        self.file.begin(&header)?;
+        self.file.begin(&header, false)?;
         if is_added_to && self.keep > 0 {
             self.file.append(&header)?;
         }

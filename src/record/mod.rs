@@ -1,6 +1,6 @@
 //! What is kept: rows, the files that hold them, and the environment that they were measured in.
 
-pub mod append;
+pub(crate) mod append;
 pub mod cell;
 pub mod column;
 pub mod columns;
@@ -8,6 +8,7 @@ pub mod document;
 pub mod environment;
 pub mod format;
 pub mod hlog;
+pub mod locked;
 pub mod output;
 pub mod resume;
 pub mod row;

@@ -5,11 +5,10 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::console::{Failure, printable_path};
-use crate::record::append::{AppendFile, FileError};
+use crate::record::append::AppendFile;
 use crate::record::format::{BYTE_ORDER_MARK, encode, header};
+use crate::record::locked::{Existing, FileError};
 use crate::record::row::Row;
-
-pub use crate::record::append::Existing;
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +130,7 @@ impl Output {
         match &mut self.sink {
             Sink::File(file) => {
                 self.keep.map_or(Ok(()), |whole| file.cut(whole))?;
-                Ok(file.begin(&header)?)
+                Ok(file.begin(&header, self.keep.is_some())?)
             }
             Sink::Stdout => put_stdout(&header),
         }

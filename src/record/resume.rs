@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::console::{Failure, printable_path};
 use crate::place::Place;
-use crate::record::append::FileError;
 use crate::record::format;
+use crate::record::locked::FileError;
 use crate::record::output::{self, Output, OutputError};
 use crate::record::row::Row;
 use crate::record::rows::{Rows, RowsError};

@@ -174,9 +174,17 @@ impl Running<'_> {
     /// Runs hpbench with `args` in the same directory, while this one goes on.
     pub(crate) fn meanwhile(&self, args: &str) -> Done {
         let mut command = Command::new(HPBENCH);
-        let output =
-            command.args(args.split_whitespace()).current_dir(self.bench.path("")).stdin(Stdio::null()).output();
-        let output = output.expect("hpbench starts");
+        command.args(args.split_whitespace()).current_dir(self.bench.path("")).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hpbench starts");
+        let start = Instant::now();
+        while child.try_wait().expect("a child of ours").is_none() {
+            if start.elapsed() > TIME_LIMIT {
+                let _ = child.kill();
+                panic!("hpbench {args} runs for over {TIME_LIMIT:?}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().expect("a child of ours");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Done {
             status: status_of(output.status),

@@ -6,7 +6,7 @@ use super::boot::Visit;
 use super::guest::plan::{GuestPlan, Task};
 use super::guest_binary;
 use super::stream::Kind;
-use super::visits::Visits;
+use super::visits::{Visits, tests_log};
 use crate::console::{Failure, print, printable_path, tell, usage};
 
 /// Where a guest has one core, tests beside each other would only wait for each other.
@@ -24,7 +24,7 @@ pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Fa
         }
         let tally = Tally::of(&lines(visit));
         good &= tally.is_good() && visit.failure.is_none();
-        let said = visits.tests(kernel);
+        let said = tests_log(visits.logs, kernel);
         keep_lines(&said, visit);
         print(&tally.render(&kernel.release, visit.failure.as_deref(), &said))?;
     }

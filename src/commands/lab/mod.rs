@@ -28,13 +28,14 @@ use crate::commands::bench;
 use crate::compare::releases;
 use crate::console::{Failure, broken, print, printable_path, usage};
 use crate::measure::control::Interrupt;
+use crate::place;
 use crate::record::environment;
 use accel::Accel;
 use args::LabArgs;
 use boot::Boot;
 use guest::plan::{GuestPlan, Task};
 use kernels::Kernel;
-use visits::Visits;
+use visits::{Visits, console_log, tests_log};
 
 /// How long a kernel may take to start where KVM works.
 const KVM_TEST: Duration = Duration::from_secs(10);
@@ -51,10 +52,13 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
         let names: Vec<&str> = kernels.iter().map(|kernel| kernel.release.as_str()).collect();
         return print(&format!("{each}under each of {} kernels: {}\n", kernels.len(), names.join(", "))).map(|()| 0);
     }
+    let host = args.run.label.clone().unwrap_or_else(environment::host_name);
+    let logs = logs_folder(args, &host);
+    check_outputs(args, &kernels, &logs)?;
     let plan = GuestPlan {
         accel: args.accel(),
         qemu: qemu::version().map_err(usage)?,
-        host: args.run.label.clone().unwrap_or_else(environment::host_name),
+        host,
         run_id: format!("{:016x}", rand::random::<u64>()),
         task: Task::Hello,
     };
@@ -65,9 +69,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
     if args.accel == Accel::Kvm {
         test_kvm(&kernels[0], &guest, &plan, home.path(), &interrupt)?;
     }
-    let logs = logs_folder(args, &plan.host);
     let visits = Visits { args, kernels: &kernels, plan, guest, home: home.path(), logs: &logs, interrupt: &interrupt };
-    visits.check_outputs()?;
     if args.conformance {
         return conformance::run(&visits, checkout.as_deref());
     }
@@ -116,6 +118,17 @@ fn test_kvm(
             KVM_TEST.as_secs()
         ))),
     }
+}
+
+/// Refuses an output that is an input or another output.
+fn check_outputs(args: &LabArgs, kernels: &[Kernel], logs: &Path) -> Result<(), Failure> {
+    let logs: Vec<PathBuf> =
+        kernels.iter().flat_map(|kernel| [console_log(logs, kernel), tests_log(logs, kernel)]).collect();
+    let out = args.run.out.iter().map(|path| ("-o", path.as_path()));
+    let outputs: Vec<_> = out.chain(logs.iter().map(|path| ("the console", path.as_path()))).collect();
+    let kernels = kernels.iter().map(|kernel| ("--kernel", kernel.path.as_path()));
+    let inputs: Vec<_> = kernels.chain(args.guest.iter().map(|path| ("--guest", path.as_path()))).collect();
+    place::check_outputs(&outputs, &inputs).map_err(usage)
 }
 
 /// Where the consoles are kept: beside the CSV.

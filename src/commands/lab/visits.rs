@@ -10,9 +10,8 @@ use super::boot::{self, Boot, Visit};
 use super::guest::plan::GuestPlan;
 use super::kernels::Kernel;
 use super::stream::Frame;
-use crate::console::{Failure, broken, printable_path, tell, usage};
+use crate::console::{Failure, broken, printable_path, tell};
 use crate::measure::control::Interrupt;
-use crate::place;
 
 /// What all visits have in common.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl Visits<'_> {
                     cores: self.args.guest_cores(),
                     kernel,
                     initramfs,
-                    log: self.console(kernel),
+                    log: console_log(self.logs, kernel),
                     time_limit: self.args.time_limit(),
                 };
                 let visit = boot.visit(self.interrupt, |frame| on_frame(index, frame));
@@ -80,31 +79,6 @@ impl Visits<'_> {
         visits.into_iter().map(|(_, visit)| visit).collect()
     }
 
-    /// The file for the console of a kernel.
-    fn console(&self, kernel: &Kernel) -> PathBuf {
-        self.logs.join(format!("{}.log", kernel.release))
-    }
-
-    /// The file for what tests under a kernel wrote.
-    pub(super) fn tests(&self, kernel: &Kernel) -> PathBuf {
-        self.logs.join(format!("{}.tests", kernel.release))
-    }
-
-    /// Refuses an output that is an input or another output.
-    ///
-    /// # Errors
-    ///
-    /// Which ones.
-    pub(super) fn check_outputs(&self) -> Result<(), Failure> {
-        let logs: Vec<PathBuf> =
-            self.kernels.iter().flat_map(|kernel| [self.console(kernel), self.tests(kernel)]).collect();
-        let out = self.args.run.out.iter().map(|path| ("-o", path.as_path()));
-        let outputs: Vec<_> = out.chain(logs.iter().map(|path| ("the console", path.as_path()))).collect();
-        let kernels = self.kernels.iter().map(|kernel| ("--kernel", kernel.path.as_path()));
-        let inputs: Vec<_> = kernels.chain([("--guest", self.guest.as_path())]).collect();
-        place::check_outputs(&outputs, &inputs).map_err(usage)
-    }
-
     fn jobs(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let at_once = (cores / self.args.guest_cores()).max(1);
@@ -115,4 +89,14 @@ impl Visits<'_> {
     pub(super) fn tell_logs(&self) {
         tell!("the consoles are in {}", printable_path(self.logs));
     }
+}
+
+/// The file for the console of a kernel.
+pub(super) fn console_log(logs: &Path, kernel: &Kernel) -> PathBuf {
+    logs.join(format!("{}.log", kernel.release))
+}
+
+/// The file for what tests under a kernel wrote.
+pub(super) fn tests_log(logs: &Path, kernel: &Kernel) -> PathBuf {
+    logs.join(format!("{}.tests", kernel.release))
 }
