@@ -2,24 +2,23 @@
 
 mod blocks;
 mod ends;
+mod files;
 pub mod table;
 
-use crate::commands::bench::{Stock, dry_run, existing, name, open_output, seconds};
+use crate::commands::bench::{Stock, dry_run, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
+use crate::commands::run::files::Files;
 use crate::commands::run::table::Group;
 use crate::compare::answer;
-use crate::console::{Failure, broken, print, tell, usage};
+use crate::console::{Failure, broken, print, tell};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::truesizes::Truesizes;
-use crate::place;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::Cell;
 use crate::plan::request;
 use crate::plan::schedule::Schedule;
 use crate::record::environment::Environment;
-use crate::record::hlog::Hlog;
-use crate::record::output::Output;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
@@ -81,47 +80,6 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let is_cut_short = end.is_some_and(|end| end.is_failure());
     let status = status(&rows, args.strict).max(u8::from(!is_in_place || is_cut_short));
     Ok(interrupt.exit_status().unwrap_or(status))
-}
-
-/// What a run writes.
-struct Files {
-    output: Output,
-    hlog: Option<Hlog>,
-}
-
-impl Files {
-    /// Opens and locks all files; what is in them is as it was.
-    fn open(args: &RunArgs, begun: &Begun, host: &str) -> Result<Self, Failure> {
-        let used = [("-o", &args.out), ("--hlog", &args.hlog)];
-        let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
-        place::check_outputs(&used, &[]).map_err(usage)?;
-        let output = if args.resume { begun.open()? } else { open_output(args, host)? };
-        let hlog = args.hlog.as_deref().map(|path| Hlog::open(path, existing(args))).transpose()?;
-        Ok(Self { output, hlog })
-    }
-
-    /// Has the files begin as they must, now that nothing can be refused any more; a log of histograms only if some will
-    /// be written.
-    fn begin(&mut self, begun: &Begun, is_complete: bool) -> Result<(), Failure> {
-        if let Some(hlog) = self.hlog.as_mut().filter(|_| !is_complete) {
-            hlog.begin()?;
-        }
-        self.output.begin()?;
-        if begun.cut() > 0 {
-            tell!(
-                "note: the last line of {} was cut ({} bytes, no line end) and is removed",
-                begun.name(),
-                begun.cut()
-            );
-        }
-        Ok(())
-    }
-
-    /// Whether everything is in the files that were named.
-    fn finish(&mut self) -> Result<bool, Failure> {
-        let is_hlog_in_place = self.hlog.as_mut().map_or(Ok(true), Hlog::finish)?;
-        Ok(self.output.finish()? && is_hlog_in_place)
-    }
 }
 
 /// The exit status that the results deserve.
