@@ -33,8 +33,8 @@ fn no_more_threads_are_a_trial_that_fails_and_no_panic() {
     for (limit, flags) in [
         (1, "--scenario drain,send,flood,pace,echo"),
         (2, "--scenario flood,pace,echo"),
-        (2, "--scenario drain,flood,pace,echo --handoff"),
-        (3, "--scenario flood,pace,echo --handoff"),
+        (2, "--scenario drain,flood,pace,echo --handoff --force-plan"),
+        (3, "--scenario flood,pace,echo --handoff --force-plan"),
         (2, "--scenario drain,send --workers 2"),
     ] {
         let limits = format!("prlimit --nproc={limit}:{limit} {program} --backend plain {flags}");

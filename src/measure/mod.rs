@@ -7,6 +7,7 @@ pub mod counters;
 pub mod driver;
 pub mod handoff;
 pub mod kthreads;
+pub mod neighbours;
 pub mod order;
 pub mod outcome;
 pub mod peer;

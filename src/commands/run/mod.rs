@@ -3,11 +3,13 @@
 mod blocks;
 mod ends;
 mod files;
+mod look;
 pub mod table;
 
 use crate::commands::bench::{Stock, dry_run, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
+use crate::commands::run::look::look_around;
 use crate::commands::run::table::Group;
 use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell};
@@ -16,8 +18,8 @@ use crate::measure::control::Interrupt;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::Cell;
-use crate::plan::request;
 use crate::plan::schedule::Schedule;
+use crate::plan::{pointless, request};
 use crate::record::environment::Environment;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
@@ -29,6 +31,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
+    if !args.force_plan {
+        pointless::check(&cells, &options).map_err(Failure::Usage)?;
+    }
     let environment = Environment {
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
@@ -55,6 +60,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let pools = request::make_pools(&cells, &run.options, schedule.len()).map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;
     files.begin(&begun, rest.lacking.is_empty())?;
+    look_around(args, &run, seconds(args, &cells, rest.lacking.len()), &interrupt);
     let before = rest.rows.len();
     let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
     let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
