@@ -30,12 +30,14 @@ pub(super) struct Visits<'a> {
 }
 
 impl Visits<'_> {
-    /// Visits each kernel, and passes on each frame with the index of its kernel as it comes. Returns what came of
+    /// Visits each kernel, and passes on each frame, of which there are at most `frames_max`, with the index of its kernel
+    /// as it comes. Returns what came of
     /// the visits, in the order of the kernels.
     pub(super) fn make(
         &self,
         plan: &GuestPlan,
         tests: Option<&Path>,
+        frames_max: usize,
         on_frame: impl Fn(usize, &Frame) + Sync,
     ) -> Result<Vec<Visit>, Failure> {
         let initramfs = self.home.join("initramfs");
@@ -55,6 +57,7 @@ impl Visits<'_> {
                     initramfs: &initramfs,
                     log: self.logs.join(format!("{}.log", kernel.release)),
                     time_limit: self.args.time_limit(),
+                    frames_max,
                 };
                 let visit = boot.visit(self.interrupt, |frame| on_frame(index, frame));
                 visits.lock().unwrap_or_else(PoisonError::into_inner).push((index, visit));
