@@ -145,7 +145,10 @@ fn an_app_on_its_own_thread_accounts_for_every_datagram() {
     if needs::two_cores().is_none() {
         return;
     }
-    let args = format!("--backend {} --scenario drain,flood,pace,echo --handoff --force-plan --rate 5000 -t 0.1", needs::backends());
+    let args = format!(
+        "--backend {} --scenario drain,flood,pace,echo --handoff --force-plan --rate 5000 -t 0.1",
+        needs::backends()
+    );
     let done = Bench::new().tiny(&args).expect(0);
     for row in &done.rows() {
         assert_balanced(row);

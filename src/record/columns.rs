@@ -231,7 +231,7 @@ columns! {
         generator_cpu: String, Side, "cores of the generators";
         /// How these cores are related.
         cpu_relation: String, Condition, "how these cores are related";
-        /// How the load was sent: `gso`, `sendmmsg` or `memory`.
+        /// How the load was sent: `gso`, `sendmmsg` (without GSO, or where the path would fragment) or `memory`.
         fill: String, Condition, "how queues were filled";
         /// The setup flags of io_uring that took effect.
         uring_flags: String, Side, "io_uring's flags in effect";

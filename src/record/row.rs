@@ -346,6 +346,26 @@ impl Row {
     pub fn balances(&self) -> bool {
         self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.iter().any(Reason::is_unbalanced)
     }
+
+    /// What in the row cannot be, so that it is not as it was written: a ledger whose sum is another one, or a trial that
+    /// counts although it does not balance.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let ledger = [self.sent, self.received, self.drop_socket, self.drop_ring].map(|count| count.map(i128::from));
+        if let ([Some(sent), Some(received), Some(at_socket), Some(at_ring)], Some(unexplained)) =
+            (ledger, self.unexplained)
+            && sent - received - at_socket - at_ring != i128::from(unexplained)
+        {
+            return Some(format!(
+                "its ledger contradicts itself: sent {sent}, received {received}, dropped {at_socket} and {at_ring}, \
+                 unexplained {unexplained}"
+            ));
+        }
+        match self.valid {
+            1 if !self.balances() => Some("it is valid although datagrams are unexplained".into()),
+            0 | 1 => None,
+            other => Some(format!("its valid is {other}, neither 0 nor 1")),
+        }
+    }
 }
 
 /// Marks the rows of one run in which the machine was not as usual.

@@ -228,9 +228,14 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// If a field has none.
+    /// If a field has none, or the values contradict each other.
     pub fn parse(&self, record: &Record) -> Result<Row, RowsError> {
-        parse(&record.fields, &self.columns).map_err(|reason| self.bad(record.line, reason))
+        let row = parse(&record.fields, &self.columns);
+        let row = row.and_then(|row: Row| match row.contradiction() {
+            None => Ok(row),
+            Some(reason) => Err(reason),
+        });
+        row.map_err(|reason| self.bad(record.line, reason))
     }
 
     /// How many bytes of a row that is cut are at the end, once all rows are read.
@@ -327,6 +332,34 @@ mod tests {
         let odd = Row { error: "a\r".into(), ..Row::default() };
         let read = parse(&fields(&format::encode(&odd, false)).expect("a row"), &columns(&format::header()));
         assert_eq!(read.expect("a row").error, "a\r", "ours is in quotes");
+    }
+
+    #[test]
+    fn a_row_that_contradicts_itself_is_none() {
+        let row = |[sent, received, drop_socket]: [u64; 3], unexplained, valid| Row {
+            sent: Some(sent),
+            received: Some(received),
+            drop_socket: Some(drop_socket),
+            drop_ring: Some(0),
+            unexplained,
+            valid,
+            ..Row::default()
+        };
+        for (row, told) in [
+            (row([10, 8, 2], Some(0), 1), None),
+            (row([10, 8, 1], Some(1), 0), None),
+            (row([10, 8, 1], None, 0), None),
+            (Row::default(), None),
+            (row([10, 7, 2], Some(0), 1), Some("contradicts itself")),
+            (row([10, 8, 2], Some(1), 0), Some("contradicts itself")),
+            (row([u64::MAX, 0, 0], Some(i64::MIN), 0), Some("contradicts itself")),
+            (row([10, 8, 1], Some(1), 1), Some("valid although datagrams are unexplained")),
+            (row([10, 8, 2], Some(0), 7), Some("neither 0 nor 1")),
+        ] {
+            let found = row.contradiction();
+            assert_eq!(found.is_some(), told.is_some(), "{row:?}");
+            assert!(found.zip(told).is_none_or(|(found, told)| found.contains(told)), "{told:?}");
+        }
     }
 
     #[test]
