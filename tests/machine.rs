@@ -61,6 +61,20 @@ fn a_refused_io_uring_ends_trials_of_two_threads_too() {
     }
 }
 
+#[test]
+fn where_disturbances_cannot_be_seen_the_run_says_so_once_and_each_row_does() {
+    let Some(wrapper) = needs::no_proc() else { return };
+    let done = Bench::under(wrapper).tiny("--backend plain --scenario drain --trials 3").expect(0);
+    assert_eq!(done.stderr.matches("warning: the kernel does not tell").count(), 1, "{}", done.stderr);
+    for row in done.rows() {
+        assert_eq!((row.text("unknown"), row.text("valid")), ("run_delay steal", "1"), "{}", row.name());
+        assert_eq!((row.text("run_delay_ns"), row.text("steal_pct")), ("", ""));
+    }
+    let done = Bench::new().tiny("--backend plain --scenario drain").expect(0);
+    let is_told = done.stderr.contains("does not tell");
+    assert!(done.rows().iter().all(|row| row.text("unknown").is_empty() != is_told));
+}
+
 /// Runs hpbench without capabilities, and with so many bytes of memory that may be locked.
 fn with_memlock(bytes: u64, args: &str) -> Option<Done> {
     let limit = format!("--memlock={bytes}:{bytes}");

@@ -48,6 +48,7 @@ pub(crate) struct Attempt {
     reason: u32,
     steady: Option<bool>,
     canary: Option<f64>,
+    clock: u32,
 }
 
 impl Attempt {
@@ -77,6 +78,7 @@ pub(crate) struct Dataset {
     circumstances: Numbers,
     reasons: Numbers,
     runs: Numbers,
+    clocks: Numbers,
     blocks: HashMap<(u32, usize), u32>,
     /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
     planned: Vec<u32>,
@@ -103,6 +105,7 @@ impl Dataset {
             circumstances: Numbers::default(),
             reasons: Numbers::default(),
             runs: Numbers::default(),
+            clocks: Numbers::default(),
             blocks: HashMap::new(),
             planned: Vec::new(),
             plans: Numbers::default(),
@@ -163,6 +166,7 @@ impl Dataset {
             reason: self.reasons.number_of(&row.why()),
             steady: row.steady.map(|steady| steady != 0),
             canary: row.canary_ratio,
+            clock: self.clocks.number_of(&row.clocksource),
         });
         self.values.extend(self.kept.iter().map(|column| column.number(row).unwrap_or(f64::NAN)));
         Ok(())
@@ -192,8 +196,13 @@ impl Dataset {
         }
         // Attempts that were tried again say nothing about what is usual.
         let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
-        let sign =
-            |attempt: &Attempt| Sign { run: attempt.run as usize, steady: attempt.steady, canary: attempt.canary };
+        let sign = |attempt: &Attempt| Sign {
+            run: attempt.run as usize,
+            steady: attempt.steady,
+            canary: attempt.canary,
+            machine: self.machine(attempt),
+            clock: attempt.clock,
+        };
         let marks = gates::marks(last().map(sign));
         let last = self.attempts.iter_mut().filter(|attempt| !attempt.is_repeated);
         last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);

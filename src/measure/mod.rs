@@ -11,4 +11,5 @@ pub mod order;
 pub mod outcome;
 pub mod peer;
 pub mod scenario;
+pub mod stops;
 pub mod trial;

@@ -27,6 +27,13 @@ pub struct Place {
     pub generators: Vec<usize>,
 }
 
+impl Place {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = usize> {
+        [self.worker].into_iter().chain(self.app).chain(self.generators.iter().copied())
+    }
+}
+
 /// What cores are wanted for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {

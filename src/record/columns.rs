@@ -216,7 +216,7 @@ columns! {
         qemu: String, Circumstance, "version of QEMU";
         /// Frequency governor.
         governor: String, Circumstance, "frequency governor";
-        /// Clock source.
+        /// Clock source; both, if it changed in the trial.
         clocksource: String, Circumstance, "clock source";
         /// The kernel's option against attacks on processors: `auto`, `off`, …
         mitigations: String, Circumstance, "mitigations of processor bugs";
@@ -262,6 +262,8 @@ columns! {
         error: String, Other;
         /// Whose descriptor table the worker used: `shared` with the threads of the process, or its `own`; empty for `null`.
         fd_table: String, Axis;
+        /// What the kernel does not tell, so that a trial that it disturbs counts like any other: `run_delay`, `steal`, or both.
+        unknown: String, Other;
     }
 }
 

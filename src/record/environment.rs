@@ -66,11 +66,16 @@ impl Environment {
                     .unwrap_or_default(),
             }),
             governor: first_line(&cpu),
-            clocksource: first_line(&format!("{clocksources}/current_clocksource")),
+            clocksource: clock_source(),
             mitigations: mitigations(&first_line("/proc/cmdline")),
             kernel,
         }
     }
+}
+
+/// The clock source now: the kernel changes it when it no longer trusts it. Empty where the kernel does not tell.
+pub(crate) fn clock_source() -> String {
+    first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
 /// The text of a file; empty if it cannot be read. Firmware and boot loaders may write bytes that are no UTF-8.

@@ -10,8 +10,10 @@ use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
+use crate::measure::kthreads;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{self, Cell};
+use crate::plan::cells::{self, Cell, Options};
+use crate::plan::cores::Place;
 use crate::plan::request;
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
@@ -30,6 +32,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if args.dry_run {
         return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
     }
+    warn_of_unknown(&options);
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
@@ -66,6 +69,23 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
     Ok(interrupt.exit_status().unwrap_or_else(|| status(&rows, args.strict)))
+}
+
+/// Says once what the kernel does not tell, so that no trial is repeated for it.
+fn warn_of_unknown(options: &Options) {
+    let cores: Vec<usize> = options.cores.places.iter().flat_map(Place::all).collect();
+    let unknown = [
+        ("whether another program has the cores (/proc/thread-self/schedstat)", kthreads::run_delay_ns().is_none()),
+        ("whether the host of a virtual machine has them (/proc/stat)", kthreads::steal_ticks(&cores).is_none()),
+    ];
+    let unknown: Vec<&str> = unknown.into_iter().filter(|(_, is_so)| *is_so).map(|(what, _)| what).collect();
+    if !unknown.is_empty() {
+        tell!(
+            "warning: the kernel does not tell {}: a trial that is disturbed counts like any other, and the column unknown says \
+             so; give hpbench a /proc that it can read",
+            unknown.join(", nor ")
+        );
+    }
 }
 
 /// The exit status that the results deserve.
