@@ -63,17 +63,16 @@ struct Look {
     now_ns: u64,
     /// The same with the time in which the machine was suspended.
     boot_ns: u64,
-    run_delay_ns: Option<u64>,
+    /// Read before and after the clocks: the thread may wait for a core in between.
+    run_delay_ns: [Option<u64>; 2],
 }
 
 impl Look {
     fn now() -> Self {
-        let boot = clock_gettime(ClockId::Boottime);
-        Self {
-            now_ns: now_ns(),
-            boot_ns: boot.tv_sec as u64 * 1_000_000_000 + boot.tv_nsec as u64,
-            run_delay_ns: kthreads::run_delay_ns(),
-        }
+        let early_ns = kthreads::run_delay_ns();
+        let (now_ns, boot) = (now_ns(), clock_gettime(ClockId::Boottime));
+        let boot_ns = boot.tv_sec as u64 * 1_000_000_000 + boot.tv_nsec as u64;
+        Self { now_ns, boot_ns, run_delay_ns: [early_ns, kthreads::run_delay_ns()] }
     }
 
     /// For how long the thread neither slept as it wanted to, nor waited for a core, since an earlier look. Where the kernel
@@ -81,7 +80,7 @@ impl Look {
     fn absent_ns(&self, before: &Self) -> u64 {
         let passed_ns = self.now_ns - before.now_ns;
         let suspended_ns = (self.boot_ns - before.boot_ns).saturating_sub(passed_ns);
-        let delays = self.run_delay_ns.zip(before.run_delay_ns);
+        let delays = self.run_delay_ns[1].zip(before.run_delay_ns[0]);
         let late_ns = delays.map_or(0, |(now, before)| {
             passed_ns.saturating_sub(BEAT.as_nanos() as u64).saturating_sub(now.saturating_sub(before))
         });
@@ -96,7 +95,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn look(now_ms: u64, boot_ms: u64, run_delay_ms: Option<u64>) -> Look {
-        Look { now_ns: now_ms * MS, boot_ns: boot_ms * MS, run_delay_ns: run_delay_ms.map(|ms| ms * MS) }
+        Look { now_ns: now_ms * MS, boot_ns: boot_ms * MS, run_delay_ns: [run_delay_ms.map(|ms| ms * MS); 2] }
     }
 
     #[test]
