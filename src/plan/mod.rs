@@ -5,3 +5,4 @@ pub(crate) mod backends;
 pub mod cells;
 pub mod cores;
 pub mod request;
+pub(crate) mod topology;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::plan::cores::parse_cpu_list;
+use crate::plan::topology::parse_cpu_list;
 
 /// Facts about the machine; empty where the kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
