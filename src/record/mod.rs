@@ -8,6 +8,7 @@ pub mod environment;
 pub mod format;
 pub mod hlog;
 pub mod output;
+pub(crate) mod preload;
 pub mod resume;
 pub mod row;
 pub mod rows;

@@ -18,6 +18,7 @@ use crate::plan::request;
 use crate::record::environment::Environment;
 use crate::record::hlog::Hlog;
 use crate::record::output::Output;
+use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         return print(&(dry_run(args, &cells, trials) + &lacking(&cells))).map(|()| 0);
     }
     warn_of_unknown(&options);
+    warn_of_bypasses();
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &options).map_err(Failure::Usage)?;
@@ -84,6 +86,16 @@ fn warn_of_unknown(options: &Options) {
             "warning: the kernel does not tell {}: a trial that is disturbed counts like any other, and the column unknown says \
              so; give hpbench a /proc that it can read",
             unknown.join(", nor ")
+        );
+    }
+}
+
+/// Names what others of this machine's programs send through, and hpbench does not.
+fn warn_of_bypasses() {
+    if let Some(libraries) = preload::told_here() {
+        tell!(
+            "warning: {libraries} is preloaded and ignored: hpbench makes its system calls itself, so its figures are those of \
+             the kernel"
         );
     }
 }
