@@ -303,7 +303,7 @@ fn what_a_small_limit_hides_is_unknown_and_not_missing() {
     }
     let all = examine(&Bench::new());
     for pages in [1, 2, 4, 6] {
-        let limit = format!("--memlock={0}:{0}", pages * 4096);
+        let limit = format!("--memlock={0}:{0}", pages * rustix::param::page_size());
         let answers = examine(&Bench::under(wrapper.iter().copied().chain(["prlimit", &limit])));
         let none = answers.feature("io_uring")["available"] == false;
         for feature in uring_features(&answers) {

@@ -51,6 +51,7 @@ pub(crate) struct Attempt {
     reason: u32,
     steady: Option<bool>,
     canary: Option<f64>,
+    clock: u32,
 }
 
 impl Attempt {
@@ -82,6 +83,7 @@ pub(crate) struct Dataset {
     runs: Numbers,
     /// Of each run, when it began and which pair it is one of.
     begun: Vec<(String, Option<u32>)>,
+    clocks: Numbers,
     blocks: HashMap<(u32, usize), u32>,
     /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
     planned: Vec<u32>,
@@ -109,6 +111,7 @@ impl Dataset {
             reasons: Numbers::default(),
             runs: Numbers::default(),
             begun: Vec::new(),
+            clocks: Numbers::default(),
             blocks: HashMap::new(),
             planned: Vec::new(),
             plans: Numbers::default(),
@@ -175,6 +178,7 @@ impl Dataset {
             reason: self.reasons.number_of(&row.why()),
             steady: row.steady.map(|steady| steady != 0),
             canary: row.canary_ratio,
+            clock: self.clocks.number_of(&row.clocksource),
         });
         self.values.extend(self.kept.iter().map(|column| column.number(row).unwrap_or(f64::NAN)));
         Ok(())
@@ -204,8 +208,13 @@ impl Dataset {
         }
         // Attempts that were tried again say nothing about what is usual.
         let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
-        let sign =
-            |attempt: &Attempt| Sign { run: attempt.run as usize, steady: attempt.steady, canary: attempt.canary };
+        let sign = |attempt: &Attempt| Sign {
+            run: attempt.run as usize,
+            steady: attempt.steady,
+            canary: attempt.canary,
+            machine: self.machine(attempt),
+            clock: attempt.clock,
+        };
         let marks = gates::marks(last().map(sign));
         let last = self.attempts.iter_mut().filter(|attempt| !attempt.is_repeated);
         last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);

@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod peer;
 mod remedy;
 pub mod scenario;
+pub mod stops;
 mod threads;
 pub mod transfer;
 pub mod trial;

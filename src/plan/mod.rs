@@ -8,3 +8,4 @@ mod memory;
 pub mod pointless;
 pub mod request;
 pub mod schedule;
+pub(crate) mod topology;

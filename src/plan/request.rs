@@ -85,6 +85,9 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     if let Some(shared) = &cores.shared {
         tell!("warning: {shared}; threads that spin on one core get in each other's way");
     }
+    if cores.relation == "unlike-cores" {
+        tell!("warning: worker and generator are on cores of different kinds, see `hpbench doctor`; name alike ones");
+    }
     let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
     let generators = args.generators.unwrap_or(spare.clamp(1, 64));
     if generators > spare.max(1) {

@@ -217,7 +217,7 @@ columns! {
         qemu: String, Circumstance, "version of QEMU";
         /// Frequency governor.
         governor: String, Circumstance, "frequency governor";
-        /// Clock source.
+        /// Clock source; both, if it changed in the trial.
         clocksource: String, Circumstance, "clock source";
         /// The kernel's option against attacks on processors: `auto`, `off`, …
         mitigations: String, Circumstance, "mitigations of processor bugs";
@@ -270,6 +270,8 @@ columns! {
         /// Of scenarios with two threads: how long a cache line took between the worker's and the generator's core before the
         /// block, one way, in ns. Virtual cores are moved; 50 and 210 ns are two states of one machine.
         core_transfer_ns: Option<f64>, Other;
+        /// What the kernel does not tell, so that a trial that it disturbs counts like any other: `run_delay`, `steal`, or both.
+        unknown: String, Other;
     }
 }
 

@@ -15,12 +15,15 @@ use crate::compare::answer;
 use crate::console::{Failure, broken, print, tell};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
+use crate::measure::kthreads;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::Cell;
+use crate::plan::cells::{Cell, Options};
+use crate::plan::cores::Place;
 use crate::plan::schedule::Schedule;
 use crate::plan::{pointless, request};
 use crate::record::environment::Environment;
+use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
@@ -34,6 +37,8 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if !args.force_plan {
         pointless::check(&cells, &options).map_err(Failure::Usage)?;
     }
+    warn_of_unknown(&options);
+    warn_of_bypasses();
     let environment = Environment {
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
@@ -86,6 +91,33 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let is_cut_short = end.is_some_and(|end| end.is_failure());
     let status = status(&rows, args.strict).max(u8::from(!is_in_place || is_cut_short));
     Ok(interrupt.exit_status().unwrap_or(status))
+}
+
+/// Says once what the kernel does not tell, so that no trial is repeated for it.
+fn warn_of_unknown(options: &Options) {
+    let cores: Vec<usize> = options.cores.places.iter().flat_map(Place::all).collect();
+    let unknown = [
+        ("whether another program has the cores (/proc/thread-self/schedstat)", kthreads::run_delay_ns().is_none()),
+        ("whether the host of a virtual machine has them (/proc/stat)", kthreads::steal_ticks(&cores).is_none()),
+    ];
+    let unknown: Vec<&str> = unknown.into_iter().filter(|(_, is_so)| *is_so).map(|(what, _)| what).collect();
+    if !unknown.is_empty() {
+        tell!(
+            "warning: the kernel does not tell {}: a trial that is disturbed counts like any other, and the column unknown says \
+             so; give hpbench a /proc that it can read",
+            unknown.join(", nor ")
+        );
+    }
+}
+
+/// Names what others of this machine's programs send through, and hpbench does not.
+fn warn_of_bypasses() {
+    if let Some(libraries) = preload::told_here() {
+        tell!(
+            "warning: {libraries} is preloaded and ignored: hpbench makes its system calls itself, so its figures are those of \
+             the kernel"
+        );
+    }
 }
 
 /// The exit status that the results deserve.

@@ -4,6 +4,7 @@ use super::given::{Chosen, list};
 use super::sample::Sample;
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::report::{BOTH, Check, LATENCY, NOTHING, Topic};
+use crate::plan::topology::kind_of;
 
 /// Device interrupts per second on the worker's core from which latency is spoilt. Each takes a few microseconds,
 /// so that fewer disturb less than one datagram in a thousand.
@@ -13,6 +14,7 @@ pub(super) fn all(files: &Files, chosen: &Chosen, sample: Result<&Sample, &Strin
     vec![
         cores(chosen),
         smt_siblings(files, chosen),
+        core_kinds(files, chosen),
         isolated(files, chosen),
         interrupts(files, chosen, sample),
         numa(files, chosen),
@@ -64,6 +66,32 @@ fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
         return topic.hint(state, format!("{off}; or --generator-cpu {}", named.join(",")));
     }
     topic.good(format!("worker {worker} has the sibling {}, which a run leaves alone", sorted(&siblings)))
+}
+
+/// A generator on a slower core offers less, and a worker there costs more.
+fn core_kinds(files: &Files, chosen: &Chosen) -> Check {
+    let topic = Topic::new("core_kinds", "worker and generator on cores of one kind", BOTH);
+    if files.names("/sys/devices/system/cpu").is_empty() {
+        return topic.unknown("there is no /sys/devices/system/cpu");
+    }
+    let kinds = files.topology().kinds(&chosen.allowed);
+    let name = |core| kind_of(&kinds, core).map_or("unknown", |kind| &kind.name);
+    let shown =
+        || kinds.iter().map(|kind| format!("{} {}", kind.name, list(&kind.cores))).collect::<Vec<_>>().join(", ");
+    match chosen.generators.first() {
+        _ if kinds.len() < 2 => topic.good("all allowed cores are alike"),
+        Some(&core) if name(core) != name(chosen.worker) => topic.bad(
+            format!(
+                "worker {} is {}, generator {core} is {}; {}",
+                chosen.worker,
+                name(chosen.worker),
+                name(core),
+                shown()
+            ),
+            "name cores of one kind with --cpu and --generator-cpu, or allow more of one (`taskset`)",
+        ),
+        _ => topic.good(format!("a run is on {} ones; {}", name(chosen.worker), shown())),
+    }
 }
 
 fn isolated(files: &Files, chosen: &Chosen) -> Check {
@@ -232,6 +260,22 @@ mod tests {
         assert!(check.remedy.is_some_and(|way| way.ends_with("--generator-cpu 0,1")));
         assert_eq!(siblings("3,7\n", &chosen(3, &[2])).ok, Some(true), "nobody uses core 7");
         assert_eq!(smt_siblings(&Fixture::new(&[]).files(), &chosen(3, &[2])).ok, None);
+    }
+
+    #[test]
+    fn hybrid_processors_are_named_and_spoil_where_kinds_are_mixed() {
+        let hybrid = Fixture::new(&[
+            ("/sys/devices/cpu_core/cpus", "0-3\n"),
+            ("/sys/devices/cpu_atom/cpus", "4-7\n"),
+            ("/sys/devices/system/cpu/online", "0-7\n"),
+        ]);
+        let check = core_kinds(&hybrid.files(), &chosen(3, &[0, 1, 2]));
+        assert_eq!((check.ok, check.state.as_str()), (Some(true), "all allowed cores are alike"));
+        let check = core_kinds(&hybrid.files(), &chosen(3, &[0, 7]));
+        assert_eq!((check.ok, check.state.contains("efficiency 7")), (Some(true), true), "{check:?}");
+        let check = core_kinds(&hybrid.files(), &chosen(7, &[0]));
+        assert!(check.is_bad() && check.state.contains("worker 7 is efficiency"), "{check:?}");
+        assert_eq!(core_kinds(&Fixture::new(&[]).files(), &chosen(1, &[0])).ok, None);
     }
 
     #[test]
