@@ -404,9 +404,11 @@ fn what_cannot_be_read_is_unknown() {
         return needs::skip("mounts", &"`unshare -m` does not let this test hide /proc and /sys");
     }
     let script = format!("{hide} && exec \"$0\" \"$@\"");
-    let answers = examine(&Bench::under(["unshare", user, "sh", "-c", &script]));
-    // What is tried, and what is asked of the kernel by a call.
-    let known = ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters"];
+    let bench = Bench::under(["unshare", user, "sh", "-c", &script]);
+    let answers = examine(&bench);
+    // What is tried, what is asked of the kernel by a call, and what is elsewhere.
+    let known =
+        ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters", "bypass_libraries"];
     for check in answers.list("checks") {
         let name = text(check, "name");
         let shown = name == "kernel.io_uring_disabled" && needs::uring();
@@ -414,6 +416,12 @@ fn what_cannot_be_read_is_unknown() {
     }
     let reasons = answers.0["verdict"]["reasons"].to_string();
     assert!(reasons.contains("not known: ") && reasons.contains("virtualization"), "{reasons}");
+    if needs::two_cores().is_some() {
+        let verdict = &answers.0["verdict"];
+        assert!(verdict["rates"].is_null() && verdict["latency"].is_null(), "unknown is not good: {verdict}");
+        let text = bench.run("doctor").expect(0).stdout;
+        assert!(text.lines().last().is_some_and(|line| line.starts_with("Not known to be fit: ")), "{text}");
+    }
 }
 
 #[test]

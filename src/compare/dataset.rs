@@ -320,6 +320,17 @@ mod tests {
     }
 
     #[test]
+    fn trials_under_another_clock_source_are_marked() {
+        let clocks = ["tsc", "tsc hpet", "tsc"].into_iter().zip(1..);
+        let mut rows: Vec<Row> =
+            clocks.map(|(clock, order)| Row { clocksource: clock.into(), ..row(order, 1) }).collect();
+        let data = Dataset::of_rows([], rows.iter());
+        assert_eq!(data.attempts.iter().map(|attempt| attempt.is_marked).collect::<Vec<_>>(), [false, true, false]);
+        crate::record::row::mark(rows.iter_mut());
+        assert_eq!(rows.iter().map(|row| row.marked).collect::<Vec<_>>(), [false, true, false], "a run marks the same");
+    }
+
+    #[test]
     fn a_trial_of_two_files_is_one_unless_they_are_apart() {
         let mut data = Dataset::new([]);
         let row = row(1, 1);
