@@ -29,7 +29,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let schedule = |seed| Schedule::new(cells.len(), args.trials, seed);
     if args.dry_run {
-        return print(&(dry_run(args, &cells, schedule(0).len()) + &lacking(&cells))).map(|()| 0);
+        let too_large = request::check_memory(&cells, &options, schedule(0).len()).err();
+        let too_large = too_large.map_or_else(String::new, |error| format!("{error}\n"));
+        return print(&(dry_run(args, &cells, schedule(0).len()) + &lacking(&cells) + &too_large)).map(|()| 0);
     }
     let environment = Environment::read(args.label.as_deref(), options.cores.places[0].worker);
     let interrupt = Interrupt::install().map_err(broken)?;
