@@ -62,7 +62,7 @@ fn a_program_that_does_not_tell_its_version_is_not_waited_for() {
 
 #[test]
 fn a_guest_that_says_too_much_is_ended_and_its_trials_are_error_rows() {
-    for (boot, told) in [
+    for (boot, expected) in [
         ("exec cat /dev/zero", "no frame"),
         ("exec yes 'hpbench-lab line 0 00000000'", "is damaged"),
         // Each of them is a good frame.
@@ -73,6 +73,6 @@ fn a_guest_that_says_too_much_is_ended_and_its_trials_are_error_rows() {
         let Some(done) = lab(GOOD, &boot.replace("SUM", &sum), "--timeout 60") else { return };
         let rows = done.expect(1).rows();
         assert_eq!(rows.len(), 2, "a row for each trial");
-        rows.iter().for_each(|row| assert!(row.text("error").contains(told), "{boot}: {}", row.text("error")));
+        rows.iter().for_each(|row| assert!(row.text("error").contains(expected), "{boot}: {}", row.text("error")));
     }
 }

@@ -345,7 +345,7 @@ mod tests {
             valid,
             ..Row::default()
         };
-        for (row, told) in [
+        for (row, expected) in [
             (row([10, 8, 2], Some(0), 1), None),
             (row([10, 8, 1], Some(1), 0), None),
             (row([10, 8, 1], None, 0), None),
@@ -357,8 +357,8 @@ mod tests {
             (row([10, 8, 2], Some(0), 7), Some("neither 0 nor 1")),
         ] {
             let found = row.contradiction();
-            assert_eq!(found.is_some(), told.is_some(), "{row:?}");
-            assert!(found.zip(told).is_none_or(|(found, told)| found.contains(told)), "{told:?}");
+            assert_eq!(found.is_some(), expected.is_some(), "{row:?}");
+            assert!(found.zip(expected).is_none_or(|(found, expected)| found.contains(expected)), "{expected:?}");
         }
     }
 

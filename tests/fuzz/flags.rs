@@ -25,38 +25,51 @@ const ODD: [&str; 16] = [
     "--",
 ];
 
-/// Flags of a plan, each with values that it takes.
+/// Flags of a plan, each with values that it takes, and after a `!` such that are refused, or mostly.
 const PLAN: &[(&str, &[&str])] = &[
     (
         "--backend",
-        &["null", "plain", "mmsg", "uring", "null,plain", "all", "uring:all", "plain:gso", "mmsg:gso+gro", "uring:zc"],
+        &[
+            "null",
+            "plain",
+            "mmsg",
+            "uring",
+            "null,plain",
+            "all",
+            "uring:all",
+            "uring:single",
+            "uring:send-zc",
+            "plain:gso",
+            "mmsg:gso+gro",
+            "!uring:zc",
+        ],
     ),
-    ("--scenario", &["drain", "send", "drain,send", "flood", "pace", "echo", "drain,drain"]),
-    ("--batch", &["1", "8", "32", "1..16", "1024", "3,5,7", "1025"]),
-    ("--payload", &["32", "64", "1472", "1473", "9000", "31", "64,1400"]),
-    ("--round", &["1", "64", "1000", "64,128", "4096"]),
-    ("--rate", &["100000", "1000000", "100000000", "0"]),
-    ("--burst", &["1", "7", "1024", "1025"]),
+    ("--scenario", &["drain", "send", "drain,send", "flood", "pace", "echo", "!drain,drain"]),
+    ("--batch", &["1", "8", "32", "1..16", "1024", "3,5,7", "!1025"]),
+    ("--payload", &["32", "64", "1472", "1473", "9000", "!31", "64,1400"]),
+    ("--round", &["!1", "64", "!1000", "64,128", "4096"]),
+    ("--rate", &["100000", "1000000", "100000000", "!0"]),
+    ("--burst", &["1", "7", "1024", "!1025"]),
     ("--window", &["1", "8", "1024", "1,2"]),
     ("--wait", &["spin", "block", "spin,block"]),
     ("--addressing", &["connected", "unconnected", "connected,unconnected"]),
     ("--fd-table", &["shared", "own", "own,shared"]),
-    ("--verify", &["header", "full", "none"]),
-    ("--trials", &["1", "2", "100001"]),
-    ("--warmup", &["0", "0.001", "3601"]),
-    ("--workers", &["1", "2", "3", "257"]),
-    ("--generators", &["1", "2", "64", "65"]),
-    ("--port", &["0", "47123", "65535", "65536"]),
-    ("--bind", &["127.0.0.1", "127.1.2.3", "::1", "224.0.0.1", "10.255.255.1", "localhost", "127.255.255.255"]),
-    ("--cpu", &["0", "1", "0,1", "1023", "1024"]),
-    ("--generator-cpu", &["0", "1", "0,1", "999"]),
-    ("--ring", &["1", "8", "64", "1024", "4096"]),
-    ("--buffers", &["1", "64", "512", "1024", "48"]),
-    ("--rcvbuf", &["1", "4096", "1073741823", "1073741824"]),
+    ("--verify", &["header", "full", "!none"]),
+    ("--trials", &["1", "2", "!100001"]),
+    ("--warmup", &["0", "0.001", "!3601"]),
+    ("--workers", &["1", "2", "!3", "!257"]),
+    ("--generators", &["1", "2", "64", "!65"]),
+    ("--port", &["0", "47123", "!65535", "!65536"]),
+    ("--bind", &["127.0.0.1", "127.1.2.3", "::1", "!224.0.0.1", "!10.255.255.1", "!localhost", "!127.255.255.255"]),
+    ("--cpu", &["0", "1", "!0,1", "!1023", "!1024"]),
+    ("--generator-cpu", &["0", "1", "!0,1", "!999"]),
+    ("--ring", &["!1", "!8", "64", "1024", "4096"]),
+    ("--buffers", &["1", "64", "512", "1024", "!48"]),
+    ("--rcvbuf", &["1", "4096", "1073741823", "!1073741824"]),
     ("--sndbuf", &["1", "4096", "1073741823"]),
-    ("--seed", &["0", "7", "18446744073709551615", "18446744073709551616"]),
+    ("--seed", &["0", "7", "18446744073709551615", "!18446744073709551616"]),
     ("--label", &["lab", "a b", "=1+1", "two\nlines", "\"quoted\"", "\u{7}"]),
-    ("--hlog", &["out.hlog", "nowhere/out.hlog", "/dev/full"]),
+    ("--hlog", &["out.hlog", "!nowhere/out.hlog", "!/dev/full"]),
 ];
 
 /// Flags without a value.
@@ -65,16 +78,16 @@ const SWITCHES: [&str; 9] =
 
 /// Flags that are safe only where nothing is run.
 const DRY: &[(&str, &[&str])] = &[
-    ("--fifo", &["1", "50", "99", "100"]),
-    ("--duration", &["0.001", "3600", "3601"]),
+    ("--fifo", &["1", "50", "99", "!100"]),
+    ("--duration", &["0.001", "3600", "!3601"]),
     ("--trials", &["100000"]),
     ("--batch", &["1..1024"]),
-    ("--payload", &["65507", "65508", "32,64,128,256,512,1024,2048,4096"]),
+    ("--payload", &["65507", "!65508", "32,64,128,256,512,1024,2048,4096"]),
     ("--round", &["1..1048576"]),
     ("--window", &["1..1024"]),
     ("--burst", &["1..1024"]),
-    ("--rate", &["1", "1..67108864"]),
-    ("--ring", &["1048576", "1048577"]),
+    ("--rate", &["1", "!1..67108864"]),
+    ("--ring", &["1048576", "!1048577"]),
     ("--buffers", &["1..32768"]),
 ];
 
@@ -126,7 +139,7 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
         }
     }
     for switch in SWITCHES {
-        if random.random_ratio(1, 10) {
+        if random.random_ratio(1, 16) {
             words.push(switch.into());
         }
     }
@@ -154,7 +167,12 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
     words
 }
 
-/// A value of those, or an odd one.
+/// One of the values, seldom one that is refused, or an odd one: most commands should get as far as to run.
 fn value(random: &mut ChaCha8Rng, values: &[&str]) -> String {
-    if random.random_ratio(1, 40) { pick(random, &ODD).to_owned() } else { pick(random, values).to_owned() }
+    if random.random_ratio(1, 30) {
+        let any = pick(random, &[values, &ODD].concat());
+        return any.trim_start_matches('!').to_owned();
+    }
+    let good: Vec<&str> = values.iter().copied().filter(|value| !value.starts_with('!')).collect();
+    pick(random, &good).to_owned()
 }

@@ -91,6 +91,8 @@ pub(crate) struct Check {
     /// What it spoils if it is not as it should be; nothing, if that is only worth mending.
     pub(crate) affects: &'static [Affects],
     pub(crate) remedy: Option<String>,
+    /// The command that finds out whether the remedy helps here.
+    pub(crate) measure: Option<String>,
 }
 
 impl Check {
@@ -121,7 +123,7 @@ impl Topic {
     /// It is as wanted.
     pub(crate) fn good(self, state: impl Into<String>) -> Check {
         let Self { name, wanted, affects } = self;
-        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None }
+        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None, measure: None }
     }
 
     /// It is not.

@@ -136,6 +136,9 @@ fn section(title: &str, style: Style, checks: &[&Check]) -> Option<String> {
         if let Some(remedy) = &check.remedy {
             text += &labelled("mend", remedy);
         }
+        if let Some(measure) = &check.measure {
+            text += &labelled("measure", measure);
+        }
     }
     Some(text)
 }

@@ -76,7 +76,7 @@ pub struct Boot<'a> {
     pub log: PathBuf,
     /// From the start to the end.
     pub time_limit: Duration,
-    /// How many frames the guest has to tell at most.
+    /// The most frames that the guest may send.
     pub frames_max: usize,
 }
 

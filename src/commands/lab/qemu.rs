@@ -15,7 +15,7 @@ use super::accel::Accel;
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
 
-/// How long it may take to tell its version, how many bytes of that are read, and how much of what is none is shown.
+/// How long `--version` may take, how many bytes of its output are read, and how many characters of it an error shows.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
 const VERSION_MAX: usize = 4096;
 const SHOWN_MAX: usize = 80;
@@ -49,7 +49,7 @@ pub enum QemuError {
     /// It does not say its version.
     #[error("`{QEMU} --version` says nothing that can be understood: {0:?}")]
     Version(String),
-    /// It does not end.
+    /// `--version` does not end.
     #[error("`{QEMU} --version` did not end within {} s; is it QEMU? see `type {QEMU}`", .0.as_secs())]
     Hangs(Duration),
     /// A process could not be started, or its log not written.

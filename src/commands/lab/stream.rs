@@ -78,7 +78,7 @@ pub enum StreamError {
         rest: usize,
     },
     /// There is no end of it.
-    #[error("the serial stream goes on after {frames} frames and {bytes} bytes, more than a guest has to tell")]
+    #[error("the serial stream goes on after {frames} frames and {bytes} bytes, more than a guest has to send")]
     Endless {
         /// Frames that came.
         frames: usize,

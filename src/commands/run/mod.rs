@@ -59,7 +59,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     rest.lacking.give_up_after(tries);
     if args.dry_run {
         let text = dry_run(args, &cells, schedule.len()) + &left(args, &cells, &begun, &rest, schedule.len());
-        return print(&(text + &lacking(&cells))).map(|()| 0);
+        let too_large = request::check_memory(&cells, &run.options, schedule.len()).err();
+        let too_large = too_large.map_or_else(String::new, |error| format!("{error}\n"));
+        return print(&(text + &lacking(&cells) + &too_large)).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &run.options, schedule.len()).map_err(Failure::Usage)?;
