@@ -124,7 +124,7 @@ fn the_text_says_what_the_json_says_in_80_columns() {
         assert!(done.shows(&format!("{yes} {} {}", text(mode, "backend"), text(mode, "variant"))), "{mode}");
     }
     // What is measured differs between two runs.
-    let measured = ["irq_affinity", "steal", "other_programs"];
+    let measured = ["irq_affinity", "steal", "other_programs", "core_distance"];
     for check in answers.list("checks").iter().filter(|check| !measured.contains(&text(check, "name"))) {
         let name = text(check, "name");
         let title = if name.contains('.') { name.to_owned() } else { name.replace('_', " ") };
