@@ -124,7 +124,7 @@ fn the_text_says_what_the_json_says_in_80_columns() {
         assert!(done.shows(&format!("{yes} {} {}", text(mode, "backend"), text(mode, "variant"))), "{mode}");
     }
     // What is measured differs between two runs.
-    let measured = ["irq_affinity", "steal", "other_programs"];
+    let measured = ["irq_affinity", "steal", "other_programs", "core_distance"];
     for check in answers.list("checks").iter().filter(|check| !measured.contains(&text(check, "name"))) {
         let name = text(check, "name");
         let title = if name.contains('.') { name.to_owned() } else { name.replace('_', " ") };
@@ -303,7 +303,7 @@ fn what_a_small_limit_hides_is_unknown_and_not_missing() {
     }
     let all = examine(&Bench::new());
     for pages in [1, 2, 4, 6] {
-        let limit = format!("--memlock={0}:{0}", pages * 4096);
+        let limit = format!("--memlock={0}:{0}", pages * rustix::param::page_size());
         let answers = examine(&Bench::under(wrapper.iter().copied().chain(["prlimit", &limit])));
         let none = answers.feature("io_uring")["available"] == false;
         for feature in uring_features(&answers) {
@@ -404,9 +404,11 @@ fn what_cannot_be_read_is_unknown() {
         return needs::skip("mounts", &"`unshare -m` does not let this test hide /proc and /sys");
     }
     let script = format!("{hide} && exec \"$0\" \"$@\"");
-    let answers = examine(&Bench::under(["unshare", user, "sh", "-c", &script]));
-    // What is tried, and what is asked of the kernel by a call.
-    let known = ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters"];
+    let bench = Bench::under(["unshare", user, "sh", "-c", &script]);
+    let answers = examine(&bench);
+    // What is tried, what is asked of the kernel by a call, and what is elsewhere.
+    let known =
+        ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters", "bypass_libraries"];
     for check in answers.list("checks") {
         let name = text(check, "name");
         let shown = name == "kernel.io_uring_disabled" && needs::uring();
@@ -414,6 +416,12 @@ fn what_cannot_be_read_is_unknown() {
     }
     let reasons = answers.0["verdict"]["reasons"].to_string();
     assert!(reasons.contains("not known: ") && reasons.contains("virtualization"), "{reasons}");
+    if needs::two_cores().is_some() {
+        let verdict = &answers.0["verdict"];
+        assert!(verdict["rates"].is_null() && verdict["latency"].is_null(), "unknown is not good: {verdict}");
+        let text = bench.run("doctor").expect(0).stdout;
+        assert!(text.lines().last().is_some_and(|line| line.starts_with("Not known to be fit: ")), "{text}");
+    }
 }
 
 #[test]

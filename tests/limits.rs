@@ -33,8 +33,8 @@ fn no_more_threads_are_a_trial_that_fails_and_no_panic() {
     for (limit, flags) in [
         (1, "--scenario drain,send,flood,pace,echo"),
         (2, "--scenario flood,pace,echo"),
-        (2, "--scenario drain,flood,pace,echo --handoff"),
-        (3, "--scenario flood,pace,echo --handoff"),
+        (2, "--scenario drain,flood,pace,echo --handoff --force-plan"),
+        (3, "--scenario flood,pace,echo --handoff --force-plan"),
         (2, "--scenario drain,send --workers 2"),
     ] {
         let limits = format!("prlimit --nproc={limit}:{limit} {program} --backend plain {flags}");
@@ -72,7 +72,7 @@ fn a_large_plan_takes_no_memory_and_a_larger_one_is_refused() {
     };
     let Some(done) = plan(66, 100) else { return };
     let done = done.expect(0);
-    assert!(done.stdout.contains("19800 cells × 100000 trials = 1980000000 trials"), "it is told how many there are");
+    assert!(done.stdout.contains("19800 cells × 100000 trials = 1980000000 trials"), "the number of trials is shown");
     let refused = plan(1024, 5000).expect("prlimit works").expect(2);
     assert!(refused.stderr.contains("more than 100000 cells"), "{}", refused.stderr);
 }
@@ -81,11 +81,11 @@ fn a_large_plan_takes_no_memory_and_a_larger_one_is_refused() {
 fn a_plan_that_does_not_fit_into_memory_is_refused_before_anything_is_mapped() {
     let bench = Bench::new();
     let flags = "--backend plain --scenario drain --handoff --ring 1048576 --payload 65507";
-    for (more, told) in [("--trials 1 -w 1 --batch 1024", "--ring"), ("--trials 1 --packets 1", "--payload")] {
+    for (more, expected) in [("--trials 1 -w 1 --batch 1024", "--ring"), ("--trials 1 --packets 1", "--payload")] {
         // 200 GiB of frames.
         let done = bench.run(&format!("{flags} {more} -o out.csv")).expect(2);
         assert!(done.stderr.contains("GiB of memory, most of it for frames"), "{}", done.stderr);
-        assert!(done.stderr.contains(told), "{}", done.stderr);
+        assert!(done.stderr.contains(expected), "{}", done.stderr);
     }
     let batches = list(1..=1024);
     let many = format!("--backend null --scenario drain,send --trials 100000 --packets 1 --batch {batches} -o out.csv");

@@ -61,6 +61,30 @@ fn a_refused_io_uring_ends_trials_of_two_threads_too() {
     }
 }
 
+#[test]
+fn a_preloaded_bypass_is_named_as_ignored() {
+    let bench = Bench::under(["env", "LD_PRELOAD=/nonexistent/libvma.so.9"]);
+    let done = bench.tiny("--backend null --scenario drain").expect(0);
+    let told = done.stderr.lines().filter(|line| line.starts_with("warning: libvma.so.9 (LD_PRELOAD) is preloaded"));
+    assert_eq!(told.count(), 1, "{}", done.stderr);
+    let done = bench.run("doctor").expect(0);
+    assert!(done.stdout.contains("libvma.so.9 (LD_PRELOAD)"), "{}", done.stdout);
+}
+
+#[test]
+fn where_disturbances_cannot_be_seen_the_run_says_so_once_and_each_row_does() {
+    let Some(wrapper) = needs::no_proc() else { return };
+    let done = Bench::under(wrapper).tiny("--backend plain --scenario drain --trials 3").expect(0);
+    assert_eq!(done.stderr.matches("warning: the kernel does not tell").count(), 1, "{}", done.stderr);
+    for row in done.rows() {
+        assert_eq!((row.text("unknown"), row.text("valid")), ("run_delay steal", "1"), "{}", row.name());
+        assert_eq!((row.text("run_delay_ns"), row.text("steal_pct")), ("", ""));
+    }
+    let done = Bench::new().tiny("--backend plain --scenario drain").expect(0);
+    let is_told = done.stderr.contains("does not tell");
+    assert!(done.rows().iter().all(|row| row.text("unknown").is_empty() != is_told));
+}
+
 /// Runs hpbench without capabilities, and with so many bytes of memory that may be locked.
 fn with_memlock(bytes: u64, args: &str) -> Option<Done> {
     let limit = format!("--memlock={bytes}:{bytes}");
@@ -85,7 +109,10 @@ fn an_io_uring_without_memory_names_the_limit() {
         return;
     }
     for pages in 1..=16 {
-        let Some(done) = with_memlock(pages * 4096, "--backend uring --scenario drain -t 0.001 --warmup 0") else {
+        let Some(done) = with_memlock(
+            pages * rustix::param::page_size() as u64,
+            "--backend uring --scenario drain -t 0.001 --warmup 0",
+        ) else {
             return;
         };
         let row = done.rows().remove(0);

@@ -145,7 +145,10 @@ fn an_app_on_its_own_thread_accounts_for_every_datagram() {
     if needs::two_cores().is_none() {
         return;
     }
-    let args = format!("--backend {} --scenario drain,flood,pace,echo --handoff --rate 5000 -t 0.1", needs::backends());
+    let args = format!(
+        "--backend {} --scenario drain,flood,pace,echo --handoff --force-plan --rate 5000 -t 0.1",
+        needs::backends()
+    );
     let done = Bench::new().tiny(&args).expect(0);
     for row in &done.rows() {
         assert_balanced(row);
@@ -253,7 +256,7 @@ fn latencies_are_logged_interval_by_interval() {
 #[test]
 fn real_time_priority_is_used_or_warned_of() {
     let Some([first, _]) = needs::two_cores() else { return };
-    let done = Bench::new().tiny("--backend plain --scenario pace --rate 2000 --fifo 1 -t 0.05").expect(0);
+    let done = Bench::new().tiny("--backend plain --scenario pace --rate 2000 --fifo 1 --force-plan -t 0.05").expect(0);
     let row = &done.rows()[0];
     if done.stderr.contains("SCHED_FIFO is not permitted") {
         assert_eq!((row.text("fifo"), row.text("rt_limited")), ("", ""));

@@ -67,7 +67,7 @@ fn title(chart: &str) -> &str {
 fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
     let bench = bench("run.csv", &text(&backends()));
     let done = bench.run("report run.csv -o page.html --svg charts").expect(0);
-    assert!(done.stdout.starts_with("page.html: ") && done.stdout.contains(" of 120 trials, "), "{}", done.stdout);
+    assert!(done.stdout.starts_with("page.html: ") && done.stdout.contains(" of 240 trials, "), "{}", done.stdout);
     assert_eq!(done.stderr, "");
     assert_eq!(bench.files(), ["charts", "page.html", "run.csv"].map(str::to_owned).into());
     let page = read(&bench.path("page.html"));
@@ -241,7 +241,7 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
         "tried again: disturbed",
         "invalid: 3 datagrams unexplained",
         "marked: the machine was not as usual",
-        "Of 121 rows:",
+        "Of 241 rows:",
     ] {
         assert!(page.contains(what), "{what}");
     }
@@ -254,7 +254,7 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
         assert_eq!(chart.matches(what).count(), 1, "{what}: {chart}");
     }
     // All other trials are as usual; three series have a name.
-    assert_eq!(chart.matches("class=\"mark\"").count(), 61 - 2 + 3, "{chart}");
+    assert_eq!(chart.matches("class=\"mark\"").count(), 121 - 2 + 3, "{chart}");
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
     let bench = bench("run.csv", &text(&backends()));
     let good = String::from_utf8(text(&backends())).expect("text");
     let damaged: [(&str, Vec<u8>, &str); 6] = [
-        ("cut", good.as_bytes()[..good.len() - 40].to_vec(), "line 121 of bad.csv is cut"),
+        ("cut", good.as_bytes()[..good.len() - 40].to_vec(), "line 241 of bad.csv is cut"),
         ("empty", Vec::new(), "line 1 of bad.csv"),
         ("another table", b"a,b\n1,2\n".to_vec(), "line 1 of bad.csv"),
         (

@@ -58,6 +58,29 @@ fn a_signal_ends_a_long_trial_at_once() {
     }
 }
 
+/// A process that is stopped for a while runs as if nothing had been: only its figures are wrong.
+#[test]
+fn a_trial_that_was_stopped_is_repeated() {
+    let scenarios: &[&str] = if needs::two_cores().is_some() { &["drain", "echo --wait block"] } else { &["drain"] };
+    for scenario in scenarios {
+        let bench = Bench::new();
+        // Without `--no-gates`.
+        let args = format!("--backend plain --scenario {scenario} --trials 1 -t 1 --warmup 0 -o out.csv");
+        let mut running = bench.start(&args);
+        running.wait_until("the file is there", || bench.path("out.csv").exists());
+        thread::sleep(Duration::from_millis(200));
+        running.signal(Signal::STOP);
+        thread::sleep(Duration::from_millis(100));
+        running.signal(Signal::CONT);
+        let done = running.wait();
+        let rows = done.rows();
+        let (reason, valid) = (rows[0].text("invalid_reason"), rows[0].text("valid"));
+        assert!(reason.contains("disturbed: the process was stopped") && valid == "0", "{scenario}: {reason}");
+        assert_eq!((rows[0].text("attempt"), rows[1].text("attempt")), ("1", "2"), "{scenario}: it is repeated");
+        assert!(!rows[1].text("invalid_reason").contains("stopped"), "{scenario}");
+    }
+}
+
 #[test]
 fn a_signal_before_the_first_trial_is_no_other() {
     // With the largest frames the pool takes a while to be made.

@@ -160,8 +160,13 @@ fn trains_in_the_hands_of_the_kernels_thread_are_waited_for() {
     if needs::two_cores().is_none() || !needs::gso() || !needs::uring() || !is_there(&Bench::new()) {
         return;
     }
-    let args = "--backend uring:gro+sqpoll --scenario pace,flood --payload 9000 -t 0.01 --trials 40";
-    Bench::new().tiny(args).expect(0).rows().iter().for_each(assert_balanced);
+    let args = "--backend uring:gro+sqpoll --scenario pace,flood --payload 9000 -t 0.01 --trials 12";
+    let rows = Bench::new().tiny(args).rows();
+    assert_eq!(rows.len(), 24);
+    for row in rows {
+        assert_eq!(row.text("error"), "");
+        assert_balanced(&row);
+    }
 }
 
 /// The rows of a run to whose port another program sends, with a pause after each datagram.

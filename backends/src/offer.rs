@@ -31,9 +31,8 @@ impl Offer {
     ///
     /// The kernel's error where it has no GSO, see [`Socket::set_segment`].
     pub fn new(socket: Arc<Socket>, payload: usize, gso: bool) -> io::Result<Self> {
-        let fitting = PAYLOAD_MAX / payload.max(1);
-        let gso = gso && fitting > 1 && socket.sends_whole(payload);
-        let train = if gso { fitting.min(GSO_SEGMENTS_MAX) } else { GSO_SEGMENTS_MAX.min(fitting.max(4)) };
+        let gso = gso && PAYLOAD_MAX / payload.max(1) > 1 && socket.sends_whole(payload);
+        let train = Self::longest(payload, gso);
         if gso {
             socket.set_segment(payload)?;
         }
@@ -43,6 +42,12 @@ impl Offer {
             *iovec = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: payload };
         }
         Ok(Self { socket, payload, train, gso, bytes, headers })
+    }
+
+    /// The most datagrams of `payload` bytes in one train, with or without GSO.
+    pub fn longest(payload: usize, gso: bool) -> usize {
+        let fitting = PAYLOAD_MAX / payload.max(1);
+        if gso && fitting > 1 { fitting.min(GSO_SEGMENTS_MAX) } else { GSO_SEGMENTS_MAX.min(fitting.max(4)) }
     }
 
     /// How the datagrams are sent: `gso` or `sendmmsg`.

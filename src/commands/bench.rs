@@ -10,13 +10,17 @@ use hpbench_backends::{Addressing, Config, FreeList, Pool};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::console::Failure;
+use crate::gates::reason::Reason;
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::stops;
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, FdTable, Wait};
+use crate::plan::cores::Place;
 use crate::plan::request::Pools;
 use crate::plan::schedule::Planned;
+use crate::record::environment;
 use crate::record::locked::Existing;
 use crate::record::output::Output;
 use crate::record::row::{Row, Run};
@@ -147,7 +151,8 @@ fn one_trial_by(
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
     let trial = Trial { cell, options: &run.options, pool, interrupt, truesizes: &run.truesizes, tag: Tag::draw() };
-    let mut result = measure(&trial, &mut frames.free);
+    let clock = environment::clock_source();
+    let (mut result, stop) = watched(&trial, || measure(&trial, &mut frames.free));
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
         return Ok(None);
     }
@@ -155,8 +160,27 @@ fn one_trial_by(
         let (lost, total, cause) = (frames.lost(), frames.free.total(), result.err().map(Box::new));
         result = Err(TrialError::FramesLost { lost, total, cause });
     }
-    let row = Row::new(run, cell, planned, started_at, attempt, &result);
+    let mut row = Row::new(run, cell, planned, started_at, attempt, &result);
+    row.clocksource = either(clock, environment::clock_source());
+    if let Some(reason) = stop {
+        row.spoil(reason);
+    }
     Ok(Some((row, result.ok().and_then(|outcome| outcome.latency))))
+}
+
+/// Runs a trial, and says why it is worthless if the process was stopped meanwhile. In an emulated guest that counts
+/// instructions, nothing but the trial is run.
+fn watched(trial: &Trial<'_, '_>, measure: impl FnOnce() -> Measured) -> (Measured, Option<Reason>) {
+    if trial.options.at_ticks {
+        return (measure(), None);
+    }
+    let cores: Vec<usize> = trial.options.cores.places.iter().flat_map(Place::all).collect();
+    stops::watch(&cores, trial.interrupt, measure)
+}
+
+/// One of two texts, or both if they differ.
+fn either(before: String, after: String) -> String {
+    if before == after { before } else { format!("{before} {after}") }
 }
 
 /// Drawn between trials only, and only on a terminal.
@@ -341,6 +365,12 @@ mod tests {
         assert!(failed.error.contains("the wire burns; 1 of") && failed.is_failed(), "{}", failed.error);
         let sound = row(one_trial(&run, cell, (planned, 5), frames, &interrupt));
         assert_eq!((sound.error.as_str(), sound.measured_received), ("", Some(640)));
+
+        let stalled = row(one_trial_by(&run, cell, (planned, 6), frames, &interrupt, |_, _| {
+            interrupt.note_continued();
+            Err(TrialError::Stalled("nothing came"))
+        }));
+        assert!(stalled.is_failed() && stalled.is_disturbed(), "an error of a process that was stopped is no result");
 
         let lose = |frames: &mut Frames, attempt| {
             one_trial_by(&run, cell, (planned, attempt), frames, &interrupt, |trial, free| {

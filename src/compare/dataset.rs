@@ -35,7 +35,7 @@ pub(crate) struct Attempt {
     /// What it says.
     pub state: State,
     /// The how many-th it is.
-    pub number: usize,
+    pub number: u32,
     /// Whether the trial was tried again.
     pub is_repeated: bool,
     /// Whether the machine was not as usual.
@@ -47,10 +47,11 @@ pub(crate) struct Attempt {
     /// Datagrams per system call; NaN where that is not known.
     pub per_call: f64,
     /// The position in the run.
-    order: usize,
+    order: u32,
     reason: u32,
     steady: Option<bool>,
-    canary: Option<f64>,
+    canary: f32,
+    clock: u32,
 }
 
 impl Attempt {
@@ -74,14 +75,15 @@ pub(crate) struct Dataset {
     pub attempts: Vec<Attempt>,
     /// The columns whose numbers are kept, …
     kept: Vec<Column>,
-    /// … and these, one row after the other; NaN where there is none.
-    values: Vec<f64>,
+    /// … and these, column by column; NaN where there is none. A column ends with the last row that has a number in it.
+    values: Vec<Vec<f64>>,
     cells: Numbers,
     circumstances: Numbers,
     reasons: Numbers,
     runs: Numbers,
     /// Of each run, when it began and which pair it is one of.
     begun: Vec<(String, Option<u32>)>,
+    clocks: Numbers,
     blocks: HashMap<(u32, usize), u32>,
     /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
     planned: Vec<u32>,
@@ -102,13 +104,14 @@ impl Dataset {
         Self {
             files: Vec::new(),
             attempts: Vec::new(),
+            values: vec![Vec::new(); columns.len()],
             kept: columns,
-            values: Vec::new(),
             cells: Numbers::default(),
             circumstances: Numbers::default(),
             reasons: Numbers::default(),
             runs: Numbers::default(),
             begun: Vec::new(),
+            clocks: Numbers::default(),
             blocks: HashMap::new(),
             planned: Vec::new(),
             plans: Numbers::default(),
@@ -165,18 +168,25 @@ impl Dataset {
             cell,
             circumstances,
             state: row.state(),
-            number: row.attempt,
+            number: u32::try_from(row.attempt).unwrap_or(u32::MAX),
             is_repeated: false,
             is_marked: false,
             is_limited: row.generator_limited == Some(1),
             core_transfer_ns: row.core_transfer_ns.unwrap_or(f64::NAN),
             per_call: row.per_call().unwrap_or(f64::NAN),
-            order: row.order,
+            order: u32::try_from(row.order).unwrap_or(u32::MAX),
             reason: self.reasons.number_of(&row.why()),
             steady: row.steady.map(|steady| steady != 0),
-            canary: row.canary_ratio,
+            canary: row.canary_ratio.map_or(f32::NAN, |ratio| ratio as f32),
+            clock: self.clocks.number_of(&row.clocksource),
         });
-        self.values.extend(self.kept.iter().map(|column| column.number(row).unwrap_or(f64::NAN)));
+        let at = self.attempts.len() - 1;
+        for (column, values) in self.kept.iter().zip(&mut self.values) {
+            if let Some(value) = column.number(row) {
+                values.resize(at, f64::NAN);
+                values.push(value);
+            }
+        }
         Ok(())
     }
 
@@ -204,8 +214,13 @@ impl Dataset {
         }
         // Attempts that were tried again say nothing about what is usual.
         let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
-        let sign =
-            |attempt: &Attempt| Sign { run: attempt.run as usize, steady: attempt.steady, canary: attempt.canary };
+        let sign = |attempt: &Attempt| Sign {
+            run: attempt.run as usize,
+            steady: attempt.steady,
+            canary: Some(f64::from(attempt.canary)).filter(|ratio| ratio.is_finite()),
+            machine: self.machine(attempt),
+            clock: attempt.clock,
+        };
         let marks = gates::marks(last().map(sign));
         let last = self.attempts.iter_mut().filter(|attempt| !attempt.is_repeated);
         last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);
@@ -219,14 +234,17 @@ impl Dataset {
             let (planned, machine) = (self.planned[attempt.cell as usize], self.machine(attempt));
             ([file, attempt.run, attempt.block, planned, machine], attempt.order)
         };
-        let mut last: HashMap<([u32; 5], usize), u32> = HashMap::with_capacity(self.attempts.len());
-        for (at, attempt) in self.attempts.iter().enumerate() {
-            let known = last.entry(identity(attempt)).or_insert(at as u32);
-            if self.attempts[*known as usize].number <= attempt.number {
-                *known = at as u32;
-            }
+        let of = |at: &u32| &self.attempts[*at as usize];
+        // Sorted and not hashed, because that takes a tenth of the memory, and files are nearly in this order.
+        let mut order: Vec<u32> = (0..self.attempts.len() as u32).collect();
+        order.sort_by_key(|at| (identity(of(at)), of(at).number));
+        let mut last = vec![0; order.len()];
+        for trial in order.chunk_by(|a, b| identity(of(a)) == identity(of(b))) {
+            // Of equal numbers, the order of the files stays.
+            let counts = trial[trial.len() - 1];
+            trial.iter().for_each(|&at| last[at as usize] = counts);
         }
-        self.attempts.iter().map(|attempt| last[&identity(attempt)]).collect()
+        last
     }
 
     /// When a run began: the text of the first of its rows.
@@ -242,7 +260,7 @@ impl Dataset {
     /// The number in a column of an attempt, if it has one; the column must be one that is kept.
     pub(crate) fn value(&self, at: usize, column: Column) -> Option<f64> {
         let place = self.kept.binary_search(&column).ok()?;
-        Some(self.values[at * self.kept.len() + place]).filter(|value| value.is_finite())
+        self.values[place].get(at).copied().filter(|value| value.is_finite())
     }
 
     /// The text in a column of an attempt: one of its cell, or of its circumstances.
@@ -281,9 +299,10 @@ impl Dataset {
 
     /// Puts the attempts into another order.
     pub(crate) fn reorder(&mut self, order: &[u32]) {
-        let count = self.kept.len();
         let old = order.iter().map(|&at| at as usize);
-        self.values = old.clone().flat_map(|at| &self.values[at * count..][..count]).copied().collect();
+        for values in self.values.iter_mut().filter(|values| !values.is_empty()) {
+            *values = old.clone().map(|at| values.get(at).copied().unwrap_or(f64::NAN)).collect();
+        }
         self.attempts = old.map(|at| self.attempts[at].clone()).collect();
     }
 }
@@ -308,6 +327,17 @@ mod tests {
         let smaller = Row { round: Some(96), ..row(1, 2) };
         assert_eq!(repeated(&[Row { round: Some(1024), ..row(1, 1) }, smaller]), [true, false]);
         assert_eq!(repeated(&[row(1, 1), Row { kernel: "6.1".into(), ..row(1, 2) }]), [false, false], "another guest");
+    }
+
+    #[test]
+    fn trials_under_another_clock_source_are_marked() {
+        let clocks = ["tsc", "tsc hpet", "tsc"].into_iter().zip(1..);
+        let mut rows: Vec<Row> =
+            clocks.map(|(clock, order)| Row { clocksource: clock.into(), ..row(order, 1) }).collect();
+        let data = Dataset::of_rows([], rows.iter());
+        assert_eq!(data.attempts.iter().map(|attempt| attempt.is_marked).collect::<Vec<_>>(), [false, true, false]);
+        crate::record::row::mark(rows.iter_mut());
+        assert_eq!(rows.iter().map(|row| row.marked).collect::<Vec<_>>(), [false, true, false], "a run marks the same");
     }
 
     #[test]

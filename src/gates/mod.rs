@@ -1,14 +1,17 @@
 //! When a trial says nothing: all limits by which a trial is tried again, marked, or made invalid. Nothing is measured here,
 //! and [`reason`] has the words.
 //!
-//! - Tried again, up to [`ATTEMPTS_MAX`] times in all: a trial that was disturbed ([`disturbances`]). Of all attempts the last
+//! - Tried again, up to [`ATTEMPTS_MAX`] times in all: a trial that was disturbed ([`disturbances`], [`stop`]). Of all attempts the last
 //!   one counts, and it is invalid if it was disturbed as well.
-//! - Marked: a trial that was not steady ([`is_steady`]), or whose canary was unlike those of its run ([`marks`]). Marked trials
-//!   are left out while enough others of their cell remain ([`counting`]).
+//! - Marked: a trial that was not steady ([`is_steady`]), or whose canary or clock source was unlike those of its run ([`marks`]).
+//!   Marked trials are left out while enough others of their cell remain ([`counting`]).
 //! - Limited: a trial whose load was too small to tell ([`is_busy_enough`], [`keeps_rate`]).
 //! - No verdict: too many limited trials ([`limits`]), or too few blocks that count ([`crate::stats::estimate::BLOCKS_MIN`]).
 
 pub mod reason;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use crate::stats::Summary;
 use reason::{Disturbed, Reason};
@@ -32,6 +35,10 @@ const RUN_DELAY_MIN_NS: u64 = 200_000;
 pub const STEAL_MIN_TICKS: u64 = 2;
 /// … and more than this share of their time, in percent, disturbed it.
 pub const STEAL_MAX_PCT: f64 = 1.0;
+
+/// A process that did not run for so long, though no other had its cores, was stopped. The timers of a busy virtual machine
+/// are late by less.
+const STOPPED_MIN_NS: u64 = 20_000_000;
 
 /// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
 const BUSY_MIN: f64 = 0.95;
@@ -75,6 +82,13 @@ pub fn disturbances(watched: Watched) -> impl Iterator<Item = Reason> {
     found.into_iter().flatten().map(Reason::Disturbed)
 }
 
+/// Why a trial is to be tried again whose process did not run for so long; `continued` if a signal tells that it was stopped,
+/// however briefly.
+pub fn stop(stopped_ns: u64, continued: bool) -> Option<Reason> {
+    let ms = (stopped_ns >= STOPPED_MIN_NS).then_some(stopped_ns as f64 / 1e6);
+    (continued || ms.is_some()).then_some(Reason::Disturbed(Disturbed::Stopped { ms }))
+}
+
 /// Whether a phase that began with `first` and went on with `rest` was steady.
 pub fn is_steady(first: f64, rest: f64) -> bool {
     (first / rest - 1.0).abs() <= STEADY_WITHIN
@@ -104,6 +118,10 @@ pub struct Sign {
     pub steady: Option<bool>,
     /// How long its canary took, relative to that of the run's first trial.
     pub canary: Option<f64>,
+    /// The number of its machine, for one run may be of several.
+    pub machine: u32,
+    /// The number of its clock source.
+    pub clock: u32,
 }
 
 /// What is usual of the canaries of a run, which only the whole run shows.
@@ -137,7 +155,22 @@ pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
         runs[sign.run].extend(sign.canary);
     }
     let canaries: Vec<Canaries> = runs.iter().map(|ratios| Canaries::of(ratios)).collect();
-    signs.map(|sign| canaries[sign.run].mark(sign)).collect()
+    let clocks = usual_clocks(signs.clone());
+    signs.map(|sign| canaries[sign.run].mark(sign) || clocks[&(sign.run, sign.machine)] != sign.clock).collect()
+}
+
+/// The clock source that most trials of a run had, for each machine: one that the kernel no longer trusts is replaced, by one
+/// that takes far longer to read.
+fn usual_clocks(signs: impl Iterator<Item = Sign>) -> HashMap<(usize, u32), u32> {
+    let mut counts: HashMap<(usize, u32), HashMap<u32, usize>> = HashMap::new();
+    for sign in signs {
+        *counts.entry((sign.run, sign.machine)).or_default().entry(sign.clock).or_default() += 1;
+    }
+    // Of as many trials, the clock that was there first: it has the lower number.
+    let usual = |counts: HashMap<u32, usize>| {
+        counts.into_iter().max_by_key(|&(clock, count)| (count, Reverse(clock))).map_or(0, |(clock, _)| clock)
+    };
+    counts.into_iter().map(|(run, counts)| (run, usual(counts))).collect()
 }
 
 /// Which valid trials of a cell count: marked ones only where the others are too few for a median with an interval.
@@ -153,7 +186,7 @@ mod tests {
     use super::*;
 
     fn sign(run: usize, canary: f64) -> Sign {
-        Sign { run, steady: Some(true), canary: Some(canary) }
+        Sign { run, steady: Some(true), canary: Some(canary), machine: 0, clock: 0 }
     }
 
     #[test]
@@ -173,8 +206,24 @@ mod tests {
     #[test]
     fn what_was_not_steady_is_marked_whatever_its_canary_and_what_has_none_is_not() {
         let unsteady = Sign { steady: Some(false), ..sign(0, 1.0) };
-        let unknown = Sign { run: 2, steady: None, canary: None };
+        let unknown = Sign { run: 2, steady: None, canary: None, ..sign(2, 1.0) };
         assert_eq!(marks([unsteady, sign(0, 1.0), unknown].into_iter()), [true, false, false]);
+    }
+
+    #[test]
+    fn a_clock_source_that_changes_marks_the_trials_of_the_rarer_one() {
+        let with = |machine, clock| Sign { machine, clock, ..sign(0, 1.0) };
+        assert_eq!(marks([with(0, 0), with(0, 1), with(0, 1)].into_iter()), [true, false, false]);
+        assert_eq!(marks([with(0, 3), with(0, 1)].into_iter()), [true, false], "of as many, the one that was first");
+        assert_eq!(marks([with(0, 0), with(1, 1), with(1, 1)].into_iter()), [false; 3], "of two machines");
+    }
+
+    #[test]
+    fn a_process_was_stopped_if_it_was_long_absent_or_a_signal_tells() {
+        let text = |ns, continued| stop(ns, continued).map(|reason| reason.to_string());
+        assert_eq!([text(0, false), text(19_000_000, false)], [None, None]);
+        assert_eq!(text(2_000_300_000, true).as_deref(), Some("disturbed: the process was stopped for 2000.3 ms"));
+        assert_eq!(text(1_000_000, true).as_deref(), Some("disturbed: the process was stopped"));
     }
 
     #[test]

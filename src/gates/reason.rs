@@ -54,6 +54,11 @@ pub enum Disturbed {
         /// For this share of their time, in percent.
         pct: f64,
     },
+    /// The process did not run: it was stopped, frozen, or suspended with the machine.
+    Stopped {
+        /// For so many milliseconds, where that was seen.
+        ms: Option<f64>,
+    },
     /// Page faults waited for a disk.
     MajorFaults {
         /// How many.
@@ -109,6 +114,8 @@ impl Disturbed {
     fn known(text: &str) -> Option<Self> {
         let numbers = text.split([' ', '(', ')', '%']).filter_map(|word| word.parse::<f64>().ok());
         match numbers.collect::<Vec<_>>()[..] {
+            [] if text == (Self::Stopped { ms: None }).to_string() => Some(Self::Stopped { ms: None }),
+            [ms] if text.ends_with(" ms") => Some(Self::Stopped { ms: Some(ms) }),
             [ms, pct] => Some(Self::RunDelay { ms, pct }),
             [number] if text.contains('%') => Some(Self::Steal { pct: number }),
             [number] => Some(Self::MajorFaults { count: number as u64 }),
@@ -145,6 +152,8 @@ impl fmt::Display for Disturbed {
         match self {
             Self::RunDelay { ms, pct } => write!(f, "another thread had the core for {ms:.1} ms ({pct:.1}%)"),
             Self::Steal { pct } => write!(f, "the host took {pct:.1}% of the cores' time (steal)"),
+            Self::Stopped { ms: Some(ms) } => write!(f, "the process was stopped for {ms:.1} ms"),
+            Self::Stopped { ms: None } => f.write_str("the process was stopped"),
             Self::MajorFaults { count } => write!(f, "{count} page faults waited for a disk"),
             Self::Other(text) => f.write_str(text),
         }
@@ -225,6 +234,8 @@ mod tests {
             Reason::Disturbed(Disturbed::RunDelay { ms: 12.5, pct: 3.1 }),
             Reason::Disturbed(Disturbed::Steal { pct: 20.0 }),
             Reason::Disturbed(Disturbed::MajorFaults { count: 7 }),
+            Reason::Disturbed(Disturbed::Stopped { ms: Some(2000.5) }),
+            Reason::Disturbed(Disturbed::Stopped { ms: None }),
             Reason::ThrottledLatency,
             Reason::ForeignWithLoss { foreign: 9 },
             Reason::Unexplained { datagrams: -3 },

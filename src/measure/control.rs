@@ -171,10 +171,12 @@ impl Drop for StopAtEnd<'_> {
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
+    /// Whether the process was stopped and goes on.
+    continued: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Notes SIGINT and SIGTERM from now on; a second one ends the process at once.
+    /// Notes SIGINT and SIGTERM from now on; a second one ends the process at once. Notes SIGCONT, too.
     ///
     /// # Errors
     ///
@@ -187,6 +189,7 @@ impl Interrupt {
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
             flag::register(signal, Arc::clone(&interrupt.raised))?;
         }
+        flag::register(consts::SIGCONT, Arc::clone(&interrupt.continued))?;
         Ok(interrupt)
     }
 
@@ -194,6 +197,17 @@ impl Interrupt {
     #[inline]
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
+    }
+
+    /// As SIGCONT does.
+    #[cfg(test)]
+    pub(crate) fn note_continued(&self) {
+        self.continued.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process was stopped and continued since the last call.
+    pub(crate) fn take_continued(&self) -> bool {
+        self.continued.swap(false, Ordering::Relaxed)
     }
 
     /// The exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM.

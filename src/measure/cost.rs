@@ -172,7 +172,7 @@ const SPLIT_FROM: Duration = Duration::from_secs(5);
 /// Whether the user and system times of a thread on `core` mean something after `measured` time: they do if the
 /// kernel takes them at every change of mode (`nohz_full`), or if there were many ticks.
 pub fn split_means_something(measured: Duration, core: usize) -> bool {
-    measured >= SPLIT_FROM || crate::plan::cores::list_file("/sys/devices/system/cpu/nohz_full").contains(&core)
+    measured >= SPLIT_FROM || crate::plan::topology::list_file("/sys/devices/system/cpu/nohz_full").contains(&core)
 }
 
 #[cfg(test)]
@@ -202,7 +202,7 @@ mod tests {
             eprintln!("SKIPPED: this kernel has no /proc/thread-self/schedstat");
             return;
         }
-        let core = core_affinity::get_core_ids().expect("a mask")[0].id;
+        let core = crate::plan::cores::allowed().expect("a mask")[0];
         let hog = std::sync::atomic::AtomicBool::new(true);
         let found = std::thread::scope(|scope| {
             scope.spawn(|| {

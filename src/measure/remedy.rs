@@ -36,10 +36,10 @@ mod tests {
 
     #[test]
     fn errors_that_a_user_can_cure_have_a_remedy() {
-        let told = |errno: Errno| remedy(&errno.into());
-        assert!(told(Errno::NOSYS).contains("seccomp") && told(Errno::MFILE).contains("ulimit -n"));
-        assert!(told(Errno::NETUNREACH).contains("lo up") && told(Errno::MSGSIZE).contains("MTU"));
-        assert_eq!(told(Errno::BADF), "", "a bug, which no user can cure");
+        let of = |errno: Errno| remedy(&errno.into());
+        assert!(of(Errno::NOSYS).contains("seccomp") && of(Errno::MFILE).contains("ulimit -n"));
+        assert!(of(Errno::NETUNREACH).contains("lo up") && of(Errno::MSGSIZE).contains("MTU"));
+        assert_eq!(of(Errno::BADF), "", "a bug, which no user can cure");
         assert_eq!(remedy(&io::Error::other("the wire burns")), "");
     }
 }

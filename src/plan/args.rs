@@ -170,6 +170,14 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_gates: bool,
 
+    /// Wait until the cores of the run are quiet before the first trial, for so many seconds at most, up to 3600
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| seconds(text, 0.0))]
+    pub wait_quiet: Option<Duration>,
+
+    /// Run a plan that cannot give a valid trial, too
+    #[arg(long)]
+    pub force_plan: bool,
+
     /// Name of this machine in the results [default: host name]
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,

@@ -1,16 +1,18 @@
 //! Which thread runs on which core.
 
-use std::fs;
+use std::io;
 
-use core_affinity::CoreId;
+use hpbench_backends::kernel::thread;
+
+use crate::plan::topology::{CoreKind, Topology, kind_of};
 
 /// The cores of a run: all of them within the affinity mask that hpbench was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
     /// Those of each worker and what belongs to it; at least one.
     pub places: Vec<Place>,
-    /// How the first worker's core and its first generator's relate: `distinct-cores`, `smt-siblings`,
-    /// `shared-cores` if threads have to share some, or `one-core`.
+    /// How the first worker's core and its first generator's relate: `distinct-cores`, `unlike-cores` if one is of a slower
+    /// kind, `smt-siblings`, `shared-cores` if threads have to share some, or `one-core`.
     pub relation: &'static str,
     /// What shares which cores, where there are too few.
     pub shared: Option<String>,
@@ -25,6 +27,13 @@ pub struct Place {
     pub app: Option<usize>,
     /// Those of the generators, in turn; empty if there is none to spare.
     pub generators: Vec<usize>,
+}
+
+impl Place {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = usize> {
+        [self.worker].into_iter().chain(self.app).chain(self.generators.iter().copied())
+    }
 }
 
 /// What cores are wanted for.
@@ -44,8 +53,8 @@ pub struct Wanted<'a> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CoresError {
     /// The mask could not be read.
-    #[error("the kernel does not tell on which cores this process may run")]
-    Unknown,
+    #[error("the kernel does not tell on which cores this process may run: {0}")]
+    Unknown(String),
     /// A core that was named is not in the mask.
     #[error("core {core} in {flag} is not one of those that hpbench may run on ({allowed}); see `taskset -p $$`")]
     NotAllowed {
@@ -95,31 +104,29 @@ impl Cores {
     }
 
     /// Chooses cores: the ones that were named, else the last allowed ones for the workers (the first ones serve
-    /// most interrupts) and the others for generators, those first that are no SMT siblings of a worker's.
+    /// most interrupts) and the others for generators, those first that are no SMT siblings of a worker's. Where cores are of
+    /// several kinds, all are of one: the fastest that has enough, or that of a core that was named.
     ///
     /// # Errors
     ///
     /// If a named core is not allowed, or named twice; if there are fewer cores than workers.
     pub fn choose(wanted: Wanted<'_>) -> Result<Self, CoresError> {
-        let allowed: Vec<usize> =
-            core_affinity::get_core_ids().ok_or(CoresError::Unknown)?.iter().map(|core| core.id).collect();
-        Self::choose_from(&allowed, wanted, siblings)
+        Self::choose_from(&allowed()?, wanted, &Topology::new())
     }
 
-    fn choose_from(
-        allowed: &[usize],
-        wanted: Wanted<'_>,
-        siblings: impl Fn(usize) -> Vec<usize>,
-    ) -> Result<Self, CoresError> {
+    fn choose_from(allowed: &[usize], wanted: Wanted<'_>, topology: &Topology) -> Result<Self, CoresError> {
         check_names(allowed, wanted)?;
         let workers = wanted.workers.max(1);
-        let cores = worker_cores(allowed, wanted, &siblings)?;
+        let siblings = |core| topology.siblings(core);
+        let kinds = topology.kinds(allowed);
+        let alike = alike(allowed, wanted, &kinds, &siblings);
+        let cores = worker_cores(allowed, &alike, wanted, &siblings)?;
         let near: Vec<usize> = cores.iter().flat_map(|&core| siblings(core)).collect();
-        let mut rest: Vec<usize> = allowed
-            .iter()
-            .copied()
-            .filter(|core| !cores.contains(core) && !wanted.generator_cores.contains(core))
-            .collect();
+        let is_free = |core: &usize| !cores.contains(core) && !wanted.generator_cores.contains(core);
+        let mut rest: Vec<usize> = alike.iter().copied().filter(is_free).collect();
+        if rest.is_empty() {
+            rest = allowed.iter().copied().filter(is_free).collect();
+        }
         rest.sort_by_key(|core| near.contains(core));
         // A generator needs a core more than an app does, which can share one.
         let keep = if wanted.generator_cores.is_empty() { 1 } else { 0 };
@@ -150,6 +157,7 @@ impl Cores {
             None => "one-core",
             Some(_) if !shared.is_empty() => "shared-cores",
             Some(core) if siblings(places[0].worker).contains(core) => "smt-siblings",
+            Some(&core) if kind_of(&kinds, core) != kind_of(&kinds, places[0].worker) => "unlike-cores",
             Some(_) => "distinct-cores",
         };
         let shared = (!shared.is_empty()).then(|| format!("{} ({} cores allowed)", shared.join("; "), allowed.len()));
@@ -174,9 +182,32 @@ fn check_names(allowed: &[usize], wanted: Wanted<'_>) -> Result<(), CoresError> 
     Ok(())
 }
 
+/// Those of the allowed cores that are of one kind: that of a core that was named, or the fastest that has a core for each
+/// thread, if possible without SMT siblings; all of them where no kind has.
+fn alike(
+    allowed: &[usize],
+    wanted: Wanted<'_>,
+    kinds: &[CoreKind],
+    siblings: &impl Fn(usize) -> Vec<usize>,
+) -> Vec<usize> {
+    let named = wanted.worker_cores.iter().chain(wanted.generator_cores).next();
+    let threads = wanted.workers.max(1) * (1 + usize::from(wanted.handoff)) + 1;
+    let is_first =
+        |core: &&usize| siblings(**core).iter().all(|sibling| sibling >= *core || !allowed.contains(sibling));
+    let chosen = match named {
+        Some(&core) => kind_of(kinds, core),
+        None => {
+            let whole = |kind: &&CoreKind| kind.cores.iter().filter(is_first).count() >= threads;
+            kinds.iter().find(whole).or_else(|| kinds.iter().find(|kind| kind.cores.len() >= threads))
+        }
+    };
+    chosen.map_or_else(|| allowed.to_vec(), |kind| kind.cores.clone())
+}
+
 /// One core for each worker: no SMT siblings of each other as far as possible, the last ones first.
 fn worker_cores(
     allowed: &[usize],
+    alike: &[usize],
     wanted: Wanted<'_>,
     siblings: &impl Fn(usize) -> Vec<usize>,
 ) -> Result<Vec<usize>, CoresError> {
@@ -187,8 +218,10 @@ fn worker_cores(
             false => Err(CoresError::OtherCount { named, workers }),
         };
     }
-    let mut spare: Vec<usize> =
-        allowed.iter().rev().copied().filter(|core| !wanted.generator_cores.contains(core)).collect();
+    let spare = |cores: &[usize]| -> Vec<usize> {
+        cores.iter().rev().copied().filter(|core| !wanted.generator_cores.contains(core)).collect()
+    };
+    let mut spare = Some(spare(alike)).filter(|cores| cores.len() >= workers).unwrap_or_else(|| spare(allowed));
     if spare.is_empty() {
         return Err(CoresError::NoneLeft { allowed: list(allowed) });
     }
@@ -212,8 +245,17 @@ fn list(cores: &[usize]) -> String {
 /// permitted, it runs as other threads do; the run has warned of that.
 pub fn prioritise(fifo: Option<u8>) {
     if let Some(priority) = fifo {
-        let _ = hpbench_backends::kernel::thread::set_fifo(priority);
+        let _ = thread::set_fifo(priority);
     }
+}
+
+/// The cores on which the calling thread may run, in ascending order.
+///
+/// # Errors
+///
+/// If the kernel does not tell.
+pub fn allowed() -> Result<Vec<usize>, CoresError> {
+    thread::affinity().map_err(|error: io::Error| CoresError::Unknown(error.to_string()))
 }
 
 /// Pins the calling thread.
@@ -222,44 +264,63 @@ pub fn prioritise(fifo: Option<u8>) {
 ///
 /// If the kernel does not let it run there (any more).
 pub fn pin(core: usize) -> Result<(), CoresError> {
-    let pinned = core_affinity::set_for_current(CoreId { id: core });
-    pinned.then_some(()).ok_or_else(|| CoresError::NotAllowed {
-        flag: "use",
-        core,
-        allowed: "changed meanwhile".into(),
-    })
-}
-
-/// The SMT siblings of a core, itself included; empty where the kernel does not tell.
-fn siblings(core: usize) -> Vec<usize> {
-    list_file(&format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"))
-}
-
-/// The cores that a file of the kernel lists; none if there is no such file.
-pub(crate) fn list_file(path: &str) -> Vec<usize> {
-    parse_cpu_list(fs::read_to_string(path).unwrap_or_default().trim())
-}
-
-/// Reads the kernel's list format, e.g. `0-3,8`.
-pub(crate) fn parse_cpu_list(text: &str) -> Vec<usize> {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    };
-    text.split(',').filter_map(range).flatten().collect()
+    let refused = |_| CoresError::NotAllowed { flag: "use", core, allowed: "changed meanwhile".into() };
+    thread::pin(core).map_err(refused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::topology;
 
     fn choose(allowed: &[usize], worker_cores: &[usize], generator_cores: &[usize]) -> Result<Cores, CoresError> {
         from(allowed, Wanted { worker_cores, generator_cores, ..Wanted::default() })
     }
 
     fn from(allowed: &[usize], wanted: Wanted<'_>) -> Result<Cores, CoresError> {
-        // Cores 2i and 2i+1 are siblings.
-        Cores::choose_from(allowed, wanted, |core| vec![core & !1, core | 1])
+        on(allowed, &[], wanted)
+    }
+
+    /// On a machine whose cores 2i and 2i+1 are siblings, with these files beside.
+    fn on(allowed: &[usize], files: &[(&str, &str)], wanted: Wanted<'_>) -> Result<Cores, CoresError> {
+        let path = |core| format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        let lists: Vec<String> = allowed.iter().map(|core| format!("{}-{}\n", core & !1, core | 1)).collect();
+        let siblings = allowed.iter().zip(&lists).map(|(core, list)| (path(*core), list.as_str()));
+        let others = files.iter().map(|(path, text)| ((*path).to_owned(), *text));
+        let (_home, topology) = topology::fixture(&siblings.chain(others).collect::<Vec<_>>());
+        Cores::choose_from(allowed, wanted, &topology)
+    }
+
+    const HYBRID: [(&str, &str); 2] = [("sys/devices/cpu_core/cpus", "0-3\n"), ("sys/devices/cpu_atom/cpus", "4-7\n")];
+
+    #[test]
+    fn worker_and_generator_are_of_one_kind() {
+        let eight: Vec<usize> = (0..8).collect();
+        let hybrid = |wanted| on(&eight, &HYBRID, wanted).expect("eight cores");
+        let cores = hybrid(Wanted::default());
+        assert_eq!((cores.places, cores.relation), (vec![place(3, None, &[0, 1, 2])], "distinct-cores"));
+        // The fast ones are two cores with two threads each.
+        let cores = hybrid(Wanted { workers: 2, ..Wanted::default() });
+        assert_eq!(cores.places, [place(3, None, &[0]), place(1, None, &[2])]);
+        let cores = hybrid(Wanted { workers: 5, ..Wanted::default() });
+        assert_eq!(cores.places.len(), 5, "no kind has so many");
+        let cores = hybrid(Wanted { worker_cores: &[6], ..Wanted::default() });
+        assert_eq!(cores.places, [place(6, None, &[4, 5, 7])]);
+        let cores = hybrid(Wanted { generator_cores: &[0], ..Wanted::default() });
+        assert_eq!(cores.places, [place(3, None, &[0])]);
+        let cores = hybrid(Wanted { worker_cores: &[0], generator_cores: &[7], ..Wanted::default() });
+        assert_eq!(cores.relation, "unlike-cores");
+        let cores = on(&[0, 1, 4, 6], &HYBRID, Wanted::default()).expect("four cores");
+        assert_eq!(cores.places, [place(6, None, &[4])], "two whole cores rather than two threads of one");
+    }
+
+    #[test]
+    fn cores_may_have_gaps_and_high_numbers() {
+        let sparse = [3, 64, 1030, 4095];
+        let cores = choose(&sparse, &[], &[]).expect("four cores");
+        assert_eq!(cores.places, [place(4095, None, &[3, 64, 1030])]);
+        assert_eq!(choose(&sparse, &[1030], &[3]).expect("both allowed").places, [place(1030, None, &[3])]);
+        assert!(matches!(choose(&sparse, &[4], &[]), Err(CoresError::NotAllowed { core: 4, .. })));
     }
 
     fn place(worker: usize, app: Option<usize>, generators: &[usize]) -> Place {
@@ -308,11 +369,5 @@ mod tests {
         let cores = from(&[0, 2], wanted).expect("two cores");
         assert_eq!((&cores.places[0], cores.relation), (&place(2, Some(0), &[0]), "shared-cores"));
         assert_eq!(from(&[0], wanted).expect("one core").places, [place(0, None, &[])]);
-    }
-
-    #[test]
-    fn the_kernels_list_format_is_read() {
-        assert_eq!(parse_cpu_list("0-2,8,10-11"), [0, 1, 2, 8, 10, 11]);
-        assert!(parse_cpu_list("").is_empty());
     }
 }

@@ -5,5 +5,7 @@ pub(crate) mod backends;
 pub mod cells;
 pub mod cores;
 mod memory;
+pub mod pointless;
 pub mod request;
 pub mod schedule;
+pub(crate) mod topology;

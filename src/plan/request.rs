@@ -85,6 +85,9 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     if let Some(shared) = &cores.shared {
         tell!("warning: {shared}; threads that spin on one core get in each other's way");
     }
+    if cores.relation == "unlike-cores" {
+        tell!("warning: worker and generator are on cores of different kinds, see `hpbench doctor`; name alike ones");
+    }
     let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
     let generators = args.generators.unwrap_or(spare.clamp(1, 64));
     if generators > spare.max(1) {
@@ -265,13 +268,30 @@ impl Pools {
 
 /// Pools with frames for the largest payload of the cells that use them, if there is memory for them and for the rows of
 /// so many trials.
+///
+/// # Errors
+///
+/// If there is not enough memory.
 pub(crate) fn make_pools(cells: &[Cell], options: &Options, trials: usize) -> anyhow::Result<Pools> {
-    let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
-    let sizes = [datagrams, trains].map(|cells| PoolSize::of(&cells, options));
-    let frames = sizes.iter().map(PoolSize::bytes).fold(0, u64::saturating_add);
-    Demand { frames, trials }.check()?;
-    let [datagrams, trains] = sizes.map(PoolSize::make);
+    check_memory(cells, options, trials)?;
+    let [datagrams, trains] = pool_sizes(cells, options).map(PoolSize::make);
     Ok(Pools { datagrams: datagrams?, trains: trains? })
+}
+
+/// Whether there is memory for the pools, and for the rows of so many trials; announces pools that take long to make.
+///
+/// # Errors
+///
+/// What limits the memory, and what to do.
+pub(crate) fn check_memory(cells: &[Cell], options: &Options, trials: usize) -> anyhow::Result<()> {
+    let frames = pool_sizes(cells, options).iter().map(PoolSize::bytes).fold(0, u64::saturating_add);
+    Demand { frames, trials }.check()
+}
+
+/// The pools of those cells in which each datagram has a frame of its own, and of those that receive trains.
+fn pool_sizes(cells: &[Cell], options: &Options) -> [PoolSize; 2] {
+    let (trains, datagrams): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| cell.receives_trains());
+    [datagrams, trains].map(|cells| PoolSize::of(&cells, options))
 }
 
 /// How large a pool is to be.

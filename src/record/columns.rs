@@ -217,7 +217,7 @@ columns! {
         qemu: String, Circumstance, "version of QEMU";
         /// Frequency governor.
         governor: String, Circumstance, "frequency governor";
-        /// Clock source.
+        /// Clock source; both, if it changed in the trial.
         clocksource: String, Circumstance, "clock source";
         /// The kernel's option against attacks on processors: `auto`, `off`, …
         mitigations: String, Circumstance, "mitigations of processor bugs";
@@ -231,7 +231,7 @@ columns! {
         generator_cpu: String, Side, "cores of the generators";
         /// How these cores are related.
         cpu_relation: String, Condition, "how these cores are related";
-        /// How the load was sent: `gso`, `sendmmsg` or `memory`.
+        /// How the load was sent: `gso`, `sendmmsg` (without GSO, or where the path would fragment) or `memory`.
         fill: String, Condition, "how queues were filled";
         /// The setup flags of io_uring that took effect.
         uring_flags: String, Side, "io_uring's flags in effect";
@@ -270,6 +270,8 @@ columns! {
         /// Of scenarios with two threads: how long a cache line took between the worker's and the generator's core before the
         /// block, one way, in ns. Virtual cores are moved; 50 and 210 ns are two states of one machine.
         core_transfer_ns: Option<f64>, Other;
+        /// What the kernel does not tell, so that a trial that it disturbs counts like any other: `run_delay`, `steal`, or both.
+        unknown: String, Other;
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::console::printable;
-use crate::plan::cores::parse_cpu_list;
+use crate::plan::topology::parse_cpu_list;
 
 /// Facts about the machine; empty where the kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Environment {
                     .unwrap_or_default(),
             }),
             governor: first_line(&cpu),
-            clocksource: first_line(&format!("{clocksources}/current_clocksource")),
+            clocksource: clock_source(),
             mitigations: mitigations(&first_line("/proc/cmdline")),
             kernel,
         }
@@ -86,6 +86,11 @@ pub(crate) fn host_name() -> String {
     let name = uname.nodename().to_string_lossy();
     let name = printable(&name);
     if name.starts_with(['=', '+', '-', '@']) { format!("_{name}") } else { name.into_owned() }
+}
+
+/// The clock source now: the kernel changes it when it no longer trusts it. Empty where the kernel does not tell.
+pub(crate) fn clock_source() -> String {
+    first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
 /// The text of a file; empty if it cannot be read. Firmware and boot loaders may write bytes that are no UTF-8.

@@ -10,6 +10,7 @@ pub mod format;
 pub mod hlog;
 pub mod locked;
 pub mod output;
+pub(crate) mod preload;
 pub mod resume;
 pub mod row;
 pub mod rows;

@@ -191,7 +191,7 @@ mod tests {
             unexplained: Some(i64::MIN),
             drop_socket: Some(0),
             rcvbuf: Some(u32::MAX),
-            valid: 1,
+            valid: 0,
             error: "é, \u{1f980}\t\r".into(),
             ..Row::default()
         };

@@ -244,6 +244,8 @@ impl Row {
     fn fill_in_quality(&mut self, run: &Run, outcome: &Outcome, reasons: &mut Reasons) {
         let disturbance = outcome.disturbance;
         self.run_delay_ns = disturbance.run_delay_ns;
+        let unknown = [("run_delay", disturbance.run_delay_ns.is_none()), ("steal", disturbance.steal_ticks.is_none())];
+        self.unknown = unknown.iter().filter(|(_, is_so)| *is_so).map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
         self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
         let reference_ns = *run.canary_ns.get_or_init(|| outcome.canary_ns);
         self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
@@ -257,14 +259,20 @@ impl Row {
         }));
     }
 
+    /// The trial says nothing, for another reason than what came out of it; one that ended in an error may be for that reason.
+    pub(crate) fn spoil(&mut self, reason: Reason) {
+        self.invalid_reason.push(reason);
+        self.valid = 0;
+    }
+
     /// Whether the trial was disturbed in a way that trying again may spare it.
     pub fn is_disturbed(&self) -> bool {
         self.invalid_reason.iter().any(Reason::is_disturbance)
     }
 
-    /// What it shows of the machine; `run` is the number of its run.
-    pub(crate) fn sign(&self, run: usize) -> Sign {
-        Sign { run, steady: self.steady.map(|steady| steady != 0), canary: self.canary_ratio }
+    /// What it shows of the machine, in a run on one machine; `clock` is the number of its clock source.
+    fn sign(&self, clock: u32) -> Sign {
+        Sign { run: 0, steady: self.steady.map(|steady| steady != 0), canary: self.canary_ratio, machine: 0, clock }
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {
@@ -346,12 +354,33 @@ impl Row {
     pub fn balances(&self) -> bool {
         self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.iter().any(Reason::is_unbalanced)
     }
+
+    /// What in the row cannot be, so that it is not as it was written: a ledger whose sum is another one, or a trial that
+    /// counts although it does not balance.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let ledger = [self.sent, self.received, self.drop_socket, self.drop_ring].map(|count| count.map(i128::from));
+        if let ([Some(sent), Some(received), Some(at_socket), Some(at_ring)], Some(unexplained)) =
+            (ledger, self.unexplained)
+            && sent - received - at_socket - at_ring != i128::from(unexplained)
+        {
+            return Some(format!(
+                "its ledger contradicts itself: sent {sent}, received {received}, dropped {at_socket} and {at_ring}, \
+                 unexplained {unexplained}"
+            ));
+        }
+        match self.valid {
+            1 if !self.balances() => Some("it is valid although datagrams are unexplained".into()),
+            0 | 1 => None,
+            other => Some(format!("its valid is {other}, neither 0 nor 1")),
+        }
+    }
 }
 
 /// Marks the rows of one run in which the machine was not as usual.
 pub(crate) fn mark<'a>(rows: impl Iterator<Item = &'a mut Row>) {
     let rows: Vec<&mut Row> = rows.collect();
-    let marks = gates::marks(rows.iter().map(|row| row.sign(0)));
+    let clock = |row: &Row| rows.iter().position(|first| first.clocksource == row.clocksource).unwrap_or(0) as u32;
+    let marks = gates::marks(rows.iter().map(|row| row.sign(clock(row))));
     rows.into_iter().zip(marks).for_each(|(row, is_marked)| row.marked = is_marked);
 }
 

@@ -228,9 +228,14 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// If a field has none.
+    /// If a field has none, or the values contradict each other.
     pub fn parse(&self, record: &Record) -> Result<Row, RowsError> {
-        parse(&record.fields, &self.columns).map_err(|reason| self.bad(record.line, reason))
+        let row = parse(&record.fields, &self.columns);
+        let row = row.and_then(|row: Row| match row.contradiction() {
+            None => Ok(row),
+            Some(reason) => Err(reason),
+        });
+        row.map_err(|reason| self.bad(record.line, reason))
     }
 
     /// How many bytes of a row that is cut are at the end, once all rows are read.
@@ -330,21 +335,49 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_contradicts_itself_is_none() {
+        let row = |[sent, received, drop_socket]: [u64; 3], unexplained, valid| Row {
+            sent: Some(sent),
+            received: Some(received),
+            drop_socket: Some(drop_socket),
+            drop_ring: Some(0),
+            unexplained,
+            valid,
+            ..Row::default()
+        };
+        for (row, expected) in [
+            (row([10, 8, 2], Some(0), 1), None),
+            (row([10, 8, 1], Some(1), 0), None),
+            (row([10, 8, 1], None, 0), None),
+            (Row::default(), None),
+            (row([10, 7, 2], Some(0), 1), Some("contradicts itself")),
+            (row([10, 8, 2], Some(1), 0), Some("contradicts itself")),
+            (row([u64::MAX, 0, 0], Some(i64::MIN), 0), Some("contradicts itself")),
+            (row([10, 8, 1], Some(1), 1), Some("valid although datagrams are unexplained")),
+            (row([10, 8, 2], Some(0), 7), Some("neither 0 nor 1")),
+        ] {
+            let found = row.contradiction();
+            assert_eq!(found.is_some(), expected.is_some(), "{row:?}");
+            assert!(found.zip(expected).is_none_or(|(found, expected)| found.contains(expected)), "{expected:?}");
+        }
+    }
+
+    #[test]
     fn a_file_of_before_a_column_was_added_is_read_as_it_was_measured() {
-        let cut = |line: Vec<u8>| {
+        const ADDED: usize = Column::COUNT - Column::fd_table as usize;
+        let cut = |columns: usize, line: Vec<u8>| {
             let text = String::from_utf8(line).expect("UTF-8");
-            let fields: Vec<&str> = text.split(',').collect();
-            fields[..Column::fd_table as usize].join(",") + "\n"
+            text.rsplitn(columns + 1, ',').last().expect("more columns").to_owned() + "\n"
         };
         let row = |backend: &str, scenario: &str| {
             let (backend, scenario) = (backend.into(), scenario.into());
             Row { backend, scenario, valid: 1, fd_table: "of a later version".into(), ..Row::default() }
         };
         let measured = [("plain", "drain"), ("uring", "send"), ("null", "drain"), ("mmsg", "flood"), ("plain", "echo")];
-        let lines = measured.map(|(backend, scenario)| cut(format::encode(&row(backend, scenario), false)));
+        let lines = measured.map(|(backend, scenario)| cut(ADDED, format::encode(&row(backend, scenario), false)));
         let home = tempfile::tempdir().expect("a temporary directory");
         let path = home.path().join("old.csv");
-        std::fs::write(&path, cut(format::header()) + &lines.concat()).expect("a file");
+        std::fs::write(&path, cut(ADDED, format::header()) + &lines.concat()).expect("a file");
         let mut tables = Vec::new();
         read_file(&path, |columns, fields, row| {
             assert_eq!((columns.len(), columns[Column::fd_table as usize].as_str()), (fields.len(), "fd_table"));
@@ -354,7 +387,7 @@ mod tests {
         })
         .expect("rows");
         assert_eq!(tables, ["own", "own", "", "shared", "shared"]);
-        let short = cut(format::header()).rsplit_once(',').expect("more than one column").0.to_owned() + "\n";
+        let short = cut(ADDED + 1, format::header());
         std::fs::write(&path, short).expect("a file");
         let error = read_file(&path, |_, _, _| Ok(())).expect_err("it lacks a column that it always had").to_string();
         assert!(error.contains("lacks the column 'error'"), "{error}");

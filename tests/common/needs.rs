@@ -92,6 +92,14 @@ pub(crate) fn netns(script: &str) -> Option<Vec<String>> {
         .then(|| command(&format!("ip link set lo up && {script}")))
 }
 
+/// The command under which hpbench has an empty /proc.
+pub(crate) fn no_proc() -> Option<Vec<&'static str>> {
+    let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let command = |script| vec!["unshare", user, "sh", "-c", script];
+    works("mntns", &command("mount -t tmpfs none /proc"))
+        .then(|| command("mount -t tmpfs none /proc && exec \"$0\" \"$@\""))
+}
+
 /// A Python interpreter that has the package `hdrhistogram`: `HPBENCH_PYTHON`, else `python3`.
 pub(crate) fn python_hdrh() -> Option<String> {
     let python = std::env::var("HPBENCH_PYTHON").unwrap_or_else(|_| "python3".into());

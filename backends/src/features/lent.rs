@@ -8,7 +8,7 @@ use io_uring::types::BufRingEntry;
 
 use crate::frames::pool::Region;
 
-/// Two pages: on the first a buffer ring of [`Lent::BUFFERS`] entries and a place for headers, on the second the
+/// Two pages of 4 KiB, or a part of a larger one: first a buffer ring of [`Lent::BUFFERS`] entries and a place for headers, then the
 /// buffers.
 #[derive(Debug)]
 pub(super) struct Lent(Region);

@@ -127,6 +127,13 @@ unsafe impl Send for Region {}
 // SAFETY: as above: a shared `Region` gives access to no byte of it.
 unsafe impl Sync for Region {}
 
+/// The size of a page in bytes: 4 KiB on x86, 16 or 64 on some arm64, 64 on most POWER.
+fn page_size() -> usize {
+    // SAFETY: the call takes a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)
+}
+
 impl Region {
     /// Maps `bytes` bytes of zeroes, page-aligned, and faults every page in.
     pub(crate) fn map(bytes: usize) -> io::Result<Self> {
@@ -157,7 +164,7 @@ impl Region {
             // SAFETY: the range lies within the mapping. A refusal leaves ordinary pages.
             unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
         }
-        for offset in (0..bytes).step_by(4096) {
+        for offset in (0..bytes).step_by(page_size()) {
             // SAFETY: `skip + offset < total`, and the mapping is ours alone.
             unsafe { base.add(offset).write_volatile(0) };
         }

@@ -78,6 +78,60 @@ impl Usage {
     }
 }
 
+/// Bits of a word of an affinity mask, which the kernel has as words of `long`.
+const WORD: usize = libc::c_ulong::BITS as usize;
+
+/// More cores than any kernel is built for; masks are no longer than that.
+const CORES_MAX: usize = 1 << 20;
+
+/// The cores on which the calling thread may run, in ascending order: those that are online and in its mask.
+///
+/// # Errors
+///
+/// The kernel's, from `sched_getaffinity`.
+pub fn affinity() -> io::Result<Vec<usize>> {
+    affinity_by(|mask| {
+        // SAFETY: the kernel writes at most so many bytes to a live buffer; 0 is the calling thread.
+        let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(mask), mask.as_mut_ptr()) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// The same, with the call that fills a mask and returns how many bytes it wrote. It refuses a mask that is shorter than the
+/// kernel's, as that of the C library is where there are more than 1,024 cores (`sched_getaffinity(2)`).
+fn affinity_by(mut call: impl FnMut(&mut [libc::c_ulong]) -> io::Result<usize>) -> io::Result<Vec<usize>> {
+    let mut mask = vec![0; 1024 / WORD];
+    loop {
+        match call(&mut mask) {
+            Ok(bytes) => {
+                mask.truncate(bytes.div_ceil(size_of::<libc::c_ulong>()));
+                let is_set = |core: &usize| mask[core / WORD] >> (core % WORD) & 1 == 1;
+                return Ok((0..mask.len() * WORD).filter(is_set).collect());
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && mask.len() * WORD < CORES_MAX => {
+                mask = vec![0; 2 * mask.len()];
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lets the calling thread run on one core only.
+///
+/// # Errors
+///
+/// The kernel's: `EINVAL` for a core that is offline, or not allowed.
+pub fn pin(core: usize) -> io::Result<()> {
+    if core >= CORES_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut mask = vec![0; core / WORD + 1];
+    mask[core / WORD] = (1 as libc::c_ulong) << (core % WORD);
+    // SAFETY: the kernel reads so many bytes of a live buffer; what its own mask has beyond is empty.
+    let status = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask.as_slice()), mask.as_ptr()) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Lets the calling thread run under `SCHED_FIFO`: before all ordinary threads of its core, until it waits.
 ///
 /// # Errors
@@ -111,6 +165,34 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let slept = Usage::now().since(before);
         assert!(slept.cpu_ns < 10_000_000 && slept.context_switches > 0, "{slept:?}");
+    }
+
+    #[test]
+    fn masks_grow_until_the_kernel_takes_them() {
+        // As a kernel for 8,192 cores does.
+        let cores = affinity_by(|mask| {
+            if size_of_val(mask) < 1024 {
+                return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            }
+            [0, 3, 1024, 2047, 8191].into_iter().for_each(|core| mask[core / WORD] |= 1 << (core % WORD));
+            Ok(1024)
+        });
+        assert_eq!(cores.expect("it is long enough"), [0, 3, 1024, 2047, 8191]);
+        let refused = affinity_by(|_| Err(io::Error::from_raw_os_error(libc::EINVAL)));
+        assert_eq!(refused.expect_err("it refuses all").raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn a_thread_is_pinned_to_a_core_that_there_is() {
+        let cores = affinity().expect("the kernel tells");
+        let last = *cores.last().expect("one runs this");
+        std::thread::spawn(move || {
+            pin(last).expect("it is allowed");
+            assert_eq!(affinity().expect("the kernel tells"), [last]);
+            assert!(pin(100_000).is_err() && pin(usize::MAX).is_err());
+        })
+        .join()
+        .expect("it does not panic");
     }
 
     #[test]

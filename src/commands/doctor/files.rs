@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::plan::cores::parse_cpu_list;
+use crate::plan::topology::{Topology, parse_cpu_list};
 
 /// Where the files are.
 #[derive(Clone, Debug)]
@@ -15,6 +15,11 @@ impl Files {
     /// Those of this machine.
     pub(crate) fn new() -> Self {
         Self { root: "/".into() }
+    }
+
+    /// What they tell of the cores.
+    pub(crate) fn topology(&self) -> Topology {
+        Topology::at(&self.root)
     }
 
     /// The text of a file, trimmed; else why it cannot be read.

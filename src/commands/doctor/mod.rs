@@ -1,5 +1,6 @@
 //! `hpbench doctor`: what this machine and kernel offer, and what spoils measurements on them.
 
+mod advice;
 mod checks;
 mod files;
 mod modes;

@@ -91,16 +91,13 @@ pub(crate) struct Check {
     /// What it spoils if it is not as it should be; nothing, if that is only worth mending.
     pub(crate) affects: &'static [Affects],
     pub(crate) remedy: Option<String>,
+    /// The command that finds out whether the remedy helps here.
+    pub(crate) measure: Option<String>,
 }
 
 impl Check {
     pub(crate) fn is_bad(&self) -> bool {
         self.ok == Some(false)
-    }
-
-    /// Whether it spoils this.
-    pub(crate) fn spoils(&self, what: Affects) -> bool {
-        self.is_bad() && self.affects.contains(&what)
     }
 
     /// The name for people.
@@ -126,7 +123,7 @@ impl Topic {
     /// It is as wanted.
     pub(crate) fn good(self, state: impl Into<String>) -> Check {
         let Self { name, wanted, affects } = self;
-        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None }
+        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None, measure: None }
     }
 
     /// It is not.
@@ -145,11 +142,11 @@ impl Topic {
     }
 }
 
-/// What this machine is fit for.
+/// What this machine is fit for; `None` where most of what may spoil it is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
-    pub(crate) rates: bool,
-    pub(crate) latency: bool,
+    pub(crate) rates: Option<bool>,
+    pub(crate) latency: Option<bool>,
     /// What spoils them, which backends do not run, and what is not known that may spoil them.
     pub(crate) reasons: Vec<String>,
 }
@@ -157,7 +154,14 @@ pub(crate) struct Verdict {
 impl Verdict {
     pub(crate) fn of(modes: &[Mode], checks: &[Check]) -> Self {
         let runs = modes.iter().any(|mode| mode.available && Kind::named(mode.backend).is_none_or(Kind::has_socket));
-        let fit = |what| runs && !checks.iter().any(|check| check.spoils(what));
+        let fit = |what| {
+            let may_spoil = || checks.iter().filter(|check| check.affects.contains(&what));
+            let dark = may_spoil().filter(|check| check.ok.is_none()).count();
+            match runs && !may_spoil().any(Check::is_bad) {
+                false => Some(false),
+                true => (2 * dark <= may_spoil().count()).then_some(true),
+            }
+        };
         let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty());
         let spoilt = spoilt.map(|check| format!("{}: {}", check.title(), check.state));
         let missing = modes.iter().filter(|mode| !mode.available);
@@ -186,12 +190,23 @@ mod tests {
         let topic = |affects| Topic::new("a_thing", "none", affects);
         let checks = [topic(BOTH).good("none"), topic(BOTH).hint("one", "x"), topic(BOTH).unknown("dark")];
         let verdict = Verdict::of(&modes, &checks);
-        assert!(verdict.rates && verdict.latency, "{verdict:?}");
+        assert_eq!((verdict.rates, verdict.latency), (Some(true), Some(true)), "{verdict:?}");
         assert_eq!(verdict.reasons, ["uring:x does not run: refused", "not known: a thing"]);
         let verdict = Verdict::of(&modes, &[topic(&[Affects::Latency]).bad("two", "x")]);
-        assert!(verdict.rates && !verdict.latency, "{verdict:?}");
+        assert_eq!((verdict.rates, verdict.latency), (Some(true), Some(false)), "{verdict:?}");
         assert_eq!(verdict.reasons[0], "a thing: two");
         let verdict = Verdict::of(&modes[..1], &checks);
-        assert!(!verdict.rates && !verdict.latency, "nothing that moves datagrams runs");
+        assert_eq!((verdict.rates, verdict.latency), (Some(false), Some(false)), "nothing that moves datagrams runs");
+    }
+
+    #[test]
+    fn what_is_mostly_not_known_is_not_fit() {
+        let modes = [mode("plain", true)];
+        let topic = |affects| Topic::new("a_thing", "none", affects);
+        let mut checks = vec![topic(BOTH).good("none"), topic(BOTH).unknown("dark"), topic(LATENCY).unknown("dark")];
+        let verdict = Verdict::of(&modes, &checks);
+        assert_eq!((verdict.rates, verdict.latency), (Some(true), None), "{verdict:?}");
+        checks.push(topic(LATENCY).bad("two", "x"));
+        assert_eq!(Verdict::of(&modes, &checks).latency, Some(false), "what is known decides");
     }
 }

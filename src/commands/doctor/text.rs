@@ -136,6 +136,9 @@ fn section(title: &str, style: Style, checks: &[&Check]) -> Option<String> {
         if let Some(remedy) = &check.remedy {
             text += &labelled("mend", remedy);
         }
+        if let Some(measure) = &check.measure {
+            text += &labelled("measure", measure);
+        }
     }
     Some(text)
 }
@@ -155,10 +158,15 @@ fn labelled(label: &str, text: &str) -> String {
 /// What the machine is fit for, in one line.
 fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
     let (style, fit) = match (verdict.rates, verdict.latency) {
-        (true, true) => (GOOD, "Fit for rates and for latency"),
-        (true, false) => (DOUBTFUL, "Fit for rates, not for latency"),
-        (false, true) => (DOUBTFUL, "Fit for latency, not for rates"),
-        (false, false) => (BAD, "Fit for neither rates nor latency"),
+        (Some(true), Some(true)) => (GOOD, "Fit for rates and for latency"),
+        (Some(true), Some(false)) => (DOUBTFUL, "Fit for rates, not for latency"),
+        (Some(false), Some(true)) => (DOUBTFUL, "Fit for latency, not for rates"),
+        (Some(false), Some(false)) => (BAD, "Fit for neither rates nor latency"),
+        (None, None) => (BAD, "Not known to be fit"),
+        (None, Some(true)) => (DOUBTFUL, "Fit for latency, for rates not known"),
+        (Some(true), None) => (DOUBTFUL, "Fit for rates, for latency not known"),
+        (None, Some(false)) => (BAD, "Not fit for latency, for rates not known"),
+        (Some(false), None) => (BAD, "Not fit for rates, for latency not known"),
     };
     let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty()).map(Check::title);
     let mut missing: Vec<String> =
@@ -169,6 +177,9 @@ fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
     let why = match (why.is_empty(), dark) {
         (false, _) => why,
         (true, 0) => vec!["nothing found that spoils them".to_owned()],
+        (true, dark) if verdict.rates.is_none() || verdict.latency.is_none() => {
+            vec![format!("{dark} of {} checks not known", checks.len())]
+        }
         (true, dark) => vec![format!("nothing found; {dark} of {} checks not known", checks.len())],
     };
     format!("{HEADING}{style}{fit}{style:#}{HEADING:#}: {}.\n", shorten(&why, WIDTH - fit.len() - 3))

@@ -133,8 +133,8 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
 }
 
 /// Options of a run that concern this machine, not a guest.
-const OF_THE_HOST: [&str; 10] =
-    ["out", "append", "resume", "force", "hlog", "label", "strict", "dry_run", "quiet", "verbose"];
+const OF_THE_HOST: [&str; 11] =
+    ["out", "append", "resume", "force", "hlog", "label", "strict", "dry_run", "quiet", "verbose", "wait_quiet"];
 
 /// The arguments with which hpbench runs in a guest: the run options among `matches`, with the values that are in
 /// effect.

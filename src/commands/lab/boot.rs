@@ -1,6 +1,7 @@
 //! One visit to a kernel: boots it, takes what it tells, and says what went wrong.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,12 @@ use crate::measure::control::Interrupt;
 /// How often we look whether the user wants the end, or the time is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The largest console: one that is larger is that of a kernel that says the same for ever.
+const CONSOLE_MAX: u64 = 64 << 20;
+
+/// How much of its end is read.
+const CONSOLE_READ: u64 = 1 << 20;
+
 /// Lines of the console that an error tells.
 const LAST_LINES: usize = 6;
 
@@ -24,7 +31,7 @@ const LINE_MAX: usize = 160;
 /// What came of a visit.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    /// What the guest told, in order; without its failure and its end.
+    /// What the guest told, in order; without rows, its failure and its end.
     pub frames: Vec<Frame>,
     /// Why it is not all; `None` after a whole visit.
     pub failure: Option<String>,
@@ -69,6 +76,8 @@ pub struct Boot<'a> {
     pub log: PathBuf,
     /// From the start to the end.
     pub time_limit: Duration,
+    /// The most frames that the guest may send.
+    pub frames_max: usize,
 }
 
 impl Boot<'_> {
@@ -94,8 +103,15 @@ impl Boot<'_> {
             Ok(guest) => guest,
             Err(error) => return Visit { failure: Some(error.to_string()), ..visit },
         };
-        let (mut decoder, mut told) = (Decoder::new(), None);
+        let (mut decoder, mut told) = (Decoder::new(self.frames_max), None);
+        let mut looked = start;
         let ended = loop {
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                if fs::metadata(log).is_ok_and(|log| log.len() > CONSOLE_MAX) {
+                    break Some(format!("the guest's console is larger than {} MiB", CONSOLE_MAX >> 20));
+                }
+            }
             if interrupt.is_raised() {
                 visit.interrupted = true;
                 break Some("interrupted".to_owned());
@@ -112,11 +128,14 @@ impl Boot<'_> {
                 on_frame(&frame);
                 match frame.kind {
                     Kind::Failure => told = Some(String::from_utf8_lossy(&frame.bytes).into_owned()),
+                    // Who wants them has seen them.
+                    Kind::Row => {}
                     _ => visit.frames.push(frame),
                 }
             }
-            // How long a machine takes to power off is of no interest, and some hang while they do.
-            if decoder.is_whole() {
+            // How long a machine takes to power off is of no interest, and some hang while they do. After an error
+            // nothing that comes is of use.
+            if decoder.is_whole() || decoder.is_broken() {
                 break None;
             }
         };
@@ -129,13 +148,23 @@ impl Boot<'_> {
 
     /// The reason with what the console said last.
     fn with_console(&self, reason: &str) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
+        let log = end_of(&self.log).unwrap_or_default();
         let lines = last_lines(&String::from_utf8_lossy(&log));
         if lines.is_empty() {
             return format!("{reason}; the console is empty");
         }
         format!("{reason}; the console says at last: {}", lines.join(" | "))
     }
+}
+
+/// The end of a file.
+fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let skipped = file.metadata()?.len().saturating_sub(CONSOLE_READ);
+    file.seek(SeekFrom::Start(skipped))?;
+    let mut bytes = Vec::new();
+    file.take(CONSOLE_READ).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The lines that tell most of a kernel's end: from a panic on, where there is one, else the last ones.
@@ -163,5 +192,14 @@ mod tests {
         let long: String = (0..50).map(|number| format!("[   {number}.0] line {number}\n")).collect();
         assert_eq!(last_lines(&long).first().map(String::as_str), Some("line 44"));
         assert_eq!(last_lines("\n\r\n"), [""; 0]);
+    }
+
+    #[test]
+    fn of_a_console_without_end_the_end_is_read() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "x".repeat(CONSOLE_READ as usize) + "\nthe end\n";
+        fs::write(file.path(), text).expect("room for a MiB");
+        let read = end_of(file.path()).expect("it is there");
+        assert!(read.len() as u64 == CONSOLE_READ && read.ends_with(b"\nthe end\n"));
     }
 }

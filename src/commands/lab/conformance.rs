@@ -12,11 +12,14 @@ use crate::console::{Failure, print, printable_path, tell, usage};
 /// Where a guest has one core, tests beside each other would only wait for each other.
 const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
 
+/// The most lines that the tests write, beside what the guest says of itself.
+const LINES_MAX: usize = 100_000;
+
 /// Runs the suite under each kernel, and prints what passed, failed and was skipped.
 pub(super) fn run(visits: &Visits<'_>, checkout: Option<&Path>) -> Result<u8, Failure> {
     let tests = guest_binary::conformance(checkout).map_err(usage)?;
     let plan = GuestPlan { task: Task::Tests(TEST_ARGS.map(str::to_owned).to_vec()), ..visits.plan.clone() };
-    let made = visits.make(&visits.prepare(&plan, Some(&tests))?, |_, _| ());
+    let made = visits.make(&visits.prepare(&plan, Some(&tests))?, LINES_MAX, |_, _| ());
     let mut good = true;
     for (kernel, visit) in visits.kernels.iter().zip(&made) {
         if visit.interrupted {

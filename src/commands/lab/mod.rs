@@ -108,7 +108,8 @@ fn test_kvm(
     let initramfs = home.join("hello");
     boot::write_initramfs(&initramfs, hpbench, plan, None).map_err(broken)?;
     let log = home.join("hello.log");
-    let boot = Boot { accel: Accel::Kvm, cores: 1, kernel, initramfs: &initramfs, log, time_limit: KVM_TEST };
+    let boot =
+        Boot { accel: Accel::Kvm, cores: 1, kernel, initramfs: &initramfs, log, time_limit: KVM_TEST, frames_max: 2 };
     let visit = boot.visit(interrupt, |_| ());
     match visit.failure {
         None => Ok(()),

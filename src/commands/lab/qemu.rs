@@ -4,15 +4,25 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::system;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::accel::Accel;
 
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
+
+/// How long `--version` may take, how many bytes of its output are read, and how many characters of it an error shows.
+const VERSION_WITHIN: Duration = Duration::from_secs(10);
+const VERSION_MAX: usize = 4096;
+const SHOWN_MAX: usize = 80;
+
+/// How many pieces of what a child says may wait for us, of at most so many bytes.
+const WAITING_MAX: usize = 16;
+const PIECE_MAX: usize = 1 << 16;
 
 /// Memory of a guest, in MiB. More takes longer to initialise.
 const MEMORY_MIB: usize = 512;
@@ -39,6 +49,9 @@ pub enum QemuError {
     /// It does not say its version.
     #[error("`{QEMU} --version` says nothing that can be understood: {0:?}")]
     Version(String),
+    /// `--version` does not end.
+    #[error("`{QEMU} --version` did not end within {} s; is it QEMU? see `type {QEMU}`", .0.as_secs())]
+    Hangs(Duration),
     /// A process could not be started, or its log not written.
     #[error("cannot start a guest: {0}")]
     Start(#[from] std::io::Error),
@@ -50,11 +63,25 @@ pub enum QemuError {
 ///
 /// If there is none.
 pub fn version() -> Result<String, QemuError> {
-    let output = Command::new(QEMU).arg("--version").stdin(Stdio::null()).output().map_err(QemuError::Missing)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut command = Command::new(QEMU);
+    command.arg("--version").stderr(Stdio::null());
+    let (child, start) = (Guest::start(command)?, Instant::now());
+    let mut bytes = Vec::new();
+    loop {
+        match child.wait(VERSION_WITHIN.saturating_sub(start.elapsed())) {
+            News::Bytes(more) => bytes.extend(more),
+            News::Over => break,
+            News::Nothing => return Err(QemuError::Hangs(VERSION_WITHIN)),
+        }
+        if bytes.len() >= VERSION_MAX {
+            break;
+        }
+    }
+    bytes.truncate(VERSION_MAX);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let words: Vec<&str> = text.split_whitespace().collect();
     let found = words.iter().skip_while(|&&word| word != "version").nth(1).map(|&word| word.to_owned());
-    found.ok_or(QemuError::Version(text))
+    found.ok_or_else(|| QemuError::Version(text.chars().take(SHOWN_MAX).collect()))
 }
 
 /// What is booted.
@@ -116,24 +143,8 @@ impl Machine<'_> {
     pub fn boot(&self) -> Result<Guest, QemuError> {
         let log = File::create(self.log)?;
         let mut command = self.command();
-        // A process group of its own: Ctrl-C reaches us, and we end it in order.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        system::end_with_parent(&mut command);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?);
-        let mut child = command.spawn().map_err(QemuError::Missing)?;
-        let (sender, bytes) = channel();
-        let mut stdout = child.stdout.take();
-        // Ends when QEMU does, for then the pipe has no other end.
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; 1 << 16];
-            while let Some(count) = stdout.as_mut().and_then(|stdout| stdout.read(&mut buffer).ok()).filter(|&n| n > 0)
-            {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Guest { child, bytes })
+        command.stderr(log.try_clone()?);
+        Guest::start(command)
     }
 }
 
@@ -147,7 +158,7 @@ fn chardev_file(id: &str, path: &Path) -> std::ffi::OsString {
     std::ffi::OsString::from_vec(value)
 }
 
-/// A guest that runs; killed when it is dropped.
+/// A guest, or another QEMU, that runs; killed when it is dropped.
 #[derive(Debug)]
 pub struct Guest {
     child: Child,
@@ -166,6 +177,29 @@ pub enum News {
 }
 
 impl Guest {
+    /// Starts it; what it writes to standard output is what comes.
+    fn start(mut command: Command) -> Result<Self, QemuError> {
+        // A process group of its own: Ctrl-C reaches us, and we end it in order.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        system::end_with_parent(&mut command);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(QemuError::Missing)?;
+        // What says more than we take waits.
+        let (sender, bytes) = sync_channel(WAITING_MAX);
+        let mut stdout = child.stdout.take();
+        let guest = Self { child, bytes };
+        // Ends when QEMU does, for then the pipe has no other end.
+        std::thread::Builder::new().spawn(move || {
+            let mut buffer = vec![0; PIECE_MAX];
+            while let Some(count) = stdout.as_mut().and_then(|stdout| stdout.read(&mut buffer).ok()).filter(|&n| n > 0)
+            {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(guest)
+    }
+
     /// Waits a while for something to come.
     pub fn wait(&self, at_most: Duration) -> News {
         match self.bytes.recv_timeout(at_most) {
@@ -178,8 +212,8 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Neither fails for a child that was not waited for.
-        let _ = self.child.kill();
+        // Neither fails for a child that was not waited for. Where it is a script, what that started ends with it.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }

@@ -22,6 +22,9 @@ use crate::record::row::{Row, Run};
 
 mod text;
 
+/// What a guest says beside its rows: that it has begun, and why it failed.
+const BESIDE_ROWS: usize = 2;
+
 /// Runs the trials under each kernel, writes their rows, and compares the kernels.
 pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) -> Result<u8, Failure> {
     let args = &visits.args.run;
@@ -32,7 +35,7 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
     output.begin()?;
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
     let progress = bench::progress(args, trials.len() * visits.kernels.len());
-    let made = visits.make(&initramfs, |kernel, frame| {
+    let made = visits.make(&initramfs, trials.len() + BESIDE_ROWS, |kernel, frame| {
         if frame.kind == stream::Kind::Row {
             let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             gathered.take(kernel, frame);

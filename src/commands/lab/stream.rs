@@ -13,6 +13,9 @@ const MARK: &str = "hpbench-lab";
 const HEAD_MAX: usize = 80;
 const LENGTH_MAX: usize = 1 << 20;
 
+/// The most bytes of a stream: those of 200,000 rows.
+const TOTAL_MAX: usize = 256 << 20;
+
 /// What is in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,6 +77,14 @@ pub enum StreamError {
         /// Bytes of one that did not come to its end.
         rest: usize,
     },
+    /// There is no end of it.
+    #[error("the serial stream goes on after {frames} frames and {bytes} bytes, more than a guest has to send")]
+    Endless {
+        /// Frames that came.
+        frames: usize,
+        /// Bytes that came.
+        bytes: usize,
+    },
     /// Frames are missing.
     #[error("the serial stream should hold {told} frames and holds {frames}")]
     Count {
@@ -99,25 +110,31 @@ fn checksum(kind: Kind, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Takes a stream apart as it comes in.
+/// Takes a stream apart as it comes in; keeps no more than a frame of it.
 #[derive(Debug, Default)]
 pub struct Decoder {
     pending: Vec<u8>,
     frames: usize,
+    frames_max: usize,
+    bytes: usize,
     ended: bool,
     broken: Option<StreamError>,
 }
 
 impl Decoder {
-    /// For a new stream.
-    pub fn new() -> Self {
-        Self::default()
+    /// For a new stream of at most so many frames, its end aside.
+    pub fn new(frames_max: usize) -> Self {
+        Self { frames_max, ..Self::default() }
     }
 
-    /// Takes what came, and returns the frames that it makes whole. After an error nothing more is returned.
+    /// Takes what came, and returns the frames that it makes whole. After an error nothing more is taken.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
-        self.pending.extend_from_slice(bytes);
         let mut whole = Vec::new();
+        if self.broken.is_some() {
+            return whole;
+        }
+        self.bytes += bytes.len();
+        self.pending.extend_from_slice(bytes);
         while self.broken.is_none() {
             match self.next() {
                 Ok(None) => break,
@@ -128,8 +145,16 @@ impl Decoder {
                 }
                 Err(error) => self.broken = Some(error),
             }
+            if self.frames > self.frames_max || self.bytes > TOTAL_MAX {
+                self.broken = Some(StreamError::Endless { frames: self.frames, bytes: self.bytes });
+            }
         }
         whole
+    }
+
+    /// Whether nothing more is taken, because of an error.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Whether the end marker came.
@@ -203,7 +228,7 @@ mod tests {
     }
 
     fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Result<(), StreamError>) {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(3);
         let frames: Vec<Frame> = parts.into_iter().flat_map(|part| decoder.push(part)).collect();
         (frames.into_iter().map(|frame| frame.bytes).collect(), decoder.finish())
     }
@@ -236,6 +261,21 @@ mod tests {
             assert!(end.is_err(), "byte {at}: {}", String::from_utf8_lossy(&bad));
             assert!(frames.iter().zip(ROWS).all(|(frame, row)| frame == row), "a damaged frame is not passed on");
         }
+    }
+
+    #[test]
+    fn a_stream_without_end_takes_no_memory_and_is_noticed() {
+        let garbage = vec![b'x'; 1 << 16];
+        let mut decoder = Decoder::new(3);
+        (0..1000).for_each(|_| assert!(decoder.push(&garbage).is_empty()));
+        assert!(decoder.is_broken() && decoder.pending.len() <= garbage.len());
+        let mut decoder = Decoder::new(3);
+        let came: usize = (0..10).map(|_| decoder.push(&encode(Kind::Row, b"row")).len()).sum();
+        assert_eq!((came, decoder.is_broken()), (4, true), "a row of no trial is one too many");
+        assert!(matches!(decoder.finish(), Err(StreamError::Endless { frames: 4, .. })));
+        let (mut decoder, large) = (Decoder::new(1000), encode(Kind::Row, &vec![b'x'; LENGTH_MAX]));
+        let came: usize = (0..1000).map(|_| decoder.push(&large).len()).sum();
+        assert!(came <= TOTAL_MAX / LENGTH_MAX && decoder.is_broken(), "{came}");
     }
 
     #[test]

@@ -45,9 +45,14 @@ impl Visits<'_> {
         Ok(initramfs)
     }
 
-    /// Visits each kernel, and passes on each frame with the index of its kernel as it comes. Returns what came of
-    /// the visits, in the order of the kernels.
-    pub(super) fn make(&self, initramfs: &Path, on_frame: impl Fn(usize, &Frame) + Sync) -> Vec<Visit> {
+    /// Visits each kernel, and passes on each frame, of which there are at most `frames_max`, with the index of its kernel
+    /// as it comes. Returns what came of the visits, in the order of the kernels.
+    pub(super) fn make(
+        &self,
+        initramfs: &Path,
+        frames_max: usize,
+        on_frame: impl Fn(usize, &Frame) + Sync,
+    ) -> Vec<Visit> {
         let (next, visits) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = || {
             loop {
@@ -60,6 +65,7 @@ impl Visits<'_> {
                     initramfs,
                     log: console_log(self.logs, kernel),
                     time_limit: self.args.time_limit(),
+                    frames_max,
                 };
                 let visit = boot.visit(self.interrupt, |frame| on_frame(index, frame));
                 visits.lock().unwrap_or_else(PoisonError::into_inner).push((index, visit));

@@ -120,7 +120,8 @@ pub(crate) struct Estimate {
 pub(crate) struct Times {
     /// The first and the last time.
     pub span: Option<(String, String)>,
-    starts: Vec<Box<str>>,
+    /// As numbers in the order of time: see [`in_order`].
+    starts: Vec<u128>,
 }
 
 impl Times {
@@ -133,9 +134,18 @@ impl Times {
             Some((_, last)) if started > last.as_str() => *last = started.to_owned(),
             Some(_) => {}
         }
-        // Without its Z, a time with fewer digits comes before those with more.
-        self.starts.push(started.trim_end_matches('Z').into());
+        self.starts.push(in_order(started));
     }
+}
+
+/// A time as a number that is larger the later it is: the digits of its date and its clock, and nine digits of its fraction.
+fn in_order(time: &str) -> u128 {
+    let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let digits = |text: &str, count: usize| {
+        let digits = text.bytes().filter(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(count);
+        digits.fold(0_u128, |number, digit| 10 * number + u128::from(digit - b'0'))
+    };
+    digits(whole, 14) * 1_000_000_000 + digits(fraction, 9)
 }
 
 /// All trials of all files.

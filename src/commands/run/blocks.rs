@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::commands::bench::{Stock, name, one_trial, progress};
-use crate::commands::run::Files;
 use crate::commands::run::ends::{End, Ends};
+use crate::commands::run::files::Files;
 use crate::console::Failure;
 use crate::measure::control::Interrupt;
 use crate::measure::transfer::core_transfer_ns;

@@ -2,24 +2,28 @@
 
 mod blocks;
 mod ends;
+mod files;
+mod look;
 pub mod table;
 
-use crate::commands::bench::{Stock, dry_run, existing, name, open_output, seconds};
+use crate::commands::bench::{Stock, dry_run, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
+use crate::commands::run::files::Files;
+use crate::commands::run::look::look_around;
 use crate::commands::run::table::Group;
 use crate::compare::answer;
-use crate::console::{Failure, broken, print, tell, usage};
+use crate::console::{Failure, broken, print, tell};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
+use crate::measure::kthreads;
 use crate::measure::truesizes::Truesizes;
-use crate::place;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::Cell;
-use crate::plan::request;
+use crate::plan::cells::{Cell, Options};
+use crate::plan::cores::Place;
 use crate::plan::schedule::Schedule;
+use crate::plan::{pointless, request};
 use crate::record::environment::Environment;
-use crate::record::hlog::Hlog;
-use crate::record::output::Output;
+use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
@@ -30,6 +34,11 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
+    if !args.force_plan {
+        pointless::check(&cells, &options).map_err(Failure::Usage)?;
+    }
+    warn_of_unknown(&options);
+    warn_of_bypasses();
     let environment = Environment {
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
@@ -50,12 +59,15 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     rest.lacking.give_up_after(tries);
     if args.dry_run {
         let text = dry_run(args, &cells, schedule.len()) + &left(args, &cells, &begun, &rest, schedule.len());
-        return print(&(text + &lacking(&cells))).map(|()| 0);
+        let too_large = request::check_memory(&cells, &run.options, schedule.len()).err();
+        let too_large = too_large.map_or_else(String::new, |error| format!("{error}\n"));
+        return print(&(text + &lacking(&cells) + &too_large)).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
     let pools = request::make_pools(&cells, &run.options, schedule.len()).map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;
     files.begin(&begun, rest.lacking.is_empty())?;
+    look_around(args, &run, seconds(args, &cells, rest.lacking.len()), &interrupt);
     let before = rest.rows.len();
     let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
     let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
@@ -83,44 +95,30 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     Ok(interrupt.exit_status().unwrap_or(status))
 }
 
-/// What a run writes.
-struct Files {
-    output: Output,
-    hlog: Option<Hlog>,
+/// Says once what the kernel does not tell, so that no trial is repeated for it.
+fn warn_of_unknown(options: &Options) {
+    let cores: Vec<usize> = options.cores.places.iter().flat_map(Place::all).collect();
+    let unknown = [
+        ("whether another program has the cores (/proc/thread-self/schedstat)", kthreads::run_delay_ns().is_none()),
+        ("whether the host of a virtual machine has them (/proc/stat)", kthreads::steal_ticks(&cores).is_none()),
+    ];
+    let unknown: Vec<&str> = unknown.into_iter().filter(|(_, is_so)| *is_so).map(|(what, _)| what).collect();
+    if !unknown.is_empty() {
+        tell!(
+            "warning: the kernel does not tell {}: a trial that is disturbed counts like any other, and the column unknown says \
+             so; give hpbench a /proc that it can read",
+            unknown.join(", nor ")
+        );
+    }
 }
 
-impl Files {
-    /// Opens and locks all files; what is in them is as it was.
-    fn open(args: &RunArgs, begun: &Begun, host: &str) -> Result<Self, Failure> {
-        let used = [("-o", &args.out), ("--hlog", &args.hlog)];
-        let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
-        place::check_outputs(&used, &[]).map_err(usage)?;
-        let output = if args.resume { begun.open()? } else { open_output(args, host)? };
-        let hlog = args.hlog.as_deref().map(|path| Hlog::open(path, existing(args))).transpose()?;
-        Ok(Self { output, hlog })
-    }
-
-    /// Has the files begin as they must, now that nothing can be refused any more; a log of histograms only if some will
-    /// be written.
-    fn begin(&mut self, begun: &Begun, is_complete: bool) -> Result<(), Failure> {
-        if let Some(hlog) = self.hlog.as_mut().filter(|_| !is_complete) {
-            hlog.begin()?;
-        }
-        self.output.begin()?;
-        if begun.cut() > 0 {
-            tell!(
-                "note: the last line of {} was cut ({} bytes, no line end) and is removed",
-                begun.name(),
-                begun.cut()
-            );
-        }
-        Ok(())
-    }
-
-    /// Whether everything is in the files that were named.
-    fn finish(&mut self) -> Result<bool, Failure> {
-        let is_hlog_in_place = self.hlog.as_mut().map_or(Ok(true), Hlog::finish)?;
-        Ok(self.output.finish()? && is_hlog_in_place)
+/// Names what others of this machine's programs send through, and hpbench does not.
+fn warn_of_bypasses() {
+    if let Some(libraries) = preload::told_here() {
+        tell!(
+            "warning: {libraries} is preloaded and ignored: hpbench makes its system calls itself, so its figures are those of \
+             the kernel"
+        );
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::kernel::socket::GSO_SEGMENTS_MAX;
-use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
 
 use crate::gates;
 use crate::measure::clock::now_ns;
@@ -179,6 +178,7 @@ impl<'p> Worker<'_, '_, 'p> {
         loop_: &mut Loop<'_>,
     ) -> Result<(), TrialError> {
         let (near, control, trains) = (self.near, self.control, self.part.cell.receives_trains());
+        let longest = Offer::longest(self.part.cell.payload, self.part.options.gso) as u64;
         let (mut last, mut is_over) = ((0, 0), false);
         while !is_over {
             loop_.spin(lane, app, free, |now_ns, received, drop_ring| {
@@ -191,7 +191,7 @@ impl<'p> Worker<'_, '_, 'p> {
                 is_over |= received + info.drops + drop_ring >= control.sent();
                 // A dropped train does not tell how many datagrams it held: drops may explain all that is missing. Whether
                 // they do shows when nothing is left.
-                let explicable = received + info.drops * GSO_SEGMENTS_MAX as u64 + drop_ring >= control.sent();
+                let explicable = received + info.drops * longest + drop_ring >= control.sent();
                 is_over || trains && explicable && info.rmem_alloc == 0 && now_ns - last.0 > CATCH_UP_NS
             })?;
             if !is_over {

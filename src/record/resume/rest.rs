@@ -114,7 +114,7 @@ fn last_attempts(mut rows: Vec<(usize, Row)>) -> Vec<(usize, Row)> {
 
 /// Whether a trial need not be tried again after its last row so far.
 fn is_settled(last: &Row) -> bool {
-    last.valid == 1 || last.is_failed() || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
+    last.valid == 1 || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
 }
 
 /// Columns that are the same in the whole run, beside axes.
@@ -187,6 +187,10 @@ mod tests {
             gone
         );
         assert_eq!(rest.rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), rows);
+        rows[0] =
+            Row { error: "it stalled".into(), valid: 0, invalid_reason: "disturbed: x".into(), ..rows[0].clone() };
+        let lacking = rest_of(&rows).expect("of the plan").lacking;
+        assert!(lacking.iter().any(|(planned, attempt)| (planned.order, attempt) == (rows[0].order, 2)));
         let cells = cells();
         assert!(rest.rows.iter().all(|(cell, row)| cells[*cell].scenario.name() == row.scenario));
     }

@@ -4,6 +4,8 @@ use super::given::{Chosen, list};
 use super::sample::Sample;
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::report::{BOTH, Check, LATENCY, NOTHING, Topic};
+use crate::measure::transfer::core_transfer_ns;
+use crate::plan::topology::kind_of;
 
 /// Device interrupts per second on the worker's core from which latency is spoilt. Each takes a few microseconds,
 /// so that fewer disturb less than one datagram in a thousand.
@@ -13,10 +15,12 @@ pub(super) fn all(files: &Files, chosen: &Chosen, sample: Result<&Sample, &Strin
     vec![
         cores(chosen),
         smt_siblings(files, chosen),
+        core_kinds(files, chosen),
         isolated(files, chosen),
         interrupts(files, chosen, sample),
         numa(files, chosen),
         quota(files, chosen),
+        distance(files, chosen, core_transfer_ns),
     ]
 }
 
@@ -38,6 +42,37 @@ fn sorted(cores: &[usize]) -> String {
     let mut cores = cores.to_vec();
     cores.sort_unstable();
     list(&cores)
+}
+
+/// The most cores whose distance is measured: each takes a few milliseconds.
+const MEASURED_MAX: usize = 16;
+
+/// A core that is nearer by this factor is worth another choice.
+const NEARER: f64 = 1.5;
+
+/// How long a cache line takes between the worker's core and others: which pair a run should have. Where a virtual machine's cores
+/// are moved, that changes within minutes.
+fn distance(files: &Files, chosen: &Chosen, transfer_ns: impl Fn(usize, usize) -> Option<f64>) -> Check {
+    let topic = Topic::new("core_distance", "the generator's core near the worker's", NOTHING);
+    let Some(&generator) = chosen.generators.first() else { return topic.good("there is one core only") };
+    let worker = chosen.worker;
+    let Some(ns) = transfer_ns(worker, generator) else {
+        return topic.unknown(format!("the cores {worker} and {generator} are too busy to measure it"));
+    };
+    let path = format!("/sys/devices/system/cpu/cpu{worker}/topology/thread_siblings_list");
+    let siblings = files.cores(&path).unwrap_or_default();
+    let others =
+        chosen.allowed.iter().filter(|core| **core != worker && **core != generator && !siblings.contains(core));
+    let measured = others.take(MEASURED_MAX).filter_map(|&core| Some((core, transfer_ns(worker, core)?)));
+    let nearest = measured.min_by(|a, b| a.1.total_cmp(&b.1));
+    let state = format!("a cache line takes {ns:.0} ns between {worker} and {generator}");
+    match nearest.filter(|(_, nearest)| nearest * NEARER < ns) {
+        Some((core, nearest)) => topic.hint(
+            format!("{state}, and {nearest:.0} ns between {worker} and {core}"),
+            format!("--cpu {worker} --generator-cpu {core}"),
+        ),
+        None => topic.good(format!("{state}: no other core is much nearer")),
+    }
 }
 
 /// Two threads on one core take its units from each other.
@@ -64,6 +99,32 @@ fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
         return topic.hint(state, format!("{off}; or --generator-cpu {}", named.join(",")));
     }
     topic.good(format!("worker {worker} has the sibling {}, which a run leaves alone", sorted(&siblings)))
+}
+
+/// A generator on a slower core offers less, and a worker there costs more.
+fn core_kinds(files: &Files, chosen: &Chosen) -> Check {
+    let topic = Topic::new("core_kinds", "worker and generator on cores of one kind", BOTH);
+    if files.names("/sys/devices/system/cpu").is_empty() {
+        return topic.unknown("there is no /sys/devices/system/cpu");
+    }
+    let kinds = files.topology().kinds(&chosen.allowed);
+    let name = |core| kind_of(&kinds, core).map_or("unknown", |kind| &kind.name);
+    let shown =
+        || kinds.iter().map(|kind| format!("{} {}", kind.name, list(&kind.cores))).collect::<Vec<_>>().join(", ");
+    match chosen.generators.first() {
+        _ if kinds.len() < 2 => topic.good("all allowed cores are alike"),
+        Some(&core) if name(core) != name(chosen.worker) => topic.bad(
+            format!(
+                "worker {} is {}, generator {core} is {}; {}",
+                chosen.worker,
+                name(chosen.worker),
+                name(core),
+                shown()
+            ),
+            "name cores of one kind with --cpu and --generator-cpu, or allow more of one (`taskset`)",
+        ),
+        _ => topic.good(format!("a run is on {} ones; {}", name(chosen.worker), shown())),
+    }
 }
 
 fn isolated(files: &Files, chosen: &Chosen) -> Check {
@@ -235,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn hybrid_processors_are_named_and_spoil_where_kinds_are_mixed() {
+        let hybrid = Fixture::new(&[
+            ("/sys/devices/cpu_core/cpus", "0-3\n"),
+            ("/sys/devices/cpu_atom/cpus", "4-7\n"),
+            ("/sys/devices/system/cpu/online", "0-7\n"),
+        ]);
+        let check = core_kinds(&hybrid.files(), &chosen(3, &[0, 1, 2]));
+        assert_eq!((check.ok, check.state.as_str()), (Some(true), "all allowed cores are alike"));
+        let check = core_kinds(&hybrid.files(), &chosen(3, &[0, 7]));
+        assert_eq!((check.ok, check.state.contains("efficiency 7")), (Some(true), true), "{check:?}");
+        let check = core_kinds(&hybrid.files(), &chosen(7, &[0]));
+        assert!(check.is_bad() && check.state.contains("worker 7 is efficiency"), "{check:?}");
+        assert_eq!(core_kinds(&Fixture::new(&[]).files(), &chosen(1, &[0])).ok, None);
+    }
+
+    #[test]
     fn one_core_is_too_few() {
         assert!(cores(&chosen(5, &[])).is_bad());
         let check = cores(&chosen(3, &[1, 0, 2]));
@@ -296,5 +373,19 @@ mod tests {
             ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
         ]);
         assert_eq!(quota(&free.files(), &chosen(1, &[0])).state, "none");
+    }
+
+    #[test]
+    fn a_nearer_core_is_named() {
+        let machine = Fixture::new(&[("/sys/devices/system/cpu/cpu3/topology/thread_siblings_list", "2-3")]);
+        let files = machine.files();
+        let chosen = Chosen { worker: 3, generators: vec![0], allowed: vec![0, 1, 2, 3] };
+        let with = |ns: [f64; 3]| distance(&files, &chosen, move |_, other| Some(ns[other]));
+        let far = with([200.0, 60.0, 10.0]);
+        assert_eq!(far.remedy.as_deref(), Some("--cpu 3 --generator-cpu 1"), "a sibling is no choice");
+        assert_eq!(with([80.0, 60.0, 10.0]).ok, Some(true));
+        assert_eq!(distance(&files, &chosen, |_, _| None).ok, None);
+        let alone = Chosen { worker: 0, generators: vec![], allowed: vec![0] };
+        assert_eq!(distance(&files, &alone, |_, _| None).ok, Some(true));
     }
 }

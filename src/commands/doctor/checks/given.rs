@@ -2,7 +2,7 @@
 
 use hpbench_backends::features::{Feature, State};
 
-use crate::plan::cores::{Cores, Wanted};
+use crate::plan::cores::{self, Cores, Wanted};
 
 /// The cores that a run without flags would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +16,10 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     pub(crate) fn now() -> Result<Self, String> {
-        let cores = Cores::choose(Wanted::default()).map_err(|error| error.to_string())?;
-        let allowed = core_affinity::get_core_ids().unwrap_or_default();
-        let place = cores.places.into_iter().next().ok_or("no core was chosen")?;
-        Ok(Self {
-            worker: place.worker,
-            generators: place.generators,
-            allowed: allowed.iter().map(|core| core.id).collect(),
-        })
+        let chosen = Cores::choose(Wanted::default()).map_err(|error| error.to_string())?;
+        let allowed = cores::allowed().map_err(|error| error.to_string())?;
+        let place = chosen.places.into_iter().next().ok_or("no core was chosen")?;
+        Ok(Self { worker: place.worker, generators: place.generators, allowed })
     }
 
     /// The worker's core and the first generator's: those that every scenario of two threads uses.

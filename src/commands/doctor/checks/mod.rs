@@ -11,11 +11,12 @@ use hpbench_backends::features::Feature;
 
 use super::files::Files;
 use super::report::Check;
+use crate::commands::doctor::advice;
 use crate::record::environment::Environment;
 use given::Chosen;
 use sample::Sample;
 
-/// Checks everything. Watches the worker's core for less than half a second.
+/// Checks everything. Watches the worker's core for a second.
 pub(crate) fn all(
     files: &Files,
     chosen: &Result<Chosen, String>,
@@ -32,6 +33,9 @@ pub(crate) fn all(
     checks.extend(sample::all(files, chosen.as_ref().ok(), sample.as_ref(), environment));
     checks.extend(network::all(files, features));
     checks.extend(rights::all(files, features));
+    for check in checks.iter_mut().filter(|check| check.is_bad()) {
+        check.measure = check.remedy.as_deref().and_then(|remedy| advice::alternation(files, remedy));
+    }
     checks
 }
 

@@ -9,6 +9,7 @@ use super::given::has;
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::report::{Check, NOTHING, Topic};
 use crate::measure::counters::{CountersError, PerfCounters};
+use crate::record::preload;
 
 /// About as many frames as a run has that does not say otherwise.
 const FRAMES: usize = 900;
@@ -31,6 +32,7 @@ pub(super) fn all(files: &Files, features: &[Feature]) -> Vec<Check> {
         perf_counters(files),
         seccomp(files),
         io_uring_disabled(files, has(features, "io_uring")),
+        bypasses(files, &preload::environment()),
     ]
 }
 
@@ -50,6 +52,18 @@ fn locked_memory() -> Check {
         Some(error) => topic.hint(
             format!("frames cannot be locked: {error} (limit {limit})"),
             "ulimit -l unlimited, as root; or CAP_IPC_LOCK",
+        ),
+    }
+}
+
+/// What others of this machine's programs send through, and hpbench does not.
+fn bypasses(files: &Files, environment: &str) -> Check {
+    let topic = Topic::new("bypass_libraries", "none preloaded: hpbench makes its system calls itself", NOTHING);
+    match preload::told(environment, &files.text(preload::FOR_ALL).unwrap_or_default()) {
+        None => topic.good("none preloaded"),
+        Some(libraries) => topic.hint(
+            format!("{libraries} is preloaded, and ignored: figures are those of the kernel"),
+            "unset LD_PRELOAD, or start hpbench without the library's launcher",
         ),
     }
 }
@@ -185,6 +199,15 @@ mod tests {
         assert_eq!(check("1\n", true).ok, Some(true), "root may");
         let none = Fixture::new(&[]).files();
         assert_eq!([io_uring_disabled(&none, true).ok, io_uring_disabled(&none, false).ok], [Some(true), None]);
+    }
+
+    #[test]
+    fn a_preloaded_bypass_is_named() {
+        let check = |environment, file| bypasses(&Fixture::new(&[(preload::FOR_ALL, file)]).files(), environment);
+        assert_eq!(check("", "").ok, Some(true));
+        let found = check("/lib/libvma.so", "libonload.so\n");
+        assert!(found.is_bad() && found.affects.is_empty(), "{found:?}");
+        assert!(found.state.contains("libvma.so (LD_PRELOAD), libonload.so (/etc/ld.so.preload)"), "{}", found.state);
     }
 
     #[test]

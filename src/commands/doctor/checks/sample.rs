@@ -5,13 +5,21 @@ use std::time::{Duration, Instant};
 use super::given::Chosen;
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::report::{BOTH, Check, LATENCY, Topic};
-use crate::gates::{RUN_DELAY_MAX_PCT, STEAL_MAX_PCT, STEAL_MIN_TICKS};
+use crate::gates::{self, STEAL_MAX_PCT, STEAL_MIN_TICKS, Watched};
 use crate::measure::cost::{Disturbance, Watch};
+use crate::measure::kthreads;
 use crate::plan::cores;
 use crate::record::environment::Environment;
 
-/// How long the look takes. Stolen time is told in ticks of 10 ms.
-const LENGTH: Duration = Duration::from_millis(400);
+/// The core is watched as trials would: in windows of this length, …
+const WINDOW: Duration = Duration::from_millis(10);
+/// … of which there are so many. Stolen time is told in ticks of 10 ms.
+const WINDOWS: usize = 100;
+
+/// Where more of the windows than this are disturbed, in percent, a run takes more than twice as long, and may end early.
+const DISTURBED_MAX_PCT: f64 = 50.0;
+/// Where more than this are, it takes noticeably longer.
+const DISTURBED_SOME_PCT: f64 = 10.0;
 
 /// What happened on a core while a thread did nothing but use it.
 #[derive(Clone, Debug)]
@@ -20,6 +28,8 @@ pub(super) struct Sample {
     /// Device interrupts on it, or why they are not known.
     pub(super) interrupts: Result<Vec<Interrupt>, String>,
     disturbance: Disturbance,
+    /// The share of the windows in which another thread had the core for so long that a trial would be repeated, in percent.
+    disturbed_pct: Option<f64>,
 }
 
 /// A device interrupt that came.
@@ -39,18 +49,33 @@ impl Sample {
             cores::pin(core).map_err(|error| error.to_string())?;
             let before = files.text("/proc/interrupts");
             let (watch, start) = (Watch::begin(&[core]), Instant::now());
-            while start.elapsed() < LENGTH {
-                std::hint::spin_loop();
-            }
+            let windows: Option<Vec<bool>> = (0..WINDOWS).map(|_| window()).collect();
+            let share = |windows: Vec<bool>| 100.0 * windows.iter().filter(|is| **is).count() as f64 / WINDOWS as f64;
+            let disturbed_pct = windows.map(share);
             let disturbance = watch.end();
             let seconds = start.elapsed().as_secs_f64();
             let after = files.text("/proc/interrupts");
             let interrupts = before.and_then(|before| difference(&before, &after?, core));
-            Ok(Self { seconds, interrupts, disturbance })
+            Ok(Self { seconds, interrupts, disturbance, disturbed_pct })
         });
         let thread = thread.map_err(|error| format!("no thread that could watch: {error}"))?;
         thread.join().unwrap_or_else(|_| Err("the thread that watches ended".into()))
     }
+}
+
+/// Keeps the core busy for as long as a trial does. Returns whether one would have been disturbed.
+fn window() -> Option<bool> {
+    let (before, start) = (kthreads::run_delay_ns()?, Instant::now());
+    while start.elapsed() < WINDOW {
+        std::hint::spin_loop();
+    }
+    let (delay_ns, took) = (kthreads::run_delay_ns()?.saturating_sub(before), start.elapsed());
+    let watched = Watched {
+        run_delay_ns: delay_ns,
+        run_delay_pct: 100.0 * delay_ns as f64 / took.as_nanos() as f64,
+        ..Watched::default()
+    };
+    Some(gates::disturbances(watched).next().is_some())
 }
 
 /// The device interrupts that came on a core between two readings of `/proc/interrupts`.
@@ -140,20 +165,27 @@ fn steal_since_boot(stat: &str, core: usize) -> Option<f64> {
 }
 
 fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> Check {
-    let wanted = format!("at most {RUN_DELAY_MAX_PCT}% of the time on the worker's core");
+    let wanted = format!("in at most {DISTURBED_SOME_PCT}% of trials on the worker's core");
     let topic = Topic::new("other_programs", wanted, BOTH);
     let (sample, chosen) = match (sample, chosen) {
         (Ok(sample), Some(chosen)) => (sample, chosen),
         (Err(reason), _) => return topic.unknown(reason),
         (_, None) => return topic.unknown("no core is known"),
     };
-    let Disturbance { run_delay_ns: Some(_), run_delay_pct, .. } = sample.disturbance else {
+    let Some(disturbed_pct) = sample.disturbed_pct else {
         return topic.unknown("there is no /proc/thread-self/schedstat");
     };
-    let state = format!("{run_delay_pct:.1}% of {:.1} s on core {}", sample.seconds, chosen.worker);
-    match run_delay_pct > RUN_DELAY_MAX_PCT {
-        true => topic.bad(state, "end what else runs (see `top`), or keep it from this core with `taskset`"),
-        false => topic.good(state),
+    let pct = sample.disturbance.run_delay_pct;
+    let state = format!(
+        "would disturb {disturbed_pct:.0}% of trials ({pct:.1}% of {:.1} s on core {})",
+        sample.seconds, chosen.worker
+    );
+    let remedy =
+        "end what else runs (see `top`), or keep it from this core with `taskset`; --wait-quiet 60 waits for it";
+    match disturbed_pct {
+        pct if pct > DISTURBED_MAX_PCT => topic.bad(state, remedy),
+        pct if pct > DISTURBED_SOME_PCT => topic.hint(state, remedy),
+        _ => topic.good(state),
     }
 }
 
@@ -197,24 +229,21 @@ mod tests {
 
     #[test]
     fn a_busy_core_and_a_stolen_one_are_told_apart() {
-        let sample = |run_delay_pct, steal_ticks, steal_pct| Sample {
-            seconds: 0.4,
+        let sample = |disturbed_pct, steal_ticks, steal_pct| Sample {
+            seconds: 1.0,
             interrupts: Ok(Vec::new()),
-            disturbance: Disturbance {
-                run_delay_ns: Some(1),
-                run_delay_pct,
-                steal_ticks,
-                steal_pct,
-                ..Disturbance::default()
-            },
+            disturbed_pct: Some(disturbed_pct),
+            disturbance: Disturbance { run_delay_ns: Some(1), steal_ticks, steal_pct, ..Disturbance::default() },
         };
         let chosen = Chosen { worker: 1, generators: vec![0], allowed: vec![0, 1] };
         let both = |sample: &Sample| {
             let files = Fixture::new(&[]).files();
             [steal(&files, Some(&chosen), Ok(sample)).ok, other_programs(Some(&chosen), Ok(sample)).ok]
         };
-        assert_eq!(both(&sample(0.5, Some(0), 0.0)), [Some(true), Some(true)]);
-        assert_eq!(both(&sample(40.0, Some(1), 2.5)), [Some(true), Some(false)], "one tick is no proof");
+        assert_eq!(both(&sample(5.0, Some(0), 0.0)), [Some(true), Some(true)]);
+        assert_eq!(both(&sample(60.0, Some(1), 2.5)), [Some(true), Some(false)], "one tick is no proof");
+        let some = other_programs(Some(&chosen), Ok(&sample(40.0, Some(0), 0.0)));
+        assert!(some.is_bad() && some.affects.is_empty(), "{some:?}");
         assert_eq!(both(&sample(0.0, Some(3), 7.5)), [Some(false), Some(true)]);
         assert_eq!(both(&sample(0.0, None, 0.0))[0], None);
         assert_eq!(steal(&Files::new(), Some(&chosen), Err(&"x".to_owned())).ok, None);
