@@ -40,7 +40,7 @@ pub enum Command {
     /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data
     Report(crate::commands::report::args::ReportArgs),
     /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
-    Selftest(crate::commands::selftest::SelftestArgs),
+    Selftest(crate::commands::selftest::args::SelftestArgs),
     /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels
     Lab(Box<crate::commands::lab::args::LabArgs>),
 }

@@ -196,17 +196,19 @@ fn a_hundred_thousand_rows_take_little_memory() {
 #[test]
 fn the_selftest_says_what_it_can_resolve() {
     let bench = Bench::new();
-    let done = bench.run("selftest --trials 18 -t 0.01 --batch 4 --seed 1");
+    let done = bench.run("selftest --trials 18 -t 0.01 --batch 4 --seed 1 --runs 12 --run-time 0.2");
     assert!(
         done.stdout.starts_with("drain with plain, batch 4: 18 blocks of 3 trials"),
         "{} {}",
         done.stdout,
         done.stderr
     );
+    assert!(done.shows("Between runs: 6 pairs of runs of 0.2 s"), "{}", done.stdout);
     match done.status {
         0 => {
             assert!(done.shows("the same cell twice") && done.shows("ns added"), "{}", done.stdout);
-            assert!(done.shows("with 100 blocks here: ") && done.shows("with 18 blocks here: "), "{}", done.stdout);
+            assert!(done.shows("not measured: --time 90 does") && done.shows("Of 1 comparison of"), "{}", done.stdout);
+            assert!(done.shows("6 pairs ") && done.shows("pairs of runs tell apart"), "{}", done.stdout);
         }
         1 => assert!(done.shows("this machine is too busy"), "{}", done.stdout),
         status => panic!("status {status}: {}", done.stderr),
@@ -216,6 +218,10 @@ fn the_selftest_says_what_it_can_resolve() {
         ("selftest --backend all", "one"),
         ("selftest --trials 17", "from 18 to 10000"),
         ("selftest --batch 0", "from 1 to 1024"),
+        ("selftest --trials 18 --time 1", "cannot be used with"),
+        ("selftest --runs 11", "from 12 to 10000"),
+        ("selftest --run-time 1", "--runs"),
+        ("selftest --added 0", "percentage"),
     ] {
         let message = bench.run(args).expect(2).stderr;
         assert!(message.contains(told), "{args}: {message}");

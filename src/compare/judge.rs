@@ -18,15 +18,6 @@ use crate::stats::Summary;
 use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
 use crate::stats::median::{ALPHA, Median};
 
-/// The figures of two sides of one run, of values with the numbers of their blocks in the order of time.
-pub fn within_run(base: &[(usize, f64)], new: &[(usize, f64)]) -> Figures {
-    let figures = without_interval(base, new);
-    match by_blocks(base, new) {
-        Ok((estimate, basis)) => with_estimate(figures, estimate, basis),
-        Err(_) => figures,
-    }
-}
-
 /// The medians and their ratio.
 fn without_interval(base: &Side, new: &Side) -> Figures {
     let medians = [base, new].map(|side| Median::of_sorted(&sorted(side)));

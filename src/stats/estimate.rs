@@ -82,14 +82,15 @@ pub fn welch(base: &[f64], new: &[f64]) -> Option<Estimate> {
 
 /// Mean and variance of some values.
 #[derive(Clone, Copy, Debug)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    variance: f64,
+pub(super) struct Moments {
+    pub count: f64,
+    pub mean: f64,
+    /// Without bias; NaN of fewer than two values.
+    pub variance: f64,
 }
 
 impl Moments {
-    fn of(values: &[f64]) -> Self {
+    pub(super) fn of(values: &[f64]) -> Self {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
@@ -99,18 +100,25 @@ impl Moments {
 
 /// Student's interval and p-value of a mean with a standard error.
 fn student(center: f64, error: f64, degrees: f64) -> Estimate {
-    let t = StudentsT::new(0.0, 1.0, degrees).expect("degrees of freedom above 0");
-    let half = quantile(&t, degrees) * error;
-    let p = match center.abs() / error {
-        statistic if statistic.is_finite() => 2.0 * t.sf(statistic),
+    let half = student_quantile(degrees) * error;
+    Estimate { center, low: center - half, high: center + half, p: student_p(center, error, degrees) }
+}
+
+/// The two-sided p-value of a mean with a standard error.
+pub(super) fn student_p(center: f64, error: f64, degrees: f64) -> f64 {
+    match center.abs() / error {
+        statistic if statistic.is_finite() => 2.0 * distribution(degrees).sf(statistic),
         // Without any noise, whatever differs is a difference.
         statistic => f64::from(u8::from(statistic.is_nan())),
-    };
-    Estimate { center, low: center - half, high: center + half, p }
+    }
+}
+
+fn distribution(degrees: f64) -> StudentsT {
+    StudentsT::new(0.0, 1.0, degrees).expect("degrees of freedom above 0")
 }
 
 /// The two-sided 95% quantile of Student's distribution.
-fn quantile(t: &StudentsT, degrees: f64) -> f64 {
+pub(super) fn student_quantile(degrees: f64) -> f64 {
     thread_local! {
         // Finding it takes longer than everything else, and most comparisons ask for the same.
         static LAST: std::cell::Cell<(f64, f64)> = const { std::cell::Cell::new((0.0, 0.0)) };
@@ -119,7 +127,7 @@ fn quantile(t: &StudentsT, degrees: f64) -> f64 {
     if known == degrees {
         return value;
     }
-    let value = t.inverse_cdf(1.0 - ALPHA / 2.0);
+    let value = distribution(degrees).inverse_cdf(1.0 - ALPHA / 2.0);
     LAST.set((degrees, value));
     value
 }
@@ -214,8 +222,7 @@ mod tests {
     #[test]
     fn students_quantiles_are_those_of_tables() {
         for (degrees, expected) in [(5.0, 2.570_582), (9.0, 2.262_157), (30.0, 2.042_272)] {
-            let t = StudentsT::new(0.0, 1.0, degrees).expect("a distribution");
-            assert!((quantile(&t, degrees) - expected).abs() < 1e-5, "{degrees}");
+            assert!((student_quantile(degrees) - expected).abs() < 1e-5, "{degrees}");
         }
         // Student's density, integrated: of 1 to 6 against 3.
         let Moments { mean, variance, count } = Moments::of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);

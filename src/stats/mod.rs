@@ -2,11 +2,18 @@
 //!
 //! - [`median`]: a median with its interval;
 //! - [`estimate`]: by how much two sides differ, with an interval and a p-value;
+//! - [`tails`]: quantiles far out, from merged histograms;
+//! - [`looks`]: when a run has measured enough;
 //! - [`multiple`]: what many such tests at once are worth.
 
 pub mod estimate;
+pub mod looks;
 pub mod median;
 pub mod multiple;
+pub mod tails;
+
+#[cfg(test)]
+mod simulations;
 
 /// The median of sorted values; `None` if there are none.
 pub fn median_of_sorted(sorted: &[f64]) -> Option<f64> {

@@ -1,75 +1,131 @@
-//! What difference blocks of trials like these resolve.
+//! What difference blocks, or pairs of runs, like these tell apart.
 
+use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::compare::judge;
 use crate::compare::verdict::{self, Verdict};
-use crate::record::column::Better;
 use crate::stats::Summary;
+use crate::stats::estimate::{self, BLOCKS_MANY, Estimate};
+use crate::stats::quantile_of_sorted;
 
-/// How many comparisons are made up for each difference.
-const COMPARISONS: usize = 100;
+/// How many runs are drawn from what was measured.
+const DRAWN: usize = 500;
 
-/// How many of them must find it.
-const FOUND: usize = 80;
+/// In which share of them a difference is to be found.
+const FOUND: f64 = 0.8;
 
-/// The differences that are tried, in percent.
-const TRIED_PCT: [u32; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50];
+/// What can be told apart; fractions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Resolved {
+    /// The half of the 95% interval, in the median.
+    pub half: f64,
+    /// The least difference that the interval tells from none in 80% of all cases.
+    pub least: f64,
+}
 
-/// The least difference, in percent, that comparisons of so many blocks mostly find: those are drawn from `blocks`, which have the
-/// values of two sides without any difference, and one side is made larger. `None` if not even the largest one is found.
-pub(crate) fn least_pct(blocks: &[(f64, f64)], count: usize, threshold: f64, seed: u64) -> Option<u32> {
-    let median = |values: &dyn Fn(&(f64, f64)) -> f64| Summary::of(blocks.iter().map(values)).map(|one| one.median);
-    // What difference there is is chance.
-    let level = median(&|block| block.0)? / median(&|block| block.1)?;
-    let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
-    let mut finds = |pct: u32| {
-        let factor = level * (1.0 + f64::from(pct) / 100.0);
-        let mut found = 0;
-        for _ in 0..COMPARISONS {
-            let (mut base, mut new) = (Vec::new(), Vec::new());
-            for index in 0..count {
-                let (a, b) = blocks[random.random_range(0..blocks.len())];
-                base.push((index, a));
-                new.push((index, b * factor));
-            }
-            let figures = judge::within_run(&base, &new);
-            let verdict = verdict::verdict(figures.worse_by(Better::Lower), figures.p.unwrap_or(1.0), threshold);
-            found += usize::from(verdict == Verdict::Worse);
+/// What runs of `count` blocks like these would tell apart. The differences are those of a cell from itself, in the order of
+/// time; what difference they have is chance. A run is put together from consecutive pieces, drawn from them: within a piece,
+/// neighbours resemble each other as they did. `None` of more blocks than there are, for which they say nothing, and of too few.
+pub(super) fn by_blocks(differences: &[f64], count: usize, seed: u64) -> Option<Resolved> {
+    let level = estimate::pieces(differences)?.center;
+    let pieces = estimate::pieces_of(count).filter(|_| count <= differences.len())?;
+    drawn(level, seed, |random| {
+        let run = (0..pieces).flat_map(|at| {
+            let length = (at + 1) * count / pieces - at * count / pieces;
+            let first = random.random_range(0..=differences.len() - length);
+            &differences[first..first + length]
+        });
+        estimate::pieces(&run.copied().collect::<Vec<f64>>())
+    })
+}
+
+/// What so many pairs of runs like these would tell apart.
+pub(super) fn by_pairs(differences: &[f64], count: usize, seed: u64) -> Option<Resolved> {
+    let level = estimate::signed_ranks(differences)?.center;
+    drawn(level, seed, |random| {
+        let pairs = (0..count).map(|_| differences[random.random_range(0..differences.len())]);
+        estimate::signed_ranks(&pairs.collect::<Vec<f64>>())
+    })
+}
+
+fn drawn(level: f64, seed: u64, mut one: impl FnMut(&mut ChaCha8Rng) -> Option<Estimate>) -> Option<Resolved> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let estimates: Option<Vec<Estimate>> = (0..DRAWN).map(|_| one(&mut random)).collect();
+    let estimates = estimates?;
+    let half = Summary::of(estimates.iter().map(|found| (found.high - found.low) / 2.0))?.median;
+    // A difference moves the interval as a whole: it excludes 0 from where its lower end was.
+    let mut needed: Vec<f64> = estimates.iter().map(|found| level - found.low).collect();
+    needed.sort_unstable_by(f64::total_cmp);
+    Some(Resolved { half: half.exp_m1(), least: quantile_of_sorted(&needed, FOUND)?.exp_m1() })
+}
+
+/// Comparisons of a cell with itself: how many there are, and how many of them are wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// How many there are.
+    pub all: usize,
+    /// How many have an interval that excludes 0.
+    pub excluding: usize,
+    /// How many are called better or worse.
+    pub different: usize,
+}
+
+impl Counted {
+    /// Of estimates, each judged on its own.
+    pub(super) fn of(estimates: impl Iterator<Item = Estimate>, threshold: f64) -> Self {
+        let mut counted = Self::default();
+        for found in estimates {
+            let verdict = verdict::verdict(Some((found.low, found.high)), found.p, threshold);
+            counted.all += 1;
+            counted.excluding += usize::from(found.low > 0.0 || found.high < 0.0);
+            counted.different += usize::from(matches!(verdict, Verdict::Better | Verdict::Worse));
         }
-        found >= FOUND
-    };
-    // What is larger is found more often.
-    let first = TRIED_PCT.partition_point(|&pct| f64::from(pct) < 100.0 * threshold - 1e-9);
-    let tried = &TRIED_PCT[first..];
-    tried.get(tried.partition_point(|&pct| !finds(pct))).copied()
+        counted
+    }
+
+    /// Of blocks: consecutive comparisons of 50 each, or one of all where there are fewer.
+    pub(super) fn by_blocks(differences: &[f64], threshold: f64) -> Self {
+        let parts = differences.chunks_exact(differences.len().clamp(1, BLOCKS_MANY));
+        Self::of(parts.filter_map(estimate::pieces), threshold)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Blocks with so much noise, in percent.
-    fn blocks(noise_pct: f64) -> Vec<(f64, f64)> {
-        let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(5);
-        let mut value = || 100.0 + noise_pct * random.random_range(-1.7..1.7);
-        (0..20).map(|_| (value(), 1.3 * value())).collect()
+    /// Differences with so much noise, as a fraction.
+    fn differences(noise: f64, count: usize) -> Vec<f64> {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        (0..count).map(|_| 0.3 + noise * random.random_range(-1.7..1.7)).collect()
     }
 
     #[test]
     fn less_noise_and_more_blocks_resolve_more() {
-        let least = |noise, count| least_pct(&blocks(noise), count, 0.03, 1).unwrap_or(99);
-        let [quiet, noisy, long] = [least(1.0, 18), least(8.0, 18), least(8.0, 100)];
-        assert!(quiet <= 5, "{quiet}");
-        assert!(noisy > quiet, "{noisy} and {quiet}");
-        assert!(long < noisy, "{long} and {noisy}");
+        let least = |noise, count| by_blocks(&differences(noise, 400), count, 1).expect("enough").least;
+        let [quiet, noisy, long] = [least(0.01, 50), least(0.08, 50), least(0.08, 400)];
+        assert!(quiet < 0.02 && noisy > 4.0 * quiet && long < noisy / 2.0, "{quiet} {noisy} {long}");
+        let of_pairs = |noise| by_pairs(&differences(noise, 20), 20, 1).expect("enough");
+        assert!(of_pairs(0.01).least < of_pairs(0.08).least && of_pairs(0.01).half < of_pairs(0.01).least);
     }
 
     #[test]
-    fn nothing_below_the_threshold_is_resolved() {
-        let without_noise = [(100.0, 100.0); 10];
-        assert_eq!(least_pct(&without_noise, 18, 0.03, 1), Some(3));
-        assert_eq!(least_pct(&without_noise, 18, 0.10, 1), Some(10));
-        assert_eq!(least_pct(&[], 10, 0.10, 1), None);
+    fn what_was_not_measured_is_not_promised() {
+        let measured = differences(0.01, 60);
+        for (count, is_known) in [(17, false), (18, true), (60, true), (61, false)] {
+            assert_eq!(by_blocks(&measured, count, 1).is_some(), is_known, "{count}");
+        }
+        assert_eq!(by_blocks(&measured[..17], 17, 1), None);
+        assert_eq!(by_pairs(&measured[..5], 20, 1), None);
+    }
+
+    #[test]
+    fn wrong_verdicts_are_counted() {
+        let mut differences = vec![0.0; 100];
+        differences.extend([0.5; 50]);
+        differences.extend([0.01; 70]);
+        assert_eq!(Counted::by_blocks(&differences, 0.03), Counted { all: 4, excluding: 2, different: 1 });
+        assert_eq!(Counted::by_blocks(&differences[..20], 0.03).all, 1);
+        assert_eq!(Counted::by_blocks(&[], 0.03).all, 0);
     }
 }

@@ -1,0 +1,89 @@
+//! Flags of `hpbench selftest`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
+use crate::plan::cells::{Asked, Scenario};
+use crate::stats::estimate::{BLOCKS_MIN, PAIRS_MIN};
+
+/// What is measured, and how long.
+#[derive(Clone, Debug, Args)]
+pub struct SelftestArgs {
+    /// The cell's scenario: drain or send
+    #[arg(long, value_name = "SCENARIO", default_value = "drain", value_parser = scenario)]
+    pub scenario: Scenario,
+
+    /// The cell's backend, with an optional variant
+    #[arg(long, value_name = "BACKEND", default_value = "plain", value_parser = backend)]
+    pub backend: Asked,
+
+    /// The cell's batch, 1 to 1024
+    #[arg(long, value_name = "N", default_value = "32", value_parser = |text: &str| number(text, 1, 1024))]
+    pub batch: usize,
+
+    /// Measure as many blocks of three trials as fit into so many seconds, up to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = |text: &str| seconds(text, 0.1))]
+    pub time: Duration,
+
+    /// Blocks of three trials, 18 to 10000, instead of --time
+    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = |text: &str| number(text, BLOCKS_MIN, BLOCKS_MAX))]
+    pub trials: Option<usize>,
+
+    /// Seconds of a trial's measured phase, up to 3600
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.01", value_parser = |text: &str| seconds(text, 0.001))]
+    pub duration: Duration,
+
+    /// How much of a datagram's cost is added, to be found again
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
+    pub added: f64,
+
+    /// Then measure between runs, too: so many runs of the cell with itself, 12 to 10000, in pairs of random order
+    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, 2 * PAIRS_MIN, 10_000))]
+    pub runs: Option<usize>,
+
+    /// How long each of these runs is, in seconds, up to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", requires = "runs", value_parser = |text: &str| seconds(text, 0.1))]
+    pub run_time: Duration,
+
+    /// The least change that matters, as in compare
+    #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
+    pub threshold: f64,
+
+    /// Decides the order of trials within a block, and of runs within a pair [default: random]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    pub seed: Option<u64>,
+}
+
+/// The most blocks.
+pub(super) const BLOCKS_MAX: usize = 10_000;
+
+impl SelftestArgs {
+    /// The flags of a run of the one cell.
+    pub(super) fn run_args(&self) -> anyhow::Result<RunArgs> {
+        let run = RunArgs::from_words::<&str>([])?;
+        Ok(RunArgs {
+            backend: List(vec![self.backend]),
+            scenario: List(vec![self.scenario]),
+            batch: List(vec![self.batch]),
+            trials: self.trials.unwrap_or(BLOCKS_MAX),
+            duration: Some(self.duration),
+            ..run
+        })
+    }
+}
+
+fn scenario(text: &str) -> Result<Scenario, String> {
+    let known = Scenario::ALL.into_iter().filter(|scenario| scenario.has_rounds());
+    let found = known.into_iter().find(|scenario| scenario.name() == text);
+    // In the others, a worker that takes longer need not show: the generators may be slower still.
+    found.ok_or_else(|| format!("'{text}' is no scenario in which a known cost can be added; there are drain and send"))
+}
+
+fn backend(text: &str) -> Result<Asked, String> {
+    match backends(text)?.0.as_slice() {
+        [one] => Ok(*one),
+        _ => Err(format!("'{text}' is more than one backend; the test takes one")),
+    }
+}

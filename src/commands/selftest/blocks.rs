@@ -1,0 +1,115 @@
+//! Blocks of three trials of one cell: as it is, the same once more, and with work added.
+
+use std::time::{Duration, Instant};
+
+use hpbench_backends::{Backend, FreeList, Pool, Visitor};
+use indicatif::ProgressBar;
+
+use crate::console::Failure;
+use crate::gates::ATTEMPTS_MAX;
+use crate::measure::control::Interrupt;
+use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::trial::Trial;
+use crate::plan::cells::Cell;
+use crate::plan::schedule::{Planned, Schedule};
+use crate::record::row::{self, Row, Run};
+use crate::traffic::wire::Tag;
+
+use super::slowed::{self, Slowed};
+
+/// The three sides of a block.
+pub(super) const SIDES: usize = 3;
+/// Which of them has work added.
+pub(super) const SLOWED: usize = 2;
+
+/// What trials are run with.
+pub(super) struct Bench<'a> {
+    pub run: &'a Run,
+    pub cell: &'a Cell,
+    pub pool: &'a Pool,
+    pub interrupt: &'a Interrupt,
+    pub bar: ProgressBar,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// The rows of all sides, of each trial the last attempt, with the side of each.
+    pub rows: Vec<(usize, Row)>,
+    /// How many blocks there are.
+    pub blocks: usize,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
+impl<'a> Bench<'a> {
+    /// Runs so many blocks, or as many as fit into a time; with a fraction of a datagram's cost added on one side.
+    pub(super) fn measure(&self, most: usize, time: Option<Duration>, added: f64) -> Result<Measured, Failure> {
+        let mut free = self.pool.frames();
+        let first = Planned { cell: 0, block: 1, order: 0 };
+        // Of the first trial of all, only what a datagram costs is wanted: to know how much is to be added.
+        let pilot = self.trial(first, 1, &mut free)?;
+        slowed::set_delay(added * pilot.ns_per_packet_p50.unwrap_or(0.0));
+        let start = Instant::now();
+        let mut measured = Measured { rows: Vec::new(), blocks: 0, elapsed: Duration::ZERO };
+        // On a busy machine every trial would be repeated, which takes long and helps little.
+        let mut repeats = SIDES * 10;
+        for planned in Schedule::new(SIDES, most, self.run.seed).iter() {
+            if planned.block > measured.blocks {
+                if time.is_some_and(|time| start.elapsed() >= time) {
+                    break;
+                }
+                measured.blocks = planned.block;
+                repeats += 1;
+            }
+            for attempt in 1..=ATTEMPTS_MAX {
+                if self.interrupt.is_raised() {
+                    return Ok(measured);
+                }
+                let row = self.trial(planned, attempt, &mut free)?;
+                if !row.is_disturbed() || attempt == ATTEMPTS_MAX || repeats == 0 {
+                    measured.rows.push((planned.cell, row));
+                    break;
+                }
+                repeats -= 1;
+            }
+            self.bar.inc(1);
+        }
+        self.bar.finish_and_clear();
+        row::mark(measured.rows.iter_mut().map(|(_, row)| row));
+        measured.elapsed = start.elapsed();
+        Ok(measured)
+    }
+
+    fn trial(&self, planned: Planned, attempt: usize, free: &mut FreeList<'a>) -> Result<Row, Failure> {
+        let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
+        let truesizes = &self.run.truesizes;
+        let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw() };
+        let result = if planned.cell == SLOWED {
+            self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
+        } else {
+            trial.run(free)
+        };
+        match &result {
+            Err(error) if !interrupt.is_raised() => {
+                let error = anyhow::anyhow!("{error}");
+                Err(Failure::Broken(error.context("the cell cannot be measured here")))
+            }
+            _ => Ok(Row::new(self.run, self.cell, planned, String::new(), attempt, &result)),
+        }
+    }
+}
+
+/// Runs a trial with work added to its backend.
+struct Slow<'t, 'a, 'p> {
+    trial: &'t Trial<'a, 'p>,
+    free: &'t mut FreeList<'p>,
+}
+
+impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
+    type Output = Result<Outcome, TrialError>;
+
+    fn visit<B: Backend<'p>>(self) -> Self::Output {
+        self.trial.run_as::<Slowed<B>>(self.free)
+    }
+}

@@ -1,0 +1,198 @@
+//! What the test prints of one run, and how it prints figures.
+
+use std::collections::BTreeMap;
+
+use crate::compare::verdict::{self, Verdict};
+use crate::gates;
+use crate::stats::Summary;
+use crate::stats::estimate::{self, BLOCKS_MANY, BLOCKS_MIN, Estimate};
+use crate::stats::median::ALPHA;
+use crate::text::{percent, wrap};
+
+use super::args::SelftestArgs;
+use super::blocks::{Measured, SIDES, SLOWED};
+use super::resolve::{self, Counted, Resolved};
+use super::slowed;
+
+/// How long runs are of which the test says what they tell apart, in seconds.
+const ASKED_S: [f64; 2] = [10.0, 60.0];
+
+/// What is printed of one run, and whether there is anything to say.
+pub(super) fn within(args: &SelftestArgs, seed: u64, measured: &Measured) -> (String, bool) {
+    let sides: [BTreeMap<usize, f64>; SIDES] = std::array::from_fn(|side| valid(measured, side));
+    let mut text = format!(
+        "{} with {}, batch {}: {} blocks of {SIDES} trials of {} s, seed {seed}\n",
+        args.scenario,
+        args.backend.choice,
+        args.batch,
+        measured.blocks,
+        args.duration.as_secs_f64(),
+    );
+    let [same, added] = [1, SLOWED].map(|side| differences(&sides[0], &sides[side]));
+    let estimates = estimate::pieces(&same).zip(estimate::pieces(&added));
+    let Some((of_same, of_added)) = estimates else {
+        text += &wrap(&format!(
+            "Only {} of {} blocks are valid on both sides, and {BLOCKS_MIN} are the least: this machine is too busy to measure \
+             anything. Try again with less running beside it, or with more --time.",
+            same.len().min(added.len()),
+            measured.blocks,
+        ));
+        return (text, false);
+    };
+    let base = Summary::of(sides[0].values().copied()).map_or(f64::NAN, |summary| summary.median);
+    let (added_ns, truth) = (slowed::delay_ns(), slowed::delay_ns() / base);
+    text += &format!("{:22}{}  (true: 0%)\n", "the same cell twice", line(&of_same, args.threshold).0);
+    let (line, verdict) = line(&of_added, args.threshold);
+    text += &format!("{:22}{line}  (true: {:+.2}%)\n", format!("with {added_ns:.1} ns added"), 100.0 * truth);
+    text += &wrap(found(&of_added, verdict));
+    text += &apart(args, seed, measured, &same);
+    let wrong = Counted::by_blocks(&same, args.threshold);
+    text += &wrap(&counted(wrong, &format!("{} blocks", same.len().min(BLOCKS_MANY))));
+    (text, true)
+}
+
+/// The values that count on a side, by their blocks.
+fn valid(measured: &Measured, side: usize) -> BTreeMap<usize, f64> {
+    let of_side = measured.rows.iter().filter(|(of, row)| *of == side && row.valid == 1).map(|(_, row)| row);
+    let counted = gates::counting(of_side.collect(), |row| row.marked).into_iter();
+    counted.filter_map(|row| Some((row.trial, row.ns_per_packet_p50?))).collect()
+}
+
+/// The logarithms of what `new` is to `base` in the blocks that both have.
+fn differences(base: &BTreeMap<usize, f64>, new: &BTreeMap<usize, f64>) -> Vec<f64> {
+    let both = new.iter().filter_map(|(block, new)| Some((base.get(block)?, new)));
+    both.map(|(base, new)| (new / base).ln()).filter(|difference| difference.is_finite()).collect()
+}
+
+/// Whether the work that was added shows.
+fn found(estimate: &Estimate, verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Worse => "The work that was added was found.",
+        _ if estimate.low > 0.0 => "The work that was added was found, and is below the threshold.",
+        _ => "The work that was added was not found: it is less than this machine tells apart in this time.",
+    }
+}
+
+/// What runs of some seconds would tell apart.
+fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64]) -> String {
+    // A comparison of two cells has two of the three trials of a block.
+    let block_s = measured.elapsed.as_secs_f64() * 2.0 / SIDES as f64 / measured.blocks as f64;
+    let all_s = block_s * measured.blocks as f64;
+    // Of the blocks that a run has, some count.
+    let counting = differences.len() as f64 / measured.blocks as f64;
+    let mut text = wrap(&format!(
+        "In a run of two cells, this machine tells apart, in 80% of all cases (what is below the threshold of {} compare calls the \
+         same, all the same):",
+        percent(args.threshold)
+    ));
+    let mut line = |seconds: f64, blocks: usize| {
+        let resolved = resolve::by_blocks(differences, blocks, seed);
+        let told = match resolved {
+            Some(resolved) => format!("{:>8}  (half-width {}, {blocks} blocks)", pct(resolved.least), half(resolved)),
+            None if seconds > all_s => {
+                format!("  not measured: --time {:.0} does", (seconds * SIDES as f64 / 2.0).ceil())
+            }
+            None => "  too few blocks for a verdict".into(),
+        };
+        text += &format!("  in {seconds:>4.0} s{told}\n");
+    };
+    for seconds in ASKED_S {
+        line(seconds, (counting * seconds / block_s) as usize);
+    }
+    if !ASKED_S.iter().any(|asked| (asked / all_s).ln().abs() < 0.1) {
+        line(all_s, differences.len());
+    }
+    if all_s < ASKED_S[1] {
+        text += &wrap("More time helps less than by its square root: what was not measured is not promised.");
+    }
+    text
+}
+
+/// How many comparisons of a cell with itself are wrong.
+pub(super) fn counted(wrong: Counted, of: &str) -> String {
+    let Counted { all, excluding, different } = wrong;
+    let s = if all == 1 { "" } else { "s" };
+    format!(
+        "Of {all} comparison{s} of the cell with itself, of {of} each, {excluding} {} an interval without 0 (one of twenty is to be \
+         expected), and {different} {} called better or worse.",
+        if excluding == 1 { "has" } else { "have" },
+        if different == 1 { "is" } else { "are" },
+    )
+}
+
+/// A change with its interval and its verdict, which is marked where it is certain but below the threshold.
+pub(super) fn line(found: &Estimate, threshold: f64) -> (String, Verdict) {
+    let verdict = verdict::verdict(Some((found.low, found.high)), found.p, threshold);
+    let pct = |log: f64| format!("{:+.2}%", 100.0 * log.exp_m1());
+    let interval = format!("{}..{}", pct(found.low), pct(found.high));
+    let certain = if verdict == Verdict::Same && found.p < ALPHA { " ~" } else { "" };
+    let word = format!("{}{certain}", verdict.name());
+    (format!("{:>8}  {interval:>18}  {word:<7}", pct(found.center)), verdict)
+}
+
+/// A fraction as a percentage with two decimals.
+pub(super) fn pct(fraction: f64) -> String {
+    format!("{:.2}%", 100.0 * fraction)
+}
+
+/// The half of an interval.
+pub(super) fn half(resolved: Resolved) -> String {
+    format!("±{}", pct(resolved.half))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+    use crate::record::row::Row;
+
+    fn args(words: &[&str]) -> SelftestArgs {
+        let command = SelftestArgs::augment_args(clap::Command::new("selftest").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).expect("flags");
+        SelftestArgs::from_arg_matches(&matches).expect("flags")
+    }
+
+    /// So many blocks in 20 s; each fourth trial is disturbed.
+    fn measured(blocks: usize) -> Measured {
+        let row = |side: usize, block: usize| {
+            let noise = 0.5 * ((7 * block + 5 * side) % 11) as f64;
+            let ns = 400.0 + noise + if side == SLOWED { 4.0 } else { 0.0 };
+            let valid = u8::from(!(block + side).is_multiple_of(4));
+            (side, Row { trial: block, ns_per_packet_p50: Some(ns), valid, ..Row::default() })
+        };
+        let rows = (1..=blocks).flat_map(|block| (0..SIDES).map(move |side| row(side, block)));
+        Measured { rows: rows.collect(), blocks, elapsed: Duration::from_secs(20) }
+    }
+
+    #[test]
+    fn what_was_measured_is_told_and_no_more() {
+        slowed::set_delay(4.0);
+        let (text, is_sound) = within(&args(&[]), 1, &measured(400));
+        assert!(is_sound && text.starts_with("drain with plain, batch 32: 400 blocks of 3 trials of 0.01 s, seed 1\n"));
+        for told in [
+            "the same cell twice",
+            "with 4.0 ns added",
+            "(true: +0.99%)",
+            "same ~",
+            "The work that was added was found, and is below the threshold.",
+            "in   10 s",
+            "blocks)",
+            "in   60 s  not measured: --time 90 does",
+            "Of 4 comparisons of the cell with itself, of 50 blocks each, 0 have",
+        ] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let (text, _) = within(&args(&["--threshold", "0.5%"]), 1, &measured(400));
+        assert!(text.contains("The work that was added was found.\n"), "{text}");
+    }
+
+    #[test]
+    fn too_few_blocks_say_nothing() {
+        let (text, is_sound) = within(&args(&[]), 1, &measured(20));
+        assert!(!is_sound && text.contains("Only 10 of 20 blocks are valid"), "{text}");
+    }
+}
