@@ -138,6 +138,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         handoff: args.handoff,
         fifo: None,
         at_ticks: false,
+        added_ns: args.added_ns,
         cores,
     }
 }
