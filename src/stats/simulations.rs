@@ -301,7 +301,7 @@ fn samples(slow: f64, chance: &mut Chance) -> Vec<Histogram<u64>> {
 #[test]
 fn intervals_of_tails_hold_where_slow_samples_come_together() {
     // Of 1,100 samples, a hundred and some are above the 90th percentile.
-    for slow in [0.0, 0.05, 0.2, 0.5, 1.0] {
+    for slow in [0.0, 0.2, 1.0] {
         let mut chance = Chance::new(99);
         let mut all = Histogram::<u64>::new_with_bounds(1, 4000, 3).expect("bounds that are allowed");
         (0..200).flat_map(|_| samples(slow, &mut chance)).for_each(|piece| all += piece);
