@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZero;
 
 use crate::compare::axes::By;
-use crate::compare::cells::{self, Pair};
+use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison, Values};
 use crate::compare::metrics::{self, Metric};
@@ -70,6 +70,11 @@ pub(crate) enum CompareError {
         /// Its kernels.
         kernels: String,
     },
+    /// Hosts cannot be compared each with itself, and with each other.
+    #[error(
+        "--across host compares each host with itself, and --by host hosts with each other; use --by state or --by kernel"
+    )]
+    AcrossSides,
     /// No cell is on two sides.
     #[error("no cell is on two sides{0}; measure the same cells on both")]
     NothingAlike(String),
@@ -99,6 +104,8 @@ pub(crate) struct Settings<'a> {
     pub force: bool,
     /// How many groups of cells that differ in their batch only are compared: those that are told.
     pub groups: usize,
+    /// Whether hosts are compared each with itself: each may have a kernel of its own.
+    pub across_hosts: bool,
 }
 
 /// All comparisons.
@@ -121,7 +128,7 @@ pub(crate) struct Comparisons {
 }
 
 /// A comparison to be made: which pair, and which of the metrics.
-type Job = (usize, Metric);
+pub(super) type Job = (usize, Metric);
 
 impl Comparisons {
     /// Compares.
@@ -130,25 +137,7 @@ impl Comparisons {
     ///
     /// If there is nothing to compare, or nothing that means anything.
     pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
-        let sides = cells::sides(trials);
-        if !settings.force {
-            check_counts(trials)?;
-        }
-        check_variants(trials, &sides)?;
-        check_kernels(trials, &sides)?;
-        let base = base(trials, &sides, settings.base)?;
-        let matched = cells::matched(trials, &sides, base);
-        if matched.pairs.is_empty() {
-            let nearest =
-                matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
-            return Err(CompareError::NothingAlike(nearest));
-        }
-        if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
-            return Err(CompareError::Refused(Refusal::NoCommonBlocks.to_string()));
-        }
-        if !settings.force {
-            refuse(trials, &matched.pairs)?;
-        }
+        let Sides { sides, base, matched } = Sides::of(trials, settings)?;
         let (told, left_out) = first_groups(&matched.pairs, settings.groups);
         let jobs = jobs(trials, &matched.pairs, &told, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
@@ -162,6 +151,46 @@ impl Comparisons {
     /// The name of a side for people: of kernels, a short one.
     pub(crate) fn short<'a>(&'a self, side: &'a str) -> &'a str {
         self.shorts.get(side).map_or(side, String::as_str)
+    }
+}
+
+/// The sides of a comparison, and which of their cells are compared.
+pub(super) struct Sides {
+    /// In their order.
+    pub sides: Vec<u32>,
+    /// Which all others are compared with, if not each with the one before it.
+    pub base: Option<u32>,
+    /// At least one pair.
+    pub matched: Matched,
+}
+
+impl Sides {
+    /// # Errors
+    ///
+    /// If there is nothing to compare, or nothing that means anything.
+    pub(super) fn of(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
+        let sides = cells::sides(trials);
+        if !settings.force {
+            check_counts(trials)?;
+        }
+        check_variants(trials, &sides)?;
+        if !settings.across_hosts {
+            check_kernels(trials, &sides)?;
+        }
+        let base = base(trials, &sides, settings.base)?;
+        let matched = cells::matched(trials, &sides, base);
+        if matched.pairs.is_empty() {
+            let nearest =
+                matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
+            return Err(CompareError::NothingAlike(nearest));
+        }
+        if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
+            return Err(CompareError::Refused(Refusal::NoCommonBlocks.to_string()));
+        }
+        if !settings.force {
+            refuse(trials, &matched.pairs)?;
+        }
+        Ok(Self { sides, base, matched })
     }
 }
 
@@ -277,7 +306,7 @@ fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
 }
 
 /// What is compared of which pair.
-fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
+pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
     for &index in told {
         let pair = &pairs[index];

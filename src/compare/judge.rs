@@ -129,8 +129,17 @@ impl Values {
     }
 }
 
-/// By pairs of runs; `None` where the sides have none.
-fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(Estimate, Basis), Reason>> {
+/// The pairs of runs of two sides.
+#[derive(Debug)]
+pub(crate) struct RunPairs {
+    /// The logarithms of what the new one is to the base, of the pairs that count.
+    pub differences: Vec<f64>,
+    /// How many pairs there are.
+    all: usize,
+}
+
+/// The pairs of runs that two sides have; `None` where they have none.
+pub(crate) fn run_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<RunPairs, Reason>> {
     // In the order of time: of several runs with one number, each with that of the other side that came like it.
     let numbered = |side: &Values| {
         let mut pairs: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
@@ -153,15 +162,19 @@ fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(
     // A pair counts if the cores were in the same state in both runs.
     let alike = both.iter().filter(|(base, new)| is_same_state(base.1, new.1));
     let differences: Result<Vec<f64>, Reason> = alike.map(|(base, new)| log_ratio(base.0, new.0)).collect();
-    let differences = match differences {
-        Ok(differences) => differences,
-        Err(reason) => return Some(Err(reason)),
-    };
-    let (pairs, needed) = (differences.len(), PAIRS_MIN);
-    let too_few =
-        if both.len() < needed { Reason::TooFewPairs { pairs, needed } } else { Reason::OtherState { pairs, needed } };
-    let estimate = estimate::signed_ranks(&differences).ok_or(too_few);
-    Some(estimate.map(|estimate| (estimate, Basis::Pairs { pairs })))
+    Some(differences.map(|differences| RunPairs { differences, all: both.len() }))
+}
+
+/// By pairs of runs; `None` where the sides have none.
+fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(Estimate, Basis), Reason>> {
+    let found = run_pairs(trials, base, new)?;
+    Some(found.and_then(|RunPairs { differences, all }| {
+        let (pairs, needed) = (differences.len(), PAIRS_MIN);
+        let too_few =
+            if all < needed { Reason::TooFewPairs { pairs, needed } } else { Reason::OtherState { pairs, needed } };
+        let estimate = estimate::signed_ranks(&differences).ok_or(too_few)?;
+        Ok((estimate, Basis::Pairs { pairs }))
+    }))
 }
 
 /// By runs that alternated.

@@ -5,6 +5,7 @@
 //! - `messages`: why trials do not count, which [`crate::gates`] decides;
 //! - [`verdict`], [`judge`] and `comparisons`: the figures of two sides, and what they are worth; [`counts`]: those without
 //!   noise; [`warnings`] and `notes`: what a reader must know of them;
+//! - `fleets`: a change on many hosts;
 //! - `steps`, `matrix` and [`answer`]: what they come to, in words and figures.
 
 pub mod answer;
@@ -13,6 +14,7 @@ pub(crate) mod cells;
 pub(crate) mod comparisons;
 pub mod counts;
 pub(crate) mod dataset;
+pub(crate) mod fleets;
 pub mod judge;
 pub(crate) mod matrix;
 pub(crate) mod messages;

@@ -4,6 +4,7 @@ use crate::compare::cells::Matched;
 use crate::compare::judge::Comparison;
 use crate::compare::messages::{Messages, Similar};
 use crate::compare::trials::Trials;
+use crate::compare::warnings::Reason;
 use crate::record::cell::MAY_DIFFER;
 use crate::record::row::State;
 
@@ -36,7 +37,8 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
             notes.push(format!("{} differs: {}", column.name(), told.collect::<Vec<_>>().join(", ")));
         }
     }
-    notes.extend(without_verdict(comparisons));
+    let reasons = comparisons.iter().filter_map(|comparison| comparison.reason.as_ref());
+    notes.extend(without_verdict(reasons, comparisons.len()));
     notes.extend(warned(comparisons));
     notes
 }
@@ -56,11 +58,10 @@ fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
 }
 
 /// Why rows have no verdict; reasons that differ in numbers only are told once.
-fn without_verdict(comparisons: &[Comparison]) -> Vec<String> {
-    let reasons = comparisons.iter().filter_map(|comparison| comparison.reason.as_ref());
+pub(crate) fn without_verdict<'a>(reasons: impl Iterator<Item = &'a Reason>, rows: usize) -> Vec<String> {
     let told = |Similar { first, count, .. }: Similar<()>| match count {
         1 => format!("1 row has no verdict: {first}."),
-        _ if count == comparisons.len() => format!("No verdict: {first}."),
+        _ if count == rows => format!("No verdict: {first}."),
         _ => format!("{count} rows have no verdict, the first of them: {first}."),
     };
     let messages = Messages::of(reasons.map(|reason| ((), reason.to_string())));

@@ -59,6 +59,13 @@ pub enum Reason {
         /// How many are needed of each.
         needed: usize,
     },
+    /// Too few hosts have pairs of runs.
+    TooFewHosts {
+        /// How many have.
+        hosts: usize,
+        /// How many are needed.
+        needed: usize,
+    },
     /// A side is one run, and the other another.
     OneRun,
     /// Runs of one side came before those of the other.
@@ -120,6 +127,7 @@ impl Reason {
             Self::TooFewBlocks { .. } => "too few blocks".into(),
             Self::TooFewPairs { .. } => "too few pairs".into(),
             Self::TooFewRuns { .. } => "too few runs".into(),
+            Self::TooFewHosts { .. } => "too few hosts".into(),
             Self::OneRun => "one run a side".into(),
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
@@ -186,6 +194,12 @@ impl fmt::Display for Reason {
             Self::TooFewRuns { runs, needed } => write!(
                 f,
                 "too few runs: a side has {runs}, and a verdict needs {needed} of each, in alternation"
+            ),
+            Self::TooFewHosts { hosts, needed } => write!(
+                f,
+                "too few hosts: {hosts} host{} two pairs of runs or more that count, and a verdict needs {needed}; scripts/ab makes \
+                 pairs, on each host",
+                if *hosts == 1 { " has" } else { "s have" },
             ),
             Self::OneRun => f.write_str(
                 "one run a side: runs of one command differ by more than most changes; alternate runs of both sides, as \

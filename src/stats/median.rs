@@ -27,19 +27,29 @@ impl Median {
 /// values are below the true median has a binomial distribution with p = 1/2, whatever the values' own one is
 /// (David and Nagaraja, *Order Statistics*, section 7.1).
 pub fn interval_rank(count: usize) -> Option<usize> {
+    at_most(count).take(count / 2).take_while(|below| *below <= ALPHA / 2.0).count().checked_sub(1)
+}
+
+/// The p-value of the sign test that the median of sorted values is 0: below 0.05 exactly where the interval of
+/// [`Median::of_sorted`] excludes 0. A value that is 0 counts against a difference.
+pub fn sign_test(sorted: &[f64]) -> f64 {
+    let [above, below] =
+        [sorted.iter().filter(|value| **value > 0.0).count(), sorted.iter().filter(|value| **value < 0.0).count()];
+    let others = sorted.len() - above.max(below);
+    at_most(sorted.len()).nth(others).map_or(1.0, |tail| (2.0 * tail).min(1.0))
+}
+
+/// The probabilities that at most 0, at most 1, … of `count` values are below their median.
+fn at_most(count: usize) -> impl Iterator<Item = f64> {
     let n = count as f64;
-    // The probability that at most `rank` values are below, from its logarithm: 2^-n is 0 for many values.
+    // From the logarithms: 2^-n is 0 for many values.
     let mut log_term = -n * std::f64::consts::LN_2;
-    let (mut below, mut rank) = (0.0, None);
-    for next in 0..count / 2 {
-        below += log_term.exp();
-        if below > ALPHA / 2.0 {
-            break;
-        }
-        rank = Some(next);
-        log_term += ((n - next as f64) / (next as f64 + 1.0)).ln();
-    }
-    rank
+    let mut sum = 0.0;
+    (0..=count).map(move |at| {
+        sum += log_term.exp();
+        log_term += ((n - at as f64) / (at as f64 + 1.0)).ln();
+        sum
+    })
 }
 
 #[cfg(test)]
@@ -59,5 +69,16 @@ mod tests {
         let values: Vec<f64> = (1..=10).map(f64::from).collect();
         assert_eq!(Median::of_sorted(&values), Some(Median { value: 5.5, interval: Some((2.0, 9.0)) }));
         assert_eq!(Median::of_sorted(&[]), None);
+    }
+
+    #[test]
+    fn the_sign_test_agrees_with_the_interval() {
+        assert!((sign_test(&[1.0; 6]) - 0.03125).abs() < 1e-12);
+        assert_eq!((sign_test(&[0.0; 6]), sign_test(&[])), (1.0, 1.0));
+        for below in 0..=20 {
+            let values: Vec<f64> = (0..20).map(|at| f64::from(at) - f64::from(below) + 0.5).collect();
+            let (low, high) = Median::of_sorted(&values).and_then(|median| median.interval).expect("enough");
+            assert_eq!(sign_test(&values) < ALPHA, low > 0.0 || high < 0.0, "{below}");
+        }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! - [`median`]: a median with its interval;
 //! - [`estimate`]: by how much two sides differ, with an interval and a p-value;
+//! - [`hosts`]: a change on many hosts, and those that differ;
 //! - [`tails`]: quantiles far out, from merged histograms;
 //! - [`looks`]: when a run has measured enough;
 //! - [`multiple`]: what many such tests at once are worth.
 
 pub mod estimate;
+pub mod hosts;
 pub mod looks;
 pub mod median;
 pub mod multiple;

@@ -23,6 +23,11 @@ pub struct CompareArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "base_files")]
     pub new_files: Vec<PathBuf>,
 
+    /// Compare each host with itself, by pairs of runs as scripts/ab makes them, and say what the change is on the median host
+    /// and on which hosts it differs; with --by state or --by kernel
+    #[arg(long, value_name = "COLUMN", requires = "by", conflicts_with = "paired")]
+    pub across: Option<Across>,
+
     /// Compare costs relative to those of this backend in the same block, which the machine's speed moves less
     #[arg(long, value_name = "BACKEND")]
     pub relative_to: Option<String>,
@@ -69,6 +74,13 @@ pub enum Format {
     Csv,
     /// For programs.
     Json,
+}
+
+/// The values of `--across`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Across {
+    /// The machines of a fleet.
+    Host,
 }
 
 /// The values of `--fail-on`.

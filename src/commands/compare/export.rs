@@ -224,11 +224,11 @@ fn warnings(comparison: &Comparison) -> Vec<String> {
     reason.chain(comparison.warnings.iter().map(ToString::to_string)).collect()
 }
 
-fn rounded(ratio: f64) -> f64 {
+pub(super) fn rounded(ratio: f64) -> f64 {
     (ratio * 1e6).round() / 1e6
 }
 
 /// In percent, without the noise of binary fractions.
-fn percent(fraction: f64) -> f64 {
+pub(super) fn percent(fraction: f64) -> f64 {
     (fraction * 1e6).round() / 1e4
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+mod across;
 pub mod args;
 mod export;
 mod table;
@@ -37,7 +38,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
         paired: args.paired,
         force: args.force,
         groups: usize::MAX,
+        across_hosts: args.across.is_some(),
     };
+    if args.across.is_some() {
+        return across::run(args, &trials, &settings);
+    }
     let report = Comparisons::new(&trials, &settings)?;
     match args.format {
         Format::Table => print(&table::render(&report, is_coloured()))?,

@@ -25,8 +25,15 @@ use span::Span;
 pub(crate) const THRESHOLD: f64 = 0.03;
 
 /// How trials are compared for an answer: what means nothing is marked, and gets no verdict.
-pub(crate) const SETTINGS: Settings<'static> =
-    Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true, groups: LINES_MAX };
+pub(crate) const SETTINGS: Settings<'static> = Settings {
+    base: None,
+    all_metrics: false,
+    threshold: THRESHOLD,
+    paired: false,
+    force: true,
+    groups: LINES_MAX,
+    across_hosts: false,
+};
 
 /// The conclusion of a run with several backends or variants, ready to be printed after its table; empty of others.
 pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {

@@ -1,0 +1,104 @@
+//! `hpbench compare --across host`: a change on many hosts, of made-up rows.
+
+mod common;
+
+use common::rows::{bench, drain, text};
+use common::{Row as Parsed, parse};
+use hpbench::record::row::Row;
+
+/// Pairs of runs in states A and B, in which `change` says what B is to A on a host.
+fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for host in 1..=hosts {
+        for pair in 1..=pairs {
+            for (side, state) in ["A", "B"].into_iter().enumerate() {
+                let noise = 0.002 * ((host * 7 + pair as usize * (5 + 3 * side)) % 11) as f64;
+                let factor = if state == "B" { change(host) } else { 1.0 };
+                // Hosts are of different speeds.
+                let ns = (300 + 20 * host) as f64 * factor * (1.0 + noise);
+                rows.extend((1..=3).map(|block| Row {
+                    run_id: format!("{host}-{pair}-{state}"),
+                    started_at: format!("2026-11-29T10:{pair:02}:{side:02}Z"),
+                    host: format!("h{host:02}"),
+                    kernel: format!("6.{}", host % 3),
+                    state: state.into(),
+                    pair: Some(pair),
+                    ..drain("plain", 32, block, ns)
+                }));
+            }
+        }
+    }
+    rows
+}
+
+fn of_costs(rows: Vec<Parsed>) -> Vec<Parsed> {
+    rows.into_iter().filter(|row| row.text("metric") == "ns_per_packet_p50").collect()
+}
+
+#[test]
+fn the_median_host_has_a_verdict_and_others_are_named() {
+    let change = |host| match host {
+        7 => 1.15,
+        13 => 0.95,
+        _ => 1.05,
+    };
+    let bench = bench("fleet.csv", &text(&fleet(20, 8, change)));
+    let done = bench.run("compare --by state --across host fleet.csv").expect(0);
+    assert!(done.shows("drain: ns_per_packet_p50 in ns, lower is better, across hosts; state B against A"));
+    assert!(done.shows("hosts that differ: "), "{}", done.stdout);
+    let line = done.stdout.lines().find(|line| line.starts_with("hosts that differ")).expect("a line");
+    assert!(line.contains("h07 +1") && line.contains("h13 -") && !line.contains("h01"), "{line}");
+    assert!(done.stdout.lines().all(|line| line.chars().count() <= 80 && line.trim_end() == line), "{}", done.stdout);
+
+    let csv = bench.run("compare --by state --across host --format csv fleet.csv").expect(0);
+    let rows = of_costs(parse(&csv.stdout));
+    let hosts: Vec<&str> = rows.iter().map(|row| row.text("host")).collect();
+    assert_eq!(hosts.len(), 3, "{}", csv.stdout);
+    assert!(hosts[0].is_empty() && hosts.contains(&"h07") && hosts.contains(&"h13"), "{hosts:?}");
+    let median = &rows[0];
+    assert_eq!((median.text("verdict"), median.text("hosts"), median.text("base")), ("worse", "20", "A"));
+    assert!((median.number("ratio") - 1.05).abs() < 0.01 && median.number("ratio_low") > 1.03, "{}", csv.stdout);
+    assert!(rows[1..].iter().all(|row| row.text("verdict") == "differs" && row.number("q") < 0.05));
+
+    let json = bench.run("compare --by state --across host --format json fleet.csv").expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["by"], &json["across"]), (&"state".into(), &"host".into()));
+    assert_eq!(json["fleets"][0]["verdict"], "worse");
+    assert_eq!(json["fleets"][0]["differing"].as_array().map(Vec::len), Some(2), "{json}");
+
+    bench.run("compare --by state --across host --fail-on worse fleet.csv").expect(3);
+    bench.run("compare --by state --across host --fail-on worse-by-threshold --threshold 10% fleet.csv").expect(0);
+}
+
+#[test]
+fn kernels_are_compared_on_each_host() {
+    let on_kernels = |row: Row| Row { kernel: if row.state == "A" { "6.1" } else { "6.12" }.into(), ..row };
+    let rows: Vec<Row> = fleet(8, 4, |_| 1.2).into_iter().map(on_kernels).collect();
+    let bench = bench("fleet.csv", &text(&rows));
+    let rows = of_costs(parse(&bench.run("compare --by kernel --across host --format csv fleet.csv").expect(0).stdout));
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].text("verdict"), rows[0].text("base"), rows[0].text("new")), ("worse", "6.1", "6.12"));
+}
+
+#[test]
+fn too_few_hosts_or_pairs_say_so() {
+    let bench = bench("few.csv", &text(&fleet(5, 8, |_| 1.05)));
+    let done = bench.run("compare --by state --across host few.csv").expect(0);
+    assert!(done.shows("No verdict: too few hosts: 5 hosts have two pairs of runs or more"), "{}", done.stdout);
+    let with_one_pair = fleet(8, 2, |_| 1.05).into_iter().filter(|row| row.host != "h03" || row.pair == Some(1));
+    std::fs::write(bench.path("pair.csv"), text(&with_one_pair.collect::<Vec<_>>())).expect("a file");
+    let done = bench.run("compare --by state --across host pair.csv").expect(0);
+    assert!(done.shows("fewer than 2 pairs of their runs count (column pair): h03."), "{}", done.stdout);
+    let without = fleet(8, 2, |_| 1.05).into_iter().map(|row| Row { pair: None, ..row });
+    std::fs::write(bench.path("none.csv"), text(&without.collect::<Vec<_>>())).expect("a file");
+    let done = bench.run("compare --by state --across host none.csv").expect(0);
+    assert!(done.shows("too few hosts: 0 hosts have"), "{}", done.stdout);
+    for (args, told) in [
+        ("compare --by host --across host few.csv", "hosts with each other; use --by state or --by kernel"),
+        ("compare --across host few.csv", "--by"),
+        ("compare --by state --across kernel few.csv", "host"),
+    ] {
+        let message = bench.run(args).expect(2).stderr;
+        assert!(message.contains(told), "{args}: {message}");
+    }
+}
