@@ -25,7 +25,7 @@ pub(crate) fn delay_ns() -> f64 {
     DELAY_PS.load(Ordering::Relaxed) as f64 / 1e3
 }
 
-/// Runs a trial with that much work added to its backend.
+/// Runs a trial of `drain` or `send` with that much work added to its backend.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
     type Output = Result<Outcome, TrialError>;
 
     fn visit<B: Backend<'p>>(self) -> Self::Output {
-        self.trial.run_as::<Slowed<B>>(self.free)
+        self.trial.run_rounds_as::<Slowed<B>>(self.free)
     }
 }
 

@@ -190,7 +190,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", requires = "state", value_parser = clap::value_parser!(u32).range(1..))]
     pub pair: Option<u32>,
 
-    /// Have each datagram take so many nanoseconds longer: for tests of verdicts, which must find it. `--state` says so in the rows
+    /// Have each datagram of drain or send take so many nanoseconds longer: for tests of verdicts, which must find it. `--state` says so in the rows
     #[arg(long, hide = true, value_name = "NS", requires = "state", value_parser = added_ns)]
     pub added_ns: Option<f64>,
 
