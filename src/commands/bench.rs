@@ -13,6 +13,7 @@ use crate::console::Failure;
 use crate::gates::reason::Reason;
 use crate::measure::control::Interrupt;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::slowed;
 use crate::measure::stops;
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
@@ -132,7 +133,13 @@ pub(crate) fn one_trial(
     frames: &mut Frames,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<(Row, Option<Histogram<u64>>)>> {
-    one_trial_by(run, cell, which, frames, interrupt, |trial, free| trial.run(free))
+    one_trial_by(run, cell, which, frames, interrupt, |trial, free| match run.options.added_ns {
+        None => trial.run(free),
+        Some(ns) => {
+            slowed::set_delay(ns);
+            slowed::run(trial, free)
+        }
+    })
 }
 
 type Measured = Result<Outcome, TrialError>;

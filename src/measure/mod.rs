@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod peer;
 mod remedy;
 pub mod scenario;
+pub(crate) mod slowed;
 pub mod stops;
 mod threads;
 pub mod transfer;

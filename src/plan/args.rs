@@ -190,6 +190,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", requires = "state", value_parser = clap::value_parser!(u32).range(1..))]
     pub pair: Option<u32>,
 
+    /// Have each datagram take so many nanoseconds longer: for tests of verdicts, which must find it. `--state` says so in the rows
+    #[arg(long, hide = true, value_name = "NS", requires = "state", value_parser = added_ns)]
+    pub added_ns: Option<f64>,
+
     /// Exit with status 1 if trials were invalid or limited by their generators, too
     #[arg(long)]
     pub strict: bool,
@@ -412,6 +416,12 @@ pub(crate) fn percentage(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
     let value = number.parse::<f64>().ok().filter(|&value| value > 0.0 && value < 100.0);
     value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
+}
+
+/// Reads a time that is added to each datagram.
+fn added_ns(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| (0.0..=1e6).contains(value));
+    value.ok_or_else(|| format!("'{text}' is not a number of nanoseconds from 0 to 1000000"))
 }
 
 /// A label is a text in a CSV file, which people print and open in a spreadsheet.

@@ -205,6 +205,8 @@ pub struct Options {
     pub fifo: Option<u8>,
     /// Who runs where.
     pub cores: Cores,
+    /// Work that is added to each datagram, in nanoseconds: for tests of verdicts.
+    pub added_ns: Option<f64>,
     /// Whether rounds begin at a tick of the kernel's timer, so that as many ticks fall into each of them; of use where
     /// nothing else disturbs.
     pub at_ticks: bool,

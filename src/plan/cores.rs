@@ -2,6 +2,7 @@
 
 use std::io;
 
+use core_affinity::CoreId;
 use hpbench_backends::kernel::thread;
 
 use crate::plan::topology::{CoreKind, Topology, kind_of};
@@ -255,8 +256,15 @@ pub fn prioritise(fifo: Option<u8>) {
 ///
 /// If the kernel does not tell.
 pub fn allowed() -> Result<Vec<usize>, CoresError> {
+    // The crate's mask has room for 1,024 cores, and the kernel refuses one that is too small for its own.
+    if let Some(cores) = core_affinity::get_core_ids() {
+        return Ok(cores.iter().map(|core| core.id).collect());
+    }
     thread::affinity().map_err(|error: io::Error| CoresError::Unknown(error.to_string()))
 }
+
+/// The cores that the crate's mask has room for.
+const CRATE_CORES: usize = 1024;
 
 /// Pins the calling thread.
 ///
@@ -264,8 +272,15 @@ pub fn allowed() -> Result<Vec<usize>, CoresError> {
 ///
 /// If the kernel does not let it run there (any more).
 pub fn pin(core: usize) -> Result<(), CoresError> {
-    let refused = |_| CoresError::NotAllowed { flag: "use", core, allowed: "changed meanwhile".into() };
-    thread::pin(core).map_err(refused)
+    let pinned = match core {
+        0..CRATE_CORES => core_affinity::set_for_current(CoreId { id: core }),
+        _ => thread::pin(core).is_ok(),
+    };
+    pinned.then_some(()).ok_or_else(|| CoresError::NotAllowed {
+        flag: "use",
+        core,
+        allowed: "changed meanwhile".into(),
+    })
 }
 
 #[cfg(test)]

@@ -138,6 +138,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         handoff: args.handoff,
         fifo: None,
         at_ticks: false,
+        added_ns: args.added_ns,
         cores,
     }
 }
@@ -243,6 +244,9 @@ fn check_path(address: IpAddr) -> anyhow::Result<()> {
         }
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
             "bring its interface up (`ip link set lo up`), see `ip address` and `ip route`"
+        }
+        io::ErrorKind::Unsupported => {
+            "the kernel lacks a call for sockets, or a seccomp filter hides it (Docker: `--security-opt seccomp=unconfined`)"
         }
         _ if is_short_of_files(&error) => "raise the limit of open files (`ulimit -n`)",
         _ => "choose another --bind, see `ip address`",

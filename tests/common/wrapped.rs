@@ -92,6 +92,7 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
         handoff: false,
         fifo: None,
         at_ticks: false,
+        added_ns: None,
         cores: Cores::choose(Wanted::default()).expect("the kernel tells the affinity mask"),
     }
 }

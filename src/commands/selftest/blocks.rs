@@ -2,20 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Backend, FreeList, Pool, Visitor};
+use hpbench_backends::{FreeList, Pool};
 use indicatif::ProgressBar;
 
 use crate::console::Failure;
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
-use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::slowed;
 use crate::measure::trial::Trial;
 use crate::plan::cells::Cell;
 use crate::plan::schedule::{Planned, Schedule};
 use crate::record::row::{self, Row, Run};
 use crate::traffic::wire::Tag;
-
-use super::slowed::{self, Slowed};
 
 /// The three sides of a block.
 pub(super) const SIDES: usize = 3;
@@ -85,11 +83,7 @@ impl<'a> Bench<'a> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
         let truesizes = &self.run.truesizes;
         let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw() };
-        let result = if planned.cell == SLOWED {
-            self.cell.variant.kind().dispatch(Slow { trial: &trial, free })
-        } else {
-            trial.run(free)
-        };
+        let result = if planned.cell == SLOWED { slowed::run(&trial, free) } else { trial.run(free) };
         match &result {
             Err(error) if !interrupt.is_raised() => {
                 let error = anyhow::anyhow!("{error}");
@@ -97,19 +91,5 @@ impl<'a> Bench<'a> {
             }
             _ => Ok(Row::new(self.run, self.cell, planned, String::new(), attempt, &result)),
         }
-    }
-}
-
-/// Runs a trial with work added to its backend.
-struct Slow<'t, 'a, 'p> {
-    trial: &'t Trial<'a, 'p>,
-    free: &'t mut FreeList<'p>,
-}
-
-impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
-    type Output = Result<Outcome, TrialError>;
-
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
-        self.trial.run_as::<Slowed<B>>(self.free)
     }
 }

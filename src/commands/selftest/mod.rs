@@ -6,7 +6,6 @@ mod blocks;
 mod report;
 mod resolve;
 mod runs;
-mod slowed;
 
 use crate::commands::bench::progress;
 use crate::console::{Failure, broken, print, tell};

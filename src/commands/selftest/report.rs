@@ -12,7 +12,7 @@ use crate::text::{percent, wrap};
 use super::args::SelftestArgs;
 use super::blocks::{Measured, SIDES, SLOWED};
 use super::resolve::{self, Counted, Resolved};
-use super::slowed;
+use crate::measure::slowed;
 
 /// How long runs are of which the test says what they tell apart, in seconds.
 const ASKED_S: [f64; 2] = [10.0, 60.0];

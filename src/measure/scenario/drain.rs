@@ -15,11 +15,11 @@ use crate::measure::trial::Part;
 use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
-/// How often the queue is measured until no datagram of others comes meanwhile.
-const MEASURED_MAX: usize = 20;
+/// How long the queue is measured again because others have sent something meanwhile.
+const MEASURED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long it may take to empty the queue of what others have sent.
-const EMPTY_WITHIN: Duration = Duration::from_millis(200);
+const EMPTY_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long an app on another thread may take for what is on the ring.
 const APP_WITHIN: Duration = Duration::from_millis(200);
@@ -54,7 +54,8 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
     ) -> Result<&Queue, TrialError> {
         // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
         let sample = if trains { self.filler.train() } else { SAMPLE };
-        for _ in 0..MEASURED_MAX {
+        let start = Instant::now();
+        loop {
             let before = self.app.received();
             let dropped = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
             let sent = self.filler.fill(free, sample)?;
@@ -63,11 +64,13 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
                 came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
                 Ok(came)
             })?;
-            self.queue = Some(queue);
+            // What others send only adds to the queue: the least is the nearest.
+            let least = self.queue.take().filter(|known| known.truesize() < queue.truesize());
+            self.queue = Some(least.unwrap_or(queue));
             self.wait_for_app(before + came as u64, free);
             // One of another sender takes more of the queue than ours, or less; it is among those received, or still there.
             let is_alone = self.app.received() == before + came as u64;
-            if self.empty(u64::MAX, free)? == 0 && is_alone {
+            if self.empty(u64::MAX, free)? == 0 && is_alone || start.elapsed() > MEASURED_WITHIN {
                 break;
             }
         }

@@ -186,13 +186,17 @@ impl<'p> Worker<'_, '_, 'p> {
                     last = (now_ns, received);
                     return false;
                 }
-                is_over = now_ns - last.0 > SETTLE_NS;
-                let Ok(info) = near.meminfo() else { return is_over };
-                is_over |= received + info.drops + drop_ring >= control.sent();
+                let quiet_ns = now_ns - last.0;
+                let Ok(info) = near.meminfo() else {
+                    is_over = quiet_ns > SETTLE_NS;
+                    return is_over;
+                };
+                is_over = received + info.drops + drop_ring >= control.sent();
                 // A dropped train does not tell how many datagrams it held: drops may explain all that is missing. Whether
-                // they do shows when nothing is left.
-                let explicable = received + info.drops * longest + drop_ring >= control.sent();
-                is_over || trains && explicable && info.rmem_alloc == 0 && now_ns - last.0 > CATCH_UP_NS
+                // they do shows when nothing is left. What is in the queue is not lost, however late.
+                let explicable = trains && received + info.drops * longest + drop_ring >= control.sent();
+                let limit_ns = if explicable { CATCH_UP_NS } else { SETTLE_NS };
+                is_over || info.rmem_alloc == 0 && quiet_ns > limit_ns
             })?;
             if !is_over {
                 // An empty queue is no proof: what the kernel's thread has taken out of it, or has put onto the completion

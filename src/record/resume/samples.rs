@@ -33,6 +33,7 @@ pub(super) fn run() -> Run {
         handoff: false,
         fifo: None,
         at_ticks: false,
+        added_ns: None,
         cores: Cores {
             places: vec![Place { worker: 0, app: None, generators: vec![1] }],
             relation: "distinct-cores",

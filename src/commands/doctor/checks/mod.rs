@@ -16,7 +16,7 @@ use crate::record::environment::Environment;
 use given::Chosen;
 use sample::Sample;
 
-/// Checks everything. Watches the worker's core for a second.
+/// Checks everything. Watches the worker's core for 0.6 s.
 pub(crate) fn all(
     files: &Files,
     chosen: &Result<Chosen, String>,

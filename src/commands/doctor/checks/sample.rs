@@ -14,7 +14,7 @@ use crate::record::environment::Environment;
 /// The core is watched as trials would: in windows of this length, …
 const WINDOW: Duration = Duration::from_millis(10);
 /// … of which there are so many. Stolen time is told in ticks of 10 ms.
-const WINDOWS: usize = 100;
+const WINDOWS: usize = 60;
 
 /// Where more of the windows than this are disturbed, in percent, a run takes more than twice as long, and may end early.
 const DISTURBED_MAX_PCT: f64 = 50.0;
