@@ -130,11 +130,11 @@ impl Blocks {
 }
 
 /// In which share of all cases something is so; each has a seed of its own.
-fn share(is_so: impl Fn(u64) -> bool) -> f64 {
+fn share(is_so: impl FnMut(u64) -> bool) -> f64 {
     share_of(TIMES, is_so)
 }
 
-fn share_of(times: usize, is_so: impl Fn(u64) -> bool) -> f64 {
+fn share_of(times: usize, mut is_so: impl FnMut(u64) -> bool) -> f64 {
     (0..times as u64).filter(|seed| is_so(*seed)).count() as f64 / times as f64
 }
 
@@ -313,6 +313,18 @@ fn intervals_of_tails_hold_where_slow_samples_come_together() {
         eprintln!("tails, {slow} slow in some trials: {found}");
         assert!(found >= 0.92, "{slow}: {found}");
     }
+}
+
+#[test]
+fn ratios_of_tails_hold_where_slow_samples_come_together() {
+    let mut chance = Chance::new(7);
+    let found = share(|_| {
+        let [base, new] = [0, 1].map(|_| tails::quantile(&samples(0.5, &mut chance), 0.9).expect("enough samples"));
+        let ratio = tails::ratio(&base, &new).expect("no quantile is 0");
+        ratio.low <= 0.0 && 0.0 <= ratio.high
+    });
+    eprintln!("ratios of tails: {found}");
+    assert!(found >= 0.92, "{found}");
 }
 
 /// A chi-squared number with an even number of degrees of freedom.

@@ -81,13 +81,17 @@ fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64
     // Of the blocks that a run has, some count.
     let counting = differences.len() as f64 / measured.blocks as f64;
     let mut text = wrap(&format!(
-        "In a run of two cells, this machine tells apart, in 80% of all cases (what is below the threshold of {} compare calls the \
-         same, all the same):",
+        "In a run of two cells, this machine tells apart, in 80% of all cases (a change below the threshold of {} is called `same`):",
         percent(args.threshold)
     ));
-    let mut line = |seconds: f64, blocks: usize| {
-        let resolved = resolve::by_blocks(differences, blocks, seed);
-        let told = match resolved {
+    let mut lengths: Vec<(f64, usize)> =
+        ASKED_S.iter().map(|seconds| (*seconds, (counting * seconds / block_s) as usize)).collect();
+    if !ASKED_S.iter().any(|asked| (asked / all_s).ln().abs() < 0.1) {
+        lengths.push((all_s, differences.len()));
+    }
+    lengths.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (seconds, blocks) in lengths {
+        let told = match resolve::by_blocks(differences, blocks, seed) {
             Some(resolved) => format!("{:>8}  (half-width {}, {blocks} blocks)", pct(resolved.least), half(resolved)),
             None if seconds > all_s => {
                 format!("  not measured: --time {:.0} does", (seconds * SIDES as f64 / 2.0).ceil())
@@ -95,15 +99,9 @@ fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64
             None => "  too few blocks for a verdict".into(),
         };
         text += &format!("  in {seconds:>4.0} s{told}\n");
-    };
-    for seconds in ASKED_S {
-        line(seconds, (counting * seconds / block_s) as usize);
-    }
-    if !ASKED_S.iter().any(|asked| (asked / all_s).ln().abs() < 0.1) {
-        line(all_s, differences.len());
     }
     if all_s < ASKED_S[1] {
-        text += &wrap("More time helps less than by its square root: what was not measured is not promised.");
+        text += &wrap("What was not measured is not promised: half-widths do not fall with the square root of time.");
     }
     text
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
+use indicatif::ProgressStyle;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
+use crate::commands::bench::progress;
 use crate::console::{Failure, broken};
 use crate::gates;
 use crate::measure::control::Interrupt;
@@ -31,6 +33,9 @@ pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &I
     let program = std::env::current_exe().context("cannot find this program").map_err(broken)?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut differences = Vec::new();
+    let bar = progress(&args.run_args().map_err(Failure::Usage)?, runs);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs, {eta} left");
+    bar.set_style(style.expect("the template is valid"));
     for _ in 0..runs / 2 {
         let mut medians = [None; 2];
         let first = random.random_range(0..2);
@@ -40,10 +45,12 @@ pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &I
             }
             let file = home.path().join("run.csv");
             medians[side] = one(&program, args, &file).map_err(broken)?;
+            bar.inc(1);
             fs::remove_file(&file).or_else(ignore_missing).context("cannot remove what a run wrote").map_err(broken)?;
         }
         differences.extend(medians[0].zip(medians[1]).map(|(a, b): (f64, f64)| (b / a).ln()));
     }
+    bar.finish_and_clear();
     Ok(differences)
 }
 
