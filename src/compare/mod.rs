@@ -15,6 +15,7 @@ pub mod counts;
 pub(crate) mod dataset;
 pub mod judge;
 pub(crate) mod matrix;
+pub(crate) mod merged;
 pub(crate) mod messages;
 pub mod metrics;
 pub(crate) mod notes;
