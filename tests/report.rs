@@ -103,6 +103,22 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
 }
 
 #[test]
+fn percentiles_far_out_are_of_all_trials_together() {
+    // In one block of ten, what most trials have nothing of.
+    let tail = |block: usize| if block.is_multiple_of(10) { "1/64 8192:800 2097152:200" } else { "1/64 8192:1000" };
+    let row = |block| Row {
+        lat_samples: Some(1000),
+        lat_tail: tail(block).parse().expect("a tail"),
+        ..latency("echo", "plain", 1, block)
+    };
+    let page = page(&(1..=60).map(row).collect::<Vec<Row>>());
+    let told = |what: &str| page.matches(what).count();
+    let table = page.split("90%").nth(1).map(|rest| rest.chars().take(300).collect::<String>());
+    assert_eq!((told("that of all trials together"), told("99.9%</td>")), (1, 0), "fewer than 100 samples are above");
+    assert_eq!(told("99%</td><td class=\"number\">211"), 1, "{table:?}");
+}
+
+#[test]
 fn the_conclusion_is_never_stronger_than_the_verdicts() {
     let few: Vec<Row> = backends().into_iter().filter(|row| row.trial <= 5).collect();
     let page_of_few = page(&few);

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use crate::compare::axes::By;
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
-use crate::compare::judge::{self, Comparison, Values};
+use crate::compare::judge::{self, Comparison};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
@@ -343,8 +343,7 @@ fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Setting
 }
 
 fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comparison {
-    let usual_ns = judge::usual_transfer_ns(trials, pair);
-    let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric, usual_ns));
+    let [base, new] = judge::sides(trials, pair, metric);
     let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
     let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use csv::StringRecord;
 
+use crate::compare::metrics;
 use crate::compare::numbers::Numbers;
 use crate::console::printable;
 use crate::gates::{self, Sign};
@@ -14,6 +15,7 @@ use crate::record::cell::{AXES, CellKey, Circumstances};
 use crate::record::column::FieldType;
 use crate::record::columns::Column;
 use crate::record::format;
+use crate::record::lat_tail::LatTail;
 use crate::record::row::{Row, SCHEMA, State};
 
 /// The columns that identify a machine.
@@ -77,6 +79,8 @@ pub(crate) struct Dataset {
     kept: Vec<Column>,
     /// … and these, column by column; NaN where there is none. A column ends with the last row that has a number in it.
     values: Vec<Vec<f64>>,
+    /// The latencies of attempts, if a column that is kept is a quantile far out; up to the last row that has some.
+    tails: Vec<LatTail>,
     cells: Numbers,
     circumstances: Numbers,
     reasons: Numbers,
@@ -106,6 +110,7 @@ impl Dataset {
             attempts: Vec::new(),
             values: vec![Vec::new(); columns.len()],
             kept: columns,
+            tails: Vec::new(),
             cells: Numbers::default(),
             circumstances: Numbers::default(),
             reasons: Numbers::default(),
@@ -187,6 +192,10 @@ impl Dataset {
                 values.push(value);
             }
         }
+        if !row.lat_tail.is_empty() && self.kept.iter().any(|column| metrics::tail(*column).is_some()) {
+            self.tails.resize(at, LatTail::default());
+            self.tails.push(row.lat_tail.clone());
+        }
         Ok(())
     }
 
@@ -263,6 +272,11 @@ impl Dataset {
         self.values[place].get(at).copied().filter(|value| value.is_finite())
     }
 
+    /// The latencies of an attempt, if they are known and a column that is kept is a quantile far out.
+    pub(crate) fn tail(&self, at: usize) -> Option<&LatTail> {
+        self.tails.get(at).filter(|tail| !tail.is_empty())
+    }
+
     /// The text in a column of an attempt: one of its cell, or of its circumstances.
     pub(crate) fn text(&self, attempt: &Attempt, column: Column) -> &str {
         if column.role().is_axis() {
@@ -302,6 +316,9 @@ impl Dataset {
         let old = order.iter().map(|&at| at as usize);
         for values in self.values.iter_mut().filter(|values| !values.is_empty()) {
             *values = old.clone().map(|at| values.get(at).copied().unwrap_or(f64::NAN)).collect();
+        }
+        if !self.tails.is_empty() {
+            self.tails = old.clone().map(|at| self.tails.get(at).cloned().unwrap_or_default()).collect();
         }
         self.attempts = old.map(|at| self.attempts[at].clone()).collect();
     }
@@ -356,10 +373,18 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_found_again_in_another_order() {
-        let rows = [(1, 1.5), (2, 2.5)].map(|(order, ns)| Row { ns_per_packet_p50: Some(ns), ..row(order, 1) });
+        let rows = [(1, 1.5), (2, 2.5)].map(|(order, ns)| Row {
+            ns_per_packet_p50: Some(ns),
+            lat_tail: if order == 1 { "1/64 7:1".parse().expect("a tail") } else { LatTail::default() },
+            ..row(order, 1)
+        });
         let mut data = Dataset::of_rows([Column::rx_pps, Column::ns_per_packet_p50], rows.iter());
         data.reorder(&[1, 0]);
         assert_eq!([0, 1].map(|at| data.value(at, Column::ns_per_packet_p50)), [Some(2.5), Some(1.5)]);
         assert_eq!((data.value(0, Column::rx_pps), data.value(0, Column::loss_pct)), (None, None));
+        assert!(data.tails.is_empty(), "nothing needs them");
+        let mut data = Dataset::of_rows([Column::lat_p99_ns], rows.iter());
+        data.reorder(&[1, 0]);
+        assert_eq!([0, 1].map(|at| data.tail(at).map(LatTail::samples)), [None, Some(1)]);
     }
 }

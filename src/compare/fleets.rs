@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::compare::cells::Pair;
 use crate::compare::comparisons::{self, CompareError, Settings, Sides};
-use crate::compare::judge::{self, Values};
+use crate::compare::judge;
 use crate::compare::metrics::Metric;
 use crate::compare::notes;
 use crate::compare::trials::Trials;
@@ -117,7 +117,7 @@ fn host(trials: &Trials<'_>, pair: &Pair) -> String {
 
 /// The differences of the pairs of runs of a host; none where they mean nothing.
 fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Vec<f64> {
-    let [base, new] = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric, f64::NAN));
+    let [base, new] = judge::sides(trials, pair, metric);
     if judge::refusal(pair, &base, &new).is_some() {
         return Vec::new();
     }

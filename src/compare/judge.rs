@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::compare::cells::{Half, Pair};
+use crate::compare::merged::{self, Merged};
 use crate::compare::metrics::Metric;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, Verdict, sorted};
@@ -19,8 +20,8 @@ use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
 use crate::stats::median::{ALPHA, Median};
 
 /// The medians and their ratio.
-fn without_interval(base: &Side, new: &Side) -> Figures {
-    let medians = [base, new].map(|side| Median::of_sorted(&sorted(side)));
+fn without_interval(base: &Values<'_>, new: &Values<'_>) -> Figures {
+    let medians = [base, new].map(Values::median);
     let ratio = medians[0].zip(medians[1]).map(|(base, new)| verdict::ratio(base.value, new.value));
     let ratio = ratio.filter(|ratio| ratio.is_finite()).map(|value| Ratio { value, interval: None });
     Figures { medians, ratio, ..Figures::default() }
@@ -57,7 +58,7 @@ fn is_same_state(a: f64, b: f64) -> bool {
 }
 
 /// The time that a cache line took in most trials of a pair whose sides share blocks; NaN if it is not known.
-pub(crate) fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
+fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
     if !pair.interleaved {
         return f64::NAN;
     }
@@ -68,9 +69,11 @@ pub(crate) fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
 
 /// One side of a comparison.
 #[derive(Debug, Default)]
-pub(crate) struct Values {
+pub(crate) struct Values<'d> {
     /// The values that count, with their blocks.
     pub values: Vec<(usize, f64)>,
+    /// Their latencies, if a quantile far out is compared and all have them.
+    merged: Option<Merged<'d>>,
     /// The runs that these are of, one for each, with the time that a cache line took.
     runs: Vec<(u32, f64)>,
     /// How many trials are invalid.
@@ -85,16 +88,17 @@ pub(crate) struct Values {
     pub other_state: usize,
 }
 
-impl Values {
+impl<'d> Values<'d> {
     /// Of the trials of a half that are valid and count; those whose cores were as far apart as `usual_ns` says, unless that is
     /// NaN.
-    pub(crate) fn of(trials: &Trials<'_>, half: &Half, metric: Metric, usual_ns: f64) -> Self {
+    fn of(trials: &Trials<'d>, half: &Half, metric: Metric, usual_ns: f64) -> Self {
         let valid = half.trials.iter().copied().filter(|&at| trials.attempt(at).state == State::Valid);
         let valid: Vec<usize> = valid.collect();
         let mut found = Self { invalid: half.trials.len() - valid.len(), ..Self::default() };
         let counting = gates::counting(valid, |&at| trials.attempt(at).is_marked);
         found.limited = counting.iter().filter(|&&at| trials.attempt(at).is_limited).count();
         found.is_limited = gates::limits(found.limited, counting.len());
+        let mut latencies = metric.tail().map(|_| Vec::new());
         for at in counting {
             let attempt = trials.attempt(at);
             if attempt.is_limited && !found.is_limited {
@@ -108,14 +112,24 @@ impl Values {
             if let Some(value) = trials.value(at, metric) {
                 found.values.push((attempt.block as usize, value));
                 found.runs.push((attempt.run, attempt.core_transfer_ns));
+                latencies = latencies.zip(trials.latencies(at)).map(|(mut all, latencies)| {
+                    all.push(latencies);
+                    all
+                });
             }
         }
+        found.merged = metric.tail().zip(latencies).and_then(|(at, latencies)| Merged::of(at, latencies));
         found
     }
 
-    /// The median of each run.
+    /// The median of each run, or its quantile.
     fn by_run(&self) -> BTreeMap<u32, f64> {
-        self.medians(|at| self.values[at].1)
+        self.merged.as_ref().map_or_else(|| self.medians(|at| self.values[at].1), Merged::by_run)
+    }
+
+    /// The median of all, or their quantile.
+    fn median(&self) -> Option<Median> {
+        self.merged.as_ref().map(Merged::quantile).or_else(|| Median::of_sorted(&sorted(&self.values)))
     }
 
     /// The median of some numbers of each run.
@@ -129,6 +143,16 @@ impl Values {
     }
 }
 
+/// Both sides of a pair. Latencies are merged where both have them.
+pub(crate) fn sides<'d>(trials: &Trials<'d>, pair: &Pair, metric: Metric) -> [Values<'d>; 2] {
+    let usual_ns = usual_transfer_ns(trials, pair);
+    let mut sides = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric, usual_ns));
+    if sides.iter().any(|side| side.merged.is_none()) {
+        sides.iter_mut().for_each(|side| side.merged = None);
+    }
+    sides
+}
+
 /// The pairs of runs of two sides.
 #[derive(Debug)]
 pub(crate) struct RunPairs {
@@ -139,9 +163,9 @@ pub(crate) struct RunPairs {
 }
 
 /// The pairs of runs that two sides have; `None` where they have none.
-pub(crate) fn run_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<RunPairs, Reason>> {
+pub(crate) fn run_pairs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Option<Result<RunPairs, Reason>> {
     // In the order of time: of several runs with one number, each with that of the other side that came like it.
-    let numbered = |side: &Values| {
+    let numbered = |side: &Values<'_>| {
         let mut pairs: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
         let transfers = side.medians(|at| side.runs[at].1);
         let mut runs: Vec<(&str, u32, (f64, f64))> = side
@@ -178,7 +202,7 @@ fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(
 }
 
 /// By runs that alternated.
-fn by_runs(trials: &Trials<'_>, base: &Values, new: &Values) -> Result<(Estimate, Basis), Reason> {
+fn by_runs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Result<(Estimate, Basis), Reason> {
     let sides = [base.by_run(), new.by_run()];
     let runs = [sides[0].len(), sides[1].len()];
     if runs.contains(&1) {
@@ -202,14 +226,25 @@ fn by_runs(trials: &Trials<'_>, base: &Values, new: &Values) -> Result<(Estimate
 }
 
 /// The figures of two sides, by what they offer; without an interval, the reason.
-pub(crate) fn figures(trials: &Trials<'_>, pair: &Pair, base: &Values, new: &Values) -> (Figures, Option<Reason>) {
-    let figures = without_interval(&base.values, &new.values);
+pub(crate) fn figures(
+    trials: &Trials<'_>,
+    pair: &Pair,
+    base: &Values<'_>,
+    new: &Values<'_>,
+) -> (Figures, Option<Reason>) {
+    let figures = without_interval(base, new);
     if figures.medians.iter().any(Option::is_none) {
         return (figures, Some(Reason::NoValues));
     }
-    let found = by_pairs(trials, base, new).unwrap_or_else(|| {
-        if pair.interleaved { by_blocks(&base.values, &new.values) } else { by_runs(trials, base, new) }
+    let tails = base.merged.as_ref().zip(new.merged.as_ref());
+    let found = by_pairs(trials, base, new).unwrap_or_else(|| match tails {
+        _ if !pair.interleaved => by_runs(trials, base, new),
+        Some((base, new)) if !base.is_relative() => merged::by_blocks(base, new),
+        _ => by_blocks(&base.values, &new.values),
     });
+    // Quantiles of runs with few samples each may be compared; those of too few in all may not.
+    let is_enough = |found| tails.map_or(Ok(()), |(base, new)| base.check().and_then(|()| new.check())).map(|()| found);
+    let found = found.and_then(is_enough);
     match found {
         Ok((estimate, basis)) => (with_estimate(figures, estimate, basis), None),
         Err(reason) => (figures, Some(reason)),
@@ -264,8 +299,8 @@ impl Comparison {
 }
 
 /// What the reader must know of the trials of both sides.
-pub(crate) fn warnings(base: (&Values, &Half), new: (&Values, &Half)) -> Vec<Warning> {
-    let both = |count: fn(&Values, &Half) -> usize| (count(base.0, base.1), count(new.0, new.1));
+pub(crate) fn warnings(base: (&Values<'_>, &Half), new: (&Values<'_>, &Half)) -> Vec<Warning> {
+    let both = |count: fn(&Values<'_>, &Half) -> usize| (count(base.0, base.1), count(new.0, new.1));
     let told = [
         (Doubt::Limited, both(|values, _| values.limited)),
         (Doubt::Failed, both(|_, half| half.failed)),
@@ -278,7 +313,7 @@ pub(crate) fn warnings(base: (&Values, &Half), new: (&Values, &Half)) -> Vec<War
 }
 
 /// Why a comparison has no verdict whatever its figures are.
-pub(crate) fn refusal(pair: &Pair, base: &Values, new: &Values) -> Option<Reason> {
+pub(crate) fn refusal(pair: &Pair, base: &Values<'_>, new: &Values<'_>) -> Option<Reason> {
     let refused = pair.refused.first().cloned().map(Reason::Refused);
     refused.or_else(|| (base.is_limited || new.is_limited).then_some(Reason::Limited))
 }

@@ -34,9 +34,24 @@ impl Metric {
         Column::find(name).and_then(Self::of)
     }
 
+    /// Which quantile of latency it is, if it is one so far out that trials are merged for it.
+    pub fn tail(self) -> Option<f64> {
+        tail(self.column)
+    }
+
     /// The name of the column.
     pub fn name(self) -> &'static str {
         self.column.name()
+    }
+}
+
+/// Which quantile of latency a column is, if it is one so far out that trials are merged for it.
+pub(crate) fn tail(column: Column) -> Option<f64> {
+    match column {
+        Column::lat_p99_ns => Some(0.99),
+        Column::lat_p999_ns => Some(0.999),
+        Column::lat_p9999_ns => Some(0.9999),
+        _ => None,
     }
 }
 

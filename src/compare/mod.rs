@@ -17,6 +17,7 @@ pub(crate) mod dataset;
 pub(crate) mod fleets;
 pub mod judge;
 pub(crate) mod matrix;
+pub(crate) mod merged;
 pub(crate) mod messages;
 pub mod metrics;
 pub(crate) mod notes;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::compare::axes::{self, By};
 use crate::compare::dataset::{Attempt, Dataset};
+use crate::compare::merged::Latencies;
 use crate::compare::messages::Messages;
 use crate::compare::metrics::{self, Metric};
 use crate::compare::numbers::Numbers;
@@ -185,6 +186,16 @@ impl<'d> Trials<'d> {
                 Some(value / reference).filter(|relative| relative.is_finite())
             }
         }
+    }
+
+    /// The latencies of a trial, if they are known, and so are those of the trial which it is related to.
+    pub(crate) fn latencies(&self, trial: usize) -> Option<Latencies<'d>> {
+        let (attempt, own) = (self.attempt(trial), self.data.tail(self.list[trial].at as usize)?);
+        let reference = match self.references.get(trial) {
+            None => None,
+            Some(reference) => Some(self.data.tail((*reference)? as usize)?),
+        };
+        Some(Latencies { block: attempt.block as usize, run: attempt.run, own, reference })
     }
 
     /// Relates each trial to that of `backend` in the same block: the same cell, but for the backend. The trials of that

@@ -66,6 +66,13 @@ pub enum Reason {
         /// How many are needed.
         needed: usize,
     },
+    /// Too few latencies of a side are above the quantile that is compared.
+    TooFewTail {
+        /// How many are.
+        above: u64,
+        /// How many are needed.
+        needed: u64,
+    },
     /// A side is one run, and the other another.
     OneRun,
     /// Runs of one side came before those of the other.
@@ -128,6 +135,7 @@ impl Reason {
             Self::TooFewPairs { .. } => "too few pairs".into(),
             Self::TooFewRuns { .. } => "too few runs".into(),
             Self::TooFewHosts { .. } => "too few hosts".into(),
+            Self::TooFewTail { .. } => "too few samples".into(),
             Self::OneRun => "one run a side".into(),
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
@@ -200,6 +208,12 @@ impl fmt::Display for Reason {
                 "too few hosts: {hosts} host{} two pairs of runs or more that count, and a verdict needs {needed}; scripts/ab makes \
                  pairs, on each host",
                 if *hosts == 1 { " has" } else { "s have" },
+            ),
+            Self::TooFewTail { above, needed } => write!(
+                f,
+                "too few samples: {above} latenc{} of a side {} above this quantile, and a verdict needs {needed}; use more --trials",
+                if *above == 1 { "y" } else { "ies" },
+                if *above == 1 { "is" } else { "are" },
             ),
             Self::OneRun => f.write_str(
                 "one run a side: runs of one command differ by more than most changes; alternate runs of both sides, as \

@@ -2,6 +2,7 @@
 //! declarations.
 
 use crate::gates::reason::Reasons;
+use crate::record::lat_tail::LatTail;
 
 /// Which columns stand together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,7 @@ macro_rules! fields {
 fields! {
     String: Text, |_| None;
     Reasons: Text, |_| None;
+    LatTail: Text, |_| None;
     u8: Whole, |number| Some(f64::from(*number));
     u32: Whole, |number| Some(f64::from(*number));
     u64: Whole, |number| Some(*number as f64);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::gates::reason::Reasons;
 use crate::record::column::Better::{Higher, Lower};
 use crate::record::column::{Field, FieldType, Group, Role, columns};
+use crate::record::lat_tail::LatTail;
 
 columns! {
     beside {
@@ -272,6 +273,11 @@ columns! {
         core_transfer_ns: Option<f64>, Other;
         /// What the kernel does not tell, so that a trial that it disturbs counts like any other: `run_delay`, `steal`, or both.
         unknown: String, Other;
+        /// The latencies in a form that can be merged with those of other trials: the upper tenth within 1/64, in ns, and the
+        /// rest as nine values. `1/64 12288:3 1 0 2 20480:1` says that 3 are in the bucket that begins at 12,288 ns, 1 in the
+        /// next one, none in the one after it, and so on. `1/32` and so forth have wider buckets, where the text would be
+        /// longer than 2,000 bytes.
+        lat_tail: LatTail, Other;
     }
 }
 

@@ -8,6 +8,7 @@ pub mod document;
 pub mod environment;
 pub mod format;
 pub mod hlog;
+pub mod lat_tail;
 pub mod locked;
 pub mod output;
 pub(crate) mod preload;

@@ -15,6 +15,7 @@ use crate::plan::cells::{Cell, Options, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::plan::schedule::Planned;
 use crate::record::environment::Environment;
+use crate::record::lat_tail::LatTail;
 
 pub use crate::record::columns::Row;
 
@@ -289,6 +290,7 @@ impl Row {
         self.lat_p999_ns = quantile(0.999);
         self.lat_p9999_ns = quantile(0.9999);
         self.lat_max_ns = Some(latency.max());
+        self.lat_tail = LatTail::of(latency);
     }
 
     fn fill_in_mechanism(&mut self, cell: &Cell, outcome: &Outcome) {
@@ -367,6 +369,10 @@ impl Row {
                 "its ledger contradicts itself: sent {sent}, received {received}, dropped {at_socket} and {at_ring}, \
                  unexplained {unexplained}"
             ));
+        }
+        if !self.lat_tail.is_empty() && self.lat_samples != Some(self.lat_tail.samples()) {
+            let (samples, tail) = (self.lat_samples.unwrap_or(0), self.lat_tail.samples());
+            return Some(format!("its lat_tail is of {tail} latencies, and its lat_samples are {samples}"));
         }
         match self.valid {
             1 if !self.balances() => Some("it is valid although datagrams are unexplained".into()),

@@ -299,8 +299,9 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
 fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, String> {
     fields.deserialize(None).map_err(|error| match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => {
-            let column = err.field().and_then(|at| columns.get(at as usize)).map_or("a field", AsRef::as_ref);
-            format!("{column}: {}", err.kind())
+            // Where the type of a field refuses it, the message says which one it is.
+            let column = err.field().and_then(|at| columns.get(at as usize));
+            column.map_or_else(|| err.kind().to_string(), |column| format!("{}: {}", column.as_ref(), err.kind()))
         }
         _ => error.to_string(),
     })
@@ -359,6 +360,30 @@ mod tests {
             let found = row.contradiction();
             assert_eq!(found.is_some(), expected.is_some(), "{row:?}");
             assert!(found.zip(expected).is_none_or(|(found, expected)| found.contains(expected)), "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn latencies_that_are_damaged_are_no_row() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("damaged.csv");
+        let row =
+            Row { valid: 1, lat_samples: Some(2), lat_tail: "1/64 8960:2".parse().expect("a tail"), ..Row::default() };
+        let whole = String::from_utf8([format::header(), format::encode(&row, false)].concat()).expect("UTF-8");
+        for (tail, expected) in [
+            ("1/64 8960:2", None),
+            ("", None),
+            ("1/64 8960:1", Some("its lat_tail is of 1 latencies, and its lat_samples are 2")),
+            ("1/64 8961:2", Some("lat_tail: '1/64' is expected")),
+            ("1/64 8960:", Some("lat_tail: '1/64' is expected")),
+        ] {
+            std::fs::write(&path, whole.replace("1/64 8960:2", tail)).expect("a file");
+            let found = read_file(&path, |_, _, _| Ok(())).err().map(|error| error.to_string());
+            assert_eq!(found.is_some(), expected.is_some(), "{tail}: {found:?}");
+            assert!(
+                found.as_deref().zip(expected).is_none_or(|(found, expected)| found.contains(expected)),
+                "{tail}: {found:?}"
+            );
         }
     }
 

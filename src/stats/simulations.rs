@@ -11,7 +11,7 @@ use super::estimate::{Estimate, pieces, signed_ranks};
 use super::hosts::{self, Host};
 use super::looks::Looks;
 use super::median::ALPHA;
-use super::tails;
+use super::tails::{self, Tail};
 
 /// How often each is simulated.
 const TIMES: usize = 1000;
@@ -306,12 +306,15 @@ fn intervals_of_tails_hold_where_slow_samples_come_together() {
         let mut all = Histogram::<u64>::new_with_bounds(1, 4000, 3).expect("bounds that are allowed");
         (0..200).flat_map(|_| samples(slow, &mut chance)).for_each(|piece| all += piece);
         let truth = all.value_at_quantile(0.9) as f64;
-        let found = share(|seed| {
-            let tail = tails::quantile(&samples(slow, &mut Chance::new(seed)), 0.9).expect("enough samples");
-            tail.low <= truth && truth <= tail.high
-        });
-        eprintln!("tails, {slow} slow in some trials: {found}");
-        assert!(found >= 0.92, "{slow}: {found}");
+        let tail = |seed| tails::quantile(&samples(slow, &mut Chance::new(seed)), 0.9).expect("enough samples");
+        let found: Vec<Tail> = (0..TIMES as u64).map(tail).collect();
+        let share = |count: usize, of: usize| count as f64 / of as f64;
+        let held = share(found.iter().filter(|tail| tail.low <= truth && truth <= tail.high).count(), TIMES);
+        // Each with the next one, which is no other.
+        let ratios = found.windows(2).map(|two| tails::ratio(&two[0], &two[1]).expect("a ratio"));
+        let different = share(ratios.filter(|ratio| ratio.low > 0.0 || ratio.high < 0.0).count(), TIMES - 1);
+        eprintln!("tails, {slow} slow in some trials: {held}; ratios of equal sides that exclude 1: {different}");
+        assert!(held >= 0.92 && different <= 0.06, "{slow}: {held} {different}");
     }
 }
 

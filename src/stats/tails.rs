@@ -39,22 +39,11 @@ pub enum NoTail {
     TooFewPieces(usize),
 }
 
-/// Merges the histograms of trials, in the order of time, into consecutive pieces; as many as blocks are cut into for an
-/// estimate ([`super::estimate::pieces`]). `None` of too few trials.
-pub fn cut(trials: &[Histogram<u64>]) -> Option<Vec<Histogram<u64>>> {
+/// Cuts trials, in the order of time, into consecutive pieces, as many as blocks are cut into for an estimate
+/// ([`super::estimate::pieces`]), and merges each into a histogram. `None` of too few trials.
+pub fn cut<T>(trials: &[T], merge: impl Fn(&[T]) -> Histogram<u64>) -> Option<Vec<Histogram<u64>>> {
     let (count, pieces) = (trials.len(), pieces_of(trials.len())?);
-    let piece = |at: usize| merged(&trials[at * count / pieces..(at + 1) * count / pieces]);
-    (0..pieces).map(piece).collect()
-}
-
-/// All samples of some histograms; `None` of none.
-fn merged(histograms: &[Histogram<u64>]) -> Option<Histogram<u64>> {
-    let (first, others) = histograms.split_first()?;
-    let mut merged = first.clone();
-    for other in others {
-        merged += other;
-    }
-    Some(merged)
+    Some((0..pieces).map(|at| merge(&trials[at * count / pieces..(at + 1) * count / pieces])).collect())
 }
 
 /// The quantile `at` (0.99 is the 99th percentile) of the samples in consecutive pieces. With e the share of the samples of
@@ -86,7 +75,7 @@ pub fn quantile(pieces: &[Histogram<u64>], at: f64) -> Result<Tail, NoTail> {
 }
 
 /// How many samples are above a value.
-fn above(histogram: &Histogram<u64>, value: u64) -> u64 {
+pub fn above(histogram: &Histogram<u64>, value: u64) -> u64 {
     let next = histogram.next_non_equivalent(value);
     if next > histogram.max() { 0 } else { histogram.count_between(next, histogram.max()) }
 }
@@ -123,6 +112,12 @@ mod tests {
         histogram
     }
 
+    fn merged(histograms: &[Histogram<u64>]) -> Histogram<u64> {
+        let mut merged = histogram([]);
+        histograms.iter().for_each(|other| merged += other);
+        merged
+    }
+
     /// Ten pieces of the same thousand values, of which some pieces have more that are large.
     fn uneven(more: u64) -> Vec<Histogram<u64>> {
         let piece = |at: u64| {
@@ -140,7 +135,7 @@ mod tests {
         // r = 2.262 * 0.0105 / (3.162 * 0.05) = 0.15; so from 1 - 0.05 * 1.162 to 1 - 0.05 * 0.860.
         let some = quantile(&uneven(10), 0.95).expect("enough");
         let expected = [1.0 - 0.05 * 1.162, 0.95, 1.0 - 0.05 * 0.860];
-        let all = merged(&uneven(10)).expect("some");
+        let all = merged(&uneven(10));
         let expected = expected.map(|at| all.value_at_quantile(at) as f64);
         for (found, expected) in [some.low, some.value, some.high].into_iter().zip(expected) {
             assert!((found - expected).abs() <= 3.0, "{some:?}, not {expected}");
@@ -162,9 +157,9 @@ mod tests {
     #[test]
     fn trials_are_merged_in_the_order_of_time() {
         let trials: Vec<_> = (0..100).map(|at| histogram([1 + at])).collect();
-        let pieces = cut(&trials).expect("enough");
+        let pieces = cut(&trials, merged).expect("enough");
         assert_eq!((pieces.len(), pieces[3].len(), pieces[3].min(), pieces[3].max()), (10, 10, 31, 40));
-        assert!(cut(&trials[..17]).is_none());
+        assert!(cut(&trials[..17], merged).is_none());
     }
 
     #[test]

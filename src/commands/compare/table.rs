@@ -156,6 +156,11 @@ fn legend(report: &Comparisons) -> String {
     let mut legend = String::new();
     if has(false) {
         legend += &wrap(&timed);
+        if report.comparisons.iter().any(|comparison| comparison.metric.tail().is_some()) {
+            legend += &wrap(
+                "Percentiles from the 99th on are of the samples of all trials of a side together, where rows have lat_tail.",
+            );
+        }
         legend += &scopes(report);
     }
     if has(true) {

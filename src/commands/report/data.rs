@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::commands::report::environment::Environment;
 use crate::compare::axes::{self, By, natural};
 use crate::compare::dataset::{Attempt, Dataset, MACHINE};
+use crate::compare::merged::{Latencies, Merged};
 use crate::compare::metrics;
 use crate::plan::cells::Scenario;
 use crate::record::cell::{AXES, CellKey};
@@ -267,14 +268,37 @@ impl Data {
         let counting = self.counting(cell);
         let mut values: Vec<f64> = counting.iter().filter_map(|&at| value(at)).collect();
         values.sort_unstable_by(f64::total_cmp);
-        let median = Median::of_sorted(&values)?;
+        Some(self.described(&counting, Median::of_sorted(&values)?, values.len()))
+    }
+
+    /// A percentile of latency in a cell: one far out is that of all trials together, where they keep their latencies.
+    pub(crate) fn latency(&self, cell: usize, column: Column) -> Option<Estimate> {
+        let Some(merged) = self.merged(cell, column) else {
+            return self.estimate(cell, |at| self.set.value(at, column));
+        };
+        let counting = self.counting(cell);
+        Some(self.described(&counting, merged.quantile(), counting.len()))
+    }
+
+    /// The latencies of a cell together, if a column is a percentile far out, and all trials that count keep them.
+    pub(crate) fn merged(&self, cell: usize, column: Column) -> Option<Merged<'_>> {
+        let quantile = metrics::tail(column)?;
+        let latencies = |at: usize| {
+            let Attempt { block, run, .. } = self.set.attempts[at];
+            Some(Latencies { block: block as usize, run, own: self.set.tail(at)?, reference: None })
+        };
+        Merged::of(quantile, self.counting(cell).into_iter().map(latencies).collect::<Option<_>>()?)
+    }
+
+    /// A median with what else is known of the trials.
+    fn described(&self, counting: &[usize], median: Median, trials: usize) -> Estimate {
         let attempts = || counting.iter().map(|&at| &self.set.attempts[at]);
         let mut calls: Vec<f64> =
             attempts().map(|attempt| attempt.per_call).filter(|calls| calls.is_finite()).collect();
         calls.sort_unstable_by(f64::total_cmp);
         let per_call = crate::stats::median_of_sorted(&calls);
         let is_limited = attempts().any(|attempt| attempt.is_limited);
-        Some(Estimate { median, trials: values.len(), per_call, is_limited })
+        Estimate { median, trials, per_call, is_limited }
     }
 
     /// How many runs there are, those of each file apart.

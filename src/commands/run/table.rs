@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use crate::compare::messages::Messages;
 use crate::gates::{self, TRIALS_MIN};
 use crate::plan::cells::Scenario;
+use crate::record::lat_tail::merged;
 use crate::record::row::{Row, State};
 use crate::stats::Summary;
 use crate::text::{digits, plain_table, thousands, trim_lines, wrap};
@@ -58,6 +59,22 @@ impl<'a> Group<'a> {
 
     fn median(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
         self.summary(value).map(|summary| summary.median)
+    }
+
+    /// The 99th and the 99.9th percentile of the latencies of all trials together, in ns; where one does not keep its latencies,
+    /// the medians of the trials' own.
+    fn tails(&self) -> [Option<f64>; 2] {
+        if self.has_tails() {
+            let all = merged(self.valid().map(|row| &row.lat_tail));
+            return [0.99, 0.999].map(|at| Some(all.value_at_quantile(at) as f64));
+        }
+        let median = |value: fn(&Row) -> Option<u64>| self.median(|row| value(row).map(|ns| ns as f64));
+        [median(|row| row.lat_p99_ns), median(|row| row.lat_p999_ns)]
+    }
+
+    /// Whether its trials keep their latencies.
+    fn has_tails(&self) -> bool {
+        self.valid().next().is_some() && self.valid().all(|row| !row.lat_tail.is_empty())
     }
 
     /// Says which cell this is, for a message.
@@ -136,15 +153,15 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
             ]
         }
         Scenario::Pace | Scenario::Echo => {
-            let micros = |value: fn(&Row) -> Option<u64>| group.summary(|row| value(row).map(|ns| ns as f64 / 1e3));
-            let middle = micros(|row| row.lat_p50_ns);
-            let median = |summary: Option<Summary>| summary.map_or_else(String::new, |summary| digits(summary.median));
+            let middle = group.summary(|row| row.lat_p50_ns.map(|ns| ns as f64 / 1e3));
+            let figure = |micros: Option<f64>| micros.map_or_else(String::new, digits);
+            let [p99, p999] = group.tails().map(|ns| figure(ns.map(|ns| ns / 1e3)));
             let limited = group.valid().any(|row| row.generator_limited == Some(1));
             let mut line = vec![
-                format!("{}{}", if limited { "≥ " } else { "" }, median(middle)),
+                format!("{}{}", if limited { "≥ " } else { "" }, figure(middle.map(|middle| middle.median))),
                 spread(group, middle),
-                median(micros(|row| row.lat_p99_ns)),
-                median(micros(|row| row.lat_p999_ns)),
+                p99,
+                p999,
             ];
             if scenario == Scenario::Pace {
                 line.push(percent(group.median(|row| row.loss_pct), 2));
@@ -219,6 +236,11 @@ fn notes(groups: &[Group<'_>]) -> Option<String> {
             "Medians of up to {trials} trials; ± is half the distance between their quartiles. `per call` is how \
              many datagrams a system call of the backend moved, whatever the batch asked for."
         ));
+    }
+    if groups.iter().any(Group::has_tails) {
+        notes.push(
+            "p99 and p99.9 are of the samples of all trials of a cell together, not medians of the trials' own.".into(),
+        );
     }
     let limited = |scenario| {
         let mut groups = groups.iter().filter(|group| group.scenario == scenario);
@@ -346,6 +368,21 @@ mod tests {
             text.lines().take_while(|line| !line.starts_with("Medians")).map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{widest:?} columns:\n{text}");
         assert!(text.contains("≥ 12 345 679"), "{text}");
+    }
+
+    #[test]
+    fn tails_are_of_all_trials_together() {
+        let rows = |tails: [&str; 3]| tails.map(|tail| Row { lat_tail: tail.parse().expect("a tail"), ..row(1.0, 1) });
+        let told = |rows: &[Row]| {
+            let group = Group { scenario: Scenario::Echo, name: "plain".into(), rows: rows.iter().collect() };
+            render(&[group], false).replace("\n  ", " ")
+        };
+        // Most trials have nothing of what is slow in one of them.
+        let text = told(&rows(["1/64 8192:100", "1/64 8192:100", "1/64 8192:90 2097152:10"]));
+        let of_all = |text: &str| text.contains("p99 and p99.9 are of the samples of all trials");
+        assert!(text.contains("  2118   2128  ") && !text.contains("12 346  123 457") && of_all(&text), "{text}");
+        let text = told(&rows(["1/64 8192:100", "1/64 8192:100", ""]));
+        assert!(!of_all(&text), "{text}");
     }
 
     #[test]

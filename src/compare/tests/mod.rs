@@ -14,6 +14,7 @@ use crate::record::row::Row;
 
 mod kernels;
 mod refused;
+mod tails;
 mod words;
 
 /// A trial of `backend` in a block, which took so many nanoseconds per datagram.

@@ -32,7 +32,7 @@ pub(super) struct Request<'a> {
     pub notes: Vec<String>,
     /// Which cells.
     pub cells: Vec<usize>,
-    /// What of each trial, by the name that the chart has for it, if it has one.
+    /// What of each cell, by the name that the chart has for it, if it has one.
     pub values: &'a [(&'static str, Unit, Get<'a>)],
     /// The column of the horizontal axis.
     pub x: Column,
@@ -40,8 +40,8 @@ pub(super) struct Request<'a> {
     pub line: LineBy,
 }
 
-/// A figure of a trial.
-pub(super) type Get<'a> = &'a dyn Fn(usize) -> Option<f64>;
+/// A figure of a cell.
+pub(super) type Get<'a> = &'a dyn Fn(usize) -> Option<Estimate>;
 
 /// The cells of which this is true.
 pub(super) fn cells(data: &Data, wanted: impl Fn(&Cell) -> bool) -> Vec<usize> {
@@ -66,7 +66,7 @@ pub(super) fn cost(data: &Data) -> FigureOrMissing {
             title: "Cost per packet",
             notes: vec!["Time to receive (drain) or send a datagram; less is better.".into()],
             cells,
-            values: &[("", Unit::Cost, &get)],
+            values: &[("", Unit::Cost, &|cell| data.estimate(cell, get))],
             x: Column::batch,
             line: LineBy::Series,
         },
@@ -90,7 +90,7 @@ pub(super) fn counted(data: &Data) -> FigureOrMissing {
             counts::RANKS_NOTHING.into(),
         ],
             cells,
-            values: &[("", Unit::Instructions, &get)],
+            values: &[("", Unit::Instructions, &|cell| data.estimate(cell, get))],
             x: Column::batch,
             line: LineBy::Kernel,
         },
@@ -118,7 +118,7 @@ pub(super) fn peer(data: &Data) -> FigureOrMissing {
                 .into(),
         ],
         cells,
-        values: &[("", unit, &get)],
+        values: &[("", unit, &|cell| data.estimate(cell, get))],
         x: Column::batch,
         line,
     };
@@ -146,7 +146,7 @@ pub(super) fn rate(data: &Data) -> FigureOrMissing {
             title: "Rate under full load",
             notes,
             cells,
-            values: &[("", Unit::Rate, &get)],
+            values: &[("", Unit::Rate, &|cell| data.estimate(cell, get))],
             x: Column::batch,
             line: LineBy::Series,
         },
@@ -157,7 +157,7 @@ pub(super) fn rate(data: &Data) -> FigureOrMissing {
 /// Latency against the offered rate.
 pub(super) fn load(data: &Data) -> FigureOrMissing {
     let cells = cells(data, |cell| cell.get(Column::scenario) == "pace");
-    let [p50, p99] = [Column::lat_p50_ns, Column::lat_p99_ns].map(|column| move |trial| data.set.value(trial, column));
+    let [p50, p99] = [Column::lat_p50_ns, Column::lat_p99_ns].map(|column| move |cell| data.latency(cell, column));
     let several = data.distinct(Column::rate_pps).len() > 1;
     let request = Request {
         name: "load",
@@ -198,7 +198,7 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
                 .into(),
         ],
         cells: blocking,
-        values: &[("", Unit::Cost, &get)],
+        values: &[("", Unit::Cost, &|cell| data.estimate(cell, get))],
         x: if paced && only_rates { Column::rate_pps } else { Column::batch },
         line: LineBy::Series,
     })
@@ -259,7 +259,7 @@ fn known(
             LineBy::Kernel => kernels.get(line).cloned().unwrap_or_default(),
         };
         let x = |cell: usize| data.cells[cell].get(request.x).parse::<f64>().ok().filter(|x| x.is_finite());
-        let point = |&cell: &usize| Some((x(cell)?, cell, data.estimate(cell, get)?));
+        let point = |&cell: &usize| Some((x(cell)?, cell, get(cell)?));
         let mut points: Vec<Known> = cells.iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         (!points.is_empty()).then_some((Key { name, style: line }, points))

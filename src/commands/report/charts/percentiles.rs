@@ -13,6 +13,7 @@ use crate::commands::report::svg::marks::Look;
 use crate::commands::report::svg::scale::{Scale, Spread};
 use crate::record::columns::Column;
 use crate::stats;
+use crate::stats::tails::ABOVE_MIN;
 
 /// A percentile that fewer datagrams of a trial are beyond says little, and is left out.
 const BEYOND_MIN: f64 = 10.0;
@@ -47,8 +48,9 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
         "How long datagrams took, from the median to the slowest few; less is better. In echo the round trip; in pace \
-         from when a datagram was due to its receipt. Each point is the median of the trials' percentiles; those that \
-         fewer than {BEYOND_MIN} datagrams of a trial are beyond are left out."
+         from when a datagram was due to its receipt. Each point is the median of the trials' percentiles, and from the \
+         99th on that of all trials together; those that fewer than {BEYOND_MIN} datagrams of a trial, or {ABOVE_MIN} of all, are \
+         beyond are left out."
     )];
     if is_limited {
         notes.push("Hollow points: the generator could not keep the rate.".into());
@@ -65,10 +67,12 @@ fn percentiles(data: &Data, cell: usize) -> Vec<(f64, Estimate)> {
         counting.iter().filter_map(|&trial| data.set.value(trial, Column::lat_samples)).collect();
     samples.sort_unstable_by(f64::total_cmp);
     let samples = stats::median_of_sorted(&samples).unwrap_or(f64::INFINITY);
-    let is_known = |share: f64| samples * (1.0 - share) >= BEYOND_MIN - 1e-6;
-    let get = |percentile: Column| move |at: usize| data.set.value(at, percentile);
-    let all = PERCENTILES.into_iter().filter(|(_, share)| is_known(*share));
-    all.filter_map(|(percentile, share)| Some((share, data.estimate(cell, get(percentile))?))).collect()
+    let is_known = |(percentile, share): &(Column, f64)| match data.merged(cell, *percentile) {
+        Some(merged) => merged.check().is_ok(),
+        None => samples * (1.0 - share) >= BEYOND_MIN - 1e-6,
+    };
+    let all = PERCENTILES.into_iter().filter(is_known);
+    all.filter_map(|(percentile, share)| Some((share, data.latency(cell, percentile)?))).collect()
 }
 
 /// A share as a percentile, e.g. `99.9%`.
