@@ -90,6 +90,7 @@ fn assert_scenario_columns(row: &Row) {
         ("peer_ns_per_packet", rounds),
         ("window", scenario == "echo"),
         ("lat_p50_ns", timed),
+        ("lat_tail", timed),
         ("generators", scenario == "flood"),
         ("generator_limited", scenario == "flood"),
         ("busy_pct", !rounds),

@@ -154,7 +154,7 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
         }
         Scenario::Pace | Scenario::Echo => {
             let middle = group.summary(|row| row.lat_p50_ns.map(|ns| ns as f64 / 1e3));
-            let figure = |micros: Option<f64>| micros.map_or_else(String::new, digits);
+            let figure = |micros: Option<f64>| micros.map_or_else(String::new, latency);
             let [p99, p999] = group.tails().map(|ns| figure(ns.map(|ns| ns / 1e3)));
             let limited = group.valid().any(|row| row.generator_limited == Some(1));
             let mut line = vec![
@@ -177,8 +177,18 @@ fn figures(scenario: Scenario, group: &Group<'_>) -> Vec<String> {
 fn busy(group: &Group<'_>) -> String {
     match group.median(|row| row.busy_pct) {
         Some(pct) => percent(Some(pct), 0),
-        None => group.median(|row| row.cpu_ns_per_packet).map_or_else(String::new, |ns| format!("{ns:.0} ns")),
+        None => group.median(|row| row.cpu_ns_per_packet).map_or_else(String::new, time),
     }
+}
+
+/// A latency in µs; one of seconds, which only a machine that is much too busy has, with its unit, so that the tables fit.
+fn latency(micros: f64) -> String {
+    if micros < 999_999.5 { digits(micros) } else { format!("{:.1} s", micros / 1e6) }
+}
+
+/// A time in at most seven characters, so that the tables fit.
+fn time(ns: f64) -> String {
+    if ns < 9999.5 { format!("{ns:.0} ns") } else { format!("{:.0} µs", ns / 1e3) }
 }
 
 /// A rate in few characters, e.g. `50k`.
@@ -368,6 +378,25 @@ mod tests {
             text.lines().take_while(|line| !line.starts_with("Medians")).map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{widest:?} columns:\n{text}");
         assert!(text.contains("≥ 12 345 679"), "{text}");
+    }
+
+    #[test]
+    fn workers_that_sleep_in_a_busy_machine_fit_into_80_columns() {
+        let rows = [1.0, 1.0].map(|ns| Row {
+            busy_pct: None,
+            cpu_ns_per_packet: Some(12_345.6),
+            rate_pps: Some(12_345),
+            lat_p50_ns: Some(12_345_678),
+            lat_p99_ns: Some(123_456_789),
+            loss_pct: Some(0.0),
+            ..row(ns, 1)
+        });
+        let group = Group { scenario: Scenario::Pace, name: "plain/block".into(), rows: rows.iter().collect() };
+        let text = render(&[group], false);
+        let line = text.lines().find(|line| line.starts_with("plain/block")).expect("a line");
+        assert!(line.ends_with(" 12 µs") && line.chars().count() <= 80, "{line}");
+        assert_eq!([0.4, 9999.4, 9999.5].map(time), ["0 ns", "9999 ns", "10 µs"]);
+        assert_eq!([999_999.0, 2_195_718.0].map(latency), ["999999", "2.2 s"]);
     }
 
     #[test]
