@@ -18,7 +18,7 @@ use hpbench::record::row::Row;
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\
     window,workers,generators,handoff,fifo,ring,buffers,verify,duration_target_s,warmup_s,base,new,n_base,n_new,base_median,\
     base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table,reason,\
-    basis,certain,by_threshold";
+    basis,certain,by_threshold,host,accel,rcvbuf,cpu_relation,fill";
 
 /// The file of twenty blocks of three backends at two batches; mmsg is slower at batch 1.
 fn backends() -> Vec<u8> {
@@ -247,4 +247,33 @@ fn a_file_that_a_spreadsheet_has_saved_is_read_but_never_added_to() {
             assert_eq!(fs::read_to_string(bench.path("saved.csv")).expect("it is there"), saved, "{how}");
         }
     }
+}
+
+/// Two labels in one file: the same cells, each twice.
+#[test]
+fn whatever_tells_rows_apart_is_shown() {
+    let of = |host: &str, factor: f64| -> Vec<Row> {
+        let change = |row: Row| Row {
+            host: host.into(),
+            run_id: host.into(),
+            ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| if row.backend == "mmsg" { ns * factor } else { ns }),
+            ..row
+        };
+        rows::backends().into_iter().filter(|row| row.batch == 32).map(change).collect()
+    };
+    let both: Vec<Row> = of("before", 1.0).into_iter().chain(of("after", 1.2)).collect();
+    let bench = bench("both.csv", &text(&both));
+    let done = bench.run("compare --by backend both.csv").expect(0);
+    let lines: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("mmsg")).collect();
+    assert!(
+        lines.len() == 4 && lines.iter().all(|line| line.contains("before") || line.contains("after")),
+        "{lines:?}"
+    );
+    assert!(done.shows("host before") && done.shows("host after"), "{}", done.stdout);
+    let rows = parse(&bench.run("compare --by backend --format csv both.csv").expect(0).stdout);
+    let mmsg = |host: &str| {
+        let found = rows.iter().find(|row| row.text("host") == host && row.text("new") == "mmsg");
+        found.expect("a row").text("verdict").to_owned()
+    };
+    assert_eq!([mmsg("before"), mmsg("after")], ["same", "worse"]);
 }

@@ -19,6 +19,8 @@ pub(crate) struct Pair {
     pub cell: CellKey,
     /// Where the trials were counted, e.g. `icount`.
     pub accel: String,
+    /// What else was equal on both sides: the conditions that are no axes, with their values.
+    pub conditions: Vec<(Column, String)>,
     /// The base.
     pub base: Half,
     /// What is compared with it.
@@ -148,9 +150,12 @@ fn pair_up(trials: &Trials<'_>, cell: u32, base: (u32, &Found), new: (u32, &Foun
         let (base, new) = (half(base, of_base), half(new, of_new));
         let conditions = of_new.or(of_base);
         let accel = conditions.map_or("", |conditions| trials.condition(conditions, Column::accel)).to_owned();
+        let text = |column: Column| conditions.map_or("", |conditions| trials.condition(conditions, column)).to_owned();
+        let others = MUST_BE_EQUAL.iter().filter(|column| !column.role().is_axis() && !trials.by.frees(**column));
+        let texts = others.map(|&column| (column, text(column))).collect();
         let cell = trials.full_cell(cell, conditions);
         let interleaved = shares_blocks(trials, &base, &new);
-        let mut pair = Pair { cell, accel, base, new, refused: Vec::new(), interleaved };
+        let mut pair = Pair { cell, accel, conditions: texts, base, new, refused: Vec::new(), interleaved };
         pair.refused = refusals(trials, &pair, of_base.zip(of_new));
         matched.pairs.push(pair);
     }

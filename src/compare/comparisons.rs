@@ -373,6 +373,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
     Comparison {
         metric,
         cell: pair.cell.clone(),
+        conditions: pair.conditions.clone(),
         sides: [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,

@@ -14,6 +14,7 @@ use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, Verdict, sorted
 use crate::compare::warnings::{Doubt, Reason, Warning};
 use crate::gates;
 use crate::record::cell::CellKey;
+use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::Summary;
 use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
@@ -258,6 +259,8 @@ pub struct Comparison {
     pub metric: Metric,
     /// The cell; without what is compared by.
     pub cell: CellKey,
+    /// The conditions under which both sides were measured, with their values.
+    pub conditions: Vec<(Column, String)>,
     /// The names of both sides.
     pub sides: [String; 2],
     /// How many trials count on each.
@@ -281,6 +284,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Its value of an axis or of a condition.
+    pub fn get(&self, column: Column) -> &str {
+        let condition = self.conditions.iter().find(|(known, _)| *known == column);
+        condition.map_or_else(|| if column.role().is_axis() { self.cell.get(column) } else { "" }, |(_, text)| text)
+    }
+
     /// Whether the sides certainly differ, although by less than the threshold.
     pub fn is_certain(&self) -> bool {
         self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)

@@ -39,7 +39,20 @@ pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Colu
         is_told && rows.iter().all(|row| row.cell.get(*axis) == *first)
     });
     let cells: Vec<&CellKey> = rows.iter().map(|row| &row.cell).collect();
-    (telling(&cells), constant.collect())
+    let mut axes = telling(&cells);
+    // What tells rows apart is shown, also if it is a condition: files of two machines have the same cells.
+    for &(column, _) in &rows[0].conditions {
+        let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
+        let follows = rows.iter().all(|row| {
+            let mut key: Vec<&str> = axes.iter().map(|&axis| row.get(axis)).collect();
+            key.extend(row.sides.iter().map(String::as_str));
+            *known.entry(key).or_insert(row.get(column)) == row.get(column)
+        });
+        if !follows {
+            axes.push(column);
+        }
+    }
+    (axes, constant.collect())
 }
 
 /// Which axes tell cells of one scenario apart.

@@ -70,7 +70,7 @@ impl Step<'_> {
 
     /// What tells the cell from others, beside the backend, the variant and the batch: axes with their values.
     pub(crate) fn telling(&self) -> impl Iterator<Item = (Column, &str)> {
-        let all = self.telling.iter().map(|&axis| (axis, self.cell().get(axis)));
+        let all = self.telling.iter().map(|&axis| (axis, self.comparison.get(axis)));
         all.filter(|(_, value)| !value.is_empty())
     }
 

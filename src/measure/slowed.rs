@@ -21,7 +21,7 @@ pub(crate) fn set_delay(ns: f64) {
 }
 
 /// How much longer a datagram takes, in nanoseconds.
-pub(crate) fn delay_ns() -> f64 {
+fn delay_ns() -> f64 {
     DELAY_PS.load(Ordering::Relaxed) as f64 / 1e3
 }
 

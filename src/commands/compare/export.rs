@@ -6,7 +6,7 @@ use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::verdict::Verdict;
 use crate::compare::{answer, steps};
-use crate::record::cell::AXES;
+use crate::record::cell::{AXES, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
 
@@ -47,6 +47,7 @@ pub(crate) fn csv(report: &Comparisons) -> String {
     let names = |axes: &'static [Column]| axes.iter().map(|axis| axis.name());
     let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES);
     let header = header.chain(names(later)).chain(["reason", "basis", "certain", "by_threshold"]);
+    let header = header.chain(conditions().map(Column::name));
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
@@ -82,9 +83,15 @@ pub(crate) fn csv(report: &Comparisons) -> String {
         let flag = |is_so: bool| u8::from(is_so).to_string();
         let judged = [judged.reason, judged.basis.into(), flag(judged.certain), flag(judged.by_threshold)];
         let record = record.chain(judged.iter().map(String::as_str));
+        let record = record.chain(conditions().map(|column| comparison.get(column)));
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
+}
+
+/// The conditions under which both sides were measured, as far as they are no axes.
+fn conditions() -> impl Iterator<Item = Column> {
+    MUST_BE_EQUAL.iter().copied().filter(|column| !column.role().is_axis())
 }
 
 /// JSON: an object with the comparisons, the notes, and the conclusions.
@@ -118,6 +125,7 @@ struct Entry<'a> {
     unit: &'a str,
     better: &'a str,
     cell: serde_json::Map<String, serde_json::Value>,
+    conditions: serde_json::Map<String, serde_json::Value>,
     #[serde(flatten)]
     figures: Figures<'a>,
     #[serde(flatten)]
@@ -157,6 +165,11 @@ impl<'a> Entry<'a> {
             unit: comparison.metric.unit,
             better: comparison.metric.better.name(),
             cell: axes.map(|(axis, value)| (axis.name().to_owned(), value.into())).collect(),
+            conditions: comparison
+                .conditions
+                .iter()
+                .map(|(column, value)| (column.name().to_owned(), value.as_str().into()))
+                .collect(),
             figures: Figures::of(comparison, threshold),
             judged: Judged::of(comparison, threshold),
             warnings: warnings(comparison),

@@ -58,7 +58,7 @@ fn section(report: &Comparisons, rows: &[&Comparison], coloured: bool) -> String
         let mut line: Vec<String> = Vec::new();
         line.extend(has_bases.then(|| side(row, 0)));
         line.extend(has_news.then(|| side(row, 1)));
-        line.extend(axes.iter().map(|&axis| row.cell.get(axis).to_owned()));
+        line.extend(axes.iter().map(|&axis| row.get(axis).to_owned()));
         line.extend(figures(row));
         table.add_row(line);
     }

@@ -12,7 +12,6 @@ use crate::text::{percent, wrap};
 use super::args::SelftestArgs;
 use super::blocks::{Measured, SIDES, SLOWED};
 use super::resolve::{self, Counted, Resolved};
-use crate::measure::slowed;
 
 /// How long runs are of which the test says what they tell apart, in seconds.
 const ASKED_S: [f64; 2] = [10.0, 60.0];
@@ -40,7 +39,7 @@ pub(super) fn within(args: &SelftestArgs, seed: u64, measured: &Measured) -> (St
         return (text, false);
     };
     let base = Summary::of(sides[0].values().copied()).map_or(f64::NAN, |summary| summary.median);
-    let (added_ns, truth) = (slowed::delay_ns(), slowed::delay_ns() / base);
+    let (added_ns, truth) = (measured.added_ns, measured.added_ns / base);
     text += &format!("{:22}{}  (true: 0%)\n", "the same cell twice", line(&of_same, args.threshold).0);
     let (line, verdict) = line(&of_added, args.threshold);
     text += &format!("{:22}{line}  (true: {:+.2}%)\n", format!("with {added_ns:.1} ns added"), 100.0 * truth);
@@ -162,12 +161,11 @@ mod tests {
             (side, Row { trial: block, ns_per_packet_p50: Some(ns), valid, ..Row::default() })
         };
         let rows = (1..=blocks).flat_map(|block| (0..SIDES).map(move |side| row(side, block)));
-        Measured { rows: rows.collect(), blocks, elapsed: Duration::from_secs(20) }
+        Measured { rows: rows.collect(), blocks, added_ns: 4.0, elapsed: Duration::from_secs(20) }
     }
 
     #[test]
     fn what_was_measured_is_told_and_no_more() {
-        slowed::set_delay(4.0);
         let (text, is_sound) = within(&args(&[]), 1, &measured(400));
         assert!(is_sound && text.starts_with("drain with plain, batch 32: 400 blocks of 3 trials of 0.01 s, seed 1\n"));
         for told in [

@@ -10,6 +10,7 @@ use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
+use crate::compare::warnings::or_empty;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::Row;
@@ -80,7 +81,7 @@ pub(crate) fn lines(report: &Comparisons) -> Vec<String> {
     }
     let swept = Swept::of(report.comparisons.iter().map(|comparison| &comparison.cell));
     let mut topics: Vec<Topic<'_>> = Vec::new();
-    let mut known: HashMap<CellKey, usize> = HashMap::new();
+    let mut known: HashMap<TopicKey<'_>, usize> = HashMap::new();
     for comparison in &report.comparisons {
         let scenario = comparison.cell.get(Column::scenario);
         if !metrics::defaults(scenario, "").contains(&comparison.metric.column) {
@@ -88,9 +89,10 @@ pub(crate) fn lines(report: &Comparisons) -> Vec<String> {
         }
         let axis = swept.axis(scenario);
         let key = swept.others(&comparison.cell);
-        let at = *known.entry(key.clone()).or_insert(topics.len());
+        let conditions = comparison.conditions.as_slice();
+        let at = *known.entry((key.clone(), conditions)).or_insert(topics.len());
         if at == topics.len() {
-            topics.push(Topic { key, axis, values: BTreeMap::new() });
+            topics.push(Topic { key, conditions, axis, values: BTreeMap::new() });
         }
         let value = comparison.cell.get(axis.column).parse().unwrap_or(0);
         topics[at].values.entry(value).or_default().push(comparison);
@@ -110,10 +112,15 @@ const SPANS_MAX: usize = 3;
 /// More lines than this are no short answer.
 const LINES_MAX: usize = 20;
 
+/// What tells lines apart: a cell without its value of the swept axis, and conditions.
+type TopicKey<'a> = (CellKey, &'a [(Column, String)]);
+
 /// What one line is about.
 struct Topic<'a> {
     /// The cell without its value of the swept axis.
     key: CellKey,
+    /// The conditions under which it was measured.
+    conditions: &'a [(Column, String)],
     /// The axis that was swept.
     axis: Axis,
     /// The comparisons by its values.
@@ -121,13 +128,17 @@ struct Topic<'a> {
 }
 
 impl Topic<'_> {
-    /// The axes that tell this cell from others of its scenario, with their values.
+    /// The axes and conditions that tell this cell from others of its scenario, with their values.
     fn telling(&self, others: &[Self]) -> Vec<(Column, &str)> {
         let is_alike = |other: &&Self| other.key.get(Column::scenario) == self.key.get(Column::scenario);
         let differs =
             |axis: Column| others.iter().filter(is_alike).any(|other| other.key.get(axis) != self.key.get(axis));
         let axes = self.key.iter().filter(|(axis, _)| *axis != Column::scenario && *axis != self.axis.column);
-        axes.filter(|(axis, value)| !value.is_empty() && differs(*axis)).collect()
+        let axes = axes.filter(|(axis, value)| !value.is_empty() && differs(*axis));
+        let is_told =
+            |at: usize| others.iter().filter(is_alike).any(|other| other.conditions[at] != self.conditions[at]);
+        let conditions = self.conditions.iter().enumerate().filter(|(at, _)| is_told(*at));
+        axes.chain(conditions.map(|(_, (column, value))| (*column, or_empty(value)))).collect()
     }
 
     fn line(&self, telling: &[(Column, &str)], threshold: f64) -> String {
