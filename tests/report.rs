@@ -510,3 +510,15 @@ fn a_hundred_thousand_rows_make_a_moderate_page() {
     let charts = page.matches("<figure>").count();
     assert!(charts < 60, "{charts} charts");
 }
+
+/// A file of two receive buffers: the same cells, each on a chart of its own.
+#[test]
+fn conditions_that_differ_are_told_apart() {
+    let of = |rcvbuf: u32| {
+        backends().into_iter().map(move |row| Row { rcvbuf: Some(rcvbuf), run_id: rcvbuf.to_string(), ..row })
+    };
+    let both: Vec<Row> = of(1 << 20).chain(of(212_992)).collect();
+    let page = page(&both);
+    assert!(page.contains("rcvbuf 1048576") || page.contains("rcvbuf 1 048 576"), "the page names the buffers");
+    assert!(page.contains("rcvbuf 212992") || page.contains("rcvbuf 212 992"), "the page names the buffers");
+}

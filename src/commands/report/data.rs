@@ -11,7 +11,7 @@ use crate::compare::metrics;
 use crate::plan::cells::Scenario;
 use crate::record::cell::{AXES, CellKey};
 use crate::record::columns::Column;
-use crate::record::row::Row;
+use crate::record::row::{Row, State};
 use crate::stats::median::Median;
 
 /// The percentiles of latency, with the share of datagrams that were faster.
@@ -33,10 +33,13 @@ const SHOWN: [Column; 6] = [
     Column::drop_ring,
 ];
 
+/// The conditions that comparisons want to be equal, beside those of [`MACHINE`]. A trial that failed early has none.
+pub(crate) const CONDITIONS: [Column; 3] = [Column::rcvbuf, Column::cpu_relation, Column::fill];
+
 /// What identifies the cells of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Facet {
-    /// A column: an axis, or one of [`MACHINE`].
+    /// A column: an axis, or one of [`MACHINE`] or of [`CONDITIONS`].
     Of(Column),
     /// The file.
     File,
@@ -45,7 +48,7 @@ pub(crate) enum Facet {
 impl Facet {
     /// All of them, in their order.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        AXES.iter().copied().chain(MACHINE).map(Self::Of).chain([Self::File])
+        AXES.iter().copied().chain(MACHINE).chain(CONDITIONS).map(Self::Of).chain([Self::File])
     }
 }
 
@@ -56,6 +59,8 @@ pub(crate) struct Cell {
     pub key: CellKey,
     /// On what: the texts of [`MACHINE`].
     machine: [String; MACHINE.len()],
+    /// Under which conditions: the texts of [`CONDITIONS`]; none where all its trials failed.
+    conditions: Option<[String; CONDITIONS.len()]>,
     /// The number of the file, and as text.
     file: (usize, String),
     /// With what: see [`Data::series`].
@@ -65,8 +70,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// What it has in a column: an axis, or one of [`MACHINE`].
+    /// What it has in a column: an axis, or one of [`MACHINE`] or of [`CONDITIONS`].
     pub(crate) fn get(&self, column: Column) -> &str {
+        if let Some(at) = CONDITIONS.iter().position(|known| *known == column) {
+            return self.conditions.as_ref().map_or("", |conditions| &conditions[at]);
+        }
         match MACHINE.iter().position(|known| *known == column) {
             Some(at) => &self.machine[at],
             None => self.key.get(column),
@@ -178,27 +186,56 @@ impl Data {
         let environment = Environment::of(&set);
         let mut data = Self { set, times, cells: Vec::new(), series: Vec::new(), environment, cell_of: Vec::new() };
         data.find_cells();
+        data.lend_conditions();
         data.order_series();
         data.order_cells();
         data
     }
 
     fn find_cells(&mut self) {
-        let mut known: HashMap<(u32, u32, u32), u32> = HashMap::new();
+        let mut known: HashMap<(u32, u32, u32), Vec<usize>> = HashMap::new();
         for (at, attempt) in self.set.attempts.iter().enumerate() {
             let next = self.cells.len();
-            let key = (attempt.cell, self.set.machine(attempt), attempt.file);
-            let cell = *known.entry(key).or_insert(next as u32) as usize;
+            let alike = known.entry((attempt.cell, self.set.machine(attempt), attempt.file)).or_default();
+            let conditions =
+                (attempt.state != State::Failed).then(|| CONDITIONS.map(|column| self.set.text(attempt, column)));
+            // A trial that failed is one of the same cell, whatever the conditions would have been.
+            let fits = |cell: &&usize| match (&self.cells[**cell].conditions, &conditions) {
+                (Some(known), Some(found)) => known == found,
+                _ => true,
+            };
+            let cell = alike.iter().find(fits).copied().unwrap_or(next);
+            if cell < next && self.cells[cell].conditions.is_none() {
+                self.cells[cell].conditions = conditions.map(|texts| texts.map(str::to_owned));
+            }
             if cell == next {
+                alike.push(next);
                 let key = self.set.cell(attempt.cell);
                 let series = series_of(&mut self.series, &key);
                 let machine = MACHINE.map(|column| self.set.text(attempt, column).to_owned());
                 let file = (attempt.file as usize, attempt.file.to_string());
-                self.cells.push(Cell { key, machine, file, series, attempts: Vec::new() });
+                let conditions = conditions.map(|texts| texts.map(str::to_owned));
+                self.cells.push(Cell { key, machine, conditions, file, series, attempts: Vec::new() });
             }
             self.cells[cell].attempts.push(at);
             self.cell_of.push(cell as u32);
         }
+    }
+
+    /// What failed in every trial is shown with what did not: under the conditions of the first cell of its scenario.
+    fn lend_conditions(&mut self) {
+        let lent = |cell: &Cell| {
+            let scenario = cell.get(Column::scenario);
+            let mut others = self.cells.iter().filter(|other| other.get(Column::scenario) == scenario);
+            others.find_map(|other| other.conditions.clone())
+        };
+        let lent: Vec<_> =
+            self.cells.iter().map(|cell| if cell.conditions.is_none() { lent(cell) } else { None }).collect();
+        self.cells
+            .iter_mut()
+            .zip(lent)
+            .filter(|(_, lent)| lent.is_some())
+            .for_each(|(cell, lent)| cell.conditions = lent);
     }
 
     /// Puts the attempts into the order in which they began.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::commands::report::charts::units::short;
-use crate::commands::report::data::{Cell, Data, Facet};
+use crate::commands::report::data::{CONDITIONS, Cell, Data, Facet};
 use crate::compare::axes;
 use crate::record::columns::Column;
 
@@ -41,15 +41,17 @@ pub(super) struct Group {
 pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: LineBy) -> Vec<Group> {
     let kernels = data.distinct(Column::kernel);
     let with_socket = cells.iter().map(|&at| &data.cells[at]).find(|cell| axes::has_socket(cell.get(Column::backend)));
-    let shared = with_socket.map_or_else(String::new, |cell| cell.get(Column::fd_table).to_owned());
+    let of_sockets = |column: Column| column == Column::fd_table || CONDITIONS.contains(&column);
     let is_free = |of: Facet| matches!(of, Facet::Of(column) if Some(column) == x || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
     for &at in cells {
         let cell = &data.cells[at];
-        // What has no socket has no descriptor: it is on the chart of those that have one.
+        // What has no socket has no descriptor and no queue: it is on the chart of those that have some.
         let text = |of| match of {
-            Facet::Of(Column::fd_table) if !axes::has_socket(cell.get(Column::backend)) => shared.as_str(),
+            Facet::Of(column) if of_sockets(column) && !axes::has_socket(cell.get(Column::backend)) => {
+                with_socket.map_or("", |with_socket| with_socket.get(column))
+            }
             _ => cell.text(of),
         };
         let key: Vec<Option<&str>> = Facet::all().map(|of| (!is_free(of)).then(|| text(of))).collect();
