@@ -1,9 +1,10 @@
 //! `drain`: emptying a queue that was filled before; the filling is timed apart.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Addressing, Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
@@ -203,6 +204,11 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     };
     let size = match part.truesizes.get(part.cell) {
         Some(truesize) => drain.queue.insert(Queue::known(socket, truesize)?).round(part)?,
+        None if part.cell.addressing == Addressing::Unconnected && !part.cell.receives_trains() => {
+            let truesize = truesize_alone(part, free)?;
+            part.truesizes.note(part.cell, truesize);
+            drain.queue.insert(Queue::known(socket, truesize)?).round(part)?
+        }
         None => {
             let queue = drain.measure_queue(socket, part.cell.receives_trains(), free)?;
             part.truesizes.note(part.cell, queue.truesize());
@@ -216,4 +222,20 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     outcome.ledger.arrived.foreign = socket.strangers();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
+}
+
+/// What a datagram of this load takes of a queue, found out where nobody else can send to: between two sockets that are connected.
+fn truesize_alone(part: &Part<'_, '_>, free: &mut FreeList<'_>) -> Result<u32, TrialError> {
+    let failed = |what| move |error| TrialError::Socket { what, error };
+    let pair = Socket::pair(SocketAddr::new(part.options.bind, 0)).map_err(failed("opening two connected sockets"))?;
+    let (near, far) = (Arc::new(pair.0), Arc::new(pair.1));
+    for socket in [&near, &far] {
+        let set = socket.set_buffers(part.options.rcvbuf, part.options.sndbuf);
+        set.map_err(failed("setting socket buffers"))?;
+    }
+    let mut filler = Filler::socket(&part.order(0), &far)?;
+    let sent = filler.fill(free, SAMPLE)?;
+    let queue = Queue::measure(&near, (sent, 0), Ok)?;
+    filler.close(free)?;
+    Ok(queue.truesize())
 }
