@@ -46,7 +46,7 @@ type Measured = (Vec<(usize, Row)>, Option<End>);
 pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut Files) -> Result<Measured, Failure> {
     let Rest { rows, lacking } = rest;
     let bar = progress(bench.args, if bench.args.is_open_ended() { 0 } else { lacking.len() });
-    let mut ends = Ends::new(bench.args, &rows);
+    let mut ends = Ends::new(bench.args, bench.tries > 1, &rows);
     let mut done = Done { bench, stock, files, rows, core_transfer_ns: None, again: VecDeque::new() };
     let (mut block, mut end) = (0, None);
     for (planned, attempt) in lacking.iter() {
@@ -66,7 +66,7 @@ pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut F
     }
     while end.is_none() && !done.again.is_empty() && !bench.interrupt.is_raised() {
         done.repeat(&mut ends)?;
-        end = ends.of_disturbed(&done.rows);
+        end = ends.of_disturbed();
     }
     bar.finish_and_clear();
     Ok((done.rows, end))

@@ -96,6 +96,8 @@ pub(super) struct Ends {
     start: Instant,
     time: Option<Duration>,
     precision: Option<Looks>,
+    /// Whether trials that were disturbed are tried again: those who leave that out want all rows.
+    is_gated: bool,
     attempts: usize,
     valid: usize,
     why: String,
@@ -103,10 +105,10 @@ pub(super) struct Ends {
 
 impl Ends {
     /// For a run that begins now, with `rows` of before.
-    pub(super) fn new(args: &RunArgs, rows: &[(usize, Row)]) -> Self {
+    pub(super) fn new(args: &RunArgs, is_gated: bool, rows: &[(usize, Row)]) -> Self {
         let precision = args.precision.map(Looks::new);
-        let mut ends =
-            Self { start: Instant::now(), time: args.time, precision, attempts: 0, valid: 0, why: String::new() };
+        let (start, time) = (Instant::now(), args.time);
+        let mut ends = Self { start, time, precision, is_gated, attempts: 0, valid: 0, why: String::new() };
         rows.iter().for_each(|(_, row)| ends.note(row));
         ends
     }
@@ -127,13 +129,13 @@ impl Ends {
             return Some(End::Time { blocks });
         }
         let looked = self.precision.as_mut().and_then(|looks| looks.after(blocks, || widest(rows)));
-        looked.map(|enough| End::of(enough, blocks)).or_else(|| self.of_disturbed(rows))
+        looked.map(|enough| End::of(enough, blocks)).or_else(|| self.of_disturbed())
     }
 
     /// Whether nearly all trials are disturbed.
-    pub(super) fn of_disturbed(&self, _rows: &[(usize, Row)]) -> Option<End> {
+    pub(super) fn of_disturbed(&self) -> Option<End> {
         let Self { attempts, valid, .. } = *self;
-        let is_so = attempts >= ATTEMPTS_MIN && valid * COUNTS_ONE_IN < attempts;
+        let is_so = self.is_gated && attempts >= ATTEMPTS_MIN && valid * COUNTS_ONE_IN < attempts;
         is_so.then(|| End::Disturbed { valid, attempts, why: self.why.clone() })
     }
 }
@@ -141,4 +143,23 @@ impl Ends {
 /// The widest half of an interval of a comparison of this run, as a fraction.
 fn widest(rows: &[(usize, Row)]) -> Option<f64> {
     answer::widest(rows.iter().map(|(_, row)| row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_which_nothing_counts_ends_early_unless_all_rows_are_wanted() {
+        let args = RunArgs::from_words::<&str>([]).expect("the defaults");
+        let disturbed = Row { invalid_reason: "disturbed: another thread had the core".into(), ..Row::default() };
+        let after = |is_gated: bool, count: usize| {
+            let mut ends = Ends::new(&args, is_gated, &[]);
+            (0..count).for_each(|_| ends.note(&disturbed));
+            ends.after_block(10, &[])
+        };
+        assert_eq!((after(true, ATTEMPTS_MIN - 1), after(false, ATTEMPTS_MIN)), (None, None));
+        let end = after(true, ATTEMPTS_MIN).expect("nothing counts");
+        assert!(end.is_failure() && end.to_string().starts_with("only 0 of 200 attempts count"), "{end}");
+    }
 }
