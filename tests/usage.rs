@@ -72,6 +72,7 @@ fn flags_that_contradict_each_other_are_refused() {
         ("--packets 10 -t 1", ["--packets", "--duration"]),
         ("--ring 8 --batch 1,16", ["--ring", "--batch"]),
         ("--handoff --scenario send,drain", ["--handoff", "send"]),
+        ("--backend uring --precision 1%", ["--precision", "two backends"]),
         ("--workers 256 --port 65500", ["--workers", "cores"]),
         ("--backend uring:fixed+gro", ["fixed", "single-recvmsg"]),
         ("--backend uring:send+gso", ["send", "sendmsg"]),

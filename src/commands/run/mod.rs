@@ -6,13 +6,15 @@ mod files;
 mod look;
 pub mod table;
 
+use std::collections::HashSet;
+
 use crate::commands::bench::{Stock, dry_run, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
 use crate::commands::run::look::look_around;
 use crate::commands::run::table::Group;
 use crate::compare::answer;
-use crate::console::{Failure, broken, print, tell};
+use crate::console::{Failure, broken, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::kthreads;
@@ -34,6 +36,12 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
+    let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
+    if args.precision.is_some() && compared.len() < 2 {
+        return Err(usage(anyhow::anyhow!(
+            "--precision is that of a comparison: name two backends or modes, e.g. --backend plain,uring"
+        )));
+    }
     if !args.force_plan {
         pointless::check(&cells, &options).map_err(Failure::Usage)?;
     }

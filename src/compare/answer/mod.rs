@@ -10,7 +10,7 @@ use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
-use crate::compare::warnings::or_empty;
+use crate::compare::warnings::{Reason, or_empty};
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::Row;
@@ -63,7 +63,7 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
 }
 
 /// The widest half of an interval among the comparisons of a run's backends or variants in what each scenario is about, as a
-/// fraction; nothing if one has no interval.
+/// fraction; nothing if one has too few blocks for an interval, or none has one.
 pub fn widest<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<f64> {
     let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
     let trials = Trials::new(&data, By::Column(Column::variant), &[]);
@@ -71,7 +71,12 @@ pub fn widest<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<f64> {
     let is_primary =
         |one: &&Comparison| metrics::defaults(one.cell.get(Column::scenario), "").first() == Some(&one.metric.column);
     let half = |one: &Comparison| one.figures.ratio?.interval.map(|(low, high)| (high / low).ln() / 2.0);
-    report.comparisons.iter().filter(is_primary).map(half).try_fold(0.0, |widest, half| Some(half?.max(widest)))
+    // What failed, or is not comparable, has no interval however many blocks there are.
+    let may_have_one =
+        |one: &&Comparison| half(one).is_some() || matches!(one.reason, Some(Reason::TooFewBlocks { .. }));
+    let halves = report.comparisons.iter().filter(is_primary).filter(may_have_one).map(half);
+    let halves: Vec<f64> = halves.collect::<Option<_>>()?;
+    halves.into_iter().reduce(f64::max)
 }
 
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but what was swept.
