@@ -14,8 +14,8 @@ use anyhow::{Context, Result};
 use hpbench::measure::driver::Lane;
 use hpbench::measure::order::Order;
 use hpbench::measure::peer::filler::Filler;
-use hpbench::measure::scenario::drain::Drain;
-use hpbench::measure::scenario::rounds::Exchange;
+use hpbench::measure::scenario::drain::{self, Drain};
+use hpbench::measure::scenario::rounds::{Exchange, Queue};
 use hpbench::plan::cells::{Scenario, Until};
 use hpbench::plan::cores::{self, Cores, Wanted};
 use hpbench::stats::Summary;
@@ -159,8 +159,9 @@ impl<'p> Bench<'_, 'p> {
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
-        let mut drain = Drain::new((&mut lane, &mut sink), &mut filler);
-        drain.measure_queue(&socket, trains, free)?;
+        let (near, sample) = filled_socket()?;
+        let queue = Queue::known(&socket, drain::truesize(&near, sample, trains, free)?)?;
+        let mut drain = Drain::new((&mut lane, &mut sink), &mut filler, Some(queue));
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let start = Instant::now();
@@ -200,7 +201,7 @@ fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration, batch: usiz
     let mut filler = Filler::memory(&order(false), Port::Memory(far), pool, SLOTS)?;
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
     let mut sink = Sink::new(1, wire());
-    let mut drain = Drain::new((&mut lane, &mut sink), &mut filler);
+    let mut drain = Drain::new((&mut lane, &mut sink), &mut filler, None);
     let mut costs_ns = Vec::new();
     let start = Instant::now();
     while start.elapsed() < time / 4 || costs_ns.len() < 4 {

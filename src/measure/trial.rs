@@ -169,19 +169,35 @@ impl<'p> Part<'_, 'p> {
     /// Two sockets with the buffers asked for: the worker's and the other side's. The other side is always connected,
     /// the worker's as the cell wants it.
     pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
+        let port = if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 };
+        let (near, far) = self.open_sockets(port, self.cell.addressing, self.options.rcvbuf)?;
+        self.check_segments(&far)?;
+        Ok((near, far))
+    }
+
+    /// Two connected sockets beside those of [`Part::sockets`], at ports that are free, with room for the longest train
+    /// whatever buffers are asked for.
+    pub(crate) fn roomy_pair(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
+        self.open_sockets(0, Addressing::Connected, self.options.rcvbuf.max(ROOMY))
+    }
+
+    fn open_sockets(
+        &self,
+        port: u16,
+        addressing: Addressing,
+        rcvbuf: usize,
+    ) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         let options = self.options;
         let failed = |what| move |error| TrialError::Socket { what, error };
-        let port = if options.port == 0 { 0 } else { options.port + self.index as u16 };
         let address = SocketAddr::new(options.bind, port);
-        let pair = match self.cell.addressing {
+        let pair = match addressing {
             Addressing::Connected => Socket::pair(address),
             Addressing::Unconnected => Socket::half_connected_pair(address),
         };
         let (near, far) = pair.map_err(failed("opening two connected sockets"))?;
         for socket in [&near, &far] {
-            socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
+            socket.set_buffers(rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
         }
-        self.check_segments(&far)?;
         Ok((Arc::new(near), Arc::new(far)))
     }
 
@@ -207,6 +223,9 @@ impl<'p> Part<'_, 'p> {
         self.cell.variant.kind().has_socket()
     }
 }
+
+/// A receive buffer for any train, in bytes: its payload is at most four of 64 KiB.
+const ROOMY: usize = 1 << 20;
 
 /// How long a worker that waits in the kernel sleeps at most, before it looks whether the trial is over.
 const BLOCK: Duration = Duration::from_millis(10);

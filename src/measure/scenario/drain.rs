@@ -1,26 +1,22 @@
 //! `drain`: emptying a queue that was filled before; the filling is timed apart.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hpbench_backends::{Addressing, Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::filler::Filler;
-use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
 use crate::measure::trial::Part;
 use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
-/// How long the queue is measured again because others have sent something meanwhile.
-const MEASURED_WITHIN: Duration = Duration::from_secs(1);
-
 /// How long it may take to empty the queue of what others have sent.
-const EMPTY_WITHIN: Duration = Duration::from_millis(500);
+const EMPTY_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long an app on another thread may take for what is on the ring.
 const APP_WITHIN: Duration = Duration::from_millis(200);
@@ -31,73 +27,38 @@ pub struct Drain<'d, 'p, B, A> {
     lane: &'d mut Lane<'p, B>,
     app: &'d mut A,
     filler: &'d mut Filler<'p>,
-    /// The queue of the backend's socket, once it is known how much a datagram takes of it.
+    /// The queue of the backend's socket, if it has a socket.
     queue: Option<Queue>,
     sides: Sides,
 }
 
 impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
-    /// Lets `filler` fill the backend's queue.
-    pub fn new((lane, app): (&'d mut Lane<'p, B>, &'d mut A), filler: &'d mut Filler<'p>) -> Self {
-        Self { lane, app, filler, queue: None, sides: Sides::new() }
+    /// Lets `filler` fill the backend's queue: `queue`, unless it is memory.
+    pub fn new(
+        (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
+        filler: &'d mut Filler<'p>,
+        queue: Option<Queue>,
+    ) -> Self {
+        Self { lane, app, filler, queue, sides: Sides::new() }
     }
 
-    /// Finds out how many datagrams the queue of `socket`, the backend's, holds, where they are alone or in `trains`.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be sent or received.
-    pub fn measure_queue(
-        &mut self,
-        socket: &Arc<Socket>,
-        trains: bool,
-        free: &mut FreeList<'p>,
-    ) -> Result<&Queue, TrialError> {
-        // Of what stays a train in the queue, one: a shorter one takes more of it for each datagram.
-        let sample = if trains { self.filler.train() } else { SAMPLE };
-        let start = Instant::now();
-        loop {
-            let before = self.app.received();
-            let dropped = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
-            let sent = self.filler.fill(free, sample)?;
-            let mut came = 0;
-            let queue = Queue::measure(socket, (sent, dropped), |held| {
-                came = driver::receive(self.lane, self.app, free, held).map_err(TrialError::io("receiving"))?;
-                Ok(came)
-            })?;
-            // What others send only adds to the queue: the least is the nearest.
-            let least = self.queue.take().filter(|known| known.truesize() < queue.truesize());
-            self.queue = Some(least.unwrap_or(queue));
-            self.wait_for_app(before + came as u64, free);
-            // One of another sender takes more of the queue than ours, or less; it is among those received, or still there.
-            let is_alone = self.app.received() == before + came as u64;
-            if self.empty(u64::MAX, free)? == 0 && is_alone || start.elapsed() > MEASURED_WITHIN {
-                break;
-            }
-        }
-        self.queue.as_ref().ok_or(TrialError::Stalled("the queue could not be measured"))
-    }
-
-    /// Takes out what is in the queue until `received` of ours have come: datagrams of others took the place of some. Returns
-    /// how many it took out.
-    fn empty(&mut self, received: u64, free: &mut FreeList<'p>) -> Result<usize, TrialError> {
-        let mut taken = 0;
+    /// Takes out what is in the queue until `received` of ours have come: datagrams of others took the place of some.
+    fn empty(&mut self, received: u64, free: &mut FreeList<'p>) -> Result<(), TrialError> {
         let start = Instant::now();
         while self.app.received() < received && start.elapsed() < EMPTY_WITHIN {
             let came = driver::poll_once(self.lane, self.app, free).map_err(TrialError::io("receiving"))?;
-            taken += came;
             let Some(queue) = &self.queue else { break };
             if came == 0 && queue.is_empty()? {
                 break;
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// Takes out all that is left at the end, also of the kernel's hands.
     fn finish(&mut self, free: &mut FreeList<'p>) -> Result<(), TrialError> {
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
-        self.empty(self.filler.sent(), free).map(drop)
+        self.empty(self.filler.sent(), free)
     }
 
     /// Waits for an app on another thread.
@@ -198,23 +159,22 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let mut drain = Drain::new((lane, app), load);
     let Some(socket) = socket else {
-        return rounds::memory_round(part).and_then(|size| rounds::measure(&mut drain, part, free, size));
+        let size = rounds::memory_round(part)?;
+        return rounds::measure(&mut Drain::new((lane, app), load, None), part, free, size);
     };
-    let size = match part.truesizes.get(part.cell) {
-        Some(truesize) => drain.queue.insert(Queue::known(socket, truesize)?).round(part)?,
-        None if part.cell.addressing == Addressing::Unconnected && !part.cell.receives_trains() => {
-            let truesize = truesize_alone(part, free)?;
-            part.truesizes.note(part.cell, truesize);
-            drain.queue.insert(Queue::known(socket, truesize)?).round(part)?
-        }
+    let truesize = match part.truesizes.get(part.cell) {
+        Some(known) => known,
         None => {
-            let queue = drain.measure_queue(socket, part.cell.receives_trains(), free)?;
-            part.truesizes.note(part.cell, queue.truesize());
-            queue.round(part)?
+            let (near, far) = part.roomy_pair()?;
+            let measured = truesize(&near, Filler::socket(&part.order(0), &far)?, part.cell.receives_trains(), free)?;
+            part.truesizes.note(part.cell, measured);
+            measured
         }
     };
+    let queue = Queue::known(socket, truesize)?;
+    let size = queue.round(part)?;
+    let mut drain = Drain::new((lane, app), load, Some(queue));
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;
     drain.finish(free)?;
     let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
@@ -224,18 +184,24 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     Ok(outcome)
 }
 
-/// What a datagram of this load takes of a queue, found out where nobody else can send to: between two sockets that are connected.
-fn truesize_alone(part: &Part<'_, '_>, free: &mut FreeList<'_>) -> Result<u32, TrialError> {
-    let failed = |what| move |error| TrialError::Socket { what, error };
-    let pair = Socket::pair(SocketAddr::new(part.options.bind, 0)).map_err(failed("opening two connected sockets"))?;
-    let (near, far) = (Arc::new(pair.0), Arc::new(pair.1));
-    for socket in [&near, &far] {
-        let set = socket.set_buffers(part.options.rcvbuf, part.options.sndbuf);
-        set.map_err(failed("setting socket buffers"))?;
+/// Finds out what a datagram of `filler` takes of the queue of `near`, in bytes, where it stays alone or in `trains`. The two
+/// are to be connected, so that nobody else can send there, with room for a train, and no backend is to have them.
+///
+/// # Errors
+///
+/// If the datagrams cannot be sent, or the kernel does not tell.
+pub fn truesize<'p>(
+    near: &Arc<Socket>,
+    mut filler: Filler<'p>,
+    trains: bool,
+    free: &mut FreeList<'p>,
+) -> Result<u32, TrialError> {
+    if trains {
+        near.receive_trains().map_err(TrialError::io("setting UDP_GRO"))?;
     }
-    let mut filler = Filler::socket(&part.order(0), &far)?;
-    let sent = filler.fill(free, SAMPLE)?;
-    let queue = Queue::measure(&near, (sent, 0), Ok)?;
+    // A whole train: a datagram of a shorter one may take more.
+    let train = filler.train();
+    let sent = filler.fill(free, train)?;
     filler.close(free)?;
-    Ok(queue.truesize())
+    Queue::measure(near, sent, Ok).map(|queue| queue.truesize())
 }

@@ -15,9 +15,6 @@ use crate::measure::outcome::{Outcome, Rounds, TrialError};
 use crate::measure::trial::Part;
 use crate::plan::cells::Until;
 
-/// Datagrams sent to find out how much of the queue each takes.
-pub const SAMPLE: usize = 64;
-
 /// How long a queue may take to become whole after the last datagram was sent into it. On loopback it
 /// is whole at once, unless the kernel put the work off to a thread of its own.
 const WHOLE_WITHIN: Duration = Duration::from_millis(50);
@@ -109,19 +106,19 @@ impl Queue {
         self.truesize
     }
 
-    /// Finds out what a datagram takes of the queue of `socket`, into which `sent` of them were sent when it had dropped
-    /// `dropped`. They are then taken out by `receive(count)`, which returns how many came.
+    /// Finds out what a datagram takes of the queue of `socket`, which is new and into which `sent` of them were sent. They
+    /// are then taken out by `receive(count)`, which returns how many came.
     ///
     /// # Errors
     ///
     /// If the kernel does not tell, and those of `receive`.
     pub fn measure(
         socket: &Arc<Socket>,
-        (sent, dropped): (usize, u64),
+        sent: usize,
         receive: impl FnOnce(usize) -> Result<usize, TrialError>,
     ) -> Result<Self, TrialError> {
         let info = Self::at_rest(socket)?;
-        let drops = (info.drops - dropped) as usize;
+        let drops = info.drops as usize;
         let held = receive(sent.saturating_sub(drops))?;
         let truesize = match held {
             0 if sent == 0 => return Err(TrialError::Stalled("the kernel took no datagram for 200 ms")),
@@ -407,7 +404,7 @@ mod tests {
         let (near, _far) = Socket::half_connected_pair(address).expect("loopback");
         let near = Arc::new(near);
         near.set_buffers(4096, 4096).expect("small buffers");
-        let measured = |sent| Queue::measure(&near, (sent, 0), |_| Ok(0));
+        let measured = |sent| Queue::measure(&near, sent, |_| Ok(0));
         assert!(matches!(measured(0), Err(TrialError::Stalled(_))));
         assert!(matches!(measured(64), Err(TrialError::NothingArrived { sent: 64 })));
         let other = std::net::UdpSocket::bind(address).expect("loopback");

@@ -10,10 +10,13 @@ use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::receiver::Receiver;
-use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, SAMPLE, Sides};
+use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
 use crate::measure::trial::Part;
 use crate::traffic::app::Source;
 use crate::traffic::ledger::Ledger;
+
+/// Datagrams sent to find out how much of the queue each takes.
+const SAMPLE: usize = 64;
 
 /// A backend under test, and what empties the queue that it fills: `recvmmsg`, or memory for `null`.
 struct Send<'p, B, F> {
@@ -137,7 +140,7 @@ fn over_socket<'p, B: Backend<'p>>(
         Some(truesize) => Queue::known(far, truesize)?,
         None => {
             let sent = send.send(free, SAMPLE)?;
-            let queue = Queue::measure(far, (sent, 0), |held| send.receive(free, held))?;
+            let queue = Queue::measure(far, sent, |held| send.receive(free, held))?;
             trial.truesizes.note(trial.cell, queue.truesize());
             queue
         }
