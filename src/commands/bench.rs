@@ -25,6 +25,7 @@ use crate::record::environment;
 use crate::record::locked::Existing;
 use crate::record::output::Output;
 use crate::record::row::{Row, Run};
+use crate::stats::looks;
 use crate::traffic::wire::Tag;
 
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
@@ -276,6 +277,17 @@ pub(crate) fn seconds(args: &RunArgs, cells: &[Cell], trials: usize) -> f64 {
     };
     let block: Duration = cells.iter().map(each).sum();
     block.as_secs_f64() * trials as f64 / cells.len().max(1) as f64
+}
+
+/// About how many of the `lacking` trials of a plan there will be: all, unless something else ends the run. One that ends when it
+/// is precise enough has at least the blocks before the first look.
+pub(crate) fn expected(args: &RunArgs, cells: &[Cell], lacking: usize) -> usize {
+    let blocks = match args.time {
+        Some(time) => (time.as_secs_f64() / seconds(args, cells, cells.len())).ceil() as usize,
+        None if args.precision.is_some() => looks::FIRST,
+        None => return lacking,
+    };
+    blocks.saturating_mul(cells.len()).min(lacking)
 }
 
 #[cfg(test)]

@@ -60,9 +60,10 @@ pub(crate) struct Matched {
     pub nearest: Option<String>,
 }
 
-/// The order of sides, by what they are told apart by.
+/// The sides that have trials, in their order, by what they are told apart by.
 pub(crate) fn sides(trials: &Trials<'_>) -> Vec<u32> {
-    let mut sides: Vec<u32> = (0..trials.side_count() as u32).collect();
+    let sides: BTreeSet<u32> = trials.list.iter().map(|placed| placed.side).collect();
+    let mut sides: Vec<u32> = sides.into_iter().collect();
     sides.sort_by(|a, b| trials.by.order(trials.side(*a), trials.side(*b)));
     sides
 }

@@ -79,7 +79,9 @@ pub(crate) enum CompareError {
     #[error("no cell is on two sides{0}; measure the same cells on both")]
     NothingAlike(String),
     /// What could be compared means nothing.
-    #[error("refused, for it would mean nothing:\n{0}\nMeasure again, or use --force to have such rows marked invalid")]
+    #[error(
+        "refused, for it would mean nothing:\n{0}\nMeasure again, or use --force to list such rows without a verdict"
+    )]
     Refused(String),
 }
 

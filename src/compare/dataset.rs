@@ -28,7 +28,7 @@ pub(crate) struct Attempt {
     pub file: u32,
     /// Of which run, whatever files have it.
     pub run: u32,
-    /// Of which block of which run.
+    /// Of which block of which run on which machine: the guests of a lab, which run one after the other, share no block.
     pub block: u32,
     /// Of which cell: see [`Dataset::cell`].
     pub cell: u32,
@@ -88,7 +88,8 @@ pub(crate) struct Dataset {
     /// Of each run, when it began and which pair it is one of.
     begun: Vec<(String, Option<u32>)>,
     clocks: Numbers,
-    blocks: HashMap<(u32, usize), u32>,
+    /// The number of each block, by run, machine and number in the run.
+    blocks: HashMap<(u32, u32, usize), u32>,
     /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
     planned: Vec<u32>,
     plans: Numbers,
@@ -159,6 +160,7 @@ impl Dataset {
         }
         let cell = self.note_cell(fields);
         let circumstances = self.note_circumstances(fields);
+        let machine = self.machine[circumstances as usize];
         let run = self.runs.number_of(&row.run_id);
         match self.begun.get_mut(run as usize) {
             None => self.begun.push((row.started_at.clone(), row.pair)),
@@ -169,7 +171,7 @@ impl Dataset {
         self.attempts.push(Attempt {
             file: self.files.len().saturating_sub(1) as u32,
             run,
-            block: *self.blocks.entry((run, row.trial)).or_insert(next),
+            block: *self.blocks.entry((run, machine, row.trial)).or_insert(next),
             cell,
             circumstances,
             state: row.state(),
@@ -240,8 +242,7 @@ impl Dataset {
     pub(crate) fn last_attempts(&self, files_apart: bool) -> Vec<u32> {
         let identity = |attempt: &Attempt| {
             let file = if files_apart { attempt.file } else { 0 };
-            let (planned, machine) = (self.planned[attempt.cell as usize], self.machine(attempt));
-            ([file, attempt.run, attempt.block, planned, machine], attempt.order)
+            ([file, attempt.block, self.planned[attempt.cell as usize]], attempt.order)
         };
         let of = |at: &u32| &self.attempts[*at as usize];
         // Sorted and not hashed, because that takes a tenth of the memory, and files are nearly in this order.

@@ -121,7 +121,7 @@ fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Vec<f64> {
     if judge::refusal(pair, &base, &new).is_some() {
         return Vec::new();
     }
-    let pairs = judge::run_pairs(trials, &base, &new).and_then(Result::ok);
+    let pairs = judge::run_pairs(trials, pair, &base, &new).and_then(Result::ok);
     pairs.map_or_else(Vec::new, |pairs| pairs.differences)
 }
 

@@ -1,10 +1,10 @@
 //! Two sides of a cell: their figures, and what speaks against a verdict on them.
 //!
-//! What is compared decides by which statistic ([`crate::stats::estimate`]): pairs of runs, where the sides are paired; else
-//! the blocks that both sides have; else runs that alternated. All of one side before all of the other, or one run a side,
-//! have no interval: the machine alone moves single runs by more than most changes do.
+//! What is compared decides by which statistic ([`crate::stats::estimate`]): the blocks that both sides have, where they are of
+//! the same runs; else pairs of runs, where the runs are paired; else runs that alternated. All of one side before all of the
+//! other, or one run only on a side, have no interval: the machine alone moves single runs by more than most changes do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::cells::{Half, Pair};
 use crate::compare::merged::{self, Merged};
@@ -39,14 +39,14 @@ fn log_ratio(base: f64, new: f64) -> Result<f64, Reason> {
 }
 
 /// By the blocks that both sides have.
-fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, Basis), Reason> {
+fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, usize), Reason> {
     let of_base: BTreeMap<usize, f64> = base.iter().copied().collect();
     let of_new: BTreeMap<usize, f64> = new.iter().copied().collect();
     let both = of_new.iter().filter_map(|(block, new)| Some((*of_base.get(block)?, *new)));
     let differences = both.map(|(base, new)| log_ratio(base, new)).collect::<Result<Vec<f64>, Reason>>()?;
     let blocks = differences.len();
     let estimate = estimate::pieces(&differences).ok_or(Reason::TooFewBlocks { blocks, needed: BLOCKS_MIN })?;
-    Ok((estimate, Basis::Blocks { blocks }))
+    Ok((estimate, blocks))
 }
 
 /// Times that a cache line takes are of one state of the cores if they differ by less than this factor. The two states of one
@@ -58,14 +58,21 @@ fn is_same_state(a: f64, b: f64) -> bool {
     a.is_nan() || b.is_nan() || a.max(b) < SAME_STATE * a.min(b)
 }
 
+/// The middle one of some times, and of an even number the shorter of the two in the middle: between two states there is none.
+/// NaN if none is known.
+fn usual(times_ns: impl Iterator<Item = f64>) -> f64 {
+    let mut known: Vec<f64> = times_ns.filter(|ns| !ns.is_nan()).collect();
+    known.sort_unstable_by(f64::total_cmp);
+    known.len().checked_sub(1).map_or(f64::NAN, |last| known[last / 2])
+}
+
 /// The time that a cache line took in most trials of a pair whose sides share blocks; NaN if it is not known.
 fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
     if !pair.interleaved {
         return f64::NAN;
     }
     let both = pair.base.trials.iter().chain(&pair.new.trials);
-    let known = both.map(|&at| trials.attempt(at).core_transfer_ns);
-    Summary::of(known).map_or(f64::NAN, |summary| summary.median)
+    usual(both.map(|&at| trials.attempt(at).core_transfer_ns))
 }
 
 /// One side of a comparison.
@@ -125,7 +132,8 @@ impl<'d> Values<'d> {
 
     /// The median of each run, or its quantile.
     fn by_run(&self) -> BTreeMap<u32, f64> {
-        self.merged.as_ref().map_or_else(|| self.medians(|at| self.values[at].1), Merged::by_run)
+        let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
+        self.merged.as_ref().map_or_else(|| self.of_runs(|at| self.values[at].1, median), Merged::by_run)
     }
 
     /// The median of all, or their quantile.
@@ -133,14 +141,23 @@ impl<'d> Values<'d> {
         self.merged.as_ref().map(Merged::quantile).or_else(|| Median::of_sorted(&sorted(&self.values)))
     }
 
-    /// The median of some numbers of each run.
-    fn medians(&self, number: impl Fn(usize) -> f64) -> BTreeMap<u32, f64> {
+    /// The runs that have values.
+    fn run_numbers(&self) -> BTreeSet<u32> {
+        self.runs.iter().map(|(run, _)| *run).collect()
+    }
+
+    /// The time that a cache line took in most trials of each run; NaN if it is not known.
+    fn transfers_ns(&self) -> BTreeMap<u32, f64> {
+        self.of_runs(|at| self.runs[at].1, |times_ns| usual(times_ns.into_iter()))
+    }
+
+    /// The middle of a number of the trials of each run.
+    fn of_runs(&self, number: impl Fn(usize) -> f64, middle: impl Fn(Vec<f64>) -> f64) -> BTreeMap<u32, f64> {
         let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for (at, (run, _)) in self.runs.iter().enumerate() {
             runs.entry(*run).or_default().push(number(at));
         }
-        let median = |numbers: Vec<f64>| Summary::of(numbers).map_or(f64::NAN, |summary| summary.median);
-        runs.into_iter().map(|(run, numbers)| (run, median(numbers))).collect()
+        runs.into_iter().map(|(run, numbers)| (run, middle(numbers))).collect()
     }
 }
 
@@ -164,24 +181,34 @@ pub(crate) struct RunPairs {
 }
 
 /// The pairs of runs that two sides have; `None` where they have none.
-pub(crate) fn run_pairs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Option<Result<RunPairs, Reason>> {
-    // In the order of time: of several runs with one number, each with that of the other side that came like it.
-    let numbered = |side: &Values<'_>| {
-        let mut pairs: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
-        let transfers = side.medians(|at| side.runs[at].1);
-        let mut runs: Vec<(&str, u32, (f64, f64))> = side
-            .by_run()
-            .into_iter()
-            .filter_map(|(run, median)| Some((trials.started(run), trials.pair(run)?, (median, transfers[&run]))))
-            .collect();
-        runs.sort_by(|a, b| a.0.cmp(b.0));
-        runs.into_iter().for_each(|(_, pair, numbers)| pairs.entry(pair).or_default().push(numbers));
+///
+/// Files of several experiments have several runs with one number. Each belongs to that of the other side which came like it, in
+/// the order of time: among all runs, for one of which no trial counts is still there. Where a side has more of them than the
+/// other, nobody knows which belong together, and none of them count.
+pub(crate) fn run_pairs(
+    trials: &Trials<'_>,
+    pair: &Pair,
+    base: &Values<'_>,
+    new: &Values<'_>,
+) -> Option<Result<RunPairs, Reason>> {
+    let numbered = |half: &Half, side: &Values<'_>| {
+        let (medians, transfers) = (side.by_run(), side.transfers_ns());
+        let all: BTreeSet<u32> = half.trials.iter().map(|&at| trials.attempt(at).run).collect();
+        let mut all: Vec<(&str, u32)> = all.into_iter().map(|run| (trials.started(run), run)).collect();
+        all.sort_unstable();
+        let mut pairs: BTreeMap<u32, Vec<Option<(f64, f64)>>> = BTreeMap::new();
+        for (_, run) in all {
+            let Some(number) = trials.pair(run) else { continue };
+            let counting = medians.get(&run).map(|median| (*median, transfers[&run]));
+            pairs.entry(number).or_default().push(counting);
+        }
         pairs
     };
-    let (base, new) = (numbered(base), numbered(new));
-    let both = base.iter().filter_map(|(pair, of_base)| Some((of_base, new.get(pair)?)));
-    let both: Vec<_> = both.flat_map(|(base, new)| base.iter().zip(new)).collect();
-    if both.is_empty() {
+    let (base, new) = (numbered(&pair.base, base), numbered(&pair.new, new));
+    let both = base.iter().filter_map(|(number, of_base)| Some((of_base, new.get(number)?)));
+    let both = both.filter(|(base, new)| base.len() == new.len()).flat_map(|(base, new)| base.iter().zip(new));
+    let both: Vec<_> = both.filter_map(|(base, new)| (*base).zip(*new)).collect();
+    if base.keys().all(|number| !new.contains_key(number)) {
         return None;
     }
     // A pair counts if the cores were in the same state in both runs.
@@ -191,8 +218,13 @@ pub(crate) fn run_pairs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>
 }
 
 /// By pairs of runs; `None` where the sides have none.
-fn by_pairs(trials: &Trials<'_>, base: &Values, new: &Values) -> Option<Result<(Estimate, Basis), Reason>> {
-    let found = run_pairs(trials, base, new)?;
+fn by_pairs(
+    trials: &Trials<'_>,
+    pair: &Pair,
+    base: &Values<'_>,
+    new: &Values<'_>,
+) -> Option<Result<(Estimate, Basis), Reason>> {
+    let found = run_pairs(trials, pair, base, new)?;
     Some(found.and_then(|RunPairs { differences, all }| {
         let (pairs, needed) = (differences.len(), PAIRS_MIN);
         let too_few =
@@ -238,14 +270,17 @@ pub(crate) fn figures(
         return (figures, Some(Reason::NoValues));
     }
     let tails = base.merged.as_ref().zip(new.merged.as_ref());
-    let found = by_pairs(trials, base, new).unwrap_or_else(|| match tails {
-        _ if !pair.interleaved => by_runs(trials, base, new),
-        Some((base, new)) if !base.is_relative() => merged::by_blocks(base, new),
-        _ => by_blocks(&base.values, &new.values),
-    });
     // Quantiles of runs with few samples each may be compared; those of too few in all may not.
-    let is_enough = |found| tails.map_or(Ok(()), |(base, new)| base.check().and_then(|()| new.check())).map(|()| found);
-    let found = found.and_then(is_enough);
+    let is_enough = || tails.map_or(Ok(()), |(base, new)| base.check().and_then(|()| new.check()));
+    let found = match tails {
+        _ if pair.interleaved => {
+            let values = || by_blocks(&base.values, &new.values);
+            let found = tails.map_or_else(values, |(base, new)| merged::by_blocks(base, new));
+            let runs = base.run_numbers().intersection(&new.run_numbers()).count();
+            found.map(|(estimate, blocks)| (estimate, Basis::Blocks { blocks, runs }))
+        }
+        _ => is_enough().and_then(|()| by_pairs(trials, pair, base, new).unwrap_or_else(|| by_runs(trials, base, new))),
+    };
     match found {
         Ok((estimate, basis)) => (with_estimate(figures, estimate, basis), None),
         Err(reason) => (figures, Some(reason)),

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
 
-use crate::compare::verdict::Basis;
 use crate::compare::warnings::Reason;
 use crate::record::lat_tail::{LatTail, merged};
 use crate::stats::estimate::{BLOCKS_MIN, Estimate};
@@ -93,14 +92,22 @@ fn own(trials: &[Latencies<'_>]) -> Histogram<u64> {
     merged(trials.iter().map(|trial| trial.own))
 }
 
-/// By the blocks that both sides have, of trials that are not related to others.
-pub(crate) fn by_blocks(base: &Merged<'_>, new: &Merged<'_>) -> Result<(Estimate, Basis), Reason> {
+/// By the blocks that both sides have. Trials that are related to others are to be related to the same ones on both sides, which
+/// then make no difference: of quotients of quantiles there is no interval within a run.
+pub(crate) fn by_blocks(base: &Merged<'_>, new: &Merged<'_>) -> Result<(Estimate, usize), Reason> {
     let [of_base, of_new] =
         [base, new].map(|side| side.trials.iter().map(|trial| trial.block).collect::<BTreeSet<usize>>());
+    let references = |side: &Merged<'_>| -> BTreeMap<usize, *const LatTail> {
+        side.trials.iter().filter_map(|trial| Some((trial.block, std::ptr::from_ref(trial.reference?)))).collect()
+    };
+    let (related_base, related_new) = (references(base), references(new));
+    if related_base.iter().any(|(block, reference)| related_new.get(block).is_some_and(|other| other != reference)) {
+        return Err(Reason::OtherReference);
+    }
     let tail = |side: &Merged<'_>| {
         let is_common = |trial: &&Latencies<'_>| of_base.contains(&trial.block) && of_new.contains(&trial.block);
         side.tail(&side.trials.iter().filter(is_common).copied().collect::<Vec<_>>())
     };
     let estimate = tails::ratio(&tail(base)?, &tail(new)?).ok_or(Reason::NoRatio)?;
-    Ok((estimate, Basis::Blocks { blocks: of_base.intersection(&of_new).count() }))
+    Ok((estimate, of_base.intersection(&of_new).count()))
 }

@@ -1,6 +1,6 @@
 //! The trials of a dataset, sorted by what they are compared by: into sides, cells and conditions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::compare::axes::{self, By};
 use crate::compare::dataset::{Attempt, Dataset};
@@ -8,6 +8,7 @@ use crate::compare::merged::Latencies;
 use crate::compare::messages::Messages;
 use crate::compare::metrics::{self, Metric};
 use crate::compare::numbers::Numbers;
+use crate::gates;
 use crate::record::cell::{CellKey, MAY_DIFFER, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::record::row::State;
@@ -198,8 +199,8 @@ impl<'d> Trials<'d> {
         Some(Latencies { block: attempt.block as usize, run: attempt.run, own, reference })
     }
 
-    /// Relates each trial to that of `backend` in the same block: the same cell, but for the backend. The trials of that
-    /// backend, which would all be 1, are left out.
+    /// Relates each trial to that of `backend` in the same block: the same cell, but for the backend. What would not count on
+    /// a side is no reference. The trials of that backend, which would all be 1, are left out.
     ///
     /// # Errors
     ///
@@ -214,17 +215,18 @@ impl<'d> Trials<'d> {
             let number = || cells.number(texts(attempt).iter().map(|(_, text)| text));
             (attempt.file, attempt.block, *known.entry(attempt.cell).or_insert_with(number))
         };
-        let is_reference = |placed: &Placed| data.text(&data.attempts[placed.at as usize], Column::backend) == backend;
-        let mut references: HashMap<(u32, u32, u32), u32> = HashMap::new();
+        let of = |at: u32| &data.attempts[at as usize];
+        let is_reference = |placed: &Placed| data.text(of(placed.at), Column::backend) == backend;
+        let mut valid: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut variants: Vec<&str> = Vec::new();
         for placed in self.list.iter().filter(|placed| is_reference(placed)) {
-            let attempt = &data.attempts[placed.at as usize];
+            let attempt = of(placed.at);
             let variant = data.text(attempt, Column::variant);
             if !variants.contains(&variant) {
                 variants.push(variant);
             }
-            if attempt.state == State::Valid {
-                references.insert(key(attempt), placed.at);
+            if attempt.state == State::Valid && !attempt.is_limited {
+                valid.entry(attempt.cell).or_default().push(placed.at);
             }
         }
         let failed = |why: String| Err(NoReference { backend: backend.into(), why });
@@ -233,12 +235,13 @@ impl<'d> Trials<'d> {
             1 => {}
             _ => return failed(format!("it has several variants here ({})", variants.join(", "))),
         }
+        let counting = valid.into_values().flat_map(|valid| gates::counting(valid, |&at| of(at).is_marked));
+        let references: HashMap<(u32, u32, u32), u32> = counting.map(|at| (key(of(at)), at)).collect();
         self.list.retain(|placed| !is_reference(placed));
         if self.list.is_empty() {
             return failed("all trials are of this backend".into());
         }
-        let of = |placed: &Placed| references.get(&key(&data.attempts[placed.at as usize])).copied();
-        self.references = self.list.iter().map(of).collect();
+        self.references = self.list.iter().map(|placed| references.get(&key(of(placed.at))).copied()).collect();
         Ok(())
     }
 

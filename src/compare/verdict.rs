@@ -54,10 +54,12 @@ pub enum Basis {
     /// There is no interval.
     #[default]
     Nothing,
-    /// Blocks that both sides have: it speaks of this run only.
+    /// Blocks that both sides have: it speaks of the runs that these are of only.
     Blocks {
         /// How many.
         blocks: usize,
+        /// Of how many runs.
+        runs: usize,
     },
     /// Pairs of runs: it speaks of other runs, too.
     Pairs {

@@ -73,7 +73,9 @@ pub enum Reason {
         /// How many are needed.
         needed: u64,
     },
-    /// A side is one run, and the other another.
+    /// The sides are related to different trials, and what is compared is a quantile far out.
+    OtherReference,
+    /// A side is one run.
     OneRun,
     /// Runs of one side came before those of the other.
     NotAlternated,
@@ -136,7 +138,8 @@ impl Reason {
             Self::TooFewRuns { .. } => "too few runs".into(),
             Self::TooFewHosts { .. } => "too few hosts".into(),
             Self::TooFewTail { .. } => "too few samples".into(),
-            Self::OneRun => "one run a side".into(),
+            Self::OtherReference => "other references".into(),
+            Self::OneRun => "one run only".into(),
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
             Self::NoRatio => "a side is 0".into(),
@@ -215,15 +218,17 @@ impl fmt::Display for Reason {
                 if *above == 1 { "y" } else { "ies" },
                 if *above == 1 { "is" } else { "are" },
             ),
+            Self::OtherReference => f.write_str(
+                "other references: the sides are related to different trials, and a percentile that is related to another one \
+                 has no interval within a run; leave out --relative-to, or compare pairs of runs",
+            ),
             Self::OneRun => f.write_str(
-                "one run a side: runs of one command differ by more than most changes; alternate runs of both sides, as \
+                "one run only on a side: runs of one command differ by more than most changes; alternate runs of both sides, as \
                  scripts/ab does",
             ),
             Self::OtherState { pairs, needed } => write!(
                 f,
-                "cores in another state: in {pairs} pair{} of runs only a cache line took as long between the cores on both sides \
-                 (core_transfer_ns), and a verdict needs {needed}",
-                s(pairs)
+                "too few pairs of runs with their cores in the same state (core_transfer_ns): {pairs}, and a verdict needs {needed}"
             ),
             Self::NotAlternated => f.write_str(
                 "not alternated: runs of one side came before those of the other, and the machine changes in time; alternate \

@@ -78,7 +78,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", conflicts_with = "trials", value_parser = |text: &str| seconds(text, 0.1))]
     pub time: Option<Duration>,
 
-    /// Run blocks until every comparison of backends is known to this half-width: after 100, and at most at three later looks
+    /// Run blocks until the main figure of every comparison of backends is known to this half-width: looks after 100 blocks, and at
+    /// most three times later
     #[arg(long, value_name = "PERCENT", conflicts_with = "trials", value_parser = percentage)]
     pub precision: Option<f64>,
 

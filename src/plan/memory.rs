@@ -22,7 +22,7 @@ const GIB: f64 = (1_u64 << 30) as f64;
 pub(crate) struct Demand {
     /// Bytes of all frames.
     pub(crate) frames: u64,
-    /// How many rows are kept.
+    /// How many rows are kept, or are expected to be.
     pub(crate) trials: usize,
 }
 

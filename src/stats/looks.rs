@@ -6,7 +6,7 @@
 use super::estimate::BLOCKS_MANY;
 
 /// The blocks before the first look: from there on an interval is made of ten pieces of ten.
-const FIRST: usize = 2 * BLOCKS_MANY;
+pub const FIRST: usize = 2 * BLOCKS_MANY;
 
 /// The most looks.
 pub const LOOKS_MAX: usize = 4;
@@ -48,9 +48,10 @@ pub enum Why {
 }
 
 impl Looks {
-    /// For a half of an interval that is asked for, as a fraction.
-    pub fn new(target: f64) -> Self {
-        Self { target, next: FIRST, looks: 0, last: None }
+    /// For a half of an interval that is asked for, as a fraction, in a run that has so many blocks already: it may have been
+    /// looked at with them, so that the next look is as far away as after any other one.
+    pub fn new(target: f64, blocks: usize) -> Self {
+        Self { target, next: FIRST.max(blocks + blocks / 2), looks: 0, last: None }
     }
 
     /// What is found after so many blocks, if it is time to look; `widest` is the widest half of an interval, as a fraction,
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     fn looks(target: f64, halves: &[f64]) -> (Vec<usize>, Option<Enough>) {
-        let mut precision = Looks::new(target);
+        let mut precision = Looks::new(target, 0);
         let mut halves = halves.iter().copied();
         let mut seen = Vec::new();
         for blocks in 1..100_000 {
@@ -110,6 +111,8 @@ mod tests {
         assert_eq!(looks(0.01, &[0.02, 0.019]), (vec![100, 480], end(Why::Floor, 0.019)));
         assert_eq!(looks(0.01, &[0.0105, 0.0102, 0.5]), (vec![100, 150], end(Why::Floor, 0.0102)));
         let (seen, end) = looks(0.01, &[0.016, 0.014, 0.012, 0.0107, 0.001]);
+        assert!(Looks::new(0.01, 200).after(299, || Some(0.001)).is_none(), "it goes on with 200 blocks");
+        assert!(Looks::new(0.01, 200).after(300, || Some(0.001)).is_some());
         assert!(seen.len() == 4 && end.is_some_and(|end| end.why == Why::Looks), "{seen:?} {end:?}");
     }
 }

@@ -192,7 +192,7 @@ fn a_run_that_ends_when_it_is_precise_is_as_precise() {
         for target in [0.0020, 0.0012] {
             let looked = std::cell::Cell::new(0);
             let found = share(|seed| {
-                let (mut blocks, mut looks) = (Blocks::new(machine, seed), Looks::new(target));
+                let (mut blocks, mut looks) = (Blocks::new(machine, seed), Looks::new(target, 0));
                 loop {
                     blocks.add();
                     let count = blocks.values.len();

@@ -128,10 +128,11 @@ fn scopes(report: &Comparisons) -> String {
     let has = |wanted: fn(Basis) -> bool| report.comparisons.iter().any(|row| wanted(row.figures.basis));
     let mut text = String::new();
     if has(|basis| matches!(basis, Basis::Blocks { .. })) {
-        text += &wrap(
-            "Intervals from blocks are of this run: other runs of the same command differ by more than they say. To \
-             compare builds, kernels or settings, alternate runs: scripts/ab.",
-        );
+        let of = if has(|basis| matches!(basis, Basis::Blocks { runs: 2.., .. })) { "these runs" } else { "this run" };
+        text += &wrap(&format!(
+            "Intervals from blocks are of {of}: other runs of the same command differ by more than they say. To compare \
+             builds, kernels or settings, alternate runs: scripts/ab."
+        ));
     }
     if has(|basis| matches!(basis, Basis::Pairs { .. } | Basis::Runs { .. })) {
         text += &wrap("Intervals from pairs of runs, or from runs that alternated, hold between runs.");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::compare::answer;
+use crate::compare::answer::{self, Precision};
 use crate::plan::args::RunArgs;
 use crate::record::row::Row;
 use crate::stats::looks::{Enough, LOOKS_MAX, Looks, Why};
@@ -21,7 +21,7 @@ pub(super) enum End {
         /// How many blocks there are.
         blocks: usize,
     },
-    /// All comparisons are as precise as `--precision` asks.
+    /// The main figures of all comparisons are as precise as `--precision` asks.
     Precise {
         /// The widest half of an interval, in percent.
         half_pct: f64,
@@ -42,13 +42,18 @@ pub(super) enum End {
         /// How many blocks there are.
         blocks: usize,
     },
+    /// No comparison can become precise.
+    Never {
+        /// Why the last one cannot.
+        why: String,
+    },
     /// Nearly all trials are disturbed.
     Disturbed {
-        /// How many attempts count.
-        valid: usize,
+        /// How many attempts are.
+        disturbed: usize,
         /// Of how many.
         attempts: usize,
-        /// Why the last one does not.
+        /// By what the last one was.
         why: String,
     },
 }
@@ -63,9 +68,9 @@ impl End {
         }
     }
 
-    /// Whether something is amiss.
+    /// Whether the run has not found what it was to find.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Disturbed { .. })
+        matches!(self, Self::Never { .. } | Self::Disturbed { .. })
     }
 }
 
@@ -81,10 +86,13 @@ impl fmt::Display for End {
                 f,
                 "±{half_pct:.2}% after {blocks} blocks and {LOOKS_MAX} looks: more looks would find a precision that is luck"
             ),
-            Self::Disturbed { valid, attempts, why } => write!(
+            Self::Never { why } => {
+                write!(f, "no comparison can have the precision of --precision, the last one because: {why}")
+            }
+            Self::Disturbed { disturbed, attempts, why } => write!(
                 f,
-                "only {valid} of {attempts} attempts count, the last one because of: {why}; stop what else runs (`hpbench doctor` \
-                 names it), name other cores with --cpu, or use --wait-quiet 60"
+                "{disturbed} of {attempts} attempts do not count, the last one for this reason: {why}. Stop what else runs (`hpbench \
+                 doctor` names it), name other cores with --cpu, or use --wait-quiet 60"
             ),
         }
     }
@@ -99,16 +107,17 @@ pub(super) struct Ends {
     /// Whether trials that were disturbed are tried again: those who leave that out want all rows.
     is_gated: bool,
     attempts: usize,
-    valid: usize,
+    disturbed: usize,
     why: String,
 }
 
 impl Ends {
     /// For a run that begins now, with `rows` of before.
     pub(super) fn new(args: &RunArgs, is_gated: bool, rows: &[(usize, Row)]) -> Self {
-        let precision = args.precision.map(Looks::new);
+        let blocks = rows.iter().map(|(_, row)| row.trial).max().unwrap_or(0);
+        let precision = args.precision.map(|target| Looks::new(target, blocks));
         let (start, time) = (Instant::now(), args.time);
-        let mut ends = Self { start, time, precision, is_gated, attempts: 0, valid: 0, why: String::new() };
+        let mut ends = Self { start, time, precision, is_gated, attempts: 0, disturbed: 0, why: String::new() };
         rows.iter().for_each(|(_, row)| ends.note(row));
         ends
     }
@@ -117,9 +126,8 @@ impl Ends {
     pub(super) fn note(&mut self, row: &Row) {
         self.attempts += 1;
         if row.is_disturbed() {
+            self.disturbed += 1;
             self.why = row.invalid_reason.to_string();
-        } else {
-            self.valid += 1;
         }
     }
 
@@ -128,21 +136,25 @@ impl Ends {
         if self.time.is_some_and(|time| self.start.elapsed() >= time) {
             return Some(End::Time { blocks });
         }
-        let looked = self.precision.as_mut().and_then(|looks| looks.after(blocks, || widest(rows)));
-        looked.map(|enough| End::of(enough, blocks)).or_else(|| self.of_disturbed())
+        let mut never = None;
+        let half = || match answer::precision(rows.iter().map(|(_, row)| row)) {
+            Precision::Half(half) => Some(half),
+            Precision::NotYet => None,
+            Precision::Never(why) => {
+                never = Some(End::Never { why });
+                None
+            }
+        };
+        let looked = self.precision.as_mut().and_then(|looks| looks.after(blocks, half));
+        looked.map(|enough| End::of(enough, blocks)).or(never).or_else(|| self.of_disturbed())
     }
 
     /// Whether nearly all trials are disturbed.
     pub(super) fn of_disturbed(&self) -> Option<End> {
-        let Self { attempts, valid, .. } = *self;
-        let is_so = self.is_gated && attempts >= ATTEMPTS_MIN && valid * COUNTS_ONE_IN < attempts;
-        is_so.then(|| End::Disturbed { valid, attempts, why: self.why.clone() })
+        let Self { attempts, disturbed, .. } = *self;
+        let is_so = self.is_gated && attempts >= ATTEMPTS_MIN && (attempts - disturbed) * COUNTS_ONE_IN < attempts;
+        is_so.then(|| End::Disturbed { disturbed, attempts, why: self.why.clone() })
     }
-}
-
-/// The widest half of an interval of a comparison of this run, as a fraction.
-fn widest(rows: &[(usize, Row)]) -> Option<f64> {
-    answer::widest(rows.iter().map(|(_, row)| row))
 }
 
 #[cfg(test)]
@@ -160,6 +172,6 @@ mod tests {
         };
         assert_eq!((after(true, ATTEMPTS_MIN - 1), after(false, ATTEMPTS_MIN)), (None, None));
         let end = after(true, ATTEMPTS_MIN).expect("nothing counts");
-        assert!(end.is_failure() && end.to_string().starts_with("only 0 of 200 attempts count"), "{end}");
+        assert!(end.is_failure() && end.to_string().starts_with("200 of 200 attempts do not count"), "{end}");
     }
 }

@@ -8,7 +8,7 @@ pub mod table;
 
 use std::collections::HashSet;
 
-use crate::commands::bench::{Stock, dry_run, name, seconds};
+use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
 use crate::commands::run::look::look_around;
@@ -65,17 +65,19 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
     // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
     rest.lacking.give_up_after(tries);
+    let expected = expected(args, &cells, rest.lacking.len());
+    let kept = rest.rows.len() + expected;
     if args.dry_run {
         let text = dry_run(args, &cells, schedule.len()) + &left(args, &cells, &begun, &rest, schedule.len());
-        let too_large = request::check_memory(&cells, &run.options, schedule.len()).err();
+        let too_large = request::check_memory(&cells, &run.options, kept).err();
         let too_large = too_large.map_or_else(String::new, |error| format!("{error}\n"));
         return print(&(text + &lacking(&cells) + &too_large)).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
-    let pools = request::make_pools(&cells, &run.options, schedule.len()).map_err(Failure::Usage)?;
+    let pools = request::make_pools(&cells, &run.options, kept).map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;
     files.begin(&begun, rest.lacking.is_empty())?;
-    look_around(args, &run, seconds(args, &cells, rest.lacking.len()), &interrupt);
+    look_around(args, &run, seconds(args, &cells, expected), &interrupt);
     let before = rest.rows.len();
     let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
     let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;

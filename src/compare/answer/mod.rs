@@ -10,6 +10,7 @@ use crate::compare::judge::Comparison;
 use crate::compare::metrics;
 use crate::compare::swept::{Axis, Swept};
 use crate::compare::trials::Trials;
+use crate::compare::verdict::Basis;
 use crate::compare::warnings::{Reason, or_empty};
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
@@ -62,21 +63,42 @@ pub fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// The widest half of an interval among the comparisons of a run's backends or variants in what each scenario is about, as a
-/// fraction; nothing if one has too few blocks for an interval, or none has one.
-pub fn widest<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<f64> {
+/// How precise the comparisons of a run are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Precision {
+    /// The widest half of an interval, as a fraction.
+    Half(f64),
+    /// A comparison has too few blocks for an interval.
+    NotYet,
+    /// No comparison will have a verdict, however many blocks there are: why.
+    Never(String),
+}
+
+/// How precise the comparisons of a run's backends or variants are in what each scenario is about. One that has no verdict for
+/// another reason than too few blocks does not count.
+pub fn precision<'a>(rows: impl Iterator<Item = &'a Row>) -> Precision {
     let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
     let trials = Trials::new(&data, By::Column(Column::variant), &[]);
-    let report = Comparisons::new(&trials, &Settings { groups: usize::MAX, ..SETTINGS }).ok()?;
-    let is_primary =
-        |one: &&Comparison| metrics::defaults(one.cell.get(Column::scenario), "").first() == Some(&one.metric.column);
-    let half = |one: &Comparison| one.figures.ratio?.interval.map(|(low, high)| (high / low).ln() / 2.0);
-    // What failed, or is not comparable, has no interval however many blocks there are.
-    let may_have_one =
-        |one: &&Comparison| half(one).is_some() || matches!(one.reason, Some(Reason::TooFewBlocks { .. }));
-    let halves = report.comparisons.iter().filter(is_primary).filter(may_have_one).map(half);
-    let halves: Vec<f64> = halves.collect::<Option<_>>()?;
-    halves.into_iter().reduce(f64::max)
+    let report = match Comparisons::new(&trials, &Settings { groups: usize::MAX, ..SETTINGS }) {
+        Ok(report) => report,
+        Err(error) => return Precision::Never(error.to_string()),
+    };
+    let (mut widest, mut never) = (None, None);
+    for one in &report.comparisons {
+        if metrics::defaults(one.cell.get(Column::scenario), "").first() != Some(&one.metric.column) {
+            continue;
+        }
+        match &one.reason {
+            Some(Reason::TooFewBlocks { .. }) => return Precision::NotYet,
+            Some(reason) => never = Some(reason.to_string()),
+            None => {
+                let interval = one.figures.ratio.and_then(|ratio| ratio.interval);
+                let half = interval.map_or(f64::INFINITY, |(low, high)| (high / low).ln() / 2.0);
+                widest = Some(widest.map_or(half, |widest: f64| widest.max(half)));
+            }
+        }
+    }
+    widest.map_or_else(|| Precision::Never(never.unwrap_or_else(|| "there are none".into())), Precision::Half)
 }
 
 /// The conclusions of a comparison of backends or variants, a line for each scenario and everything but what was swept.
@@ -165,7 +187,9 @@ impl Topic<'_> {
         } else {
             spans.iter().map(|span| format!("{}.", span.text(primary, threshold, calls.is_none()))).collect()
         };
-        format!("{scenario}{cell} ({told} in this run, against {base}{steady}). {}", sentences.join(" "))
+        let is_of_several = |one: &&Comparison| matches!(one.figures.basis, Basis::Blocks { runs: 2.., .. });
+        let of = if self.values.values().flatten().any(is_of_several) { "these runs" } else { "this run" };
+        format!("{scenario}{cell} ({told} in {of}, against {base}{steady}). {}", sentences.join(" "))
     }
 
     /// How many datagrams a system call of the base moved, if that was one number at several values.

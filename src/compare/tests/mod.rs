@@ -1,6 +1,6 @@
 //! Comparisons of trials that are made up.
 
-use crate::compare::answer;
+use crate::compare::answer::{self, Precision};
 use crate::compare::axes::By;
 use crate::compare::comparisons::{CompareError, Comparisons, Settings};
 use crate::compare::dataset::Dataset;
@@ -102,7 +102,7 @@ fn a_difference_has_a_direction_and_a_size() {
         let ratio = comparison.figures.ratio.expect("a ratio");
         let (low, high) = ratio.interval.expect("an interval");
         assert!(low <= ratio.value && ratio.value <= high && (ratio.value * 100.0 - new).abs() < 1.0);
-        assert_eq!(comparison.figures.basis, Basis::Blocks { blocks: BLOCKS });
+        assert_eq!(comparison.figures.basis, Basis::Blocks { blocks: BLOCKS, runs: 1 });
     }
     let rates: Vec<Row> = two(100.0, 127.0)
         .into_iter()
@@ -302,6 +302,97 @@ fn relative_to_a_backend_what_moves_both_is_no_change() {
 }
 
 #[test]
+fn what_does_not_count_is_no_reference() {
+    let of = |is_limited: bool| {
+        let mut rows = two(100.0, 127.0);
+        rows.extend(noisy(100.0, 2).map(|(block, ns)| trial("uring", block, ns)));
+        rows.iter_mut().filter(|row| row.backend == "plain").for_each(|row| {
+            row.generator_limited = Some(u8::from(is_limited && row.trial > 6));
+        });
+        let data = Dataset::of_rows([Column::ns_per_packet_p50], rows.iter());
+        let mut trials = Trials::new(&data, By::column("backend").expect("a column"), &[]);
+        trials.relate_to("plain").expect("there is one");
+        let report = Comparisons::new(&trials, &DEFAULTS).expect("a report");
+        report.comparisons[0].counts
+    };
+    assert_eq!((of(false), of(true)), ([60, 60], [6, 6]));
+}
+
+/// Rows of one run are compared by its blocks, whatever pair of runs it is one of.
+#[test]
+fn within_a_run_of_a_pair_blocks_are_compared() {
+    let rows: Vec<Row> =
+        two(100.0, 127.0).into_iter().map(|row| Row { state: "A".into(), pair: Some(1), ..row }).collect();
+    let report = compare("backend", &rows).expect("a report");
+    let basis = Basis::Blocks { blocks: BLOCKS, runs: 1 };
+    assert_eq!((report.comparisons[0].verdict, report.comparisons[0].figures.basis), (Verdict::Worse, basis));
+}
+
+/// The guests of a lab share a run, and run one after the other.
+#[test]
+fn machines_share_no_blocks() {
+    let of = |kernel: &'static str, ns: f64| {
+        noisy(ns, 0).map(move |(block, ns)| Row { kernel: kernel.into(), ..trial("plain", block, ns) })
+    };
+    let rows: Vec<Row> = of("6.1", 100.0).chain(of("6.18", 127.0)).collect();
+    let report = compare("kernel", &rows).expect("a report");
+    assert_eq!((report.comparisons[0].verdict, &report.comparisons[0].reason), (Verdict::None, &Some(Reason::OneRun)));
+    let paired = Settings { paired: true, ..DEFAULTS };
+    assert!(compare_with(By::Column(Column::kernel), &rows, &paired, &[]).is_err(), "there are no common blocks");
+}
+
+/// Files of several experiments have the same numbers of pairs: each run belongs to that of its own experiment.
+#[test]
+fn pairs_of_several_experiments_stay_apart() {
+    let sides = ["A", "B"].repeat(7);
+    let two_experiments = |spoilt: Option<usize>, lost: Option<usize>| {
+        let mut rows = runs(&sides, 1.2, true);
+        // The seventh pair is the first one of another experiment, later and ten times as slow.
+        for row in rows.iter_mut().filter(|row| row.pair == Some(7)) {
+            row.pair = Some(1);
+            row.ns_per_packet_p50 = row.ns_per_packet_p50.map(|ns| 10.0 * ns);
+        }
+        let is = |row: &Row, at: Option<usize>| at.is_some_and(|at| row.run_id == format!("run {at}"));
+        rows.retain(|row| !is(row, lost));
+        rows.iter_mut().filter(|row| is(row, spoilt)).for_each(|row| row.valid = 0);
+        let report = compare("state", &rows).expect("a report");
+        let ratio = report.comparisons[0].figures.ratio.expect("a ratio");
+        (report.comparisons[0].figures.basis, ratio.interval.map(|(low, high)| low > 1.1 && high < 1.3))
+    };
+    assert_eq!(two_experiments(None, None), (Basis::Pairs { pairs: 7 }, Some(true)));
+    assert_eq!(two_experiments(Some(0), None), (Basis::Pairs { pairs: 6 }, Some(true)), "its partner has none");
+    assert_eq!(
+        two_experiments(None, Some(0)),
+        (Basis::Nothing, None),
+        "nobody knows which is the partner of the others"
+    );
+}
+
+#[test]
+fn a_run_is_as_precise_as_its_widest_comparison() {
+    let at = |rows: &[Row]| answer::precision(rows.iter());
+    let Precision::Half(half) = at(&two(100.0, 127.0)) else { panic!("60 blocks have an interval") };
+    assert!(half > 0.0 && half < 0.01, "{half}");
+    let few: Vec<Row> = two(100.0, 127.0).into_iter().filter(|row| row.trial <= 10).collect();
+    assert_eq!(at(&few), Precision::NotYet);
+    let mut refused = two(100.0, 127.0);
+    refused.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.ns_per_packet_p50 = None);
+    assert!(matches!(at(&refused), Precision::Never(_)), "{:?}", at(&refused));
+    // What will have no verdict is not waited for.
+    let mut rows = two(100.0, 127.0);
+    rows.extend(few.into_iter().map(|row| Row {
+        scenario: "flood".into(),
+        rx_pps: row.ns_per_packet_p50,
+        ns_per_packet_p50: None,
+        round: None,
+        generator_limited: Some(1),
+        order: row.order + 100_000,
+        ..row
+    }));
+    assert_eq!(at(&rows), Precision::Half(half));
+}
+
+#[test]
 fn cores_in_another_state_do_not_count() {
     let echo = |row: Row, ns: f64| Row {
         scenario: "echo".into(),
@@ -316,6 +407,10 @@ fn cores_in_another_state_do_not_count() {
     let report = compare("backend", &rows).expect("a report");
     assert_eq!((report.comparisons[0].counts, report.comparisons[0].verdict), ([40, 40], Verdict::Worse));
     assert!(report.comparisons[0].warnings[0].to_string().contains("cores were in another state"));
+    let half = |block: usize| if block.is_multiple_of(2) { 210.0 } else { 50.0 };
+    let rows: Vec<Row> = two(100.0, 127.0).into_iter().map(|row| echo(row.clone(), half(row.trial))).collect();
+    let report = compare("backend", &rows).expect("a report");
+    assert_eq!((report.comparisons[0].counts, report.comparisons[0].verdict), ([30, 30], Verdict::Worse));
 
     let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
     for (moved, verdict, basis) in [(2, Verdict::Worse, Basis::Pairs { pairs: 7 }), (4, Verdict::None, Basis::Nothing)]

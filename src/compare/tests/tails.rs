@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::{BLOCKS, DEFAULTS, compare, compare_with, trial};
 use crate::compare::axes::By;
-use crate::compare::comparisons::Comparisons;
+use crate::compare::comparisons::{Comparisons, Settings};
 use crate::compare::dataset::Dataset;
 use crate::compare::judge::Comparison;
 use crate::compare::metrics::Metric;
@@ -70,7 +70,11 @@ fn exact(at: f64, factor: impl Fn(usize) -> f64) -> f64 {
 fn tails_are_those_of_all_samples() {
     for (factor, verdict) in [(1.0, Verdict::Same), (1.1, Verdict::Worse), (0.9, Verdict::Better)] {
         let found = one("backend", &two(|_| factor), "lat_p99_ns");
-        assert_eq!((found.verdict, found.figures.basis), (verdict, Basis::Blocks { blocks: BLOCKS }), "{factor}");
+        assert_eq!(
+            (found.verdict, found.figures.basis),
+            (verdict, Basis::Blocks { blocks: BLOCKS, runs: 1 }),
+            "{factor}"
+        );
         let ratio = found.figures.ratio.expect("a ratio");
         let (low, high) = ratio.interval.expect("an interval");
         assert!(low <= ratio.value && ratio.value <= high && (ratio.value / factor - 1.0).abs() < 0.01, "{ratio:?}");
@@ -169,4 +173,25 @@ fn relative_to_a_backend_quantiles_of_both_are_related() {
     assert_eq!((found.verdict, found.figures.basis), (Verdict::Worse, Basis::Pairs { pairs: 8 }));
     let values = found.figures.medians.map(|median| median.expect("a quantile").value);
     assert!((values[0] - 1.0).abs() < 0.02 && (values[1] - 1.2).abs() < 0.02, "{values:?}");
+}
+
+#[test]
+fn within_a_run_a_common_reference_makes_no_difference_and_others_have_no_interval() {
+    let mut rows = two(|_| 1.1);
+    rows.extend((1..=BLOCKS).map(|block| echo("uring", block, 1.0)));
+    let found = |by: &str, rows: &[Row]| {
+        let data = Dataset::of_rows([Column::lat_p99_ns], rows.iter());
+        let metric = Metric::find("lat_p99_ns").expect("a metric");
+        let mut trials = Trials::new(&data, By::column(by).expect("a column"), &[metric]);
+        trials.relate_to("plain").expect("there is one");
+        let settings = Settings { all_metrics: true, ..DEFAULTS };
+        Comparisons::new(&trials, &settings).expect("a report").comparisons.swap_remove(0)
+    };
+    let by_backend = found("backend", &rows);
+    assert_eq!((by_backend.verdict, &by_backend.reason), (Verdict::Better, &None));
+    assert_eq!(by_backend.figures.basis, Basis::Blocks { blocks: BLOCKS, runs: 1 });
+    let mut batches = rows.clone();
+    batches.extend(rows.into_iter().map(|row| Row { batch: 64, order: row.order + 100_000, ..row }));
+    let by_batch = found("batch", &batches);
+    assert_eq!((by_batch.verdict, by_batch.reason), (Verdict::None, Some(Reason::OtherReference)));
 }
