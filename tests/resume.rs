@@ -151,6 +151,27 @@ fn another_plan_is_refused_and_the_file_left_alone() {
     assert!(done.stderr.contains("row 7 of out.csv") && done.stderr.contains("its run_id is"), "{}", done.stderr);
 }
 
+/// Rows of one run in two states would be compared with each other, although they were measured one after the other.
+#[test]
+fn a_run_in_one_state_is_not_gone_on_with_in_another() {
+    let bench = Bench::new();
+    bench.tiny(&format!("{QUICK} --trials 2 --state A --pair 3")).expect(0);
+    let before = read(&bench.path("out.csv"));
+    for (flags, told) in [
+        ("--state B --pair 3", "its state is 'A', and 'B' in the plan"),
+        ("--state A --pair 4", "its pair is '3', and '4' in the plan"),
+        ("", "its state is 'A', and '' in the plan"),
+    ] {
+        let done = bench.tiny(&format!("{QUICK} --trials 3 {flags} --resume")).expect(2);
+        assert!(done.stderr.contains(told), "{flags}: {}", done.stderr);
+        assert!(done.stderr.contains("the flags that the run was begun with"), "{flags}: {}", done.stderr);
+        assert_eq!(read(&bench.path("out.csv")), before, "{flags}: it is left alone");
+    }
+    let rows = bench.tiny(&format!("{QUICK} --trials 3 --state A --pair 3 --resume")).expect(0).rows();
+    assert_one_run(&rows, 6);
+    assert!(rows.iter().all(|row| (row.text("state"), row.text("pair")) == ("A", "3")));
+}
+
 #[test]
 fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let bench = Bench::new();

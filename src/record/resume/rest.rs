@@ -118,7 +118,8 @@ fn is_settled(last: &Row) -> bool {
 }
 
 /// Columns that are the same in the whole run, beside axes.
-const OF_RUN: [Column; 5] = [Column::schema, Column::run_id, Column::seed, Column::host, Column::kernel];
+const OF_RUN: [Column; 7] =
+    [Column::schema, Column::run_id, Column::seed, Column::host, Column::state, Column::pair, Column::kernel];
 
 /// Columns in which the trials of a run differ.
 const OF_TRIAL: [Column; 13] = [
@@ -208,11 +209,13 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 29] = [
+        let changes: [(&str, Change); 31] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),
             ("host", |row| row.host = "home".into()),
+            ("state", |row| row.state = "B".into()),
+            ("pair", |row| row.pair = Some(3)),
             ("kernel", |row| row.kernel = "6.19".into()),
             ("wait", |row| row.wait = "block".into()),
             ("addressing", |row| row.addressing = "none".into()),
