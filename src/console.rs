@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 
-/// Writes a line to standard error, without control characters; that nobody reads it is no reason to fail.
+/// Writes a line to standard error, without control characters. Errors are ignored: standard error may be closed.
 macro_rules! tell {
     ($($part:tt)*) => {{
         use std::io::Write as _;
@@ -70,6 +70,11 @@ pub(crate) fn for_stdout(text: &str) -> String {
 pub(crate) fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Whether a spreadsheet that opens a CSV file takes a text for a formula, and works it out.
+pub(crate) fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@'])
 }
 
 /// A text that is not ours, for a message or a table: its control characters are written as in JSON (`\u001b`).

@@ -13,7 +13,7 @@ use clap::{Args, FromArgMatches, ValueEnum};
 use hpbench_backends::kernel::socket::PAYLOAD_MAX;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
-use crate::console::{is_control, printable};
+use crate::console::{is_control, is_formula, printable};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
 use crate::traffic::wire::{HEADER_LEN, Verify};
@@ -184,7 +184,7 @@ pub struct RunArgs {
     pub label: Option<String>,
 
     /// Fills `state`: the state that the machine is in, of a run that alternates with others
-    #[arg(long, value_name = "TEXT", requires = "pair")]
+    #[arg(long, value_name = "TEXT", requires = "pair", value_parser = label)]
     pub state: Option<String>,
 
     /// Fills `pair`: the pair of runs that this one is of, from 1 on
@@ -425,12 +425,12 @@ fn added_ns(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| format!("'{text}' is not a number of nanoseconds from 0 to 1000000"))
 }
 
-/// A label is a text in a CSV file, which people print and open in a spreadsheet.
+/// The name of a machine or of its state: a text in a CSV file, which people print and open in a spreadsheet.
 fn label(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("a label has at least one character".into());
+        return Err("it must have at least one character".into());
     }
-    if text.starts_with(['=', '+', '-', '@']) {
+    if is_formula(text) {
         return Err("a text that begins with =, +, - or @ is a formula to a spreadsheet; begin it otherwise".into());
     }
     match text.chars().find(|&c| is_control(c)) {
@@ -507,21 +507,34 @@ mod tests {
             ("--bind", "ff02::1", "one machine"),
             ("--workers", "0", "from 1 to 256"),
             ("--seed", "-1", "whole number"),
-            ("--label", "", "at least one character"),
-            ("--label", "=1+1", "a formula to a spreadsheet"),
-            ("--label", "+1", "a formula to a spreadsheet"),
-            ("--label", "-1", "a formula to a spreadsheet"),
-            ("--label", "@SUM(1)", "a formula to a spreadsheet"),
-            ("--label", "two\nlines", "a control character, \\n"),
-            ("--label", "red\u{1b}[31m", "a control character, \\u001b"),
-            ("--label", "\u{202e}txet", "a control character, \\u202e"),
-            ("--label", "c1 \u{9b}31m", "a control character, \\u009b"),
         ] {
             let message = parse(&[&format!("{flag}={value}")]).expect_err(flag).to_string();
             assert!(message.contains(told) && message.contains(flag), "{flag}={value}: {message}");
         }
         assert!(parse(&["-t", "1", "--packets", "10"]).is_err());
         assert!(parse(&["--packets", "10"]).is_ok());
+    }
+
+    #[test]
+    fn what_a_machine_or_its_state_is_called_can_be_printed_and_opened_in_a_spreadsheet() {
+        for flag in ["--label", "--state"] {
+            for (value, told) in [
+                ("", "at least one character"),
+                ("=1+1", "a formula to a spreadsheet"),
+                ("+1", "a formula to a spreadsheet"),
+                ("-1", "a formula to a spreadsheet"),
+                ("@SUM(1)", "a formula to a spreadsheet"),
+                ("two\nlines", "a control character, \\n"),
+                ("red\u{1b}[31m", "a control character, \\u001b"),
+                ("\u{202e}txet", "a control character, \\u202e"),
+                ("c1 \u{9b}31m", "a control character, \\u009b"),
+            ] {
+                let message = parse(&[&format!("{flag}={value}"), "--pair=1"]).expect_err(flag).to_string();
+                assert!(message.contains(told) && message.contains(flag), "{flag}={value}: {message}");
+            }
+        }
+        let args = parse(&["--label", "lab 1", "--state", "A = B, \"x\"", "--pair", "1"]).expect("good names");
+        assert_eq!((args.label.as_deref(), args.state.as_deref()), (Some("lab 1"), Some("A = B, \"x\"")));
     }
 
     #[test]

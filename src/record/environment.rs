@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::console::printable;
+use crate::console::{is_formula, printable};
 use crate::plan::topology::parse_cpu_list;
 
 /// Facts about the machine; empty where the kernel does not tell.
@@ -85,7 +85,7 @@ pub(crate) fn host_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy();
     let name = printable(&name);
-    if name.starts_with(['=', '+', '-', '@']) { format!("_{name}") } else { name.into_owned() }
+    if is_formula(&name) { format!("_{name}") } else { name.into_owned() }
 }
 
 /// The clock source now: the kernel changes it when it no longer trusts it. Empty where the kernel does not tell.
