@@ -100,17 +100,25 @@ json_origin() {
     printf '  "command": %s' "$(json_list "${command[@]}")"
 }
 
-# Runs a command to its end. SIGTERM is passed on to it; Ctrl-C reaches it without help, as it does this script.
+# The status that a signal during `run` gives the script: 0 before there was one.
+signal=0
+
+# Runs a command to its end. SIGTERM and SIGHUP are passed on to it as SIGTERM; Ctrl-C reaches it without help, as it does
+# this script. The script's own traps are as before afterwards.
 run() {
-    local child status=0
-    trap : INT
+    local child='' status=0 traps
+    traps=$(trap -p INT TERM HUP)
+    trap 'signal=130' INT
+    trap 'signal=143; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM HUP
     "$@" &
     child=$!
-    trap 'kill -TERM "$child" 2>/dev/null || true' TERM
+    # A signal between the last two lines has not reached it.
+    ((signal != 143)) || kill -TERM "$child" 2>/dev/null || true
     # A signal ends the waiting, but not yet the command.
     while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
     wait "$child" || status=$?
-    trap - INT TERM
+    trap - INT TERM HUP
+    eval "$traps"
     return "$status"
 }
 

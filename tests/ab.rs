@@ -4,8 +4,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use common::{Bench, Done, HPBENCH, read};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 const AB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ab");
 
@@ -50,11 +52,42 @@ fn both_states_have_a_run_in_each_pair_and_the_first_is_restored() {
 fn a_command_that_fails_ends_it_in_the_first_state() {
     let bench = Bench::new();
     let script = format!(
-        "HPBENCH={HPBENCH} exec {AB} --pairs 6 --a 'echo A >>states' --b 'echo B >>states; false' -o ab.csv -- {TINY}"
+        "HPBENCH={HPBENCH} exec {AB} --pairs 6 --seed 08 --a 'echo A >>states' --b 'echo B >>states; false' -o ab.csv -- {TINY}"
     );
     let done = bench.run_command(&["bash", "-c", &script]).expect(1);
     assert!(done.stderr.contains("the command of state B failed"), "{}", done.stderr);
     assert_eq!(read(&bench.path("states")).lines().last(), Some("A"));
+}
+
+/// The run in hand would take an hour: it is told of the signal, too.
+#[test]
+fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
+    for (signal, status) in [(Signal::TERM, 143), (Signal::HUP, 143), (Signal::INT, 130)] {
+        let bench = Bench::new();
+        let temporary = bench.beside("temporary");
+        fs::create_dir(&temporary).expect("a directory");
+        let script = format!(
+            "TMPDIR={} HPBENCH={HPBENCH} exec {AB} --pairs 6 --a 'echo A >>states' --b 'echo B >>states' -o ab.csv -- \
+             --backend null --trials 1 -t 3600 --warmup 0 --no-gates",
+            temporary.display()
+        );
+        let mut running = bench.start_command(&["bash", "-c", &script]);
+        running.wait_until("the first run has begun", || bench.path("ab.csv").exists());
+        match signal {
+            // Ctrl-C reaches all of a terminal's processes.
+            Signal::INT => {
+                kill_process_group(Pid::from_raw(running.id()).expect("a process"), signal).expect("they are there");
+            }
+            _ => running.signal(signal),
+        }
+        running.wait_at_most(Duration::from_secs(20)).expect(status);
+        let states = read(&bench.path("states"));
+        let (first, rest) = states.split_once('\n').expect("a run was begun");
+        assert!(["A", "B"].contains(&first) && rest == "A\n", "one run, and the first state restored: {states}");
+        assert_eq!(fs::read_dir(&temporary).expect("a directory").count(), 0, "no file is left");
+        // A run that went on would have the file locked.
+        bench.tiny("--backend null --scenario drain --append -o ab.csv").expect(0);
+    }
 }
 
 #[test]
@@ -65,11 +98,16 @@ fn bad_usage_runs_nothing() {
         ("--pairs 5", "from 6 to 1000"),
         ("--pairs x", "from 6 to 1000"),
         ("--seed x", "--seed"),
+        ("--threshold 3x", "a percentage over 0"),
+        ("--threshold 0.0%", "a percentage over 0"),
+        ("--threshold 100", "a percentage over 0"),
         ("-o there.csv", "exists"),
         ("--what 1", "unknown option"),
         ("--pairs", "needs a value"),
         ("--b-hpbench nowhere", "no program"),
         ("-- --backend tcp", "run options"),
+        ("-- --force", "run options"),
+        ("-- --resume", "run options"),
     ] {
         let done = ab(&bench, args).expect(2);
         assert!(done.stderr.contains(told), "{args}: {}", done.stderr);
