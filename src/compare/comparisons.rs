@@ -10,12 +10,10 @@ use crate::compare::judge::{self, Comparison};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
-use crate::compare::swept::Swept;
 use crate::compare::trials::{NoReference, Trials};
 use crate::compare::verdict::{self, Verdict};
 use crate::compare::warnings::{Reason, Refusal, Warning};
 use crate::console::Failure;
-use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::record::rows::ReadError;
@@ -104,8 +102,6 @@ pub(crate) struct Settings<'a> {
     pub paired: bool,
     /// Whether what means nothing is marked instead of refused.
     pub force: bool,
-    /// How many groups of cells that differ in their batch only are compared: those that are told.
-    pub groups: usize,
     /// Whether hosts are compared each with itself: each may have a kernel of its own.
     pub across_hosts: bool,
 }
@@ -121,8 +117,6 @@ pub(crate) struct Comparisons {
     pub in_steps: bool,
     /// One for each cell, pair of sides and metric.
     pub comparisons: Vec<Comparison>,
-    /// How many groups of cells are not compared ([`Settings::groups`]).
-    pub left_out: usize,
     /// What else there is to know.
     pub notes: Vec<String>,
     /// Of kernels, their names in short.
@@ -140,14 +134,13 @@ impl Comparisons {
     /// If there is nothing to compare, or nothing that means anything.
     pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let Sides { sides, base, matched } = Sides::of(trials, settings)?;
-        let (told, left_out) = first_groups(&matched.pairs, settings.groups);
-        let jobs = jobs(trials, &matched.pairs, &told, settings);
+        let jobs = jobs(trials, &matched.pairs, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
         judge(&mut comparisons, settings.threshold);
         let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
-        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, left_out, notes, shorts })
+        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes, shorts })
     }
 
     /// The name of a side for people: of kernels, a short one.
@@ -293,25 +286,10 @@ fn label(trials: &Trials<'_>, pair: &Pair) -> String {
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
-/// Which pairs are of the first so many groups of cells that differ only in what was swept, and how many groups are left out.
-fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
-    let swept = Swept::of(pairs.iter().map(|pair| &pair.cell));
-    let mut known: HashMap<CellKey, usize> = HashMap::new();
-    let mut told = Vec::new();
-    for (at, pair) in pairs.iter().enumerate() {
-        let next = known.len();
-        if *known.entry(swept.others(&pair.cell)).or_insert(next) < most {
-            told.push(at);
-        }
-    }
-    (told, known.len().saturating_sub(most))
-}
-
 /// What is compared of which pair.
-pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
+pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for &index in told {
-        let pair = &pairs[index];
+    for (index, pair) in pairs.iter().enumerate() {
         let wanted = metrics::defaults(pair.cell.get(Column::scenario), &pair.accel);
         let has = |metric: Metric| {
             let mut all = pair.base.trials.iter().chain(&pair.new.trials);

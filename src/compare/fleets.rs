@@ -87,10 +87,9 @@ impl Fleets {
             return Err(CompareError::AcrossSides);
         }
         let Sides { sides, matched, .. } = Sides::of(trials, &Settings { across_hosts: true, ..*settings })?;
-        let all: Vec<usize> = (0..matched.pairs.len()).collect();
         let mut found: Vec<Found<'_>> = Vec::new();
         let mut known: HashMap<(&CellKey, &str, [u32; 2], Column), usize> = HashMap::new();
-        for (at, metric) in comparisons::jobs(trials, &matched.pairs, &all, settings) {
+        for (at, metric) in comparisons::jobs(trials, &matched.pairs, settings) {
             let pair = &matched.pairs[at];
             let key = (&pair.cell, pair.accel.as_str(), [pair.base.side, pair.new.side], metric.column);
             let at = *known.entry(key).or_insert(found.len());

@@ -25,7 +25,6 @@ pub(crate) mod numbers;
 pub mod releases;
 pub(crate) mod sections;
 pub(crate) mod steps;
-pub(crate) mod swept;
 pub(crate) mod trials;
 pub mod verdict;
 pub mod warnings;

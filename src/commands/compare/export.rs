@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::verdict::Verdict;
-use crate::compare::{answer, steps};
+use crate::compare::answer::Answer;
+use crate::compare::steps;
 use crate::record::cell::{AXES, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
@@ -102,7 +103,7 @@ pub(crate) fn json(report: &Comparisons) -> String {
         threshold_pct: percent(report.threshold),
         comparisons: report.comparisons.iter().map(|comparison| Entry::of(comparison, report.threshold)).collect(),
         steps: steps::find(report).iter().map(ToString::to_string).collect(),
-        answer: answer::lines(report),
+        answer: Answer::of(report).headline.lines().map(str::to_owned).collect(),
         notes: &report.notes,
     };
     serde_json::to_string_pretty(&document).expect("there are only plain values") + "\n"

@@ -13,7 +13,7 @@ use crate::compare::dataset::Dataset;
 use crate::compare::metrics;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Verdict;
-use crate::console::{Failure, is_coloured, print, printable, tell, usage};
+use crate::console::{Failure, look, print, printable, tell, usage};
 use crate::place;
 use crate::record::rows;
 use args::{CompareArgs, FailOn, Format};
@@ -37,7 +37,6 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
         threshold: args.threshold,
         paired: args.paired,
         force: args.force,
-        groups: usize::MAX,
         across_hosts: args.across.is_some(),
     };
     if args.across.is_some() {
@@ -45,7 +44,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     }
     let report = Comparisons::new(&trials, &settings)?;
     match args.format {
-        Format::Table => print(&table::render(&report, is_coloured()))?,
+        Format::Table => print(&table::render(&report, look()))?,
         Format::Csv => print(&export::csv(&report))?,
         Format::Json => print(&export::json(&report))?,
     }

@@ -9,23 +9,21 @@ use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Basis, Verdict};
-use crate::compare::{answer, counts, steps};
+use crate::compare::answer::Answer;
+use crate::compare::{counts, steps};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
-use crate::text::{digits, percent, plain_table, trim_lines, wrap};
+use crate::text::{Look, digits, percent, plain_table, trim_lines, wrap};
 
 /// The columns of figures.
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];
 
 /// Formats a report.
-pub(crate) fn render(report: &Comparisons, coloured: bool) -> String {
-    let mut parts: Vec<String> = sections::of(report).iter().map(|rows| section(report, rows, coloured)).collect();
+pub(crate) fn render(report: &Comparisons, look: Look) -> String {
+    let mut parts: Vec<String> = vec![Answer::of(report).render(look)];
+    parts.extend(sections::of(report).iter().map(|rows| section(report, rows, look.coloured)));
     if report.in_steps {
         parts.push(steps::text(report));
-    }
-    let answer: String = answer::lines(report).iter().map(|line| wrap(line)).collect();
-    if !answer.is_empty() {
-        parts.push(answer);
     }
     parts.push(legend(report) + &report.notes.iter().map(|note| wrap(note)).collect::<String>());
     parts.join("\n")

@@ -14,7 +14,7 @@ use crate::commands::run::files::Files;
 use crate::commands::run::look::look_around;
 use crate::commands::run::table::Group;
 use crate::compare::answer;
-use crate::console::{Failure, broken, print, tell, usage};
+use crate::console::{Failure, broken, look, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::kthreads;
@@ -83,8 +83,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
     let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
-    let answer = answer::after_run(rows.iter().map(|(_, row)| row));
-    let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
+    let answer = answer::after_run(rows.iter().map(|(_, row)| row), look());
+    let gap = if answer.is_empty() { "" } else { "\n" };
+    let text = answer + gap + &table::render(&groups(&cells, &rows), args.verbose);
     if files.output.is_stdout() {
         tell!("{text}");
     } else {

@@ -65,7 +65,7 @@ fn two(base: f64, new: f64) -> Vec<Row> {
     rows("plain", base, 0).chain(rows("mmsg", new, 1)).collect()
 }
 
-const DEFAULTS: Settings<'_> = Settings { groups: usize::MAX, force: false, ..answer::SETTINGS };
+const DEFAULTS: Settings<'_> = Settings { force: false, ..answer::SETTINGS };
 
 fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) -> Result<Comparisons, CompareError> {
     let metrics: Vec<Metric> = metric.iter().map(|name| Metric::find(name).expect("a metric")).collect();
