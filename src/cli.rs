@@ -37,6 +37,8 @@ pub enum Command {
     Doctor(crate::commands::doctor::DoctorArgs),
     /// Compares two sets of trials, cell by cell, and says what may be said of their difference
     Compare(crate::commands::compare::args::CompareArgs),
+    /// Prints the answer and the table of files again, or a summary of each cell
+    Show(crate::commands::show::ShowArgs),
     /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data
     Report(crate::commands::report::args::ReportArgs),
     /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
@@ -68,6 +70,7 @@ pub fn run() -> ExitCode {
         None => crate::commands::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::commands::doctor::run(args),
         Some(Command::Compare(args)) => crate::commands::compare::run(args),
+        Some(Command::Show(args)) => crate::commands::show::run(args),
         Some(Command::Report(args)) => crate::commands::report::run(args),
         Some(Command::Selftest(args)) => crate::commands::selftest::run(args),
         Some(Command::Lab(args)) => {

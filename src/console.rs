@@ -64,7 +64,8 @@ pub(crate) fn is_coloured() -> bool {
 
 /// How a text for standard output may look: plain, unless it is a terminal, whose locale says whether it has more than ASCII.
 pub(crate) fn look() -> Look {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     let locale = locale.unwrap_or_default().to_string_lossy().to_lowercase();
     let unicode = io::stdout().is_terminal() && (locale.contains("utf-8") || locale.contains("utf8"));
     Look { coloured: is_coloured(), unicode }

@@ -7,3 +7,5 @@ pub mod lab;
 pub mod report;
 pub mod run;
 pub mod selftest;
+pub mod show;
+pub(crate) mod table;

@@ -25,6 +25,7 @@ pub(crate) mod numbers;
 pub mod releases;
 pub(crate) mod sections;
 pub(crate) mod steps;
+pub(crate) mod summaries;
 pub(crate) mod trials;
 pub mod verdict;
 pub mod warnings;

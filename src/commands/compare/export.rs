@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use crate::compare::answer::Answer;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::verdict::Verdict;
-use crate::compare::answer::Answer;
 use crate::compare::steps;
+use crate::compare::verdict::Verdict;
 use crate::record::cell::{AXES, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::stats::median::Median;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use anstyle::{AnsiColor, Style};
 use comfy_table::CellAlignment;
 
+use crate::compare::answer::Answer;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Basis, Verdict};
-use crate::compare::answer::Answer;
 use crate::compare::{counts, steps};
 use crate::record::columns::Column;
 use crate::stats::median::Median;

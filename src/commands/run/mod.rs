@@ -4,7 +4,7 @@ mod blocks;
 mod ends;
 mod files;
 mod look;
-pub mod table;
+mod mechanism;
 
 use std::collections::HashSet;
 
@@ -12,8 +12,11 @@ use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
 use crate::commands::run::look::look_around;
-use crate::commands::run::table::Group;
+use crate::commands::run::mechanism::Group;
+use crate::commands::table;
 use crate::compare::answer;
+use crate::compare::dataset::Dataset;
+use crate::compare::summaries;
 use crate::console::{Failure, broken, look, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
@@ -29,6 +32,7 @@ use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
+use crate::text::Look;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -83,9 +87,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
     let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
-    let answer = answer::after_run(rows.iter().map(|(_, row)| row), look());
-    let gap = if answer.is_empty() { "" } else { "\n" };
-    let text = answer + gap + &table::render(&groups(&cells, &rows), args.verbose);
+    let text = outcome(args, &cells, &rows, look());
     if files.output.is_stdout() {
         tell!("{text}");
     } else {
@@ -152,6 +154,15 @@ fn tries(args: &RunArgs) -> usize {
             1
         }
     }
+}
+
+/// What a run comes to, ready to be printed: the answer, the table, and with `--verbose` what explains the numbers.
+fn outcome(args: &RunArgs, cells: &[Cell], rows: &[(usize, Row)], look: Look) -> String {
+    let data = Dataset::of_rows(summaries::columns(), rows.iter().map(|(_, row)| row));
+    let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[], look)];
+    parts.extend(mechanism::render(&groups(cells, rows)).filter(|_| args.verbose));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
 }
 
 /// The trials of each cell, in the order of the plan.

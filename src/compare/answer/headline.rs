@@ -3,6 +3,7 @@
 use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
 use crate::compare::answer::text::{constants, rate};
 use crate::compare::verdict::Ratio;
+use crate::compare::warnings::Reason;
 use crate::record::column::Better;
 use crate::record::columns::Column;
 use crate::text::{WIDTH, percent, width, wrap};
@@ -56,7 +57,8 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
         }
         for scenario in scenarios {
             let lines: Vec<&Line<'_>> = grid.lines.iter().filter(|line| line.scenario == scenario).collect();
-            let differs = lines.iter().flat_map(|line| line.cells.iter().flatten()).any(|cell| cell.mark.is_difference());
+            let differs =
+                lines.iter().flat_map(|line| line.cells.iter().flatten()).any(|cell| cell.mark.is_difference());
             if detail == Detail::DifferencesOnly && !differs {
                 silent.push(scenario);
                 continue;
@@ -102,7 +104,8 @@ fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
         (Some(base), None) if is_first && !grid.axes.is_empty() => return format!("{what}{metric} (against {base})"),
         _ => String::new(),
     };
-    let fixed: Vec<(Column, &str)> = grid.constant.iter().copied().filter(|(column, _)| *column == Column::batch).collect();
+    let fixed: Vec<(Column, &str)> =
+        grid.constant.iter().copied().filter(|(column, _)| *column == Column::batch).collect();
     let at = if is_first && !fixed.is_empty() { format!(", {}", constants(&fixed)) } else { String::new() };
     format!("{sides}{what}{metric}{at}")
 }
@@ -114,7 +117,11 @@ fn parts(grid: &Grid<'_>, lines: &[&Line<'_>], threshold: f64, detail: Detail, i
     let mut parts: Vec<String> = Vec::new();
     let primary: Vec<&Line<'_>> =
         lines.iter().copied().filter(|line| line.metric == lines[0].metric && !grid.is_folded(line)).collect();
-    let text = if is_of_several { over_values(grid, &primary, threshold, detail) } else { of_one(grid, primary[0], threshold, detail, base) };
+    let text = if is_of_several {
+        over_values(grid, &primary, threshold, detail)
+    } else {
+        of_one(grid, primary[0], threshold, detail, base)
+    };
     parts.push(text);
     if detail == Detail::Full || detail == Detail::NoIntervals {
         let others = lines.iter().filter(|line| line.metric != lines[0].metric || grid.is_folded(line));
@@ -135,7 +142,7 @@ fn list(names: &[&str]) -> String {
 
 /// How a change is called: in percent, or as a factor.
 fn words(column: Column, better: Better, low: f64, high: f64, half: Option<f64>) -> String {
-    let is_less = high < 1.0;
+    let (is_less, is_one) = (high < 1.0, low == high);
     let is_factor = !(0.5..2.0).contains(&low) || !(0.5..2.0).contains(&high);
     let is_cost = better == Better::Lower;
     let is_time = is_cost && !matches!(column, Column::instructions_per_packet | Column::cpu_ns_per_packet);
@@ -148,7 +155,7 @@ fn words(column: Column, better: Better, low: f64, high: f64, half: Option<f64>)
     } else {
         [100.0 * (low - 1.0), 100.0 * (high - 1.0)]
     };
-    let decimals = if is_factor { usize::from(ends[1] < 10.0) } else { usize::from(half.is_some() && ends[1] < 10.0) };
+    let decimals = if is_factor { usize::from(ends[1] < 10.0) } else { usize::from(is_one && ends[1] < 10.0) };
     let [from, to] = ends.map(|end| format!("{end:.decimals$}"));
     let size = if from == to { from } else { format!("{from} to {to}") };
     let size = match half {
@@ -176,11 +183,16 @@ fn of_one(grid: &Grid<'_>, line: &Line<'_>, threshold: f64, detail: Detail, base
     let than = base.map_or_else(String::new, |base| format!(" than {base}"));
     let named = |wanted: fn(Mark) -> bool| -> Vec<&str> {
         let cells = grid.columns.iter().zip(&line.cells);
-        cells.filter(|(_, cell)| cell.as_ref().is_some_and(|cell| wanted(cell.mark))).map(|(name, _)| name.as_str()).collect()
+        cells
+            .filter(|(_, cell)| cell.as_ref().is_some_and(|cell| wanted(cell.mark)))
+            .map(|(name, _)| name.as_str())
+            .collect()
     };
     let mut than = Some(than);
     for (name, cell) in grid.columns.iter().zip(&line.cells) {
-        let Some(Cell { mark, change: Change::Of(Ratio { value, interval: Some((low, high)) }), .. }) = cell else { continue };
+        let Some(Cell { mark, change: Change::Of(Ratio { value, interval: Some((low, high)) }), .. }) = cell else {
+            continue;
+        };
         if !mark.is_difference() && *mark != Mark::Certain {
             continue;
         }
@@ -204,12 +216,19 @@ fn of_one(grid: &Grid<'_>, line: &Line<'_>, threshold: f64, detail: Detail, base
     }
     let none = named(|mark| mark == Mark::None);
     if !none.is_empty() {
-        let reason = line.cells.iter().flatten().find_map(|cell| cell.reason);
+        let reason = only_reason(line.cells.iter().flatten());
         let reason = reason.map_or_else(String::new, |reason| format!(" ({})", reason.brief()));
         let who = if none.len() == grid.columns.len() { String::new() } else { format!("{}: ", list(&none)) };
         parts.push(format!("{who}no verdict{reason}"));
     }
     parts.join(", ")
+}
+
+/// Why cells have no verdict, if all of those without one have the same reason.
+fn only_reason<'c, 'r: 'c>(cells: impl Iterator<Item = &'c Cell<'r>>) -> Option<&'r Reason> {
+    let mut reasons = cells.filter_map(|cell| cell.reason);
+    let first = reasons.next()?;
+    reasons.all(|other| other.is_like(first)).then_some(first)
 }
 
 /// Neighbouring values at which the same can be said of a side.
@@ -246,13 +265,7 @@ fn over_values(grid: &Grid<'_>, lines: &[&Line<'_>], threshold: f64, detail: Det
 }
 
 /// What is said of a side at all values.
-fn side(
-    grid: &Grid<'_>,
-    cells: &[(&Line<'_>, &Cell<'_>)],
-    of_all: usize,
-    threshold: f64,
-    detail: Detail,
-) -> String {
+fn side(grid: &Grid<'_>, cells: &[(&Line<'_>, &Cell<'_>)], of_all: usize, threshold: f64, detail: Detail) -> String {
     let mut stretches: Vec<Stretch<'_, '_>> = Vec::new();
     let simple = |mark: Mark| if mark == Mark::Certain { Mark::Same } else { mark };
     for &(line, cell) in cells {
@@ -268,9 +281,7 @@ fn side(
     let is_one = stretches.len() == 1;
     let last = stretches.len() - 1;
     // Where only differences are told, the others go without saying.
-    let is_told = |stretch: &Stretch<'_, '_>| {
-        detail != Detail::DifferencesOnly || stretch.mark != Mark::Same || is_one
-    };
+    let is_told = |stretch: &Stretch<'_, '_>| detail != Detail::DifferencesOnly || stretch.mark != Mark::Same || is_one;
     let told: Vec<String> = stretches
         .iter()
         .enumerate()
@@ -288,9 +299,11 @@ fn side(
 
 /// Where a stretch is.
 fn place(axis: Column, stretch: &Stretch<'_, '_>, is_last: bool) -> String {
-    let value = |at: &(&Line<'_>, &Cell<'_>)| at.0.values.first().map_or_else(String::new, |value| {
-        if axis == Column::rate_pps { rate(value) } else { (*value).to_owned() }
-    });
+    let value = |at: &(&Line<'_>, &Cell<'_>)| {
+        at.0.values
+            .first()
+            .map_or_else(String::new, |value| if axis == Column::rate_pps { rate(value) } else { (*value).to_owned() })
+    };
     let name = match axis {
         Column::batch => "batch ",
         Column::window => "window ",
@@ -309,7 +322,8 @@ fn place(axis: Column, stretch: &Stretch<'_, '_>, is_last: bool) -> String {
 /// What the cells of one verdict say.
 fn said(mark: Mark, cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String {
     let ratios: Vec<f64> = cells.iter().filter_map(|(_, cell)| cell.ratio()).collect();
-    let ends = || ratios.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)));
+    let ends =
+        || ratios.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)));
     match mark {
         Mark::Worse | Mark::Better => {
             let (metric, (low, high)) = (cells[0].0.metric, ends());
@@ -318,7 +332,7 @@ fn said(mark: Mark, cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String 
         Mark::Same | Mark::Certain => format!("within {}", percent(threshold)),
         Mark::Unclear | Mark::Mixed => "unclear".into(),
         Mark::None => {
-            let reason = cells.iter().find_map(|(_, cell)| cell.reason);
+            let reason = only_reason(cells.iter().map(|(_, cell)| *cell));
             format!("no verdict{}", reason.map_or_else(String::new, |reason| format!(" ({})", reason.brief())))
         }
     }
@@ -361,7 +375,9 @@ fn beside(grid: &Grid<'_>, line: &Line<'_>) -> Option<String> {
         told.push(match (line.scenario, line.metric.column) {
             ("drain", Column::peer_ns_per_packet) => format!("sending to {name} costs {words}"),
             ("send", Column::peer_ns_per_packet) => format!("receiving from {name} costs {words}"),
-            (_, Column::lat_p99_ns) => format!("p99 {words} with {name}").replace(" more ", " higher ").replace(" less ", " lower "),
+            (_, Column::lat_p99_ns) => {
+                format!("p99 {words} with {name}").replace(" more ", " higher ").replace(" less ", " lower ")
+            }
             (_, Column::cpu_ns_per_packet) => format!("{name} takes {words} CPU"),
             (_, Column::peer_instructions_per_packet) => format!("the peer of {name} takes {words}"),
             (_, column) => format!("{} {words} with {name}", column.name()),

@@ -3,13 +3,12 @@
 use crate::compare::axes::{self, By};
 use crate::compare::comparisons::{Comparisons, Settings};
 use crate::compare::counts;
-use crate::compare::dataset::Dataset;
-use crate::compare::metrics;
+use crate::compare::dataset::{Attempt, Dataset};
 use crate::compare::notes;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Basis;
 use crate::record::columns::Column;
-use crate::record::row::{Row, State};
+use crate::record::row::State;
 use crate::stats::estimate::BLOCKS_MIN;
 use crate::text::{Look, wrap};
 
@@ -25,14 +24,8 @@ pub use precision::{Precision, precision};
 pub(crate) const THRESHOLD: f64 = 0.03;
 
 /// How trials are compared for an answer: what means nothing is marked, and gets no verdict.
-pub(crate) const SETTINGS: Settings<'static> = Settings {
-    base: None,
-    all_metrics: false,
-    threshold: THRESHOLD,
-    paired: false,
-    force: true,
-    across_hosts: false,
-};
+pub(crate) const SETTINGS: Settings<'static> =
+    Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true, across_hosts: false };
 
 /// What a comparison comes to.
 #[derive(Debug)]
@@ -71,9 +64,13 @@ impl<'r> Answer<'r> {
     }
 }
 
-/// The answer of a run with several backends or variants, ready to be printed before its table; empty of others.
-pub(crate) fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone, look: Look) -> String {
-    let mut names: Vec<(&str, &str)> = rows.clone().map(|row| (row.backend.as_str(), row.variant.as_str())).collect();
+/// The answer of trials of several backends or variants, ready to be printed before their table; empty of others.
+pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
+    let sides = |attempt: &Attempt| {
+        let text = |column| data.text(attempt, column);
+        (text(Column::backend), text(Column::variant))
+    };
+    let mut names: Vec<(&str, &str)> = data.attempts.iter().map(sides).collect();
     names.retain(|(backend, _)| axes::has_socket(backend));
     names.sort_unstable();
     names.dedup();
@@ -81,32 +78,34 @@ pub(crate) fn after_run<'a>(rows: impl Iterator<Item = &'a Row> + Clone, look: L
         return String::new();
     }
     // What is counted is not compared by backend.
-    if rows.clone().all(|row| counts::is_counted(&row.accel)) {
+    if data.attempts.iter().all(|attempt| counts::is_counted(data.text(attempt, Column::accel))) {
         return String::new();
     }
-    let blocks = rows.clone().map(|row| row.trial).max().unwrap_or(0);
-    if blocks < BLOCKS_MIN {
+    let trials = Trials::new(data, By::Column(Column::variant), &[]);
+    let Ok(report) = Comparisons::new(&trials, &SETTINGS) else { return String::new() };
+    let blocks = report.comparisons.iter().flat_map(|one| one.counts).max().unwrap_or(0);
+    let disturbed = disturbed(data).map_or_else(String::new, |note| wrap(&note));
+    if disturbed.is_empty() && blocks < BLOCKS_MIN {
         let s = if blocks == 1 { "" } else { "s" };
         let needed = format!("too few for a verdict, which needs {BLOCKS_MIN}; --trials 100 is better");
         return wrap(&format!("{blocks} trial{s} per cell: {needed}."));
     }
-    let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows.clone());
-    let trials = Trials::new(&data, By::Column(Column::variant), &[]);
-    let Ok(report) = Comparisons::new(&trials, &SETTINGS) else { return String::new() };
     let answer = Answer::of(&report);
     let reasons = report.comparisons.iter().filter_map(|one| one.reason.as_ref());
-    let none: String =
-        notes::without_verdict(reasons, report.comparisons.len()).iter().map(|note| wrap(note)).collect();
-    let disturbed = disturbed(rows).map_or_else(String::new, |note| wrap(&note));
+    let is_told = text::only_reason(&answer.grids).is_some_and(|reason| {
+        answer.headline.split_whitespace().collect::<Vec<_>>().join(" ").contains(&reason.brief())
+    });
+    let none = if !is_told { notes::without_verdict(reasons, report.comparisons.len()) } else { Vec::new() };
+    let none: String = none.iter().map(|note| wrap(note)).collect();
     format!("{disturbed}{}{none}", answer.render(look))
 }
 
 /// That most trials came to nothing because the machine was busy, and what helps.
-fn disturbed<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<String> {
-    let states: Vec<(bool, bool)> = rows
-        .map(|row| (row.state() == State::Invalid, row.why().starts_with("disturbed")))
-        .collect();
-    let (all, lost) = (states.len(), states.iter().filter(|(invalid, why)| *invalid && *why).count());
+fn disturbed(data: &Dataset) -> Option<String> {
+    let last = || data.attempts.iter().filter(|attempt| !attempt.is_repeated);
+    let is_disturbed =
+        |attempt: &&Attempt| attempt.state == State::Invalid && data.reason(attempt).starts_with("disturbed");
+    let (all, lost) = (last().count(), last().filter(is_disturbed).count());
     (2 * lost > all).then(|| {
         format!(
             "The machine was busy: {lost} of {all} trials were disturbed and do not count. End what else runs, try \

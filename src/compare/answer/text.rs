@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
 use crate::compare::sections::short;
 use crate::compare::verdict::Ratio;
+use crate::compare::warnings::Reason;
 use crate::record::columns::Column;
 use crate::text::{Look, WIDTH, digits, percent, width, wrap};
 
@@ -34,10 +35,10 @@ impl Mark {
             Self::Worse => "worse".into(),
             Self::Better => "better".into(),
             Self::Same => format!("same within {}", percent(threshold)),
-            Self::Certain => "same, but certainly not equal".into(),
+            Self::Certain => "same, yet not equal".into(),
             Self::Unclear => "unclear".into(),
-            Self::None => "no verdict, see below".into(),
-            Self::Mixed => "not the same in all rows".into(),
+            Self::None => "no verdict".into(),
+            Self::Mixed => "varies".into(),
         }
     }
 
@@ -130,19 +131,28 @@ pub(crate) fn is_latency(column: Column) -> bool {
 
 /// Grids, and what their marks mean.
 pub(crate) fn render(grids: &[Grid<'_>], of: &str, threshold: f64, look: Look) -> String {
-    let mut text: String = grids.iter().map(|grid| format!("{}\n", one(grid, of, look))).collect();
+    let grids_text: Vec<String> = grids.iter().map(|grid| one(grid, of, look)).collect();
+    let mut text = grids_text.join("\n");
     let cells = || grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| &line.cells).flatten();
     let marks: BTreeSet<Mark> = cells().map(|cell| cell.mark).collect();
-    let meanings: Vec<String> =
-        marks.iter().map(|mark| format!("{} {}", mark.sign(look.unicode), mark.meaning(threshold))).collect();
-    let meanings = wrap(&meanings.join("   "));
+    let meaning = |mark: &Mark| format!("{} {}", mark.sign(look.unicode), mark.meaning(threshold));
+    let meanings = wrap(&marks.iter().map(meaning).collect::<Vec<String>>().join("  "));
     text += &if look.unicode { meanings } else { plain(&meanings) };
     text
 }
 
+/// Why there is no verdict, if that is the same wherever there is none.
+pub(crate) fn only_reason<'r>(grids: &[Grid<'r>]) -> Option<&'r Reason> {
+    let cells = grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| line.cells.iter().flatten());
+    let mut reasons = cells.filter(|cell| cell.mark == Mark::None).map(|cell| cell.reason);
+    let first = reasons.next()??;
+    reasons.all(|other| other.is_some_and(|other| other.is_like(first))).then_some(first)
+}
+
 /// With characters of ASCII only.
 pub(crate) fn plain(text: &str) -> String {
-    text.replace('±', "+-").replace('µ', "u").replace('–', "-").replace('…', "..")
+    let plain = [('±', "+-"), ('µ', "u"), ('–', "-"), ('…', ".."), ('≥', ">=")];
+    plain.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// What all rows have in common, in words.
@@ -173,14 +183,17 @@ fn title(grid: &Grid<'_>, of: &str) -> String {
     } else {
         format!("{}, {}: change in %", first.scenario, metric_label(first.metric.column))
     };
+    // What is nearly always the same, and in the table.
+    let hidden = [Column::round, Column::window];
     let against = match (&grid.base, &grid.new) {
         (Some(base), Some(new)) => format!("{new} against {base}"),
         (Some(base), None) => format!("against {base}"),
         (None, _) => "against the one before".into(),
     };
-    let constants = constants(&grid.constant);
+    let constants =
+        constants(&grid.constant.iter().copied().filter(|(column, _)| !hidden.contains(column)).collect::<Vec<_>>());
     let constants = if constants.is_empty() { constants } else { format!("; {constants}") };
-    format!("{what} {against}{of} (±: 95% interval){constants}")
+    format!("{what} {against}{of}, ± 95% interval{constants}")
 }
 
 /// The head of a row: a text for each column before the base.
@@ -196,9 +209,7 @@ fn head(grid: &Grid<'_>, line: &Line<'_>, before: Option<&Line<'_>>) -> Vec<Stri
         return cells;
     }
     let values = grid.axes.iter().zip(&line.values);
-    values
-        .map(|(axis, value)| if *axis == Column::rate_pps { rate(value) } else { (*value).to_owned() })
-        .collect()
+    values.map(|(axis, value)| if *axis == Column::rate_pps { rate(value) } else { (*value).to_owned() }).collect()
 }
 
 fn one(grid: &Grid<'_>, of: &str, look: Look) -> String {
@@ -302,6 +313,8 @@ fn per_call(line: &Line<'_>) -> Option<String> {
     let base = cells.first()?.per_call[0];
     let all: Vec<f64> = base.into_iter().chain(cells.iter().filter_map(|cell| cell.per_call[1])).collect();
     let is_whole = line.is_primary() && all.len() == cells.len() + 1;
-    let number = |calls: &f64| if *calls < 9.95 && calls.fract().abs() > 0.05 { format!("{calls:.1}") } else { format!("{calls:.0}") };
+    let number = |calls: &f64| {
+        if *calls < 9.95 && calls.fract().abs() > 0.05 { format!("{calls:.1}") } else { format!("{calls:.0}") }
+    };
     is_whole.then(|| all.iter().map(number).collect::<Vec<_>>().join(" / "))
 }
