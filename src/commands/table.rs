@@ -363,3 +363,145 @@ fn harness_note(cells: &[CellSummary]) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::dataset::Dataset;
+    use crate::compare::summaries;
+    use crate::record::row::Row;
+
+    const LOOK: Look = Look { coloured: false, unicode: true };
+
+    fn row(scenario: &str, trial: usize, ns: f64) -> Row {
+        Row {
+            schema: 1,
+            run_id: "f00d".into(),
+            scenario: scenario.into(),
+            backend: "uring".into(),
+            variant: "recvmsg-multishot+sendmsg+coop".into(),
+            batch: 1024,
+            payload: 65_507,
+            round: ["drain", "send"].contains(&scenario).then_some(1_048_576),
+            trial,
+            attempt: 1,
+            order: trial,
+            valid: 1,
+            wait: "spin".into(),
+            ns_per_packet_p50: Some(ns),
+            peer_ns_per_packet: Some(123_456.7),
+            kernel_batch_mean: Some(1024.0),
+            rx_pps: Some(12_345_678.9),
+            generators: Some(64),
+            generator_limited: Some(1),
+            loss_pct: Some(100.0),
+            busy_pct: Some(100.0),
+            rate_pps: (scenario == "pace").then_some(1_234_567),
+            window: (scenario == "echo").then_some(1024),
+            lat_p50_ns: Some(12_345_678),
+            lat_p99_ns: Some(12_345_678),
+            lat_p999_ns: Some(123_456_789),
+            cpu_ns_per_packet: Some(12_345.6),
+            ..Row::default()
+        }
+    }
+
+    fn told(rows: &[Row]) -> String {
+        let data = Dataset::of_rows(summaries::columns(), rows.iter());
+        render(&summaries::of(&data), &["a.csv".into()], LOOK)
+    }
+
+    fn flat(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn wide_values_fit_into_80_columns_and_long_names_are_told_in_full() {
+        let scenarios = ["drain", "send", "flood", "pace", "echo"];
+        let rows: Vec<Row> = scenarios
+            .into_iter()
+            .flat_map(|scenario| {
+                (1..=20).map(move |trial| {
+                    let row = row(scenario, trial, 123_456.7 + 10_000.0 * (trial % 2) as f64);
+                    let order = row.order + 100 * scenario.len() + usize::from(scenario == "echo") * 1000;
+                    Row { order, wait: if trial > 10 { "block" } else { "spin" }.into(), ..row }
+                })
+            })
+            .collect();
+        let text = told(&rows);
+        assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        assert!(text.contains("≥ 12.35 M") && flat(&text).contains("12346 0.0%"), "{text}");
+        assert!(text.contains(" is uring:recvmsg-multishot+sendmsg+coop."), "{text}");
+        assert!(flat(&text).contains("drain, send: ns per datagram"), "{text}");
+    }
+
+    #[test]
+    fn what_is_equal_everywhere_is_in_the_title_and_what_varies_a_column() {
+        let at = |batch: usize| {
+            (1..=8).map(move |trial| Row { batch, order: 100 * batch + trial, ..row("drain", trial, 100.0) })
+        };
+        let rows: Vec<Row> = at(8).chain(at(32)).chain(at(128)).collect();
+        let text = told(&rows);
+        assert!(
+            flat(&text)
+                .starts_with("drain: ns per datagram, of the backend and of its peer; 65507 bytes; 8 trials each")
+        );
+        let first: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("uring") && !line.contains(" is "))
+            .map(|line| line.split_whitespace().nth(1).expect("a batch"))
+            .collect();
+        assert_eq!(first, ["8", "32", "128"], "in series, by size: {text}");
+    }
+
+    #[test]
+    fn a_cell_without_figures_stays_and_its_reason_is_told_once() {
+        let mut rows: Vec<Row> = (1..=8).map(|trial| row("drain", trial, 100.0)).collect();
+        for (at, batch) in [1, 2, 4, 8].into_iter().enumerate() {
+            rows.extend((1..=5).map(|trial| Row {
+                batch,
+                order: 100 * (at + 1) + trial,
+                valid: 0,
+                invalid_reason: format!("disturbed: another thread had the core for {trial}.5 ms").into(),
+                ..row("drain", trial, 1e9)
+            }));
+        }
+        let text = told(&rows);
+        assert_eq!(text.lines().filter(|line| line.starts_with("uring") && line.contains(" - ")).count(), 4, "{text}");
+        let note = "all 20 of 28 trials are invalid and left out (4 cells), for example: disturbed: another thread had the core for \
+                    1.5 ms";
+        assert!(flat(&text).contains(note), "{text}");
+        rows.truncate(9);
+        let text = flat(&told(&rows));
+        assert!(
+            text.contains(
+                "all 1 of 9 trials are invalid and left out (uring:recvmsg-multishot+sendmsg+coop drain batch 1): dis"
+            ),
+            "{text}"
+        );
+        let failed: Vec<Row> = (1..=2)
+            .map(|trial| Row { error: "io_uring is refused here".into(), valid: 0, ns_per_packet_p50: None, ..row("drain", trial, 0.0) })
+            .collect();
+        let text = flat(&told(&failed));
+        assert!(text.contains("all 2 of 2 trials failed (uring:recvmsg-multishot+sendmsg+coop drain), for example: io_uring is refused"), "{text}");
+    }
+
+    #[test]
+    fn marked_trials_are_left_out_or_count_and_are_told_of() {
+        let told = |marked: usize| {
+            let rows: Vec<Row> = (1..=10)
+                .map(|at| Row {
+                    steady: Some(u8::from(at > marked)),
+                    ..row("drain", at, if at <= marked { 200.0 } else { 100.0 })
+                })
+                .collect();
+            flat(&told(&rows))
+        };
+        let text = told(4);
+        assert!(text.contains(" 100.0 0.0% ") && text.contains("4 of 10 trials are left out: not steady"), "{text}");
+        let text = told(5);
+        assert!(text.contains("% *") || text.contains("%*"), "{text}");
+        assert!(text.contains("* 5 marked trials count, for lack of others of their cell."), "{text}");
+        assert!(!told(0).contains("steady"));
+    }
+}
