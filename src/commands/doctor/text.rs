@@ -278,6 +278,17 @@ mod tests {
     }
 
     #[test]
+    fn where_a_remedy_can_be_measured_it_is_said_how() {
+        let check = || Topic::new("turbo", "off", BOTH).bad("on", "turn it off");
+        let text = plain(vec![check()]);
+        assert!(!text.contains("checkout") && !text.contains("measure    "), "{text}");
+        let measured = Check { measure: Some("scripts/ab --a 'on' --b 'off'".into()), ..check() };
+        let text = plain(vec![measured, check()]);
+        assert!(text.contains("      measure    scripts/ab --a 'on' --b 'off'\n"), "{text}");
+        assert_eq!(text.matches("checkout").count(), 1, "{text}");
+    }
+
+    #[test]
     fn one_reason_is_told_once() {
         let text = plain(Vec::new());
         assert_eq!(text.matches("one, two: refused").count(), 1, "{text}");

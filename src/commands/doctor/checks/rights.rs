@@ -240,6 +240,7 @@ mod tests {
             rt_throttling(&fixture.files())
         };
         assert_eq!(check("-1\n").ok, Some(true));
+        assert!(check("950000\n").is_apart, "few runs have --fifo");
         assert_eq!(check("950000\n").state, "real-time threads run for 950000 of each 1000000 µs");
         assert_eq!(rt_throttling(&Fixture::new(&[]).files()).ok, None);
     }
