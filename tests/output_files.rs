@@ -56,6 +56,10 @@ fn a_second_run_that_would_write_to_the_same_file_is_refused() {
         assert!(!bench.path("other.csv").exists(), "a command that is refused leaves nothing");
         // Reading is no writing.
         running.meanwhile(&format!("{ENDLESS} --resume -o out.csv --dry-run")).expect(0);
+        let payloads = (32..2048).map(|payload| payload.to_string()).collect::<Vec<_>>().join(",");
+        let plan =
+            running.meanwhile(&format!("--dry-run --backend null --scenario drain --payload {payloads}")).expect(0);
+        assert!(plan.stdout.len() > 1 << 16, "more than a pipe holds comes whole: {}", plan.stdout.len());
         running.signal(Signal::INT);
         let done = running.wait().expect(130);
         assert_trials(&done.rows(), done.rows().len());

@@ -176,7 +176,7 @@ mod tests {
     use crate::compare::dataset::Dataset;
     use crate::record::row::{Row, SCHEMA};
 
-    /// Counts of a cell that became dearer by so much from one kernel to the next.
+    /// Counts of a cell that became costlier by so much from one kernel to the next.
     fn cell(order: usize, kernel: &str, cost: f64) -> Vec<Row> {
         let row = |trial: usize| Row {
             schema: SCHEMA,

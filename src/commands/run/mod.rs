@@ -37,17 +37,17 @@ use crate::text::Look;
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
     let begun = if args.resume { Begun::read(args.out.as_deref())? } else { Begun::default() };
-    let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
+    let mut cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
+    if !args.force_plan {
+        cells = pointless::leave_out(cells, &options, scenarios_by_default).map_err(Failure::Usage)?;
+    }
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
     if args.precision.is_some() && compared.len() < 2 {
         return Err(usage(anyhow::anyhow!(
             "--precision is that of a comparison: name two backends or modes, e.g. --backend plain,uring"
         )));
-    }
-    if !args.force_plan {
-        pointless::check(&cells, &options).map_err(Failure::Usage)?;
     }
     warn_of_unknown(&options);
     warn_of_bypasses();
@@ -127,7 +127,7 @@ fn warn_of_unknown(options: &Options) {
 
 /// Names what others of this machine's programs send through, and hpbench does not.
 fn warn_of_bypasses() {
-    if let Some(libraries) = preload::told_here() {
+    if let Some(libraries) = preload::preloaded_here() {
         tell!(
             "warning: {libraries} is preloaded and ignored: hpbench makes its system calls itself, so its figures are those of \
              the kernel"
