@@ -7,6 +7,7 @@ use crate::compare::axes::By;
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison};
+use crate::compare::judged::{self, Judged};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
@@ -19,7 +20,7 @@ use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::record::rows::ReadError;
-use crate::stats::{Summary, multiple};
+use crate::stats::Summary;
 
 /// Why nothing is compared.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +144,7 @@ impl Comparisons {
         let (told, left_out) = first_groups(&matched.pairs, settings.groups);
         let jobs = jobs(trials, &matched.pairs, &told, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
-        judge(&mut comparisons, settings.threshold);
+        judged::judge(comparisons.iter_mut().map(|one| &mut one.judged), settings.threshold);
         let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
@@ -180,7 +181,7 @@ impl Sides {
             check_kernels(trials, &sides)?;
         }
         let base = base(trials, &sides, settings.base)?;
-        let matched = cells::matched(trials, &sides, base);
+        let matched = cells::matched(trials, &sides, base, settings.across_hosts);
         if matched.pairs.is_empty() {
             let nearest =
                 matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
@@ -349,7 +350,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
     let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
     let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
-    let (mut figures, missing) = if counted {
+    let (figures, missing) = if counted {
         let figures = counts::figures(&sorted[0], &sorted[1]);
         let missing = if figures.medians.iter().any(Option::is_none) { Reason::NoValues } else { Reason::NoRatio };
         (figures, figures.ratio.is_none().then_some(missing))
@@ -357,45 +358,22 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
         judge::figures(trials, pair, &base, &new)
     };
     let reason = judge::refusal(pair, &base, &new).or(missing);
-    if reason.is_some() {
-        figures.p = None;
-    }
     let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     warnings.extend(unsettled.then_some(Warning::Unsettled));
-    let verdict = match (&reason, counted) {
-        (Some(_), _) => Verdict::None,
-        (None, true) => counts::verdict(&figures, !unsettled, metric.better, threshold),
-        // Until it is known how many rows there are.
-        (None, false) => Verdict::Unclear,
-    };
+    // What is not counted has one once all rows are there.
+    let verdict = if counted { counts::verdict(&figures, !unsettled, metric.better, threshold) } else { Verdict::None };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);
         Summary::of(values.map(|attempt| attempt.per_call)).map(|summary| summary.median)
     });
+    let sides = [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned());
     Comparison {
-        metric,
-        cell: pair.cell.clone(),
+        judged: Judged { metric, cell: pair.cell.clone(), sides, figures, q: None, verdict, reason },
         conditions: pair.conditions.clone(),
-        sides: [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
-        figures,
-        q: None,
-        verdict,
-        reason,
         counted,
         unsettled,
         warnings,
-    }
-}
-
-/// Gives each comparison that is worth one a verdict, for which all of them count.
-fn judge(comparisons: &mut [Comparison], threshold: f64) {
-    let p: Vec<f64> = comparisons.iter().filter_map(|comparison| comparison.figures.p).collect();
-    let mut q = multiple::benjamini_hochberg(&p).into_iter();
-    for comparison in comparisons.iter_mut().filter(|comparison| comparison.figures.p.is_some()) {
-        comparison.q = q.next();
-        let worse_by = comparison.figures.worse_by(comparison.metric.better);
-        comparison.verdict = verdict::verdict(worse_by, comparison.q.unwrap_or(1.0), threshold);
     }
 }

@@ -5,20 +5,21 @@
 //! other, or one run only on a side, have no interval: the machine alone moves single runs by more than most changes do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use crate::compare::cells::{Half, Pair};
+use crate::compare::judged::Judged;
 use crate::compare::merged::{self, Merged};
 use crate::compare::metrics::Metric;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, Verdict, sorted};
+use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, sorted};
 use crate::compare::warnings::{Doubt, Reason, Warning};
 use crate::gates;
-use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::Summary;
 use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
-use crate::stats::median::{ALPHA, Median};
+use crate::stats::median::Median;
 
 /// The medians and their ratio.
 fn without_interval(base: &Values<'_>, new: &Values<'_>) -> Figures {
@@ -177,7 +178,7 @@ pub(crate) struct RunPairs {
     /// The logarithms of what the new one is to the base, of the pairs that count.
     pub differences: Vec<f64>,
     /// How many pairs there are.
-    all: usize,
+    pub all: usize,
 }
 
 /// The pairs of runs that two sides have; `None` where they have none.
@@ -290,26 +291,14 @@ pub(crate) fn figures(
 /// Two sides of a cell in one metric, and what may be said of them.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// What is compared.
-    pub metric: Metric,
-    /// The cell; without what is compared by.
-    pub cell: CellKey,
+    /// What is compared, and what may be said of it.
+    pub judged: Judged,
     /// The conditions under which both sides were measured, with their values.
     pub conditions: Vec<(Column, String)>,
-    /// The names of both sides.
-    pub sides: [String; 2],
-    /// How many trials count on each.
+    /// How many trials count on each side.
     pub counts: [usize; 2],
     /// Datagrams per system call on each: medians.
     pub per_call: [Option<f64>; 2],
-    /// The figures.
-    pub figures: Figures,
-    /// The p-value, adjusted for how many rows there are.
-    pub q: Option<f64>,
-    /// What may be said.
-    pub verdict: Verdict,
-    /// Why there is no verdict.
-    pub reason: Option<Reason>,
     /// Whether these are counts of instructions, which have no noise.
     pub counted: bool,
     /// Whether they are counts that have not settled: a change is one of these trials only.
@@ -318,27 +307,20 @@ pub struct Comparison {
     pub warnings: Vec<Warning>,
 }
 
+/// A comparison is read as what was judged.
+impl Deref for Comparison {
+    type Target = Judged;
+
+    fn deref(&self) -> &Judged {
+        &self.judged
+    }
+}
+
 impl Comparison {
     /// Its value of an axis or of a condition.
     pub fn get(&self, column: Column) -> &str {
         let condition = self.conditions.iter().find(|(known, _)| *known == column);
         condition.map_or_else(|| if column.role().is_axis() { self.cell.get(column) } else { "" }, |(_, text)| text)
-    }
-
-    /// Whether the sides certainly differ, although by less than the threshold.
-    pub fn is_certain(&self) -> bool {
-        self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)
-    }
-
-    /// Whether the change is certainly of at least the threshold.
-    pub fn is_by_threshold(&self, threshold: f64) -> bool {
-        let least = verdict::least(threshold);
-        let interval = self.figures.worse_by(self.metric.better);
-        interval.is_some_and(|(low, high)| match self.verdict {
-            Verdict::Worse => low >= least,
-            Verdict::Better => high <= -least,
-            _ => false,
-        })
     }
 }
 

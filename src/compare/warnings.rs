@@ -59,6 +59,17 @@ pub enum Reason {
         /// How many are needed of each.
         needed: usize,
     },
+    /// Too few pairs of the runs of a host count for the host to count.
+    TooFewOfHost {
+        /// How many do.
+        pairs: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// Nothing was measured on the other side.
+    OneSided,
+    /// All trials of a side failed.
+    NothingRan,
     /// Too few hosts have pairs of runs.
     TooFewHosts {
         /// How many have.
@@ -136,6 +147,7 @@ impl Reason {
             Self::TooFewBlocks { .. } => "too few blocks".into(),
             Self::TooFewPairs { .. } => "too few pairs".into(),
             Self::TooFewRuns { .. } => "too few runs".into(),
+            Self::TooFewOfHost { .. } => "too few pairs of the host".into(),
             Self::TooFewHosts { .. } => "too few hosts".into(),
             Self::TooFewTail { .. } => "too few samples".into(),
             Self::OtherReference => "other references".into(),
@@ -143,7 +155,7 @@ impl Reason {
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
             Self::NoRatio => "a side is 0".into(),
-            Self::Refused(_) | Self::NoValues => self.to_string(),
+            Self::Refused(_) | Self::NoValues | Self::OneSided | Self::NothingRan => self.to_string(),
         }
     }
 }
@@ -206,6 +218,9 @@ impl fmt::Display for Reason {
                 f,
                 "too few runs: a side has {runs}, and a verdict needs {needed} of each, in alternation"
             ),
+            Self::TooFewOfHost { needed, .. } => write!(f, "fewer than {needed} pairs of its runs count (column pair)"),
+            Self::OneSided => f.write_str("measured on one side only"),
+            Self::NothingRan => f.write_str("all trials of a side failed"),
             Self::TooFewHosts { hosts, needed } => write!(
                 f,
                 "too few hosts: {hosts} host{} two pairs of runs or more that count, and a verdict needs {needed}; scripts/ab makes \

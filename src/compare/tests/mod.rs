@@ -216,7 +216,7 @@ fn cells_of_one_side_only_are_told_of() {
     let mut rows = two(100.0, 127.0);
     rows.extend(noisy(90.0, 2).map(|(block, ns)| Row { batch: 8, order: block, ..trial("plain", block, ns) }));
     let report = compare("backend", &rows).expect("a report");
-    assert!(report.notes.iter().any(|note| note.starts_with("1 cells are on one side only")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|note| note.starts_with("1 cell is on one side only")), "{:?}", report.notes);
     rows.retain(|row| row.backend == "mmsg" || row.batch == 8);
     let message = compare("backend", &rows).expect_err("nothing alike").to_string();
     assert!(message.contains("batch is 8 and 32") || message.contains("batch is 32 and 8"), "{message}");
