@@ -16,7 +16,7 @@ fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
                 let factor = if state == "B" { change(host) } else { 1.0 };
                 // Hosts are of different speeds.
                 let ns = (300 + 20 * host) as f64 * factor * (1.0 + noise);
-                rows.extend((1..=3).map(|block| Row {
+                rows.extend((1..=6).map(|block| Row {
                     run_id: format!("{host}-{pair}-{state}"),
                     started_at: format!("2026-11-29T10:{pair:02}:{side:02}Z"),
                     host: format!("h{host:02}"),

@@ -153,7 +153,11 @@ fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Result<Vec<f
     let found = judge::run_pairs(trials, pair, &base, &new).transpose()?;
     let (differences, all) = found.map_or_else(Default::default, |found| (found.differences, found.all));
     let (pairs, needed) = (differences.len(), PAIRS_MIN);
-    if pairs < needed && all >= needed { Err(Reason::OtherState { pairs, needed }) } else { Ok(differences) }
+    if pairs >= needed {
+        return Ok(differences);
+    }
+    let other_state = (all >= needed).then_some(Reason::OtherState { pairs, needed });
+    judge::thin(&base, &new).or(other_state).map_or(Ok(differences), Err)
 }
 
 /// Adds the hosts that have a cell of a fleet on one side only, or under other conditions.

@@ -274,6 +274,29 @@ fn between_runs_the_order_in_time_decides_what_may_be_said() {
     }
 }
 
+/// A run of sixty trials of which five are valid is no run of sixty.
+#[test]
+fn runs_with_too_few_valid_trials_do_not_count() {
+    let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
+    for (pairs, valid, thin, basis) in [
+        (true, 6, 3, Basis::Pairs { pairs: 8 }),
+        (true, 5, 2, Basis::Pairs { pairs: 6 }),
+        (true, 5, 3, Basis::Nothing),
+        (false, 5, 1, Basis::Runs { runs: [7, 8] }),
+    ] {
+        let mut rows = runs(&sides, 1.2, pairs);
+        let thin_runs: Vec<String> = (0..thin).map(|pair| format!("run {}", 2 * pair)).collect();
+        rows.iter_mut()
+            .filter(|row| thin_runs.contains(&row.run_id) && row.trial > valid)
+            .for_each(|row| row.valid = 0);
+        let report = compare("state", &rows).expect("a report");
+        let comparison = &report.comparisons[0];
+        assert_eq!(comparison.figures.basis, basis, "{pairs} {valid} {thin}: {:?}", comparison.reason);
+        let reason = (basis == Basis::Nothing).then_some(Reason::ThinRuns { runs: thin, needed: 6 });
+        assert_eq!(comparison.reason, reason);
+    }
+}
+
 #[test]
 fn relative_to_a_backend_what_moves_both_is_no_change() {
     let mut rows = Vec::new();
