@@ -197,6 +197,19 @@ impl Sides {
     }
 }
 
+/// The logarithms of what the second side of two is to the first, of all pairs of runs that count, in the order of their numbers.
+pub(crate) fn run_differences(trials: &Trials<'_>, metric: Metric) -> Vec<f64> {
+    let sides = cells::sides(trials);
+    let [base, _] = sides[..] else { return Vec::new() };
+    let matched = cells::matched(trials, &sides, Some(base), false);
+    let of_pair = |pair: &Pair| {
+        let [base, new] = judge::sides(trials, pair, metric);
+        let is_refused = judge::refusal(pair, &base, &new).is_some();
+        judge::run_pairs(trials, pair, &base, &new).filter(|_| !is_refused)?.ok()
+    };
+    matched.pairs.iter().filter_map(of_pair).flat_map(|found| found.differences).collect()
+}
+
 /// Which side the others are compared with; none where each is compared with the one before it.
 fn base(trials: &Trials<'_>, sides: &[u32], wanted: Option<&str>) -> Result<Option<u32>, CompareError> {
     let by = trials.by.name();
