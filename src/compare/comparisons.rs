@@ -7,6 +7,7 @@ use crate::compare::axes::By;
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison};
+use crate::compare::judged::{self, Judged};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
@@ -17,7 +18,7 @@ use crate::console::Failure;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::record::rows::ReadError;
-use crate::stats::{Summary, multiple};
+use crate::stats::Summary;
 
 /// Why nothing is compared.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +137,7 @@ impl Comparisons {
         let Sides { sides, base, matched } = Sides::of(trials, settings)?;
         let jobs = jobs(trials, &matched.pairs, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
-        judge(&mut comparisons, settings.threshold);
+        judged::judge(comparisons.iter_mut().map(|one| &mut one.judged), settings.threshold);
         let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
@@ -173,7 +174,7 @@ impl Sides {
             check_kernels(trials, &sides)?;
         }
         let base = base(trials, &sides, settings.base)?;
-        let matched = cells::matched(trials, &sides, base);
+        let matched = cells::matched(trials, &sides, base, settings.across_hosts);
         if matched.pairs.is_empty() {
             let nearest =
                 matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
@@ -187,6 +188,19 @@ impl Sides {
         }
         Ok(Self { sides, base, matched })
     }
+}
+
+/// The logarithms of what the second side of two is to the first, of all pairs of runs that count, in the order of their numbers.
+pub(crate) fn run_differences(trials: &Trials<'_>, metric: Metric) -> Vec<f64> {
+    let sides = cells::sides(trials);
+    let [base, _] = sides[..] else { return Vec::new() };
+    let matched = cells::matched(trials, &sides, Some(base), false);
+    let of_pair = |pair: &Pair| {
+        let [base, new] = judge::sides(trials, pair, metric);
+        let is_refused = judge::refusal(pair, &base, &new).is_some();
+        judge::run_pairs(trials, pair, &base, &new).filter(|_| !is_refused)?.ok()
+    };
+    matched.pairs.iter().filter_map(of_pair).flat_map(|found| found.differences).collect()
 }
 
 /// Which side the others are compared with; none where each is compared with the one before it.
@@ -327,7 +341,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
     let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
     let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
-    let (mut figures, missing) = if counted {
+    let (figures, missing) = if counted {
         let figures = counts::figures(&sorted[0], &sorted[1]);
         let missing = if figures.medians.iter().any(Option::is_none) { Reason::NoValues } else { Reason::NoRatio };
         (figures, figures.ratio.is_none().then_some(missing))
@@ -335,45 +349,22 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
         judge::figures(trials, pair, &base, &new)
     };
     let reason = judge::refusal(pair, &base, &new).or(missing);
-    if reason.is_some() {
-        figures.p = None;
-    }
     let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     warnings.extend(unsettled.then_some(Warning::Unsettled));
-    let verdict = match (&reason, counted) {
-        (Some(_), _) => Verdict::None,
-        (None, true) => counts::verdict(&figures, !unsettled, metric.better, threshold),
-        // Until it is known how many rows there are.
-        (None, false) => Verdict::Unclear,
-    };
+    // What is not counted has one once all rows are there.
+    let verdict = if counted { counts::verdict(&figures, !unsettled, metric.better, threshold) } else { Verdict::None };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);
         Summary::of(values.map(|attempt| attempt.per_call)).map(|summary| summary.median)
     });
+    let sides = [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned());
     Comparison {
-        metric,
-        cell: pair.cell.clone(),
+        judged: Judged { metric, cell: pair.cell.clone(), sides, figures, q: None, verdict, reason },
         conditions: pair.conditions.clone(),
-        sides: [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
-        figures,
-        q: None,
-        verdict,
-        reason,
         counted,
         unsettled,
         warnings,
-    }
-}
-
-/// Gives each comparison that is worth one a verdict, for which all of them count.
-fn judge(comparisons: &mut [Comparison], threshold: f64) {
-    let p: Vec<f64> = comparisons.iter().filter_map(|comparison| comparison.figures.p).collect();
-    let mut q = multiple::benjamini_hochberg(&p).into_iter();
-    for comparison in comparisons.iter_mut().filter(|comparison| comparison.figures.p.is_some()) {
-        comparison.q = q.next();
-        let worse_by = comparison.figures.worse_by(comparison.metric.better);
-        comparison.verdict = verdict::verdict(worse_by, comparison.q.unwrap_or(1.0), threshold);
     }
 }

@@ -20,7 +20,10 @@ use args::{CompareArgs, FailOn, Format};
 
 /// Reads, compares, and prints.
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
-    let inputs: Vec<_> = args.files.iter().map(|path| ("", path.as_path())).collect();
+    let inputs = args.files.iter().map(|path| ("", path.as_path()));
+    let of_base = args.base_files.iter().map(|path| ("--base-files", path.as_path()));
+    let of_new = args.new_files.iter().map(|path| ("--new-files", path.as_path()));
+    let inputs: Vec<_> = inputs.chain(of_base).chain(of_new).collect();
     place::check_outputs(&[], &inputs).map_err(usage)?;
     let data = read(args)?;
     let mut trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
