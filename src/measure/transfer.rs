@@ -1,8 +1,8 @@
 //! How long a cache line takes from one core to another.
 //!
-//! The hypervisor of a virtual machine moves virtual cores. On one with two, a line took 23 ns one way in one state and 180 ns in
-//! another; each lasts minutes, and scenarios of two threads show it (the median round trip of `echo` was 4.61 and 5.73 µs), while
-//! topology, steal and arithmetic do not.
+//! The hypervisor of a virtual machine moves virtual cores. On one with two, a line took 23 ns one way in one state and
+//! 180 ns in another; each lasts minutes, and scenarios of two threads show it (the median round trip of `echo` was 4.61
+//! and 5.73 µs), while topology, steal and arithmetic do not.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -13,9 +13,9 @@ const NOTED: u64 = 1 << 30;
 /// What hpbench takes beside frames and rows.
 const REST: u64 = 64 << 20;
 
-/// What the row of a trial takes until the table is printed: as values, and as the text that goes to another file if its own
-/// is lost. Seen in runs of hundreds and thousands of trials: 3.3 KiB in `drain`, 4.2 in `pace` (trials of 20 ms), a KiB more at the
-/// end for the comparison; a `lat_tail` of full length, which long trials have, takes some KiB more.
+/// What the row of a trial takes until the table is printed: as values, and as the text that goes to another file if its
+/// own is lost. Seen in runs of 1,200 to 4,000 trials: 3.3 KiB in `drain`, 4.2 in `pace` (trials of 20 ms), a KiB more at
+/// the end for the comparison; a `lat_tail` of full length, which long trials have, takes some KiB more.
 const ROW: u64 = 8192;
 
 const GIB: f64 = (1_u64 << 30) as f64;
