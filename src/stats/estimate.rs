@@ -92,8 +92,8 @@ const PLACES_P_MIN: f64 = 0.25;
 
 /// Whether runs alternated, by the sides that they are of, in the order of time: none of them has more than [`IN_A_ROW_MAX`] in a
 /// row, for neighbouring runs resemble each other, and neither is earlier than the other, for machines drift. Weaker orders of 8
-/// to 20 runs have false verdicts in more than 6% of all cases (`simulations.rs`): `AABABABB` in 8% where the machine drifts,
-/// `AAABBBABBBAA` in 8% where neighbours are alike.
+/// to 20 runs have false verdicts in more than 6% of all cases (`simulations.rs`): `AABABABB` in 7% where the machine drifts,
+/// `AAABBBABBBAA` in 9% where neighbours are alike.
 pub fn alternate(sides: &[usize]) -> bool {
     let places =
         |side: usize| -> Vec<f64> { (0..sides.len()).filter(|at| sides[*at] == side).map(|at| at as f64).collect() };
