@@ -7,6 +7,7 @@ use hpbench_backends::{Addressing, Kind, Variant};
 use crate::compare::releases;
 use crate::record::column::Role;
 use crate::record::columns::Column;
+use crate::text::did_you_mean;
 
 /// What tells the sides of a comparison apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl By {
         let known: Vec<Column> = axes.chain(in_order_of_naming(&conditions)).chain(others).collect();
         let found = known.iter().copied().find(|column| column.name() == name);
         let all = || known.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
-        found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}", all()))
+        let meant = || did_you_mean(name, known.iter().map(|column| column.name()));
+        found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}{}", all(), meant()))
     }
 
     /// The name of the column.

@@ -3,9 +3,12 @@
 pub mod args;
 pub(crate) mod backends;
 pub mod cells;
+pub(crate) mod command;
 pub mod cores;
+pub mod lists;
 mod memory;
 pub mod pointless;
 pub mod request;
 pub mod schedule;
 pub(crate) mod topology;
+pub(crate) mod values;

@@ -58,6 +58,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         environment,
         rt_limited: options.fifo.map(|_| request::throttles_real_time()),
         canary_ns: std::cell::OnceCell::new(),
+        command: args.command.clone(),
         truesizes: Truesizes::default(),
         options,
     };
