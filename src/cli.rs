@@ -1,25 +1,27 @@
 //! The command line: which command it is, and what its exit status is.
 
+use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::console::{Failure, complain, tell};
-use crate::plan::args::RunArgs;
+use crate::commands::plan_file;
+use crate::console::{Failure, complain, print, tell};
+use crate::plan::args::{OUTPUT, RunArgs, help_flag};
+use crate::plan::command;
 
-/// Compares ways of moving UDP datagrams on Linux.
+/// Compares ways of moving UDP datagrams on Linux
 ///
 /// Measures recvfrom/sendto (plain), recvmmsg/sendmmsg (mmsg) and io_uring (uring) with one driver, over
 /// loopback, and accounts for every datagram. Prints a table and writes a CSV file with a row for each trial.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "hpbench", version, max_term_width = 100, args_override_self = true)]
+#[command(name = "hpbench", version = command::version(), max_term_width = 100, args_override_self = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(
-    after_help = "A LIST is one or more values separated by commas; each combination of values is a cell of the plan.\n\
-    Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,\n    130 or 143 ended by a signal, 141 standard output was closed."
-)]
+#[command(after_help = EXAMPLES, after_long_help = [EXAMPLES, "\n\n", MORE_EXAMPLES, "\n\n", VALUES].concat())]
 pub struct Cli {
     /// What is run where no command is given.
     #[command(flatten)]
@@ -30,26 +32,107 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+/// What `-h` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  hpbench                                      all backends: under a minute
+  hpbench --scenario drain,send --batch 1..256 from which batch on does it pay?";
+
+const MORE_EXAMPLES: &str = "\
+More examples:
+  hpbench --backend uring,uring:single,mmsg    ways of using io_uring beside recvmmsg
+  hpbench --scenario pace --rate 20k..200k --wait spin,block
+                                               latency at a load, of workers that spin or sleep
+  hpbench --precision 1% --time 60             as long as it takes, but not over a minute
+  hpbench --plan run.csv -o again.csv          the plan of an earlier run once more";
+
+const VALUES: &str = "\
+A LIST is one or more values separated by commas; each combination of values is a cell of the plan. Numbers may end in k, M,
+G (thousands) or Ki, Mi, Gi; times are seconds, or end in ns, us, ms, s, min or h. A..B is A, twice A and so on, and B; of cores,
+each from A to B.
+Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad usage, 3 compare --fail-on was met,
+    130 or 143 ended by a signal, 141 standard output was closed.";
+
 /// Commands other than a run.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Tells what this machine and kernel offer, and what spoils measurements on it
+    /// What this machine and kernel offer, and what spoils measurements
+    ///
+    /// Tells what this machine and kernel offer, and what spoils measurements on it.
     Doctor(crate::commands::doctor::DoctorArgs),
-    /// Compares two sets of trials, cell by cell, and says what may be said of their difference
+    /// What may be said of the difference of runs, cell by cell
+    ///
+    /// Compares two sets of trials, cell by cell, and says what may be said of their difference.
     Compare(crate::commands::compare::args::CompareArgs),
-    /// Prints the answer and the table of files again, or a summary of each cell
+    /// The answer and the table of files again
+    ///
+    /// Prints the answer and the table of files again, or a summary of each cell.
     Show(crate::commands::show::ShowArgs),
-    /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data
+    /// A self-contained page of runs, with charts
+    ///
+    /// Makes one self-contained page of runs: the answer, charts, figures, the environment and the data.
     Report(crate::commands::report::args::ReportArgs),
-    /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none
+    /// What difference this machine can resolve
+    ///
+    /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none.
     Selftest(crate::commands::selftest::args::SelftestArgs),
-    /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels
+    /// The same cells under other kernels, in QEMU
+    ///
+    /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels.
     Lab(Box<crate::commands::lab::args::LabArgs>),
+    /// Completions of these flags, for a shell
+    ///
+    /// Prints a script that completes commands and flags in a shell; put it where the shell looks for such.
+    #[command(after_help = "Example:\n  hpbench completions bash > ~/.local/share/bash-completion/completions/hpbench")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// The definition of the command line: that of the types, and what the run options of a command have as defaults.
 pub fn definition() -> clap::Command {
-    Cli::command().mut_subcommand("lab", crate::commands::lab::args::with_defaults)
+    let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
+    Cli::command()
+        .mut_subcommand("lab", crate::commands::lab::args::with_defaults)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .mut_subcommands(|command| match command.get_name() {
+            "lab" => command.arg(help_flag().help_heading(OUTPUT)),
+            _ => command.arg(help_flag()),
+        })
+        .arg(help_flag().help_heading(OUTPUT))
+        .arg(version.help_heading(OUTPUT).help("Version and revision"))
+}
+
+/// Reads the command line, and the plan file that it names.
+fn matches(words: &[OsString]) -> Result<ArgMatches, Ending> {
+    let matches = definition().try_get_matches_from(words)?;
+    let lab = matches.subcommand_matches("lab");
+    let given = lab.unwrap_or(&matches);
+    let Some(path) = given.try_get_one::<PathBuf>("plan").ok().flatten() else { return Ok(matches) };
+    let planned = plan_file::arguments(path, given).map_err(Failure::Usage)?;
+    let (head, rest) = words.split_at(if lab.is_some() { 2 } else { 1 });
+    Ok(definition().try_get_matches_from(head.iter().chain(&planned).chain(rest))?)
+}
+
+/// Why a command ends before it has begun.
+enum Ending {
+    /// It is bad usage, or asks for help.
+    Clap(clap::Error),
+    Failure(Failure),
+}
+
+impl From<clap::Error> for Ending {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(error)
+    }
+}
+
+impl From<Failure> for Ending {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }
 
 /// Runs the command, and says what its exit status is.
@@ -57,14 +140,14 @@ pub fn run() -> ExitCode {
     if crate::commands::lab::guest::is_guest() {
         return crate::commands::lab::guest::run();
     }
-    let matches = match definition().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return explain(&error),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let read = matches(&words).and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match read {
+        Ok(read) => read,
+        Err(Ending::Clap(error)) => return explain(&error),
+        Err(Ending::Failure(failure)) => return end(Err(failure)),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return explain(&error),
-    };
+    cli.run.command = command::command(&matches);
     let by_default = matches.value_source("scenario") == Some(ValueSource::DefaultValue);
     let result = match &cli.command {
         None => crate::commands::run::run(&cli.run, by_default),
@@ -76,7 +159,19 @@ pub fn run() -> ExitCode {
         Some(Command::Lab(args)) => {
             crate::commands::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches))
         }
+        Some(Command::Completions { shell }) => complete(*shell),
     };
+    end(result)
+}
+
+/// Prints what completes the command line in a shell.
+fn complete(shell: Shell) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut definition(), "hpbench", &mut script);
+    print(&String::from_utf8_lossy(&script)).map(|()| 0)
+}
+
+fn end(result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(Failure::Usage(error)) => fail(&error, 2),
@@ -110,5 +205,63 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         definition().debug_assert();
+    }
+
+    /// All help of a command as a terminal of 80 columns shows it.
+    fn help(name: &str, is_long: bool) -> String {
+        let mut all = definition().term_width(80);
+        all.build();
+        let command = if name.is_empty() { &mut all } else { all.find_subcommand_mut(name).expect("a command") };
+        let mut command = command.clone().term_width(80);
+        if is_long { command.render_long_help() } else { command.render_help() }.to_string()
+    }
+
+    #[test]
+    fn the_short_help_fits_on_a_screen_and_the_long_one_has_every_flag() {
+        let names = ["", "compare", "report", "doctor", "selftest", "lab", "completions"];
+        for name in names {
+            let (short, long) = (help(name, false), help(name, true));
+            assert!(short.lines().count() <= 50, "{name}: {} lines\n{short}", short.lines().count());
+            assert!(short.lines().all(|line| line.chars().count() <= 80), "{name}:\n{short}");
+            assert!(short.contains("Example"), "{name}:\n{short}");
+            let all = definition();
+            let command = if name.is_empty() { &all } else { all.find_subcommand(name).expect("a command") };
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let flag = arg.get_long().map_or_else(|| "FILE".to_owned(), |long| format!("--{long}"));
+                assert!(name == "completions" || long.contains(&flag), "{name}: {flag} is not in\n{long}");
+                let heading = arg.get_help_heading();
+                assert!(!["", "lab"].contains(&name) || heading.is_some(), "{name}: {flag} is in no group");
+            }
+        }
+        assert!(definition().get_subcommands().all(|command| names.contains(&command.get_name())));
+    }
+
+    #[test]
+    fn completions_have_commands_and_flags() {
+        for shell in [Shell::Bash, Shell::Elvish, Shell::Fish, Shell::PowerShell, Shell::Zsh] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut definition(), "hpbench", &mut script);
+            let script = String::from_utf8(script).expect("UTF-8");
+            assert!(
+                ["selftest", "precision", "wait-quiet", "fail-on"].iter().all(|word| script.contains(word)),
+                "{shell}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_command_is_its_plan() {
+        let recorded = |words: &str| {
+            let words = ["hpbench"].into_iter().chain(words.split_whitespace());
+            command::command(&definition().try_get_matches_from(words).expect("good flags"))
+        };
+        assert_eq!(recorded(""), "hpbench");
+        let spaced = ["hpbench", "--batch", " 1, 2"];
+        let matches = definition().try_get_matches_from(spaced).expect("good flags");
+        assert_eq!(command::command(&matches), "hpbench --batch '1, 2'");
+        assert_eq!(
+            recorded("-o x.csv --batch 1..8 -w 2 --handoff --quiet --label a --batch 16 -t 5ms --force"),
+            "hpbench --batch 16 --workers 2 --handoff --duration 5ms"
+        );
     }
 }

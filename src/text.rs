@@ -27,6 +27,15 @@ pub(crate) fn wrap(note: &str) -> String {
     format!("{}\n", textwrap::fill(note, options.word_splitter(WordSplitter::NoHyphenation)))
 }
 
+/// Asks whether one of the known words was meant, at the end of a message that refuses a word; says nothing where none is like it.
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // As much alike as clap wants the names of flags to be.
+    const ALIKE: f64 = 0.7;
+    let likeness = known.into_iter().map(|known| (strsim::jaro(word, known), known));
+    let best = likeness.filter(|(likeness, _)| *likeness > ALIKE).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map_or_else(String::new, |(_, known)| format!("; did you mean '{known}'?"))
+}
+
 /// A table without lines, as wide as it needs to be.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();

@@ -106,6 +106,24 @@ fn json_has_its_keys_and_agrees_with_itself() {
     );
 }
 
+/// The keys are a contract: those that there are stay, and a new one is documented.
+#[test]
+fn json_has_the_keys_that_are_documented() {
+    let answers = examine(&Bench::new());
+    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    let these = |names: &str| names.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(keys(&answers.0), these("machine features modes checks verdict"));
+    assert_eq!(keys(&answers.0["machine"]), these("kernel arch cpu_model ncpu"));
+    assert_eq!(keys(&answers.0["verdict"]), these("rates latency reasons"));
+    for (list, names) in [
+        ("features", "name since available why remedy"),
+        ("modes", "backend variant available why in_effect"),
+        ("checks", "name state wanted ok affects remedy measure"),
+    ] {
+        assert!(answers.list(list).iter().all(|entry| keys(entry) == these(names)), "{list}");
+    }
+}
+
 #[test]
 fn the_text_says_what_the_json_says_in_80_columns() {
     let bench = Bench::new();

@@ -16,7 +16,7 @@ const HPBENCH: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["commands/run", "commands/compare", "commands/report", "commands/doctor", "commands/selftest", "commands/lab"],
-    &["commands/bench"],
+    &["commands/bench", "commands/plan_file"],
     &["compare"],
     &["record"],
     &["measure"],

@@ -249,7 +249,7 @@ fn a_dry_run_of_a_file_tells_what_is_left_of_its_plan() {
     let good = read(&bench.path("out.csv"));
     let kept = good.lines().take(5).collect::<Vec<_>>().join("\n") + "\n";
     for (content, told) in [
-        (good.clone(), "6 of them are in out.csv: 0 trials are left"),
+        (good.clone(), "all of them are in out.csv: nothing is left to run"),
         (kept.clone(), "4 of them are in out.csv: 2 trials are left"),
         (kept.clone() + "1,2", "4 of them are in out.csv: 2 trials are left; its last line is cut (3 bytes"),
         (String::new(), "0 of them are in out.csv: 6 trials are left"),

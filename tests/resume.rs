@@ -35,7 +35,12 @@ fn a_complete_file_is_shown_and_left_as_it_is() {
     let again = bench.tiny(&format!("{QUICK} --trials 3 --resume")).expect(0);
     assert_eq!(read(&bench.path("out.csv")), before, "nothing was run");
     assert_eq!(again.stdout, first.stdout, "the same table");
-    assert!(again.stderr.contains("6 rows in out.csv, 6 of them were there before"), "{}", again.stderr);
+    assert_eq!(again.complaints(), "nothing was left to run: out.csv has all 6 trials of the plan");
+    // Nor is anything waited for.
+    let again = bench.tiny(&format!("{QUICK} --trials 3 --resume --wait-quiet 3600")).expect(0);
+    assert!(!again.stderr.contains("waiting"), "{}", again.stderr);
+    let dry = bench.tiny(&format!("{QUICK} --trials 3 --resume --dry-run")).expect(0);
+    assert!(dry.stdout.contains("all of them are in out.csv: nothing is left to run"), "{}", dry.stdout);
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn a_round_that_the_queue_limits_is_the_one_that_was_asked_for() {
     let rows = bench.tiny(args).expect(0).rows();
     assert!(rows[0].count("round") < 1000, "{}", rows[0].text("round"));
     let done = bench.tiny(&format!("{args} --resume")).expect(0);
-    assert!(done.stderr.contains("2 of them were there before"), "{}", done.stderr);
+    assert!(done.stderr.contains("nothing was left to run: out.csv has all 2 trials"), "{}", done.stderr);
 }
 
 #[test]

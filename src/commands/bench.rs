@@ -355,6 +355,7 @@ mod tests {
             environment,
             rt_limited: None,
             canary_ns,
+            command: String::new(),
             truesizes: crate::measure::truesizes::Truesizes::default(),
             options,
         };

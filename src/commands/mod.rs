@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub mod compare;
 pub mod doctor;
 pub mod lab;
+pub(crate) mod plan_file;
 pub mod report;
 pub mod run;
 pub mod selftest;

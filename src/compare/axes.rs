@@ -7,6 +7,7 @@ use hpbench_backends::{Addressing, Kind, Variant};
 use crate::compare::releases;
 use crate::record::column::Role;
 use crate::record::columns::Column;
+use crate::text::did_you_mean;
 
 /// What tells the sides of a comparison apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl By {
         let known: Vec<Column> = axes.chain(in_order_of_naming(&conditions)).chain(others).collect();
         let found = known.iter().copied().find(|column| column.name() == name);
         let all = || known.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
-        found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}", all()))
+        let meant = || did_you_mean(name, known.iter().map(|column| column.name()));
+        found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}{}", all(), meant()))
     }
 
     /// The name of the column.
@@ -68,7 +70,9 @@ impl By {
             Self::File => Ordering::Equal,
             Self::Column(Column::backend) => rank(a).cmp(&rank(b)),
             Self::Column(Column::variant) => rank(a).cmp(&rank(b)).then_with(|| variant(a).cmp(&variant(b))),
-            Self::Column(Column::kernel | Column::qemu | Column::hpbench) => releases::compare(a, b),
+            // Builds of one release stay in the order of their files: which came first, their names do not tell.
+            Self::Column(Column::kernel) => releases::compare(first_word(a), first_word(b)),
+            Self::Column(Column::qemu | Column::hpbench) => releases::compare(a, b),
             Self::Column(_) => natural(a, b),
         }
     }
@@ -90,6 +94,11 @@ pub(crate) fn in_order_of_naming(columns: &[Column]) -> Vec<Column> {
         _ => 3,
     });
     columns
+}
+
+/// The release of a kernel without its build.
+fn first_word(kernel: &str) -> &str {
+    kernel.split(' ').next().unwrap_or(kernel)
 }
 
 /// The name of a variant, by which the default one comes before the others of its backend.

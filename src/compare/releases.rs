@@ -23,6 +23,38 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
+/// Builds of kernels, by their releases, in the order in which they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Builds(Vec<(String, Vec<String>)>);
+
+impl Builds {
+    /// Takes note of a build of a release.
+    pub(crate) fn note(&mut self, release: &str, build: &str) {
+        let at = self.0.iter().position(|(known, _)| known == release).unwrap_or_else(|| {
+            self.0.push((release.to_owned(), Vec::new()));
+            self.0.len() - 1
+        });
+        let builds = &mut self.0[at].1;
+        if !builds.iter().any(|known| known == build) {
+            builds.push(build.to_owned());
+        }
+    }
+
+    /// The name of a kernel: its release, and as many words of its build as tell it from others of that release.
+    pub(crate) fn name(&self, release: &str, build: &str) -> String {
+        let others = self.0.iter().filter(|(known, _)| known == release).flat_map(|(_, builds)| builds);
+        let others: Vec<&String> = others.filter(|other| *other != build).collect();
+        if others.is_empty() {
+            return release.to_owned();
+        }
+        let begins_alike = |other: &str, count: usize| other.split(' ').take(count).eq(build.split(' ').take(count));
+        let words =
+            (1..=build.split(' ').count()).find(|&count| !others.iter().any(|other| begins_alike(other, count)));
+        let words: Vec<&str> = build.split(' ').take(words.unwrap_or(usize::MAX)).collect();
+        format!("{release} {}", words.join(" ")).trim_end().to_owned()
+    }
+}
+
 /// Short names of releases: version and patch level as far as they tell these releases apart.
 pub fn short_names(releases: &[&str]) -> Vec<String> {
     let cut = |release: &str, parts: usize| {
@@ -73,6 +105,27 @@ mod tests {
             "7.0",
         ];
         assert_eq!(releases, expected);
+    }
+
+    #[test]
+    fn builds_of_one_release_are_told_apart_in_few_words() {
+        let mut builds = Builds::default();
+        let debian = ["#1 SMP Debian 6.12.94-1 (2026-01-01)", "#1 SMP Debian 6.12.94-2 (2026-02-01)"];
+        for (release, build) in [
+            ("6.12", debian[0]),
+            ("6.12", debian[1]),
+            ("6.18", "#1 SMP"),
+            ("6.18", "#2 SMP"),
+            ("7.0", "#1"),
+            ("6.18", ""),
+        ] {
+            builds.note(release, build);
+            builds.note(release, build);
+        }
+        let name = |release, build| builds.name(release, build);
+        assert_eq!(name("6.12", debian[0]), "6.12 #1 SMP Debian 6.12.94-1");
+        assert_eq!([name("6.18", "#1 SMP"), name("6.18", "#2 SMP"), name("6.18", "")], ["6.18 #1", "6.18 #2", "6.18"]);
+        assert_eq!((name("7.0", "#1"), name("6.9", "#1")), ("7.0".into(), "6.9".into()));
     }
 
     #[test]

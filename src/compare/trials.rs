@@ -8,6 +8,7 @@ use crate::compare::merged::Latencies;
 use crate::compare::messages::Messages;
 use crate::compare::metrics::{self, Metric};
 use crate::compare::numbers::Numbers;
+use crate::compare::releases::Builds;
 use crate::gates;
 use crate::record::cell::{CellKey, MAY_DIFFER, MUST_BE_EQUAL};
 use crate::record::columns::Column;
@@ -63,6 +64,8 @@ pub(crate) struct Trials<'d> {
     /// The texts of [`MUST_BE_EQUAL`], but for what may differ.
     conditions: Numbers,
     names: Numbers,
+    /// The builds of kernels, if these are compared.
+    builds: Builds,
     sides: Vec<Side>,
     /// Of each trial, the attempt that it is related to; empty where none is.
     references: Vec<Option<u32>>,
@@ -87,6 +90,7 @@ impl<'d> Trials<'d> {
             cells: Numbers::default(),
             conditions: Numbers::default(),
             names: Numbers::default(),
+            builds: Builds::default(),
             sides: Vec::new(),
             references: Vec::new(),
         };
@@ -96,6 +100,11 @@ impl<'d> Trials<'d> {
 
     fn sort(&mut self) {
         let data = self.data;
+        if self.by == By::Column(Column::kernel) {
+            for attempt in &data.attempts {
+                self.builds.note(data.text(attempt, Column::kernel), data.text(attempt, Column::kernel_build));
+            }
+        }
         let mut known: HashMap<(u32, u32, u32, State), Option<Placed>> = HashMap::new();
         // All attempts, also those that do not count: numbers are in the order in which they are found.
         let place = |attempt: &Attempt| {
@@ -126,6 +135,10 @@ impl<'d> Trials<'d> {
         match self.by {
             By::File => self.names.number_of(&data.files[attempt.file as usize]),
             By::Column(Column::variant) => self.names.number_of(&variant(data, attempt)),
+            By::Column(Column::kernel) => {
+                let [release, build] = [Column::kernel, Column::kernel_build].map(|column| data.text(attempt, column));
+                self.names.number_of(&self.builds.name(release, build))
+            }
             By::Column(column) => self.names.number_of(data.text(attempt, column)),
         }
     }

@@ -22,22 +22,19 @@ fn names_of_all() -> String {
     }
 }
 
-/// The help of `--backend` in a line or two.
+/// The help of `--backend` in a line.
 pub(crate) fn short_help() -> String {
-    format!(
-        "Backends: {}; each with optional modes (listed by --help), e.g. uring:single+sendmsg or mmsg:gso+gro; \
-         uring:all means each of its modes in turn, all means that for {}",
-        names(),
-        names_of_all()
-    )
+    "E.g. uring,uring:single".to_owned()
 }
 
 /// The help of `--backend` with every backend and every mode.
 pub(crate) fn long_help() -> String {
     let mut text = format!(
-        "{}.\n\nName at most one mode of each group. The first of a group is its default; gso and gro are off unless \
+        "Backends: {}; each with optional modes, e.g. uring:single+sendmsg or mmsg:gso+gro; uring:all means each of its modes in \
+         turn, all means that for {}.\n\nName at most one mode of each group. The first of a group is its default; gso and gro are off unless \
          named. A number is the Linux release that the mode needs.\n",
-        short_help().replace(" (listed by --help)", "")
+        names(),
+        names_of_all()
     );
     for kind in Kind::by_use() {
         text += &format!("\n{kind}: {}\n", kind.declaration().about);

@@ -75,7 +75,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
 /// What all trials have in common; makes sure that sockets can be had.
 pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     let list =
-        |cores: &Option<crate::plan::args::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+        |cores: &Option<crate::plan::lists::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let cores = Cores::choose(Wanted {
         workers: args.workers,
         handoff: args.handoff,

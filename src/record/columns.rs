@@ -278,6 +278,9 @@ columns! {
         /// next one, none in the one after it, and so on. `1/32` and so forth have wider buckets, where the text would be
         /// longer than 2,000 bytes.
         lat_tail: LatTail, Other;
+        /// The command that makes a run of the same plan: the flags that were given, but for those of files, of what is shown and
+        /// of the machine's name. `--plan` takes it from here. Empty in the rows of `lab` and `selftest`.
+        command: String, Other;
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Run {
     pub rt_limited: Option<bool>,
     /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
     pub canary_ns: OnceCell<u64>,
+    /// The command that makes such a run.
+    pub command: String,
     /// What its trials have found out about queues.
     pub truesizes: Truesizes,
 }
@@ -110,6 +112,7 @@ impl Row {
             host: run.environment.host.clone(),
             state: run.environment.state.clone(),
             pair: run.environment.pair,
+            command: run.command.clone(),
             kernel: run.environment.kernel.clone(),
             kernel_build: run.environment.kernel_build.clone(),
             arch: run.environment.arch.clone(),

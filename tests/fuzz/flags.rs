@@ -43,10 +43,10 @@ const PLAN: &[(&str, &[&str])] = &[
         ],
     ),
     ("--scenario", &["drain", "send", "drain,send", "flood", "pace", "echo", "!drain,drain"]),
-    ("--batch", &["1", "8", "32", "1,16", "1024", "3,5,7", "!1025"]),
+    ("--batch", &["1", "8", "32", "1,16", "1Ki", "3,5..20", "!1025"]),
     ("--payload", &["32", "64", "1472", "1473", "9000", "!31", "64,1400"]),
     ("--round", &["!1", "64", "!1000", "64,128", "4096"]),
-    ("--rate", &["100000", "1000000", "100000000", "!0"]),
+    ("--rate", &["100k", "1M", "100000000", "!0"]),
     ("--burst", &["1", "7", "1024", "!1025"]),
     ("--window", &["1", "8", "1024", "1,2"]),
     ("--wait", &["spin", "block", "spin,block"]),
@@ -54,7 +54,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("--fd-table", &["shared", "own", "own,shared"]),
     ("--verify", &["header", "full", "!none"]),
     ("--trials", &["1", "2", "!100001"]),
-    ("--warmup", &["0", "0.001", "!3601"]),
+    ("--warmup", &["0", "1ms", "!3601"]),
     ("--workers", &["1", "2", "!3", "!257"]),
     ("--generators", &["1", "2", "64", "!65"]),
     ("--port", &["0", "47123", "!65535", "!65536"]),
@@ -72,6 +72,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("--pair", &["1", "4294967295", "!0", "!4294967296"]),
     ("--wait-quiet", &["0", "0.05", "!3601"]),
     ("--hlog", &["out.hlog", "!nowhere/out.hlog", "!/dev/full"]),
+    ("--plan", &["/dev/null", "!out.csv", "!nowhere.toml", "!/dev/zero", "!."]),
 ];
 
 /// Flags without a value.
@@ -128,6 +129,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("lab", &["--dry-run", "--kernel", "newest", "--accel", "icount", "kvm", "--jobs", "1"]),
     ("selftest", &["--trials", "0", "--threshold", "-1", "--help", "--scenario", "echo"]),
     ("doctor", &["--help", "--format", "json", "--nothing"]),
+    ("completions", &["bash", "zsh", "nothing", "--help"]),
     ("help", &["run", "compare", "nothing"]),
 ];
 

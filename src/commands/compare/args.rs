@@ -6,10 +6,20 @@ use clap::{Args, ValueEnum};
 
 use crate::compare::axes::By;
 use crate::compare::metrics::Metric;
-use crate::plan::args::percentage;
+use crate::plan::values::percentage;
+use crate::text::did_you_mean;
+
+/// What `-h` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  hpbench compare --by backend run.csv
+  hpbench compare --by batch --base 1 run.csv --format csv > verdicts.csv
+  hpbench compare before.csv after.csv
+  hpbench compare --base-files a1.csv,a2.csv --new-files b1.csv,b2.csv";
 
 /// What to compare with what, and how.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
     /// CSV files of runs: two, the base and the new one; or any number with --by
     #[arg(required_unless_present = "base_files", value_name = "FILE")]
@@ -95,6 +105,6 @@ pub enum FailOn {
 fn metric(name: &str) -> Result<Metric, String> {
     Metric::find(name).ok_or_else(|| {
         let all: Vec<&str> = Metric::all().map(Metric::name).collect();
-        format!("'{name}' cannot be compared; there are {}", all.join(", "))
+        format!("'{name}' cannot be compared; there are {}{}", all.join(", "), did_you_mean(name, all.iter().copied()))
     })
 }

@@ -20,6 +20,7 @@ use report::{Machine, Report, Verdict};
 
 /// Flags of `hpbench doctor`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hpbench doctor --json | jq .verdict")]
 pub struct DoctorArgs {
     /// Print one JSON object
     #[arg(long)]

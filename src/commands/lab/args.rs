@@ -8,40 +8,60 @@ use clap::{ArgMatches, Args, Command};
 use hpbench_backends::{Addressing, Choice};
 
 use super::accel::Accel;
-use crate::plan::args::{RunArgs, percentage};
+use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, Scenario, Wait};
 use crate::plan::request;
+use crate::plan::values::{percentage, time};
+
+/// What `-h` ends with.
+const EXAMPLES: &str = "\
+Example, after scripts/fetch-kernels:
+  hpbench lab --kernel 6.1 6.12 --batch 1,32";
+
+/// A week, in seconds.
+const TIMEOUT_MAX: f64 = 604_800.0;
+
+/// Heading of the flags that only the lab has.
+const LAB: &str = "Kernels";
 
 /// Flags of `hpbench lab`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct LabArgs {
-    /// Kernels: paths of images (vmlinuz), or versions that scripts/fetch-kernels has brought, e.g. 6.12
-    #[arg(long, value_name = "PATH|VERSION", num_args = 1.., value_delimiter = ',', required = true)]
+    /// Paths of images, or versions such as 6.12
+    ///
+    /// Kernels: paths of images (vmlinuz), or versions that scripts/fetch-kernels has brought, e.g. 6.12.
+    #[arg(long, help_heading = LAB, value_name = "PATH|VERSION", num_args = 1.., value_delimiter = ',', required = true)]
     pub kernel: Vec<String>,
 
     /// How the guests are run
-    #[arg(long, value_name = "HOW", default_value = "icount")]
+    #[arg(long, help_heading = LAB, value_name = "HOW", default_value = "icount")]
     pub accel: Accel,
 
     /// Guests that run at the same time [default: cores; with --conformance, half of them]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, help_heading = LAB, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Seconds that a guest may take, from its start to its end [default: 600; with --conformance, 1800]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub timeout: Option<u32>,
+    /// How long a guest may take, from its start to its end [default: 600 seconds; with --conformance, 1800]
+    #[arg(long, help_heading = LAB, hide_short_help = true, value_name = "TIME")]
+    #[arg(value_parser = |text: &str| time(text, 1.0, TIMEOUT_MAX))]
+    pub timeout: Option<Duration>,
 
     /// A statically linked hpbench for the guests [default: built from this checkout]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = LAB, hide_short_help = true, value_name = "PATH")]
     pub guest: Option<PathBuf>,
 
-    /// Change between neighbouring kernels from which on it is told, over 0% and below 100%
-    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
+    /// Changes that are told
+    ///
+    /// Change between neighbouring kernels from which on it is told, over 0% and below 100%.
+    #[arg(long, help_heading = LAB, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
     pub threshold: f64,
 
-    /// Run the conformance suite of the backends inside each kernel instead of trials; nothing is
-    /// measured, and guests have two cores
-    #[arg(long)]
+    /// Run the backends' own tests in each kernel instead
+    ///
+    /// Run the conformance suite of the backends inside each kernel instead of trials; nothing is measured, and guests have
+    /// two cores.
+    #[arg(long, help_heading = LAB)]
     pub conformance: bool,
 
     /// What the guests run.
@@ -53,7 +73,7 @@ impl LabArgs {
     /// How long a guest may take.
     pub fn time_limit(&self) -> Duration {
         let default = if self.conformance { 1800 } else { 600 };
-        Duration::from_secs(self.timeout.unwrap_or(default).into())
+        self.timeout.unwrap_or(Duration::from_secs(default))
     }
 
     /// How the guests are run. Tests measure nothing, and are not counted.
@@ -71,6 +91,10 @@ impl LabArgs {
 /// Gives the run options of the lab the defaults that suit a guest: one thread, a seed that is always the same, and
 /// trials that are short, since they are exact.
 pub fn with_defaults(lab: Command) -> Command {
+    // Flags that are refused, or mean nothing, in a guest.
+    const OF_NO_USE: [&str; 9] =
+        ["wait", "rate", "workers", "time", "precision", "cpu", "wait_quiet", "resume", "verbose"];
+    let lab = OF_NO_USE.into_iter().fold(lab, |lab, name| lab.mut_arg(name, |arg| arg.hide_short_help(true)));
     [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.05"), ("warmup", "0.01")]
         .into_iter()
         .fold(lab, |lab, (name, value)| lab.mut_arg(name, |arg| arg.default_value(value)))
@@ -133,8 +157,20 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
 }
 
 /// Options of a run that concern this machine, not a guest.
-const OF_THE_HOST: [&str; 11] =
-    ["out", "append", "resume", "force", "hlog", "label", "strict", "dry_run", "quiet", "verbose", "wait_quiet"];
+const OF_THE_HOST: [&str; 12] = [
+    "out",
+    "append",
+    "resume",
+    "force",
+    "hlog",
+    "plan",
+    "label",
+    "strict",
+    "dry_run",
+    "quiet",
+    "verbose",
+    "wait_quiet",
+];
 
 /// The arguments with which hpbench runs in a guest: the run options among `matches`, with the values that are in
 /// effect.

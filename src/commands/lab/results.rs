@@ -144,6 +144,7 @@ fn run_of(plan: &GuestPlan, kernel: &Kernel, args: &RunArgs) -> Run {
         options: request::on(args, Cores::only()),
         rt_limited: None,
         canary_ns: std::cell::OnceCell::new(),
+        command: String::new(),
         truesizes: crate::measure::truesizes::Truesizes::default(),
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 
 /// What to make a page of, and where to put it.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hpbench report sweep.csv -o sweep.html")]
 pub struct ReportArgs {
     /// CSV files of runs
     #[arg(required = true, value_name = "FILE")]

@@ -62,6 +62,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         environment,
         rt_limited: options.fifo.map(|_| request::throttles_real_time()),
         canary_ns: std::cell::OnceCell::new(),
+        command: args.command.clone(),
         truesizes: Truesizes::default(),
         options,
     };
@@ -78,13 +79,20 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         return print(&(text + &lacking(&cells) + &too_large)).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
-    let pools = request::make_pools(&cells, &run.options, kept).map_err(Failure::Usage)?;
+    let is_complete = rest.lacking.is_empty();
+    let pools = (!is_complete).then(|| request::make_pools(&cells, &run.options, kept)).transpose();
+    let pools = pools.map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;
-    files.begin(&begun, rest.lacking.is_empty())?;
-    look_around(args, &run, seconds(args, &cells, expected), &interrupt);
+    files.begin(&begun, is_complete)?;
     let before = rest.rows.len();
-    let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
-    let (mut rows, end) = measure(&bench, Stock::new(pools), rest, &mut files)?;
+    let (mut rows, end) = match pools {
+        None => (rest.rows, None),
+        Some(pools) => {
+            look_around(args, &run, seconds(args, &cells, expected), &interrupt);
+            let bench = Bench { args, run: &run, cells: &cells, interrupt: &interrupt, tries };
+            measure(&bench, Stock::new(pools), rest, &mut files)?
+        }
+    };
     let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
     let text = outcome(args, &cells, &rows, look());
@@ -92,9 +100,12 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         tell!("{text}");
     } else {
         print(&text)?;
-        let already = if args.resume { format!(", {before} of them were there before") } else { String::new() };
         let written: usize = rows.iter().map(|(_, row)| row.attempt).sum();
-        tell!("{written} rows in {}{already}", files.output.name());
+        let already = if args.resume { format!(", {before} of them were there before") } else { String::new() };
+        match is_complete {
+            true => tell!("nothing was left to run: {} has all {} trials of the plan", files.output.name(), rows.len()),
+            false => tell!("{written} rows in {}{already}", files.output.name()),
+        }
     }
     let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
     if failed > 0 {
@@ -179,7 +190,10 @@ fn left(args: &RunArgs, cells: &[Cell], begun: &Begun, rest: &Rest, trials: usiz
         return String::new();
     }
     let left = rest.lacking.len();
-    let mut text = format!("{} of them are in {}: {left} trials are left", trials - left, begun.name());
+    let mut text = match left {
+        0 => format!("all of them are in {}: nothing is left to run", begun.name()),
+        _ => format!("{} of them are in {}: {left} trials are left", trials - left, begun.name()),
+    };
     if args.packets.is_none() && left > 0 {
         text += &format!(", about {:.0} s", seconds(args, cells, left));
     }

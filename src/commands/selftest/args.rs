@@ -4,12 +4,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::plan::args::{List, RunArgs, backends, number, percentage, seconds, whole};
+use crate::plan::args::RunArgs;
 use crate::plan::cells::{Asked, Scenario};
+use crate::plan::lists::{List, backends};
+use crate::plan::values::{amount, percentage, seconds, whole};
 use crate::stats::estimate::{BLOCKS_MIN, PAIRS_MIN};
+use crate::text::did_you_mean;
+
+/// What `-h` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  hpbench selftest                     within a run
+  hpbench selftest --runs 40           between runs, too";
 
 /// What is measured, and how long.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct SelftestArgs {
     /// The cell's scenario: drain or send
     #[arg(long, value_name = "SCENARIO", default_value = "drain", value_parser = scenario)]
@@ -20,19 +30,19 @@ pub struct SelftestArgs {
     pub backend: Asked,
 
     /// The cell's batch, 1 to 1024
-    #[arg(long, value_name = "N", default_value = "32", value_parser = |text: &str| number(text, 1, 1024))]
+    #[arg(long, value_name = "N", default_value = "32", value_parser = |text: &str| amount(text, 1, 1024))]
     pub batch: usize,
 
-    /// Measure as many blocks of three trials as fit into so many seconds, up to 3600
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = |text: &str| seconds(text, 0.1))]
+    /// Measure as many blocks of three trials as fit into so much time, up to 3600 seconds
+    #[arg(long, value_name = "TIME", default_value = "20", value_parser = |text: &str| seconds(text, 0.1))]
     pub time: Duration,
 
     /// Blocks of three trials, 18 to 10000, instead of --time
-    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = |text: &str| number(text, BLOCKS_MIN, BLOCKS_MAX))]
+    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = |text: &str| amount(text, BLOCKS_MIN, BLOCKS_MAX))]
     pub trials: Option<usize>,
 
-    /// Seconds of a trial's measured phase, up to 3600
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "0.01", value_parser = |text: &str| seconds(text, 0.001))]
+    /// Measured phase of a trial, up to 3600 seconds
+    #[arg(short = 't', long, value_name = "TIME", default_value = "0.01", value_parser = |text: &str| seconds(text, 0.001))]
     pub duration: Duration,
 
     /// How much of a datagram's cost is added, to be found again
@@ -40,11 +50,11 @@ pub struct SelftestArgs {
     pub added: f64,
 
     /// Then measure between runs, too: so many runs of the cell with itself, 12 to 10000, in pairs of random order
-    #[arg(long, value_name = "N", value_parser = |text: &str| number(text, 2 * PAIRS_MIN, 10_000))]
+    #[arg(long, value_name = "N", value_parser = |text: &str| amount(text, 2 * PAIRS_MIN, 10_000))]
     pub runs: Option<usize>,
 
-    /// How long each of these runs is, in seconds, up to 3600
-    #[arg(long, value_name = "SECONDS", default_value = "1", requires = "runs", value_parser = |text: &str| seconds(text, 0.1))]
+    /// How long each of these runs is, up to 3600 seconds
+    #[arg(long, value_name = "TIME", default_value = "1", requires = "runs", value_parser = |text: &str| seconds(text, 0.1))]
     pub run_time: Duration,
 
     /// The least change that matters, as in compare
@@ -78,7 +88,10 @@ fn scenario(text: &str) -> Result<Scenario, String> {
     let known = Scenario::ALL.into_iter().filter(|scenario| scenario.has_rounds());
     let found = known.into_iter().find(|scenario| scenario.name() == text);
     // In the others, a worker that takes longer need not show: the generators may be slower still.
-    found.ok_or_else(|| format!("'{text}' is no scenario in which a known cost can be added; there are drain and send"))
+    found.ok_or_else(|| {
+        let meant = did_you_mean(text, ["drain", "send"]);
+        format!("'{text}' is no scenario in which a known cost can be added; there are drain and send{meant}")
+    })
 }
 
 fn backend(text: &str) -> Result<Asked, String> {

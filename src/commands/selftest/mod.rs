@@ -53,6 +53,7 @@ fn within_a_run(args: &SelftestArgs, seed: u64, interrupt: &Interrupt) -> Result
         environment: Environment::read(None, options.cores.places[0].worker),
         rt_limited: None,
         canary_ns: std::cell::OnceCell::new(),
+        command: String::new(),
         truesizes: Truesizes::default(),
         options,
     };

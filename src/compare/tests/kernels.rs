@@ -44,6 +44,24 @@ fn kernels_are_compared_each_with_the_one_before_it() {
 }
 
 #[test]
+fn two_builds_of_one_release_are_named_and_the_first_one_is_the_base() {
+    let mut rows = counted(&[("6.18", 1800.0), ("6.18", 1900.0), ("6.9", 1700.0)]);
+    for row in &mut rows {
+        row.kernel_build = if row.run_id == "run 0" { "#2 SMP Tue" } else { "#1 SMP Mon" }.into();
+    }
+    let pairs = |rows: &[Row]| -> Vec<[String; 2]> {
+        let report = compare("kernel", rows).expect("a report");
+        let counts = report.comparisons.iter().filter(|it| it.metric.column == Column::instructions_per_packet);
+        counts.map(|comparison| comparison.sides.clone()).collect()
+    };
+    assert_eq!(pairs(&rows), [["6.9", "6.18 #2"], ["6.18 #2", "6.18 #1"]]);
+    let two: Vec<Row> = rows.iter().filter(|row| row.kernel == "6.18").cloned().collect();
+    assert_eq!(pairs(&two), [["6.18 #2", "6.18 #1"]]);
+    let report = compare("kernel", &two).expect("a report");
+    assert_eq!(report.comparisons[0].verdict, Verdict::Worse);
+}
+
+#[test]
 fn trials_under_several_kernels_are_not_one_cell() {
     let mut rows = two(100.0, 127.0);
     rows.iter_mut().filter(|row| row.trial > 5).for_each(|row| row.kernel = "7.1".into());

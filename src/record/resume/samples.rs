@@ -48,6 +48,7 @@ pub(super) fn run() -> Run {
         options,
         rt_limited: None,
         canary_ns: std::cell::OnceCell::new(),
+        command: String::new(),
         truesizes: Truesizes::default(),
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
         environment,
         rt_limited: None,
         canary_ns: OnceCell::new(),
+        command: String::new(),
         truesizes: Truesizes::default(),
         options,
     };

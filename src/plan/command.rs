@@ -1,0 +1,58 @@
+//! The command of a run, as its rows record it, and the version of the program that runs it.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+
+use crate::console::printable;
+use crate::plan::args::RunArgs;
+
+/// The version of this program, with its revision where that is known.
+pub(crate) fn version() -> &'static str {
+    match env!("HPBENCH_GIT_REV") {
+        "" => env!("CARGO_PKG_VERSION"),
+        _ => concat!(env!("CARGO_PKG_VERSION"), " (", env!("HPBENCH_GIT_REV"), ")"),
+    }
+}
+
+/// Flags that are no part of a plan: where the rows go, what is shown, and what the machine is called.
+const NOT_OF_A_PLAN: [&str; 15] = [
+    "out",
+    "append",
+    "resume",
+    "force",
+    "hlog",
+    "plan",
+    "strict",
+    "dry_run",
+    "quiet",
+    "verbose",
+    "label",
+    "state",
+    "pair",
+    "added_ns",
+    "wait_quiet",
+];
+
+/// The command that makes a run of the same plan: the flags that were given, by their long names.
+pub(crate) fn command(matches: &ArgMatches) -> String {
+    let mut words = vec!["hpbench".to_owned()];
+    for option in RunArgs::augment_args(clap::Command::new("hpbench")).get_arguments() {
+        let (id, Some(long)) = (option.get_id().as_str(), option.get_long()) else { continue };
+        let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if NOT_OF_A_PLAN.contains(&id) || !is_given {
+            continue;
+        }
+        words.push(format!("--{long}"));
+        let values = matches.get_raw(id).into_iter().flatten().filter(|_| option.get_action().takes_values());
+        words.extend(values.map(|value| quoted(&printable(value.to_string_lossy().trim()))));
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    // `shlex` has commas and the like in quotes, too, so that no list could be read.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:+/=@%".contains(c);
+    let is_word = !word.is_empty() && word.chars().all(is_plain);
+    if is_word { word.to_owned() } else { shlex::try_quote(word).unwrap_or_default().into_owned() }
+}
