@@ -106,7 +106,7 @@ fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
     }
 }
 
-/// The steps, the largest first, those of several batches in one line, and how many they are; those between counts that
+/// The steps, those of the worker and of these the largest first, those of several batches in one line, and how many they are; those between counts that
 /// have not settled are only counted.
 fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     let (settled, others): (Vec<Step<'_>>, Vec<Step<'_>>) = steps::find(report).into_iter().partition(Step::is_settled);
@@ -125,7 +125,11 @@ fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
         }
     }
     let largest = |steps: &[&Step<'_>]| steps.iter().map(|step| step.change_pct().abs()).fold(0.0, f64::max);
-    alike.sort_by(|a, b| largest(b).total_cmp(&largest(a)));
+    // The worker's side is what is measured; the other side's follows.
+    let is_peer = |steps: &[&Step<'_>]| {
+        matches!(steps[0].column(), Column::peer_ns_per_packet | Column::peer_instructions_per_packet)
+    };
+    alike.sort_by(|a, b| is_peer(a).cmp(&is_peer(b)).then_with(|| largest(b).total_cmp(&largest(a))));
     (alike.iter().map(|steps| in_one_line(steps)).collect(), settled.len())
 }
 
