@@ -322,6 +322,8 @@ fn spinning_and_blocking_are_on_one_chart() {
     let names: Vec<String> = charts(&bench.path("charts")).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.iter().filter(|name| name.starts_with("cost-")).count(), 1, "{names:?}");
     let chart = read(&bench.path("charts/cost-drain.svg"));
+    let page = read(&bench.path("page.html"));
+    assert!(page.contains("section:has(.s0:hover) .series:not(.s0)") && page.contains("<li class=\"s0\">"), "{page}");
     // One colour, two kinds of dashes.
     for what in ["plain, spinning", "plain, blocking", "series s0 c0 d0", "series s0 c0 d1"] {
         assert!(chart.contains(what), "{what}: {chart}");

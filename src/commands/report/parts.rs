@@ -59,7 +59,7 @@ fn legend(figure: &Figure) -> Markup {
     html! {
         ul class="legend" {
             @for key in &figure.legend {
-                li class=(format!("series s{}", key.style)) {
+                li class=(format!("s{}", key.style)) {
                     svg class="chart key" viewBox="0 0 34 12" aria-hidden="true" { (sample(key)) }
                     (shortened(&key.name, 60))
                 }

@@ -39,6 +39,8 @@ struct Panel<'a> {
     title: String,
     scenario: &'a str,
     swept: Column,
+    /// Whether all metrics of its scenario are in it.
+    has_all: bool,
     lines: Vec<(Place, Key, Vec<Seen<'a>>)>,
 }
 
@@ -116,10 +118,10 @@ fn panels<'a>(data: &Data, report: &'a Comparisons) -> Vec<Panel<'a>> {
             let at = panels.iter().position(|(_, known)| *known == key).unwrap_or_else(|| {
                 let shown = telling.iter().chain(&conditions).map(|&column| (column, one.get(column)));
                 let title = title(scenario, is_apart.then(|| what(metric)), shown);
-                panels.push((Panel { title, scenario, swept, lines: Vec::new() }, key));
+                panels.push((Panel { title, scenario, swept, has_all: !is_apart, lines: Vec::new() }, key));
                 panels.len() - 1
             });
-            panels[at].0.add(data, one, if is_apart { 0 } else { number }, &waits);
+            panels[at].0.add(data, one, number, &waits);
         }
     }
     panels.into_iter().map(|(panel, _)| panel).collect()
@@ -165,9 +167,11 @@ impl<'a> Panel<'a> {
             Some((.., seen)) => seen.push((x, one)),
             None => {
                 let mut key = line.key(&name, waits);
-                // What the scenario is about is drawn in whole lines, if it waits in one way only.
-                key.dashes = waits.len().max(1) * metric + line.wait;
-                if metric > 0 {
+                // With both metrics in one chart, dashes tell them apart.
+                if self.has_all {
+                    key.dashes = waits.len().max(1) * metric + line.wait;
+                }
+                if self.has_all && metric > 0 {
                     key.name += &format!(", {}", what(one.metric.column));
                 }
                 self.lines.push(((metric, line), key, vec![(x, one)]));

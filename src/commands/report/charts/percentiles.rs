@@ -17,6 +17,9 @@ use crate::stats::tails::ABOVE_MIN;
 /// A percentile that fewer datagrams of a trial are beyond says little, and is left out.
 const BEYOND_MIN: f64 = 10.0;
 
+/// More charts than this are folded away.
+const SHOWN_MAX: usize = 6;
+
 /// The percentiles of a line.
 type Known = Vec<(f64, Estimate)>;
 
@@ -55,6 +58,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     if charts.is_empty() {
         return Err(Some(plot::missing(data, &cells, "latency by percentile", "--scenario echo or pace")));
     }
+    let is_folded = charts.len() > SHOWN_MAX;
     let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
         "How long datagrams took, from the median to the slowest few; less is better. In echo the round trip; in pace \
@@ -68,7 +72,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     notes.extend(grouping::common(data, &cells));
     let table = figures.table("latency, µs (95% interval)", "percentile", "backend");
     let (name, title) = ("percentiles", "Latency by percentile");
-    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded: false })
+    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded })
 }
 
 /// The percentiles of a cell that enough datagrams are beyond.

@@ -8,7 +8,7 @@ use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::dots::{Dots, Row};
 use crate::commands::report::svg::lines::{Line, Lines, Point};
-use crate::commands::report::svg::marks::{Key, Look, WIDTH};
+use crate::commands::report::svg::marks::{Key, Look, WIDE, WIDTH};
 use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::{axes, releases};
 use crate::record::columns::Column;
@@ -19,6 +19,9 @@ const LOG_FROM: f64 = 20.0;
 
 /// The same of latencies, whose high percentiles are far off.
 const LOG_TIMES_FROM: f64 = 3.0;
+
+/// The names of more rates than this need the whole width of a page.
+const NARROW_MAX: usize = 7;
 
 /// What to draw.
 pub(super) struct Request<'a> {
@@ -224,9 +227,12 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], x: (Column, bool), unit: Uni
         Line { key: key.clone(), points, is_joined: true, gaps }
     };
     let lines = lines.iter().map(line).collect();
+    // Every rate has a name on the axis.
+    let is_wide = column == Column::rate_pps && places.len() > NARROW_MAX;
+    let width = if is_wide { WIDE } else { WIDTH };
     let x = place_axis(column, places);
     let (rules, level, zone) = (Vec::new(), None, None);
-    Chart::Lines(Lines { title, x, y: axis, lines, rules, level, zone, width: WIDTH, is_dodged: true })
+    Chart::Lines(Lines { title, x, y: axis, lines, rules, level, zone, width, is_dodged: true })
 }
 
 fn row(key: &Key, known: &Result<Estimate, String>, place: &str, unit: Unit) -> Row {
