@@ -347,6 +347,18 @@ fn a_cell_without_a_value_stays_and_says_why() {
 }
 
 #[test]
+fn a_percentile_curve_that_is_missing_says_why_itself() {
+    let mut rows: Vec<Row> =
+        (1..=6).flat_map(|block| ["plain", "uring"].map(|backend| latency("echo", backend, 1, block))).collect();
+    rows.iter_mut().filter(|row| row.backend == "uring").for_each(|row| {
+        (row.valid, row.error) = (0, "io_uring is refused here".into());
+    });
+    let page = page(&rows);
+    let table = between(&page, "id=\"percentiles\"", "</section>");
+    assert!(table.contains(">- (failed: io_uring is refused here)</td>"), "{table}");
+}
+
+#[test]
 fn latencies_are_in_microseconds_and_all_percentile_curves_have_one_axis() {
     let row = |batch: usize, block, ns: u64| {
         let (lat_p50_ns, lat_p90_ns) = (Some(ns + block as u64), Some(2 * ns));

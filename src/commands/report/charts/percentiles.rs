@@ -41,11 +41,11 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let (mut charts, mut figures) = (Vec::new(), Figures::default());
     let mut is_limited = false;
     for (group, lines) in &panels {
-        for (key, known) in lines {
+        for ((key, known), cells) in lines.iter().zip(group.lines.values()) {
             for (share, estimate) in known {
                 figures.push(&group.title, name(*share), &key.name, plot::cell(Unit::Time, &Ok(*estimate)));
             }
-            if let ([], Some(&cell)) = (&known[..], group.lines.values().flatten().next()) {
+            if let ([], Some(&cell)) = (&known[..], cells.first()) {
                 figures.push(&group.title, name(0.5), &key.name, plot::cell(Unit::Time, &Err(data.why_nothing(cell))));
             }
         }
