@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_short_help_fits_on_a_screen_and_the_long_one_has_every_flag() {
-        let names = ["", "compare", "report", "doctor", "selftest", "lab", "completions"];
+        let names = ["", "compare", "show", "report", "doctor", "selftest", "lab", "completions"];
         for name in names {
             let (short, long) = (help(name, false), help(name, true));
             assert!(short.lines().count() <= 50, "{name}: {} lines\n{short}", short.lines().count());

@@ -6,8 +6,6 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 
-use crate::text::Look;
-
 /// Writes a line to standard error, without control characters. Errors are ignored: standard error may be closed.
 macro_rules! tell {
     ($($part:tt)*) => {{
@@ -60,6 +58,15 @@ pub(crate) fn complain(text: &str) {
 /// Whether standard output takes colours: it is a terminal, and nobody has asked for none (`NO_COLOR`, `TERM=dumb`).
 pub(crate) fn is_coloured() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never
+}
+
+/// How a text may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Whether it may have colours.
+    pub coloured: bool,
+    /// Whether marks are other characters than those of ASCII.
+    pub unicode: bool,
 }
 
 /// How a text for standard output may look: plain, unless it is a terminal, whose locale says whether it has more than ASCII.

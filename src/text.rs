@@ -6,15 +6,6 @@ use textwrap::{Options, WordSplitter};
 /// How wide text is.
 pub(crate) const WIDTH: usize = 80;
 
-/// How a text may look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// Whether it may have colours.
-    pub coloured: bool,
-    /// Whether marks are other characters than those of ASCII.
-    pub unicode: bool,
-}
-
 /// How many characters a text has.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().count()

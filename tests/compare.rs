@@ -34,7 +34,7 @@ fn a_table_with_an_answer() {
     assert_eq!(lines.len(), 1, "{}", done.stdout);
     assert!(lines[0].starts_with("mmsg") && lines[0].contains("+26.9%"), "{}", lines[0]);
     assert!(
-        done.shows("Batch 1: uring the same; mmsg 27% slower. Batch 32: no difference beyond 3%."),
+        done.shows("Receiving (against plain): mmsg 27% slower at batch 1, within 3% at batch 32; uring within 3%."),
         "{}",
         done.stdout
     );
@@ -172,11 +172,16 @@ fn a_real_run_is_compared() {
     let bench = Bench::new();
     let run =
         bench.tiny_undisturbed("--backend plain,mmsg --scenario drain --batch 4 --round 64 --trials 18").expect(0);
-    assert!(
-        run.shows("drain (time per datagram in this run, against plain). Batch 4"),
-        "a run ends with an answer: {}",
-        run.stdout
-    );
+    assert!(run.stdout.starts_with("Receiving, batch 4: "), "the answer comes first: {}", run.stdout);
+    let again = bench.run("show out.csv").expect(0).stdout;
+    assert_eq!(again, run.stdout, "the file shows what the run did");
+    let summary = parse(&bench.run("show --summary csv out.csv").expect(0).stdout);
+    assert_eq!(summary.len(), 2, "a row for each cell");
+    assert!(summary.iter().all(|row| row.count("trials") == 18 && row.number("ns_per_packet_p50") > 0.0));
+    let json: serde_json::Value =
+        serde_json::from_str(&bench.run("show --summary json out.csv").expect(0).stdout).expect("JSON");
+    let median = json["cells"][0]["metrics"]["ns_per_packet_p50"]["median"].as_f64();
+    assert_eq!(median, Some(summary[0].number("ns_per_packet_p50")), "{json}");
     let done = bench.run("compare --by backend --format csv out.csv").expect(0);
     let rows = parse(&done.stdout);
     assert_eq!(rows.len(), 2, "{}", done.stdout);

@@ -46,22 +46,24 @@ fn assert_fits(text: &str, columns: usize) {
 
 #[test]
 fn the_help_names_every_flag_and_fits_the_screen() {
-    for flag in ["--help", "-h"] {
-        let help = Bench::new().run(flag).expect(0).stdout;
-        assert_fits(&help, 100);
-        for flag in FLAGS {
-            assert!(help.split([' ', ',', '\n', '=']).any(|word| word == flag), "{flag} is not in\n{help}");
-        }
-        for short in ["-t", "-w", "-p", "-o"] {
-            assert!(help.contains(&format!("{short}, --")), "{short} is not in\n{help}");
-        }
+    let help = Bench::new().run("--help").expect(0).stdout;
+    assert_fits(&help, 100);
+    for flag in FLAGS {
+        assert!(help.split([' ', ',', '\n', '=']).any(|word| word == flag), "{flag} is not in\n{help}");
     }
+    for short in ["-t", "-w", "-p", "-o"] {
+        assert!(help.contains(&format!("{short}, --")), "{short} is not in\n{help}");
+    }
+    let short = Bench::new().run("-h").expect(0).stdout;
+    assert!(short.lines().count() <= 50, "{short}");
 }
 
 #[test]
 fn the_version_is_that_of_the_package() {
     let version = Bench::new().run("--version").expect(0).stdout;
-    assert_eq!(version, format!("hpbench {}\n", env!("CARGO_PKG_VERSION")));
+    // Its revision is in brackets, where that is known.
+    let rest = version.strip_prefix(concat!("hpbench ", env!("CARGO_PKG_VERSION"))).expect("name and version");
+    assert!(rest == "\n" || rest.starts_with(" (") && rest.ends_with(")\n"), "{version}");
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn the_table_fits_into_80_columns() {
         needs::backends()
     );
     let table = Bench::new().tiny_undisturbed(&args).expect(0).stdout;
-    for title in ["drain: ", "send: ", "flood: ", "pace: ", "echo: "] {
+    for title in ["drain, send: ", "flood: ", "pace: ", "echo: "] {
         assert!(table.lines().any(|line| line.starts_with(title)), "{title} is not in\n{table}");
     }
     assert_fits(&table, 80);
@@ -102,7 +104,7 @@ fn the_table_fits_into_80_columns() {
 }
 
 #[test]
-fn the_table_has_a_line_for_each_cell_in_the_order_of_the_plan() {
+fn the_table_has_a_line_for_each_cell_in_series() {
     let args = "--backend null,plain --scenario drain --batch 4,16 --round 64";
     let table = Bench::new().tiny_undisturbed(args).expect(0).stdout;
     let cells: Vec<[&str; 2]> = table
@@ -112,7 +114,7 @@ fn the_table_has_a_line_for_each_cell_in_the_order_of_the_plan() {
         .map_while(|words| <[&str; 2]>::try_from(words).ok())
         .take(4)
         .collect();
-    assert_eq!(cells, [["null", "4"], ["plain", "4"], ["null", "16"], ["plain", "16"]], "{table}");
+    assert_eq!(cells, [["plain", "4"], ["plain", "16"], ["null", "4"], ["null", "16"]], "{table}");
 }
 
 #[test]

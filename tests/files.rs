@@ -20,7 +20,7 @@ fn a_dash_writes_the_csv_to_standard_output_and_nothing_else() {
     assert!(done.stdout.starts_with("schema,") && done.stdout.ends_with('\n'));
     // Where another program was in the way of all trials, the table tells of them and has no figures.
     let all_count = parse(&done.stdout).iter().all(|row| row.text("valid") == "1");
-    let table = if all_count { "drain: receiving" } else { "trials invalid" };
+    let table = if all_count { "drain, send: ns per datagram" } else { "invalid and left out" };
     assert!(done.stderr.contains(table) && done.stderr.contains("null"), "it goes to standard error: {}", done.stderr);
     assert!(bench.files().is_empty(), "no file is made: {:?}", bench.files());
 }

@@ -15,8 +15,16 @@ use imports::{Sources, circle};
 const HPBENCH: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["commands/run", "commands/compare", "commands/report", "commands/doctor", "commands/selftest", "commands/lab"],
-    &["commands/bench", "commands/plan_file"],
+    &[
+        "commands/run",
+        "commands/compare",
+        "commands/show",
+        "commands/report",
+        "commands/doctor",
+        "commands/selftest",
+        "commands/lab",
+    ],
+    &["commands/bench", "commands/plan_file", "commands/table"],
     &["compare"],
     &["record"],
     &["measure"],

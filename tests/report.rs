@@ -273,6 +273,116 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     assert_eq!(chart.matches("class=\"mark\"").count(), 121 - 2 + 3, "{chart}");
 }
 
+/// The text between two marks, of the first that are found.
+#[track_caller]
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {text}"));
+    rest.split_once(to).unwrap_or_else(|| panic!("no {to:?} after {from:?}")).0
+}
+
+#[test]
+fn attempts_that_were_repeated_are_no_trials() {
+    let mut rows = backends();
+    let again = Row { attempt: 2, ..rows[0].clone() };
+    (rows[0].valid, rows[0].invalid_reason) = (0, "disturbed: another thread had the core".into());
+    rows.push(again);
+    let bench = bench("run.csv", &text(&rows));
+    let done = bench.run("report run.csv -o page.html").expect(0);
+    assert!(done.stdout.contains(" of 240 trials, "), "{}", done.stdout);
+    let page = read(&bench.path("page.html"));
+    assert!(page.contains("240 trials in 1 run") && page.contains("Of 241 rows:"), "{page}");
+}
+
+#[test]
+fn changes_are_drawn_against_the_base_with_the_threshold_as_a_band() {
+    let bench = bench("run.csv", &text(&rows::backends()));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let page = read(&bench.path("page.html"));
+    let table = between(&page, "id=\"change\"", "</section>");
+    // A row for each batch, a column for each backend but the base.
+    for what in ["<td>batch 1</td>", "<td>batch 32</td>", "<th class=\"number\">mmsg</th>", "worse</td>", "same</td>"] {
+        assert!(table.contains(what), "{what}: {table}");
+    }
+    assert!(!table.contains(">plain</th>"), "{table}");
+    charts(&bench.path("charts"));
+    let chart = read(&bench.path("charts/change-drain.svg"));
+    assert!(chart.contains("class=\"zone\"") && chart.contains("change against plain, %"), "{chart}");
+    assert!(chart.contains("mmsg, batch 1: +"), "{chart}");
+}
+
+#[test]
+fn spinning_and_blocking_are_on_one_chart() {
+    let rows = |wait: &'static str| {
+        let of = move |(batch, block)| Row { wait: wait.into(), ..drain("plain", batch, block, 400.0 + block as f64) };
+        [1, 32].into_iter().flat_map(|batch| (1..=6).map(move |block| (batch, block))).map(of)
+    };
+    let both: Vec<Row> = rows("spin").chain(rows("block")).collect();
+    let bench = bench("run.csv", &text(&both));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let names: Vec<String> = charts(&bench.path("charts")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.iter().filter(|name| name.starts_with("cost-")).count(), 1, "{names:?}");
+    let chart = read(&bench.path("charts/cost-drain.svg"));
+    let page = read(&bench.path("page.html"));
+    assert!(page.contains("section:has(.s0:hover) .series:not(.s0)") && page.contains("<li class=\"s0\">"), "{page}");
+    // One colour, two kinds of dashes.
+    for what in ["plain, spinning", "plain, blocking", "series s0 c0 d0", "series s0 c0 d1"] {
+        assert!(chart.contains(what), "{what}: {chart}");
+    }
+}
+
+#[test]
+fn a_cell_without_a_value_stays_and_says_why() {
+    let mut rows = rows::backends();
+    let is_meant = |row: &&mut Row| row.backend == "uring" && row.batch == 32;
+    rows.iter_mut().filter(is_meant).for_each(|row| {
+        (row.valid, row.error) = (0, "io_uring is refused here".into());
+    });
+    let bench = bench("run.csv", &text(&rows));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let page = read(&bench.path("page.html"));
+    let table = between(&page, "id=\"cost\"", "</section>");
+    assert!(table.contains(">- (failed: io_uring is refused here)</td>"), "{table}");
+    let chart = read(&bench.path("charts/cost-drain.svg"));
+    assert!(chart.contains("uring, batch 32: nothing, failed: io_uring is refused here"), "{chart}");
+}
+
+#[test]
+fn a_percentile_curve_that_is_missing_says_why_itself() {
+    let mut rows: Vec<Row> =
+        (1..=6).flat_map(|block| ["plain", "uring"].map(|backend| latency("echo", backend, 1, block))).collect();
+    rows.iter_mut().filter(|row| row.backend == "uring").for_each(|row| {
+        (row.valid, row.error) = (0, "io_uring is refused here".into());
+    });
+    let page = page(&rows);
+    let table = between(&page, "id=\"percentiles\"", "</section>");
+    assert!(table.contains(">- (failed: io_uring is refused here)</td>"), "{table}");
+}
+
+#[test]
+fn latencies_are_in_microseconds_and_all_percentile_curves_have_one_axis() {
+    let row = |batch: usize, block, ns: u64| {
+        let (lat_p50_ns, lat_p90_ns) = (Some(ns + block as u64), Some(2 * ns));
+        Row { lat_p50_ns, lat_p90_ns, ..latency("echo", "plain", batch, block) }
+    };
+    let rows: Vec<Row> = (1..=6).flat_map(|block| [row(1, block, 900), row(32, block, 5_000_000)]).collect();
+    let bench = bench("run.csv", &text(&rows));
+    bench.run("report run.csv -o page.html --svg charts").expect(0);
+    let all = charts(&bench.path("charts"));
+    let ticks = |name: &str| -> Vec<String> {
+        let chart = &all.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name}")).1;
+        assert!(chart.contains("latency, µs") && !chart.contains(" ms") && chart.contains(" µs"), "{chart}");
+        chart
+            .split("<text class=\"")
+            .skip(1)
+            .filter(|text| text.starts_with("end\"") || text.starts_with("middle\""))
+            .map(|text| between(text, ">", "<").to_owned())
+            .collect()
+    };
+    let first = ticks("percentiles-echo-batch-1.svg");
+    assert!(first.len() >= 6, "{first:?}");
+    assert_eq!(first, ticks("percentiles-echo-batch-32.svg"));
+}
+
 #[test]
 fn counted_instructions_rank_nothing() {
     let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-23/kernels.csv");
@@ -283,6 +393,7 @@ fn counted_instructions_rank_nothing() {
     pages::assert_self_contained(&page);
     for what in [
         "<h2>Instructions per packet</h2>",
+        "<h2>Kernels and modes</h2>",
         "<h2>From kernel to kernel</h2>",
         "ins/packet",
         "do not rank backends",
@@ -292,6 +403,15 @@ fn counted_instructions_rank_nothing() {
     ] {
         assert!(page.contains(what), "{what}");
     }
+    // The map is seen; the lines behind it are folded away, and what changed begins with the worker.
+    let map = between(&page, "<section id=\"heat\">", "</section>");
+    for what in [">▲<", ">▽<", "uring, 5.10: - (failed: ", "class=\"heat up3\""] {
+        assert!(map.contains(what), "{what}: {map}");
+    }
+    for folded in ["instructions", "other-side", "kernels", "timeline"] {
+        assert!(page.contains(&format!("<section id=\"{folded}\" class=\"folded\">")), "{folded}");
+    }
+    assert!(!between(&page, "<ul class=\"steps\">", "</ul>").contains("other side"), "{page}");
     for what in [">ns per packet", "packets per second", "<h2>Cost per packet</h2>", "% slower", "% faster"] {
         assert!(!page.contains(what), "{what}");
     }
@@ -342,8 +462,11 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 #[test]
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
+        // Runs in pairs: of one run on each side there is no verdict.
         let of = |row: Row| Row {
             kernel: kernel.into(),
+            run_id: format!("{kernel}-{}", row.trial),
+            pair: u32::try_from(row.trial).ok(),
             ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| ns * factor),
             ..row
         };

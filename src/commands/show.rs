@@ -17,6 +17,9 @@ use crate::record::rows;
 
 /// What to show, and how.
 #[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hpbench show run.csv\n  hpbench show --summary csv before.csv after.csv > cells.csv"
+)]
 pub struct ShowArgs {
     /// CSV files of runs
     #[arg(required = true, value_name = "FILE")]

@@ -9,11 +9,12 @@ use crate::compare::axes;
 use crate::compare::messages::Messages;
 use crate::compare::sections::{self, short};
 use crate::compare::summaries::{CellSummary, TOLD};
+use crate::console::Look;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::median::Median;
-use crate::text::{Look, WIDTH, plain_table, trim_lines, width, wrap};
+use crate::text::{WIDTH, plain_table, trim_lines, width, wrap};
 
 /// Above this share of a cell's cost the harness's own is worth a note, in percent.
 const HARNESS_NOTE_PCT: f64 = 5.0;
@@ -304,19 +305,18 @@ fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
         own.4.push(cell);
     }
     let told = kinds.into_iter().map(|(state, _, count, first, of)| {
-        let what = if state == State::Failed { "failed" } else { "are invalid and left out" };
+        let what = match (state, count) {
+            (State::Failed, _) => "failed",
+            (_, 1) => "is invalid and left out",
+            _ => "are invalid and left out",
+        };
         let names: Vec<String> = of.iter().map(|at| label(&cells[*at], cells)).collect();
-        let of_all = if of.iter().map(|at| cells[*at].trials).sum::<usize>() == count { "all " } else { "" };
         let names = match of.len() {
             count if count > NAMED_MAX => format!("{count} cells"),
             _ => names.join(", "),
         };
         let example = if count > 1 { ", for example" } else { "" };
-        format!("{of_all}{count} of {all} trials {what} ({names}){example}: {first}").replacen(
-            "all 1 of 1 trials",
-            "the only trial",
-            1,
-        )
+        format!("{count} of {all} trials {what} ({names}){example}: {first}")
     });
     let others = (messages.others > 0)
         .then(|| format!("{} of {all} trials failed or are invalid for other reasons", messages.others));
@@ -468,22 +468,32 @@ mod tests {
         }
         let text = told(&rows);
         assert_eq!(text.lines().filter(|line| line.starts_with("uring") && line.contains(" - ")).count(), 4, "{text}");
-        let note = "all 20 of 28 trials are invalid and left out (4 cells), for example: disturbed: another thread had the core for \
+        let note = "20 of 28 trials are invalid and left out (4 cells), for example: disturbed: another thread had the core for \
                     1.5 ms";
         assert!(flat(&text).contains(note), "{text}");
         rows.truncate(9);
         let text = flat(&told(&rows));
         assert!(
             text.contains(
-                "all 1 of 9 trials are invalid and left out (uring:recvmsg-multishot+sendmsg+coop drain batch 1): dis"
+                "1 of 9 trials is invalid and left out (uring:recvmsg-multishot+sendmsg+coop drain batch 1): dis"
             ),
             "{text}"
         );
         let failed: Vec<Row> = (1..=2)
-            .map(|trial| Row { error: "io_uring is refused here".into(), valid: 0, ns_per_packet_p50: None, ..row("drain", trial, 0.0) })
+            .map(|trial| Row {
+                error: "io_uring is refused here".into(),
+                valid: 0,
+                ns_per_packet_p50: None,
+                ..row("drain", trial, 0.0)
+            })
             .collect();
         let text = flat(&told(&failed));
-        assert!(text.contains("all 2 of 2 trials failed (uring:recvmsg-multishot+sendmsg+coop drain), for example: io_uring is refused"), "{text}");
+        assert!(
+            text.contains(
+                "2 of 2 trials failed (uring:recvmsg-multishot+sendmsg+coop drain), for example: io_uring is refused"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod releases;
 pub(crate) mod sections;
 pub(crate) mod steps;
 pub(crate) mod summaries;
+pub(crate) mod swept;
 pub(crate) mod trials;
 pub mod verdict;
 pub mod warnings;

@@ -57,14 +57,24 @@ pub(crate) fn text(report: &Comparisons) -> String {
     format!("steps of {least} or more between {sides}\n{lines}")
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     /// The names of both sides, in short.
     pub(crate) fn sides(&self) -> [&str; 2] {
         self.sides
     }
 
+    /// The name of the second one, in short.
+    pub(crate) fn to_side(&self) -> &'a str {
+        self.sides[1]
+    }
+
+    /// What was compared.
+    pub(crate) fn column(&self) -> Column {
+        self.comparison.metric.column
+    }
+
     /// The cell.
-    pub(crate) fn cell(&self) -> &CellKey {
+    pub(crate) fn cell(&self) -> &'a CellKey {
         &self.comparison.cell
     }
 

@@ -12,9 +12,10 @@ use crate::compare::judged::Judged;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Basis, Verdict};
 use crate::compare::{counts, steps};
+use crate::console::Look;
 use crate::record::columns::Column;
 use crate::stats::median::Median;
-use crate::text::{Look, digits, percent, plain_table, trim_lines, wrap};
+use crate::text::{digits, percent, plain_table, trim_lines, wrap};
 
 /// The columns of figures.
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];

@@ -5,10 +5,9 @@ use maud::Markup;
 use crate::commands::report::data::{Cell, Data};
 use crate::commands::report::grid;
 use crate::compare::answer::Answer;
-use crate::compare::axes::{self, By};
+use crate::compare::axes;
 use crate::compare::comparisons::{CompareError, Comparisons};
 use crate::compare::steps::{self, Step};
-use crate::compare::trials::Trials;
 use crate::compare::{answer, counts};
 use crate::record::columns::Column;
 use crate::stats::estimate::BLOCKS_MIN;
@@ -31,20 +30,19 @@ pub(crate) struct Conclusion {
 }
 
 /// Draws the conclusion.
-pub(crate) fn draw(data: &Data) -> Conclusion {
+pub(crate) fn draw(data: &Data, compared: &Result<Comparisons, CompareError>) -> Conclusion {
     let mut conclusion = Conclusion::default();
-    let trials = |by| Trials::new(&data.set, By::Column(by), &[]);
     if data.distinct(Column::kernel).len() > 1 {
-        kernels(data, &trials(Column::kernel), &mut conclusion);
+        kernels(data, compared, &mut conclusion);
     } else if data.cells.iter().any(Cell::is_counted) {
         conclusion.lines.push(format!("Nothing is compared: {}", counts::RANKS_NOTHING));
     } else {
-        backends(data, &trials(Column::variant), &mut conclusion);
+        backends(data, compared, &mut conclusion);
     }
     conclusion
 }
 
-fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
+fn backends(data: &Data, compared: &Result<Comparisons, CompareError>, conclusion: &mut Conclusion) {
     let most = data.cells.iter().map(|cell| cell.attempts.len()).max().unwrap_or(0);
     if most < BLOCKS_MIN {
         let s = if most == 1 { "" } else { "s" };
@@ -54,12 +52,12 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
         ));
         return;
     }
-    match Comparisons::new(trials, &answer::SETTINGS) {
+    match compared {
         Ok(report) => {
-            let answer = Answer::of(&report);
+            let answer = Answer::of(report);
             conclusion.lines = answer.headline.lines().map(str::to_owned).collect();
             conclusion.grid = Some(grid::markup(&answer));
-            conclusion.notes = report.notes;
+            conclusion.notes.clone_from(&report.notes);
             conclusion.notes.push(format!(
                 "Of this run, not of others. A difference is named where its 95% interval excludes 0, q is below 0.05, and it \
                  may be larger than {}; `the same` where the interval lies within that; `unclear` where the trials do not tell.",
@@ -67,7 +65,7 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
             ));
         }
         Err(CompareError::OneSide { value, .. }) => {
-            let (backend, variant) = value.split_once(':').unwrap_or((&value, ""));
+            let (backend, variant) = value.split_once(':').unwrap_or((value, ""));
             conclusion.lines.push(format!(
                 "Nothing is compared: all trials are of {}. Name several, e.g. --backend plain,mmsg,uring; two files of \
                  one backend are compared by `hpbench compare`.",
@@ -78,9 +76,9 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
     }
 }
 
-fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
+fn kernels(data: &Data, compared: &Result<Comparisons, CompareError>, conclusion: &mut Conclusion) {
     let threshold = percent(answer::THRESHOLD);
-    let report = match Comparisons::new(by_kernel, &answer::SETTINGS) {
+    let report = match compared {
         Ok(report) => report,
         Err(error) => {
             conclusion.lines.push(format!("No conclusion about kernels: {error}."));
@@ -90,8 +88,8 @@ fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
     if data.cells.iter().any(Cell::is_counted) {
         conclusion.notes.push(counts::RANKS_NOTHING.into());
     }
-    let (steps, changes) = told(&report, &mut conclusion.notes);
-    conclusion.notes.extend(report.notes);
+    let (steps, changes) = told(report, &mut conclusion.notes);
+    conclusion.notes.extend_from_slice(&report.notes);
     let kernels = data.distinct(Column::kernel).len();
     conclusion.lines.push(match changes {
         0 => format!(
@@ -114,7 +112,7 @@ fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
     }
 }
 
-/// The steps, the largest first, those of several batches in one line, and how many they are; those between counts that
+/// The steps, those of the worker and of these the largest first, those of several batches in one line, and how many they are; those between counts that
 /// have not settled are only counted.
 fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     let (settled, others): (Vec<Step<'_>>, Vec<Step<'_>>) = steps::find(report).into_iter().partition(Step::is_settled);
@@ -133,7 +131,11 @@ fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
         }
     }
     let largest = |steps: &[&Step<'_>]| steps.iter().map(|step| step.change_pct().abs()).fold(0.0, f64::max);
-    alike.sort_by(|a, b| largest(b).total_cmp(&largest(a)));
+    // The worker's side is what is measured; the other side's follows.
+    let is_peer = |steps: &[&Step<'_>]| {
+        matches!(steps[0].column(), Column::peer_ns_per_packet | Column::peer_instructions_per_packet)
+    };
+    alike.sort_by(|a, b| is_peer(a).cmp(&is_peer(b)).then_with(|| largest(b).total_cmp(&largest(a))));
     (alike.iter().map(|steps| in_one_line(steps)).collect(), settled.len())
 }
 
@@ -173,7 +175,9 @@ fn in_one_line(alike: &[&Step<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::axes::By;
     use crate::compare::dataset::Dataset;
+    use crate::compare::trials::Trials;
     use crate::record::row::{Row, SCHEMA};
 
     /// Counts of a cell that became costlier by so much from one kernel to the next.

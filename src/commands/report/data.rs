@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::commands::report::environment::Environment;
+use crate::commands::report::times::Times;
 use crate::compare::axes::{self, By, natural};
 use crate::compare::dataset::{Attempt, Dataset, MACHINE};
 use crate::compare::merged::{Latencies, Merged};
@@ -11,7 +12,7 @@ use crate::compare::metrics;
 use crate::plan::cells::Scenario;
 use crate::record::cell::{AXES, CellKey};
 use crate::record::columns::Column;
-use crate::record::row::{Row, State};
+use crate::record::row::State;
 use crate::stats::median::Median;
 
 /// The percentiles of latency, with the share of datagrams that were faster.
@@ -124,39 +125,6 @@ pub(crate) struct Estimate {
     pub is_limited: bool,
 }
 
-/// When attempts began, in the words of the files.
-#[derive(Debug, Default)]
-pub(crate) struct Times {
-    /// The first and the last time.
-    pub span: Option<(String, String)>,
-    /// As numbers in the order of time: see [`in_order`].
-    starts: Vec<u128>,
-}
-
-impl Times {
-    /// Adds the next row.
-    pub(crate) fn add(&mut self, row: &Row) {
-        let started = row.started_at.as_str();
-        match &mut self.span {
-            None => self.span = Some((started.to_owned(), started.to_owned())),
-            Some((first, _)) if started < first.as_str() => *first = started.to_owned(),
-            Some((_, last)) if started > last.as_str() => *last = started.to_owned(),
-            Some(_) => {}
-        }
-        self.starts.push(in_order(started));
-    }
-}
-
-/// A time as a number that is larger the later it is: the digits of its date and its clock, and nine digits of its fraction.
-fn in_order(time: &str) -> u128 {
-    let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let digits = |text: &str, count: usize| {
-        let digits = text.bytes().filter(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(count);
-        digits.fold(0_u128, |number, digit| 10 * number + u128::from(digit - b'0'))
-    };
-    digits(whole, 14) * 1_000_000_000 + digits(fraction, 9)
-}
-
 /// All trials of all files.
 #[derive(Debug)]
 pub(crate) struct Data {
@@ -240,7 +208,7 @@ impl Data {
 
     /// Puts the attempts into the order in which they began.
     pub(crate) fn in_time(&mut self) {
-        let starts = std::mem::take(&mut self.times.starts);
+        let starts = self.times.take_starts();
         if starts.is_sorted() {
             return;
         }
@@ -308,6 +276,17 @@ impl Data {
         Some(self.described(&counting, Median::of_sorted(&values)?, values.len()))
     }
 
+    /// Why a cell has no figure: what is the matter with one of its trials.
+    pub(crate) fn why_nothing(&self, cell: usize) -> String {
+        let last = self.cells[cell].attempts.iter().map(|&at| &self.set.attempts[at]).filter(|one| !one.is_repeated);
+        let told = |attempt: &Attempt| match attempt.state {
+            State::Valid => None,
+            State::Failed => Some(format!("failed: {}", self.set.reason(attempt))),
+            State::Invalid => Some(format!("invalid: {}", self.set.reason(attempt))),
+        };
+        last.into_iter().find_map(told).unwrap_or_else(|| "no value".into())
+    }
+
     /// A percentile of latency in a cell: one far out is that of all trials together, where they keep their latencies.
     pub(crate) fn latency(&self, cell: usize, column: Column) -> Option<Estimate> {
         let Some(merged) = self.merged(cell, column) else {
@@ -336,6 +315,11 @@ impl Data {
         let per_call = crate::stats::median_of_sorted(&calls);
         let is_limited = attempts().any(|attempt| attempt.is_limited);
         Estimate { median, trials, per_call, is_limited }
+    }
+
+    /// How many trials there are, each counted once however often it was tried.
+    pub(crate) fn trials(&self) -> usize {
+        self.set.attempts.iter().filter(|attempt| !attempt.is_repeated).count()
     }
 
     /// How many runs there are, those of each file apart.

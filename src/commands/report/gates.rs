@@ -96,7 +96,7 @@ pub(crate) fn losses(data: &Data) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::report::data::Times;
+    use crate::commands::report::times::Times;
     use crate::compare::axes::By;
     use crate::compare::dataset::Dataset;
     use crate::compare::trials::Trials;

@@ -1,9 +1,9 @@
 //! `hpbench report`: one self-contained page of runs, for people.
 //!
-//! - `data`, `environment`, `gates`: what is kept of the trials, and what they say;
+//! - `data`, `times`, `environment`, `gates`: what is kept of the trials, and what they say;
 //! - `conclusion`: what may be said of them, by the verdicts of [`crate::compare`];
 //! - `charts` and `svg`: what is drawn, and how;
-//! - `embed` and `page`: the rows, and all of it, in one file; `write` puts it there.
+//! - `embed`, `parts` and `page`: the rows, what sections are made of, and all of it, in one file; `write` puts it there.
 
 pub mod args;
 mod charts;
@@ -14,7 +14,9 @@ mod environment;
 mod gates;
 mod grid;
 mod page;
+mod parts;
 mod svg;
+mod times;
 mod write;
 
 use std::collections::BTreeSet;
@@ -26,18 +28,20 @@ use crate::place;
 use crate::record::rows;
 use args::ReportArgs;
 use charts::figure::Figure;
-use data::{Data, Times};
+use data::Data;
 use embed::{Packed, Packer};
 use page::Page;
+use times::Times;
 
 /// Reads, draws, and writes.
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
     check_outputs(args, &[])?;
     let (mut data, packed) = read(&args.files)?;
-    let conclusion = conclusion::draw(&data);
+    let compared = charts::compared(&data);
+    let conclusion = conclusion::draw(&data, &compared);
     data.in_time();
-    let (figures, missing) = charts::all(&data);
+    let (figures, missing) = charts::all(&data, compared.as_ref().ok());
     let charts = args.svg.as_deref().map_or_else(|| Ok(Vec::new()), |folder| charts_in(folder, &figures))?;
     // Nothing is written where not all can be.
     charts.iter().try_for_each(|(path, _)| write::check(path, args.force))?;
@@ -49,11 +53,11 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     staged.into_iter().try_for_each(write::Staged::put)?;
     if !write::is_stdout(&args.out) {
         let count: usize = figures.iter().map(|figure| figure.charts.len()).sum();
-        let (rows, size) = (data.set.attempts.len(), text.len().div_ceil(1024));
+        let (trials, size) = (data.trials(), text.len().div_ceil(1024));
         let s = |count: usize| if count == 1 { "" } else { "s" };
-        let (charts_s, rows_s) = (s(count), s(rows));
+        let (charts_s, trials_s) = (s(count), s(trials));
         let out = printable_path(&args.out);
-        print(&format!("{out}: {count} chart{charts_s} of {rows} trial{rows_s}, {size} KiB\n"))?;
+        print(&format!("{out}: {count} chart{charts_s} of {trials} trial{trials_s}, {size} KiB\n"))?;
     }
     Ok(0)
 }

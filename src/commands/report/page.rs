@@ -8,11 +8,11 @@ use crate::commands::report::data::Data;
 use crate::commands::report::embed::Packed;
 use crate::commands::report::environment::Feature;
 use crate::commands::report::gates;
+use crate::commands::report::parts::{TEXT_MAX, count, folded, grid, named, scrolled, section, with};
 use crate::commands::report::svg::STYLE as CHART_STYLE;
-use crate::commands::report::svg::marks::{Look, example, sample, shortened};
+use crate::commands::report::svg::marks::shortened;
 use crate::console::is_control;
 use crate::record::columns::Column;
-use crate::text::thousands;
 
 /// The style of everything but charts.
 const STYLE: &str = include_str!("page.css");
@@ -21,17 +21,15 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// What holds for all charts.
-const HOW_TO_READ: &str = "Points are medians of the trials that count; bands and strokes are the medians' 95% intervals, \
-    which fewer than 6 trials do not have. Axes need not begin at 0. A mark that is pointed at tells its figures.";
+const HOW_TO_READ: &str = "Points are medians of the trials that count; strokes are their 95% intervals, which fewer than 6 \
+    trials do not have; a × at the foot of a chart has no value. Axes need not begin at 0. A mark that is pointed at tells its \
+    figures, and its series stands out.";
 
-/// The most values that the title names of what differs.
-const NAMED_MAX: usize = 12;
+/// The most series that stand out when they are pointed at.
+const SERIES_MAX: usize = 64;
 
 /// The most steps between kernels that are not folded away.
-const STEPS_SHOWN: usize = 10;
-
-/// The longest text of a file that is shown whole.
-const TEXT_MAX: usize = 300;
+const STEPS_SHOWN: usize = 8;
 
 /// All that is on the page.
 #[derive(Debug)]
@@ -61,12 +59,12 @@ impl Page<'_> {
                     meta name="color-scheme" content="light dark";
                     link rel="icon" href="data:,";
                     title { "hpbench: " (self.headline()) }
-                    style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
+                    style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) (PreEscaped(self.highlights())) }
                 }
                 body {
                     main {
                         (self.header())
-                        (self.conclusion())
+                        (self.answer())
                         @if !self.figures.is_empty() { p class="missing" { (HOW_TO_READ) } }
                         @for figure in self.figures { (section(figure)) }
                         (self.missing())
@@ -92,6 +90,13 @@ impl Page<'_> {
         headline
     }
 
+    /// What a series that is pointed at looks like beside the others, in all charts of its section.
+    fn highlights(&self) -> String {
+        let rule = |at: usize| format!("section:has(.s{at}:hover) .series:not(.s{at}) {{ opacity: 0.15; }}\n");
+        let kernels = self.data.distinct(Column::kernel).len();
+        (0..self.data.series.len().max(kernels).min(SERIES_MAX)).map(rule).collect()
+    }
+
     fn header(&self) -> Markup {
         let data = self.data;
         let what = |column| named(&data.distinct(column));
@@ -111,7 +116,7 @@ impl Page<'_> {
             header {
                 h1 { "hpbench: " (self.headline()) }
                 p {
-                    (count(data.set.attempts.len(), "trial")) " in " (count(data.runs(), "run")) ", from "
+                    (count(data.trials(), "trial")) " in " (count(data.runs(), "run")) ", from "
                     (named(&data.set.files.iter().map(String::as_str).collect::<Vec<_>>())) "."
                 }
                 dl {
@@ -120,7 +125,7 @@ impl Page<'_> {
                     }
                 }
                 nav {
-                    a href="#conclusion" { "Conclusion" }
+                    a href="#answer" { "Answer" }
                     @for figure in self.figures { a href=(format!("#{}", figure.name)) { (figure.title) } }
                     a href="#environment" { "Environment" }
                     a href="#gates" { "Gates" }
@@ -138,28 +143,31 @@ impl Page<'_> {
         }
     }
 
+    /// The first thing on the page: what may be said of the trials.
+    fn answer(&self) -> Markup {
+        html! { section id="answer" class="conclusion" { (self.conclusion()) } }
+    }
+
     fn conclusion(&self) -> Markup {
         let Conclusion { lines, grid, steps, notes } = self.conclusion;
         html! {
-            section id="conclusion" class="conclusion" {
-                h2 { "Answer" }
-                p class="headline" { @for line in lines { (line) " " } }
-                @if let Some(grid) = grid { (grid) }
-                @if !steps.is_empty() {
-                    h3 { "What changed from one kernel to the next" }
-                    ul class="steps" { @for step in steps.iter().take(STEPS_SHOWN) { li { (step) } } }
-                    @if steps.len() > STEPS_SHOWN {
-                        details {
-                            summary { (steps.len() - STEPS_SHOWN) " more" }
-                            ul { @for step in steps.iter().skip(STEPS_SHOWN) { li { (step) } } }
-                        }
+            h2 { "Answer" }
+            p class="headline" { @for line in lines { (line) " " } }
+            @if let Some(grid) = grid { (grid) }
+            @if !steps.is_empty() {
+                h3 { "What changed from one kernel to the next" }
+                ul class="steps" { @for step in steps.iter().take(STEPS_SHOWN) { li { (step) } } }
+                @if steps.len() > STEPS_SHOWN {
+                    details {
+                        summary { (steps.len() - STEPS_SHOWN) " more" }
+                        ul { @for step in steps.iter().skip(STEPS_SHOWN) { li { (step) } } }
                     }
                 }
-                @if !notes.is_empty() {
-                    details {
-                        summary { "What must be known beside it (" (notes.len()) ")" }
-                        ul { @for note in notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
-                    }
+            }
+            @if !notes.is_empty() {
+                details {
+                    summary { "What must be known beside it (" (notes.len()) ")" }
+                    ul { @for note in notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
                 }
             }
         }
@@ -178,8 +186,7 @@ impl Page<'_> {
     fn environment(&self) -> Markup {
         let features = self.data.environment.features.iter().filter(|feature| !feature.values.is_empty());
         html! {
-            section id="environment" {
-                h2 { "Environment" }
+            (folded("environment", "Environment", html! {
                 @if self.data.set.files.len() > 1 {
                     p { "What differs between the files is named with the file it is of." }
                 }
@@ -193,7 +200,7 @@ impl Page<'_> {
                         }
                     }
                 }))
-            }
+            }))
         }
     }
 
@@ -252,16 +259,18 @@ impl Page<'_> {
                         p class="missing" { (count(reasons.others, "row")) " more, for other reasons; the data has them all." }
                     }
                 }
-                h3 { "Loss" }
-                (grid(&Table {
-                    header: vec![
-                        "scenario", "backend", "trials", "loss, median %", "loss, most %", "dropped at sockets",
-                        "dropped at rings",
-                    ],
-                    texts: 2,
-                    rows: losses,
-                    left_out: 0,
-                }))
+                details {
+                    summary { "Loss" }
+                    (grid(&Table {
+                        header: [
+                            "scenario", "backend", "trials", "loss, median %", "loss, most %", "dropped at sockets",
+                            "dropped at rings",
+                        ].map(str::to_owned).into(),
+                        texts: 2,
+                        rows: losses,
+                        left_out: 0,
+                    }))
+                }
             }
         }
     }
@@ -271,7 +280,7 @@ impl Page<'_> {
             section id="rows" {
                 h2 { "Data" }
                 p {
-                    "Every row, as CSV in gzip, within this page: what `hpbench compare` and `hpbench report` read. "
+                    "Every row, as CSV in gzip, within this page: what " code { "hpbench compare" } " and " code { "hpbench report" } " read. "
                     "Parts are put together with cat."
                 }
                 ul {
@@ -293,76 +302,6 @@ impl Page<'_> {
     }
 }
 
-/// The charts of one kind, with their legend and their figures.
-fn section(figure: &Figure) -> Markup {
-    html! {
-        section id=(figure.name) {
-            h2 { (figure.title) }
-            @for note in &figure.notes { p { (note) } }
-            @if figure.legend.len() > 1 || figure.name == "timeline" { (legend(figure)) }
-            div class="charts" {
-                @for chart in &figure.charts {
-                    figure { figcaption { (shortened(chart.title(), TEXT_MAX)) } (chart.inline(figure.title)) }
-                }
-            }
-            @if !figure.left_out.is_empty() {
-                p class="missing" {
-                    (count(figure.left_out.len(), "chart")) " more left out: "
-                    (listed(&figure.left_out.iter().map(String::as_str).collect::<Vec<_>>(), "; "))
-                    ". The table has the figures; a report of fewer cells draws them."
-                }
-            }
-            details { summary { "Figures" } (grid(&figure.table)) }
-        }
-    }
-}
-
-fn legend(figure: &Figure) -> Markup {
-    let kinds = [
-        (Look::Plain, "counts"),
-        (Look::Hollow, "invalid or failed"),
-        (Look::Repeated, "disturbed, and tried again"),
-        (Look::Marked, "marked: the machine was not as usual"),
-    ];
-    html! {
-        ul class="legend" {
-            @for key in &figure.legend {
-                li { svg class="chart key" viewBox="0 0 34 12" aria-hidden="true" { (sample(key.style)) } (shortened(&key.name, 60)) }
-            }
-            @if figure.name == "timeline" {
-                @for (look, what) in kinds {
-                    li { svg class="chart kind" viewBox="0 0 16 14" aria-hidden="true" { (example(look)) } (what) }
-                }
-            }
-        }
-    }
-}
-
-/// A table of figures.
-fn grid(table: &Table) -> Markup {
-    let class = |at: usize| (at >= table.texts).then_some("number");
-    html! {
-        (scrolled(html! {
-            table {
-                thead { tr { @for (at, name) in table.header.iter().enumerate() { th class=[class(at)] { (name) } } } }
-                tbody {
-                    @for row in &table.rows {
-                        tr { @for (at, cell) in row.iter().enumerate() { td class=[class(at)] { (shortened(cell, TEXT_MAX)) } } }
-                    }
-                }
-            }
-        }))
-        @if table.left_out > 0 {
-            p class="missing" { (count(table.left_out, "row")) " more left out; `hpbench compare` prints all cells." }
-        }
-    }
-}
-
-/// In a box of its own, which scrolls where it is too narrow.
-fn scrolled(content: Markup) -> Markup {
-    html! { div class="scroll" tabindex="0" { (content) } }
-}
-
 /// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; what is none stays as it is.
 fn clock(time: &str) -> String {
     match (time.split_once('T'), time.ends_with('Z')) {
@@ -371,26 +310,6 @@ fn clock(time: &str) -> String {
         }
         _ => time.to_owned(),
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {what}{s}", thousands(number as f64))
-}
-
-fn with(unit: &str, values: String) -> String {
-    if values.is_empty() { values } else { values + unit }
-}
-
-/// A list in words; of a long one, its beginning.
-fn named(values: &[&str]) -> String {
-    listed(values, ", ")
-}
-
-fn listed(values: &[&str], between: &str) -> String {
-    let shown: Vec<String> = values.iter().take(NAMED_MAX).map(|value| shortened(value, 80)).collect();
-    let more = values.len().saturating_sub(NAMED_MAX);
-    if more > 0 { format!("{} and {more} more", shown.join(between)) } else { shown.join(between) }
 }
 
 /// A text without characters that are no part of one, or that change the direction of those around them: they may come
@@ -408,13 +327,5 @@ mod tests {
     fn no_control_character_and_no_mark_of_direction_is_left() {
         let text = without_controls("a\u{0}\u{7}\u{1b}[31m\u{202e}b\u{2066}\u{200f}\u{85}\r\nc\td é µ");
         assert_eq!(text, "a\u{fffd}\u{fffd}\u{fffd}[31m\u{fffd}b\u{fffd}\u{fffd}\u{fffd}\u{fffd}\nc\td é µ");
-    }
-
-    #[test]
-    fn long_lists_and_texts_are_cut() {
-        let values: Vec<String> = (0..20).map(|number| number.to_string()).collect();
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        assert_eq!(named(&values), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more");
-        assert!(named(&[&"x".repeat(1000)]).chars().count() <= 80);
     }
 }

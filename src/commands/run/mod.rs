@@ -17,6 +17,7 @@ use crate::commands::table;
 use crate::compare::answer;
 use crate::compare::dataset::Dataset;
 use crate::compare::summaries;
+use crate::console::Look;
 use crate::console::{Failure, broken, look, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
@@ -32,7 +33,6 @@ use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
-use crate::text::Look;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {

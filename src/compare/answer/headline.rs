@@ -308,7 +308,7 @@ fn place(axis: Column, stretch: &Stretch<'_, '_>, is_last: bool) -> String {
         Column::batch => "batch ",
         Column::window => "window ",
         Column::rate_pps | Column::payload => "",
-        other => other.name(),
+        other => return format!("where {} is {}", other.name(), value(&stretch.cells[0])),
     };
     let unit = if axis == Column::payload { " bytes" } else { "" };
     match &stretch.cells[..] {

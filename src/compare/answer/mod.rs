@@ -1,31 +1,27 @@
 //! The answer: a headline and a grid, made from the verdicts and from nothing else.
 
 use crate::compare::axes::{self, By};
-use crate::compare::comparisons::{Comparisons, Settings};
+use crate::compare::comparisons::Comparisons;
 use crate::compare::counts;
 use crate::compare::dataset::{Attempt, Dataset};
 use crate::compare::notes;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Basis;
+use crate::console::Look;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::estimate::BLOCKS_MIN;
-use crate::text::{Look, wrap};
+use crate::text::wrap;
 
 pub(crate) mod grid;
 mod headline;
 mod precision;
+mod settings;
 pub(crate) mod text;
 
 use grid::Grid;
 pub use precision::{Precision, precision};
-
-/// The least change that matters where nobody says.
-pub(crate) const THRESHOLD: f64 = 0.03;
-
-/// How trials are compared for an answer: what means nothing is marked, and gets no verdict.
-pub(crate) const SETTINGS: Settings<'static> =
-    Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true, across_hosts: false };
+pub(crate) use settings::{SETTINGS, THRESHOLD};
 
 /// What a comparison comes to.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! How precise a run's comparisons are so far.
 
-use crate::compare::answer::SETTINGS;
+use crate::compare::answer::settings::SETTINGS;
 use crate::compare::axes::By;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::dataset::Dataset;

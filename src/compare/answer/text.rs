@@ -8,8 +8,9 @@ use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
 use crate::compare::sections::short;
 use crate::compare::verdict::Ratio;
 use crate::compare::warnings::Reason;
+use crate::console::Look;
 use crate::record::columns::Column;
-use crate::text::{Look, WIDTH, digits, percent, width, wrap};
+use crate::text::{WIDTH, digits, percent, width, wrap};
 
 /// Names of columns are cut to this.
 const NAME_MAX: usize = 20;

@@ -79,7 +79,7 @@ fn backends_are_not_ranked_by_counts_of_instructions() {
     }
     let columns = metrics::all_defaults().into_iter().map(|metric| metric.column);
     let data = Dataset::of_rows(columns, rows.iter());
-    let look = crate::text::Look { coloured: false, unicode: true };
+    let look = crate::console::Look { coloured: false, unicode: true };
     assert_eq!(answer::after_run(&data, look), "", "nor in the answer");
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::compare::answer::{Answer, after_run};
-use crate::text::Look;
+use crate::console::Look;
 
 /// Colours would be between the words.
 const PLAIN: Look = Look { coloured: false, unicode: true };

@@ -1,5 +1,7 @@
 //! Charts of one kind with the figures behind them, and how many of them a page has room for.
 
+use std::collections::BTreeMap;
+
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::marks::Key;
 
@@ -11,6 +13,9 @@ const LINES_MAX: usize = 8;
 
 /// The most rows of a table.
 const ROWS_MAX: usize = 400;
+
+/// The most columns of a table that are not rows instead.
+const PIVOTED_MAX: usize = 8;
 
 /// Charts of one kind.
 #[derive(Clone, Debug)]
@@ -29,13 +34,15 @@ pub(crate) struct Figure {
     pub left_out: Vec<String>,
     /// The figures.
     pub table: Table,
+    /// Whether it is folded away.
+    pub is_folded: bool,
 }
 
 /// The figures behind charts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     /// The names of the columns.
-    pub header: Vec<&'static str>,
+    pub header: Vec<String>,
     /// How many columns at the beginning are text.
     pub texts: usize,
     /// The rows.
@@ -45,12 +52,63 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(header: Vec<&'static str>, texts: usize) -> Self {
+    pub(super) fn new(header: &[&str], texts: usize) -> Self {
+        let header = header.iter().map(|&name| name.to_owned()).collect();
         Self { header, texts, rows: Vec::new(), left_out: 0 }
     }
 
     pub(super) fn push(&mut self, row: impl FnOnce() -> Vec<String>) {
         if self.rows.len() < ROWS_MAX { self.rows.push(row()) } else { self.left_out += 1 }
+    }
+}
+
+/// What a table that has no value for a place has there.
+pub(super) const NOTHING: &str = "-";
+
+/// Figures with their rows, and their columns, to be.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    /// Row, column and figure.
+    all: Vec<([String; 2], String, String)>,
+}
+
+impl Figures {
+    /// Adds the next figure: of a chart, of a place on its axis, and of a line.
+    pub(super) fn push(&mut self, chart: &str, place: String, line: &str, figure: String) {
+        self.all.push(([chart.to_owned(), place], line.to_owned(), figure));
+    }
+
+    /// A row for each chart and place, and a column for each line; a row for each figure where these are too many. The first
+    /// column says what the figures are.
+    pub(super) fn table(self, what: &str, place: &str, lines: &str) -> Table {
+        let mut columns: Vec<&str> = Vec::new();
+        for (_, line, _) in &self.all {
+            if !columns.contains(&line.as_str()) {
+                columns.push(line);
+            }
+        }
+        if columns.len() > PIVOTED_MAX {
+            let mut table = Table::new(&["cell", place, lines, what], 3);
+            for (row, line, figure) in &self.all {
+                table.push(|| row.iter().chain([line, figure]).cloned().collect());
+            }
+            return table;
+        }
+        let header: Vec<&str> = [what, place].into_iter().chain(columns.iter().copied()).collect();
+        let mut known: BTreeMap<&[String; 2], usize> = BTreeMap::new();
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for (row, line, figure) in &self.all {
+            let at = *known.entry(row).or_insert_with(|| {
+                let nothing = columns.iter().map(|_| NOTHING.to_owned());
+                rows.push(row.iter().cloned().chain(nothing).collect());
+                rows.len() - 1
+            });
+            let column = columns.iter().position(|known| known == line).map_or(0, |column| 2 + column);
+            rows[at][column].clone_from(figure);
+        }
+        let mut table = Table::new(&header, 2);
+        rows.into_iter().for_each(|row| table.push(|| row));
+        table
     }
 }
 
@@ -97,6 +155,26 @@ pub(super) fn legend(charts: &[Chart]) -> Vec<Key> {
             }
         }
     }
-    keys.sort_by_key(|key| key.style);
+    keys.sort_by_key(|key| (key.style, key.dashes));
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_swept_are_the_rows_and_a_place_without_a_figure_stays() {
+        let mut figures = Figures::default();
+        for (place, line, figure) in [("1", "plain", "a"), ("1", "uring", "b"), ("8", "uring", "c")] {
+            figures.push("drain", place.into(), line, figure.into());
+        }
+        let table = figures.table("ns", "batch", "backend");
+        assert_eq!(table.header, ["ns", "batch", "plain", "uring"]);
+        assert_eq!(table.rows, [["drain", "1", "a", "b"], ["drain", "8", "-", "c"]]);
+        let mut many = Figures::default();
+        (0..20).for_each(|line| many.push("drain", "1".into(), &format!("uring:{line}"), "a".into()));
+        let table = many.table("ns", "batch", "backend");
+        assert_eq!((table.rows.len(), table.rows[19].join(" ")), (20, "drain 1 uring:19 a".into()));
+    }
 }

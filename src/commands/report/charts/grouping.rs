@@ -1,16 +1,17 @@
 //! Which cells are on one chart: those that differ only in what the chart tells apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commands::report::charts::units::short;
 use crate::commands::report::data::{CONDITIONS, Cell, Data, Facet};
+use crate::commands::report::svg::marks::Key;
 use crate::compare::axes;
 use crate::record::columns::Column;
 
 /// What a line of a chart is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineBy {
-    /// A backend with its variant.
+    /// A backend with its variant, and whether its worker spins or sleeps.
     Series,
     /// A kernel.
     Kernel,
@@ -20,10 +21,50 @@ impl LineBy {
     /// Whether a column follows from it.
     fn decides(self, column: Column) -> bool {
         match self {
-            Self::Series => matches!(column, Column::backend | Column::variant | Column::buffers),
+            Self::Series => matches!(column, Column::backend | Column::variant | Column::buffers | Column::wait),
             Self::Kernel => column == Column::kernel,
         }
     }
+}
+
+/// A line of charts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LineId {
+    /// The number of a series or of a kernel.
+    pub number: usize,
+    /// The number of the way of waiting.
+    pub wait: usize,
+}
+
+impl LineId {
+    /// Of a cell, among cells whose workers wait in these ways.
+    pub(super) fn of_series(series: usize, wait: &str, waits: &[&str]) -> Self {
+        Self { number: series, wait: waits.iter().position(|known| *known == wait).unwrap_or(0) }
+    }
+
+    /// The name and the look of a series: by its dashes one sees how it waits, where there are several ways.
+    pub(super) fn key(self, name: &str, waits: &[&str]) -> Key {
+        match waits {
+            [_, _, ..] => {
+                let name = format!("{name}, {}", waiting(waits[self.wait]));
+                Key { name, style: self.number, dashes: self.wait }
+            }
+            _ => Key::new(name, self.number),
+        }
+    }
+}
+
+/// The ways in which the workers of cells wait, spinning first.
+pub(super) fn waits<'a>(cells: impl Iterator<Item = &'a Cell>) -> Vec<&'a str> {
+    let all: BTreeSet<&str> = cells.map(|cell| cell.get(Column::wait)).filter(|wait| !wait.is_empty()).collect();
+    let mut waits: Vec<&str> = all.into_iter().collect();
+    waits.sort_by_key(|wait| *wait != "spin");
+    waits
+}
+
+/// A way of waiting, in words.
+fn waiting(wait: &str) -> String {
+    if wait == "spin" { "spinning".into() } else { format!("{wait}ing") }
 }
 
 /// Cells for one chart.
@@ -33,16 +74,19 @@ pub(super) struct Group {
     pub title: String,
     /// What all its cells have in common, in the order of [`Facet::all`].
     key: Vec<Option<String>>,
-    /// The cells, by line: a number that stands for the line in all charts.
-    pub lines: BTreeMap<usize, Vec<usize>>,
+    /// The scenario.
+    pub scenario: String,
+    /// The cells, by line.
+    pub lines: BTreeMap<LineId, Vec<usize>>,
 }
 
-/// Sorts cells into groups; those of a line differ in the column `x` only.
-pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: LineBy) -> Vec<Group> {
+/// Sorts cells into groups; those of a line differ in the columns `along` only.
+pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineBy) -> Vec<Group> {
+    let waits = waits(cells.iter().map(|&at| &data.cells[at]));
     let kernels = data.distinct(Column::kernel);
     let with_socket = cells.iter().map(|&at| &data.cells[at]).find(|cell| axes::has_socket(cell.get(Column::backend)));
     let of_sockets = |column: Column| column == Column::fd_table || CONDITIONS.contains(&column);
-    let is_free = |of: Facet| matches!(of, Facet::Of(column) if Some(column) == x || line.decides(column));
+    let is_free = |of: Facet| matches!(of, Facet::Of(column) if along.contains(&column) || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
     for &at in cells {
@@ -64,12 +108,16 @@ pub(super) fn groups(data: &Data, cells: &[usize], x: Option<Column>, line: Line
         let owned = || Facet::all().zip(&key).map(|(of, text)| text.and_then(|text| common((of, text)))).collect();
         let next = groups.len();
         let group = *known.entry(key.clone()).or_insert_with(|| {
-            groups.push(Group { title: String::new(), key: owned(), lines: BTreeMap::new() });
+            let scenario = cell.get(Column::scenario).to_owned();
+            groups.push(Group { title: String::new(), key: owned(), scenario, lines: BTreeMap::new() });
             next
         });
         let line = match line {
-            LineBy::Series => cell.series,
-            LineBy::Kernel => kernels.iter().position(|kernel| *kernel == cell.get(Column::kernel)).unwrap_or(0),
+            LineBy::Series => LineId::of_series(cell.series, cell.get(Column::wait), &waits),
+            LineBy::Kernel => {
+                let number = kernels.iter().position(|kernel| *kernel == cell.get(Column::kernel)).unwrap_or(0);
+                LineId { number, wait: 0 }
+            }
         };
         groups[group].lines.entry(line).or_default().push(at);
     }
@@ -111,18 +159,21 @@ fn told(data: &Data, cell: &Cell, of: Facet) -> String {
     if value.is_empty() {
         return String::new();
     }
+    match of {
+        Facet::Of(Column::backend) => data.series[cell.series].name.clone(),
+        Facet::Of(column) => words(column, value),
+        Facet::File => data.set.files[cell.file()].clone(),
+    }
+}
+
+/// A value of a column, in words.
+pub(super) fn words(column: Column, value: &str) -> String {
     let number = |value: &str| value.parse().map_or_else(|_| value.to_owned(), short);
-    let column = match of {
-        Facet::Of(column) => column,
-        Facet::File => return data.set.files[cell.file()].clone(),
-    };
     match column {
         Column::scenario | Column::addressing | Column::accel => value.into(),
-        Column::backend => data.series[cell.series].name.clone(),
         Column::payload => format!("{value} bytes"),
         Column::rate_pps => format!("{}/s", number(value)),
-        Column::wait if value == "spin" => "spinning".into(),
-        Column::wait => format!("{value}ing"),
+        Column::wait => waiting(value),
         Column::bind => format!("on {value}"),
         Column::fd_table => format!("{value} descriptor table"),
         Column::workers if value == "1" => "1 worker".into(),

@@ -1,15 +1,14 @@
 //! The same cells under several kernels, as changes against the oldest.
 
-use crate::commands::report::charts::against;
 use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, LineBy};
+use crate::commands::report::charts::plot;
 use crate::commands::report::charts::units::Unit;
 use crate::commands::report::data::{Cell, Data};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
-use crate::commands::report::svg::marks::Key;
-use crate::commands::report::svg::marks::Look;
+use crate::commands::report::svg::marks::{Key, Look, WIDTH};
 use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::releases;
 use crate::record::columns::Column;
@@ -32,15 +31,14 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         (Column::ns_per_packet_p50, Unit::Cost)
     };
     // Counts and times are never mixed.
-    let cells = against::cells(data, |cell| {
-        ["drain", "send"].contains(&cell.get(Column::scenario)) && cell.is_counted() == is_counted
-    });
+    let cells = plot::cells(data, |cell| plot::is_of_rounds(cell) && cell.is_counted() == is_counted);
+    let waits = grouping::waits(cells.iter().map(|&at| &data.cells[at]));
     let mut charts = Vec::new();
-    let mut table = Table::new(vec!["cell", "backend", "kernel", unit.column(), "against the first, %", "trials"], 3);
-    for group in grouping::groups(data, &cells, Some(Column::kernel), LineBy::Series) {
+    let mut table = Table::new(&["cell", "backend", "kernel", unit.axis(), "against the first, %", "trials"], 3);
+    for group in grouping::groups(data, &cells, &[Column::kernel], LineBy::Series) {
         let mut lines: Vec<(Key, Known)> = Vec::new();
         for (&line, cells) in &group.lines {
-            let key = Key { name: data.series[line].name.clone(), style: line };
+            let key = line.key(&data.series[line.number].name, &waits);
             let mut known = Known::new();
             for &cell in cells {
                 let Some(at) = kernels.iter().position(|kernel| *kernel == data.cells[cell].get(Column::kernel)) else {
@@ -76,7 +74,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     ];
     notes.extend(grouping::common(data, &cells));
     let (name, title) = ("kernels", "From kernel to kernel");
-    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table })
+    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded: true })
 }
 
 /// The change against the first kernel, in percent.
@@ -103,6 +101,7 @@ fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit, y: 
         key: key.clone(),
         points: known.iter().map(|&(at, value)| point(key, known, at, value)).collect(),
         is_joined: true,
+        gaps: Vec::new(),
     };
     Chart::Lines(Lines {
         title,
@@ -115,5 +114,8 @@ fn draw(title: String, lines: &[(Key, Known)], names: &[String], unit: Unit, y: 
         lines: lines.iter().map(line).collect(),
         rules: Vec::new(),
         level: Some(0.0),
+        zone: None,
+        width: WIDTH,
+        is_dodged: false,
     })
 }

@@ -1,27 +1,46 @@
 //! The charts of a report, each with the figures behind it.
 
 mod against;
+mod change;
 pub(crate) mod figure;
 mod grouping;
+mod heat;
 mod kernels;
 mod percentiles;
+mod plot;
 mod timeline;
 mod units;
 
 use crate::commands::report::data::Data;
+use crate::compare::answer;
+use crate::compare::axes::By;
+use crate::compare::comparisons::{CompareError, Comparisons};
+use crate::compare::trials::Trials;
+use crate::record::columns::Column;
 use figure::{Figure, Missing};
 
-/// All charts there is data for, and the kinds there is none for.
-pub(crate) fn all(data: &Data) -> (Vec<Figure>, Vec<Missing>) {
+/// What the charts of changes show: kernels compared where there are several, else backends; nothing where nothing can be
+/// compared.
+pub(crate) fn compared(data: &Data) -> Result<Comparisons, CompareError> {
+    let by = if data.distinct(Column::kernel).len() > 1 { Column::kernel } else { Column::variant };
+    Comparisons::new(&Trials::new(&data.set, By::Column(by), &[]), &answer::SETTINGS)
+}
+
+/// All charts there is data for, those that say most first, and the kinds there is none for.
+pub(crate) fn all(data: &Data, compared: Option<&Comparisons>) -> (Vec<Figure>, Vec<Missing>) {
+    let several_kernels = data.distinct(Column::kernel).len() > 1;
     let (mut figures, mut missing) = (Vec::new(), Vec::new());
     let kinds = [
+        change::figure(data, compared),
+        heat::figure(data, compared),
         against::cost(data),
         against::counted(data),
         against::peer(data),
         against::rate(data),
-        percentiles::figure(data),
         against::load(data),
+        against::cores(data),
         against::cpu(data),
+        percentiles::figure(data),
         kernels::figure(data),
         timeline::figure(data),
     ];
@@ -31,6 +50,10 @@ pub(crate) fn all(data: &Data) -> (Vec<Figure>, Vec<Missing>) {
             Err(Some(what)) => missing.push(what),
             Err(None) => {}
         }
+    }
+    // The map says it all; the lines behind it are many.
+    for figure in figures.iter_mut().filter(|figure| several_kernels && figure.name != "heat") {
+        figure.is_folded = true;
     }
     (figures, missing)
 }

@@ -1,15 +1,14 @@
 //! Latency by percentile, along an axis of nines.
 
-use crate::commands::report::charts::against::{self, tip, value_axis};
-use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, Table, legend, limited, parted};
-use crate::commands::report::charts::grouping::{self, LineBy};
+use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Figures, legend, limited, parted};
+use crate::commands::report::charts::grouping::{self, Group, LineBy, LineId};
+use crate::commands::report::charts::plot::{self, tip, value_axis};
 use crate::commands::report::charts::units::Unit;
 use crate::commands::report::data::{Data, Estimate, PERCENTILES};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
-use crate::commands::report::svg::marks::Key;
-use crate::commands::report::svg::marks::Look;
+use crate::commands::report::svg::marks::{Key, Look, WIDTH};
 use crate::commands::report::svg::scale::{Scale, Spread};
 use crate::record::columns::Column;
 use crate::stats;
@@ -18,33 +17,48 @@ use crate::stats::tails::ABOVE_MIN;
 /// A percentile that fewer datagrams of a trial are beyond says little, and is left out.
 const BEYOND_MIN: f64 = 10.0;
 
+/// More charts than this are folded away.
+const SHOWN_MAX: usize = 6;
+
 /// The percentiles of a line.
 type Known = Vec<(f64, Estimate)>;
 
 /// Percentile curves of `echo` and `pace`.
 pub(super) fn figure(data: &Data) -> FigureOrMissing {
-    let cells = against::cells(data, |cell| ["echo", "pace"].contains(&cell.get(Column::scenario)));
-    let (mut charts, mut is_limited) = (Vec::new(), false);
-    let mut table = Table::new(vec!["cell", "backend", "percentile", "latency, µs", "95% interval", "trials"], 2);
-    for group in grouping::groups(data, &cells, None, LineBy::Series) {
-        let line = |(&line, cells): (&usize, &Vec<usize>)| {
+    let cells = plot::cells(data, |cell| ["echo", "pace"].contains(&cell.get(Column::scenario)));
+    let waits = grouping::waits(cells.iter().map(|&at| &data.cells[at]));
+    let groups = grouping::groups(data, &cells, &[], LineBy::Series);
+    let lines = |group: &Group| -> Vec<(Key, Known)> {
+        let line = |(line, cells): (&LineId, &Vec<usize>)| {
             let known: Known = cells.iter().flat_map(|&cell| percentiles(data, cell)).collect();
-            (!known.is_empty()).then(|| (Key { name: data.series[line].name.clone(), style: line }, known))
+            (line.key(&data.series[line.number].name, &waits), known)
         };
-        let lines: Vec<(Key, Known)> = group.lines.iter().filter_map(line).collect();
-        for (key, known) in &lines {
+        group.lines.iter().map(line).collect()
+    };
+    let panels: Vec<(&Group, Vec<(Key, Known)>)> = groups.iter().map(|group| (group, lines(group))).collect();
+    // All charts have one horizontal axis, and those of one scenario one vertical one.
+    let last = panels.iter().flat_map(|(_, lines)| points(lines)).map(|(share, _)| *share).fold(0.9, f64::max);
+    let (mut charts, mut figures) = (Vec::new(), Figures::default());
+    let mut is_limited = false;
+    for (group, lines) in &panels {
+        for ((key, known), cells) in lines.iter().zip(group.lines.values()) {
             for (share, estimate) in known {
-                table.push(|| row(&group.title, key, *share, estimate));
+                figures.push(&group.title, name(*share), &key.name, plot::cell(Unit::Time, &Ok(*estimate)));
+            }
+            if let ([], Some(&cell)) = (&known[..], cells.first()) {
+                figures.push(&group.title, name(0.5), &key.name, plot::cell(Unit::Time, &Err(data.why_nothing(cell))));
             }
         }
-        is_limited |= lines.iter().flat_map(|(_, known)| known).any(|(_, estimate)| estimate.is_limited);
-        let axis = value_axis(lines.iter().flat_map(|(_, known)| known).map(|(_, estimate)| estimate), Unit::Time);
-        charts.extend(parted(&group.title, &lines, |title, lines| draw(title, lines, axis.clone())));
+        is_limited |= points(lines).any(|(_, estimate)| estimate.is_limited);
+        let lines: Vec<(Key, Known)> = lines.iter().filter(|(_, known)| !known.is_empty()).cloned().collect();
+        let alike = panels.iter().filter(|(other, _)| other.scenario == group.scenario);
+        let axis = value_axis(alike.flat_map(|(_, lines)| points(lines)).map(|(_, estimate)| estimate), Unit::Time);
+        charts.extend(parted(&group.title, &lines, |title, lines| draw(title, lines, last, axis.clone())));
     }
     if charts.is_empty() {
-        let remedy = "--scenario echo or pace";
-        return Err(Some(Missing { what: "latency by percentile", remedy }));
+        return Err(Some(plot::missing(data, &cells, "latency by percentile", "--scenario echo or pace")));
     }
+    let is_folded = charts.len() > SHOWN_MAX;
     let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
         "How long datagrams took, from the median to the slowest few; less is better. In echo the round trip; in pace \
@@ -56,8 +70,9 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         notes.push("Hollow points: the generator could not keep the rate.".into());
     }
     notes.extend(grouping::common(data, &cells));
+    let table = figures.table("latency, µs (95% interval)", "percentile", "backend");
     let (name, title) = ("percentiles", "Latency by percentile");
-    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table })
+    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded })
 }
 
 /// The percentiles of a cell that enough datagrams are beyond.
@@ -80,23 +95,12 @@ fn name(share: f64) -> String {
     format!("{}%", (share * 1e8).round() / 1e6)
 }
 
-fn row(title: &str, key: &Key, share: f64, estimate: &Estimate) -> Vec<String> {
-    let unit = Unit::Time;
-    let interval = estimate.median.interval;
-    vec![
-        title.to_owned(),
-        key.name.clone(),
-        name(share),
-        unit.cell(estimate.median.value),
-        interval.map_or_else(String::new, |(low, high)| format!("{} – {}", unit.cell(low), unit.cell(high))),
-        estimate.trials.to_string(),
-    ]
+fn points(lines: &[(Key, Known)]) -> impl Iterator<Item = &(f64, Estimate)> {
+    lines.iter().flat_map(|(_, known)| known)
 }
 
-fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
+fn draw(title: String, lines: &[(Key, Known)], last: f64, y: Axis) -> Chart {
     let unit = Unit::Time;
-    let all = || lines.iter().flat_map(|(_, known)| known);
-    let last = all().map(|(share, _)| *share).fold(0.9, f64::max);
     let shares: Vec<f64> = PERCENTILES.iter().map(|(_, share)| *share).filter(|share| *share <= last).collect();
     let line = |(key, known): &(Key, Known)| Line {
         key: key.clone(),
@@ -111,6 +115,7 @@ fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
             })
             .collect(),
         is_joined: true,
+        gaps: Vec::new(),
     };
     Chart::Lines(Lines {
         title,
@@ -121,5 +126,8 @@ fn draw(title: String, lines: &[(Key, Known)], y: Axis) -> Chart {
         lines: lines.iter().map(line).collect(),
         rules: Vec::new(),
         level: None,
+        zone: None,
+        width: WIDTH,
+        is_dodged: true,
     })
 }

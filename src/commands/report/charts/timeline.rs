@@ -8,8 +8,7 @@ use crate::commands::report::data::{Cell, Data};
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
-use crate::commands::report::svg::marks::Key;
-use crate::commands::report::svg::marks::Look;
+use crate::commands::report::svg::marks::{Key, Look, WIDE};
 use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::axes;
 use crate::compare::dataset::Attempt;
@@ -34,7 +33,7 @@ type Seen = (usize, f64);
 pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let mut charts = Vec::new();
     let mut table = Table::new(
-        vec!["scenario", "trials drawn", "first tenth, %", "last tenth, %", "invalid", "tried again", "marked"],
+        &["scenario", "trials drawn", "first tenth, %", "last tenth, %", "invalid", "tried again", "marked"],
         1,
     );
     let mut is_thinned = false;
@@ -63,7 +62,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         ));
     }
     let (name, title) = ("timeline", "Trials in time order");
-    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out: Vec::new(), table })
+    Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out: Vec::new(), table, is_folded: true })
 }
 
 /// What a scenario is about.
@@ -111,7 +110,7 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
     let (low, high) = ((1.3 * quantile(0.02)).clamp(-100.0, -5.0), (1.3 * quantile(0.98)).clamp(5.0, 300.0));
     let (y, ticks) = scale::linear(low, high, 5);
     let (first, last) = (seen[0].0 as f64 + 1.0, seen[seen.len() - 1].0 as f64 + 1.0);
-    let (_, places) = scale::linear(first, last, 5);
+    let (_, places) = scale::linear(first, last, 12);
     let x = Scale::new(Spread::Linear, first, last);
     let places = places.into_iter().filter(|place| !x.is_beyond(*place)).collect();
     let label = match scenario {
@@ -126,6 +125,9 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
         lines: if seen.len() > POINTS_MAX { together(data, seen) } else { apart(data, seen) },
         rules: rules(data, seen),
         level: Some(0.0),
+        zone: None,
+        width: WIDE,
+        is_dodged: false,
     }
 }
 
@@ -133,13 +135,14 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
 fn apart(data: &Data, seen: &[Seen]) -> Vec<Line> {
     let series: BTreeSet<usize> = seen.iter().map(|(at, _)| data.cells[data.cell_of(*at)].series).collect();
     let line = |series: usize| Line {
-        key: Key { name: data.series[series].name.clone(), style: series },
+        key: Key::new(&data.series[series].name, series),
         points: seen
             .iter()
             .filter(|(at, _)| data.cells[data.cell_of(*at)].series == series)
             .map(|seen| point(data, seen))
             .collect(),
         is_joined: false,
+        gaps: Vec::new(),
     };
     series.into_iter().map(line).collect()
 }
@@ -186,10 +189,11 @@ fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
     let skipped = others.iter().step_by(others.len().div_ceil(BINS).max(1));
     // All of one look: they are of many series.
     let style = data.series.len();
-    let key = |name: &str, style| Key { name: name.into(), style };
-    let all = Line { key: key("all backends", style), points: bins, is_joined: false };
+    let line =
+        |name: &str, style, points| Line { key: Key::new(name, style), points, is_joined: false, gaps: Vec::new() };
+    let all = line("all backends", style, bins);
     let bad: Vec<Point> = skipped.map(|seen| point(data, seen)).collect();
-    let bad = (!bad.is_empty()).then(|| Line { key: key("not valid", style + 1), points: bad, is_joined: false });
+    let bad = (!bad.is_empty()).then(|| line("not valid", style + 1, bad));
     std::iter::once(all).chain(bad).collect()
 }
 

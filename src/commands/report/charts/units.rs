@@ -11,8 +11,10 @@ pub(super) enum Unit {
     Instructions,
     /// Datagrams per second.
     Rate,
-    /// A time, in nanoseconds.
+    /// A time, in nanoseconds; told in microseconds everywhere.
     Time,
+    /// Processor cores.
+    Cores,
     /// A change, in percent.
     Change,
 }
@@ -24,16 +26,9 @@ impl Unit {
             Self::Cost => "ns per packet",
             Self::Instructions => "ins/packet",
             Self::Rate => "packets per second",
-            Self::Time => "latency",
-            Self::Change => "change, %",
-        }
-    }
-
-    /// What a column is called.
-    pub(super) fn column(self) -> &'static str {
-        match self {
             Self::Time => "latency, µs",
-            unit => unit.axis(),
+            Self::Cores => "cores",
+            Self::Change => "change, %",
         }
     }
 
@@ -41,7 +36,7 @@ impl Unit {
     pub(super) fn tick(self, value: f64, step: f64) -> String {
         match self {
             Self::Rate => short_tick(value, step),
-            Self::Time => time(value, step),
+            Self::Time => trimmed(value / 1e3, step / 1e3),
             _ => trimmed(value, step),
         }
     }
@@ -50,7 +45,8 @@ impl Unit {
     pub(super) fn cell(self, value: f64) -> String {
         match self {
             Self::Rate if value < HUGE => thousands(value),
-            Self::Time => format!("{:.2}", value / 1e3),
+            Self::Time if value / 1e3 < HUGE => format!("{:.2}", value / 1e3),
+            Self::Cores if value < HUGE => format!("{value:.2}"),
             Self::Change => format!("{value:+.1}"),
             _ => readable(value),
         }
@@ -62,7 +58,8 @@ impl Unit {
             Self::Cost => format!("{} ns", readable(value)),
             Self::Instructions => format!("{} ins/packet", readable(value)),
             Self::Rate => format!("{}/s", short(value)),
-            Self::Time => time(value, f64::INFINITY),
+            Self::Time => format!("{} µs", trimmed(value / 1e3, f64::INFINITY)),
+            Self::Cores => format!("{value:.2} cores"),
             Self::Change => format!("{value:+.1}%"),
         }
     }
@@ -93,17 +90,6 @@ pub(super) fn short_tick(value: f64, step: f64) -> String {
         _ => (1.0, ""),
     };
     format!("{}{suffix}", trimmed(value / scale, step / scale))
-}
-
-/// A time in the unit that suits it, with digits enough to tell it from one that is `step` off.
-fn time(ns: f64, step: f64) -> String {
-    let (scale, unit) = match ns.abs() {
-        size if size >= 1e9 => (1e9, "s"),
-        size if size >= 1e6 => (1e6, "ms"),
-        size if size >= 1e3 => (1e3, "µs"),
-        _ => (1.0, "ns"),
-    };
-    format!("{} {unit}", trimmed(ns / scale, step / scale))
 }
 
 /// A number with about three digits that mean something, more where one that is `step` off would look the same, and no
@@ -147,9 +133,10 @@ mod tests {
             (Unit::Rate, 1_500_000.0, "1.5M", "1.5M/s"),
             (Unit::Rate, 20_000.0, "20k", "20k/s"),
             (Unit::Rate, 0.0, "0", "0/s"),
-            (Unit::Time, 4_830.0, "4.83 µs", "4.83 µs"),
-            (Unit::Time, 1e6, "1 ms", "1 ms"),
-            (Unit::Time, 250.0, "250 ns", "250 ns"),
+            (Unit::Time, 4_830.0, "4.83", "4.83 µs"),
+            (Unit::Time, 1e6, "1000", "1000 µs"),
+            (Unit::Time, 250.0, "0.25", "0.25 µs"),
+            (Unit::Cores, 0.5, "0.5", "0.50 cores"),
             (Unit::Change, -2.5, "-2.5", "-2.5%"),
             (Unit::Change, -0.000_01, "0", "-0.0%"),
             (Unit::Cost, 1.5e300, "1.5e300", "1.50e300 ns"),
@@ -168,9 +155,9 @@ mod tests {
             Axis::new(scale, ticks, "", |value, step| unit.tick(value, step)).ticks
         };
         let texts = |unit, low, high| labels(unit, low, high, false).into_iter().map(|(_, text)| text);
-        assert_eq!(texts(Unit::Cost, 1827.1, 1828.5).collect::<Vec<_>>(), ["1827.5", "1828", "1828.5"]);
-        assert_eq!(texts(Unit::Time, 1_001.0, 1_016.0).collect::<Vec<_>>(), ["1.005 µs", "1.01 µs", "1.015 µs"]);
-        let units = [Unit::Cost, Unit::Instructions, Unit::Rate, Unit::Time, Unit::Change];
+        assert_eq!(texts(Unit::Cost, 1827.1, 1828.9).collect::<Vec<_>>(), ["1827", "1827.5", "1828", "1828.5", "1829"]);
+        assert_eq!(texts(Unit::Time, 1_001.0, 1_019.0).collect::<Vec<_>>(), ["1", "1.005", "1.01", "1.015", "1.02"]);
+        let units = [Unit::Cost, Unit::Instructions, Unit::Rate, Unit::Time, Unit::Cores, Unit::Change];
         let powers = (-4..17).map(|power| 10_f64.powi(power));
         let lows = powers.flat_map(|power| [1.0, 1.827, 9.99].map(|low| low * power));
         for (low, ratio) in lows.flat_map(|low| [1e-6, 0.000_3, 0.02, 0.4, 3.0, 70.0].map(|ratio| (low, ratio))) {
@@ -180,7 +167,7 @@ mod tests {
                 let texts: BTreeSet<&str> = ticks.iter().map(|(_, text)| text.as_str()).collect();
                 assert_eq!(texts.len(), ticks.len(), "{}", context());
                 for (tick, text) in &ticks {
-                    let read = read(text);
+                    let read = read(text) * if unit == Unit::Time { 1e3 } else { 1.0 };
                     assert!((read - tick).abs() <= 1e-9 * tick.abs(), "{read} {}", context());
                 }
             }
@@ -189,7 +176,7 @@ mod tests {
 
     /// The value that a label says.
     fn read(text: &str) -> f64 {
-        let suffixes = [("G", 1e9), ("M", 1e6), ("k", 1e3), (" µs", 1e3), (" ms", 1e6), (" ns", 1.0), (" s", 1e9)];
+        let suffixes = [("G", 1e9), ("M", 1e6), ("k", 1e3)];
         let found = suffixes.into_iter().find_map(|(suffix, scale)| Some((text.strip_suffix(suffix)?, scale)));
         let (number, scale) = found.unwrap_or((text, 1.0));
         number.parse::<f64>().expect("a number") * scale

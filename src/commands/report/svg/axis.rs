@@ -3,7 +3,7 @@
 use crate::commands::report::svg::scale::Scale;
 
 /// About how wide a character of a label is.
-const CHARACTER: f64 = 6.1;
+pub(crate) const CHARACTER: f64 = 6.1;
 
 /// One axis.
 #[derive(Clone, Debug)]

@@ -3,13 +3,17 @@
 use maud::{Markup, html};
 
 use crate::commands::report::svg::axis::Axis;
-use crate::commands::report::svg::marks::{Key, Look, WIDTH, classes, marker, shortened, tenths};
+use crate::commands::report::svg::marks::{Key, Look, WIDTH, marker, shortened, tenths};
 
 const TOP: f64 = 6.0;
 const ROW: f64 = 34.0;
 const BOTTOM: f64 = 42.0;
 const LEFT: f64 = 14.0;
 const RIGHT: f64 = 20.0;
+
+/// How long a name is at the most, and how long it and the value in words together, in characters.
+const NAME_MAX: usize = 40;
+const TEXT_MAX: usize = 60;
 
 /// A chart.
 #[derive(Clone, Debug)]
@@ -20,6 +24,10 @@ pub(crate) struct Dots {
     pub x: Axis,
     /// Its rows.
     pub rows: Vec<Row>,
+    /// From where to where changes do not matter.
+    pub zone: Option<(f64, f64)>,
+    /// A value that others are seen against.
+    pub level: Option<f64>,
 }
 
 /// A row.
@@ -27,11 +35,11 @@ pub(crate) struct Dots {
 pub(crate) struct Row {
     /// Its name and look.
     pub key: Key,
-    /// The value.
-    pub x: f64,
+    /// The value, if it has one.
+    pub x: Option<f64>,
     /// Its interval.
     pub interval: Option<(f64, f64)>,
-    /// The value in words.
+    /// The value in words, or why there is none.
     pub text: String,
     /// What kind of trials it is of.
     pub look: Look,
@@ -51,8 +59,13 @@ impl Dots {
         let x = |value: f64| LEFT + length * self.x.scale.at(value);
         let bottom = self.height() - BOTTOM;
         html! {
+            @if let Some((low, high)) = self.zone {
+                @let height = bottom - TOP;
+                rect class="zone" x=(tenths(x(low))) y=(tenths(TOP)) width=(tenths(x(high) - x(low))) height=(tenths(height)) {}
+            }
             g class="grid" {
                 @for (value, _) in &self.x.ticks { path d=(format!("M{:.1} {TOP:.1}V{bottom:.1}", x(*value))) {} }
+                @if let Some(level) = self.level { path class="level" d=(format!("M{:.1} {TOP:.1}V{bottom:.1}", x(level))) {} }
             }
             @for (value, text) in self.x.spaced(length) {
                 path class="axis" d=(format!("M{:.1} {bottom:.1}v4", x(value))) {}
@@ -64,14 +77,16 @@ impl Dots {
             text class="label middle" x=(tenths(LEFT + length / 2.0)) y=(tenths(self.height() - 8.0)) { (self.x.label) }
             @for (index, row) in self.rows.iter().enumerate() {
                 @let y = TOP + ROW * (index as f64 + 0.5);
-                g class=(classes(row.key.style)) {
+                g class=(row.key.classes()) {
                     title { (row.tip) }
-                    text class="name" x=(tenths(LEFT)) y=(tenths(y - 4.0)) { (shortened(&row.key.name, 44)) }
-                    text class="end strong" x=(tenths(WIDTH - RIGHT)) y=(tenths(y - 4.0)) { (row.text) }
+                    text class="name halo" x=(tenths(LEFT)) y=(tenths(y - 4.0)) { (shortened(&row.key.name, NAME_MAX)) }
+                    text class="end strong halo" x=(tenths(WIDTH - RIGHT)) y=(tenths(y - 4.0)) {
+                        (shortened(&row.text, TEXT_MAX.saturating_sub(row.key.name.chars().count())))
+                    }
                     @if let Some((low, high)) = row.interval {
                         path class="whisker" d=(format!("M{:.1} {:.1}H{:.1}", x(low), y + 7.0, x(high))) {}
                     }
-                    (marker(row.key.style, row.look, x(row.x), y + 7.0))
+                    @if let Some(value) = row.x { (marker(row.key.style, row.look, x(value), y + 7.0)) }
                 }
             }
         }

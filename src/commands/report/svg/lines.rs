@@ -1,11 +1,9 @@
-//! Lines with bands, or points alone, over two axes.
-
-use std::ops::Range;
+//! Lines, or points alone, over two axes.
 
 use maud::{Markup, html};
 
 use crate::commands::report::svg::axis::Axis;
-use crate::commands::report::svg::marks::{Key, Look, WIDTH, classes, marker, tenths};
+use crate::commands::report::svg::marks::{Key, Look, marker, tenths};
 
 /// The height of such a chart.
 pub(crate) const HEIGHT: f64 = 240.0;
@@ -14,8 +12,10 @@ const TOP: f64 = 30.0;
 const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 42.0;
 
-/// The bands of more lines than this would cover each other: their intervals are drawn as strokes.
-const BANDS_MAX: usize = 4;
+/// How far lines are moved apart along the horizontal axis at the most, so that their intervals do not cover each other, and
+/// which share of the room between two places they may take.
+const APART_MAX: f64 = 6.0;
+const APART_SHARE: f64 = 0.75;
 
 /// A chart.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ pub(crate) struct Lines {
     pub rules: Vec<(f64, String)>,
     /// A value that others are seen against.
     pub level: Option<f64>,
+    /// From where to where changes do not matter.
+    pub zone: Option<(f64, f64)>,
+    /// How wide it is.
+    pub width: f64,
+    /// Whether lines have points at the same places, and are moved apart there.
+    pub is_dodged: bool,
 }
 
 /// Points that belong together.
@@ -43,6 +49,8 @@ pub(crate) struct Line {
     pub points: Vec<Point>,
     /// Whether they are joined.
     pub is_joined: bool,
+    /// Where it has no value, along the horizontal axis, and why.
+    pub gaps: Vec<(f64, String)>,
 }
 
 /// One point.
@@ -64,128 +72,111 @@ impl Lines {
     /// Draws it.
     pub(crate) fn draw(&self) -> Markup {
         let left = self.y.widest() + 14.0;
-        let frame = Frame { left, right: WIDTH - RIGHT, chart: self };
-        let bottom = HEIGHT - BOTTOM;
+        let frame = Frame::new(self, left);
+        let (right, bottom) = (frame.right, BOTTOM_AT);
         html! {
             text class="label" x="4" y="14" { (self.y.label) }
+            @if let Some((low, high)) = self.zone {
+                @let (top, height) = (frame.y(high), frame.y(low) - frame.y(high));
+                rect class="zone" x=(tenths(left)) y=(tenths(top)) width=(tenths(right - left)) height=(tenths(height)) {}
+            }
             g class="grid" {
                 @for (value, _) in &self.y.ticks {
-                    path d=(format!("M{left:.1} {:.1}H{:.1}", frame.y(*value), frame.right)) {}
+                    path d=(format!("M{left:.1} {:.1}H{right:.1}", frame.y(*value))) {}
                 }
                 @if let Some(level) = self.level {
-                    path class="level" d=(format!("M{left:.1} {:.1}H{:.1}", frame.y(level), frame.right)) {}
+                    path class="level" d=(format!("M{left:.1} {:.1}H{right:.1}", frame.y(level))) {}
                 }
             }
             @for (value, text) in &self.y.ticks {
                 text class="end" x=(tenths(left - 6.0)) y=(tenths(frame.y(*value) + 3.8)) { (text) }
             }
-            path class="axis" d=(format!("M{left:.1} {bottom:.1}H{:.1}", frame.right)) {}
-            @for (value, text) in self.x.spaced(frame.right - left) {
+            path class="axis" d=(format!("M{left:.1} {bottom:.1}H{right:.1}")) {}
+            @for (value, text) in self.x.spaced(right - left) {
                 path class="axis" d=(format!("M{:.1} {bottom:.1}v4", frame.x(value))) {}
                 @if let Some(text) = text {
                     text class="middle" x=(tenths(frame.x(value))) y=(tenths(bottom + 16.0)) { (text) }
                 }
             }
-            text class="label middle" x=(tenths((left + frame.right) / 2.0)) y=(tenths(HEIGHT - 8.0)) {
+            text class="label middle" x=(tenths((left + right) / 2.0)) y=(tenths(HEIGHT - 8.0)) {
                 (self.x.label)
             }
             @for (value, text) in &self.rules {
                 path class="rule" d=(format!("M{:.1} {TOP:.1}V{bottom:.1}", frame.x(*value))) { title { (text) } }
             }
-            @for line in &self.lines { (frame.line(line)) }
+            @for (at, line) in self.lines.iter().enumerate() { (frame.line(at, line)) }
         }
     }
 }
+
+/// Where the horizontal axis is.
+const BOTTOM_AT: f64 = HEIGHT - BOTTOM;
 
 /// Where values are in the drawing.
 struct Frame<'a> {
     left: f64,
     right: f64,
+    /// The room at both ends of the horizontal axis, so that markers do not stand on the other one.
+    margin: f64,
+    /// How far neighbouring lines are apart.
+    apart: f64,
     chart: &'a Lines,
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    fn new(chart: &'a Lines, left: f64) -> Self {
+        const ROOM: f64 = 8.0;
+        let mut frame = Self { left, right: chart.width - RIGHT, margin: ROOM, apart: 0.0, chart };
+        let others = chart.lines.len().saturating_sub(1) as f64;
+        if chart.is_dodged && others > 0.0 {
+            let all = chart
+                .lines
+                .iter()
+                .flat_map(|line| line.points.iter().map(|point| point.x).chain(line.gaps.iter().map(|(x, _)| *x)));
+            let mut places: Vec<f64> = all.map(|x| frame.x(x)).collect();
+            places.sort_unstable_by(f64::total_cmp);
+            places.dedup();
+            let least = places.windows(2).map(|two| two[1] - two[0]).fold(f64::INFINITY, f64::min);
+            frame.apart = (APART_SHARE * least / (others + 1.0)).min(APART_MAX);
+            frame.margin += frame.apart * others / 2.0;
+        }
+        frame
+    }
+
     fn x(&self, value: f64) -> f64 {
-        // A little room, so that markers at the ends do not stand on the axis.
-        self.left + 8.0 + (self.right - self.left - 16.0) * self.chart.x.scale.at(value)
+        self.left + self.margin + (self.right - self.left - 2.0 * self.margin) * self.chart.x.scale.at(value)
     }
 
     fn y(&self, value: f64) -> f64 {
-        let bottom = HEIGHT - BOTTOM;
-        bottom - (bottom - TOP) * self.chart.y.scale.at(value)
+        BOTTOM_AT - (BOTTOM_AT - TOP) * self.chart.y.scale.at(value)
     }
 
-    fn line(&self, line: &Line) -> Markup {
-        let joined = line.is_joined && line.points.len() > 1;
-        let bands = if joined && self.chart.lines.len() <= BANDS_MAX { banded(&line.points) } else { Vec::new() };
-        let has_band = |at: usize| bands.iter().any(|band| band.contains(&at));
+    fn line(&self, at: usize, line: &Line) -> Markup {
+        let aside = self.apart * (at as f64 - (self.chart.lines.len() as f64 - 1.0) / 2.0);
+        let x = |value: f64| self.x(value) + aside;
+        let place = |(at, point): (usize, &Point)| {
+            format!("{}{:.1} {:.1}", if at == 0 { "M" } else { "L" }, x(point.x), self.y(point.y))
+        };
         html! {
-            g class=(classes(line.key.style)) {
-                @if joined {
-                    @for band in &bands { path class="band" d=(self.band(&line.points[band.clone()])) {} }
-                    path class="line" d=(self.path(line.points.iter().map(|point| (point.x, point.y)))) {}
+            g class=(line.key.classes()) {
+                @if line.is_joined && line.points.len() > 1 {
+                    @let path: String = line.points.iter().enumerate().map(place).collect();
+                    path class="hit" d=(path) {}
+                    path class="line" d=(path) {}
                 }
-                @for (at, point) in line.points.iter().enumerate() {
+                @for point in &line.points {
                     g {
                         title { (point.tip) }
-                        @if let Some((low, high)) = point.interval.filter(|_| !has_band(at)) {
-                            path class="whisker"
-                                d=(format!("M{:.1} {:.1}V{:.1}", self.x(point.x), self.y(low), self.y(high))) {}
+                        @if let Some((low, high)) = point.interval {
+                            path class="whisker" d=(format!("M{:.1} {:.1}V{:.1}", x(point.x), self.y(low), self.y(high))) {}
                         }
-                        (marker(line.key.style, point.look, self.x(point.x), self.y(point.y)))
+                        (marker(line.key.style, point.look, x(point.x), self.y(point.y)))
                     }
+                }
+                @for (place, why) in &line.gaps {
+                    g { title { (why) } (marker(line.key.style, Look::Repeated, x(*place), BOTTOM_AT - 6.0)) }
                 }
             }
         }
-    }
-
-    fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
-        let mut path = String::new();
-        for (x, y) in points {
-            path += &format!("{}{:.1} {:.1}", if path.is_empty() { "M" } else { "L" }, self.x(x), self.y(y));
-        }
-        path
-    }
-
-    /// Around the intervals of points that have one.
-    fn band(&self, points: &[Point]) -> String {
-        let ends = |point: &Point| point.interval.map(|(low, high)| (point.x, low, high));
-        let all: Vec<(f64, f64, f64)> = points.iter().filter_map(ends).collect();
-        let upper = all.iter().map(|&(x, _, high)| (x, high));
-        let lower = all.iter().rev().map(|&(x, low, _)| (x, low));
-        self.path(upper.chain(lower)) + "Z"
-    }
-}
-
-/// The neighbours that have intervals, two at least.
-fn banded(points: &[Point]) -> Vec<Range<usize>> {
-    let mut bands: Vec<Range<usize>> = Vec::new();
-    for (at, _) in points.iter().enumerate().filter(|(_, point)| point.interval.is_some()) {
-        match bands.last_mut().filter(|band| band.end == at) {
-            Some(band) => band.end += 1,
-            None => bands.push(at..at + 1),
-        }
-    }
-    bands.retain(|band| band.len() > 1);
-    bands
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_point_without_an_interval_parts_the_band() {
-        let point = |has: bool| Point {
-            x: 1.0,
-            y: 1.0,
-            interval: has.then_some((0.0, 2.0)),
-            look: Look::Plain,
-            tip: String::new(),
-        };
-        let bands = |all: &[bool]| banded(&all.iter().map(|&has| point(has)).collect::<Vec<_>>());
-        assert_eq!(bands(&[true, true, false, true, true, true]), [0..2, 3..6]);
-        assert_eq!(bands(&[true, false, true]), []);
-        assert_eq!(bands(&[]), []);
     }
 }

@@ -7,7 +7,7 @@ const COLOURS: usize = 7;
 const MARKERS: usize = 6;
 const DASHES: usize = 5;
 
-/// The width of every chart. Small, so that a phone shows it in full size.
+/// The usual width of a chart. Small, so that a phone shows it in full size.
 pub(crate) const WIDTH: f64 = 380.0;
 
 /// What a line, or a row of dots, is called, and how it looks.
@@ -15,8 +15,22 @@ pub(crate) const WIDTH: f64 = 380.0;
 pub(crate) struct Key {
     /// Its name.
     pub name: String,
-    /// The number of its colour, marker and dashes.
+    /// The number of its colour and marker.
     pub style: usize,
+    /// The number of its dashes.
+    pub dashes: usize,
+}
+
+impl Key {
+    /// Of a series that differs from others in colour, marker and dashes.
+    pub(crate) fn new(name: impl Into<String>, style: usize) -> Self {
+        Self { name: name.into(), style, dashes: style }
+    }
+
+    /// The classes of what is drawn of it.
+    pub(crate) fn classes(&self) -> String {
+        format!("series s{} c{} d{}", self.style, self.style % COLOURS, self.dashes % DASHES)
+    }
 }
 
 /// What kind of trial a point is.
@@ -32,10 +46,8 @@ pub(crate) enum Look {
     Marked,
 }
 
-/// The classes of a series.
-pub(crate) fn classes(style: usize) -> String {
-    format!("c{} d{}", style % COLOURS, style % DASHES)
-}
+/// What is drawn larger than this is for a wide page, and scrolls on a narrow one.
+pub(crate) const WIDE: f64 = 1180.0;
 
 /// A marker at a place; its colour is that of the group around it.
 pub(crate) fn marker(style: usize, look: Look, x: f64, y: f64) -> Markup {
@@ -67,11 +79,11 @@ fn shape(style: usize, x: f64, y: f64) -> String {
 }
 
 /// A short piece of a line with its marker, 34 wide and 12 high, for a legend.
-pub(crate) fn sample(style: usize) -> Markup {
+pub(crate) fn sample(key: &Key) -> Markup {
     html! {
-        g class=(classes(style)) {
+        g class=(key.classes()) {
             path class="line" d="M1 6H33" {}
-            (marker(style, Look::Plain, 17.0, 6.0))
+            (marker(key.style, Look::Plain, 17.0, 6.0))
         }
     }
 }
@@ -103,9 +115,9 @@ mod tests {
     #[test]
     fn two_hundred_series_look_different_and_neighbours_differ_in_everything() {
         let look = |style: usize| {
-            let (colour, dashes) =
-                classes(style).split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("two");
-            (colour, shape(style, 0.0, 0.0), dashes)
+            let classes = Key::new("", style).classes();
+            let classes: Vec<&str> = classes.split(' ').collect();
+            (classes[2].to_owned(), shape(style, 0.0, 0.0), classes[3].to_owned())
         };
         assert_eq!((0..210).map(look).collect::<BTreeSet<_>>().len(), 210);
         for style in 0..210 {

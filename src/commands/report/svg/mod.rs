@@ -5,6 +5,7 @@
 
 pub(crate) mod axis;
 pub(crate) mod dots;
+pub(crate) mod heat;
 pub(crate) mod lines;
 pub(crate) mod marks;
 pub(crate) mod scale;
@@ -23,6 +24,8 @@ pub(crate) enum Chart {
     Lines(lines::Lines),
     /// A row for each name, with a point and its interval.
     Dots(dots::Dots),
+    /// Changes by row and column.
+    Heat(heat::Heat),
 }
 
 impl Chart {
@@ -31,6 +34,7 @@ impl Chart {
         match self {
             Self::Lines(chart) => &chart.title,
             Self::Dots(chart) => &chart.title,
+            Self::Heat(chart) => &chart.title,
         }
     }
 
@@ -38,28 +42,44 @@ impl Chart {
         match self {
             Self::Lines(_) => lines::HEIGHT,
             Self::Dots(chart) => chart.height(),
+            Self::Heat(chart) => chart.height(),
         }
+    }
+
+    fn width(&self) -> f64 {
+        match self {
+            Self::Lines(chart) => chart.width,
+            Self::Dots(_) => WIDTH,
+            Self::Heat(chart) => chart.width(),
+        }
+    }
+
+    /// Whether it is for the whole width of a page.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.width() > 1.6 * WIDTH
     }
 
     fn body(&self) -> Markup {
         match self {
             Self::Lines(chart) => chart.draw(),
             Self::Dots(chart) => chart.draw(),
+            Self::Heat(chart) => chart.draw(),
         }
     }
 
     fn keys(&self) -> Vec<Key> {
         match self {
             Self::Lines(chart) => chart.lines.iter().map(|line| line.key.clone()).collect(),
-            Self::Dots(_) => Vec::new(),
+            Self::Dots(_) | Self::Heat(_) => Vec::new(),
         }
     }
 
     /// For a page that has the style and a legend.
     pub(crate) fn inline(&self, what: &str) -> Markup {
-        let height = self.height();
+        let (width, height) = (self.width(), self.height());
+        let class = if self.is_wide() { "chart wide" } else { "chart" };
         html! {
-            svg class="chart" viewBox=(format!("0 0 {WIDTH} {height}")) role="img"
+            svg class=(class) viewBox=(format!("0 0 {width} {height}")) role="img"
                 aria-label=(format!("{what}: {}", self.title())) {
                 (self.body())
             }
@@ -72,18 +92,18 @@ impl Chart {
         const LINE: f64 = 18.0;
         let keys = self.keys();
         let (chart, legend) = (self.height(), LINE * keys.len() as f64);
-        let height = TOP + chart + legend + 8.0;
+        let (width, height) = (self.width(), TOP + chart + legend + 8.0);
         let markup = html! {
-            svg xmlns="http://www.w3.org/2000/svg" class="chart alone" viewBox=(format!("0 0 {WIDTH} {height}"))
-                width=(2.0 * WIDTH) height=(2.0 * height) {
+            svg xmlns="http://www.w3.org/2000/svg" class="chart alone" viewBox=(format!("0 0 {width} {height}"))
+                width=(2.0 * width) height=(2.0 * height) {
                 title { (heading) ": " (self.title()) }
                 style { (PreEscaped(STYLE)) }
-                rect class="paper" width=(WIDTH) height=(height) {}
+                rect class="paper" width=(width) height=(height) {}
                 text class="heading" x="8" y="17" { (heading) }
                 g transform=(format!("translate(0 {TOP})")) { (self.body()) }
                 @for (index, key) in keys.iter().enumerate() {
                     g transform=(format!("translate(12 {})", TOP + chart + LINE * index as f64)) {
-                        (marks::sample(key.style))
+                        (marks::sample(key))
                         text x="40" y="10" { (shortened(&key.name, 58)) }
                     }
                 }

@@ -55,18 +55,29 @@ const MOST: f64 = 1e18;
 /// The most that the ends of a logarithmic axis differ by, as a factor.
 const DECADES_MAX: f64 = 1e12;
 
-/// A linear scale around some values with round ends, and its ticks: `most` at the most.
-pub(crate) fn linear(low: f64, high: f64, most: usize) -> (Scale, Vec<f64>) {
+/// The fewest ticks of an axis: with fewer, values between them cannot be read.
+const TICKS_MIN: usize = 4;
+
+/// A linear scale around some values, and its ticks: about `wanted`, and at least [`TICKS_MIN`].
+pub(crate) fn linear(low: f64, high: f64, wanted: usize) -> (Scale, Vec<f64>) {
     let [low, high] = [low, high].map(|value| value.clamp(-MOST, MOST));
     // Values that are equal still get an axis.
     let room = if high > low { 0.06 * (high - low) } else { (0.05 * high.abs()).max(1e-9) };
     let (padded, top) = (low - room, high + room);
     let bottom = if low >= 0.0 { padded.max(0.0) } else { padded };
-    let step = step(top - bottom, most);
-    let first = (bottom / step).ceil() as i64;
-    let last = (top / step).floor() as i64;
-    let ticks = (first..=last).map(|number| number as f64 * step).collect();
+    let ticks = round(bottom, top, wanted);
     (Scale::new(Spread::Linear, bottom, top), ticks)
+}
+
+/// Round values from `bottom` to `top`, evenly spread: about `wanted`, and at least [`TICKS_MIN`].
+fn round(bottom: f64, top: f64, wanted: usize) -> Vec<f64> {
+    let ticks = |most: usize| -> Vec<f64> {
+        let step = step(top - bottom, most);
+        let (first, last) = ((bottom / step).ceil() as i64, (top / step).floor() as i64);
+        (first..=last).map(|number| number as f64 * step).collect()
+    };
+    let mut all = (wanted..4 * TICKS_MIN.max(wanted)).map(ticks);
+    all.find(|ticks| ticks.len() >= TICKS_MIN).unwrap_or_default()
 }
 
 /// The least of 1, 2 and 5 times a power of ten that makes at most `most` steps.
@@ -77,7 +88,7 @@ fn step(span: f64, most: usize) -> f64 {
     [1.0, 2.0, 5.0].into_iter().find(fits).unwrap_or(10.0) * power
 }
 
-/// A logarithmic scale around positive values, and its ticks: powers of ten, and 2 and 5 times these where few would
+/// A logarithmic scale around positive values, and its ticks: powers of ten, and 2 and 5 times these, or more, where few would
 /// be left; where the values are too near to each other even for these, as on a linear scale.
 pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
     let high = high.clamp(LEAST, MOST);
@@ -85,14 +96,16 @@ pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
     let room = (high / low).powf(0.06).max(1.05);
     let (bottom, top) = (low / room, high * room);
     let decades = (top / bottom).log10();
-    let factors: &[f64] = if decades < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-    let powers = (bottom.log10().floor() as i32)..=(top.log10().ceil() as i32);
-    let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)));
     let within = |tick: &f64| (bottom..=top).contains(tick);
-    let mut ticks: Vec<f64> = all.filter(within).collect();
-    if ticks.len() < 2 {
-        ticks = linear(low, high, 5).1.into_iter().filter(within).collect();
-    }
+    let powers = (bottom.log10().floor() as i32)..=(top.log10().ceil() as i32);
+    let ticks = |factors: &[f64]| -> Vec<f64> {
+        let all = powers.clone().flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)));
+        all.filter(within).collect()
+    };
+    let few: &[f64] = if decades < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let all = [few, &[1.0, 2.0, 5.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 7.0]].into_iter().map(ticks);
+    let linear = std::iter::once_with(|| round(bottom, top, 5));
+    let ticks = all.chain(linear).find(|ticks: &Vec<f64>| ticks.len() >= TICKS_MIN).unwrap_or_default();
     (Scale::new(Spread::Log, bottom, top), ticks)
 }
 
@@ -130,20 +143,21 @@ mod tests {
     fn ticks_are_round_and_within_the_axis() {
         assert_eq!(linear(402.0, 548.0, 5).1, [400.0, 450.0, 500.0, 550.0]);
         assert_eq!(linear(0.0, 9.0, 5).1, [0.0, 2.0, 4.0, 6.0, 8.0]);
-        assert_eq!(linear(-3.0, 12.0, 5).1, [0.0, 5.0, 10.0]);
+        assert_eq!(linear(-3.0, 12.0, 5).1, [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], "three would be too few");
         assert_eq!(log(1_000.0, 1_000_000.0).1, [1e3, 1e4, 1e5, 1e6]);
-        assert_eq!(log(7.0, 8.0).1, [7.0, 7.5, 8.0], "no power of ten is near");
+        let near = log(7.0, 8.0).1;
+        assert!(near.len() == 9 && (near[1], near[6]) == (7.0, 8.0), "no power of ten is near: {near:?}");
         for (low, high) in
             [(0.0, 0.0), (1.0, 1.0), (1e-300, 1e-300), (1e300, f64::INFINITY), (0.0, 1e-9), (3.0, 3.000_000_1)]
         {
             let (scale, ticks) = linear(low, high, 5);
-            assert!((1..=7).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
+            assert!((TICKS_MIN..=9).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(low).is_finite() && scale.at(high).is_finite());
         }
         for (low, high) in [(0.0, 0.0), (1.0, 1.0), (0.0, 5.0), (1.0, 1e18), (7.0, 8.0), (1e-300, 1e300)] {
             let (scale, ticks) = log(low, high);
-            assert!((1..20).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
+            assert!((TICKS_MIN..20).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
             assert!(ticks.iter().all(|tick| !scale.is_beyond(*tick)), "{low} to {high}: {ticks:?}");
             assert!(scale.at(high).is_finite());
         }
