@@ -64,6 +64,10 @@ pub enum Command {
     ///
     /// Compares two sets of trials, cell by cell, and says what may be said of their difference.
     Compare(crate::commands::compare::args::CompareArgs),
+    /// The answer and the table of files again
+    ///
+    /// Prints the answer and the table of files again, or a summary of each cell.
+    Show(crate::commands::show::ShowArgs),
     /// A self-contained page of runs, with charts
     ///
     /// Makes one self-contained page of runs: the conclusion, charts, figures, the environment and the data.
@@ -149,6 +153,7 @@ pub fn run() -> ExitCode {
         None => crate::commands::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::commands::doctor::run(args),
         Some(Command::Compare(args)) => crate::commands::compare::run(args),
+        Some(Command::Show(args)) => crate::commands::show::run(args),
         Some(Command::Report(args)) => crate::commands::report::run(args),
         Some(Command::Selftest(args)) => crate::commands::selftest::run(args),
         Some(Command::Lab(args)) => {
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_short_help_fits_on_a_screen_and_the_long_one_has_every_flag() {
-        let names = ["", "compare", "report", "doctor", "selftest", "lab", "completions"];
+        let names = ["", "compare", "show", "report", "doctor", "selftest", "lab", "completions"];
         for name in names {
             let (short, long) = (help(name, false), help(name, true));
             assert!(short.lines().count() <= 50, "{name}: {} lines\n{short}", short.lines().count());

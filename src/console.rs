@@ -1,10 +1,12 @@
 //! What the command says, and why it ends.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
+
+use crate::text::Look;
 
 /// Writes a line to standard error, without control characters. Errors are ignored: standard error may be closed.
 macro_rules! tell {
@@ -58,6 +60,15 @@ pub(crate) fn complain(text: &str) {
 /// Whether standard output takes colours: it is a terminal, and nobody has asked for none (`NO_COLOR`, `TERM=dumb`).
 pub(crate) fn is_coloured() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never
+}
+
+/// How a text for standard output may look: plain, unless it is a terminal, whose locale says whether it has more than ASCII.
+pub(crate) fn look() -> Look {
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let locale = locale.unwrap_or_default().to_string_lossy().to_lowercase();
+    let unicode = io::stdout().is_terminal() && (locale.contains("utf-8") || locale.contains("utf8"));
+    Look { coloured: is_coloured(), unicode }
 }
 
 /// A text without its colours, where standard output takes none.

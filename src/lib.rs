@@ -20,6 +20,8 @@ pub mod cli;
 pub mod commands;
 pub mod compare;
 pub(crate) mod console;
+#[cfg(test)]
+mod fixtures;
 pub mod gates;
 pub mod measure;
 mod place;

@@ -1,7 +1,7 @@
 //! What is at a path that is to be written to: whether there is something to lose, and whether another path leads to it.
 
 use std::ffi::OsString;
-use std::fs::{File, FileType};
+use std::fs::{File, FileType, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Taken,
     /// A device or a pipe: it is written to as it is, and never replaced.
     Stream,
+    /// A directory, which cannot be written to.
+    Directory,
 }
 
 impl Place {
@@ -25,11 +27,11 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// The kernel's, e.g. for a path through something that is no directory; `IsADirectory` for a directory.
+    /// The kernel's, e.g. for a path through something that is no directory.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         match path.metadata() {
             Ok(metadata) if is_stream(metadata.file_type()) => Ok(Self::Stream),
-            Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(metadata) if metadata.is_dir() => Ok(Self::Directory),
             Ok(_) => Ok(Self::Taken),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Vacant),
             Err(error) => Err(error),
@@ -56,51 +58,59 @@ pub(crate) type Used<'a> = (&'static str, &'a Path);
 ///
 /// The first two that are one file.
 pub(crate) fn check_outputs(outputs: &[Used<'_>], inputs: &[Used<'_>]) -> Result<(), SameFile> {
-    let streams = [("standard output", identity_of(io::stdout())), ("standard error", identity_of(io::stderr()))];
-    let mut written: Vec<(Identity, String)> =
-        streams.into_iter().filter_map(|(name, identity)| Some((identity?, name.to_owned()))).collect();
+    let streams = [("standard output", target_of(io::stdout())), ("standard error", target_of(io::stderr()))];
+    let mut written: Vec<(Target, String)> =
+        streams.into_iter().filter_map(|(name, target)| Some((target?, name.to_owned()))).collect();
     let is_file = |(_, path): &&Used<'_>| *path != Path::new("-");
     let outputs = outputs.iter().filter(is_file).map(|used| (used, true));
     for ((flag, path), is_output) in outputs.chain(inputs.iter().map(|used| (used, false))) {
-        let Some(identity) = Identity::of(path) else { continue };
+        let Some(target) = Target::of(path) else { continue };
         let name = format!("{flag} {}", printable_path(path)).trim_start().to_owned();
-        if let Some((_, other)) = written.iter().find(|(other, _)| *other == identity) {
+        if let Some((_, other)) = written.iter().find(|(other, _)| *other == target) {
             return Err(SameFile(other.clone(), name));
         }
         if is_output {
-            written.push((identity, name));
+            written.push((target, name));
         }
     }
     Ok(())
 }
 
-/// A file, whatever paths lead to it.
-#[derive(Debug, PartialEq, Eq)]
-enum Identity {
-    /// Its device and inode.
-    There(u64, u64),
-    /// Of one that is to be made: those of its directory, and its name.
-    ToBe(u64, u64, OsString),
+/// Device and inode of a file.
+pub(crate) type Identity = (u64, u64);
+
+/// Which file this is, whatever paths lead to it.
+pub(crate) fn identity(found: &Metadata) -> Identity {
+    (found.dev(), found.ino())
 }
 
-impl Identity {
+/// A file that is written or read, whatever paths lead to it.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// One that is there.
+    There(Identity),
+    /// One that is to be made: its directory, and its name.
+    ToBe(Identity, OsString),
+}
+
+impl Target {
     fn of(path: &Path) -> Option<Self> {
         match path.metadata() {
-            Ok(found) => found.is_file().then(|| Self::There(found.dev(), found.ino())),
+            Ok(found) => found.is_file().then(|| Self::There(identity(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let target = link_target(path);
                 let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let found = folder.unwrap_or(Path::new(".")).metadata().ok()?;
-                Some(Self::ToBe(found.dev(), found.ino(), target.file_name()?.to_owned()))
+                Some(Self::ToBe(identity(&found), target.file_name()?.to_owned()))
             }
             Err(_) => None,
         }
     }
 }
 
-fn identity_of(stream: impl AsFd) -> Option<Identity> {
+fn target_of(stream: impl AsFd) -> Option<Target> {
     let found = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
-    found.is_file().then(|| Identity::There(found.dev(), found.ino()))
+    found.is_file().then(|| Target::There(identity(&found)))
 }
 
 /// Where a link leads to that may lead nowhere yet; a path that is no link, as it is.
@@ -160,7 +170,7 @@ mod tests {
         assert_eq!(Place::of(&file).expect("a path"), Place::Vacant);
         std::fs::write(&file, "rows").expect("a file");
         assert_eq!(Place::of(&file).expect("a path"), Place::Taken);
-        assert_eq!(Place::of(home.path()).map_err(|error| error.kind()), Err(io::ErrorKind::IsADirectory));
+        assert_eq!(Place::of(home.path()).expect("a path"), Place::Directory);
         assert_eq!(Place::of(Path::new("/dev/null")).expect("a device"), Place::Stream);
         assert!(Place::of(&file.join("below")).is_err(), "no directory");
         let link = home.path().join("link");

@@ -4,7 +4,21 @@ use comfy_table::{ContentArrangement, Table, presets};
 use textwrap::{Options, WordSplitter};
 
 /// How wide text is.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
+
+/// How a text may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Whether it may have colours.
+    pub coloured: bool,
+    /// Whether marks are other characters than those of ASCII.
+    pub unicode: bool,
+}
+
+/// How many characters a text has.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars().count()
+}
 
 /// Breaks a note into lines, the second and later ones indented; ends it with a line end.
 pub(crate) fn wrap(note: &str) -> String {

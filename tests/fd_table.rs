@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::fs::{self, File};
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -10,7 +13,6 @@ use common::filters::filtered;
 use common::wrapped::{self, After, Wrapped};
 use common::{Bench, assert_balanced, assert_sound, needs};
 use hpbench::plan::cells::{Cell, FdTable, Scenario};
-use hpbench_backends::kernel::descriptors::is_shared;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Kind, Pool};
 
@@ -19,6 +21,14 @@ static ANSWER: AtomicU8 = AtomicU8::new(UNASKED);
 const UNASKED: u8 = 0;
 const SHARED: u8 = 1;
 const OWN: u8 = 2;
+
+/// Whether the calling thread looks files up in the table of the process's first thread: what it opens is in both then.
+fn is_shared() -> io::Result<bool> {
+    let file = File::open(std::env::current_exe()?)?;
+    let number = file.as_raw_fd();
+    let own = fs::read_link(format!("/proc/thread-self/fd/{number}"))?;
+    Ok(fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|first| first == own))
+}
 
 struct Ask;
 
@@ -33,7 +43,7 @@ impl After for Ask {
 #[test]
 fn workers_share_the_table_of_the_process_or_have_their_own() {
     if let Err(error) = is_shared() {
-        return needs::skip("kcmp", &format!("kcmp(2) is refused here ({error})"));
+        return needs::skip("proc", &format!("/proc does not tell of descriptors ({error})"));
     }
     if needs::two_cores().is_none() {
         return;

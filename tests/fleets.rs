@@ -16,7 +16,7 @@ fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
                 let factor = if state == "B" { change(host) } else { 1.0 };
                 // Hosts are of different speeds.
                 let ns = (300 + 20 * host) as f64 * factor * (1.0 + noise);
-                rows.extend((1..=3).map(|block| Row {
+                rows.extend((1..=6).map(|block| Row {
                     run_id: format!("{host}-{pair}-{state}"),
                     started_at: format!("2026-11-29T10:{pair:02}:{side:02}Z"),
                     host: format!("h{host:02}"),
@@ -101,4 +101,73 @@ fn too_few_hosts_or_pairs_say_so() {
         let message = bench.run(args).expect(2).stderr;
         assert!(message.contains(told), "{args}: {message}");
     }
+}
+
+/// Of sixteen hosts, seven do not count, each for a reason of its own.
+fn with_others() -> Vec<Row> {
+    let failed = |row: Row| Row { error: "no such call".into(), valid: 0, ns_per_packet_p50: None, ..row };
+    let change = |row: Row| match (row.host.as_str(), row.state.as_str()) {
+        ("h01", _) if row.pair != Some(1) => None,
+        ("h02", "B") => None,
+        ("h03", "B") => Some(Row { rcvbuf: Some(1 << 18), ..row }),
+        ("h04", "B") => Some(failed(row)),
+        ("h05", _) => Some(failed(row)),
+        ("h06", _) => Some(Row { generator_limited: Some(1), ..row }),
+        // What is compared nowhere.
+        ("h07", "A") => Some(Row { batch: 8, order: row.order + 50_000, ..row }),
+        ("h07", _) => None,
+        _ => Some(row),
+    };
+    fleet(16, 4, |_| 1.05).into_iter().filter_map(change).collect()
+}
+
+#[test]
+fn no_host_vanishes() {
+    let bench = bench("fleet.csv", &text(&with_others()));
+    let reasons = [
+        ("h01", "fewer than 2 pairs of its runs count (column pair)"),
+        ("h02", "measured on one side only"),
+        ("h03", "rcvbuf is 1048576 and 262144"),
+        ("h04", "all trials of a side failed"),
+        ("h05", "all trials of a side failed"),
+        ("h06", "the generators could not keep the worker busy"),
+    ];
+    let csv = bench.run("compare --by state --across host --format csv fleet.csv").expect(0);
+    let rows = of_costs(parse(&csv.stdout));
+    assert_eq!((rows[0].text("hosts"), rows[0].text("verdict")), ("9", "worse"), "{}", csv.stdout);
+    let found: Vec<_> = rows.iter().filter(|row| row.text("verdict") == "left_out").collect();
+    assert_eq!(found.len(), reasons.len(), "{}", csv.stdout);
+    for (row, (host, reason)) in found.iter().zip(reasons) {
+        assert_eq!(row.text("host"), host, "{}", csv.stdout);
+        assert!(row.text("reason").starts_with(reason) && row.text("ratio").is_empty(), "{}", row.text("reason"));
+    }
+    let json = bench.run("compare --by state --across host --format json fleet.csv").expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let costs = json["fleets"].as_array().expect("fleets").iter().find(|one| one["metric"] == "ns_per_packet_p50");
+    let left_out = costs.expect("one of costs")["left_out"].as_array().expect("a list").clone();
+    assert_eq!(left_out.len(), reasons.len(), "{json}");
+    for (one, (host, reason)) in left_out.iter().zip(reasons) {
+        assert_eq!(one["host"], host);
+        assert!(one["reason"].as_str().is_some_and(|told| told.starts_with(reason)), "{one}");
+    }
+    let table = bench.run("compare --by state --across host fleet.csv").expect(0);
+    for told in [
+        "fewer than 2 pairs of their runs count (column pair): h01.",
+        "they were measured on one side only: h02, h07.",
+        "rcvbuf is 1048576 and 262144: h03.",
+        "all trials of a side failed: h04, h05.",
+        "the load is the limit: h06.",
+    ] {
+        assert!(table.shows(told), "{told}: {}", table.stdout);
+    }
+}
+
+/// Hosts that have nothing in common are not compared with each other.
+#[test]
+fn hosts_of_one_side_each_are_told_of() {
+    let one_side = |row: &Row| (row.host == "h01") == (row.state == "A");
+    let rows: Vec<Row> = fleet(2, 4, |_| 1.0).into_iter().filter(one_side).collect();
+    let bench = bench("fleet.csv", &text(&rows));
+    let message = bench.run("compare --by state --across host fleet.csv").expect(2).stderr;
+    assert!(message.contains("no cell is on two sides"), "{message}");
 }

@@ -24,6 +24,7 @@ const HPBENCH: &[&[&str]] = &[
     &["traffic", "gates"],
     &["place"],
     &["stats", "text", "console"],
+    &["fixtures"],
 ];
 
 /// Stands for the backends that `dispatch.rs` lists.

@@ -56,6 +56,10 @@ fn a_second_run_that_would_write_to_the_same_file_is_refused() {
         assert!(!bench.path("other.csv").exists(), "a command that is refused leaves nothing");
         // Reading is no writing.
         running.meanwhile(&format!("{ENDLESS} --resume -o out.csv --dry-run")).expect(0);
+        let payloads = (32..2048).map(|payload| payload.to_string()).collect::<Vec<_>>().join(",");
+        let plan =
+            running.meanwhile(&format!("--dry-run --backend null --scenario drain --payload {payloads}")).expect(0);
+        assert!(plan.stdout.len() > 1 << 16, "more than a pipe holds comes whole: {}", plan.stdout.len());
         running.signal(Signal::INT);
         let done = running.wait().expect(130);
         assert_trials(&done.rows(), done.rows().len());
@@ -299,11 +303,18 @@ fn no_output_of_a_report_is_an_input_or_another_one() {
     assert_refused(&bench, &format!("report run.csv -o charts/{name} --svg charts --force"), "are one file");
     fs::hard_link(bench.path("run.csv"), &chart).expect("a link");
     assert_refused(&bench, "report run.csv -o page.html --svg charts --force", "run.csv are one file");
-    for words in ["report run.csv -o new.html", "report run.csv -o -", "compare --by backend run.csv"] {
+    for (words, named) in [
+        ("report run.csv -o new.html", "run.csv"),
+        ("report run.csv -o -", "run.csv"),
+        ("compare --by backend run.csv", "run.csv"),
+        ("compare --base-files run.csv --new-files page.html", "--base-files run.csv"),
+        ("compare --base-files page.html --new-files run.csv", "--new-files run.csv"),
+    ] {
         let before = read(&bench.path("run.csv"));
         let stdout = OpenOptions::new().append(true).open(bench.path("hard.csv")).expect("it is there");
         let done = bench.start_to(words, stdout.into()).wait().expect(2);
-        assert!(done.stderr.contains("standard output and run.csv are one file"), "{words}: {}", done.stderr);
+        let told = format!("standard output and {named} are one file");
+        assert!(done.stderr.contains(&told), "{words}: {}", done.stderr);
         assert_eq!(read(&bench.path("run.csv")), before, "{words}");
     }
 }

@@ -88,6 +88,22 @@ fn flags_that_contradict_each_other_are_refused() {
     }
 }
 
+/// On two cores the app of `--handoff` shares the generator's.
+#[test]
+fn scenarios_that_cannot_give_a_valid_trial_are_refused_or_left_out() {
+    let Some([first, second]) = needs::two_cores() else { return };
+    let bench = Bench::under(["taskset", "-c", &format!("{first},{second}")]);
+    let message = refused(&bench, "--handoff --scenario drain,echo,flood");
+    for told in ["flood and echo cannot give a valid trial", "--scenario drain,", "--force-plan"] {
+        assert!(message.contains(told), "{told}: {message}");
+    }
+    let done = bench.run("--handoff --backend plain --dry-run").expect(0);
+    assert!(done.stderr.contains("note: flood and echo left out: "), "{}", done.stderr);
+    assert!(done.stdout.starts_with("drain ") && done.stdout.contains("\n1 cells"), "{}", done.stdout);
+    let done = bench.run("--handoff --backend plain --dry-run --force-plan").expect(0);
+    assert!(!done.stderr.contains("flood") && done.stdout.contains("\n3 cells"), "{}", done.stderr);
+}
+
 #[test]
 fn a_ring_is_rounded_up_before_it_is_compared_with_the_batch() {
     let rows = Bench::new().tiny("--backend null --scenario drain --ring 17 --batch 32").expect(0).rows();

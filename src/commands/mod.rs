@@ -8,3 +8,5 @@ pub(crate) mod plan_file;
 pub mod report;
 pub mod run;
 pub mod selftest;
+pub mod show;
+pub(crate) mod table;

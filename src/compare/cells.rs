@@ -1,12 +1,12 @@
 //! Which trials are compared with which: the same cell on two sides, under the same conditions.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::compare::axes::{self, By};
 use crate::compare::counts;
 use crate::compare::trials::Trials;
-use crate::compare::warnings::{Refusal, or_empty};
+use crate::compare::warnings::{Reason, Refusal, or_empty};
 use crate::plan::cells::Scenario;
 use crate::record::cell::{AXES, CellKey, MUST_BE_EQUAL};
 use crate::record::columns::Column;
@@ -46,18 +46,43 @@ pub(crate) struct Half {
 #[derive(Debug, Default)]
 struct Found {
     ran: BTreeMap<u32, Vec<usize>>,
-    failed: usize,
+    failed: BTreeMap<u32, usize>,
+}
+
+/// Trials of a cell on one side that have no counterpart on the other.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    /// The cell, as of [`Pair::cell`]. What failed does not tell what it has on axes that must be equal.
+    pub cell: CellKey,
+    /// The host that they were measured on, unless that is compared by.
+    pub host: String,
+    /// The sides that were matched; none where the cell is on one side only.
+    pub sides: Option<[u32; 2]>,
+    /// Why they have none.
+    pub reason: Reason,
+    /// The numbers of the cell and of the conditions.
+    key: (u32, Option<u32>),
 }
 
 /// What comes of matching.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Matched {
     /// What can be compared, or could if it meant something.
     pub pairs: Vec<Pair>,
-    /// How many cells are on one side only.
-    pub alone: usize,
+    /// What has no counterpart.
+    pub alone: Vec<Alone>,
     /// Why cells that are on one side only have no partner: where the nearest ones differ.
     pub nearest: Option<String>,
+    /// The cells and conditions that are in a pair.
+    paired: HashSet<(u32, Option<u32>)>,
+}
+
+impl Matched {
+    /// The cells, each under its conditions, that are in no pair at all, with the reason.
+    pub(crate) fn uncompared(&self) -> impl Iterator<Item = &Reason> {
+        let mut known = self.paired.clone();
+        self.alone.iter().filter(move |alone| known.insert(alone.key)).map(|alone| &alone.reason)
+    }
 }
 
 /// The sides that have trials, in their order, by what they are told apart by.
@@ -68,20 +93,21 @@ pub(crate) fn sides(trials: &Trials<'_>) -> Vec<u32> {
     sides
 }
 
-/// Matches the cells of `sides`: all with `base`, or each with the one before it.
-pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>) -> Matched {
+/// Matches the cells of `sides`: all with `base`, or each with the one before it. Those of several hosts are matched host by host
+/// if each is compared with itself.
+pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>, across_hosts: bool) -> Matched {
     let mut found: BTreeMap<u32, BTreeMap<u32, Found>> = BTreeMap::new();
     for (index, placed) in trials.list.iter().enumerate() {
         let found = found.entry(placed.cell).or_default().entry(placed.side).or_default();
         match trials.attempt(index).state {
-            State::Failed => found.failed += 1,
+            State::Failed => *found.failed.entry(placed.conditions).or_default() += 1,
             _ => found.ran.entry(placed.conditions).or_default().push(index),
         }
     }
     let mut keys: Vec<(u32, CellKey)> = found.keys().map(|&cell| (cell, trials.cell(cell))).collect();
     keys.sort_by(|(_, a), (_, b)| order(a, b));
     let cells: Vec<u32> = keys.into_iter().map(|(cell, _)| cell).collect();
-    let mut matched = Matched { pairs: Vec::new(), alone: 0, nearest: None };
+    let mut matched = Matched::default();
     for &cell in &cells {
         let here = &found[&cell];
         let present: Vec<u32> = sides.iter().copied().filter(|side| here.contains_key(side)).collect();
@@ -93,10 +119,11 @@ pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>) -> 
             None => neighbours(&present, |side| says_something(trials, &here[&side])),
         };
         if partners.is_empty() {
-            matched.alone += 1;
+            let all = here.values().flat_map(|found| found.ran.keys().chain(found.failed.keys()));
+            matched.alone.extend(all.map(|&key| alone(trials, (cell, Some(key)), None, Reason::OneSided)));
         }
         for (base, new) in partners {
-            pair_up(trials, cell, (base, &here[&base]), (new, &here[&new]), &mut matched);
+            pair_up(trials, cell, [(base, &here[&base]), (new, &here[&new])], across_hosts, &mut matched);
         }
     }
     matched.nearest = nearest(trials, &cells, &found, base.unwrap_or(sides[0]));
@@ -120,8 +147,12 @@ fn says_something(trials: &Trials<'_>, found: &Found) -> bool {
 
 /// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
 /// nothing fits, becomes pairs that mean nothing.
-fn pair_up(trials: &Trials<'_>, cell: u32, base: (u32, &Found), new: (u32, &Found), matched: &mut Matched) {
-    let mut common: Vec<u32> = base.1.ran.keys().copied().filter(|key| new.1.ran.contains_key(key)).collect();
+fn pair_up(trials: &Trials<'_>, cell: u32, both: [(u32, &Found); 2], across_hosts: bool, matched: &mut Matched) {
+    let [(base, of_base), (new, of_new)] = both;
+    let is_common = |key: &u32| of_base.ran.contains_key(key) && of_new.ran.contains_key(key);
+    let left = |found: &Found| found.ran.keys().copied().filter(|key| !is_common(key)).collect::<Vec<u32>>();
+    let mut left = [left(of_base), left(of_new)];
+    let mut common: Vec<u32> = of_base.ran.keys().copied().filter(is_common).collect();
     // Payloads and rounds by size, not in the order in which they were run first.
     let sizes = || MUST_BE_EQUAL.iter().filter(|column| column.role().is_axis());
     common.sort_by(|a, b| {
@@ -129,37 +160,98 @@ fn pair_up(trials: &Trials<'_>, cell: u32, base: (u32, &Found), new: (u32, &Foun
         let order = sizes().map(|column| axes::natural(size(a, column), size(b, column)));
         order.fold(Ordering::Equal, Ordering::then)
     });
-    let mut pairs: Vec<(Option<u32>, Option<u32>)> = common.iter().map(|key| (Some(*key), Some(*key))).collect();
-    if common.is_empty() {
-        let [mut bases, mut news] =
-            [&base.1.ran, &new.1.ran].map(|ran| ran.keys().copied().map(Some).collect::<Vec<_>>());
-        if bases.is_empty() && base.1.failed > 0 {
-            bases = vec![None; news.len()];
-        }
-        if news.is_empty() && new.1.failed > 0 {
-            news = vec![None; bases.len()];
-        }
-        pairs = bases.into_iter().zip(news).collect();
+    let mut pairs: Vec<[Option<u32>; 2]> = common.into_iter().map(|key| [Some(key); 2]).collect();
+    if pairs.is_empty() {
+        pairs = unlike(trials, [of_base, of_new], &mut left, across_hosts);
     }
-    matched.alone += usize::from(pairs.is_empty());
-    for (of_base, of_new) in pairs {
+    for pair in pairs {
         let half = |(side, found): (u32, &Found), conditions: Option<u32>| Half {
             side,
             trials: conditions.map_or_else(Vec::new, |conditions| found.ran[&conditions].clone()),
-            failed: found.failed,
+            failed: found.failed.values().sum(),
         };
-        let (base, new) = (half(base, of_base), half(new, of_new));
-        let conditions = of_new.or(of_base);
-        let accel = conditions.map_or("", |conditions| trials.condition(conditions, Column::accel)).to_owned();
-        let text = |column: Column| conditions.map_or("", |conditions| trials.condition(conditions, column)).to_owned();
-        let others = MUST_BE_EQUAL.iter().filter(|column| !column.role().is_axis() && !trials.by.frees(**column));
-        let texts = others.map(|&column| (column, text(column))).collect();
-        let cell = trials.full_cell(cell, conditions);
-        let interleaved = shares_blocks(trials, &base, &new);
-        let mut pair = Pair { cell, accel, conditions: texts, base, new, refused: Vec::new(), interleaved };
-        pair.refused = refusals(trials, &pair, of_base.zip(of_new));
-        matched.pairs.push(pair);
+        matched.paired.extend(pair.iter().filter(|key| key.is_some()).map(|key| (cell, *key)));
+        matched.pairs.push(made(trials, cell, pair, [half(both[0], pair[0]), half(both[1], pair[1])]));
     }
+    let mut add = |key: u32, reason: Reason| {
+        matched.alone.push(alone(trials, (cell, Some(key)), Some([base, new]), reason));
+    };
+    for (side, key) in (0..2).flat_map(|side| left[side].iter().map(move |&key| (side, key))) {
+        add(key, why_alone(trials, (side, key), &left, both[1 - side].1));
+    }
+    // Hosts of which no trial ran.
+    let host = |key: u32| trials.condition(key, Column::host);
+    let ran: BTreeSet<&str> = both.iter().flat_map(|(_, found)| found.ran.keys()).map(|key| host(*key)).collect();
+    let failed = both.iter().flat_map(|(_, found)| found.failed.keys().copied());
+    failed.filter(|key| !ran.contains(host(*key))).for_each(|key| add(key, Reason::NothingRan));
+}
+
+/// Pairs of trials under conditions that differ: each with those of the other side that are most like them, of the same host if
+/// there are such; those of other hosts are left where each host is compared with itself. A side that failed altogether is empty.
+fn unlike(
+    trials: &Trials<'_>,
+    [base, new]: [&Found; 2],
+    left: &mut [Vec<u32>; 2],
+    across_hosts: bool,
+) -> Vec<[Option<u32>; 2]> {
+    let [bases, news] = left;
+    if bases.is_empty() && !base.failed.is_empty() {
+        return news.drain(..).map(|new| [None, Some(new)]).collect();
+    }
+    if news.is_empty() && !new.failed.is_empty() {
+        return bases.drain(..).map(|base| [Some(base), None]).collect();
+    }
+    let mut pairs = Vec::new();
+    bases.retain(|&base| {
+        let differs = |new: u32, column| trials.condition(base, column) != trials.condition(new, column);
+        let distance = |new: u32| {
+            (differs(new, Column::host), MUST_BE_EQUAL.iter().filter(|column| differs(new, **column)).count())
+        };
+        let nearest = (0..news.len()).min_by_key(|&at| distance(news[at]));
+        let nearest = nearest.filter(|&at| !across_hosts || !distance(news[at]).0);
+        pairs.extend(nearest.map(|at| [Some(base), Some(news.remove(at))]));
+        nearest.is_none()
+    });
+    pairs
+}
+
+/// The columns that must be equal and are not, in the order in which messages name them.
+fn differing(trials: &Trials<'_>, a: u32, b: u32) -> impl Iterator<Item = Column> {
+    let columns = axes::in_order_of_naming(MUST_BE_EQUAL).into_iter();
+    columns.filter(move |column| trials.condition(a, *column) != trials.condition(b, *column))
+}
+
+/// Why what is left on a side has no counterpart on the other.
+fn why_alone(trials: &Trials<'_>, (side, key): (usize, u32), left: &[Vec<u32>; 2], other: &Found) -> Reason {
+    let host = |key: u32| trials.condition(key, Column::host);
+    let mut others = left[1 - side].iter().copied().filter(|other| host(*other) == host(key));
+    if let Some(other) = others.next() {
+        let both = if side == 0 { (key, other) } else { (other, key) };
+        if let Some(column) = differing(trials, key, other).next() {
+            return Reason::Refused(refusal(trials, both, column));
+        }
+    }
+    let has_failed = other.failed.keys().any(|other| host(*other) == host(key));
+    if has_failed { Reason::NothingRan } else { Reason::OneSided }
+}
+
+fn alone(trials: &Trials<'_>, key: (u32, Option<u32>), sides: Option<[u32; 2]>, reason: Reason) -> Alone {
+    let (cell, conditions) = key;
+    let host = conditions.map_or("", |conditions| trials.condition(conditions, Column::host)).to_owned();
+    let told = conditions.filter(|_| reason != Reason::NothingRan);
+    Alone { cell: trials.full_cell(cell, told), host, sides, reason, key }
+}
+
+fn made(trials: &Trials<'_>, cell: u32, [of_base, of_new]: [Option<u32>; 2], [base, new]: [Half; 2]) -> Pair {
+    let conditions = of_new.or(of_base);
+    let text = |column: Column| conditions.map_or("", |conditions| trials.condition(conditions, column)).to_owned();
+    let others = MUST_BE_EQUAL.iter().filter(|column| !column.role().is_axis() && !trials.by.frees(**column));
+    let texts = others.map(|&column| (column, text(column))).collect();
+    let (accel, cell) = (text(Column::accel), trials.full_cell(cell, conditions));
+    let interleaved = shares_blocks(trials, &base, &new);
+    let mut pair = Pair { cell, accel, conditions: texts, base, new, refused: Vec::new(), interleaved };
+    pair.refused = refusals(trials, &pair, of_base.zip(of_new));
+    pair
 }
 
 fn shares_blocks(trials: &Trials<'_>, base: &Half, new: &Half) -> bool {
@@ -171,16 +263,16 @@ fn shares_blocks(trials: &Trials<'_>, base: &Half, new: &Half) -> bool {
 fn refusals(trials: &Trials<'_>, pair: &Pair, conditions: Option<(u32, u32)>) -> Vec<Refusal> {
     let mut reasons = Vec::new();
     if let Some((base, new)) = conditions {
-        for column in axes::in_order_of_naming(MUST_BE_EQUAL) {
-            let [base, new] = [base, new].map(|conditions| trials.condition(conditions, column));
-            if base != new {
-                reasons.push(Refusal::Differs { column, base: base.to_owned(), new: new.to_owned() });
-            }
-        }
+        reasons.extend(differing(trials, base, new).map(|column| refusal(trials, (base, new), column)));
     }
     let is_counted = counts::is_counted(&pair.accel);
     reasons.extend(counts::misleading(&trials.by).filter(|_| is_counted).map(|by| Refusal::Counted { by }));
     reasons
+}
+
+fn refusal(trials: &Trials<'_>, (base, new): (u32, u32), column: Column) -> Refusal {
+    let [base, new] = [base, new].map(|conditions| trials.condition(conditions, column).to_owned());
+    Refusal::Differs { column, base, new }
 }
 
 /// In which columns the most similar cells of two sides differ that have no partner.

@@ -7,19 +7,18 @@ use crate::compare::axes::By;
 use crate::compare::cells::{self, Matched, Pair};
 use crate::compare::counts;
 use crate::compare::judge::{self, Comparison};
+use crate::compare::judged::{self, Judged};
 use crate::compare::metrics::{self, Metric};
 use crate::compare::notes;
 use crate::compare::releases;
-use crate::compare::swept::Swept;
 use crate::compare::trials::{NoReference, Trials};
 use crate::compare::verdict::{self, Verdict};
 use crate::compare::warnings::{Reason, Refusal, Warning};
 use crate::console::Failure;
-use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::record::rows::ReadError;
-use crate::stats::{Summary, multiple};
+use crate::stats::Summary;
 
 /// Why nothing is compared.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +103,6 @@ pub(crate) struct Settings<'a> {
     pub paired: bool,
     /// Whether what means nothing is marked instead of refused.
     pub force: bool,
-    /// How many groups of cells that differ in their batch only are compared: those that are told.
-    pub groups: usize,
     /// Whether hosts are compared each with itself: each may have a kernel of its own.
     pub across_hosts: bool,
 }
@@ -121,8 +118,6 @@ pub(crate) struct Comparisons {
     pub in_steps: bool,
     /// One for each cell, pair of sides and metric.
     pub comparisons: Vec<Comparison>,
-    /// How many groups of cells are not compared ([`Settings::groups`]).
-    pub left_out: usize,
     /// What else there is to know.
     pub notes: Vec<String>,
     /// Of kernels, their names in short.
@@ -140,14 +135,13 @@ impl Comparisons {
     /// If there is nothing to compare, or nothing that means anything.
     pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let Sides { sides, base, matched } = Sides::of(trials, settings)?;
-        let (told, left_out) = first_groups(&matched.pairs, settings.groups);
-        let jobs = jobs(trials, &matched.pairs, &told, settings);
+        let jobs = jobs(trials, &matched.pairs, settings);
         let mut comparisons = compare(trials, &matched.pairs, &jobs, settings);
-        judge(&mut comparisons, settings.threshold);
+        judged::judge(comparisons.iter_mut().map(|one| &mut one.judged), settings.threshold);
         let notes = notes::of(trials, &sides, &matched, &comparisons);
         let (by, threshold) = (trials.by.clone(), settings.threshold);
         let shorts = short_names(trials, &sides);
-        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, left_out, notes, shorts })
+        Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes, shorts })
     }
 
     /// The name of a side for people: of kernels, a short one.
@@ -180,7 +174,7 @@ impl Sides {
             check_kernels(trials, &sides)?;
         }
         let base = base(trials, &sides, settings.base)?;
-        let matched = cells::matched(trials, &sides, base);
+        let matched = cells::matched(trials, &sides, base, settings.across_hosts);
         if matched.pairs.is_empty() {
             let nearest =
                 matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
@@ -194,6 +188,19 @@ impl Sides {
         }
         Ok(Self { sides, base, matched })
     }
+}
+
+/// The logarithms of what the second side of two is to the first, of all pairs of runs that count, in the order of their numbers.
+pub(crate) fn run_differences(trials: &Trials<'_>, metric: Metric) -> Vec<f64> {
+    let sides = cells::sides(trials);
+    let [base, _] = sides[..] else { return Vec::new() };
+    let matched = cells::matched(trials, &sides, Some(base), false);
+    let of_pair = |pair: &Pair| {
+        let [base, new] = judge::sides(trials, pair, metric);
+        let is_refused = judge::refusal(pair, &base, &new).is_some();
+        judge::run_pairs(trials, pair, &base, &new).filter(|_| !is_refused)?.ok()
+    };
+    matched.pairs.iter().filter_map(of_pair).flat_map(|found| found.differences).collect()
 }
 
 /// Which side the others are compared with; none where each is compared with the one before it.
@@ -293,25 +300,10 @@ fn label(trials: &Trials<'_>, pair: &Pair) -> String {
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
-/// Which pairs are of the first so many groups of cells that differ only in what was swept, and how many groups are left out.
-fn first_groups(pairs: &[Pair], most: usize) -> (Vec<usize>, usize) {
-    let swept = Swept::of(pairs.iter().map(|pair| &pair.cell));
-    let mut known: HashMap<CellKey, usize> = HashMap::new();
-    let mut told = Vec::new();
-    for (at, pair) in pairs.iter().enumerate() {
-        let next = known.len();
-        if *known.entry(swept.others(&pair.cell)).or_insert(next) < most {
-            told.push(at);
-        }
-    }
-    (told, known.len().saturating_sub(most))
-}
-
 /// What is compared of which pair.
-pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], told: &[usize], settings: &Settings<'_>) -> Vec<Job> {
+pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for &index in told {
-        let pair = &pairs[index];
+    for (index, pair) in pairs.iter().enumerate() {
         let wanted = metrics::defaults(pair.cell.get(Column::scenario), &pair.accel);
         let has = |metric: Metric| {
             let mut all = pair.base.trials.iter().chain(&pair.new.trials);
@@ -349,7 +341,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
     let mut warnings = judge::warnings((&base, &pair.base), (&new, &pair.new));
     let counted = counts::is_counted(&pair.accel);
     let sorted = [&base, &new].map(|side| verdict::sorted(&side.values));
-    let (mut figures, missing) = if counted {
+    let (figures, missing) = if counted {
         let figures = counts::figures(&sorted[0], &sorted[1]);
         let missing = if figures.medians.iter().any(Option::is_none) { Reason::NoValues } else { Reason::NoRatio };
         (figures, figures.ratio.is_none().then_some(missing))
@@ -357,45 +349,22 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
         judge::figures(trials, pair, &base, &new)
     };
     let reason = judge::refusal(pair, &base, &new).or(missing);
-    if reason.is_some() {
-        figures.p = None;
-    }
     let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     warnings.extend(unsettled.then_some(Warning::Unsettled));
-    let verdict = match (&reason, counted) {
-        (Some(_), _) => Verdict::None,
-        (None, true) => counts::verdict(&figures, !unsettled, metric.better, threshold),
-        // Until it is known how many rows there are.
-        (None, false) => Verdict::Unclear,
-    };
+    // What is not counted has one once all rows are there.
+    let verdict = if counted { counts::verdict(&figures, !unsettled, metric.better, threshold) } else { Verdict::None };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);
         Summary::of(values.map(|attempt| attempt.per_call)).map(|summary| summary.median)
     });
+    let sides = [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned());
     Comparison {
-        metric,
-        cell: pair.cell.clone(),
+        judged: Judged { metric, cell: pair.cell.clone(), sides, figures, q: None, verdict, reason },
         conditions: pair.conditions.clone(),
-        sides: [pair.base.side, pair.new.side].map(|side| trials.side(side).to_owned()),
         counts: [base.values.len(), new.values.len()],
         per_call,
-        figures,
-        q: None,
-        verdict,
-        reason,
         counted,
         unsettled,
         warnings,
-    }
-}
-
-/// Gives each comparison that is worth one a verdict, for which all of them count.
-fn judge(comparisons: &mut [Comparison], threshold: f64) {
-    let p: Vec<f64> = comparisons.iter().filter_map(|comparison| comparison.figures.p).collect();
-    let mut q = multiple::benjamini_hochberg(&p).into_iter();
-    for comparison in comparisons.iter_mut().filter(|comparison| comparison.figures.p.is_some()) {
-        comparison.q = q.next();
-        let worse_by = comparison.figures.worse_by(comparison.metric.better);
-        comparison.verdict = verdict::verdict(worse_by, comparison.q.unwrap_or(1.0), threshold);
     }
 }

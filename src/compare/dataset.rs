@@ -297,6 +297,11 @@ impl Dataset {
         Circumstances::of_texts(self.circumstances.list(number).clone())
     }
 
+    /// The number of the planned cell of an attempt: the round in effect may differ between attempts at one.
+    pub(crate) fn planned(&self, attempt: &Attempt) -> u32 {
+        self.planned[attempt.cell as usize]
+    }
+
     /// The number of the machine of an attempt, by [`MACHINE`].
     pub(crate) fn machine(&self, attempt: &Attempt) -> u32 {
         self.machine[attempt.circumstances as usize]

@@ -3,46 +3,51 @@
 //! Each host is compared with itself only, by pairs of runs; hosts may be of any kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 
-use crate::compare::cells::Pair;
+use crate::compare::cells::{Alone, Pair};
 use crate::compare::comparisons::{self, CompareError, Settings, Sides};
 use crate::compare::judge;
+use crate::compare::judged::{self, Judged};
 use crate::compare::metrics::Metric;
 use crate::compare::notes;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Ratio, Verdict};
+use crate::compare::verdict::{self, Basis, Figures, Ratio, Verdict};
 use crate::compare::warnings::Reason;
 use crate::record::cell::CellKey;
-use crate::record::column::Better;
 use crate::record::columns::Column;
-use crate::stats::estimate::Estimate;
 use crate::stats::hosts::{self, HOSTS_MIN, Host, PAIRS_MIN};
 use crate::stats::median::ALPHA;
-use crate::stats::multiple;
 
 /// A cell on two sides, on all hosts.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    /// What is compared.
-    pub metric: Metric,
-    /// The cell; without what is compared by.
-    pub cell: CellKey,
-    /// The names of both sides.
-    pub sides: [String; 2],
+    /// What is compared, and what may be said of the median host.
+    pub judged: Judged,
     /// How many hosts count.
     pub hosts: usize,
-    /// The names of those that do not: fewer than two pairs of their runs do, or their trials mean nothing.
-    pub left_out: Vec<String>,
-    /// The change on the median host.
-    pub median: Option<Estimate>,
-    /// Its p-value, adjusted for how many rows there are.
-    pub q: Option<f64>,
-    /// What may be said of the median host.
-    pub verdict: Verdict,
-    /// Why nothing may be said.
-    pub reason: Option<Reason>,
+    /// Those that do not.
+    pub left_out: Vec<LeftOut>,
     /// The hosts that certainly differ from the median host by more than the threshold, the farthest first.
     pub differing: Vec<Differing>,
+}
+
+/// A fleet is read as what was judged of it.
+impl Deref for Fleet {
+    type Target = Judged;
+
+    fn deref(&self) -> &Judged {
+        &self.judged
+    }
+}
+
+/// A host that does not count.
+#[derive(Debug)]
+pub(crate) struct LeftOut {
+    /// Its name.
+    pub host: String,
+    /// Why it does not.
+    pub reason: Reason,
 }
 
 /// A host that differs from the median host.
@@ -69,11 +74,30 @@ pub(crate) struct Fleets {
     pub notes: Vec<String>,
 }
 
-/// What a fleet is made from: of each host, the differences of its pairs of runs.
+/// What a fleet is made from.
 struct Found<'a> {
     metric: Metric,
     pair: &'a Pair,
-    hosts: BTreeMap<String, Vec<f64>>,
+    hosts: BTreeMap<String, OfHost>,
+}
+
+/// What is known of a host: the differences of its pairs of runs, or why it has none.
+#[derive(Default)]
+struct OfHost {
+    differences: Vec<f64>,
+    reason: Option<Reason>,
+}
+
+impl OfHost {
+    /// Adds the pairs that it has under some conditions.
+    fn add(&mut self, found: Result<Vec<f64>, Reason>) {
+        match found {
+            Ok(differences) => self.differences.extend(differences),
+            Err(reason) => {
+                self.reason.get_or_insert(reason);
+            }
+        }
+    }
 }
 
 impl Fleets {
@@ -87,24 +111,25 @@ impl Fleets {
             return Err(CompareError::AcrossSides);
         }
         let Sides { sides, matched, .. } = Sides::of(trials, &Settings { across_hosts: true, ..*settings })?;
-        let all: Vec<usize> = (0..matched.pairs.len()).collect();
         let mut found: Vec<Found<'_>> = Vec::new();
         let mut known: HashMap<(&CellKey, &str, [u32; 2], Column), usize> = HashMap::new();
-        for (at, metric) in comparisons::jobs(trials, &matched.pairs, &all, settings) {
+        for (at, metric) in comparisons::jobs(trials, &matched.pairs, settings) {
             let pair = &matched.pairs[at];
             let key = (&pair.cell, pair.accel.as_str(), [pair.base.side, pair.new.side], metric.column);
             let at = *known.entry(key).or_insert(found.len());
             if at == found.len() {
                 found.push(Found { metric, pair, hosts: BTreeMap::new() });
             }
-            let differences = differences(trials, pair, metric);
-            found[at].hosts.entry(host(trials, pair)).or_default().extend(differences);
+            found[at].hosts.entry(host(trials, pair)).or_default().add(differences(trials, pair, metric));
         }
+        add_alone(&mut found, &matched.alone);
+        let in_rows: BTreeSet<String> = found.iter().flat_map(|found| found.hosts.keys().cloned()).collect();
         let mut rows: Vec<Fleet> = found.into_iter().map(|found| found.fleet(trials, settings.threshold)).collect();
-        judge(&mut rows, settings.threshold);
+        judged::judge(rows.iter_mut().map(|row| &mut row.judged), settings.threshold);
         let mut notes = notes::of(trials, &sides, &matched, &[]);
         notes.extend(notes::without_verdict(rows.iter().filter_map(|row| row.reason.as_ref()), rows.len()));
-        notes.extend(left_out(&rows));
+        let others = matched.alone.iter().filter(|alone| !in_rows.contains(&alone.host));
+        notes.extend(left_out(&rows, others));
         Ok(Self { by: trials.by.name(), threshold: settings.threshold, rows, notes })
     }
 }
@@ -115,91 +140,109 @@ fn host(trials: &Trials<'_>, pair: &Pair) -> String {
     first.map_or("", |&at| trials.condition(trials.list[at].conditions, Column::host)).to_owned()
 }
 
-/// The differences of the pairs of runs of a host; none where they mean nothing.
-fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Vec<f64> {
+/// The differences of the pairs of runs of a host, unless they mean nothing.
+fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Result<Vec<f64>, Reason> {
     let [base, new] = judge::sides(trials, pair, metric);
-    if judge::refusal(pair, &base, &new).is_some() {
-        return Vec::new();
+    if let Some(reason) = judge::refusal(pair, &base, &new) {
+        return Err(reason);
     }
-    let pairs = judge::run_pairs(trials, pair, &base, &new).and_then(Result::ok);
-    pairs.map_or_else(Vec::new, |pairs| pairs.differences)
+    if base.values.is_empty() || new.values.is_empty() {
+        return Err(Reason::NoValues);
+    }
+    let found = judge::run_pairs(trials, pair, &base, &new).transpose()?;
+    let (differences, all) = found.map_or_else(Default::default, |found| (found.differences, found.all));
+    let (pairs, needed) = (differences.len(), PAIRS_MIN);
+    if pairs >= needed {
+        return Ok(differences);
+    }
+    let other_state = (all >= needed).then_some(Reason::OtherState { pairs, needed });
+    judge::thin(&base, &new).or(other_state).map_or(Ok(differences), Err)
+}
+
+/// Adds the hosts that have a cell of a fleet on one side only, or under other conditions.
+fn add_alone(found: &mut [Found<'_>], alone: &[Alone]) {
+    let mut known: HashMap<(&CellKey, [u32; 2]), Vec<&Alone>> = HashMap::new();
+    for alone in alone {
+        if let Some(sides) = alone.sides {
+            known.entry((&alone.cell, sides)).or_default().push(alone);
+        }
+    }
+    for Found { pair, hosts, .. } in found {
+        let sides = [pair.base.side, pair.new.side];
+        // What failed does not tell what it was measured with.
+        let of_failed = pair.cell.without(|axis| axis.role().must_be_equal());
+        for alone in [&pair.cell, &of_failed].into_iter().filter_map(|cell| known.get(&(cell, sides))).flatten() {
+            let reason = || OfHost { differences: Vec::new(), reason: Some(alone.reason.clone()) };
+            hosts.entry(alone.host.clone()).or_insert_with(reason);
+        }
+    }
 }
 
 impl Found<'_> {
     fn fleet(self, trials: &Trials<'_>, threshold: f64) -> Fleet {
         let (mut names, mut members, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, differences) in self.hosts {
+        for (name, OfHost { differences, reason }) in self.hosts {
             match Host::of(&differences) {
                 Some(host) => {
                     names.push(name);
                     members.push(host);
                 }
-                None => left_out.push(name),
+                None => {
+                    let few = Reason::TooFewOfHost { pairs: differences.len(), needed: PAIRS_MIN };
+                    left_out.push(LeftOut { host: name, reason: reason.unwrap_or(few) });
+                }
             }
         }
+        let hosts = members.len();
         let fleet = hosts::fleet(&members, verdict::least(threshold));
-        let few = Reason::TooFewHosts { hosts: members.len(), needed: HOSTS_MIN };
-        let (median, reason) = fleet.as_ref().map_or((None, Some(few)), |fleet| (Some(fleet.median), None));
+        let figures = fleet.as_ref().map_or_else(Figures::default, |fleet| Figures {
+            ratio: Some(fleet.median.into()),
+            p: Some(fleet.median.p),
+            basis: Basis::Hosts { hosts },
+            ..Figures::default()
+        });
+        let reason = fleet.is_none().then_some(Reason::TooFewHosts { hosts, needed: HOSTS_MIN });
         let mut differing: Vec<Differing> = Vec::new();
         for (host, member) in names.into_iter().zip(fleet.iter().flat_map(|fleet| &fleet.members)) {
             if member.q < ALPHA {
                 differing.push(Differing { host, ratio: member.estimate.into(), q: member.q });
             }
         }
-        let middle = median.map_or(0.0, |median| median.center);
+        let middle = fleet.map_or(0.0, |fleet| fleet.median.center);
         let far = |one: &Differing| (one.ratio.value.ln() - middle).abs();
         differing.sort_by(|a, b| far(b).total_cmp(&far(a)));
-        Fleet {
-            metric: self.metric,
-            cell: self.pair.cell.clone(),
-            sides: [self.pair.base.side, self.pair.new.side].map(|side| trials.side(side).to_owned()),
-            hosts: members.len(),
-            left_out,
-            median,
-            q: None,
-            verdict: Verdict::None,
-            reason,
-            differing,
-        }
+        let Pair { cell, base, new, .. } = self.pair;
+        let sides = [base.side, new.side].map(|side| trials.side(side).to_owned());
+        let (metric, cell, verdict) = (self.metric, cell.clone(), Verdict::None);
+        let judged = Judged { metric, cell, sides, figures, q: None, verdict, reason };
+        Fleet { judged, hosts, left_out, differing }
     }
 }
 
-/// Gives each fleet that is worth one a verdict, for which all of them count.
-fn judge(rows: &mut [Fleet], threshold: f64) {
-    let p: Vec<f64> = rows.iter().filter_map(|row| Some(row.median?.p)).collect();
-    let mut q = multiple::benjamini_hochberg(&p).into_iter();
-    for row in rows.iter_mut().filter(|row| row.median.is_some()) {
-        row.q = q.next();
-        row.verdict = verdict::verdict(row.worse_by(), row.q.unwrap_or(1.0), threshold);
-    }
-}
-
-impl Fleet {
-    /// The interval of the change on the median host as a logarithm, turned so that what is above 0 is worse.
-    fn worse_by(&self) -> Option<(f64, f64)> {
-        let Estimate { low, high, .. } = self.median?;
-        Some(if self.metric.better == Better::Lower { (low, high) } else { (-high, -low) })
-    }
-
-    /// Whether the median host is certainly worse by at least the threshold.
-    pub(crate) fn is_worse_by_threshold(&self, threshold: f64) -> bool {
-        self.verdict == Verdict::Worse && self.worse_by().is_some_and(|(low, _)| low >= verdict::least(threshold))
-    }
-
-    /// Whether the sides certainly differ on the median host, although by less than the threshold.
-    pub(crate) fn is_certain(&self) -> bool {
-        self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)
-    }
-}
-
-/// Names the hosts that do not count, once.
-fn left_out(rows: &[Fleet]) -> Option<String> {
+/// Names the hosts that do not count, once for each cause; `others` are those that are in no row.
+fn left_out<'a>(rows: &'a [Fleet], others: impl Iterator<Item = &'a Alone>) -> Vec<String> {
     const NAMED_MAX: usize = 8;
-    let names: BTreeSet<&str> = rows.iter().flat_map(|row| &row.left_out).map(String::as_str).collect();
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let named = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| {
-        format!("Left out, because fewer than {PAIRS_MIN} pairs of their runs count (column pair): {named}{more}.")
-    })
+    let of_rows = rows.iter().flat_map(|row| &row.left_out).map(|one| (one.host.as_str(), &one.reason));
+    let mut causes: Vec<(&Reason, BTreeSet<&str>)> = Vec::new();
+    for (host, reason) in of_rows.chain(others.map(|alone| (alone.host.as_str(), &alone.reason))) {
+        let at = causes.iter().position(|(known, _)| known.is_like(reason)).unwrap_or(causes.len());
+        if at == causes.len() {
+            causes.push((reason, BTreeSet::new()));
+        }
+        causes[at].1.insert(host);
+    }
+    let told = |(reason, hosts): (&Reason, BTreeSet<&str>)| {
+        let more = hosts.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = hosts.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+        let why = match reason {
+            Reason::TooFewOfHost { needed, .. } => {
+                format!("fewer than {needed} pairs of their runs count (column pair)")
+            }
+            Reason::OneSided => "they were measured on one side only".into(),
+            other => other.to_string(),
+        };
+        format!("Left out, because {why}: {named}{more}.")
+    };
+    causes.into_iter().map(told).collect()
 }

@@ -5,20 +5,21 @@
 //! other, or one run only on a side, have no interval: the machine alone moves single runs by more than most changes do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use crate::compare::cells::{Half, Pair};
+use crate::compare::judged::Judged;
 use crate::compare::merged::{self, Merged};
 use crate::compare::metrics::Metric;
 use crate::compare::trials::Trials;
-use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, Verdict, sorted};
+use crate::compare::verdict::{self, Basis, Figures, Ratio, Side, sorted};
 use crate::compare::warnings::{Doubt, Reason, Warning};
 use crate::gates;
-use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::Summary;
-use crate::stats::estimate::{self, BLOCKS_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
-use crate::stats::median::{ALPHA, Median};
+use crate::stats::estimate::{self, BLOCKS_MIN, BLOCKS_OF_RUN_MIN, Estimate, PAIRS_MIN, RUNS_MIN};
+use crate::stats::median::Median;
 
 /// The medians and their ratio.
 fn without_interval(base: &Values<'_>, new: &Values<'_>) -> Figures {
@@ -130,10 +131,18 @@ impl<'d> Values<'d> {
         found
     }
 
-    /// The median of each run, or its quantile.
+    /// The median of each run that has enough trials, or its quantile.
     fn by_run(&self) -> BTreeMap<u32, f64> {
         let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
-        self.merged.as_ref().map_or_else(|| self.of_runs(|at| self.values[at].1, median), Merged::by_run)
+        let all = self.merged.as_ref().map_or_else(|| self.of_runs(|at| self.values[at].1, median), Merged::by_run);
+        let thin = self.thin_runs();
+        all.into_iter().filter(|(run, _)| !thin.contains(run)).collect()
+    }
+
+    /// The runs that have values, and too few of them to count between runs.
+    fn thin_runs(&self) -> BTreeSet<u32> {
+        let trials = self.of_runs(|_| 1.0, |ones| ones.len() as f64);
+        trials.into_iter().filter(|(_, count)| *count < BLOCKS_OF_RUN_MIN as f64).map(|(run, _)| run).collect()
     }
 
     /// The median of all, or their quantile.
@@ -171,13 +180,19 @@ pub(crate) fn sides<'d>(trials: &Trials<'d>, pair: &Pair, metric: Metric) -> [Va
     sides
 }
 
+/// Why too few runs count, if it is because of those that have too few trials.
+pub(crate) fn thin(base: &Values<'_>, new: &Values<'_>) -> Option<Reason> {
+    let runs = base.thin_runs().union(&new.thin_runs()).count();
+    (runs > 0).then_some(Reason::ThinRuns { runs, needed: BLOCKS_OF_RUN_MIN })
+}
+
 /// The pairs of runs of two sides.
 #[derive(Debug)]
 pub(crate) struct RunPairs {
     /// The logarithms of what the new one is to the base, of the pairs that count.
     pub differences: Vec<f64>,
     /// How many pairs there are.
-    all: usize,
+    pub all: usize,
 }
 
 /// The pairs of runs that two sides have; `None` where they have none.
@@ -229,32 +244,33 @@ fn by_pairs(
         let (pairs, needed) = (differences.len(), PAIRS_MIN);
         let too_few =
             if all < needed { Reason::TooFewPairs { pairs, needed } } else { Reason::OtherState { pairs, needed } };
-        let estimate = estimate::signed_ranks(&differences).ok_or(too_few)?;
+        let estimate = estimate::signed_ranks(&differences).ok_or_else(|| thin(base, new).unwrap_or(too_few))?;
         Ok((estimate, Basis::Pairs { pairs }))
     }))
 }
 
 /// By runs that alternated.
 fn by_runs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Result<(Estimate, Basis), Reason> {
-    let sides = [base.by_run(), new.by_run()];
-    let runs = [sides[0].len(), sides[1].len()];
-    if runs.contains(&1) {
+    if [base, new].iter().any(|side| side.run_numbers().len() == 1) {
         return Err(Reason::OneRun);
     }
+    let sides = [base.by_run(), new.by_run()];
+    let runs = [sides[0].len(), sides[1].len()];
     let mut order: Vec<(&str, u32, usize)> = Vec::new();
     for (side, medians) in sides.iter().enumerate() {
         order.extend(medians.keys().map(|&run| (trials.started(run), run, side)));
     }
     order.sort_unstable();
-    let changes = order.windows(2).filter(|two| two[0].2 != two[1].2).count();
-    // Of two sides in random order, half of the neighbours differ; of all of one side before all of the other, one pair.
-    if changes < order.len().div_ceil(3) {
-        return Err(Reason::NotAlternated);
+    let order: Vec<usize> = order.into_iter().map(|(.., side)| side).collect();
+    let reason = || thin(base, new).filter(|_| runs.iter().any(|count| *count < RUNS_MIN));
+    if !estimate::alternate(&order) {
+        return Err(reason().unwrap_or(Reason::NotAlternated));
     }
     let logs = |side: &BTreeMap<u32, f64>| side.values().map(|value| log_ratio(1.0, *value)).collect();
     let [base, new]: [Result<Vec<f64>, Reason>; 2] = [logs(&sides[0]), logs(&sides[1])];
     let estimate = estimate::welch(&base?, &new?);
-    let estimate = estimate.ok_or(Reason::TooFewRuns { runs: runs[0].min(runs[1]), needed: RUNS_MIN })?;
+    let too_few = Reason::TooFewRuns { runs: runs[0].min(runs[1]), needed: RUNS_MIN };
+    let estimate = estimate.ok_or_else(|| reason().unwrap_or(too_few))?;
     Ok((estimate, Basis::Runs { runs }))
 }
 
@@ -290,26 +306,14 @@ pub(crate) fn figures(
 /// Two sides of a cell in one metric, and what may be said of them.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// What is compared.
-    pub metric: Metric,
-    /// The cell; without what is compared by.
-    pub cell: CellKey,
+    /// What is compared, and what may be said of it.
+    pub judged: Judged,
     /// The conditions under which both sides were measured, with their values.
     pub conditions: Vec<(Column, String)>,
-    /// The names of both sides.
-    pub sides: [String; 2],
-    /// How many trials count on each.
+    /// How many trials count on each side.
     pub counts: [usize; 2],
     /// Datagrams per system call on each: medians.
     pub per_call: [Option<f64>; 2],
-    /// The figures.
-    pub figures: Figures,
-    /// The p-value, adjusted for how many rows there are.
-    pub q: Option<f64>,
-    /// What may be said.
-    pub verdict: Verdict,
-    /// Why there is no verdict.
-    pub reason: Option<Reason>,
     /// Whether these are counts of instructions, which have no noise.
     pub counted: bool,
     /// Whether they are counts that have not settled: a change is one of these trials only.
@@ -318,27 +322,20 @@ pub struct Comparison {
     pub warnings: Vec<Warning>,
 }
 
+/// A comparison is read as what was judged.
+impl Deref for Comparison {
+    type Target = Judged;
+
+    fn deref(&self) -> &Judged {
+        &self.judged
+    }
+}
+
 impl Comparison {
     /// Its value of an axis or of a condition.
     pub fn get(&self, column: Column) -> &str {
         let condition = self.conditions.iter().find(|(known, _)| *known == column);
         condition.map_or_else(|| if column.role().is_axis() { self.cell.get(column) } else { "" }, |(_, text)| text)
-    }
-
-    /// Whether the sides certainly differ, although by less than the threshold.
-    pub fn is_certain(&self) -> bool {
-        self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)
-    }
-
-    /// Whether the change is certainly of at least the threshold.
-    pub fn is_by_threshold(&self, threshold: f64) -> bool {
-        let least = verdict::least(threshold);
-        let interval = self.figures.worse_by(self.metric.better);
-        interval.is_some_and(|(low, high)| match self.verdict {
-            Verdict::Worse => low >= least,
-            Verdict::Better => high <= -least,
-            _ => false,
-        })
     }
 }
 

@@ -8,6 +8,9 @@ use crate::compare::warnings::Reason;
 use crate::record::cell::MAY_DIFFER;
 use crate::record::row::State;
 
+/// The most reasons that are told why cells are not compared.
+const UNCOMPARED_MAX: usize = 8;
+
 /// The notes, in their order.
 pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparisons: &[Comparison]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -21,9 +24,7 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
             notes.push(format!("{} of {all} trials {what}, for other reasons", messages.others));
         }
     }
-    if matched.alone > 0 {
-        notes.push(format!("{} cells are on one side only, and not compared.", matched.alone));
-    }
+    notes.extend(uncompared(matched));
     if trials.is_without_null {
         notes.push(
             "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
@@ -41,6 +42,27 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
     notes.extend(without_verdict(reasons, comparisons.len()));
     notes.extend(warned(comparisons));
     notes
+}
+
+/// Cells that are in no comparison, and why.
+fn uncompared(matched: &Matched) -> Vec<String> {
+    let mut kinds: Vec<(&Reason, usize)> = Vec::new();
+    // Failed trials are told of already.
+    for reason in matched.uncompared().filter(|reason| **reason != Reason::NothingRan) {
+        match kinds.iter().position(|(known, _)| *known == reason) {
+            Some(at) => kinds[at].1 += 1,
+            None if kinds.len() < UNCOMPARED_MAX => kinds.push((reason, 1)),
+            None => {}
+        }
+    }
+    let told = |(reason, count): (&Reason, usize)| {
+        let cells = if count == 1 { "1 cell is".into() } else { format!("{count} cells are") };
+        match reason {
+            Reason::OneSided => format!("{cells} on one side only, and not compared."),
+            _ => format!("{cells} not compared: {reason}."),
+        }
+    };
+    kinds.into_iter().map(told).collect()
 }
 
 /// That variants are compared which differ, since they follow from what is compared by.

@@ -71,6 +71,11 @@ pub enum Basis {
         /// How many of the base and of the new side.
         runs: [usize; 2],
     },
+    /// Hosts, each by its pairs of runs: it speaks of the median host.
+    Hosts {
+        /// How many.
+        hosts: usize,
+    },
     /// Counts, which have no noise.
     Counts,
 }
@@ -83,6 +88,7 @@ impl Basis {
             Self::Blocks { .. } => "blocks",
             Self::Pairs { .. } => "pairs",
             Self::Runs { .. } => "runs",
+            Self::Hosts { .. } => "hosts",
             Self::Counts => "counts",
         }
     }

@@ -59,6 +59,24 @@ pub enum Reason {
         /// How many are needed of each.
         needed: usize,
     },
+    /// Too few pairs of the runs of a host count for the host to count.
+    TooFewOfHost {
+        /// How many do.
+        pairs: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// Nothing was measured on the other side.
+    OneSided,
+    /// All trials of a side failed.
+    NothingRan,
+    /// Too many runs have too few trials that count.
+    ThinRuns {
+        /// How many runs do, of both sides.
+        runs: usize,
+        /// How many trials are needed of each.
+        needed: usize,
+    },
     /// Too few hosts have pairs of runs.
     TooFewHosts {
         /// How many have.
@@ -77,7 +95,7 @@ pub enum Reason {
     OtherReference,
     /// A side is one run.
     OneRun,
-    /// Runs of one side came before those of the other.
+    /// Too many runs of one side came in a row, or before those of the other.
     NotAlternated,
     /// Too few pairs of runs had their cores in the same state.
     OtherState {
@@ -136,6 +154,8 @@ impl Reason {
             Self::TooFewBlocks { .. } => "too few blocks".into(),
             Self::TooFewPairs { .. } => "too few pairs".into(),
             Self::TooFewRuns { .. } => "too few runs".into(),
+            Self::TooFewOfHost { .. } => "too few pairs of the host".into(),
+            Self::ThinRuns { .. } => "too few trials of a run".into(),
             Self::TooFewHosts { .. } => "too few hosts".into(),
             Self::TooFewTail { .. } => "too few samples".into(),
             Self::OtherReference => "other references".into(),
@@ -143,7 +163,7 @@ impl Reason {
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
             Self::NoRatio => "a side is 0".into(),
-            Self::Refused(_) | Self::NoValues => self.to_string(),
+            Self::Refused(_) | Self::NoValues | Self::OneSided | Self::NothingRan => self.to_string(),
         }
     }
 }
@@ -206,6 +226,15 @@ impl fmt::Display for Reason {
                 f,
                 "too few runs: a side has {runs}, and a verdict needs {needed} of each, in alternation"
             ),
+            Self::TooFewOfHost { needed, .. } => write!(f, "fewer than {needed} pairs of its runs count (column pair)"),
+            Self::ThinRuns { runs, needed } => write!(
+                f,
+                "too few trials of a run: {runs} run{} fewer than {needed} that count, and {} left out; use longer runs",
+                if *runs == 1 { " has" } else { "s have" },
+                if *runs == 1 { "is" } else { "are" },
+            ),
+            Self::OneSided => f.write_str("measured on one side only"),
+            Self::NothingRan => f.write_str("all trials of a side failed"),
             Self::TooFewHosts { hosts, needed } => write!(
                 f,
                 "too few hosts: {hosts} host{} two pairs of runs or more that count, and a verdict needs {needed}; scripts/ab makes \
@@ -231,8 +260,8 @@ impl fmt::Display for Reason {
                 "too few pairs of runs with their cores in the same state (core_transfer_ns): {pairs}, and a verdict needs {needed}"
             ),
             Self::NotAlternated => f.write_str(
-                "not alternated: runs of one side came before those of the other, and the machine changes in time; alternate \
-                 them, as scripts/ab does",
+                "not alternated: more than two runs of one side came in a row, or before those of the other, and the machine \
+                 changes in time; alternate them, as scripts/ab does",
             ),
         }
     }

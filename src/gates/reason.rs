@@ -131,7 +131,7 @@ impl fmt::Display for Reason {
             Self::ThrottledLatency => f.write_str("latency under --fifo while the kernel throttles real-time threads"),
             Self::ForeignWithLoss { foreign } => write!(
                 f,
-                "foreign-with-loss: {foreign} datagrams of strangers came, and the kernel dropped some of theirs or ours"
+                "foreign-with-loss: {foreign} datagrams of unrelated senders came, and the kernel dropped some of theirs or ours"
             ),
             Self::Unexplained { datagrams } => write!(f, "{datagrams} datagrams unexplained"),
             Self::NothingReceived => f.write_str("nothing was received in the measured phase"),

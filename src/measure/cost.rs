@@ -199,8 +199,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_kept_from_its_core_is_noticed() {
         if crate::measure::kthreads::run_delay_ns().is_none() {
-            eprintln!("SKIPPED: this kernel has no /proc/thread-self/schedstat");
-            return;
+            return crate::fixtures::skip("schedstat", "this kernel has no /proc/thread-self/schedstat");
         }
         let core = crate::plan::cores::allowed().expect("a mask")[0];
         let hog = std::sync::atomic::AtomicBool::new(true);

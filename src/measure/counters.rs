@@ -162,11 +162,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use perf_event::events::Software;
 
     use super::*;
+    use crate::fixtures;
 
     /// Reads the thread's CPU time in ns as cycles, and its page faults as instructions.
     fn software() -> Option<PerfCounters> {
@@ -178,9 +177,7 @@ mod tests {
     }
 
     fn skip(reason: &str) {
-        let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|name| name.trim() == "perf"), "HPBENCH_REQUIRE={required}, but {reason}");
-        writeln!(std::io::stderr(), "SKIPPED: {reason} [counters]").expect("standard error is open");
+        fixtures::skip("perf", reason);
     }
 
     /// Kilobytes that no allocator keeps for the next one who asks: glibc maps blocks of more than 32 MiB anew each time.

@@ -97,7 +97,7 @@ impl Outcome {
     /// What several workers did at the same time: counts and rates add up, histograms merge.
     pub(super) fn merge(mut self, other: Self) -> Self {
         // One by one, for what is missing here could be too many there.
-        let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_strangers();
+        let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_unrelated();
         if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
             self.invalid = Some(Reason::UnbalancedWorker);
         }

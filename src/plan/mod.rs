@@ -3,6 +3,7 @@
 pub mod args;
 pub(crate) mod backends;
 pub mod cells;
+pub(crate) mod cgroup;
 pub(crate) mod command;
 pub mod cores;
 pub mod lists;

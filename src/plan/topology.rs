@@ -104,12 +104,7 @@ pub(crate) fn parse_cpu_list(text: &str) -> Vec<usize> {
 /// The `/sys` of a machine that is not this one.
 #[cfg(test)]
 pub(crate) fn fixture(files: &[(String, &str)]) -> (tempfile::TempDir, Topology) {
-    let home = tempfile::tempdir().expect("a temporary directory");
-    for (path, text) in files {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("directories");
-        fs::write(path, text).expect("a file");
-    }
+    let home = crate::fixtures::tree(files);
     let topology = Topology::at(home.path());
     (home, topology)
 }

@@ -11,7 +11,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::console::{printable_path, tell};
-use crate::record::locked::{self, Existing, FileError, Identity, Opened};
+use crate::place::{Identity, identity};
+use crate::record::locked::{self, Existing, FileError, Opened};
 
 /// A file under way.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ impl AppendFile {
 
     /// Removes the part of a line that a full disk may have taken: readers fail at half a line. A device or a pipe keeps
     /// it, and there is nothing to be done about that.
-    pub(crate) fn take_back(&mut self) {
+    fn take_back(&mut self) {
         if let Some(content) = self.content.as_ref().filter(|_| self.loss() == Some(Loss::Longer)) {
             let _ = self.file.set_len(content.len);
         }
@@ -164,7 +165,7 @@ impl AppendFile {
     fn loss(&self) -> Option<Loss> {
         let content = self.content.as_ref()?;
         let Ok(found) = self.path.metadata() else { return Some(Loss::Gone) };
-        if locked::identity(&found) != content.identity {
+        if identity(&found) != content.identity {
             return Some(Loss::Replaced);
         }
         match found.len().cmp(&content.len) {

@@ -91,15 +91,15 @@ impl Hlog {
             .begin_log_with(&mut header, &mut self.serializer)
             .map_err(|error| broken(&self.file, error))?;
         header.extend_from_slice(LEGEND.as_bytes());
-        let is_added_to = self.file.len() > 0;
-        if is_added_to {
+        if self.file.len() > 0 {
             self.file.cut(self.keep)?;
         }
-        self.file.begin(&header, false)?;
-        if is_added_to && self.keep > 0 {
-            self.file.append(&header)?;
+        if self.file.len() == 0 {
+            return Ok(self.file.begin(&header, false)?);
         }
-        Ok(())
+        // It is the first of what is added, so that a file that stands in for this one begins with it, too.
+        self.file.begin(&[], false)?;
+        Ok(self.file.append(&header)?)
     }
 
     /// When the log was opened, from which its times are counted.
@@ -160,7 +160,7 @@ fn whole_lines(path: &Path, file: io::Result<&mut File>) -> Result<u64, HlogErro
     loop {
         line.clear();
         file.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        let is_ours = whole > 0 || line == start.as_bytes() || start.as_bytes().starts_with(&line);
+        let is_ours = whole > 0 || start.as_bytes().starts_with(&line);
         if !is_ours || line.len() as u64 == LINE_MAX {
             return Err(HlogError::OtherFormat { path: path.into() });
         }
@@ -280,6 +280,22 @@ mod tests {
         assert!(nowhere.contains("/nonexistent/a.hlog") && nowhere.contains("directory"), "{nowhere}");
         let full = begun(Path::new("/dev/full"), Existing::Refuse).expect_err("a device that is full").to_string();
         assert!(full.contains("/dev/full") && full.contains("make room"), "{full}");
+    }
+
+    #[test]
+    fn a_log_that_is_added_to_and_then_cut_is_rescued_with_one_header() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("a.hlog");
+        drop(begun(&path, Existing::Refuse).expect("a new file"));
+        let mut hlog = begun(&path, Existing::Append).expect("it is a log");
+        hlog.write("first", 1.0, Duration::ZERO, &histogram([1])).expect("there is room");
+        fs::write(&path, "").expect("it is cut");
+        hlog.write("second", 2.0, Duration::ZERO, &histogram([1])).expect("there is room elsewhere");
+        assert!(!hlog.finish().expect("it is in another file"));
+        let rescued = fs::read_to_string(home.path().join("a.rescued.hlog")).expect("it stands in");
+        assert!(rescued.starts_with(&format!("#{VERSION}\n")), "{rescued}");
+        let count = |text| rescued.matches(text).count();
+        assert_eq!((count(VERSION), count("Tag=first"), count("Tag=second")), (1, 1, 1), "{rescued}");
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Files that one process writes to at a time.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::console::{printable_path, tell};
-use crate::place::Place;
+use crate::place::{Identity, Place, identity};
 
 /// What to do with a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +61,6 @@ pub enum FileError {
     },
 }
 
-/// Device and inode of a file.
-pub(crate) type Identity = (u64, u64);
-
-pub(crate) fn identity(found: &Metadata) -> Identity {
-    (found.dev(), found.ino())
-}
-
 /// A file that is open.
 pub(crate) enum Opened {
     /// A device or a pipe, which is not locked.
@@ -101,6 +93,9 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Opened, FileError>
     let failed = |error| FileError::Open { path: path.into(), error };
     for _ in 0..OPENINGS_MAX {
         let place = Place::of(path).map_err(failed)?;
+        if place == Place::Directory {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
         if place == Place::Taken && existing == Existing::Refuse {
             return Err(FileError::Exists { path: path.into() });
         }
@@ -115,16 +110,16 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Opened, FileError>
         }
         lock(&file, path)?;
         let found = file.metadata().map_err(failed)?;
-        let (identity, len) = (identity(&found), found.len());
+        let (opened, len) = (identity(&found), found.len());
         // Between opening and locking, another process may have removed it or written to it.
-        if path.metadata().map(|found| self::identity(&found)).ok() != Some(identity) {
+        if path.metadata().map(|found| identity(&found)).ok() != Some(opened) {
             continue;
         }
         if len > 0 && existing == Existing::Refuse {
             return Err(FileError::Exists { path: path.into() });
         }
         let is_new = place == Place::Vacant && len == 0;
-        return Ok(Opened::File { file, identity, len, is_new });
+        return Ok(Opened::File { file, identity: opened, len, is_new });
     }
     Err(failed(io::Error::other("it is replaced by another file again and again")))
 }

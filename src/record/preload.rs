@@ -23,17 +23,17 @@ const BYPASSES: [&str; 12] = [
 pub(crate) const FOR_ALL: &str = "/etc/ld.so.preload";
 
 /// Says which of them are preloaded, by the environment or by the text of [`FOR_ALL`], if any is.
-pub(crate) fn told(environment: &str, for_all: &str) -> Option<String> {
+pub(crate) fn preloaded(environment: &str, for_all: &str) -> Option<String> {
     let of_environment = named(environment).map(|name| format!("{name} (LD_PRELOAD)"));
     let of_file = for_all.lines().map(|line| line.split('#').next().unwrap_or_default());
     let of_file = of_file.flat_map(named).map(|name| format!("{name} ({FOR_ALL})"));
-    let told: Vec<String> = of_environment.chain(of_file).collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    let found: Vec<String> = of_environment.chain(of_file).collect();
+    (!found.is_empty()).then(|| found.join(", "))
 }
 
 /// The same of this process.
-pub(crate) fn told_here() -> Option<String> {
-    told(&environment(), &std::fs::read_to_string(FOR_ALL).unwrap_or_default())
+pub(crate) fn preloaded_here() -> Option<String> {
+    preloaded(&environment(), &std::fs::read_to_string(FOR_ALL).unwrap_or_default())
 }
 
 /// What this process's environment has preloaded.
@@ -53,10 +53,10 @@ mod tests {
 
     #[test]
     fn bypasses_are_told_from_other_libraries() {
-        assert_eq!(told("", ""), None);
-        assert_eq!(told("/usr/lib/libjemalloc.so.2:libvmalloc.so", "# libvma.so\n/lib/libx.so\n"), None);
-        assert_eq!(told("libx.so /opt/lib/libvma.so.9.8", "").as_deref(), Some("libvma.so.9.8 (LD_PRELOAD)"));
-        let both = told("libxlio.so", "/usr/lib64/libonload.so # for the trading hosts\n");
+        assert_eq!(preloaded("", ""), None);
+        assert_eq!(preloaded("/usr/lib/libjemalloc.so.2:libvmalloc.so", "# libvma.so\n/lib/libx.so\n"), None);
+        assert_eq!(preloaded("libx.so /opt/lib/libvma.so.9.8", "").as_deref(), Some("libvma.so.9.8 (LD_PRELOAD)"));
+        let both = preloaded("libxlio.so", "/usr/lib64/libonload.so # for the trading hosts\n");
         assert_eq!(both.as_deref(), Some("libxlio.so (LD_PRELOAD), libonload.so (/etc/ld.so.preload)"));
     }
 }

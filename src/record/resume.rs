@@ -22,7 +22,7 @@ pub mod rest;
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
     /// There is no name, or it is standard output.
-    #[error("--resume goes on with a file, and must be told which: name it with -o FILE")]
+    #[error("--resume goes on with a file, and needs its name: -o FILE")]
     NoFile,
     /// It is a directory, a pipe or a device.
     #[error(
@@ -96,12 +96,9 @@ impl Begun {
         let path = path.filter(|path| *path != Path::new("-")).ok_or(ResumeError::NoFile)?;
         let failed = |error| OutputError::from(FileError::Open { path: path.into(), error });
         let nothing = Self { path: path.into(), ..Self::default() };
-        if path.is_dir() {
-            return Err(ResumeError::NotAFile { path: path.into() });
-        }
         match Place::of(path).map_err(failed)? {
             Place::Taken => {}
-            Place::Stream => return Err(ResumeError::NotAFile { path: path.into() }),
+            Place::Stream | Place::Directory => return Err(ResumeError::NotAFile { path: path.into() }),
             Place::Vacant => return Ok(nothing),
         }
         let mut rows = Rows::new(path, File::open(path).map_err(failed)?);

@@ -173,8 +173,8 @@ impl Row {
         if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
             reasons.push(Reason::ThrottledLatency);
         }
-        if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_strangers() {
-            // The kernel's count of drops holds the strangers' as well.
+        if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_unrelated() {
+            // The kernel's count of drops holds the unrelated ones as well.
             self.unexplained = None;
             reasons.push(Reason::ForeignWithLoss { foreign: ledger.arrived.foreign });
         } else if ledger.unexplained() != 0 {

@@ -118,7 +118,7 @@ pub(crate) fn read_file(
 /// What files are called where they are told apart: as short as they can be.
 pub(crate) fn file_names(files: &[PathBuf]) -> Vec<String> {
     let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let full = |path: &PathBuf| printable_path(path).to_string();
+    let full = |path: &PathBuf| printable_path(path);
     let is_unique = |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
     let [short, full] = [files.iter().map(short).collect::<Vec<_>>(), files.iter().map(full).collect()];
     match (is_unique(&short), is_unique(&full)) {

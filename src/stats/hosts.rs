@@ -2,8 +2,9 @@
 //!
 //! A host has few pairs of runs, and so knows its own noise badly; the hosts together know how noisy hosts are. Smyth (2004),
 //! *Linear models and empirical Bayes methods*, Stat. Appl. Genet. Mol. Biol. 3, moderates the variance of each by those of all.
-//! With their own variances, few hosts that differ are found; with one for all, a quiet host's noise is taken for that of a loud
-//! one, and a third of what is found is false.
+//! With its own variance alone, a host of few pairs needs a large difference to be found; with one variance for all, the noise of
+//! loud hosts is taken for differences. So moderated, 88% of the hosts with 5% more are found, and at most 6% of what is found
+//! is false (`simulations.rs`).
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;

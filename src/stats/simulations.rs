@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::estimate::{Estimate, pieces, signed_ranks};
+use super::estimate::{Estimate, Moments, alternate, pieces, signed_ranks, student_p, welch};
 use super::hosts::{self, Host};
 use super::looks::Looks;
 use super::median::ALPHA;
@@ -228,20 +228,34 @@ struct Runs {
 const STEADY: Runs = Runs { correlation: 0.0, deviation: 0.0045, drift: 0.0, jumps: 0.0 };
 
 impl Runs {
-    /// The differences of 20 pairs of runs, each in random order, where B takes longer by `change`.
-    fn pairs(self, change: f64, seed: u64) -> Vec<f64> {
-        let mut chance = Chance::new(seed);
+    /// What so many runs take, one after the other, as logarithms.
+    fn levels(self, count: usize, chance: &mut Chance) -> Vec<f64> {
         let (mut state, mut jumped) = (chance.normal(), 0.0);
-        let mut run = |at: usize, chance: &mut Chance| {
+        let mut run = |at: usize| {
             state = self.correlation * state + (1.0 - self.correlation.powi(2)).sqrt() * chance.normal();
             jumped = if chance.share() < self.jumps { 0.25 - jumped } else { jumped };
             self.deviation * state + self.drift * at as f64 + jumped
         };
-        let mut pair = |at: usize| {
-            let (first, second) = (run(2 * at, &mut chance), run(2 * at + 1, &mut chance));
-            change + chance.sign() * (second - first)
-        };
-        (0..20).map(&mut pair).collect()
+        (0..count).map(&mut run).collect()
+    }
+
+    /// How often runs in some order are called different without a difference.
+    fn false_in(self, order: &[usize]) -> f64 {
+        let mut chance = Chance::new(3);
+        share_of(2 * TIMES, |_| {
+            let levels = self.levels(order.len(), &mut chance);
+            let side = |side| -> Vec<f64> {
+                levels.iter().zip(order).filter(|(_, of)| **of == side).map(|(level, _)| *level).collect()
+            };
+            welch(&side(0), &side(1)).expect("enough runs").p < ALPHA
+        })
+    }
+
+    /// The differences of 20 pairs of runs, each in random order, where B takes longer by `change`.
+    fn pairs(self, change: f64, seed: u64) -> Vec<f64> {
+        let mut chance = Chance::new(seed);
+        let levels = self.levels(40, &mut chance);
+        levels.chunks_exact(2).map(|two| change + chance.sign() * (two[1] - two[0])).collect()
     }
 
     /// How often a change is found, whatever its sign.
@@ -250,6 +264,39 @@ impl Runs {
             let found = signed_ranks(&self.pairs(change, seed)).expect("enough pairs");
             found.low > 0.0 || found.high < 0.0
         })
+    }
+}
+
+/// Machines of which neighbouring runs are alike, which drift, or jump.
+const MACHINES_OF_RUNS: [Runs; 8] = [
+    STEADY,
+    Runs { correlation: 0.3, ..STEADY },
+    Runs { correlation: 0.6, ..STEADY },
+    Runs { correlation: 0.9, ..STEADY },
+    Runs { drift: 0.1 * STEADY.deviation, ..STEADY },
+    Runs { drift: 0.5 * STEADY.deviation, ..STEADY },
+    Runs { jumps: 0.05, ..STEADY },
+    Runs { jumps: 0.2, ..STEADY },
+];
+
+#[test]
+fn runs_that_alternate_are_seldom_called_different_without_a_difference() {
+    let sides = |order: &str| order.chars().map(|side| usize::from(side == 'B')).collect::<Vec<_>>();
+    let worst = |order: &str| {
+        let found = MACHINES_OF_RUNS.map(|runs| (runs.false_in(&sides(order)), runs));
+        let worst = found.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("some machines");
+        eprintln!("false, runs {order}: at most {}, {:?}", worst.0, worst.1);
+        worst.0
+    };
+    // Of all orders that pass, those in which most are false.
+    for order in ["AABBAABB", "AABABBAB", "ABABABAB", "BBABBABBAABB", "AABBAABABB", "AABBAABBAABBAABBAABB"] {
+        assert!(alternate(&sides(order)), "{order}");
+        assert!(worst(order) <= 0.06, "{order}");
+    }
+    // Weaker ones: of a third of the neighbours that differ, and more.
+    for order in ["AAABABBB", "AABABABB", "AAABBBABBBAA", "BBBBABAAABBB"] {
+        assert!(!alternate(&sides(order)), "{order}");
+        assert!(worst(order) > 0.06, "{order}");
     }
 }
 
@@ -276,7 +323,11 @@ fn pairs_find_small_changes_although_the_machine_jumps() {
         [(STEADY, 0.01, 0.95), (STEADY, 0.005, 0.80), (Runs { jumps: 0.1, ..STEADY }, 0.01, 0.92)]
     {
         let found = runs.found(change);
-        eprintln!("{}% found, {runs:?}: {found}", 100.0 * change);
+        let by_t = share(|seed| {
+            let Moments { mean, variance, count } = Moments::of(&runs.pairs(change, seed));
+            student_p(mean, (variance / count).sqrt(), count - 1.0) < ALPHA
+        });
+        eprintln!("{}% found, {runs:?}: {found}; by a paired t test {by_t}", 100.0 * change);
         assert!(found >= least, "{change}, {runs:?}: {found}");
     }
 }

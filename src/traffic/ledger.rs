@@ -256,9 +256,9 @@ impl Ledger {
         self.drop_socket = missing.clamp(drops, drops * longest.max(1));
     }
 
-    /// Whether strangers' datagrams came and some datagrams were dropped: the kernel's count of drops holds theirs,
+    /// Whether datagrams of unrelated senders came and some datagrams were dropped: the kernel's count of drops holds theirs,
     /// too, so that nobody can say what became of ours.
-    pub fn is_mixed_with_strangers(&self) -> bool {
+    pub fn is_mixed_with_unrelated(&self) -> bool {
         self.arrived.foreign > 0 && self.drop_socket > 0
     }
 

@@ -28,6 +28,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(300);
 /// Runs spin on pinned cores and would disturb each other, so there is one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+fn take_turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A directory in which hpbench runs, and the command that it runs under.
 pub(crate) struct Bench {
     home: TempDir,
@@ -71,7 +75,8 @@ impl Bench {
     /// Starts hpbench with `args`, and with a standard output of the test's own.
     pub(crate) fn start_to(&self, args: &str, stdout: Stdio) -> Running<'_> {
         let words = self.wrapper.iter().map(String::as_str).chain([HPBENCH]).chain(args.split_whitespace());
-        self.launch(words, stdout)
+        let turn = take_turn();
+        self.launch(words, stdout, "", Some(turn))
     }
 
     /// Runs any command in the directory, as [`Bench::run`] would.
@@ -81,17 +86,25 @@ impl Bench {
 
     /// Starts any command in the directory.
     pub(crate) fn start_command(&self, words: &[&str]) -> Running<'_> {
-        self.launch(words.iter().copied(), self.create("stdout").into())
+        let turn = take_turn();
+        self.launch(words.iter().copied(), self.create("stdout").into(), "", Some(turn))
     }
 
-    fn launch<'a>(&self, words: impl Iterator<Item = &'a str>, stdout: Stdio) -> Running<'_> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Starts a command whose outputs are in files with this beginning.
+    fn launch<'a>(
+        &self,
+        words: impl Iterator<Item = &'a str>,
+        stdout: Stdio,
+        outputs: &'static str,
+        turn: Option<MutexGuard<'static, ()>>,
+    ) -> Running<'_> {
         let words: Vec<&str> = words.collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).current_dir(self.path("")).process_group(0);
-        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(self.create("stderr")).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(self.create(&format!("{outputs}stderr"))).spawn();
         let child = child.unwrap_or_else(|error| panic!("{words:?} does not start: {error}"));
-        Running { bench: self, child, words: words.join(" "), _turn: turn }
+        Running { bench: self, child, words: words.join(" "), outputs, _turn: turn }
     }
 
     /// Runs hpbench with exactly these `args`.
@@ -151,7 +164,10 @@ pub(crate) struct Running<'b> {
     bench: &'b Bench,
     child: Child,
     words: String,
-    _turn: MutexGuard<'static, ()>,
+    /// How the names of the files begin that its outputs go to.
+    outputs: &'static str,
+    /// None for a command that runs beside another one.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Running<'_> {
@@ -173,26 +189,9 @@ impl Running<'_> {
 
     /// Runs hpbench with `args` in the same directory, while this one goes on.
     pub(crate) fn meanwhile(&self, args: &str) -> Done {
-        let mut command = Command::new(HPBENCH);
-        command.args(args.split_whitespace()).current_dir(self.bench.path("")).stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hpbench starts");
-        let start = Instant::now();
-        while child.try_wait().expect("a child of ours").is_none() {
-            if start.elapsed() > TIME_LIMIT {
-                let _ = child.kill();
-                panic!("hpbench {args} runs for over {TIME_LIMIT:?}");
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let output = child.wait_with_output().expect("a child of ours");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Done {
-            status: status_of(output.status),
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-            csv: None,
-            words: format!("hpbench {args}"),
-        }
+        let words = [HPBENCH].into_iter().chain(args.split_whitespace());
+        let stdout = self.bench.create("meanwhile-stdout").into();
+        self.bench.launch(words, stdout, "meanwhile-", None).wait()
     }
 
     /// Waits for the end, at most for the time limit.
@@ -212,7 +211,7 @@ impl Running<'_> {
         };
         Done {
             status: status_of(status),
-            stdout: fs::read_to_string(self.bench.beside("stdout")).unwrap_or_default(),
+            stdout: fs::read_to_string(self.bench.beside(&format!("{}stdout", self.outputs))).unwrap_or_default(),
             stderr: self.stderr(),
             csv: fs::read_to_string(self.bench.path("out.csv")).ok(),
             words: self.words.clone(),
@@ -229,7 +228,7 @@ impl Running<'_> {
     }
 
     fn stderr(&self) -> String {
-        read(&self.bench.beside("stderr"))
+        read(&self.bench.beside(&format!("{}stderr", self.outputs)))
     }
 }
 
@@ -364,8 +363,9 @@ pub(crate) fn assert_balanced(row: &Row) {
     for column in ["unexplained", "duplicate", "corrupt", "truncated", "foreign", "io_errors"] {
         assert_eq!(count(column), 0, "{column} of {}", row.name());
     }
+    // Where another program has the core, what is on its way may take longer than a round waits for it.
     let reason = row.text("invalid_reason");
-    assert!(!reason.contains("whole"), "{reason}: {}", row.name());
+    assert!(reason.starts_with("disturbed:") || !reason.contains("whole"), "{reason}: {}", row.name());
 }
 
 /// The rate is the count per second, within what rounding to 0.1 per second and to 1 µs allows.

@@ -66,19 +66,35 @@ const PLAN: &[(&str, &[&str])] = &[
     ("--rcvbuf", &["1", "4096", "1073741823", "!1073741824"]),
     ("--sndbuf", &["1", "4096", "1073741823"]),
     ("--seed", &["0", "7", "18446744073709551615", "!18446744073709551616"]),
-    ("--label", &["lab", "a b", "=1+1", "two\nlines", "\"quoted\"", "\u{7}"]),
+    ("--label", &["lab", "a b", "\"quoted\"", "!", "!=1+1", "!two\nlines", "!\u{7}"]),
+    ("--time", &["0.1", "0.2", "!0.05", "!3601", "!-1"]),
+    ("--state", &["powersave", "a,b", "!", "!@now", "!a\tb"]),
+    ("--pair", &["1", "4294967295", "!0", "!4294967296"]),
+    ("--wait-quiet", &["0", "0.05", "!3601"]),
     ("--hlog", &["out.hlog", "!nowhere/out.hlog", "!/dev/full"]),
     ("--plan", &["/dev/null", "!out.csv", "!nowhere.toml", "!/dev/zero", "!."]),
 ];
 
 /// Flags without a value.
-const SWITCHES: [&str; 9] =
-    ["--handoff", "--append", "--resume", "--force", "--no-gates", "--strict", "--quiet", "--verbose", "--dry-run"];
+const SWITCHES: [&str; 10] = [
+    "--handoff",
+    "--append",
+    "--resume",
+    "--force",
+    "--force-plan",
+    "--no-gates",
+    "--strict",
+    "--quiet",
+    "--verbose",
+    "--dry-run",
+];
 
 /// Flags that are safe only where nothing is run.
 const DRY: &[(&str, &[&str])] = &[
     ("--backend", &["all", "uring:all"]),
     ("--fifo", &["1", "50", "99", "!100"]),
+    ("--time", &["3600"]),
+    ("--precision", &["0.5", "5%", "!0", "!-1", "!100"]),
     ("--duration", &["0.001", "3600", "!3601"]),
     ("--trials", &["100000"]),
     ("--batch", &["1..1024"]),
@@ -150,8 +166,17 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
     let has = |flag: &str| words.iter().any(|word| word == flag);
     // Nothing is run for long.
     let mut rest: Vec<&str> = Vec::new();
-    for (flag, value) in [("--trials", "1"), ("--warmup", "0"), ("-o", "out.csv")] {
+    for (flag, value) in [("--warmup", "0"), ("-o", "out.csv")] {
         rest.extend(if has(flag) { vec![] } else { vec![flag, value] });
+    }
+    if !["--trials", "--time", "--precision"].into_iter().any(has) {
+        rest.extend(["--trials", "1"]);
+    }
+    // One of these goes with the other.
+    match (has("--state"), has("--pair")) {
+        (true, false) => rest.extend(["--pair", "1"]),
+        (false, true) => rest.extend(["--state", "as it is"]),
+        _ => {}
     }
     if !has("--duration") {
         rest.extend(["--packets", pick(random, &["1", "20", "300", "0"])]);

@@ -44,25 +44,6 @@ impl Drop for OwnDescriptors {
     }
 }
 
-/// Whether the calling thread looks files up in the table of the process's first thread (`kcmp(2)`).
-///
-/// # Errors
-///
-/// The kernel's, where it is built without `kcmp` or a seccomp filter forbids it.
-pub fn is_shared() -> io::Result<bool> {
-    const KCMP_FILES: libc::c_int = 2;
-    // SAFETY: the calls take and return numbers.
-    let order = unsafe {
-        let (own, first) = (libc::syscall(libc::SYS_gettid), libc::c_long::from(libc::getpid()));
-        libc::syscall(libc::SYS_kcmp, own, first, KCMP_FILES, 0, 0)
-    };
-    match order {
-        0 => Ok(true),
-        1.. => Ok(false),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

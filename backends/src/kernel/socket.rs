@@ -21,7 +21,7 @@ pub const PAYLOAD_MAX: usize = 65_507;
 pub struct Socket {
     inner: socket2::Socket,
     drops: Drops,
-    strangers: u64,
+    unrelated: u64,
 }
 
 /// Drops of a socket. The kernel counts them in 32 bits, which 300,000 a second fill in four hours; here they are widened as
@@ -74,11 +74,11 @@ impl Socket {
     }
 
     fn of(inner: socket2::Socket) -> Self {
-        Self { inner, drops: Drops::default(), strangers: 0 }
+        Self { inner, drops: Drops::default(), unrelated: 0 }
     }
 
     /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`. What others have sent to
-    /// them until then is taken out, see [`Socket::strangers`].
+    /// them until then is taken out, see [`Socket::unrelated`].
     ///
     /// # Errors
     ///
@@ -105,9 +105,9 @@ impl Socket {
     /// connected at once. Nothing of the peer may be under way.
     fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
         self.connect(peer)?;
-        let mut strangers = 0;
-        self.take_out(|_| strangers += 1)?;
-        self.strangers += strangers;
+        let mut unrelated = 0;
+        self.take_out(|_| unrelated += 1)?;
+        self.unrelated += unrelated;
         // What of theirs found no room is theirs, too.
         let base = self.meminfo()?.drops as u32;
         self.drops = Drops { base, ..Drops::default() };
@@ -141,8 +141,8 @@ impl Socket {
     }
 
     /// Datagrams of others that came before the socket was connected, and that were taken out.
-    pub fn strangers(&self) -> u64 {
-        self.strangers
+    pub fn unrelated(&self) -> u64 {
+        self.unrelated
     }
 
     /// Wraps any datagram socket, e.g. one of `AF_UNIX` for tests of a full queue.
@@ -348,17 +348,17 @@ mod tests {
     #[test]
     fn what_comes_before_a_socket_is_connected_is_of_others() {
         let local = (Ipv4Addr::LOCALHOST, 0).into();
-        let [mut near, far, stranger] = [(); 3].map(|()| Socket::bind(local).expect("loopback"));
+        let [mut near, far, other] = [(); 3].map(|()| Socket::bind(local).expect("loopback"));
         let address = near.local_addr().expect("bound");
         near.set_buffers(1, 1).expect("the least that there is");
         let send = |socket: &Socket| socket.inner.send_to(&[1; 999], &address.into()).expect("sent");
         while near.meminfo().expect("Linux 4.12").drops == 0 {
-            send(&stranger);
+            send(&other);
         }
         near.connect_alone(far.local_addr().expect("bound")).expect("connected");
-        send(&stranger);
+        send(&other);
         let info = near.meminfo().expect("Linux 4.12");
-        assert!(near.strangers() > 0 && (info.drops, info.rmem_alloc) == (0, 0), "{} {info:?}", near.strangers());
+        assert!(near.unrelated() > 0 && (info.drops, info.rmem_alloc) == (0, 0), "{} {info:?}", near.unrelated());
         send(&far);
         assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
     }

@@ -1,15 +1,16 @@
 //! `hpbench compare --across host`: a change on many hosts, for people and for programs.
 
-use comfy_table::CellAlignment;
 use serde::Serialize;
 
 use super::args::{CompareArgs, FailOn, Format};
-use super::export::{percent as in_percent, rounded};
+use super::export::{Change, number, percent as in_percent};
+use super::table::{align, change, signed, verdict};
 use crate::compare::comparisons::Settings;
-use crate::compare::fleets::{Differing, Fleet, Fleets};
+use crate::compare::fleets::{Differing, Fleet, Fleets, LeftOut};
 use crate::compare::sections::{short, telling};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Ratio, Verdict};
+use crate::compare::warnings::Reason;
 use crate::console::{Failure, print, tell};
 use crate::record::cell::AXES;
 use crate::record::columns::Column;
@@ -32,9 +33,10 @@ pub(super) fn run(args: &CompareArgs, trials: &Trials<'_>, settings: &Settings<'
     if args.format == Format::Csv {
         report.notes.iter().for_each(|note| tell!("note: {note}"));
     }
+    let mut worse = report.rows.iter().filter(|row| row.verdict == Verdict::Worse);
     let fails = args.fail_on.is_some_and(|on| match on {
-        FailOn::Worse => report.rows.iter().any(|row| row.verdict == Verdict::Worse),
-        FailOn::WorseByThreshold => report.rows.iter().any(|row| row.is_worse_by_threshold(report.threshold)),
+        FailOn::Worse => worse.next().is_some(),
+        FailOn::WorseByThreshold => worse.any(|row| row.is_by_threshold(report.threshold)),
     });
     Ok(if fails { 3 } else { 0 })
 }
@@ -88,13 +90,8 @@ fn section(report: &Fleets, rows: &[&Fleet]) -> String {
         line.extend(line_of(row));
         table.add_row(line);
     }
-    let last = header.len() - 1;
     let texts = header.len() - figures.len();
-    for (index, column) in table.column_iter_mut().enumerate() {
-        let is_text = index < texts || index == last;
-        column.set_padding((u16::from(index > 0), u16::from(index < last)));
-        column.set_cell_alignment(if is_text { CellAlignment::Left } else { CellAlignment::Right });
-    }
+    align(&mut table, |index| index < texts);
     let named = rows.iter().filter(|row| !row.differing.is_empty()).map(|row| {
         let cell: String = axes.iter().map(|axis| format!("{} {}, ", short(*axis), row.cell.get(*axis))).collect();
         let side = if is_one { String::new() } else { format!("{}, ", row.sides[1]) };
@@ -104,23 +101,14 @@ fn section(report: &Fleets, rows: &[&Fleet]) -> String {
 }
 
 fn line_of(row: &Fleet) -> [String; 6] {
-    let ratio = row.median.map(Ratio::from);
-    let change = |ratio: f64| format!("{:+.1}%", 100.0 * (ratio - 1.0));
-    let interval = ratio.and_then(|ratio| ratio.interval);
-    let certain = if row.is_certain() { " ~" } else { "" };
-    [
-        row.hosts.to_string(),
-        ratio.map_or_else(|| "-".into(), |ratio| change(ratio.value)),
-        interval.map_or_else(String::new, |(low, high)| format!("{}..{}", change(low), change(high))),
-        row.q.map_or_else(String::new, |q| if q < 0.001 { "<.001".into() } else { format!("{q:.3}") }),
-        if row.median.is_some() { row.differing.len().to_string() } else { String::new() },
-        format!("{}{certain}", row.verdict.name()),
-    ]
+    let [change, interval, q] = change(row);
+    let differing = row.figures.ratio.map_or_else(String::new, |_| row.differing.len().to_string());
+    [row.hosts.to_string(), change, interval, q, differing, verdict(row)]
 }
 
 /// The hosts with their own changes.
 fn names(differing: &[Differing]) -> String {
-    let name = |one: &Differing| format!("{} {:+.1}%", one.host, 100.0 * (one.ratio.value - 1.0));
+    let name = |one: &Differing| format!("{} {}", one.host, signed(one.ratio.value));
     let named: Vec<String> = differing.iter().take(NAMED_MAX).map(name).collect();
     match differing.len().saturating_sub(NAMED_MAX) {
         0 => named.join(", "),
@@ -128,38 +116,52 @@ fn names(differing: &[Differing]) -> String {
     }
 }
 
-/// The figures of the median host, or of one that differs.
-#[derive(Serialize)]
-struct Figures {
-    ratio: Option<f64>,
-    ratio_low: Option<f64>,
-    ratio_high: Option<f64>,
-    delta_pct: Option<f64>,
-    q: Option<f64>,
-}
-
-impl Figures {
-    fn of(ratio: Option<Ratio>, q: Option<f64>) -> Self {
-        let interval = ratio.and_then(|ratio| ratio.interval);
-        Self {
-            ratio: ratio.map(|ratio| rounded(ratio.value)),
-            ratio_low: interval.map(|(low, _)| rounded(low)),
-            ratio_high: interval.map(|(_, high)| rounded(high)),
-            delta_pct: ratio.map(|ratio| in_percent(ratio.value - 1.0)),
-            q,
-        }
-    }
-
-    fn texts(&self) -> [String; 5] {
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-        [self.ratio, self.ratio_low, self.ratio_high, self.delta_pct, self.q].map(number)
-    }
-}
-
-/// What stands in the column `verdict` of a host that differs from the median host.
+/// What stands in the column `verdict` of a host that differs from the median host, and of one that does not count.
 const DIFFERS: &str = "differs";
+const LEFT_OUT: &str = "left_out";
 
-/// CSV: a header, and for each cell a line of the median host, whose `host` is empty, and one for each host that differs.
+/// A line of the CSV, apart from what it has in common with others of its cell.
+struct Line<'a> {
+    host: &'a str,
+    ratio: Option<Ratio>,
+    q: Option<f64>,
+    verdict: &'a str,
+    reason: String,
+}
+
+impl<'a> Line<'a> {
+    /// Of the median host, whose name is empty, of each host that differs from it, and of each that does not count.
+    fn of(row: &'a Fleet) -> Vec<Self> {
+        let mut lines = vec![Self {
+            host: "",
+            ratio: row.figures.ratio,
+            q: row.q,
+            verdict: row.verdict.name(),
+            reason: words(row.reason.as_ref()),
+        }];
+        lines.extend(row.differing.iter().map(|one| Self {
+            host: &one.host,
+            ratio: Some(one.ratio),
+            q: Some(one.q),
+            verdict: DIFFERS,
+            reason: String::new(),
+        }));
+        lines.extend(row.left_out.iter().map(|one| Self {
+            host: &one.host,
+            ratio: None,
+            q: None,
+            verdict: LEFT_OUT,
+            reason: one.reason.to_string(),
+        }));
+        lines
+    }
+}
+
+fn words(reason: Option<&Reason>) -> String {
+    reason.map_or_else(String::new, ToString::to_string)
+}
+
+/// CSV: a header, and the lines of each cell.
 fn csv(report: &Fleets) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let axes = AXES.iter().map(|axis| axis.name());
@@ -169,16 +171,12 @@ fn csv(report: &Fleets) -> String {
     writer.write_record(header).expect("memory takes all bytes");
     let threshold = in_percent(report.threshold).to_string();
     for row in &report.rows {
-        let reason = row.reason.as_ref().map_or_else(String::new, ToString::to_string);
-        let median = ("", Figures::of(row.median.map(Ratio::from), row.q), row.verdict.name(), reason.as_str());
-        let hosts =
-            row.differing.iter().map(|one| (one.host.as_str(), Figures::of(Some(one.ratio), Some(one.q)), DIFFERS, ""));
-        for (host, figures, verdict, reason) in std::iter::once(median).chain(hosts) {
+        for Line { host, ratio, q, verdict, reason } in Line::of(row) {
             let first = [row.metric.name(), row.metric.unit, row.metric.better.name()];
             let first = first.into_iter().chain(row.cell.iter().map(|(_, value)| value)).map(str::to_owned);
             let sides = [row.sides[0].clone(), row.sides[1].clone(), host.to_owned(), row.hosts.to_string()];
-            let last = [threshold.clone(), verdict.to_owned(), reason.to_owned()];
-            let record = first.chain(sides).chain(figures.texts()).chain(last);
+            let last = [number(q), threshold.clone(), verdict.to_owned(), reason];
+            let record = first.chain(sides).chain(Change::of(ratio).texts()).chain(last);
             writer.write_record(record).expect("memory takes all bytes");
         }
     }
@@ -205,24 +203,33 @@ struct Entry<'a> {
     new: &'a str,
     hosts: usize,
     #[serde(flatten)]
-    figures: Figures,
+    change: Change,
+    q: Option<f64>,
     verdict: Verdict,
     reason: String,
     differing: Vec<One<'a>>,
-    left_out: &'a [String],
+    left_out: Vec<Other<'a>>,
 }
 
 #[derive(Serialize)]
 struct One<'a> {
     host: &'a str,
     #[serde(flatten)]
-    figures: Figures,
+    change: Change,
+    q: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Other<'a> {
+    host: &'a str,
+    reason: String,
 }
 
 impl<'a> Entry<'a> {
     fn of(row: &'a Fleet) -> Self {
         let cell = row.cell.iter().filter(|(_, value)| !value.is_empty());
-        let one = |one: &'a Differing| One { host: &one.host, figures: Figures::of(Some(one.ratio), Some(one.q)) };
+        let one = |one: &'a Differing| One { host: &one.host, change: Change::of(Some(one.ratio)), q: Some(one.q) };
+        let other = |one: &'a LeftOut| Other { host: &one.host, reason: one.reason.to_string() };
         Self {
             metric: row.metric.name(),
             unit: row.metric.unit,
@@ -231,11 +238,12 @@ impl<'a> Entry<'a> {
             base: &row.sides[0],
             new: &row.sides[1],
             hosts: row.hosts,
-            figures: Figures::of(row.median.map(Ratio::from), row.q),
+            change: Change::of(row.figures.ratio),
+            q: row.q,
             verdict: row.verdict,
-            reason: row.reason.as_ref().map_or_else(String::new, ToString::to_string),
+            reason: words(row.reason.as_ref()),
             differing: row.differing.iter().map(one).collect(),
-            left_out: &row.left_out,
+            left_out: row.left_out.iter().map(other).collect(),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use crate::compare::answer::Answer;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
-use crate::compare::verdict::Verdict;
-use crate::compare::{answer, steps};
+use crate::compare::steps;
+use crate::compare::verdict::{Ratio, Verdict};
 use crate::record::cell::{AXES, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
@@ -53,7 +54,7 @@ pub(crate) fn csv(report: &Comparisons) -> String {
         let figures = Figures::of(comparison, report.threshold);
         let metric = comparison.metric;
         let first = [metric.name(), metric.unit, metric.better.name()].map(str::to_owned);
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        let [ratio, ratio_low, ratio_high, delta_pct] = figures.change.texts();
         let figures = [
             figures.base.to_owned(),
             figures.new.to_owned(),
@@ -65,10 +66,10 @@ pub(crate) fn csv(report: &Comparisons) -> String {
             number(figures.new_median),
             number(figures.new_low),
             number(figures.new_high),
-            number(figures.ratio),
-            number(figures.ratio_low),
-            number(figures.ratio_high),
-            number(figures.delta_pct),
+            ratio,
+            ratio_low,
+            ratio_high,
+            delta_pct,
             number(figures.p),
             number(figures.q),
             figures.threshold_pct.to_string(),
@@ -79,7 +80,7 @@ pub(crate) fn csv(report: &Comparisons) -> String {
         let (axes, later) = axes.split_at(AXES_FIRST);
         let texts = first.iter().map(String::as_str).chain(axes.iter().copied());
         let record = texts.chain(figures.iter().map(String::as_str)).chain(later.iter().copied());
-        let judged = Judged::of(comparison, report.threshold);
+        let judged = Beside::of(comparison, report.threshold);
         let flag = |is_so: bool| u8::from(is_so).to_string();
         let judged = [judged.reason, judged.basis.into(), flag(judged.certain), flag(judged.by_threshold)];
         let record = record.chain(judged.iter().map(String::as_str));
@@ -102,7 +103,7 @@ pub(crate) fn json(report: &Comparisons) -> String {
         threshold_pct: percent(report.threshold),
         comparisons: report.comparisons.iter().map(|comparison| Entry::of(comparison, report.threshold)).collect(),
         steps: steps::find(report).iter().map(ToString::to_string).collect(),
-        answer: answer::lines(report),
+        answer: Answer::of(report).headline.lines().map(str::to_owned).collect(),
         notes: &report.notes,
     };
     serde_json::to_string_pretty(&document).expect("there are only plain values") + "\n"
@@ -129,13 +130,13 @@ struct Entry<'a> {
     #[serde(flatten)]
     figures: Figures<'a>,
     #[serde(flatten)]
-    judged: Judged,
+    judged: Beside,
     warnings: Vec<String>,
 }
 
 /// What stands beside a verdict.
 #[derive(Serialize)]
-struct Judged {
+struct Beside {
     /// Why there is none.
     reason: String,
     /// What the interval is made from.
@@ -146,7 +147,7 @@ struct Judged {
     by_threshold: bool,
 }
 
-impl Judged {
+impl Beside {
     fn of(comparison: &Comparison, threshold: f64) -> Self {
         Self {
             reason: comparison.reason.as_ref().map_or_else(String::new, ToString::to_string),
@@ -171,7 +172,7 @@ impl<'a> Entry<'a> {
                 .map(|(column, value)| (column.name().to_owned(), value.as_str().into()))
                 .collect(),
             figures: Figures::of(comparison, threshold),
-            judged: Judged::of(comparison, threshold),
+            judged: Beside::of(comparison, threshold),
             warnings: warnings(comparison),
         }
     }
@@ -190,10 +191,8 @@ struct Figures<'a> {
     new_median: Option<f64>,
     new_low: Option<f64>,
     new_high: Option<f64>,
-    ratio: Option<f64>,
-    ratio_low: Option<f64>,
-    ratio_high: Option<f64>,
-    delta_pct: Option<f64>,
+    #[serde(flatten)]
+    change: Change,
     p: Option<f64>,
     q: Option<f64>,
     threshold_pct: f64,
@@ -206,8 +205,6 @@ impl<'a> Figures<'a> {
         let value = |median: Option<Median>| median.map(|median| median.value);
         let low = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.0);
         let high = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.1);
-        let ratio = comparison.figures.ratio;
-        let interval = ratio.and_then(|ratio| ratio.interval);
         Self {
             base: &comparison.sides[0],
             new: &comparison.sides[1],
@@ -219,10 +216,7 @@ impl<'a> Figures<'a> {
             new_median: value(new),
             new_low: low(new),
             new_high: high(new),
-            ratio: ratio.map(|ratio| rounded(ratio.value)),
-            ratio_low: interval.map(|(low, _)| rounded(low)),
-            ratio_high: interval.map(|(_, high)| rounded(high)),
-            delta_pct: ratio.map(|ratio| percent(ratio.value - 1.0)),
+            change: Change::of(comparison.figures.ratio),
             p: comparison.figures.p,
             q: comparison.q,
             threshold_pct: percent(threshold),
@@ -237,7 +231,38 @@ fn warnings(comparison: &Comparison) -> Vec<String> {
     reason.chain(comparison.warnings.iter().map(ToString::to_string)).collect()
 }
 
-pub(super) fn rounded(ratio: f64) -> f64 {
+/// A change, by the names of its columns.
+#[derive(Serialize)]
+pub(super) struct Change {
+    ratio: Option<f64>,
+    ratio_low: Option<f64>,
+    ratio_high: Option<f64>,
+    delta_pct: Option<f64>,
+}
+
+impl Change {
+    pub(super) fn of(ratio: Option<Ratio>) -> Self {
+        let interval = ratio.and_then(|ratio| ratio.interval);
+        Self {
+            ratio: ratio.map(|ratio| rounded(ratio.value)),
+            ratio_low: interval.map(|(low, _)| rounded(low)),
+            ratio_high: interval.map(|(_, high)| rounded(high)),
+            delta_pct: ratio.map(|ratio| percent(ratio.value - 1.0)),
+        }
+    }
+
+    /// The texts of the CSV.
+    pub(super) fn texts(&self) -> [String; 4] {
+        [self.ratio, self.ratio_low, self.ratio_high, self.delta_pct].map(number)
+    }
+}
+
+/// A number of the CSV; empty where there is none.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn rounded(ratio: f64) -> f64 {
     (ratio * 1e6).round() / 1e6
 }
 

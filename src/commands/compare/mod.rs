@@ -13,14 +13,17 @@ use crate::compare::dataset::Dataset;
 use crate::compare::metrics;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Verdict;
-use crate::console::{Failure, is_coloured, print, printable, tell, usage};
+use crate::console::{Failure, look, print, printable, tell, usage};
 use crate::place;
 use crate::record::rows;
 use args::{CompareArgs, FailOn, Format};
 
 /// Reads, compares, and prints.
 pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
-    let inputs: Vec<_> = args.files.iter().map(|path| ("", path.as_path())).collect();
+    let inputs = args.files.iter().map(|path| ("", path.as_path()));
+    let of_base = args.base_files.iter().map(|path| ("--base-files", path.as_path()));
+    let of_new = args.new_files.iter().map(|path| ("--new-files", path.as_path()));
+    let inputs: Vec<_> = inputs.chain(of_base).chain(of_new).collect();
     place::check_outputs(&[], &inputs).map_err(usage)?;
     let data = read(args)?;
     let mut trials = Trials::new(&data, args.by.clone().unwrap_or(By::File), &args.metric);
@@ -37,7 +40,6 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
         threshold: args.threshold,
         paired: args.paired,
         force: args.force,
-        groups: usize::MAX,
         across_hosts: args.across.is_some(),
     };
     if args.across.is_some() {
@@ -45,7 +47,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<u8, Failure> {
     }
     let report = Comparisons::new(&trials, &settings)?;
     match args.format {
-        Format::Table => print(&table::render(&report, is_coloured()))?,
+        Format::Table => print(&table::render(&report, look()))?,
         Format::Csv => print(&export::csv(&report))?,
         Format::Json => print(&export::json(&report))?,
     }

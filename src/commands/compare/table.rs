@@ -3,29 +3,28 @@
 use std::collections::BTreeSet;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::CellAlignment;
+use comfy_table::{CellAlignment, Table};
 
+use crate::compare::answer::Answer;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
+use crate::compare::judged::Judged;
 use crate::compare::sections::{self, short, split_axes};
 use crate::compare::verdict::{Basis, Verdict};
-use crate::compare::{answer, counts, steps};
+use crate::compare::{counts, steps};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
-use crate::text::{digits, percent, plain_table, trim_lines, wrap};
+use crate::text::{Look, digits, percent, plain_table, trim_lines, wrap};
 
 /// The columns of figures.
 const FIGURES: [&str; 6] = ["base ±", "new ±", "change", "95% interval", "q", "verdict"];
 
 /// Formats a report.
-pub(crate) fn render(report: &Comparisons, coloured: bool) -> String {
-    let mut parts: Vec<String> = sections::of(report).iter().map(|rows| section(report, rows, coloured)).collect();
+pub(crate) fn render(report: &Comparisons, look: Look) -> String {
+    let mut parts: Vec<String> = vec![Answer::of(report).render(look)];
+    parts.extend(sections::of(report).iter().map(|rows| section(report, rows, look.coloured)));
     if report.in_steps {
         parts.push(steps::text(report));
-    }
-    let answer: String = answer::lines(report).iter().map(|line| wrap(line)).collect();
-    if !answer.is_empty() {
-        parts.push(answer);
     }
     parts.push(legend(report) + &report.notes.iter().map(|note| wrap(note)).collect::<String>());
     parts.join("\n")
@@ -62,12 +61,7 @@ fn section(report: &Comparisons, rows: &[&Comparison], coloured: bool) -> String
         line.extend(figures(row));
         table.add_row(line);
     }
-    let last = header.len() - 1;
-    for (index, column) in table.column_iter_mut().enumerate() {
-        let is_text = index < names || index == last || index < texts && axes[index - names] != Column::batch;
-        column.set_padding((u16::from(index > 0), u16::from(index < last)));
-        column.set_cell_alignment(if is_text { CellAlignment::Left } else { CellAlignment::Right });
-    }
+    align(&mut table, |index| index < names || index < texts && axes[index - names] != Column::batch);
     let text = trim_lines(&table.to_string());
     let text = if coloured { colour(&text, rows) } else { text };
     format!("{}{text}\n", wrap(&title))
@@ -75,22 +69,39 @@ fn section(report: &Comparisons, rows: &[&Comparison], coloured: bool) -> String
 
 fn figures(row: &Comparison) -> [String; 6] {
     let [base, new] = row.figures.medians.map(|median| median.map_or_else(|| "-".into(), with_interval));
+    let [change, interval, q] = change(row);
+    [base, new, change, interval, q, verdict(row)]
+}
+
+/// The change, its interval and its q.
+pub(super) fn change(row: &Judged) -> [String; 3] {
     let ratio = row.figures.ratio;
     let interval = ratio.and_then(|ratio| ratio.interval);
-    let percent = |ratio: f64| format!("{:+.1}%", 100.0 * (ratio - 1.0));
     [
-        base,
-        new,
-        ratio.map_or_else(|| "-".into(), |ratio| percent(ratio.value)),
-        interval.map_or_else(String::new, |(low, high)| format!("{}..{}", percent(low), percent(high))),
+        ratio.map_or_else(|| "-".into(), |ratio| signed(ratio.value)),
+        interval.map_or_else(String::new, |(low, high)| format!("{}..{}", signed(low), signed(high))),
         row.q.map_or_else(String::new, |q| if q < 0.001 { "<.001".into() } else { format!("{q:.3}") }),
-        verdict(row),
     ]
 }
 
+/// A ratio as a change in percent.
+pub(super) fn signed(ratio: f64) -> String {
+    format!("{:+.1}%", 100.0 * (ratio - 1.0))
+}
+
 /// The verdict; `same` with a mark where the sides certainly differ all the same.
-fn verdict(row: &Comparison) -> String {
+pub(super) fn verdict(row: &Judged) -> String {
     format!("{}{}", row.verdict.name(), if row.is_certain() { " ~" } else { "" })
+}
+
+/// Aligns the columns: texts and the verdict, which comes last, to the left, and figures to the right.
+pub(super) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(index > 0), u16::from(index < last)));
+        let to_the_left = index == last || is_text(index);
+        column.set_cell_alignment(if to_the_left { CellAlignment::Left } else { CellAlignment::Right });
+    }
 }
 
 /// A median, and the farther end of its interval in percent of it.

@@ -63,13 +63,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Files with these paths and texts.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        for (path, text) in files {
-            let path = home.path().join(path.trim_start_matches('/'));
-            fs::create_dir_all(path.parent().expect("it is in a directory")).expect("directories");
-            fs::write(path, text).expect("a file");
-        }
-        Self { home }
+        Self { home: crate::fixtures::tree(files) }
     }
 
     pub(crate) fn files(&self) -> Files {

@@ -4,6 +4,7 @@ mod advice;
 mod checks;
 mod files;
 mod modes;
+mod remedy;
 mod report;
 mod text;
 

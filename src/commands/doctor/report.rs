@@ -4,6 +4,8 @@ use hpbench_backends::Kind;
 use hpbench_backends::features::{Feature, State};
 use serde::Serialize;
 
+use super::remedy::Remedy;
+
 /// All of it. Names of fields are part of the public interface.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -90,7 +92,10 @@ pub(crate) struct Check {
     pub(crate) ok: Option<bool>,
     /// What it spoils if it is not as it should be; nothing, if that is only worth mending.
     pub(crate) affects: &'static [Affects],
-    pub(crate) remedy: Option<String>,
+    pub(crate) remedy: Option<Remedy>,
+    /// Whether it is about what is measured with, or about flags that few runs have: then an alternation of runs tells nothing.
+    #[serde(skip)]
+    pub(crate) is_apart: bool,
     /// The command that finds out whether the remedy helps here.
     pub(crate) measure: Option<String>,
 }
@@ -98,6 +103,11 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn is_bad(&self) -> bool {
         self.ok == Some(false)
+    }
+
+    /// What to do, if it is not as it should be.
+    pub(crate) fn mend(&self) -> Option<String> {
+        self.remedy.as_ref().map(Remedy::to_string)
     }
 
     /// The name for people.
@@ -112,27 +122,33 @@ pub(crate) struct Topic {
     name: &'static str,
     wanted: String,
     affects: &'static [Affects],
+    is_apart: bool,
 }
 
 impl Topic {
     /// For something that spoils `affects` where it is not as `wanted`.
     pub(crate) fn new(name: &'static str, wanted: impl Into<String>, affects: &'static [Affects]) -> Self {
-        Self { name, wanted: wanted.into(), affects }
+        Self { name, wanted: wanted.into(), affects, is_apart: false }
+    }
+
+    /// What runs with and without the remedy would not show: see [`Check::is_apart`].
+    pub(crate) fn apart(self) -> Self {
+        Self { is_apart: true, ..self }
     }
 
     /// It is as wanted.
     pub(crate) fn good(self, state: impl Into<String>) -> Check {
-        let Self { name, wanted, affects } = self;
-        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None, measure: None }
+        let Self { name, wanted, affects, is_apart } = self;
+        Check { name, state: state.into(), wanted, ok: Some(true), affects, remedy: None, is_apart, measure: None }
     }
 
     /// It is not.
-    pub(crate) fn bad(self, state: impl Into<String>, remedy: impl Into<String>) -> Check {
+    pub(crate) fn bad(self, state: impl Into<String>, remedy: impl Into<Remedy>) -> Check {
         Check { ok: Some(false), remedy: Some(remedy.into()), ..self.good(state) }
     }
 
     /// It could be better, but spoils nothing.
-    pub(crate) fn hint(self, state: impl Into<String>, remedy: impl Into<String>) -> Check {
+    pub(crate) fn hint(self, state: impl Into<String>, remedy: impl Into<Remedy>) -> Check {
         Check { affects: &[], ..self.bad(state, remedy) }
     }
 

@@ -14,6 +14,9 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 
+const MEASURE: &str = "`measure` is a command for a checkout of hpbench's repository, where scripts/ab is: it runs hpbench \
+    with and without the remedy, by turns, and says what it gained.";
+
 const BEYOND: &str = "Beyond sockets, and beyond what hpbench measures: AF_XDP hands whole frames of a network \
     device to a program, past most of the kernel's network code; DPDK drives the device from the program itself, with \
     cores that always spin; RDMA lets devices read and write memory without either kernel. Look there when a real \
@@ -34,6 +37,7 @@ pub(crate) fn render(report: &Report) -> String {
         section("Not known", DOUBTFUL, &select(&unsettled)),
         section("Could be better, but spoils nothing", DOUBTFUL, &select(&improvable)),
         section("Spoils measurements here", BAD, &select(&spoiling)),
+        report.checks.iter().any(|check| check.measure.is_some()).then(|| wrap(MEASURE, 0)),
         Some(wrap(BEYOND, 0)),
         Some(verdict(&report.verdict, &report.checks, &report.modes)),
     ];
@@ -133,8 +137,8 @@ fn section(title: &str, style: Style, checks: &[&Check]) -> Option<String> {
             text += &labelled("spoils", &names(check.affects));
         }
         text += &labelled("should be", &check.wanted);
-        if let Some(remedy) = &check.remedy {
-            text += &labelled("mend", remedy);
+        if let Some(remedy) = check.mend() {
+            text += &labelled("mend", &remedy);
         }
         if let Some(measure) = &check.measure {
             text += &labelled("measure", measure);
@@ -271,6 +275,17 @@ mod tests {
         }
         let last = text.lines().last().expect("there are lines");
         assert!(last.starts_with("Fit for neither") && last.ends_with("more."), "{last}");
+    }
+
+    #[test]
+    fn where_a_remedy_can_be_measured_it_is_said_how() {
+        let check = || Topic::new("turbo", "off", BOTH).bad("on", "turn it off");
+        let text = plain(vec![check()]);
+        assert!(!text.contains("checkout") && !text.contains("measure    "), "{text}");
+        let measured = Check { measure: Some("scripts/ab --a 'on' --b 'off'".into()), ..check() };
+        let text = plain(vec![measured, check()]);
+        assert!(text.contains("      measure    scripts/ab --a 'on' --b 'off'\n"), "{text}");
+        assert_eq!(text.matches("checkout").count(), 1, "{text}");
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub fn with_defaults(lab: Command) -> Command {
     [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.05"), ("warmup", "0.01")]
         .into_iter()
         .fold(lab, |lab, (name, value)| lab.mut_arg(name, |arg| arg.default_value(value)))
-        // Nothing is timed that a shared table would make dearer, and all that was recorded has this.
+        // Nothing is timed that a shared table would make slower, and all that was recorded has this.
         .mut_arg("fd_table", |arg| arg.default_value("own"))
         .mut_arg("seed", |arg| arg.help("Decides the order of cells within a block"))
 }

@@ -1,8 +1,12 @@
 //! What may be said of the trials, in words: the verdicts of `compare`, and never more than they say.
 
+use maud::Markup;
+
 use crate::commands::report::data::{Cell, Data};
+use crate::commands::report::grid;
+use crate::compare::answer::Answer;
 use crate::compare::axes::{self, By};
-use crate::compare::comparisons::{CompareError, Comparisons, Settings};
+use crate::compare::comparisons::{CompareError, Comparisons};
 use crate::compare::steps::{self, Step};
 use crate::compare::trials::Trials;
 use crate::compare::{answer, counts};
@@ -18,6 +22,8 @@ const STEPS_MAX: usize = 60;
 pub(crate) struct Conclusion {
     /// Of backends and variants.
     pub lines: Vec<String>,
+    /// The changes behind them.
+    pub grid: Option<Markup>,
     /// What changed from one kernel to the next.
     pub steps: Vec<String>,
     /// What a reader must know beside it.
@@ -50,7 +56,9 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
     }
     match Comparisons::new(trials, &answer::SETTINGS) {
         Ok(report) => {
-            conclusion.lines = answer::lines(&report);
+            let answer = Answer::of(&report);
+            conclusion.lines = answer.headline.lines().map(str::to_owned).collect();
+            conclusion.grid = Some(grid::markup(&answer));
             conclusion.notes = report.notes;
             conclusion.notes.push(format!(
                 "Of this run, not of others. A difference is named where its 95% interval excludes 0, q is below 0.05, and it \
@@ -72,7 +80,7 @@ fn backends(data: &Data, trials: &Trials<'_>, conclusion: &mut Conclusion) {
 
 fn kernels(data: &Data, by_kernel: &Trials<'_>, conclusion: &mut Conclusion) {
     let threshold = percent(answer::THRESHOLD);
-    let report = match Comparisons::new(by_kernel, &Settings { groups: usize::MAX, ..answer::SETTINGS }) {
+    let report = match Comparisons::new(by_kernel, &answer::SETTINGS) {
         Ok(report) => report,
         Err(error) => {
             conclusion.lines.push(format!("No conclusion about kernels: {error}."));
@@ -168,7 +176,7 @@ mod tests {
     use crate::compare::dataset::Dataset;
     use crate::record::row::{Row, SCHEMA};
 
-    /// Counts of a cell that became dearer by so much from one kernel to the next.
+    /// Counts of a cell that became costlier by so much from one kernel to the next.
     fn cell(order: usize, kernel: &str, cost: f64) -> Vec<Row> {
         let row = |trial: usize| Row {
             schema: SCHEMA,
@@ -210,7 +218,7 @@ mod tests {
             rows.iter_mut().filter(|row| row.order == 2).for_each(change);
             let set = Dataset::of_rows([Column::instructions_per_packet], rows.iter());
             let trials = Trials::new(&set, By::Column(Column::kernel), &[]);
-            let settings = Settings { groups: usize::MAX, ..answer::SETTINGS };
+            let settings = answer::SETTINGS;
             let report = Comparisons::new(&trials, &settings).expect("a report");
             let (lines, _) = super::told(&report, &mut Vec::new());
             let labels: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('(')?.1)).collect();

@@ -12,6 +12,7 @@ mod data;
 mod embed;
 mod environment;
 mod gates;
+mod grid;
 mod page;
 mod svg;
 mod write;

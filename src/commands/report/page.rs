@@ -139,11 +139,12 @@ impl Page<'_> {
     }
 
     fn conclusion(&self) -> Markup {
-        let Conclusion { lines, steps, notes } = self.conclusion;
+        let Conclusion { lines, grid, steps, notes } = self.conclusion;
         html! {
             section id="conclusion" class="conclusion" {
-                h2 { "Conclusion" }
-                ul { @for line in lines { li { (line) } } }
+                h2 { "Answer" }
+                p class="headline" { @for line in lines { (line) " " } }
+                @if let Some(grid) = grid { (grid) }
                 @if !steps.is_empty() {
                     h3 { "What changed from one kernel to the next" }
                     ul class="steps" { @for step in steps.iter().take(STEPS_SHOWN) { li { (step) } } }

@@ -53,7 +53,8 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
 /// Refuses a file that is there, unless it may be replaced.
 pub(crate) fn check(path: &Path, force: bool) -> Result<(), WriteError> {
     // A link that leads nowhere is something to lose, too: it would be replaced.
-    let is_taken = matches!(Place::of(path), Ok(Place::Taken)) || path.is_dir() || path.is_symlink() && !path.exists();
+    let is_taken =
+        matches!(Place::of(path), Ok(Place::Taken | Place::Directory)) || path.is_symlink() && !path.exists();
     if is_taken && !force && !is_stdout(path) { Err(WriteError::Exists { path: path.into() }) } else { Ok(()) }
 }
 

@@ -4,7 +4,7 @@ mod blocks;
 mod ends;
 mod files;
 mod look;
-pub mod table;
+mod mechanism;
 
 use std::collections::HashSet;
 
@@ -12,9 +12,12 @@ use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
 use crate::commands::run::look::look_around;
-use crate::commands::run::table::Group;
+use crate::commands::run::mechanism::Group;
+use crate::commands::table;
 use crate::compare::answer;
-use crate::console::{Failure, broken, print, tell, usage};
+use crate::compare::dataset::Dataset;
+use crate::compare::summaries;
+use crate::console::{Failure, broken, look, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::kthreads;
@@ -29,21 +32,22 @@ use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
+use crate::text::Look;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
     let begun = if args.resume { Begun::read(args.out.as_deref())? } else { Begun::default() };
-    let cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
+    let mut cells = request::cells(args, scenarios_by_default).map_err(Failure::Usage)?;
     let options = request::options(args).map_err(Failure::Usage)?;
+    if !args.force_plan {
+        cells = pointless::leave_out(cells, &options, scenarios_by_default).map_err(Failure::Usage)?;
+    }
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
     if args.precision.is_some() && compared.len() < 2 {
         return Err(usage(anyhow::anyhow!(
             "--precision is that of a comparison: name two backends or modes, e.g. --backend plain,uring"
         )));
-    }
-    if !args.force_plan {
-        pointless::check(&cells, &options).map_err(Failure::Usage)?;
     }
     warn_of_unknown(&options);
     warn_of_bypasses();
@@ -91,8 +95,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     };
     let is_in_place = files.finish()?;
     row::mark(rows.iter_mut().map(|(_, row)| row));
-    let answer = answer::after_run(rows.iter().map(|(_, row)| row));
-    let text = table::render(&groups(&cells, &rows), args.verbose) + &answer;
+    let text = outcome(args, &cells, &rows, look());
     if files.output.is_stdout() {
         tell!("{text}");
     } else {
@@ -135,7 +138,7 @@ fn warn_of_unknown(options: &Options) {
 
 /// Names what others of this machine's programs send through, and hpbench does not.
 fn warn_of_bypasses() {
-    if let Some(libraries) = preload::told_here() {
+    if let Some(libraries) = preload::preloaded_here() {
         tell!(
             "warning: {libraries} is preloaded and ignored: hpbench makes its system calls itself, so its figures are those of \
              the kernel"
@@ -162,6 +165,15 @@ fn tries(args: &RunArgs) -> usize {
             1
         }
     }
+}
+
+/// What a run comes to, ready to be printed: the answer, the table, and with `--verbose` what explains the numbers.
+fn outcome(args: &RunArgs, cells: &[Cell], rows: &[(usize, Row)], look: Look) -> String {
+    let data = Dataset::of_rows(summaries::columns(), rows.iter().map(|(_, row)| row));
+    let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[], look)];
+    parts.extend(mechanism::render(&groups(cells, rows)).filter(|_| args.verbose));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
 }
 
 /// The trials of each cell, in the order of the plan.

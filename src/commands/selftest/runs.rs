@@ -10,12 +10,15 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use crate::commands::bench::progress;
+use crate::compare::axes::By;
+use crate::compare::comparisons;
+use crate::compare::dataset::Dataset;
+use crate::compare::metrics::Metric;
+use crate::compare::trials::Trials;
 use crate::console::{Failure, broken};
-use crate::gates;
 use crate::measure::control::Interrupt;
-use crate::record::row::{self, Row};
+use crate::record::columns::Column;
 use crate::record::rows;
-use crate::stats::Summary;
 use crate::stats::estimate::{PAIRS_MIN, signed_ranks};
 use crate::text::wrap;
 
@@ -26,46 +29,60 @@ use super::resolve::{self, Counted};
 /// The pairs of one comparison, as `scripts/ab` has them by default.
 const PAIRS: usize = 20;
 
-/// The logarithms of what the second run of each pair is to the first one, both drawn: of the pairs that count. Fewer after an
-/// interrupt.
+/// The logarithms of what the second run of each pair is to the first one, both drawn: of the pairs that count, as `compare` decides
+/// it. Fewer after an interrupt.
 pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &Interrupt) -> Result<Vec<f64>, Failure> {
     let home = tempfile::tempdir().context("cannot make a temporary directory").map_err(broken)?;
     let program = std::env::current_exe().context("cannot find this program").map_err(broken)?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut differences = Vec::new();
+    let mut data = Dataset::new([Column::ns_per_packet_p50]);
+    data.begin("runs");
     let bar = progress(&args.run_args().map_err(Failure::Usage)?, runs);
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs, {eta} left");
     bar.set_style(style.expect("the template is valid"));
-    for _ in 0..runs / 2 {
-        let mut medians = [None; 2];
+    for pair in 1..=runs / 2 {
         let first = random.random_range(0..2);
         for side in [first, 1 - first] {
             if interrupt.is_raised() {
-                return Ok(differences);
+                return Ok(differences(data));
             }
             let file = home.path().join("run.csv");
-            medians[side] = one(&program, args, &file).map_err(broken)?;
+            one(&program, args, (STATES[side], pair), &file).map_err(broken)?;
+            // What a run has not written does not count.
+            let _ = rows::read_file(&file, |_, fields, row| data.add(fields, row));
             bar.inc(1);
             fs::remove_file(&file).or_else(ignore_missing).context("cannot remove what a run wrote").map_err(broken)?;
         }
-        differences.extend(medians[0].zip(medians[1]).map(|(a, b): (f64, f64)| (b / a).ln()));
     }
     bar.finish_and_clear();
-    Ok(differences)
+    Ok(differences(data))
+}
+
+/// The names of both sides.
+const STATES: [&str; 2] = ["A", "B"];
+
+/// The differences of the pairs that count.
+fn differences(mut data: Dataset) -> Vec<f64> {
+    data.finish();
+    let metric = Metric::of(Column::ns_per_packet_p50).expect("a column that is compared");
+    let trials = Trials::new(&data, By::Column(Column::state), &[metric]);
+    comparisons::run_differences(&trials, metric)
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// The median of a run in a process of its own; none if too few of its trials count.
-fn one(program: &Path, args: &SelftestArgs, file: &Path) -> anyhow::Result<Option<f64>> {
+/// A run in a process of its own.
+fn one(program: &Path, args: &SelftestArgs, (state, pair): (&str, usize), file: &Path) -> anyhow::Result<()> {
     let words = [
         ("--scenario", args.scenario.to_string()),
         ("--backend", args.backend.choice.to_string()),
         ("--batch", args.batch.to_string()),
         ("--duration", args.duration.as_secs_f64().to_string()),
         ("--time", args.run_time.as_secs_f64().to_string()),
+        ("--state", state.to_owned()),
+        ("--pair", pair.to_string()),
     ];
     let words = words.iter().flat_map(|(flag, value)| [*flag, value.as_str()]);
     let mut command = Command::new(program);
@@ -75,19 +92,7 @@ fn one(program: &Path, args: &SelftestArgs, file: &Path) -> anyhow::Result<Optio
     if done.status.code() == Some(2) {
         return Err(anyhow!("{}", String::from_utf8_lossy(&done.stderr).trim().to_owned()).context("a run was refused"));
     }
-    let mut all: Vec<Row> = Vec::new();
-    let read = rows::read_file(file, |_, _, row| {
-        all.push(row.clone());
-        Ok(())
-    });
-    if read.is_err() {
-        return Ok(None);
-    }
-    row::mark(all.iter_mut());
-    let counting = gates::counting(all.iter().filter(|row| row.valid == 1).collect(), |row| row.marked);
-    let is_enough = counting.len() >= gates::TRIALS_MIN;
-    let summary = Summary::of(counting.iter().filter_map(|row| row.ns_per_packet_p50)).filter(|_| is_enough);
-    Ok(summary.map(|summary| summary.median))
+    Ok(())
 }
 
 /// What is printed, and whether there is anything to say.
@@ -131,6 +136,43 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
+    use crate::record::format;
+    use crate::record::row::{Row, SCHEMA};
+
+    /// A pair counts if enough trials of both of its runs do, and those that are marked are left out.
+    #[test]
+    fn pairs_are_those_of_compare() {
+        let mut data = Dataset::new([Column::ns_per_packet_p50]);
+        data.begin("runs");
+        for pair in 1..=3_usize {
+            for (side, state) in STATES.into_iter().enumerate() {
+                let valid = if (pair, side) == (2, 1) { 5 } else { 20 };
+                for trial in 1..=20 {
+                    let is_marked = trial > 15;
+                    let row = Row {
+                        schema: SCHEMA,
+                        run_id: format!("{pair}{state}"),
+                        started_at: format!("2026-11-29T10:0{pair}:0{side}Z"),
+                        backend: "plain".into(),
+                        state: state.into(),
+                        pair: Some(pair as u32),
+                        trial,
+                        order: trial,
+                        attempt: 1,
+                        steady: Some(u8::from(!is_marked)),
+                        ns_per_packet_p50: Some(if is_marked { 900.0 } else { [400.0, 440.0][side] }),
+                        valid: u8::from(trial <= valid),
+                        ..Row::default()
+                    };
+                    let fields = format::fields(&format::encode(&row, false)).expect("a row");
+                    data.add(&fields, &row).expect("a row that can be compared");
+                }
+            }
+        }
+        let found = differences(data);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|difference| (difference - 1.1_f64.ln()).abs() < 1e-12), "{found:?}");
+    }
 
     #[test]
     fn pairs_are_judged_together_and_in_groups() {

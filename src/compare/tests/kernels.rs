@@ -77,7 +77,10 @@ fn backends_are_not_ranked_by_counts_of_instructions() {
         let message = compare(by, &rows).expect_err("counts rank nothing").to_string();
         assert!(message.contains("caches") && message.contains("--by kernel"), "{message}");
     }
-    assert_eq!(answer::after_run(rows.iter()), "", "nor in the answer");
+    let columns = metrics::all_defaults().into_iter().map(|metric| metric.column);
+    let data = Dataset::of_rows(columns, rows.iter());
+    let look = crate::text::Look { coloured: false, unicode: true };
+    assert_eq!(answer::after_run(&data, look), "", "nor in the answer");
 }
 
 fn rename(row: Row) -> Row {

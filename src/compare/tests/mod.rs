@@ -65,7 +65,7 @@ fn two(base: f64, new: f64) -> Vec<Row> {
     rows("plain", base, 0).chain(rows("mmsg", new, 1)).collect()
 }
 
-const DEFAULTS: Settings<'_> = Settings { groups: usize::MAX, force: false, ..answer::SETTINGS };
+const DEFAULTS: Settings<'_> = Settings { force: false, ..answer::SETTINGS };
 
 fn compare_with(by: By, rows: &[Row], settings: &Settings<'_>, metric: &[&str]) -> Result<Comparisons, CompareError> {
     let metrics: Vec<Metric> = metric.iter().map(|name| Metric::find(name).expect("a metric")).collect();
@@ -216,7 +216,7 @@ fn cells_of_one_side_only_are_told_of() {
     let mut rows = two(100.0, 127.0);
     rows.extend(noisy(90.0, 2).map(|(block, ns)| Row { batch: 8, order: block, ..trial("plain", block, ns) }));
     let report = compare("backend", &rows).expect("a report");
-    assert!(report.notes.iter().any(|note| note.starts_with("1 cells are on one side only")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|note| note.starts_with("1 cell is on one side only")), "{:?}", report.notes);
     rows.retain(|row| row.backend == "mmsg" || row.batch == 8);
     let message = compare("backend", &rows).expect_err("nothing alike").to_string();
     assert!(message.contains("batch is 8 and 32") || message.contains("batch is 32 and 8"), "{message}");
@@ -271,6 +271,29 @@ fn between_runs_the_order_in_time_decides_what_may_be_said() {
         assert_eq!(comparison.reason, reason);
         let change = comparison.figures.ratio.expect("a change, with or without a verdict").value;
         assert!((change - 1.2).abs() < 0.03, "{change}");
+    }
+}
+
+/// A run of sixty trials of which five are valid is no run of sixty.
+#[test]
+fn runs_with_too_few_valid_trials_do_not_count() {
+    let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
+    for (pairs, valid, thin, basis) in [
+        (true, 6, 3, Basis::Pairs { pairs: 8 }),
+        (true, 5, 2, Basis::Pairs { pairs: 6 }),
+        (true, 5, 3, Basis::Nothing),
+        (false, 5, 1, Basis::Runs { runs: [7, 8] }),
+    ] {
+        let mut rows = runs(&sides, 1.2, pairs);
+        let thin_runs: Vec<String> = (0..thin).map(|pair| format!("run {}", 2 * pair)).collect();
+        rows.iter_mut()
+            .filter(|row| thin_runs.contains(&row.run_id) && row.trial > valid)
+            .for_each(|row| row.valid = 0);
+        let report = compare("state", &rows).expect("a report");
+        let comparison = &report.comparisons[0];
+        assert_eq!(comparison.figures.basis, basis, "{pairs} {valid} {thin}: {:?}", comparison.reason);
+        let reason = (basis == Basis::Nothing).then_some(Reason::ThinRuns { runs: thin, needed: 6 });
+        assert_eq!(comparison.reason, reason);
     }
 }
 

@@ -193,5 +193,5 @@ fn within_a_run_a_common_reference_makes_no_difference_and_others_have_no_interv
     let mut batches = rows.clone();
     batches.extend(rows.into_iter().map(|row| Row { batch: 64, order: row.order + 100_000, ..row }));
     let by_batch = found("batch", &batches);
-    assert_eq!((by_batch.verdict, by_batch.reason), (Verdict::None, Some(Reason::OtherReference)));
+    assert_eq!((by_batch.verdict, by_batch.reason.clone()), (Verdict::None, Some(Reason::OtherReference)));
 }

@@ -1,19 +1,41 @@
-//! The answer in words.
+//! The answer: headline and grid.
 
 use super::*;
+use crate::compare::answer::{Answer, after_run};
+use crate::text::Look;
+
+/// Colours would be between the words.
+const PLAIN: Look = Look { coloured: false, unicode: true };
+
+/// The headline of a comparison of backends, on one line.
+fn headline(rows: &[Row]) -> String {
+    Answer::of(&compare("backend", rows).expect("a report")).headline.replace('\n', " ").trim_end().to_owned()
+}
+
+/// What a run that had these rows prints first.
+fn told(rows: &[Row], look: Look) -> String {
+    let columns = crate::compare::metrics::all_defaults().into_iter().map(|metric| metric.column);
+    after_run(&Dataset::of_rows(columns, rows.iter()), look)
+}
 
 #[test]
-fn where_batches_differ_too_often_each_side_is_told_of() {
+fn where_verdicts_change_too_often_they_are_counted() {
     let of = |(batch, new): (usize, f64)| {
         let order = move |row: &Row| row.order + 10_000 * batch;
         two(400.0, new).into_iter().map(move |row| Row { batch, order: order(&row), ..row })
     };
     let costs = [(1, 500.0), (2, 400.0), (4, 480.0), (8, 400.0), (16, 400.0), (32, 400.0), (64, 350.0)];
     let rows: Vec<Row> = costs.into_iter().flat_map(of).collect();
-    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
-    let told = "mmsg (32 per system call): 12% faster in batches of 64, the same in batches of 2 and 8 to 32, 20 to 25% slower in \
-                batches of 1 and 4.";
-    assert!(lines.len() == 1 && lines[0].ends_with(told), "{lines:?}");
+    assert_eq!(
+        headline(&rows),
+        "Receiving (against plain): 12% faster in 1, 20 to 25% slower in 2, within 3% in 4 of 7 rows."
+    );
+    let few: Vec<Row> = costs[..4].iter().copied().flat_map(of).collect();
+    assert_eq!(headline(&few[..]), "Receiving (against plain): 20 to 25% slower in 2, within 3% in 2 of 4 rows.");
+    let spans: Vec<Row> = [costs[0], costs[1], costs[3], costs[6]].into_iter().flat_map(of).collect();
+    let expected =
+        "Receiving (against plain): 25% slower at batch 1, within 3% at batch 2 to 8, 12% faster at batch 64.";
+    assert_eq!(headline(&spans), expected);
 }
 
 /// Trials of two backends at offered rates; `new` tells what the second one takes where the first takes 400.
@@ -38,36 +60,18 @@ fn paced(rates: impl Iterator<Item = u64>, new: impl Fn(u64) -> f64) -> Vec<Row>
 }
 
 #[test]
-fn rates_of_whom_the_same_is_said_are_told_together() {
+fn a_sweep_of_rates_says_from_where_on() {
     let rows = paced((1..=30).map(|rate| 1000 * rate), |rate| if rate < 9000 { 400.0 } else { 500.0 });
-    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
-    let told = "pace (latency, median in this run, against plain at 1 per system call). Rates 1000 to 8000: no difference beyond 3%. \
-                From 9000 on: mmsg 25% slower.";
-    assert_eq!(lines, [told]);
-    let rows = paced((1..=8).map(|rate| 1000 * rate), |rate| if rate % 2000 == 0 { 400.0 } else { 500.0 });
-    let lines = answer::lines(&compare("backend", &rows).expect("a report"));
-    assert!(lines[0].ends_with(
-        "the same at rates of 2000, 4000, 6000 and 8000, 25% slower at rates of 1000, 3000, 5000 and 7000."
-    ));
+    assert_eq!(
+        headline(&rows),
+        "Latency at a fixed rate (against plain): within 3% at 1k to 8k, 25% slower from 9k on."
+    );
 }
 
-#[test]
-fn a_short_answer_says_how_much_it_leaves_out() {
-    let of = |(at, batch): (usize, usize)| {
-        let order = move |row: &Row| row.order + 10_000 * (10 * at + batch);
-        two(400.0, 500.0).into_iter().map(move |row| Row { batch, ring: 64 << at, order: order(&row), ..row })
-    };
-    let rows: Vec<Row> = (0..23).flat_map(|at| [(at, 1), (at, 8)]).flat_map(of).collect();
-    let report = compare_with(By::Column(Column::backend), &rows, &answer::SETTINGS, &[]).expect("a report");
-    let lines = answer::lines(&report);
-    let last = "3 more kinds of cells are not told of here; the table of `hpbench compare` has all.";
-    assert_eq!((lines.len(), lines[20].as_str()), (21, last));
-}
-
-#[test]
-fn the_answer_says_what_the_verdicts_say() {
+/// Trials of three backends at three batches.
+fn swept() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (batch, mmsg, uring, peer) in [(1, 127.0, 100.5, 460.0), (16, 100.0, 100.5, 400.0), (64, 100.3, 100.0, 400.0)] {
+    for (batch, mmsg, uring, peer) in [(1, 127.0, 100.5, 460.0), (16, 100.0, 100.5, 464.0), (64, 90.0, 100.0, 462.0)] {
         for (backend, ns, peer) in [("plain", 100.0, 400.0), ("mmsg", mmsg, 400.0), ("uring", uring, peer)] {
             rows.extend(noisy(ns, batch + backend.len()).map(|(block, ns)| Row {
                 batch,
@@ -82,20 +86,44 @@ fn the_answer_says_what_the_verdicts_say() {
             }));
         }
     }
-    let text = answer::after_run(rows.iter()).replace("\n  ", " ");
-    let expected = "\ndrain (time per datagram in this run, against plain at 1 per system call). Batch 1: uring (33 per system call) \
-                    the same; mmsg 27% slower; the other side 15% slower with uring. From 16 on: no difference beyond \
-                    3% (uring: 33 per system call).\n";
-    assert_eq!(text, expected);
-    let few: Vec<Row> = rows.iter().filter(|row| row.trial <= 3).cloned().collect();
-    assert!(answer::after_run(few.iter()).contains("3 trials per cell: too few for a verdict"));
-    let alone: Vec<Row> = rows.iter().filter(|row| row.backend == "plain").cloned().collect();
-    assert_eq!(answer::after_run(alone.iter()), "");
+    rows
 }
 
 #[test]
-fn the_answer_names_those_together_of_whom_the_same_is_said() {
-    let mut rows = Vec::new();
+fn the_answer_says_what_the_verdicts_say() {
+    let rows = swept();
+    let text = told(&rows, PLAIN);
+    let (head, grid) = text.split_once("\n\n").expect("a headline and a grid");
+    assert_eq!(
+        head.replace('\n', " "),
+        "Receiving (against plain): mmsg 27% slower at batch 1, within 3% at batch 16, 10% faster at batch 64; uring within 3%; \
+         sending to uring costs 15 to 16% more."
+    );
+    let lines: Vec<Vec<&str>> = grid.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["batch", "plain", "mmsg", "uring", "per", "call"]);
+    assert_eq!([lines[2][0], lines[2][1], lines[2][2], lines[2][4]], ["1", "100.5", "+27.0", "▲"]);
+    assert_eq!([lines[4][0], lines[4][2], lines[4][4]], ["64", "-10.0", "▽"]);
+    assert_eq!(lines[2][8..], ["1", "/", "1", "/", "33"]);
+    assert_eq!(lines[5][..3], ["peer", "ns", "400.0"]);
+    assert_eq!(lines[5].last(), Some(&"▲"), "{grid}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let few: Vec<Row> = rows.iter().filter(|row| row.trial <= 3).cloned().collect();
+    assert!(told(&few, PLAIN).contains("3 trials per cell: too few for a verdict"));
+    let alone: Vec<Row> = rows.iter().filter(|row| row.backend == "plain").cloned().collect();
+    assert_eq!(told(&alone, PLAIN), "");
+}
+
+#[test]
+fn what_is_no_terminal_gets_ascii() {
+    let text = told(&swept(), Look { coloured: false, unicode: false });
+    assert!(text.is_ascii() && text.contains("! worse") && text.contains("* better"), "{text}");
+    let coloured = told(&swept(), Look { coloured: true, unicode: true });
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), told(&swept(), PLAIN));
+    assert!(coloured.contains('\u{1b}'));
+}
+
+/// Trials of eight variants.
+fn variants() -> Vec<Row> {
     let sides = [
         ("plain", "recvfrom+sendto", 100.0),
         ("plain", "recvfrom+sendto+gro", 5.0),
@@ -104,8 +132,9 @@ fn the_answer_names_those_together_of_whom_the_same_is_said() {
         ("uring", "multishot+send+defer", 110.0),
         ("uring", "multishot+send+coop", 115.0),
         ("uring", "single+send+defer", 130.0),
-        ("uring", "fixed+send+defer", 101.0),
+        ("uring", "recvmsg-multishot+sendmsg+defer", 101.0),
     ];
+    let mut rows = Vec::new();
     for (at, (backend, variant, ns)) in sides.into_iter().enumerate().rev() {
         rows.extend(noisy(ns, at).map(|(block, ns)| Row {
             variant: variant.into(),
@@ -114,12 +143,33 @@ fn the_answer_names_those_together_of_whom_the_same_is_said() {
             ..trial(backend, block, ns)
         }));
     }
-    let text = answer::after_run(rows.iter()).replace("\n  ", " ");
-    let expected = "\ndrain (time per datagram in this run, against plain). Batch 32: plain:gro and mmsg:gro 20 to 33 times as fast; \
-                    uring:fixed the same; mmsg and uring in 3 modes 10 to 30% slower.\n";
-    assert_eq!(text, expected, "the default of plain is the base, wherever its rows are");
-    let mut limited = rows;
-    limited.iter_mut().for_each(|row| row.generator_limited = Some(1));
-    let text = answer::after_run(limited.iter()).replace("\n  ", " ");
-    assert!(text.contains("Batch 32: without a verdict (limited by the generators)."), "{text}");
+    rows
+}
+
+#[test]
+fn many_columns_go_on_below_and_long_names_are_told_in_full() {
+    let text = told(&variants(), PLAIN);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    for name in ["plain:gro", "mmsg", "mmsg:gro", "uring", "uring:coop", "uring:single"] {
+        assert!(text.contains(&format!("  {name}")), "{name} is a column: {text}");
+    }
+    assert!(text.contains("uring:recvmsg-multi… is uring:recvmsg-multishot+sendmsg."), "{text}");
+    assert!(text.contains("x0.050") && text.contains("x0.030"), "factors, not percents: {text}");
+    assert_eq!(text.split("\n\n").next().map(|head| head.lines().count()), Some(3), "{text}");
+    let flat = text.replace('\n', " ");
+    assert!(flat.starts_with("Receiving, batch 32: plain:gro 20 times as fast"), "{flat}");
+}
+
+#[test]
+fn what_has_no_verdict_says_why_and_a_busy_machine_what_helps() {
+    let mut rows = variants();
+    rows.iter_mut().for_each(|row| row.generator_limited = Some(1));
+    let text = told(&rows, PLAIN);
+    assert!(text.starts_with("Receiving, batch 32: no verdict (limited by the generators)."), "{text}");
+    let busy = rows.iter().enumerate().map(|(at, row)| match at % 3 {
+        0 => Row { generator_limited: None, ..row.clone() },
+        _ => Row { valid: 0, invalid_reason: "disturbed: another thread had the core".into(), ..row.clone() },
+    });
+    let text = told(&busy.collect::<Vec<_>>(), PLAIN);
+    assert!(text.starts_with("The machine was busy: ") && text.contains("--wait-quiet 60"), "{text}");
 }

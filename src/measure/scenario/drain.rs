@@ -180,7 +180,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     drain.finish(free)?;
     let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     outcome.ledger.drop_socket = info.drops;
-    outcome.ledger.arrived.foreign = socket.strangers();
+    outcome.ledger.arrived.foreign = socket.unrelated();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
 }

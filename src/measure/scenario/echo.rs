@@ -54,7 +54,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
     // Strangers reach the worker, if its socket is not connected; the generator's is.
-    ledger.arrived.foreign += worked.ledger.arrived.foreign + near.strangers() + far.strangers();
+    ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + far.unrelated();
     Ok(Outcome {
         ledger,
         measured_ns: trips.measured_ns,

@@ -150,7 +150,7 @@ fn over_socket<'p, B: Backend<'p>>(
     let mut outcome = rounds::measure(send, trial, free, size)?;
     let info = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     outcome.ledger.drop_socket = info.drops;
-    outcome.ledger.arrived.foreign = far.strangers();
+    outcome.ledger.arrived.foreign = far.unrelated();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
 }

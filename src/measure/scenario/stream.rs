@@ -111,7 +111,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         let arrived = sink.arrivals.tally();
         let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket: info.drops, drop_ring };
-        ledger.arrived.foreign += self.near.strangers();
+        ledger.arrived.foreign += self.near.unrelated();
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
         Ok((Outcome { ledger, counters_total, in_effect, rcvbuf, sndbuf, ..outcome }, sink.observer))
     }

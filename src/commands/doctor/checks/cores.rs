@@ -1,10 +1,14 @@
 //! Checks of the cores that a run would use, and of what else runs on them.
 
+use std::path::Path;
+
 use super::given::{Chosen, list};
 use super::sample::Sample;
 use crate::commands::doctor::files::Files;
+use crate::commands::doctor::remedy::Remedy;
 use crate::commands::doctor::report::{BOTH, Check, LATENCY, NOTHING, Topic};
 use crate::measure::transfer::core_transfer_ns;
+use crate::plan::cgroup;
 use crate::plan::topology::kind_of;
 
 /// Device interrupts per second on the worker's core from which latency is spoilt. Each takes a few microseconds,
@@ -59,8 +63,7 @@ fn distance(files: &Files, chosen: &Chosen, transfer_ns: impl Fn(usize, usize) -
     let Some(ns) = transfer_ns(worker, generator) else {
         return topic.unknown(format!("the cores {worker} and {generator} are too busy to measure it"));
     };
-    let path = format!("/sys/devices/system/cpu/cpu{worker}/topology/thread_siblings_list");
-    let siblings = files.cores(&path).unwrap_or_default();
+    let siblings = files.topology().siblings(worker);
     let others =
         chosen.allowed.iter().filter(|core| **core != worker && **core != generator && !siblings.contains(core));
     let measured = others.take(MEASURED_MAX).filter_map(|&core| Some((core, transfer_ns(worker, core)?)));
@@ -88,7 +91,7 @@ fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
     if siblings.is_empty() {
         return topic.good(format!("core {worker} has none"));
     }
-    let off = "echo off | sudo tee /sys/devices/system/cpu/smt/control";
+    let off = Remedy::write("/sys/devices/system/cpu/smt/control", "off");
     if chosen.generators.first().is_some_and(used) {
         return topic.bad(format!("{worker} and {} are two threads of one core", chosen.generators[0]), off);
     }
@@ -96,7 +99,7 @@ fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
     if others.len() < chosen.generators.len() {
         let state = format!("worker {worker} has the sibling {}, which generators of flood use", sorted(&siblings));
         let named: Vec<String> = others.iter().map(usize::to_string).collect();
-        return topic.hint(state, format!("{off}; or --generator-cpu {}", named.join(",")));
+        return topic.hint(state, off.or(format!("--generator-cpu {}", named.join(","))));
     }
     topic.good(format!("worker {worker} has the sibling {}, which a run leaves alone", sorted(&siblings)))
 }
@@ -169,7 +172,7 @@ fn interrupts(files: &Files, chosen: &Chosen, sample: Result<&Sample, &String>) 
     topic.bad(
         state,
         match chosen.allowed.iter().find(|&&core| core != worker) {
-            Some(other) => format!("echo {other} | sudo tee /proc/irq/{number}/smp_affinity_list"),
+            Some(other) => Remedy::write(format!("/proc/irq/{number}/smp_affinity_list"), other),
             None => "allow a second core, which can take the interrupts".into(),
         },
     )
@@ -220,7 +223,11 @@ fn quota(files: &Files, chosen: &Chosen) -> Check {
         Ok(groups) => groups,
         Err(reason) => return topic.unknown(reason),
     };
-    match least_quota(files, &groups) {
+    // The least one on the way from the process's control group to the root counts.
+    let groups = cgroup::groups(&groups, Path::new("/sys/fs/cgroup"), "cpu");
+    let groups = groups.iter().map(|group| group.display().to_string());
+    let quotas = groups.filter_map(|group| v2_quota(files, &group).or_else(|| v1_quota(files, &group)));
+    match quotas.reduce(f64::min) {
         None => topic.good("none"),
         Some(cores) if cores > threads as f64 => topic.good(format!("{cores:.1} cores")),
         Some(cores) => topic.bad(
@@ -228,30 +235,6 @@ fn quota(files: &Files, chosen: &Chosen) -> Check {
             format!("raise the container's limit (Docker: `--cpus {}`; systemd: CPUQuota=)", threads + 1),
         ),
     }
-}
-
-/// The least quota on the way from the process's control group to the root, in cores.
-fn least_quota(files: &Files, groups: &str) -> Option<f64> {
-    let mut least: Option<f64> = None;
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let roots: &[&str] = match controllers {
-            "" => &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
-            _ if controllers.split(',').any(|name| name == "cpu") => {
-                &["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"]
-            }
-            _ => continue,
-        };
-        for root in roots {
-            for group in std::path::Path::new(path.trim_start_matches('/')).ancestors() {
-                let group = format!("{root}/{}", group.display());
-                let found = v2_quota(files, &group).or_else(|| v1_quota(files, &group));
-                least = [least, found].into_iter().flatten().reduce(f64::min);
-            }
-        }
-    }
-    least
 }
 
 fn v2_quota(files: &Files, group: &str) -> Option<f64> {
@@ -287,10 +270,10 @@ mod tests {
     fn siblings_spoil_where_both_threads_of_a_core_are_used() {
         assert_eq!(siblings("3\n", &chosen(3, &[2])).ok, Some(true));
         let check = siblings("2-3\n", &chosen(3, &[2]));
-        assert!(check.is_bad() && check.affects == BOTH && check.remedy.is_some_and(|way| way.contains("smt")));
+        assert!(check.is_bad() && check.affects == BOTH && check.mend().is_some_and(|way| way.contains("smt")));
         let check = siblings("2,3\n", &chosen(3, &[0, 1, 2]));
         assert!(check.is_bad() && check.affects.is_empty(), "only flood uses it: {check:?}");
-        assert!(check.remedy.is_some_and(|way| way.ends_with("--generator-cpu 0,1")));
+        assert!(check.mend().is_some_and(|way| way.ends_with("--generator-cpu 0,1")));
         assert_eq!(siblings("3,7\n", &chosen(3, &[2])).ok, Some(true), "nobody uses core 7");
         assert_eq!(smt_siblings(&Fixture::new(&[]).files(), &chosen(3, &[2])).ok, None);
     }
@@ -327,9 +310,9 @@ mod tests {
         let check = isolated(&machine("2-3\n", "2-3\n").files(), &chosen(3, &[2, 0]));
         assert_eq!((check.ok, check.state.as_str()), (Some(true), "isolcpus 2-3, nohz_full 2-3"));
         let check = isolated(&machine("3\n", "\n").files(), &chosen(3, &[2, 0]));
-        assert!(check.is_bad() && check.remedy.is_some_and(|way| way.contains("isolcpus=2-3")));
+        assert!(check.is_bad() && check.mend().is_some_and(|way| way.contains("isolcpus=2-3")));
         let check = isolated(&machine("\n", "\n").files(), &chosen(1, &[0]));
-        assert!(check.remedy.is_some_and(|way| !way.contains("isolcpus")), "one core is left for the rest");
+        assert!(check.mend().is_some_and(|way| !way.contains("isolcpus")), "one core is left for the rest");
         assert_eq!(isolated(&Fixture::new(&[]).files(), &chosen(3, &[2])).ok, None);
     }
 
@@ -343,7 +326,7 @@ mod tests {
         ]);
         let check = numa(&two.files(), &chosen(15, &[0, 1]));
         assert!(check.is_bad() && check.state.contains("worker's is on 1"), "{check:?}");
-        assert!(check.remedy.is_some_and(|way| way.contains("--membind=1")));
+        assert!(check.mend().is_some_and(|way| way.contains("--membind=1")));
         let check = numa(&two.files(), &chosen(3, &[0, 1]));
         assert_eq!((check.ok, check.state.as_str()), (Some(true), "all allowed cores are on node 0"));
         let none = Fixture::new(&[("/sys/devices/system/cpu/online", "0-1\n")]);
@@ -382,7 +365,7 @@ mod tests {
         let chosen = Chosen { worker: 3, generators: vec![0], allowed: vec![0, 1, 2, 3] };
         let with = |ns: [f64; 3]| distance(&files, &chosen, move |_, other| Some(ns[other]));
         let far = with([200.0, 60.0, 10.0]);
-        assert_eq!(far.remedy.as_deref(), Some("--cpu 3 --generator-cpu 1"), "a sibling is no choice");
+        assert_eq!(far.mend().as_deref(), Some("--cpu 3 --generator-cpu 1"), "a sibling is no choice");
         assert_eq!(with([80.0, 60.0, 10.0]).ok, Some(true));
         assert_eq!(distance(&files, &chosen, |_, _| None).ok, None);
         let alone = Chosen { worker: 0, generators: vec![], allowed: vec![0] };

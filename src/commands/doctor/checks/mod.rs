@@ -33,8 +33,8 @@ pub(crate) fn all(
     checks.extend(sample::all(files, chosen.as_ref().ok(), sample.as_ref(), environment));
     checks.extend(network::all(files, features));
     checks.extend(rights::all(files, features));
-    for check in checks.iter_mut().filter(|check| check.is_bad()) {
-        check.measure = check.remedy.as_deref().and_then(|remedy| advice::alternation(files, remedy));
+    for check in checks.iter_mut().filter(|check| check.is_bad() && !check.is_apart) {
+        check.measure = check.remedy.as_ref().and_then(|remedy| advice::alternation(files, &remedy.way));
     }
     checks
 }

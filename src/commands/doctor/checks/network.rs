@@ -4,6 +4,7 @@ use hpbench_backends::features::{self, Feature};
 
 use super::given::has;
 use crate::commands::doctor::files::Files;
+use crate::commands::doctor::remedy::Remedy;
 use crate::commands::doctor::report::{BOTH, Check, NOTHING, RATES, Topic};
 use crate::plan::args::RunArgs;
 
@@ -43,7 +44,7 @@ fn buffer(files: &Files, name: &'static str, wanted: usize, forced: bool) -> Che
     match value(files, name) {
         Ok(found) if found >= wanted as i64 => topic.good(found.to_string()),
         Ok(found) if forced => topic.good(format!("{found}, which CAP_NET_ADMIN passes over")),
-        Ok(found) => topic.hint(found.to_string(), format!("sudo sysctl {name}={wanted}")),
+        Ok(found) => topic.hint(found.to_string(), Remedy::sysctl(name, wanted)),
         Err(reason) => topic.unknown(reason),
     }
 }
@@ -54,7 +55,7 @@ fn backlog(files: &Files) -> Check {
     let topic = Topic::new(name, format!("at least {BACKLOG_MIN}"), RATES);
     match value(files, name) {
         Ok(found) if found >= BACKLOG_MIN => topic.good(found.to_string()),
-        Ok(found) => topic.bad(found.to_string(), format!("sudo sysctl {name}={BACKLOG_MIN}")),
+        Ok(found) => topic.bad(found.to_string(), Remedy::sysctl(name, BACKLOG_MIN)),
         Err(reason) => topic.unknown(reason),
     }
 }
@@ -63,7 +64,7 @@ fn busy(files: &Files, name: &'static str) -> Check {
     let topic = Topic::new(name, "0: waiting sleeps, and --wait spin spins", NOTHING);
     match value(files, name) {
         Ok(0) => topic.good("0"),
-        Ok(found) => topic.hint(found.to_string(), format!("sudo sysctl {name}=0")),
+        Ok(found) => topic.hint(found.to_string(), Remedy::sysctl(name, 0)),
         Err(reason) => topic.unknown(reason),
     }
 }
@@ -85,7 +86,7 @@ fn steering(files: &Files) -> Check {
     match masks.iter().find(|(_, mask)| !is_off(mask)) {
         None if masks.is_empty() => topic.unknown(format!("there is no {QUEUES}")),
         None => topic.good("off"),
-        Some((path, mask)) => topic.bad(format!("on, for the cores {mask}"), format!("echo 0 | sudo tee {path}")),
+        Some((path, mask)) => topic.bad(format!("on, for the cores {mask}"), Remedy::write(path, 0)),
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
         let checks = all(&files, &[]);
         let check = named(&checks, "net.core.rmem_max");
         assert!(check.is_bad() && check.affects.is_empty() && check.state == "212992", "{check:?}");
-        assert!(check.remedy.as_deref().is_some_and(|way| way.starts_with("sudo sysctl net.core.rmem_max=")));
+        assert!(check.mend().is_some_and(|way| way.starts_with("sudo sysctl net.core.rmem_max=")));
         assert_eq!(named(&checks, "rps_on_loopback").ok, Some(true));
         let force = Feature { name: "SO_RCVBUFFORCE", since: "2.6.14", state: State::Yes };
         assert_eq!(named(&all(&files, &[force]), "net.core.rmem_max").ok, Some(true));
@@ -129,7 +130,7 @@ mod tests {
         let check = named(&checks, "net.core.netdev_max_backlog");
         assert!(check.is_bad() && check.affects == RATES);
         let check = steering(&machine("1\n", "1\n", "1\n", "00,00000003\n").files());
-        assert!(check.is_bad() && check.remedy.is_some_and(|way| way.contains("rx-0/rps_cpus")));
+        assert!(check.is_bad() && check.mend().is_some_and(|way| way.contains("rx-0/rps_cpus")));
     }
 
     #[test]

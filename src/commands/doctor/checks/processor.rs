@@ -2,6 +2,7 @@
 
 use super::given::{Chosen, list};
 use crate::commands::doctor::files::Files;
+use crate::commands::doctor::remedy::{Remedy, Way};
 use crate::commands::doctor::report::{BOTH, Check, NOTHING, Topic};
 use crate::record::environment::Environment;
 
@@ -44,7 +45,7 @@ fn governor(files: &Files, cores: &[usize]) -> Check {
     };
     match governors.iter().all(|(name, _)| name == "performance") {
         true => topic.good(state),
-        false => topic.bad(state, "sudo cpupower frequency-set -g performance"),
+        false => topic.bad(state, Way::Governor("performance")),
     }
 }
 
@@ -63,7 +64,7 @@ fn turbo(files: &Files) -> Check {
         let Ok(found) = files.text(&path) else { continue };
         return match found == off {
             true => topic.good("off"),
-            false => topic.hint("on", format!("echo {off} | sudo tee {path}")),
+            false => topic.hint("on", Remedy::write(path, off)),
         };
     }
     topic.unknown(if files.names(CPU).is_empty() { format!("there is no {CPU}") } else { "no switch for it".into() })
@@ -86,7 +87,7 @@ fn clock(files: &Files, source: &str) -> Check {
             topic.bad(
                 slow,
                 match better {
-                    Some(better) => format!("echo {better} | sudo tee {DIRECTORY}/current_clocksource"),
+                    Some(better) => Remedy::write(format!("{DIRECTORY}/current_clocksource"), better),
                     None => "this machine offers no better one; see `dmesg` for why the kernel trusts no TSC".into(),
                 },
             )
@@ -96,7 +97,7 @@ fn clock(files: &Files, source: &str) -> Check {
 }
 
 fn mitigations(files: &Files, option: &str) -> Check {
-    let wanted = "as where the results are to hold: they make system calls dearer";
+    let wanted = "as where the results are to hold: they make system calls slower";
     let topic = Topic::new("mitigations", wanted, NOTHING);
     let directory = format!("{CPU}/vulnerabilities");
     let names = files.names(&directory);
@@ -122,7 +123,7 @@ fn huge_pages(files: &Files) -> Check {
     };
     match text.split(['[', ']']).nth(1) {
         Some(state @ ("always" | "madvise")) => topic.good(state),
-        Some(state) => topic.hint(state, format!("echo madvise | sudo tee {path}")),
+        Some(state) => topic.hint(state, Remedy::write(path, "madvise")),
         None => topic.unknown(format!("{path} marks no choice: {text:?}")),
     }
 }
@@ -160,9 +161,9 @@ mod tests {
         assert_eq!(state("intel_pstate/no_turbo", "1\n").state, "off");
         assert_eq!(state("cpufreq/boost", "0\n").state, "off");
         let check = state("intel_pstate/no_turbo", "0\n");
-        assert!(check.state == "on" && check.remedy.is_some_and(|way| way.starts_with("echo 1 ")));
+        assert!(check.state == "on" && check.mend().is_some_and(|way| way.starts_with("echo 1 ")));
         let check = state("cpufreq/boost", "1\n");
-        assert!(check.state == "on" && check.remedy.is_some_and(|way| way.starts_with("echo 0 ")));
+        assert!(check.state == "on" && check.mend().is_some_and(|way| way.starts_with("echo 0 ")));
         assert_eq!(turbo(&Fixture::new(&[]).files()).ok, None);
     }
 
@@ -173,9 +174,9 @@ mod tests {
         let both = offer("tsc hpet acpi_pm\n");
         let ok = |source| clock(&both.files(), source).ok;
         assert_eq!(["tsc", "hpet", "x", ""].map(ok), [Some(true), Some(false), None, None]);
-        assert!(clock(&both.files(), "hpet").remedy.is_some_and(|way| way.starts_with("echo tsc ")));
+        assert!(clock(&both.files(), "hpet").mend().is_some_and(|way| way.starts_with("echo tsc ")));
         let slow = clock(&offer("hpet acpi_pm\n").files(), "hpet");
-        assert!(slow.remedy.is_some_and(|way| way.contains("offers no better one")));
+        assert!(slow.mend().is_some_and(|way| way.contains("offers no better one")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rustix::thread::CapabilitySet;
 
 use super::given::has;
 use crate::commands::doctor::files::Files;
+use crate::commands::doctor::remedy::Remedy;
 use crate::commands::doctor::report::{Check, NOTHING, Topic};
 use crate::measure::counters::{CountersError, PerfCounters};
 use crate::record::preload;
@@ -59,7 +60,7 @@ fn locked_memory() -> Check {
 /// What others of this machine's programs send through, and hpbench does not.
 fn bypasses(files: &Files, environment: &str) -> Check {
     let topic = Topic::new("bypass_libraries", "none preloaded: hpbench makes its system calls itself", NOTHING);
-    match preload::told(environment, &files.text(preload::FOR_ALL).unwrap_or_default()) {
+    match preload::preloaded(environment, &files.text(preload::FOR_ALL).unwrap_or_default()) {
         None => topic.good("none preloaded"),
         Some(libraries) => topic.hint(
             format!("{libraries} is preloaded, and ignored: figures are those of the kernel"),
@@ -89,13 +90,13 @@ fn rt_priority() -> Check {
 }
 
 fn rt_throttling(files: &Files) -> Check {
-    let topic = Topic::new("rt_throttling", "off (-1), for --fifo only", NOTHING);
+    let topic = Topic::new("rt_throttling", "off (-1), for --fifo only", NOTHING).apart();
     let runtime = "/proc/sys/kernel/sched_rt_runtime_us";
     match (files.number(runtime), files.number("/proc/sys/kernel/sched_rt_period_us")) {
         (Ok(-1), _) => topic.good("off"),
         (Ok(runtime), Ok(period)) => topic.hint(
             format!("real-time threads run for {runtime} of each {period} µs"),
-            "sudo sysctl kernel.sched_rt_runtime_us=-1",
+            Remedy::sysctl("kernel.sched_rt_runtime_us", -1),
         ),
         (Err(reason), _) | (_, Err(reason)) => topic.unknown(reason),
     }
@@ -127,7 +128,7 @@ fn setcap(names: &[&str]) -> String {
 }
 
 fn perf_counters(files: &Files) -> Check {
-    let topic = Topic::new("perf_counters", "cycles and instructions", NOTHING);
+    let topic = Topic::new("perf_counters", "cycles and instructions", NOTHING).apart();
     let error = match PerfCounters::try_open() {
         Ok(_) => return topic.good("they count"),
         Err(error) => error,
@@ -139,7 +140,7 @@ fn perf_counters(files: &Files) -> Check {
         CountersError::Refused(_) => match files.number("/proc/sys/kernel/perf_event_paranoid") {
             Ok(level) if level > 1 && !may => topic.hint(
                 format!("{error}; kernel.perf_event_paranoid is {level}"),
-                "sudo sysctl kernel.perf_event_paranoid=1; or CAP_PERFMON",
+                Remedy::sysctl("kernel.perf_event_paranoid", 1).or("CAP_PERFMON"),
             ),
             _ => topic.hint(error.to_string(), "let the container's seccomp filter pass perf_event_open"),
         },
@@ -173,11 +174,11 @@ fn seccomp(files: &Files) -> Check {
 /// `works`: whether this process has io_uring all the same, as root has where the value is 1.
 fn io_uring_disabled(files: &Files, works: bool) -> Check {
     let name = "kernel.io_uring_disabled";
-    let topic = Topic::new(name, "0", NOTHING);
+    let topic = Topic::new(name, "0", NOTHING).apart();
     match files.number("/proc/sys/kernel/io_uring_disabled") {
         Ok(0) => topic.good("0"),
         Ok(value) if works => topic.good(format!("{value}, but not for this process")),
-        Ok(value) => topic.hint(value.to_string(), format!("sudo sysctl {name}=0")),
+        Ok(value) => topic.hint(value.to_string(), Remedy::sysctl(name, 0)),
         Err(_) if works => topic.good("no such switch is seen, and io_uring works"),
         Err(reason) => topic.unknown(reason),
     }
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(judge(CapabilitySet::all()).ok, Some(true));
         let check = judge(CapabilitySet::NET_ADMIN | CapabilitySet::IPC_LOCK);
         assert_eq!(check.state, "cap_net_admin, cap_ipc_lock only");
-        assert_eq!(check.remedy.as_deref(), Some("sudo setcap cap_sys_nice,cap_perfmon+ep .../hpbench"));
+        assert_eq!(check.mend().as_deref(), Some("sudo setcap cap_sys_nice,cap_perfmon+ep .../hpbench"));
         assert_eq!(judge(CapabilitySet::empty()).state, "none that hpbench can use");
     }
 
@@ -239,6 +240,7 @@ mod tests {
             rt_throttling(&fixture.files())
         };
         assert_eq!(check("-1\n").ok, Some(true));
+        assert!(check("950000\n").is_apart, "few runs have --fifo");
         assert_eq!(check("950000\n").state, "real-time threads run for 950000 of each 1000000 µs");
         assert_eq!(rt_throttling(&Fixture::new(&[]).files()).ok, None);
     }

@@ -122,7 +122,7 @@ fn step_list(trials: &Trials<'_>, threshold: f64) -> String {
     if trials.side_count() < 2 {
         return "one kernel only: there is nothing to compare it with\n".into();
     }
-    let settings = Settings { threshold, groups: usize::MAX, ..answer::SETTINGS };
+    let settings = Settings { threshold, ..answer::SETTINGS };
     match Comparisons::new(trials, &settings) {
         Ok(report) => steps::text(&report) + &too_few(&report),
         Err(error) => wrap(&error.to_string()),

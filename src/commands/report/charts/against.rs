@@ -114,7 +114,7 @@ pub(super) fn peer(data: &Data) -> FigureOrMissing {
         title: "The other side's cost",
         notes: vec![
             "What the same rounds cost the other side: in drain whoever fills the queue, in send whoever receives. Some \
-             ways of receiving make it dearer to send to them. Less is better."
+             ways of receiving make it costlier to send to them. Less is better."
                 .into(),
         ],
         cells,

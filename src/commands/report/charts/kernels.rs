@@ -50,7 +50,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
                 known.push((at, estimate.median.value));
                 let (first, median) = (known[0].1, estimate.median.value);
                 table.push(|| {
-                    // Nothing is so many percent dearer than nothing.
+                    // Nothing is so many percent costlier than nothing.
                     let changed = (first > 0.0).then(|| Unit::Change.cell(100.0 * (median / first - 1.0)));
                     let change = changed.unwrap_or_default();
                     let texts = [&group.title, &key.name, &names[at]].map(String::clone);
@@ -70,7 +70,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     }
     let (charts, left_out) = limited(charts);
     let mut notes = vec![
-        "Each line is one backend and mode against itself under its oldest kernel here; up is dearer. The charts say \
+        "Each line is one backend and mode against itself under its oldest kernel here; up is costlier. The charts say \
          nothing about which backend is cheaper."
             .to_owned(),
     ];

@@ -1,0 +1,89 @@
+//! What explains the numbers of a run, with `--verbose`: batches, polls, re-arms.
+
+use crate::commands::table::align;
+use crate::gates;
+use crate::plan::cells::Scenario;
+use crate::record::row::Row;
+use crate::stats::Summary;
+use crate::text::{plain_table, trim_lines, wrap};
+
+/// The trials of a cell.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    /// What was measured.
+    pub(super) scenario: Scenario,
+    /// The backend, with its variant if that is not the default.
+    pub(super) name: String,
+    /// The trials.
+    pub(super) rows: Vec<&'a Row>,
+}
+
+impl<'a> Group<'a> {
+    /// The trials that count.
+    fn valid(&self) -> impl Iterator<Item = &'a Row> {
+        let valid = self.rows.iter().copied().filter(|row| row.valid == 1).collect();
+        gates::counting(valid, |row| row.marked).into_iter()
+    }
+
+    fn summary(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<Summary> {
+        Summary::of(self.valid().filter_map(value))
+    }
+
+    fn median(&self, value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        self.summary(value).map(|summary| summary.median)
+    }
+
+    /// Says which cell this is, for a message.
+    fn label(&self) -> String {
+        let row = self.rows.first();
+        let number = |value: Option<usize>| value.map_or_else(String::new, |value| value.to_string());
+        format!(
+            "{} {}, batch {}, payload {}",
+            self.name,
+            self.scenario,
+            number(row.map(|row| row.batch)),
+            number(row.map(|row| row.payload))
+        )
+    }
+}
+
+/// What explains the numbers: batches, polls, re-arms.
+pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
+    let mut table = plain_table();
+    table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls each", "empty polls", "re-arms"]);
+    for group in groups {
+        let Some(first) = group.valid().next() else { continue };
+        table.add_row([
+            group.name.clone(),
+            group.scenario.to_string(),
+            first.batch.to_string(),
+            first.payload.to_string(),
+            decimals(group.median(|row| row.batch_mean), 1),
+            decimals(group.median(|row| row.syscalls_per_packet), 4),
+            decimals(group.median(|row| row.empty_polls.map(|count| count as f64)), 0),
+            decimals(group.median(|row| row.rearms.map(|count| count as f64)), 0),
+        ]);
+    }
+    align(&mut table, |index| index == 0);
+    let sizes: String = groups.iter().filter_map(batch_sizes).collect();
+    let title = "medians of what explains the numbers";
+    (!table.is_empty()).then(|| format!("{title}\n{}\n{sizes}", trim_lines(&table.to_string())))
+}
+
+/// How many datagrams the calls of `rx` that brought any brought, over all trials of a cell: a line.
+fn batch_sizes(group: &Group<'_>) -> Option<String> {
+    let mut sizes = [0_u64; 11];
+    group.valid().for_each(|row| sizes.iter_mut().zip(row.batch_sizes).for_each(|(sum, calls)| *sum += calls));
+    let all: u64 = sizes.iter().sum();
+    let class = |(class, &calls): (usize, &u64)| {
+        let (first, last) = (1_u64 << class, (2_u64 << class) - 1);
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        (calls > 0).then(|| format!("{range}: {:.1}%", 100.0 * calls as f64 / all as f64))
+    };
+    let classes: Vec<String> = sizes.iter().enumerate().filter_map(class).collect();
+    (all > 0).then(|| wrap(&format!("{}: datagrams per rx call: {}", group.label(), classes.join(", "))))
+}
+
+fn decimals(value: Option<f64>, count: usize) -> String {
+    value.map_or_else(String::new, |value| format!("{value:.count$}"))
+}

@@ -1,0 +1,512 @@
+//! The table of what was measured: a row for each cell, in 80 columns.
+
+use std::collections::{BTreeSet, HashMap};
+
+use comfy_table::{CellAlignment, Table};
+
+use crate::compare::answer::text::{constants, plain, rate, value_text};
+use crate::compare::axes;
+use crate::compare::messages::Messages;
+use crate::compare::sections::{self, short};
+use crate::compare::summaries::{CellSummary, TOLD};
+use crate::record::cell::CellKey;
+use crate::record::columns::Column;
+use crate::record::row::State;
+use crate::stats::median::Median;
+use crate::text::{Look, WIDTH, plain_table, trim_lines, width, wrap};
+
+/// Above this share of a cell's cost the harness's own is worth a note, in percent.
+const HARNESS_NOTE_PCT: f64 = 5.0;
+
+/// A figure of a cell, or several that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// A median with its interval.
+    Median(Column, &'static str),
+    /// A share in percent with so many decimals.
+    Share(Column, &'static str, usize),
+    /// Datagrams per system call.
+    PerCall,
+}
+
+/// Scenarios whose figures have the same columns.
+struct Shape {
+    scenarios: &'static [&'static str],
+    title: &'static str,
+    parts: &'static [Part],
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape {
+        scenarios: &["drain", "send"],
+        title: "ns per datagram, of the backend and of its peer",
+        parts: &[
+            Part::Median(Column::ns_per_packet_p50, "ns"),
+            Part::Median(Column::peer_ns_per_packet, "peer ns"),
+            Part::PerCall,
+        ],
+    },
+    Shape {
+        scenarios: &["flood"],
+        title: "datagrams delivered per second under full load",
+        parts: &[
+            Part::Median(Column::rx_pps, "per second"),
+            Part::Share(Column::loss_pct, "lost", 2),
+            Part::Share(Column::busy_pct, "busy", 0),
+            Part::PerCall,
+        ],
+    },
+    Shape {
+        scenarios: &["pace"],
+        title: "µs from when a datagram was due to its receipt",
+        parts: &[
+            Part::Median(Column::lat_p50_ns, "p50"),
+            Part::Median(Column::lat_p99_ns, "p99"),
+            Part::Median(Column::lat_p999_ns, "p99.9"),
+            Part::Share(Column::loss_pct, "lost", 2),
+            Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
+        ],
+    },
+    Shape {
+        scenarios: &["echo"],
+        title: "round-trip time in µs",
+        parts: &[
+            Part::Median(Column::lat_p50_ns, "p50"),
+            Part::Median(Column::lat_p99_ns, "p99"),
+            Part::Median(Column::lat_p999_ns, "p99.9"),
+            Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
+        ],
+    },
+];
+
+/// Formats cells; `files` are the names of theirs.
+pub(crate) fn render(cells: &[CellSummary], files: &[String], look: Look) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for shape in &SHAPES {
+        let own: Vec<&CellSummary> =
+            cells.iter().filter(|cell| shape.scenarios.contains(&cell.get(Column::scenario))).collect();
+        if own.iter().any(|cell| cell.counting > 0) {
+            parts.push(section(shape, &own, files));
+        }
+    }
+    let text = parts.join("\n");
+    let notes: String = notes(cells).iter().map(|note| wrap(note)).collect();
+    let gap = if text.is_empty() || notes.is_empty() { "" } else { "\n" };
+    let text = format!("{text}{gap}{notes}");
+    if look.unicode { text } else { plain(&text) }
+}
+
+/// What tells cells of some scenarios apart, beside the name of the backend: columns, and whether the file is one.
+fn telling(cells: &[&CellSummary]) -> Vec<Column> {
+    let keys: Vec<&CellKey> = cells.iter().map(|cell| &cell.cell).collect();
+    let mut axes = sections::telling(&keys);
+    axes.retain(|axis| ![Column::backend, Column::variant].contains(axis));
+    // Of failed trials, the round in effect is not known.
+    let rounds: BTreeSet<&str> =
+        keys.iter().map(|key| key.get(Column::round)).filter(|round| !round.is_empty()).collect();
+    axes.retain(|axis| *axis != Column::round || rounds.len() > 1);
+    axes.extend(TOLD.into_iter().filter(|column| cells.iter().any(|cell| cell.get(*column) != cells[0].get(*column))));
+    axes
+}
+
+fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
+    let axes = telling(cells);
+    let scenarios: BTreeSet<&str> = cells.iter().map(|cell| cell.get(Column::scenario)).collect();
+    let has_files = cells.iter().any(|cell| cell.file != cells[0].file);
+    let counts: BTreeSet<usize> = cells.iter().map(|cell| cell.counting).collect();
+    let constant = [Column::batch, Column::payload, Column::rate_pps, Column::window, Column::wait];
+    let constant = constant.into_iter().filter(|column| !axes.contains(column));
+    let constant: Vec<(Column, &str)> = constant
+        .map(|column| (column, cells[0].get(column)))
+        .filter(|(column, value)| !value.is_empty() && !(*column == Column::wait && *value == "spin"))
+        .collect();
+    let ordered: Vec<&str> = shape.scenarios.iter().copied().filter(|name| scenarios.contains(name)).collect();
+    let mut title = format!("{}: {}", ordered.join(", "), shape.title);
+    if !constant.is_empty() {
+        title += &format!("; {}", constants(&constant));
+    }
+    if let [count] = counts.iter().copied().collect::<Vec<_>>()[..] {
+        title += &format!("; {count} trial{} each", if count == 1 { "" } else { "s" });
+    }
+    let has_block = cells.iter().any(|cell| cell.get(Column::wait) == "block");
+    // A worker that spins takes all of its core, at any rate.
+    let parts: Vec<Part> = shape
+        .parts
+        .iter()
+        .copied()
+        .filter(|part| {
+            !matches!(part, Part::Median(Column::cpu_ns_per_packet, _)) || has_block || ordered.contains(&"pace")
+        })
+        .collect();
+
+    let mut header: Vec<String> = vec!["backend".into()];
+    header.extend(has_files.then(|| "file".to_owned()));
+    let mut texts = header.len();
+    if scenarios.len() > 1 {
+        header.insert(0, "scenario".into());
+        texts += 1;
+    }
+    header.extend(axes.iter().map(|axis| short(*axis).to_owned()));
+    header.extend((counts.len() > 1).then(|| "n".to_owned()));
+    for part in &parts {
+        match part {
+            Part::Median(_, name) => header.extend([(*name).to_owned(), "±".to_owned()]),
+            Part::Share(_, name, _) => header.push((*name).to_owned()),
+            Part::PerCall => header.push("per call".into()),
+        }
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for cell in cells {
+        let mut row: Vec<String> = vec![cell.name()];
+        row.extend(has_files.then(|| files.get(cell.file as usize).cloned().unwrap_or_default()));
+        if scenarios.len() > 1 {
+            row.insert(0, cell.get(Column::scenario).to_owned());
+        }
+        let text = |axis: &Column| {
+            let text = cell.get(*axis);
+            if *axis == Column::rate_pps { rate(text) } else { text.to_owned() }
+        };
+        row.extend(axes.iter().map(text));
+        row.extend((counts.len() > 1).then(|| cell.counting.to_string()));
+        parts.iter().for_each(|part| row.extend(figures(cell, *part, shape)));
+        rows.push(row);
+    }
+    let cut = cut_to_fit(&header, &mut rows, usize::from(scenarios.len() > 1));
+    let mut table = plain_table();
+    table.set_header(&header);
+    rows.into_iter().for_each(|row| {
+        table.add_row(row);
+    });
+    let is_text = |index: usize| {
+        index < texts
+            || axes
+                .get(index - texts)
+                .is_some_and(|axis| cells.iter().any(|cell| cell.get(*axis).parse::<f64>().is_err()))
+    };
+    align(&mut table, is_text);
+    format!("{}{}\n{cut}", wrap(&title), trim_lines(&table.to_string()))
+}
+
+/// Cuts names of backends, in a column, so that the table fits; tells them in full.
+fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> String {
+    let widest = |at: usize, rows: &[Vec<String>]| {
+        rows.iter().map(|row| width(&row[at])).chain([width(&header[at])]).max().unwrap_or(0)
+    };
+    let all: usize = (0..header.len()).map(|at| widest(at, rows) + 2).sum::<usize>() - 2;
+    let over = all.saturating_sub(WIDTH);
+    let most = widest(names, rows).saturating_sub(over).max(8);
+    let mut told: Vec<String> = Vec::new();
+    for row in rows.iter_mut().filter(|_| over > 0) {
+        let name = &mut row[names];
+        if width(name) > most {
+            // The end tells modes apart, the start the backend.
+            let (start, end) = (most.div_ceil(2) - 1, most / 2);
+            let characters: Vec<char> = name.chars().collect();
+            let short: String =
+                characters[..start].iter().chain(&['…']).chain(&characters[characters.len() - end..]).collect();
+            let note = format!("{short} is {name}.");
+            if !told.contains(&note) {
+                told.push(note);
+            }
+            *name = short;
+        }
+    }
+    told.iter().map(|note| wrap(note)).collect()
+}
+
+/// The figures of a part; `-` where there are none.
+fn figures(cell: &CellSummary, part: Part, shape: &Shape) -> Vec<String> {
+    let none = || "-".to_owned();
+    match part {
+        Part::Median(column, _) => match cell.median(column) {
+            None => vec![none(), String::new()],
+            Some(median) => {
+                let is_first = shape.parts[0] == part;
+                let bound = if is_first && cell.is_limited { "≥ " } else { "" };
+                let mark = if is_first && cell.marked > 0 { "*" } else { "" };
+                vec![format!("{bound}{}", value_text(column, median.value)), half(median) + mark]
+            }
+        },
+        Part::Share(column, _, decimals) => {
+            vec![cell.median(column).map_or_else(none, |median| format!("{:.decimals$}%", median.value))]
+        }
+        Part::PerCall => vec![cell.per_call.map_or_else(none, |calls| format!("{calls:.1}"))],
+    }
+}
+
+/// The farther end of the interval of a median, in percent of it.
+pub(crate) fn half(median: Median) -> String {
+    match median.interval {
+        Some((low, high)) if median.value > 0.0 => {
+            match 100.0 * (high - median.value).max(median.value - low) / median.value {
+                99.95.. => ">99%".into(),
+                half => format!("{half:.1}%"),
+            }
+        }
+        _ => String::new(),
+    }
+}
+
+/// Names to the left, numbers to the right.
+pub(crate) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if index == 0 { 0 } else { 1 }, 1));
+        column.set_cell_alignment(if is_text(index) { CellAlignment::Left } else { CellAlignment::Right });
+    }
+}
+
+/// What a reader must know beside the figures.
+fn notes(cells: &[CellSummary]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if cells.iter().any(|cell| cell.counting > 0) {
+        notes.push("± is the farther end of the 95% interval.".into());
+    }
+    let of = |scenario: &str| cells.iter().any(|cell| cell.get(Column::scenario) == scenario && cell.is_limited);
+    if of("flood") {
+        notes.push("≥ limited by the generators (busy below 95%): this cannot rank the backends.".into());
+    }
+    if of("pace") {
+        notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is what it really sent.".into());
+    }
+    let all: usize = cells.iter().map(|cell| cell.trials).sum();
+    let marked: usize = cells.iter().map(|cell| cell.all_marked - cell.marked).sum();
+    if marked > 0 {
+        notes.push(format!("{marked} of {all} trials are left out: not steady, or on a core not as fast as usual."));
+    }
+    let counted: usize = cells.iter().map(|cell| cell.marked).sum();
+    if counted > 0 {
+        notes.push(format!("* {counted} marked trials count, for lack of others of their cell."));
+    }
+    notes.extend(harness_note(cells));
+    notes.extend(lost(cells, all));
+    notes
+}
+
+/// Why trials say nothing: those of one kind are one note, whatever cells they are of.
+fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
+    /// More cells than this are counted, not named.
+    const NAMED_MAX: usize = 3;
+    let reasons = cells.iter().enumerate().flat_map(|(at, cell)| {
+        cell.reasons.iter().filter(|(_, why)| !why.is_empty()).map(move |(state, why)| ((*state, at), why.as_str()))
+    });
+    let messages = Messages::of(reasons);
+    let mut kinds: Vec<(State, String, usize, String, Vec<usize>)> = Vec::new();
+    let mut known: HashMap<(State, String), usize> = HashMap::new();
+    for kind in messages.kinds {
+        let (state, cell) = kind.of;
+        let key: String = kind.first.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+        let at = *known.entry((state, key.clone())).or_insert(kinds.len());
+        if at == kinds.len() {
+            kinds.push((state, key, 0, kind.first.clone(), Vec::new()));
+        }
+        let own = &mut kinds[at];
+        own.2 += kind.count;
+        own.4.push(cell);
+    }
+    let told = kinds.into_iter().map(|(state, _, count, first, of)| {
+        let what = if state == State::Failed { "failed" } else { "are invalid and left out" };
+        let names: Vec<String> = of.iter().map(|at| label(&cells[*at], cells)).collect();
+        let of_all = if of.iter().map(|at| cells[*at].trials).sum::<usize>() == count { "all " } else { "" };
+        let names = match of.len() {
+            count if count > NAMED_MAX => format!("{count} cells"),
+            _ => names.join(", "),
+        };
+        let example = if count > 1 { ", for example" } else { "" };
+        format!("{of_all}{count} of {all} trials {what} ({names}){example}: {first}").replacen(
+            "all 1 of 1 trials",
+            "the only trial",
+            1,
+        )
+    });
+    let others = (messages.others > 0)
+        .then(|| format!("{} of {all} trials failed or are invalid for other reasons", messages.others));
+    told.chain(others).collect()
+}
+
+/// Says which cell this is, for a message: with what tells it from others of its scenario.
+fn label(cell: &CellSummary, cells: &[CellSummary]) -> String {
+    let same = |other: &&CellSummary| other.get(Column::scenario) == cell.get(Column::scenario);
+    let axes = telling(&cells.iter().filter(same).collect::<Vec<_>>());
+    let told: String = axes.iter().map(|axis| format!(" {} {}", short(*axis), cell.get(*axis))).collect();
+    format!("{} {}{told}", cell.name(), cell.get(Column::scenario))
+}
+
+/// The `null` backend shows what the harness costs; where that matters, the table says so. It is a little more at small batches,
+/// and so is beside every sweep over them.
+fn harness_note(cells: &[CellSummary]) -> Option<String> {
+    let cost = |cell: &CellSummary| cell.median(Column::ns_per_packet_p50).map(|median| median.value);
+    let is_null = |cell: &CellSummary| cell.get(Column::backend) == "null";
+    let drains: Vec<&CellSummary> = cells.iter().filter(|cell| cell.get(Column::scenario) == "drain").collect();
+    let batches: BTreeSet<&str> = drains.iter().map(|cell| cell.get(Column::batch)).collect();
+    if drains.iter().all(|cell| !is_null(cell)) && batches.len() > 1 {
+        return Some(
+            "What the harness itself costs differs by a few ns between batches: null among the backends shows it at each."
+                .into(),
+        );
+    }
+    let key =
+        |cell: &CellSummary| [Column::batch, Column::payload, Column::round].map(|axis| cell.get(axis).to_owned());
+    let share = |cell: &CellSummary| {
+        let null = drains.iter().find(|other| is_null(other) && key(other) == key(cell)).and_then(|null| cost(null))?;
+        Some((null, 100.0 * null / cost(cell)?))
+    };
+    let (cell, (null, pct)) = drains
+        .iter()
+        .filter(|cell| !is_null(cell))
+        .filter_map(|cell| Some((*cell, share(cell)?)))
+        .max_by(|a, b| a.1.1.total_cmp(&b.1.1))?;
+    let names = axes::name(cell.get(Column::backend), "");
+    (pct > HARNESS_NOTE_PCT).then(|| {
+        format!(
+            "The harness itself takes {null:.1} ns per datagram ({pct:.0}% of {names} at batch {}).",
+            cell.get(Column::batch)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::dataset::Dataset;
+    use crate::compare::summaries;
+    use crate::record::row::Row;
+
+    const LOOK: Look = Look { coloured: false, unicode: true };
+
+    fn row(scenario: &str, trial: usize, ns: f64) -> Row {
+        Row {
+            schema: 1,
+            run_id: "f00d".into(),
+            scenario: scenario.into(),
+            backend: "uring".into(),
+            variant: "recvmsg-multishot+sendmsg+coop".into(),
+            batch: 1024,
+            payload: 65_507,
+            round: ["drain", "send"].contains(&scenario).then_some(1_048_576),
+            trial,
+            attempt: 1,
+            order: trial,
+            valid: 1,
+            wait: "spin".into(),
+            ns_per_packet_p50: Some(ns),
+            peer_ns_per_packet: Some(123_456.7),
+            kernel_batch_mean: Some(1024.0),
+            rx_pps: Some(12_345_678.9),
+            generators: Some(64),
+            generator_limited: Some(1),
+            loss_pct: Some(100.0),
+            busy_pct: Some(100.0),
+            rate_pps: (scenario == "pace").then_some(1_234_567),
+            window: (scenario == "echo").then_some(1024),
+            lat_p50_ns: Some(12_345_678),
+            lat_p99_ns: Some(12_345_678),
+            lat_p999_ns: Some(123_456_789),
+            cpu_ns_per_packet: Some(12_345.6),
+            ..Row::default()
+        }
+    }
+
+    fn told(rows: &[Row]) -> String {
+        let data = Dataset::of_rows(summaries::columns(), rows.iter());
+        render(&summaries::of(&data), &["a.csv".into()], LOOK)
+    }
+
+    fn flat(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn wide_values_fit_into_80_columns_and_long_names_are_told_in_full() {
+        let scenarios = ["drain", "send", "flood", "pace", "echo"];
+        let rows: Vec<Row> = scenarios
+            .into_iter()
+            .flat_map(|scenario| {
+                (1..=20).map(move |trial| {
+                    let row = row(scenario, trial, 123_456.7 + 10_000.0 * (trial % 2) as f64);
+                    let order = row.order + 100 * scenario.len() + usize::from(scenario == "echo") * 1000;
+                    Row { order, wait: if trial > 10 { "block" } else { "spin" }.into(), ..row }
+                })
+            })
+            .collect();
+        let text = told(&rows);
+        assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        assert!(text.contains("≥ 12.35 M") && flat(&text).contains("12346 0.0%"), "{text}");
+        assert!(text.contains(" is uring:recvmsg-multishot+sendmsg+coop."), "{text}");
+        assert!(flat(&text).contains("drain, send: ns per datagram"), "{text}");
+    }
+
+    #[test]
+    fn what_is_equal_everywhere_is_in_the_title_and_what_varies_a_column() {
+        let at = |batch: usize| {
+            (1..=8).map(move |trial| Row { batch, order: 100 * batch + trial, ..row("drain", trial, 100.0) })
+        };
+        let rows: Vec<Row> = at(8).chain(at(32)).chain(at(128)).collect();
+        let text = told(&rows);
+        assert!(
+            flat(&text)
+                .starts_with("drain: ns per datagram, of the backend and of its peer; 65507 bytes; 8 trials each")
+        );
+        let first: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("uring") && !line.contains(" is "))
+            .map(|line| line.split_whitespace().nth(1).expect("a batch"))
+            .collect();
+        assert_eq!(first, ["8", "32", "128"], "in series, by size: {text}");
+    }
+
+    #[test]
+    fn a_cell_without_figures_stays_and_its_reason_is_told_once() {
+        let mut rows: Vec<Row> = (1..=8).map(|trial| row("drain", trial, 100.0)).collect();
+        for (at, batch) in [1, 2, 4, 8].into_iter().enumerate() {
+            rows.extend((1..=5).map(|trial| Row {
+                batch,
+                order: 100 * (at + 1) + trial,
+                valid: 0,
+                invalid_reason: format!("disturbed: another thread had the core for {trial}.5 ms").into(),
+                ..row("drain", trial, 1e9)
+            }));
+        }
+        let text = told(&rows);
+        assert_eq!(text.lines().filter(|line| line.starts_with("uring") && line.contains(" - ")).count(), 4, "{text}");
+        let note = "all 20 of 28 trials are invalid and left out (4 cells), for example: disturbed: another thread had the core for \
+                    1.5 ms";
+        assert!(flat(&text).contains(note), "{text}");
+        rows.truncate(9);
+        let text = flat(&told(&rows));
+        assert!(
+            text.contains(
+                "all 1 of 9 trials are invalid and left out (uring:recvmsg-multishot+sendmsg+coop drain batch 1): dis"
+            ),
+            "{text}"
+        );
+        let failed: Vec<Row> = (1..=2)
+            .map(|trial| Row {
+                error: "io_uring is refused here".into(),
+                valid: 0,
+                ns_per_packet_p50: None,
+                ..row("drain", trial, 0.0)
+            })
+            .collect();
+        let text = flat(&told(&failed));
+        assert!(text.contains("all 2 of 2 trials failed (uring:recvmsg-multishot+sendmsg+coop drain), for example: io_uring is refused"), "{text}");
+    }
+
+    #[test]
+    fn marked_trials_are_left_out_or_count_and_are_told_of() {
+        let told = |marked: usize| {
+            let rows: Vec<Row> = (1..=10)
+                .map(|at| Row {
+                    steady: Some(u8::from(at > marked)),
+                    ..row("drain", at, if at <= marked { 200.0 } else { 100.0 })
+                })
+                .collect();
+            flat(&told(&rows))
+        };
+        let text = told(4);
+        assert!(text.contains(" 100.0 0.0% ") && text.contains("4 of 10 trials are left out: not steady"), "{text}");
+        let text = told(5);
+        assert!(text.contains("% *") || text.contains("%*"), "{text}");
+        assert!(text.contains("* 5 marked trials count, for lack of others of their cell."), "{text}");
+        assert!(!told(0).contains("steady"));
+    }
+}

@@ -1,0 +1,320 @@
+//! The grid as text, in 80 columns.
+
+use std::collections::BTreeSet;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
+use crate::compare::sections::short;
+use crate::compare::verdict::Ratio;
+use crate::compare::warnings::Reason;
+use crate::record::columns::Column;
+use crate::text::{Look, WIDTH, digits, percent, width, wrap};
+
+/// Names of columns are cut to this.
+const NAME_MAX: usize = 20;
+
+impl Mark {
+    /// As a character, and what it means.
+    fn sign(self, unicode: bool) -> char {
+        let [unicode_sign, ascii] = match self {
+            Self::Worse => ['▲', '!'],
+            Self::Better => ['▽', '*'],
+            Self::Same => ['=', '='],
+            Self::Certain => ['~', '~'],
+            Self::Unclear => ['?', '?'],
+            Self::None => ['–', '-'],
+            Self::Mixed => ['…', '/'],
+        };
+        if unicode { unicode_sign } else { ascii }
+    }
+
+    /// What it means. The threshold is a fraction.
+    pub(crate) fn meaning(self, threshold: f64) -> String {
+        match self {
+            Self::Worse => "worse".into(),
+            Self::Better => "better".into(),
+            Self::Same => format!("same within {}", percent(threshold)),
+            Self::Certain => "same, yet not equal".into(),
+            Self::Unclear => "unclear".into(),
+            Self::None => "no verdict".into(),
+            Self::Mixed => "varies".into(),
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Worse => AnsiColor::Red.on_default().bold(),
+            Self::Better => AnsiColor::Green.on_default().bold(),
+            Self::Unclear | Self::None => AnsiColor::Yellow.on_default(),
+            Self::Same | Self::Certain | Self::Mixed => Style::new(),
+        }
+    }
+}
+
+/// From this ratio on, or below its inverse, a change is a factor.
+const FACTOR_MIN: f64 = 2.0;
+
+/// A change, in percent; large ones as factors, uncertain ones as the ends of their interval.
+pub(crate) fn change_text(change: Change) -> String {
+    let is_factor = |ratio: f64| !(1.0 / FACTOR_MIN..FACTOR_MIN).contains(&ratio);
+    let factor = |ratio: f64| match ratio {
+        100.0.. => format!("x{ratio:.0}"),
+        10.0.. => format!("x{ratio:.1}"),
+        0.1.. => format!("x{ratio:.2}"),
+        _ => format!("x{ratio:.3}"),
+    };
+    let pct = |ratio: f64| 100.0 * (ratio - 1.0);
+    let signed = |pct: f64, decimals: usize| {
+        let text = format!("{pct:+.decimals$}");
+        // Neither +0.0 nor -0.0 has a sign that means anything.
+        if text.trim_start_matches(['+', '-', '0', '.']).is_empty() { text[1..].to_owned() } else { text }
+    };
+    match change {
+        Change::Unknown => String::new(),
+        Change::Of(Ratio { value, interval: None }) if is_factor(value) => factor(value),
+        Change::Of(Ratio { value, interval: None }) => signed(pct(value), 1),
+        Change::Of(Ratio { value, interval: Some((low, high)) }) => {
+            let half = (high - value).max(value - low);
+            match () {
+                () if half > 0.1 * value && (is_factor(low) || is_factor(high)) => {
+                    format!("{}..{}", factor(low), factor(high).trim_start_matches('x'))
+                }
+                () if half > 0.1 * value => format!("{}..{}", signed(pct(low), 0), signed(pct(high), 0)),
+                () if is_factor(value) => {
+                    let text = factor(value);
+                    let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+                    format!("{text} ±{half:.decimals$}")
+                }
+                () => format!("{} ±{:.1}", signed(pct(value), 1), 100.0 * half),
+            }
+        }
+        Change::Span(low, high) if is_factor(low) || is_factor(high) => {
+            format!("{}..{}", factor(low), factor(high).trim_start_matches('x'))
+        }
+        Change::Span(low, high) => format!("{}..{}", signed(pct(low), 1), signed(pct(high), 1)),
+    }
+}
+
+/// What the rows of a metric are called, with their unit.
+pub(crate) fn metric_label(column: Column) -> String {
+    match column {
+        Column::ns_per_packet_p50 => "ns".into(),
+        Column::peer_ns_per_packet => "peer ns".into(),
+        Column::rx_pps => "per second".into(),
+        Column::lat_p50_ns => "p50 µs".into(),
+        Column::lat_p99_ns => "p99 µs".into(),
+        Column::cpu_ns_per_packet => "CPU ns".into(),
+        Column::instructions_per_packet => "instructions".into(),
+        Column::peer_instructions_per_packet => "peer instr.".into(),
+        other => other.name().into(),
+    }
+}
+
+/// A value of a metric: latencies in µs, rates in thousands or millions.
+pub(crate) fn value_text(column: Column, value: f64) -> String {
+    match column {
+        _ if is_latency(column) => digits(value / 1e3),
+        Column::rx_pps | Column::tx_pps => match value {
+            1e6.. => format!("{:.2} M", value / 1e6),
+            1e3.. => format!("{:.1} k", value / 1e3),
+            _ => digits(value),
+        },
+        _ => digits(value),
+    }
+}
+
+/// Whether a column is a latency in ns, which people read in µs.
+pub(crate) fn is_latency(column: Column) -> bool {
+    column.name().starts_with("lat_") && column.name().ends_with("_ns")
+}
+
+/// Grids, and what their marks mean.
+pub(crate) fn render(grids: &[Grid<'_>], of: &str, threshold: f64, look: Look) -> String {
+    let grids_text: Vec<String> = grids.iter().map(|grid| one(grid, of, look)).collect();
+    let mut text = grids_text.join("\n");
+    let cells = || grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| &line.cells).flatten();
+    let marks: BTreeSet<Mark> = cells().map(|cell| cell.mark).collect();
+    let meaning = |mark: &Mark| format!("{} {}", mark.sign(look.unicode), mark.meaning(threshold));
+    let meanings = wrap(&marks.iter().map(meaning).collect::<Vec<String>>().join("  "));
+    text += &if look.unicode { meanings } else { plain(&meanings) };
+    text
+}
+
+/// Why there is no verdict, if that is the same wherever there is none.
+pub(crate) fn only_reason<'r>(grids: &[Grid<'r>]) -> Option<&'r Reason> {
+    let cells = grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| line.cells.iter().flatten());
+    let mut reasons = cells.filter(|cell| cell.mark == Mark::None).map(|cell| cell.reason);
+    let first = reasons.next()??;
+    reasons.all(|other| other.is_some_and(|other| other.is_like(first))).then_some(first)
+}
+
+/// With characters of ASCII only.
+pub(crate) fn plain(text: &str) -> String {
+    let plain = [('±', "+-"), ('µ', "u"), ('–', "-"), ('…', ".."), ('≥', ">=")];
+    plain.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// What all rows have in common, in words.
+pub(crate) fn constants(constant: &[(Column, &str)]) -> String {
+    let word = |(column, value): &(Column, &str)| match *column {
+        Column::payload => format!("{value} bytes"),
+        Column::rate_pps => format!("{} per second", rate(value)),
+        Column::wait => format!("wait {value}"),
+        Column::backend => (*value).to_owned(),
+        other => format!("{} {value}", short(other)),
+    };
+    constant.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// A rate with its prefix.
+pub(crate) fn rate(value: &str) -> String {
+    match value.parse::<u64>() {
+        Ok(rate) if rate >= 1_000_000 && rate % 100_000 == 0 => format!("{}M", rate as f64 / 1e6),
+        Ok(rate) if rate >= 1000 && rate % 100 == 0 => format!("{}k", rate as f64 / 1e3),
+        _ => value.to_owned(),
+    }
+}
+
+fn title(grid: &Grid<'_>, of: &str) -> String {
+    let first = &grid.lines[0];
+    let what = if grid.axes.is_empty() {
+        "change in %".to_owned()
+    } else {
+        format!("{}, {}: change in %", first.scenario, metric_label(first.metric.column))
+    };
+    // What is nearly always the same, and in the table.
+    let hidden = [Column::round, Column::window];
+    let against = match (&grid.base, &grid.new) {
+        (Some(base), Some(new)) => format!("{new} against {base}"),
+        (Some(base), None) => format!("against {base}"),
+        (None, _) => "against the one before".into(),
+    };
+    let constants =
+        constants(&grid.constant.iter().copied().filter(|(column, _)| !hidden.contains(column)).collect::<Vec<_>>());
+    let constants = if constants.is_empty() { constants } else { format!("; {constants}") };
+    format!("{what} {against}{of}, ± 95% interval{constants}")
+}
+
+/// The head of a row: a text for each column before the base.
+fn head(grid: &Grid<'_>, line: &Line<'_>, before: Option<&Line<'_>>) -> Vec<String> {
+    let label = metric_label(line.metric.column);
+    if grid.axes.is_empty() {
+        let is_new = before.is_none_or(|before| before.scenario != line.scenario);
+        return vec![if is_new { line.scenario.to_owned() } else { String::new() }, label];
+    }
+    if grid.is_folded(line) {
+        let mut cells = vec![String::new(); grid.axes.len()];
+        cells[0] = label;
+        return cells;
+    }
+    let values = grid.axes.iter().zip(&line.values);
+    values.map(|(axis, value)| if *axis == Column::rate_pps { rate(value) } else { (*value).to_owned() }).collect()
+}
+
+fn one(grid: &Grid<'_>, of: &str, look: Look) -> String {
+    let has_base = grid.lines.iter().any(|line| line.base.is_some());
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut top: Vec<String> = if grid.axes.is_empty() {
+        vec![String::new(); 2]
+    } else {
+        grid.axes.iter().map(|axis| short(*axis).to_owned()).collect()
+    };
+    let heads = top.len();
+    top.extend(has_base.then(|| grid.base.clone().unwrap_or_default()));
+    rows.push(top);
+    for (at, line) in grid.lines.iter().enumerate() {
+        let mut row = head(grid, line, at.checked_sub(1).map(|before| &grid.lines[before]));
+        let base = line.base.map_or_else(|| "-".into(), |base| value_text(line.metric.column, base));
+        row.extend(has_base.then_some(base));
+        rows.push(row);
+    }
+    let texts = |cell: &Option<Cell<'_>>| {
+        let text = cell.as_ref().map_or_else(String::new, |cell| change_text(cell.change));
+        if look.unicode { text } else { plain(&text) }
+    };
+    let mut cut: Vec<String> = Vec::new();
+    let names: Vec<String> = grid.columns.iter().map(|name| cut_name(name, &mut cut)).collect();
+    let widths: Vec<usize> = (0..names.len())
+        .map(|at| {
+            let texts = grid.lines.iter().map(|line| width(&texts(&line.cells[at])) + 2);
+            texts.max().unwrap_or(0).max(width(&names[at]))
+        })
+        .collect();
+    let left: Vec<usize> =
+        (0..rows[0].len()).map(|at| rows.iter().map(|row| width(&row[at])).max().unwrap_or(0)).collect();
+    let left_width: usize = left.iter().map(|width| width + 2).sum::<usize>();
+    let calls: Vec<Option<String>> = grid.lines.iter().map(per_call).collect();
+    let calls_width = calls.iter().flatten().map(|text| width(text) + 2).max().unwrap_or(0).max(10);
+
+    let mut text = wrap(&title(grid, of));
+    let mut from = 0;
+    while from < names.len() {
+        let mut to = from;
+        let mut used = left_width.saturating_sub(2);
+        while to < names.len() && (to == from || used + widths[to] + 2 <= WIDTH) {
+            used += widths[to] + 2;
+            to += 1;
+        }
+        let is_all = from == 0 && to == names.len();
+        let has_calls = is_all && names.len() <= 3 && calls.iter().any(Option::is_some) && used + calls_width <= WIDTH;
+        for (at, row) in rows.iter().enumerate() {
+            let mut line = String::new();
+            for (index, part) in row.iter().enumerate() {
+                let gap = if index == 0 { "" } else { "  " };
+                let is_text = index < heads && grid.axes.get(index).is_none_or(|axis| !is_number(*axis));
+                let width = left[index];
+                line += &if is_text { format!("{gap}{part:<width$}") } else { format!("{gap}{part:>width$}") };
+            }
+            for column in from..to {
+                let width = widths[column];
+                match at.checked_sub(1).map(|at| &grid.lines[at].cells[column]) {
+                    None => line += &format!("  {:>width$}", names[column]),
+                    Some(cell) => {
+                        let mark = cell.as_ref().map(|cell| cell.mark);
+                        let sign = mark.map_or(' ', |mark| mark.sign(look.unicode));
+                        let style = mark.filter(|_| look.coloured).map_or_else(Style::new, Mark::style);
+                        let width = width - 2;
+                        line += &format!("  {style}{:>width$} {sign}{style:#}", texts(cell));
+                    }
+                }
+            }
+            if has_calls {
+                let own = at.checked_sub(1).map_or(Some("per call"), |at| calls[at].as_deref());
+                let width = calls_width - 2;
+                line += &format!("  {:>width$}", own.unwrap_or_default());
+            }
+            text += line.trim_end();
+            text.push('\n');
+        }
+        from = to;
+    }
+    text.extend(cut.iter().map(|full| wrap(full)));
+    if look.unicode { text } else { plain(&text) }
+}
+
+fn is_number(axis: Column) -> bool {
+    [Column::batch, Column::payload, Column::round, Column::rate_pps, Column::window, Column::ring].contains(&axis)
+}
+
+/// A name in at most so many characters; one that is cut is told in full.
+fn cut_name(name: &str, told: &mut Vec<String>) -> String {
+    if width(name) <= NAME_MAX {
+        return name.to_owned();
+    }
+    let short: String = name.chars().take(NAME_MAX - 1).chain(['…']).collect();
+    told.push(format!("{short} is {name}."));
+    short
+}
+
+/// How many datagrams a system call moved: of the base, and of each side. Only of rows about what the scenario is about.
+fn per_call(line: &Line<'_>) -> Option<String> {
+    let cells: Vec<&Cell<'_>> = line.cells.iter().flatten().collect();
+    let base = cells.first()?.per_call[0];
+    let all: Vec<f64> = base.into_iter().chain(cells.iter().filter_map(|cell| cell.per_call[1])).collect();
+    let is_whole = line.is_primary() && all.len() == cells.len() + 1;
+    let number = |calls: &f64| {
+        if *calls < 9.95 && calls.fract().abs() > 0.05 { format!("{calls:.1}") } else { format!("{calls:.0}") }
+    };
+    is_whole.then(|| all.iter().map(number).collect::<Vec<_>>().join(" / "))
+}

@@ -1,0 +1,152 @@
+//! What each cell comes to: medians with their intervals, of how many trials, and what became of the others.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use crate::compare::axes;
+use crate::compare::dataset::{Attempt, Dataset, MACHINE};
+use crate::compare::merged::{Latencies, Merged};
+use crate::compare::metrics;
+use crate::record::cell::{AXES, CellKey};
+use crate::record::column::Role;
+use crate::record::columns::Column;
+use crate::record::row::State;
+use crate::stats::Summary;
+use crate::stats::median::Median;
+
+/// The columns that are summarised: every metric, and the shares that explain them.
+pub(crate) fn columns() -> impl Iterator<Item = Column> {
+    let is_metric = |column: &Column| matches!(column.role(), Role::Metric(..));
+    Column::all(|_| true).filter(move |column| is_metric(column) || *column == Column::busy_pct)
+}
+
+/// A cell on a machine, in a file.
+#[derive(Debug)]
+pub(crate) struct CellSummary {
+    /// The number of its file.
+    pub file: u32,
+    /// What was measured.
+    pub cell: CellKey,
+    /// On which machine and in which state: the texts of [`MACHINE`] and of `state`.
+    pub machine: [String; MACHINE.len() + 1],
+    /// How many trials there are, …
+    pub trials: usize,
+    /// … and how many of them count.
+    pub counting: usize,
+    /// How many count although the machine was not as usual.
+    pub marked: usize,
+    /// How many are marked, whether they count or not.
+    pub all_marked: usize,
+    /// Whether the generators of a trial that counts could not keep the load.
+    pub is_limited: bool,
+    /// Datagrams per system call, the median.
+    pub per_call: Option<f64>,
+    /// Why trials say nothing: what became of them, and the reason.
+    pub reasons: Vec<(State, String)>,
+    medians: HashMap<Column, Median>,
+}
+
+/// The columns by which machines are told apart, and the state that a run was made in.
+pub(crate) const TOLD: [Column; MACHINE.len() + 1] = [MACHINE[0], MACHINE[1], MACHINE[2], Column::state];
+
+impl CellSummary {
+    /// The median of a column, with its interval where there is one.
+    pub(crate) fn median(&self, column: Column) -> Option<Median> {
+        self.medians.get(&column).copied()
+    }
+
+    /// Its text on an axis, or in a column of [`TOLD`].
+    pub(crate) fn get(&self, column: Column) -> &str {
+        match TOLD.iter().position(|known| *known == column) {
+            Some(at) => &self.machine[at],
+            None => self.cell.get(column),
+        }
+    }
+
+    /// How its backend is called by those who ask for it.
+    pub(crate) fn name(&self) -> String {
+        let get = |column| self.cell.get(column);
+        axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
+    }
+
+    fn of(data: &Dataset, first: &Attempt, attempts: &[usize], columns: &[Column]) -> Self {
+        let of = |at: &usize| &data.attempts[*at];
+        let valid: Vec<usize> = attempts.iter().copied().filter(|at| of(at).is_valid()).collect();
+        let all_marked = valid.iter().filter(|at| of(at).is_marked).count();
+        let counting = data.counting(valid);
+        let has_tails = !counting.is_empty() && counting.iter().all(|at| data.tail(*at).is_some());
+        let mut medians = HashMap::new();
+        for &column in columns {
+            let tail = metrics::tail(column).filter(|_| has_tails);
+            let median = match tail.and_then(|at| merged(data, at, &counting)) {
+                Some(merged) => Some(merged.quantile()),
+                None => {
+                    let mut values: Vec<f64> = counting.iter().filter_map(|at| data.value(*at, column)).collect();
+                    values.sort_unstable_by(f64::total_cmp);
+                    Median::of_sorted(&values)
+                }
+            };
+            medians.extend(median.map(|median| (column, median)));
+        }
+        let lost = attempts.iter().map(of).filter(|attempt| !attempt.is_valid());
+        // A failed trial has no round in effect: the cell of one that was measured says more.
+        let told = counting.first().map_or(first, of);
+        Self {
+            file: first.file,
+            cell: data.cell(told.cell),
+            machine: TOLD.map(|column| data.text(told, column).to_owned()),
+            trials: attempts.len(),
+            counting: counting.len(),
+            marked: counting.iter().filter(|at| of(at).is_marked).count(),
+            all_marked,
+            is_limited: counting.iter().any(|at| of(at).is_limited),
+            per_call: Summary::of(counting.iter().map(|at| of(at).per_call)).map(|summary| summary.median),
+            reasons: lost.map(|attempt| (attempt.state, data.reason(attempt).to_owned())).collect(),
+            medians,
+        }
+    }
+}
+
+fn merged<'d>(data: &'d Dataset, at: f64, attempts: &[usize]) -> Option<Merged<'d>> {
+    let one = |at: &usize| {
+        let attempt = &data.attempts[*at];
+        Some(Latencies { block: attempt.block as usize, run: attempt.run, own: data.tail(*at)?, reference: None })
+    };
+    Merged::of(at, attempts.iter().filter_map(one).collect())
+}
+
+/// A summary of each cell, in series: by scenario and backend, then by what varies. Attempts that were repeated are not counted.
+pub(crate) fn of(data: &Dataset) -> Vec<CellSummary> {
+    let columns: Vec<Column> = columns().collect();
+    let mut cells: Vec<(&Attempt, Vec<usize>)> = Vec::new();
+    let mut known: HashMap<(u32, u32, [&str; TOLD.len()]), usize> = HashMap::new();
+    for (at, attempt) in data.attempts.iter().enumerate().filter(|(_, attempt)| !attempt.is_repeated) {
+        let key = (attempt.file, data.planned(attempt), TOLD.map(|column| data.text(attempt, column)));
+        let place = *known.entry(key).or_insert(cells.len());
+        if place == cells.len() {
+            cells.push((attempt, Vec::new()));
+        }
+        cells[place].1.push(at);
+    }
+    let mut all: Vec<CellSummary> =
+        cells.into_iter().map(|(first, attempts)| CellSummary::of(data, first, &attempts, &columns)).collect();
+    all.sort_by(in_series);
+    all
+}
+
+fn in_series(a: &CellSummary, b: &CellSummary) -> Ordering {
+    let place = |one: &CellSummary| {
+        let name = one.get(Column::scenario);
+        let place = crate::plan::cells::Scenario::ALL.iter().position(|known| known.name() == name);
+        place.unwrap_or(usize::MAX)
+    };
+    let side = |one: &CellSummary| format!("{}:{}", one.get(Column::backend), one.get(Column::variant));
+    let by = axes::By::Column(Column::variant);
+    let axes = || AXES.iter().map(|&axis| axes::natural(a.get(axis), b.get(axis))).find(|order| order.is_ne());
+    place(a)
+        .cmp(&place(b))
+        .then_with(|| by.order(&side(a), &side(b)))
+        .then_with(|| axes().unwrap_or(Ordering::Equal))
+        .then_with(|| a.file.cmp(&b.file))
+        .then_with(|| a.machine.cmp(&b.machine))
+}
