@@ -11,12 +11,13 @@ fn a_plan_is_run_and_what_is_on_the_command_line_wins() {
     let bench = Bench::new();
     let plan = "backend = \"null\"\nscenario = [\"drain\", \"send\"]\nbatch = \"1..4\"\npackets = 1\nwarmup = \"0ms\"\ntime = 9\n";
     fs::write(bench.path("plan.toml"), plan).expect("a file");
-    let rows = bench.run("--plan plan.toml --scenario drain --trials 2 -o out.csv").expect(0).rows();
+    let rows = bench.run("--plan plan.toml --scenario drain --trials 2 --no-gates -o out.csv").expect(0).rows();
     let mut batches: Vec<i64> = rows.iter().map(|row| row.count("batch")).collect();
     batches.sort_unstable();
     assert_eq!(batches, [1, 1, 2, 2, 4, 4]);
     assert!(rows.iter().all(|row| row.text("scenario") == "drain"));
-    let command = "hpbench --backend null --scenario drain --batch 1..4 --trials 2 --packets 1 --warmup 0ms";
+    let command = "hpbench --backend null --scenario drain --batch 1..4 --trials 2 --packets 1 --warmup 0ms \
+        --no-gates";
     assert_eq!(rows[0].text("command"), command);
 }
 
@@ -50,7 +51,7 @@ fn the_command_of_an_earlier_run_is_taken_from_its_rows() {
 #[test]
 fn a_run_that_is_gone_on_with_has_the_command_of_its_last_rows() {
     let bench = Bench::new();
-    let flags = "--backend null --scenario send --packets 1 --warmup 0";
+    let flags = "--backend null --scenario send --packets 1 --warmup 0 --no-gates";
     bench.run(&format!("{flags} --trials 1 -o out.csv")).expect(0);
     bench.run(&format!("{flags} --trials 3 -o out.csv --resume")).expect(0);
     bench.run("--plan out.csv -o again.csv").expect(0);

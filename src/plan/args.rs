@@ -238,7 +238,7 @@ pub struct RunArgs {
     pub resume: bool,
 
     /// Replace a file that is there
-    #[arg(long, help_heading = OUTPUT)]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub force: bool,
 
     /// Write the latencies of pace and echo to an HdrHistogram interval log, or add them with --append or --resume

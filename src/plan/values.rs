@@ -15,7 +15,7 @@ pub(crate) fn number(text: &str, least: usize, most: usize) -> Result<usize, Str
 /// Reads a whole number that may be written with a unit: `100k` and `1.5M` count thousands, `64Ki` counts in 1024s.
 pub(crate) fn amount(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let value = usize::from_str(text).ok().or_else(|| scaled(text)).filter(|value| (least..=most).contains(value));
-    let units = if most < 1000 { "" } else { "; 2k is 2000, 2Ki is 2048, and there are M, Mi, G and Gi" };
+    let units = if most < 1000 { "" } else { "; 2k is 2000, 2Ki is 2048" };
     value.ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}{units}"))
 }
 
