@@ -48,6 +48,11 @@ pub(crate) fn digits(value: f64) -> String {
     }
 }
 
+/// So many of a thing: `1 core`, `2 cores`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A whole number with spaces between thousands, so that it can be read.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");

@@ -71,7 +71,7 @@ fn the_oldest_and_the_newest_kernel_run_the_same_cells() {
             assert!((500.0..50_000.0).contains(&count), "{column} {count} of {}", row.name());
         }
     }
-    assert!(done.shows("instructions per packet") && done.shows("they do not rank backends"), "{}", done.stdout);
+    assert!(done.shows("instructions per datagram") && done.shows("they do not rank backends"), "{}", done.stdout);
     assert!(done.stdout.contains("uring under 5.10"), "{}", done.stdout);
     let consoles = fs::read_dir(bench.path("out.consoles")).expect("the consoles are kept").count();
     assert_eq!(consoles, 2);
@@ -104,7 +104,7 @@ fn two_runs_of_the_same_plan_agree() {
         rows.iter().map(|row| row.number("instructions_per_packet")).collect::<Vec<_>>()
     };
     for (first, second) in counts().into_iter().zip(counts()) {
-        assert!((first / second - 1.0).abs() < 0.002, "{first} and {second} instructions per packet");
+        assert!((first / second - 1.0).abs() < 0.002, "{first} and {second} instructions per datagram");
     }
 }
 

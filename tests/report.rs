@@ -76,9 +76,9 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
     // In this order.
     let places = [
         "<h1>hpbench: plain, mmsg, uring on lab</h1>",
-        "uring the same; mmsg 27% slower",
-        "<h2>Cost per packet</h2>",
-        "<h2>The other side's cost</h2>",
+        "mmsg 27% slower at batch 1",
+        "<h2>Cost per datagram</h2>",
+        "<h2>The peer's cost</h2>",
         "<h2>Latency by percentile</h2>",
         "<h2>Trials in time order</h2>",
         "<h2>Environment</h2>",
@@ -97,7 +97,7 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
         told(what);
     }
     let names: Vec<String> = charts(&bench.path("charts")).into_iter().map(|(name, _)| name).collect();
-    for name in ["cost-drain.svg", "other-side-drain.svg", "percentiles-echo-batch-1.svg", "timeline-drain.svg"] {
+    for name in ["cost-drain.svg", "peer-drain.svg", "percentiles-echo-batch-1.svg", "timeline-drain.svg"] {
         assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
     }
 }
@@ -171,10 +171,10 @@ fn what_is_missing_is_left_out_and_named() {
     let page_of_bare = page(&bare);
     let chart = "class=\"chart\" viewBox=\"0 0 380";
     assert!(!page_of_bare.contains(chart), "{page_of_bare}");
-    assert!(page_of_bare.contains("cost per packet (--scenario drain,send)"), "{page_of_bare}");
+    assert!(page_of_bare.contains("cost per datagram (--scenario drain,send)"), "{page_of_bare}");
     // One row with a value.
     let page_of_one = page(&[drain("uring", 32, 1, 400.0)]);
-    assert!(page_of_one.contains("<h2>Cost per packet</h2>") && page_of_one.contains("400.0 ns"), "{page_of_one}");
+    assert!(page_of_one.contains("<h2>Cost per datagram</h2>") && page_of_one.contains("400.0 ns"), "{page_of_one}");
     assert!(page_of_one.contains(chart), "{page_of_one}");
     // A trial that could not be run.
     let failed = Row { error: "io_uring is refused here".into(), valid: 0, ..Row::default() };
@@ -210,9 +210,9 @@ fn a_spinning_thread_has_no_processor_time_to_show() {
             |block| Row { wait: wait.into(), cpu_ns_per_packet: Some(5000.0), ..latency("echo", "plain", 1, block) };
         (1..=6).map(row).collect()
     };
-    assert!(!page(&rows("spin")).contains("<h2>Processor time per packet</h2>"));
-    assert!(page(&rows("spin")).contains("processor time per packet (--wait block"));
-    assert!(page(&rows("block")).contains("<h2>Processor time per packet</h2>"));
+    assert!(!page(&rows("spin")).contains("<h2>Processor time per datagram</h2>"));
+    assert!(page(&rows("spin")).contains("processor time per datagram (--wait block"));
+    assert!(page(&rows("block")).contains("<h2>Processor time per datagram</h2>"));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
     for what in ["<td>such as: 3 datagrams unexplained</td>", "<td>xxx</td>", "4 rows more, for other reasons"] {
         assert!(page.contains(what), "{what}");
     }
-    assert!(!page.contains("why (numbers differ)"));
+    assert!(!page.contains("why (example; values vary)"));
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn counted_instructions_rank_nothing() {
     let page = read(&bench.path("page.html"));
     pages::assert_self_contained(&page);
     for what in [
-        "<h2>Instructions per packet</h2>",
+        "<h2>Instructions per datagram</h2>",
         "<h2>Kernels and modes</h2>",
         "<h2>From kernel to kernel</h2>",
         "ins/packet",
@@ -408,11 +408,11 @@ fn counted_instructions_rank_nothing() {
     for what in [">▲<", ">▽<", "uring, 5.10: - (failed: ", "class=\"heat up3\""] {
         assert!(map.contains(what), "{what}: {map}");
     }
-    for folded in ["instructions", "other-side", "kernels", "timeline"] {
+    for folded in ["instructions", "peer", "kernels", "timeline"] {
         assert!(page.contains(&format!("<section id=\"{folded}\" class=\"folded\">")), "{folded}");
     }
-    assert!(!between(&page, "<ul class=\"steps\">", "</ul>").contains("other side"), "{page}");
-    for what in [">ns per packet", "packets per second", "<h2>Cost per packet</h2>", "% slower", "% faster"] {
+    assert!(!between(&page, "<ul class=\"steps\">", "</ul>").contains("peer"), "{page}");
+    for what in [">ns per datagram", "datagrams per second", "<h2>Cost per datagram</h2>", "% slower", "% faster"] {
         assert!(!page.contains(what), "{what}");
     }
     charts(&bench.path("charts"));
@@ -463,14 +463,17 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
         // Runs in pairs: of one run on each side there is no verdict.
-        let of = |row: Row| Row {
-            kernel: kernel.into(),
-            run_id: format!("{kernel}-{}", row.trial),
-            pair: u32::try_from(row.trial).ok(),
-            ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| ns * factor),
-            ..row
+        let of = |pair: u32| {
+            let change = move |row: Row| Row {
+                kernel: kernel.into(),
+                run_id: format!("{kernel}-{pair}"),
+                pair: Some(pair),
+                ns_per_packet_p50: row.ns_per_packet_p50.map(|ns| ns * factor),
+                ..row
+            };
+            rows::backends().into_iter().filter(|row| row.backend == "plain").map(change)
         };
-        rows::backends().into_iter().filter(|row| row.backend == "plain").map(of).collect()
+        (1..=8).flat_map(of).collect()
     };
     let page = page(&[rows("6.1", 1.0), rows("6.12", 1.2)].concat());
     assert!(page.contains("2 kernels: 2 changes of 3% or more"), "{page}");

@@ -17,7 +17,7 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
     for (state, what) in [(State::Failed, "failed"), (State::Invalid, "are invalid and left out")] {
         let (messages, all) = (trials.reasons(state), trials.list.len());
         for Similar { count, first, differ, .. } in messages.kinds {
-            let others = if differ { " (numbers differ)" } else { "" };
+            let others = if differ { " (example; values vary)" } else { "" };
             notes.push(format!("{count} of {all} trials {what}: {first}{others}"));
         }
         if messages.others > 0 {

@@ -1,4 +1,4 @@
-//! Steps: where, along an order of sides, a cell became dearer or cheaper.
+//! Steps: where, along an order of sides, a cell became more or less expensive.
 
 use std::fmt;
 
@@ -119,11 +119,11 @@ impl fmt::Display for Step<'_> {
 /// What a metric is of, in words.
 fn words(metric: Column) -> &'static str {
     match metric {
-        Column::instructions_per_packet => "instructions per packet",
-        Column::peer_instructions_per_packet => "instructions per packet of the other side",
-        Column::ns_per_packet_p50 => "ns per packet",
-        Column::peer_ns_per_packet => "ns per packet of the other side",
-        Column::rx_pps => "packets per second",
+        Column::instructions_per_packet => "instructions per datagram",
+        Column::peer_instructions_per_packet => "instructions per datagram of the peer",
+        Column::ns_per_packet_p50 => "ns per datagram",
+        Column::peer_ns_per_packet => "ns per datagram of the peer",
+        Column::rx_pps => "datagrams per second",
         Column::lat_p50_ns => "ns of latency, median",
         Column::lat_p99_ns => "ns of latency, 99th percentile",
         other => other.name(),

@@ -164,7 +164,7 @@ pub struct Rounds {
     pub costs_ns: Vec<f64>,
     /// Datagrams in all rounds.
     pub datagrams: u64,
-    /// Nanoseconds per datagram of the other side: mean.
+    /// Nanoseconds per datagram of the peer: mean.
     pub peer_ns: f64,
     /// The same of each round, sorted.
     pub peer_costs_ns: Vec<f64>,

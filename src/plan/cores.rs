@@ -6,6 +6,7 @@ use core_affinity::CoreId;
 use hpbench_backends::kernel::thread;
 
 use crate::plan::topology::{CoreKind, Topology, kind_of};
+use crate::text::counted;
 
 /// The cores of a run: all of them within the affinity mask that hpbench was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Cores {
         }
         let mut shared = Vec::new();
         if !generators.is_empty() && generators.len() < workers {
-            shared.push(format!("the generators of {workers} workers share {} core(s)", generators.len()));
+            shared.push(format!("the generators of {workers} workers share {}", counted(generators.len(), "core")));
         }
         if wanted.handoff && apps.len() < workers && !generators.is_empty() {
             shared.push("an app shares the core of its generators".into());

@@ -50,7 +50,7 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
             None => {
                 let known = Kind::by_use().map(Kind::name).chain(["all"]);
                 let meant = did_you_mean(name, known);
-                return Err(format!("'{name}' is no backend; there are {} and all{meant}", words::names()));
+                return Err(format!("unknown backend '{name}'; there are {} and all{meant}", words::names()));
             }
         };
         if part == "all" || modes == "all" {

@@ -70,7 +70,7 @@ fn why(scenario: Scenario, options: &Options, throttles: bool) -> Option<String>
     let measures_latency = matches!(scenario, Scenario::Pace | Scenario::Echo);
     if measures_latency && options.fifo.is_some() && throttles {
         return Some(
-            "the kernel stops real-time threads for 50 ms every second, so that latencies under --fifo say nothing; let them \
+            "the kernel stops real-time threads for 50 ms every second, so that latencies under --fifo are meaningless; let them \
              run with `sysctl kernel.sched_rt_runtime_us=-1`"
                 .into(),
         );
@@ -89,7 +89,7 @@ mod tests {
     use crate::plan::cores::{Cores, Place};
     use crate::plan::request;
 
-    const SHARED: Option<&str> = Some("the generators of 2 workers share 1 core(s)");
+    const SHARED: Option<&str> = Some("the generators of 2 workers share 1 core");
 
     fn plan(flags: &str, shared: Option<&str>, fifo: Option<u8>) -> (Vec<Cell>, Options) {
         let args = RunArgs::from_words(flags.split_whitespace()).expect("good flags");

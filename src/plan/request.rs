@@ -12,6 +12,7 @@ use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
+use crate::text::counted;
 
 /// The cells of the plan.
 pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
@@ -91,11 +92,16 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
     let generators = args.generators.unwrap_or(spare.clamp(1, 64));
     if generators > spare.max(1) {
-        tell!("warning: {generators} generators share {spare} cores; each spins, so they get in each other's way");
+        tell!(
+            "warning: {} share {}; each spins, so they get in each other's way",
+            counted(generators, "generator"),
+            counted(spare, "core")
+        );
     }
     anyhow::ensure!(
         args.fifo.is_none() || generators <= spare.max(1),
-        "--fifo with {generators} --generators on {spare} core(s): one that spins never leaves its core to another one"
+        "--fifo with {generators} --generators on {}: one that spins never leaves its core to another one",
+        counted(spare, "core")
     );
     let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = args.port as u16;
@@ -199,7 +205,7 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
     }
     if throttles_real_time() {
         tell!(
-            "warning: the kernel stops real-time threads now and then, so that latencies under --fifo say nothing; \
+            "warning: the kernel stops real-time threads now and then, so that latencies under --fifo are meaningless; \
              `sysctl kernel.sched_rt_runtime_us=-1` lets them run"
         );
     }

@@ -17,7 +17,7 @@ pub(crate) const HOSTILE: [&str; 8] = [
 ];
 
 /// The attributes that elements of reports and charts have.
-pub(crate) const ATTRIBUTES: [&str; 28] = [
+pub(crate) const ATTRIBUTES: [&str; 29] = [
     "lang",
     "charset",
     "http-equiv",
@@ -42,6 +42,7 @@ pub(crate) const ATTRIBUTES: [&str; 28] = [
     "transform",
     "width",
     "height",
+    "colspan",
     "scope",
     "open",
     "xmlns",
@@ -81,7 +82,7 @@ pub(crate) fn hostile(label: &str) -> Vec<Row> {
 /// Fails unless a page is one file that loads nothing, runs nothing, and has no markup but that of reports.
 #[track_caller]
 pub(crate) fn assert_self_contained(page: &str) {
-    const KNOWN: [&str; 45] = [
+    const KNOWN: [&str; 46] = [
         "html",
         "head",
         "meta",
@@ -117,6 +118,7 @@ pub(crate) fn assert_self_contained(page: &str) {
         "circle",
         "rect",
         "text",
+        "caption",
         "table",
         "thead",
         "tbody",

@@ -70,7 +70,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
 
-    /// Compare what means nothing, too; it is marked
+    /// Also show comparisons that are not valid, marked
     #[arg(long)]
     pub force: bool,
 }

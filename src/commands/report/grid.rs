@@ -13,8 +13,8 @@ use crate::text::percent;
 pub(super) fn markup(answer: &Answer<'_>) -> Markup {
     html! {
         @for grid in &answer.grids { (table(grid, answer)) }
-        p.legend {
-            "Change in % with half of its 95% interval. Green is better, red is worse; "
+        p.marks {
+            "Change in % with half of its 95% interval. Blue is better, orange is worse; "
             "=: the interval lies within " (percent(answer.threshold)) "; ~: so it does, but the sides certainly differ; "
             "?: unclear; –: no verdict."
         }
@@ -25,7 +25,7 @@ fn table(grid: &Grid<'_>, answer: &Answer<'_>) -> Markup {
     let has_base = grid.lines.iter().any(|line| line.base.is_some());
     let base = grid.base.as_deref().unwrap_or("the one before");
     html! {
-        div.scroll {
+        div.scroll tabindex="0" {
             table.grid {
                 caption {
                     @if !grid.axes.is_empty() {

@@ -22,8 +22,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 
 /// What holds for all charts.
 const HOW_TO_READ: &str = "Points are medians of the trials that count; strokes are their 95% intervals, which fewer than 6 \
-    trials do not have; a × at the foot of a chart has no value. Axes need not begin at 0. A mark that is pointed at tells its \
-    figures, and its series stands out.";
+    trials do not have; a × at the foot of a chart has no value. Axes need not begin at 0. Hover a point for its \
+    values; its series stands out.";
 
 /// The most series that stand out when they are pointed at.
 const SERIES_MAX: usize = 64;
@@ -166,7 +166,7 @@ impl Page<'_> {
             }
             @if !notes.is_empty() {
                 details {
-                    summary { "What must be known beside it (" (notes.len()) ")" }
+                    summary { "Caveats (" (notes.len()) ")" }
                     ul { @for note in notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
                 }
             }
@@ -234,7 +234,7 @@ impl Page<'_> {
                 "of them marked: not steady, or on a core that was not as fast as usual; left out where at least 6 others of \
                  their cell remain",
             ),
-            (counts.limited, "of them limited by their generators: they rank nothing"),
+            (counts.limited, "of them limited by their generators: these cannot rank the backends"),
             (counts.invalid, "invalid: left out of all figures"),
             (counts.failed, "failed"),
             (counts.repeated, "tried again because they were disturbed; only the last attempt counts"),

@@ -161,7 +161,7 @@ fn tries(args: &RunArgs) -> usize {
         _ if args.no_gates => 1,
         "0" => ATTEMPTS_MAX,
         _ => {
-            tell!("note: a tracer is at work (process {tracer}): times say nothing, and no trial is repeated");
+            tell!("note: a tracer is at work (process {tracer}): times are meaningless, and no trial is repeated");
             1
         }
     }

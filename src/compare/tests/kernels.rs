@@ -33,7 +33,7 @@ fn kernels_are_compared_each_with_the_one_before_it() {
     assert_eq!(found, expected);
     let steps: Vec<String> = steps::find(&report).iter().map(ToString::to_string).collect();
     assert_eq!(steps.len(), 2, "{steps:?}");
-    let first = "plain 5.10 → 6.9: +8.8% instructions per packet (drain, batch 32: 1700.0 → 1850.0)";
+    let first = "plain 5.10 → 6.9: +8.8% instructions per datagram (drain, batch 32: 1700.0 → 1850.0)";
     assert_eq!(steps[0], first);
     assert!(report.notes.iter().all(|note| !note.contains("kernel differs")), "{:?}", report.notes);
 

@@ -173,7 +173,7 @@ fn reasons_are_told_with_what_is_an_example_and_how_many_more_there_are() {
     rows[0].invalid_reason = "7 datagrams unexplained".into();
     let notes = forced("backend", &rows).notes;
     for note in [
-        "3 of 120 trials are invalid and left out: 7 datagrams unexplained (numbers differ)",
+        "3 of 120 trials are invalid and left out: 7 datagrams unexplained (example; values vary)",
         "10 of 120 trials are invalid and left out, for other reasons",
     ] {
         assert!(notes.iter().any(|told| told == note), "{note}: {notes:?}");

@@ -88,9 +88,9 @@ fn table(matrix: &Matrix, scenario: &str, metric: Column) -> String {
         column.set_padding((u16::from(index > 0), 1));
         column.set_cell_alignment(if index == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
-    let side = if is_other { ", the other side" } else { "" };
+    let side = if is_other { ", the peer" } else { "" };
     let is_counted = matches!(metric, Column::instructions_per_packet | Column::peer_instructions_per_packet);
-    let unit = if is_counted { "instructions per packet" } else { "ns per packet" };
+    let unit = if is_counted { "instructions per datagram" } else { "ns per datagram" };
     format!("{scenario}{side}: {what}; {unit}\n{}\n", trim_lines(&table.to_string()))
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn kernels_are_columns_and_steps_are_told() {
         let text = text(&rows());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "drain: receiving from a full queue; instructions per packet");
+        assert_eq!(lines[0], "drain: receiving from a full queue; instructions per datagram");
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>(),
             ["backend", "batch", "bytes", "6.1", "6.12", "7.0"]
@@ -206,9 +206,9 @@ mod tests {
             lines[2].split_whitespace().collect::<Vec<_>>(),
             ["uring", "32", "64", "1796.0", "2026.0", "2026.0"]
         );
-        assert!(text.contains("drain, the other side: filling that queue"), "{text}");
+        assert!(text.contains("drain, the peer: filling that queue"), "{text}");
         let step = "steps of 1% or more between neighbouring kernels\n\
-                    uring 6.1 → 6.12: +12.8% instructions per packet (drain, batch 32: 1796.0 → 2026.0)\n\n";
+                    uring 6.1 → 6.12: +12.8% instructions per datagram (drain, batch 32: 1796.0 → 2026.0)\n\n";
         assert!(text.contains(step) && !text.contains('~'), "{text}");
     }
 
@@ -219,7 +219,7 @@ mod tests {
             (row.valid, row.error, row.instructions_per_packet) = (0, "panic".into(), None);
         });
         let text = text(&rows);
-        assert!(text.contains("uring 6.1 → 7.0: +12.8% instructions per packet"), "{text}");
+        assert!(text.contains("uring 6.1 → 7.0: +12.8% instructions per datagram"), "{text}");
         assert!(text.contains("uring under 6.12.9-x: 2 trials failed or are invalid: panic"), "{text}");
         assert!(text.contains("1796.0     -  2026.0"), "{text}");
         let many = (1..=60).map(|at| Row { error: "x".repeat(at), ..row("6.1.2-x", at, 0.0) });

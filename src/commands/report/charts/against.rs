@@ -17,7 +17,7 @@ pub(super) fn cost(data: &Data) -> FigureOrMissing {
         data,
         Request {
             name: "cost",
-            title: "Cost per packet",
+            title: "Cost per datagram",
             notes: vec!["Time to receive (drain) or send a datagram; less is better.".into()],
             cells: cells.clone(),
             values: &[("", Unit::Cost, &|cell| data.estimate(cell, get))],
@@ -25,7 +25,7 @@ pub(super) fn cost(data: &Data) -> FigureOrMissing {
             line: LineBy::Series,
         },
     )
-    .map_err(|()| (!counted).then(|| missing(data, &cells, "cost per packet", "--scenario drain,send")))
+    .map_err(|()| (!counted).then(|| missing(data, &cells, "cost per datagram", "--scenario drain,send")))
 }
 
 /// The same in instructions, where an emulator counted them.
@@ -36,7 +36,7 @@ pub(super) fn counted(data: &Data) -> FigureOrMissing {
         data,
         Request {
             name: "instructions",
-            title: "Instructions per packet",
+            title: "Instructions per datagram",
             notes: vec![
             "Counted by an emulator, which has no time and so no rates or latencies; less is better. A chart for each \
              backend and mode: compare the kernels within one chart, never one chart with another."
@@ -64,10 +64,10 @@ pub(super) fn peer(data: &Data) -> FigureOrMissing {
     };
     let get = |trial: usize| data.set.value(trial, value);
     let request = Request {
-        name: "other-side",
-        title: "The other side's cost",
+        name: "peer",
+        title: "The peer's cost",
         notes: vec![
-            "What the same rounds cost the other side: in drain whoever fills the queue, in send whoever receives. Some \
+            "What the same rounds cost the peer: in drain whoever fills the queue, in send whoever receives. Some \
              ways of receiving make it costlier to send to them. Less is better."
                 .into(),
         ],
@@ -158,7 +158,7 @@ fn cpu_ns(data: &Data, trial: usize) -> Option<f64> {
     Some(data.set.value(trial, Column::cpu_ns_per_packet)? + kernel_threads)
 }
 
-/// Processor time per packet, where it is not the time of a thread that spins, and there is no chart of cores.
+/// Processor time per datagram, where it is not the time of a thread that spins, and there is no chart of cores.
 pub(super) fn cpu(data: &Data) -> FigureOrMissing {
     let has_cores = data.distinct(Column::rate_pps).len() > 1;
     let is_meant = |cell: &Cell| {
@@ -167,7 +167,7 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
     };
     let request = Request {
         name: "cpu",
-        title: "Processor time per packet",
+        title: "Processor time per datagram",
         notes: vec![
             "Of the worker, and of io_uring's kernel threads where there are any; less is better. Shown for workers that \
              sleep while nothing comes (--wait block): one that spins uses its whole core whatever it does, so that its \
@@ -182,7 +182,7 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
     };
     figure(data, request).map_err(|()| {
         let remedy = "--wait block with --scenario pace, flood or echo: a thread that spins uses its whole core, and \
-                      its time per packet is merely one over the rate";
-        (!has_cores).then_some(Missing { what: "processor time per packet", remedy })
+                      its time per datagram is merely one over the rate";
+        (!has_cores).then_some(Missing { what: "processor time per datagram", remedy })
     })
 }

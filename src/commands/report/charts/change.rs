@@ -85,7 +85,7 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     let threshold = percent(report.threshold);
     let mut notes = vec![format!(
         "What each costs more or less than {base} in this run, with 95% intervals; in the grey band a change is below \
-         {threshold}. Hollow: the trials do not tell, or there is no verdict; a mark that is pointed at says why."
+         {threshold}. Hollow: the trials do not tell, or there is no verdict; hover a point for the reason."
     )];
     if !unknown.is_empty() {
         notes.push(plot::without_chart(&unknown));
@@ -140,7 +140,7 @@ fn told_apart(section: &[&Comparison]) -> Vec<Column> {
 /// What a metric is of.
 fn what(metric: Column) -> &'static str {
     match metric {
-        Column::peer_ns_per_packet => "the other side",
+        Column::peer_ns_per_packet => "the peer",
         Column::ns_per_packet_p50 => "cost",
         Column::rx_pps => "rate",
         Column::lat_p50_ns => "median latency",

@@ -87,7 +87,7 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
         "{} of the worker under each kernel, as the change in % of each backend and mode against itself under its oldest \
          kernel here: the median of its batches. ▲ ▽: a step{threshold} up or down from the kernel before, in one of its \
          batches at least. Rows say nothing about which backend is cheaper.",
-        if is_counted { "Instructions per packet" } else { "Cost per packet" }
+        if is_counted { "Instructions per datagram" } else { "Cost per datagram" }
     )];
     let (name, title) = ("heat", "Kernels and modes");
     let table = figures.table(unit.axis(), "mode", "kernel");
@@ -136,7 +136,7 @@ fn cell(name: &str, known: &Known<'_>, is_first: bool, step_pct: Option<f64>, un
             return heat::Cell { change_pct: None, text, step: None, tip };
         }
     };
-    // Nothing is so many percent dearer than nothing.
+    // No cost is so many percent more than none.
     let known = changed.iter().filter(|(_, first, _)| *first > 0.0);
     let mut changes: Vec<f64> = known.map(|(_, first, now)| 100.0 * (now / first - 1.0)).collect();
     changes.sort_unstable_by(f64::total_cmp);

@@ -23,9 +23,9 @@ impl Unit {
     /// What an axis is called.
     pub(super) fn axis(self) -> &'static str {
         match self {
-            Self::Cost => "ns per packet",
+            Self::Cost => "ns per datagram",
             Self::Instructions => "ins/packet",
-            Self::Rate => "packets per second",
+            Self::Rate => "datagrams per second",
             Self::Time => "latency, µs",
             Self::Cores => "cores",
             Self::Change => "change, %",
