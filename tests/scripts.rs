@@ -325,7 +325,10 @@ fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
     // Its command is for a folder that is no longer there.
     fs::rename(bench.path("results/ended"), bench.path("results/renamed")).expect("it is there");
     let message = resume("renamed");
-    assert!(message.contains("results/renamed/command does not record a sweep into results/renamed/run.csv"), "{message}");
+    assert!(
+        message.contains("results/renamed/command does not record a sweep into results/renamed/run.csv"),
+        "{message}"
+    );
     assert_eq!(everything("renamed"), before);
     assert!(!bench.path("results/ended").exists());
 }
