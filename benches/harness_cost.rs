@@ -79,7 +79,7 @@ fn main() -> Result<()> {
         "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds.\n\
          With gro, the bare loop checks the header of each datagram, too."
     );
-    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames did not come home");
+    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames were not returned to the pool");
     Ok(())
 }
 

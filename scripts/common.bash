@@ -9,7 +9,7 @@ usage() { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "scripts/${0##*/}"; }
 
 # Decides that a program that is there already is run: the first argument, which the second names.
 use() {
-    command -v "$1" >/dev/null || fail 2 "$2 names $1, which is no program that can be run"
+    command -v "$1" >/dev/null || fail 2 "$2 names $1, which is not an executable program"
     program=$1
     is_built=''
 }
@@ -34,13 +34,13 @@ build() {
     [[ -n $is_built ]] || return 0
     # Named here, the directory is the one where the program is looked for, whatever cargo's configuration says.
     cargo build --release --locked --bin hpbench --target-dir "$target" || fail 1 'hpbench cannot be built'
-    [[ -x $program ]] || fail 1 "cargo has made no $program; name what it has made: HPBENCH=PATH"
+    [[ -x $program ]] || fail 1 "cargo did not create $program; name the program it created: HPBENCH=PATH"
 }
 
 # Decides that `folder` is results/NAME.
 choose_folder() {
     [[ $1 =~ ^[A-Za-z0-9_][A-Za-z0-9_.+-]*$ ]] ||
-        fail 2 "-n '$1': a name has letters, digits and any of _.+- and does not begin with a dot or dash"
+        fail 2 "-n '$1': a name has letters, digits and any of _.+- and must not begin with a dot or dash"
     folder=results/$1
 }
 

@@ -28,10 +28,10 @@ read_arguments() {
             check_options "$@"
             # An option that is given again overrides the one before.
             options+=("$@")
-            [[ -z $resumes ]] || fail 2 '--resume goes on with the recorded command; leave out what is after --'
+            [[ -z $resumes ]] || fail 2 '--resume repeats the recorded command; leave out the options after --'
             break
             ;;
-        *) fail 2 "there is no option $1; those of hpbench come after --" ;;
+        *) fail 2 "unknown option $1; options of hpbench come after --" ;;
         esac
         shift
     done
@@ -44,9 +44,9 @@ check_options() {
     local option
     for option; do
         case $option in
-        -h | --help | -V | --version) fail 2 "$option cannot be given to hpbench here: with it there is no run" ;;
+        -h | --help | -V | --version) fail 2 "$option cannot be given to hpbench here: it would not run" ;;
         -o* | --out | --out=* | --append | --resume | --force | --dry-run | --hlog | --hlog=*)
-            fail 2 "$option cannot be given to hpbench here: what is written where is the script's business"
+            fail 2 "$option cannot be given to hpbench here: the script chooses the files"
             ;;
         esac
     done
@@ -55,14 +55,14 @@ check_options() {
 # Makes the folder, or finds the one to go on with. Bad options end the script before.
 begin() {
     if [[ -n $resumes ]]; then
-        [[ -s $folder/command ]] || fail 2 "--resume: there is no run in $folder to go on with; name one with -n"
+        [[ -s $folder/command ]] || fail 2 "--resume: there is no run in $folder to resume; name one with -n"
         recall
         build
         return
     fi
-    if [[ -s $folder/comparison.txt ]]; then fail 2 "$folder is there already; name another one with -n"; fi
+    if [[ -s $folder/comparison.txt ]]; then fail 2 "$folder exists; name another folder with -n"; fi
     if [[ -e $folder ]]; then
-        fail 2 "$folder holds a run that has not ended; go on with it by --resume, or name another one with -n"
+        fail 2 "$folder holds an unfinished run; complete it with --resume, or name another folder with -n"
     fi
     build
     "$program" "${options[@]}" --dry-run >/dev/null || exit
@@ -84,9 +84,9 @@ recall() {
         use "$begun_with" "$folder/command"
         ;;
     esac
-    [[ ${arguments[*]: -3} == "-o $csv --resume" ]] || fail 2 "$folder/command is not of a sweep into $csv"
+    [[ ${arguments[*]: -3} == "-o $csv --resume" ]] || fail 2 "$folder/command does not record a sweep into $csv"
     [[ ${HPBENCH:-$begun_with} == "$begun_with" ]] ||
-        fail 2 "--resume goes on with the program that the run was begun with, $begun_with; leave out HPBENCH"
+        fail 2 "--resume needs the program that the run was started with, $begun_with; unset HPBENCH"
 }
 
 # Records the command, and which machine it is. Tells how long it will take, and what cannot run here.
@@ -118,7 +118,7 @@ finish() {
     # What a run prints, it prints at its end: 1 may also mean that a trial failed.
     if ((status > 1)) || [[ ! -s $folder/table.part ]]; then
         rm -f "$folder/table.part"
-        [[ ! -e $csv ]] || printf '%s: ended early; finished rows are in %s; go on with: %s\n' "${0##*/}" "$csv" "$again" >&2
+        [[ ! -e $csv ]] || printf '%s: ended early; finished rows are in %s; resume with: %s\n' "${0##*/}" "$csv" "$again" >&2
         exit "$((status ? status : 1))"
     fi
     mv "$folder/table.part" "$folder/table.txt"

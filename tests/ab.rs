@@ -104,7 +104,7 @@ fn bad_usage_runs_nothing() {
         ("-o there.csv", "exists"),
         ("--what 1", "unknown option"),
         ("--pairs", "needs a value"),
-        ("--b-hpbench nowhere", "no program"),
+        ("--b-hpbench nowhere", "not an executable program"),
         ("-- --backend tcp", "run options"),
         ("-- --force", "run options"),
         ("-- --resume", "run options"),

@@ -36,7 +36,7 @@ fn histogram(typical_ns: u64, count: u64) -> Histogram<u64> {
 
 #[test]
 fn python_reads_what_was_written() {
-    let Some(python) = needs::python_hdrh() else { return };
+    let Some(python) = needs::python_with("hdrh", &["hdrh.log"]) else { return };
     let home = tempfile::tempdir().expect("a temporary directory");
     let path = home.path().join("run.hlog");
     let mut hlog = Hlog::open(&path, Existing::Refuse).expect("a new file");

@@ -82,7 +82,7 @@ fn a_sweep_over_batches_leaves_everything_and_its_command_can_be_given_again() {
     assert_eq!(rows.len(), 2 * backends * 2 * 6);
 
     let again = run(&bench, &args).expect(2);
-    assert!(again.stderr.contains("results/tiny is there already"), "{}", again.stderr);
+    assert!(again.stderr.contains("results/tiny exists"), "{}", again.stderr);
 
     let command = ["bash", "results/tiny/command"];
     bench.run_command(&command).expect(0);
@@ -149,7 +149,7 @@ fn a_signal_keeps_what_was_measured_and_the_run_can_be_gone_on_with() {
             _ => kill_process_group(Pid::from_raw(running.id()).expect("a process"), signal).expect("they are there"),
         }
         let done = running.wait().expect(status);
-        assert!(done.stderr.contains("go on with: scripts/sweep-batch --resume -n cut"), "{}", done.stderr);
+        assert!(done.stderr.contains("resume with: scripts/sweep-batch --resume -n cut"), "{}", done.stderr);
         let rows = bench.rows("results/cut/run.csv").len();
         assert!((3..48).contains(&rows), "{rows} rows");
 
@@ -188,7 +188,7 @@ fn bad_usage_is_refused_and_leaves_nothing() {
         }
     }
     let done = bench.run_command(&words("HPBENCH=./none", "scripts/sweep-batch")).expect(2);
-    assert!(done.stderr.contains("no program"), "{}", done.stderr);
+    assert!(done.stderr.contains("not an executable program"), "{}", done.stderr);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
     // What was measured so far is not mixed with what another program measures.
     let other = format!("HPBENCH={HPBENCH}");
     let refused = run(&[&other], "scripts/sweep-batch --resume -n built").expect(2);
-    assert!(refused.stderr.contains("begun with, target/release/hpbench; leave out HPBENCH"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("started with, target/release/hpbench; unset HPBENCH"), "{}", refused.stderr);
     assert_eq!(asked(), build("elsewhere"), "nothing was built for that");
 }
 
@@ -299,10 +299,10 @@ fn a_run_that_breaks_off_is_no_result() {
     // As when the disk is full.
     let broken = stand_in(&bench, "echo begun > results/broken/run.csv; exit 1");
     let done = bench.run_command(&words(&broken, args)).expect(1);
-    assert!(done.stderr.contains("finished rows are in results/broken/run.csv; go on with: "), "{}", done.stderr);
+    assert!(done.stderr.contains("finished rows are in results/broken/run.csv; resume with: "), "{}", done.stderr);
     assert_eq!(files(&bench, "broken"), ["command", "env.json", "run.csv"].map(str::to_owned).into());
     let done = bench.run_command(&words(&broken, args)).expect(2);
-    assert!(done.stderr.contains("has not ended"), "{}", done.stderr);
+    assert!(done.stderr.contains("unfinished run"), "{}", done.stderr);
 }
 
 #[test]
@@ -325,7 +325,10 @@ fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
     // Its command is for a folder that is no longer there.
     fs::rename(bench.path("results/ended"), bench.path("results/renamed")).expect("it is there");
     let message = resume("renamed");
-    assert!(message.contains("results/renamed/command is not of a sweep into results/renamed/run.csv"), "{message}");
+    assert!(
+        message.contains("results/renamed/command does not record a sweep into results/renamed/run.csv"),
+        "{message}"
+    );
     assert_eq!(everything("renamed"), before);
     assert!(!bench.path("results/ended").exists());
 }

@@ -3,6 +3,16 @@
 //! [`receive`] and [`send`] are the hot loops of `drain` and `send`; [`turn`] is one turn of the loop of
 //! `flood` and `echo`. They are generic over the backend, so that each becomes code of its own, without
 //! a branch or a pointer between the system call and the check.
+//!
+//! The way of a datagram of `drain`, from the kernel to the CSV (docs/CONTRIBUTING.md has the whole list):
+//!
+//! 1. `Filler::fill` sends a round into the socket's queue; `Queue::is_whole` asks whether all of it is there.
+//! 2. [`receive`] calls `Lane::poll`, and that [`Backend::rx`]: the kernel copies the datagram into a frame of the [`FreeList`].
+//! 3. The [`RxRing`] takes the frame as a [`Packet`], and publishes a batch at once.
+//! 4. `Lane::check_gathered` runs the app: `Sink` takes it off the ring, `wire::read` checks its header.
+//! 5. `Arrivals::judge` books it as received, duplicate, corrupt or foreign; the frame goes back to the [`FreeList`].
+//! 6. `Record::add` notes the round's time; the trial's end makes an `Outcome` with the `Ledger`.
+//! 7. `Row::new` makes a row of it, and `Output::write` appends it to the CSV.
 
 use std::hint::spin_loop;
 use std::io;

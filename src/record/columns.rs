@@ -21,7 +21,7 @@ columns! {
     Identity {
         /// Version of the columns: 1.
         schema: u32, Other;
-        /// The run.
+        /// Identifies the run.
         run_id: String, Side;
         /// When the trial started (UTC).
         started_at: String, Other;
@@ -107,21 +107,21 @@ columns! {
         drop_socket: Option<u64>, Metric("datagrams", Lower);
         /// Datagrams dropped because a ring was full.
         drop_ring: Option<u64>, Metric("datagrams", Lower);
-        /// Datagrams that arrived again, beside the `received` ones.
+        /// Datagrams that arrived again; not counted in `received`.
         duplicate: Option<u64>, Other;
         /// Datagrams received after one with a higher number.
         reordered: Option<u64>, Other;
-        /// Datagrams of the trial that arrived damaged, beside the `received` ones.
+        /// Datagrams of the trial that arrived damaged; not counted in `received`.
         corrupt: Option<u64>, Other;
-        /// Datagrams longer than a frame, and then `corrupt` or `foreign`.
+        /// Datagrams longer than a frame; also counted as `corrupt` or `foreign`.
         truncated: Option<u64>, Other;
-        /// Datagrams that arrived and are not of the trial.
+        /// Datagrams that arrived and do not belong to the trial.
         foreign: Option<u64>, Other;
-        /// Datagrams that the ledger lacks; anything but 0 is an error.
+        /// Datagrams that were sent, but neither received nor counted as dropped; anything but 0 is an error.
         unexplained: Option<i64>, Other;
-        /// Sends put off for lack of room.
+        /// Sends postponed because there was no room.
         send_eagain: Option<u64>, Other;
-        /// Passing errors such as ECONNREFUSED.
+        /// Transient errors, such as ECONNREFUSED.
         io_errors: Option<u64>, Other;
     }
     Cost {
@@ -189,7 +189,7 @@ columns! {
         empty_polls: Option<u64>, Other;
         /// Multishot receives of io_uring that were armed again.
         rearms: Option<u64>, Other;
-        /// Those of them for lack of buffers.
+        /// Of these, those for lack of buffers.
         enobufs: Option<u64>, Other;
         /// Completions of io_uring that found the queue full.
         cq_overflow: Option<u64>, Other;
@@ -254,7 +254,7 @@ columns! {
         run_delay_ns: Option<u64>, Other;
         /// How long a fixed piece of work took before and after the trial, relative to the run's first trial.
         canary_ratio: Option<f64>, Other;
-        /// 1 if the measured phase began as it went on.
+        /// 1 if the measured phase began like the rest of it.
         steady: Option<u8>, Other;
         /// 1 if the trial counts.
         valid: u8, Other;
@@ -271,7 +271,7 @@ columns! {
         /// Of scenarios with two threads: how long a cache line took between the worker's and the generator's core before the
         /// block, one way, in ns. Virtual cores are moved; 50 and 210 ns are two states of one machine.
         core_transfer_ns: Option<f64>, Other;
-        /// What the kernel does not tell, so that a trial that it disturbs counts like any other: `run_delay`, `steal`, or both.
+        /// What the kernel does not report, so that such disturbances go unnoticed: `run_delay`, `steal`, or both.
         unknown: String, Other;
         /// The latencies in a form that can be merged with those of other trials: the upper tenth within 1/64, in ns, and the
         /// rest as nine values. `1/64 12288:3 1 0 2 20480:1` says that 3 are in the bucket that begins at 12,288 ns, 1 in the

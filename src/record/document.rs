@@ -21,8 +21,50 @@ otherwise. Later versions of hpbench add columns at the end only.
 
 `--by` takes every column that has a word there, but for metrics and `scenario`.
 
-This file is made of the declarations in `src/record/columns.rs`: `HPBENCH_WRITE_DOCS=1 cargo test --test docs` writes it.
+This file is generated from the declarations in `src/record/columns.rs`: `HPBENCH_WRITE_DOCS=1 cargo test --test docs`
+writes it.
 ";
+
+/// What follows them: how other programs read the file. `tests/docs.rs` runs the examples.
+const END: &str = r#"
+## Reading it in pandas and DuckDB
+
+Both guess the type of a column from its values, and the guess changes from file to file: a column that is empty in one
+file is text in the next, a `run_id` such as `12345678e9012345` is taken for a number, `seed` does not fit a signed
+integer of 64 bits, and pandas takes the backend `null` for a missing value. So read everything as text, and convert the
+columns that you use.
+
+Rows with `valid` 1 count: a disturbed trial that was repeated has 0, as has one with an error. A comparison leaves out
+marked trials, too (`steady` 0, for example); `hpbench compare --format csv` prints what it concludes.
+
+```python
+import pandas as pd
+
+rows = pd.read_csv("run.csv", dtype="string", keep_default_na=False, na_values=[""])
+rows = rows[rows["valid"] == "1"]
+for column in ["batch", "order"]:
+    rows[column] = rows[column].astype("Int64")
+rows["seed"] = rows["seed"].astype("UInt64")
+rows["ns_per_packet_p50"] = rows["ns_per_packet_p50"].astype("Float64")
+print(rows.groupby(["scenario", "backend", "batch"])["ns_per_packet_p50"].median())
+```
+
+`order` and `window` are words of SQL: quote them.
+
+```sql
+SELECT scenario, backend, batch::INTEGER AS batch, median(ns_per_packet_p50::DOUBLE) AS ns
+FROM read_csv('run.csv', all_varchar = true)
+WHERE valid = '1' AND scenario IN ('drain', 'send')
+GROUP BY ALL
+ORDER BY ALL;
+
+SELECT "order"::INTEGER AS "order", seed::UBIGINT AS seed, "window"::INTEGER AS "window", backend
+FROM read_csv('run.csv', all_varchar = true)
+WHERE valid = '1'
+ORDER BY "order"
+LIMIT 5;
+```
+"#;
 
 /// The file `docs/csv.md`.
 pub fn csv_md() -> String {
@@ -35,7 +77,7 @@ pub fn csv_md() -> String {
             let _ = writeln!(text, "| `{name}` | {holds} | {} | {} |", role(column.role), meaning.replace('|', "\\|"));
         }
     }
-    text
+    text + END
 }
 
 fn holds(column: &Declaration) -> &'static str {

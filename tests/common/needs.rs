@@ -100,18 +100,20 @@ pub(crate) fn no_proc() -> Option<Vec<&'static str>> {
         .then(|| command("mount -t tmpfs none /proc && exec \"$0\" \"$@\""))
 }
 
-/// A Python interpreter that has the package `hdrhistogram`: `HPBENCH_PYTHON`, else `python3`.
-pub(crate) fn python_hdrh() -> Option<String> {
+/// A Python interpreter that has these modules: `HPBENCH_PYTHON`, else `python3`.
+pub(crate) fn python_with(name: &str, modules: &[&str]) -> Option<String> {
     let python = std::env::var("HPBENCH_PYTHON").unwrap_or_else(|_| "python3".into());
-    let output = Command::new(&python).args(["-c", "import hdrh.log"]).stdin(Stdio::null()).output();
+    let import = format!("import {}", modules.join(", "));
+    let output = Command::new(&python).args(["-c", &import]).stdin(Stdio::null()).output();
     let reason = match output {
         Ok(output) if output.status.success() => return Some(python),
         // The last line of a traceback says what is wrong.
         Ok(output) => String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned(),
         Err(error) => error.to_string(),
     };
-    let remedy = "pip install hdrhistogram, in a venv, and name its python in HPBENCH_PYTHON";
-    skip("hdrh", &format!("{python} cannot read histogram logs: {reason}; {remedy}"));
+    let remedy =
+        "install the packages hdrhistogram, pandas and duckdb in a venv, and name its python in HPBENCH_PYTHON";
+    skip(name, &format!("`{import}` fails in {python}: {reason}; {remedy}"));
     None
 }
 
