@@ -73,8 +73,12 @@ fn main() -> Result<()> {
         let middle = median(times);
         let off: Vec<f64> = times.iter().map(|time| (time - middle).abs()).collect();
         let mad = median(&off);
-        let marked: Vec<f64> =
-            costs.iter().zip(&off).filter(|(_, off)| **off > 0.05 && **off > 5.0 * mad).map(|(cost, _)| *cost).collect();
+        let marked: Vec<f64> = costs
+            .iter()
+            .zip(&off)
+            .filter(|(_, off)| **off > 0.05 && **off > 5.0 * mad)
+            .map(|(cost, _)| *cost)
+            .collect();
         let excess = if marked.is_empty() {
             "none".to_owned()
         } else {

@@ -86,7 +86,7 @@ pub(crate) fn render(cells: &[CellSummary], files: &[String], look: Look) -> Str
     for shape in &SHAPES {
         let own: Vec<&CellSummary> =
             cells.iter().filter(|cell| shape.scenarios.contains(&cell.get(Column::scenario))).collect();
-        if own.iter().any(|cell| cell.counting > 0) {
+        if !own.is_empty() {
             parts.push(section(shape, &own, files));
         }
     }

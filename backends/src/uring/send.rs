@@ -13,7 +13,8 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Headers;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup, held_back};
+use crate::uring::ring::{Ring, held_back};
+use crate::uring::setup::Setup;
 
 /// The sending half of the `uring` backend.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::message::Messages;
 use crate::uring::modes;
-use crate::uring::ring::{Patience, Ring, Setup, held_back};
+use crate::uring::ring::{Patience, Ring, held_back};
+use crate::uring::setup::Setup;
 
 /// Marks the completion of a cancellation; all others have the number of a slot.
 const CANCEL: u64 = u64::MAX;

@@ -13,7 +13,8 @@ use crate::kernel::errno;
 use crate::kernel::socket::Socket;
 use crate::outbox::Outbox;
 use crate::uring::modes;
-use crate::uring::ring::{Ring, Setup, held_back};
+use crate::uring::ring::{Ring, held_back};
+use crate::uring::setup::Setup;
 
 /// The sending half of the `uring` backend where packets and datagrams are not one to one.
 #[derive(Debug)]

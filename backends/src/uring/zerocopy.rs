@@ -13,7 +13,8 @@ use crate::frames::pool::{FreeList, Pool, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno;
 use crate::kernel::socket::Socket;
-use crate::uring::ring::{Patience, Ring, Setup, held_back};
+use crate::uring::ring::{Patience, Ring, held_back};
+use crate::uring::setup::Setup;
 
 /// Batches that the kernel may still hold beside the one that is being sent.
 const LENT_BATCHES: usize = 4;
