@@ -79,7 +79,7 @@ fn main() -> Result<()> {
         "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds.\n\
          With gro, the bare loop checks the header of each datagram, too."
     );
-    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames were not returned to the pool");
+    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames did not come home");
     Ok(())
 }
 
@@ -160,7 +160,7 @@ impl<'p> Bench<'_, 'p> {
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
         let (near, sample) = filled_socket()?;
-        let queue = Queue::known(&socket, drain::truesize(&near, sample, (PAYLOAD, trains), free)?)?;
+        let queue = Queue::known(&socket, drain::truesize(&near, sample, trains, free)?)?;
         let mut drain = Drain::new((&mut lane, &mut sink), &mut filler, Some(queue));
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

@@ -4,12 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use comfy_table::{CellAlignment, Table};
 
-use crate::compare::answer::text::{constants, plain, rate, value_text};
+use crate::compare::answer::text::{constants, rate, value_text};
 use crate::compare::axes;
 use crate::compare::messages::Messages;
 use crate::compare::sections::{self, short};
 use crate::compare::summaries::{CellSummary, TOLD};
-use crate::console::Look;
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
@@ -81,7 +80,7 @@ const SHAPES: [Shape; 4] = [
 ];
 
 /// Formats cells; `files` are the names of theirs.
-pub(crate) fn render(cells: &[CellSummary], files: &[String], look: Look) -> String {
+pub(crate) fn render(cells: &[CellSummary], files: &[String]) -> String {
     let mut parts: Vec<String> = Vec::new();
     for shape in &SHAPES {
         let own: Vec<&CellSummary> =
@@ -93,8 +92,7 @@ pub(crate) fn render(cells: &[CellSummary], files: &[String], look: Look) -> Str
     let text = parts.join("\n");
     let notes: String = notes(cells).iter().map(|note| wrap(note)).collect();
     let gap = if text.is_empty() || notes.is_empty() { "" } else { "\n" };
-    let text = format!("{text}{gap}{notes}");
-    if look.unicode { text } else { plain(&text) }
+    format!("{text}{gap}{notes}")
 }
 
 /// What tells cells of some scenarios apart, beside the name of the backend: columns, and whether the file is one.
@@ -119,7 +117,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
     let constant = constant.into_iter().filter(|column| !axes.contains(column));
     let constant: Vec<(Column, &str)> = constant
         .map(|column| (column, cells[0].get(column)))
-        .filter(|(column, value)| !value.is_empty() && !(*column == Column::wait && *value == "spin"))
+        .filter(|(column, value)| !(value.is_empty() || *column == Column::wait && *value == "spin"))
         .collect();
     let ordered: Vec<&str> = shape.scenarios.iter().copied().filter(|name| scenarios.contains(name)).collect();
     let mut title = format!("{}: {}", ordered.join(", "), shape.title);
@@ -371,8 +369,6 @@ mod tests {
     use crate::compare::summaries;
     use crate::record::row::Row;
 
-    const LOOK: Look = Look { coloured: false, unicode: true };
-
     fn row(scenario: &str, trial: usize, ns: f64) -> Row {
         Row {
             schema: 1,
@@ -408,7 +404,7 @@ mod tests {
 
     fn told(rows: &[Row]) -> String {
         let data = Dataset::of_rows(summaries::columns(), rows.iter());
-        render(&summaries::of(&data), &["a.csv".into()], LOOK)
+        render(&summaries::of(&data), &["a.csv".into()])
     }
 
     fn flat(text: &str) -> String {

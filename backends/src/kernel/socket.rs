@@ -105,39 +105,20 @@ impl Socket {
     /// connected at once. Nothing of the peer may be under way.
     fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
         self.connect(peer)?;
-        let mut unrelated = 0;
-        self.take_out(|_| unrelated += 1)?;
-        self.unrelated += unrelated;
-        // What of theirs found no room is theirs, too.
-        let base = self.meminfo()?.drops as u32;
-        self.drops = Drops { base, ..Drops::default() };
-        Ok(())
-    }
-
-    /// Takes out all that is in the queue, and returns how many bytes of payload that was: also of a train counts each byte.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's error from `recv`.
-    pub fn discard(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        self.take_out(|length| bytes += length as u64)?;
-        Ok(bytes)
-    }
-
-    /// Takes out all that is in the queue: `each` is given the length of a datagram or train.
-    fn take_out(&self, mut each: impl FnMut(usize)) -> io::Result<()> {
         loop {
-            // With `MSG_TRUNC`, the kernel returns the whole length, and not that of what it copied.
-            match self.inner.recv_with_flags(&mut [std::mem::MaybeUninit::uninit(); 1], libc::MSG_TRUNC) {
-                Ok(length) => each(length),
+            match self.inner.recv(&mut [std::mem::MaybeUninit::uninit(); 1]) {
+                Ok(_) => self.unrelated += 1,
                 Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
-                    Verdict::Again => return Ok(()),
+                    Verdict::Again => break,
                     Verdict::Interrupted | Verdict::Passing => {}
                     Verdict::Fatal => return Err(error),
                 },
             }
         }
+        // What of theirs found no room is theirs, too.
+        let base = self.meminfo()?.drops as u32;
+        self.drops = Drops { base, ..Drops::default() };
+        Ok(())
     }
 
     /// Datagrams of others that came before the socket was connected, and that were taken out.
@@ -314,15 +295,6 @@ mod tests {
         assert_eq!(Socket::bind(address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
         far.inner.send(b"x").expect("sent");
         assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
-    }
-
-    #[test]
-    fn what_is_discarded_is_told_in_bytes() {
-        let (near, far) = Socket::pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
-        assert_eq!(near.discard().expect("it is empty"), 0);
-        [100, 0, 1].into_iter().for_each(|length| assert_eq!(far.inner.send(&vec![0; length]).expect("sent"), length));
-        assert_eq!(near.discard().expect("it is full"), 101);
-        assert_eq!(near.meminfo().expect("Linux 4.12").rmem_alloc, 0);
     }
 
     #[test]

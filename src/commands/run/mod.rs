@@ -170,7 +170,7 @@ fn tries(args: &RunArgs) -> usize {
 /// What a run comes to, ready to be printed: the answer, the table, and with `--verbose` what explains the numbers.
 fn outcome(args: &RunArgs, cells: &[Cell], rows: &[(usize, Row)], look: Look) -> String {
     let data = Dataset::of_rows(summaries::columns(), rows.iter().map(|(_, row)| row));
-    let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[], look)];
+    let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[])];
     parts.extend(mechanism::render(&groups(cells, rows)).filter(|_| args.verbose));
     parts.retain(|part| !part.is_empty());
     parts.join("\n")

@@ -167,8 +167,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         Some(known) => known,
         None => {
             let (order, (near, far)) = (part.order(0), part.roomy_pair()?);
-            let measured =
-                truesize(&near, Filler::socket(&order, &far)?, (order.payload, part.cell.receives_trains()), free)?;
+            let measured = truesize(&near, Filler::socket(&order, &far)?, part.cell.receives_trains(), free)?;
             part.truesizes.note(part.cell, measured);
             measured
         }
@@ -185,9 +184,9 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     Ok(outcome)
 }
 
-/// Finds out what a datagram of `filler`, with a payload of so many bytes, takes of the queue of `near`, in bytes, where it
-/// stays alone or in `trains`. The two are to be connected, so that nobody else can send there, with room for a train, and no
-/// backend is to have them.
+/// Finds out what a datagram of `filler` takes of the queue of `near`, in bytes, where it stays alone or in `trains`. The two are
+/// to be connected, so that nobody else can send there, with room for a train, and no backend is to have them. Nothing is
+/// received, so that the kernel's counts are those of the trials.
 ///
 /// # Errors
 ///
@@ -195,7 +194,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
 pub fn truesize<'p>(
     near: &Arc<Socket>,
     mut filler: Filler<'p>,
-    (payload, trains): (usize, bool),
+    trains: bool,
     free: &mut FreeList<'p>,
 ) -> Result<u32, TrialError> {
     if trains {
@@ -205,6 +204,5 @@ pub fn truesize<'p>(
     let train = filler.train();
     let sent = filler.fill(free, train)?;
     filler.close(free)?;
-    let take_out = |_| near.discard().map_err(TrialError::io("receiving")).map(|bytes| bytes as usize / payload);
-    Queue::measure(near, sent, take_out).map(|queue| queue.truesize())
+    Queue::measure(near, sent, Ok).map(|queue| queue.truesize())
 }
