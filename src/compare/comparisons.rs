@@ -349,6 +349,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
         judge::figures(trials, pair, &base, &new)
     };
     let reason = judge::refusal(pair, &base, &new).or(missing);
+    warnings.extend(judge::moved(&base, &new, reason.as_ref()));
     let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     warnings.extend(unsettled.then_some(Warning::Unsettled));
     // What is not counted has one once all rows are there.

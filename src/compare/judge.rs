@@ -339,6 +339,21 @@ impl Comparison {
     }
 }
 
+/// How far apart the runs of one side are, where there is no verdict between runs but a side has several: that much the machine
+/// alone does.
+pub(crate) fn moved(base: &Values<'_>, new: &Values<'_>, reason: Option<&Reason>) -> Option<Warning> {
+    if !matches!(reason, Some(Reason::OneRun | Reason::NotAlternated)) {
+        return None;
+    }
+    let apart = |side: &Values<'_>| {
+        let medians: Vec<f64> = side.by_run().into_values().filter(|median| *median > 0.0).collect();
+        let (low, high) = medians.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), one| (a.min(*one), b.max(*one)));
+        (medians.len() > 1).then(|| (medians.len(), high / low - 1.0))
+    };
+    let widest = [base, new].into_iter().filter_map(apart).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some(Warning::Moved { runs: widest.0, permille: (1000.0 * widest.1).round() as u32 })
+}
+
 /// What the reader must know of the trials of both sides.
 pub(crate) fn warnings(base: (&Values<'_>, &Half), new: (&Values<'_>, &Half)) -> Vec<Warning> {
     let both = |count: fn(&Values<'_>, &Half) -> usize| (count(base.0, base.1), count(new.0, new.1));

@@ -135,6 +135,13 @@ pub enum Warning {
     },
     /// Counts of a side differ from each other.
     Unsettled,
+    /// Runs of one side alone differ from each other.
+    Moved {
+        /// How many runs of a side, …
+        runs: usize,
+        /// … and what the highest of them is to the lowest, in tenths of a percent more.
+        permille: u32,
+    },
 }
 
 impl Reason {
@@ -271,6 +278,11 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Trials { what, base, new } => write!(f, "{}: {base} of base and {new} of new", what.words()),
+            Self::Moved { runs, permille } => write!(
+                f,
+                "the machine alone moved {runs} runs of one side by up to {}%: a change of that size may be none",
+                f64::from(*permille) / 10.0
+            ),
             Self::Unsettled => write!(
                 f,
                 "not settled: trials of a side differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only"

@@ -8,7 +8,7 @@ use crate::compare::metrics::{self, Metric};
 use crate::compare::steps;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Basis, Verdict};
-use crate::compare::warnings::Reason;
+use crate::compare::warnings::{Reason, Warning};
 use crate::record::columns::Column;
 use crate::record::row::Row;
 
@@ -271,6 +271,13 @@ fn between_runs_the_order_in_time_decides_what_may_be_said() {
         assert_eq!(comparison.reason, reason);
         let change = comparison.figures.ratio.expect("a change, with or without a verdict").value;
         assert!((change - 1.2).abs() < 0.03, "{change}");
+        // What the machine does by itself stands beside it, where runs of one side tell: they are up to 4% apart.
+        let moved = comparison.warnings.iter().find_map(|warning| match warning {
+            Warning::Moved { runs, permille } => Some((*runs, *permille)),
+            _ => None,
+        });
+        let is_told = moved.is_some_and(|(runs, permille)| runs == 6 && (38..43).contains(&permille));
+        assert_eq!(is_told, reason == Some(Reason::NotAlternated), "{sides:?} {pairs}: {moved:?}");
     }
 }
 
