@@ -52,7 +52,7 @@ pub(crate) struct Attempt {
     order: u32,
     reason: u32,
     steady: Option<bool>,
-    canary: f32,
+    canaries: [f32; 2],
     clock: u32,
 }
 
@@ -184,7 +184,8 @@ impl Dataset {
             order: u32::try_from(row.order).unwrap_or(u32::MAX),
             reason: self.reasons.number_of(&row.why()),
             steady: row.steady.map(|steady| steady != 0),
-            canary: row.canary_ratio.map_or(f32::NAN, |ratio| ratio as f32),
+            canaries: [row.canary_ratio, row.kernel_canary_ratio]
+                .map(|ratio| ratio.map_or(f32::NAN, |ratio| ratio as f32)),
             clock: self.clocks.number_of(&row.clocksource),
         });
         let at = self.attempts.len() - 1;
@@ -228,7 +229,7 @@ impl Dataset {
         let sign = |attempt: &Attempt| Sign {
             run: attempt.run as usize,
             steady: attempt.steady,
-            canary: Some(f64::from(attempt.canary)).filter(|ratio| ratio.is_finite()),
+            canaries: attempt.canaries.map(|ratio| Some(f64::from(ratio)).filter(|ratio| ratio.is_finite())),
             machine: self.machine(attempt),
             clock: attempt.clock,
         };

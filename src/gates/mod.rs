@@ -116,22 +116,22 @@ pub struct Sign {
     pub run: usize,
     /// Whether its measured phase began as it went on; `None` where that is not known.
     pub steady: Option<bool>,
-    /// How long its canary took, relative to that of the run's first trial.
-    pub canary: Option<f64>,
+    /// How long its canaries took, relative to those of the run's first trial.
+    pub canaries: [Option<f64>; 2],
     /// The number of its machine, for one run may be of several.
     pub machine: u32,
     /// The number of its clock source.
     pub clock: u32,
 }
 
-/// What is usual of the canaries of a run, which only the whole run shows.
+/// What is usual of one of the canaries in a run, which only the whole run shows.
 #[derive(Clone, Copy, Debug)]
-struct Canaries {
+struct Usual {
     middle: f64,
     mad: f64,
 }
 
-impl Canaries {
+impl Usual {
     fn of(ratios: &[f64]) -> Self {
         let ratios = ratios.iter().copied();
         let middle = Summary::of(ratios.clone()).map(|summary| summary.median);
@@ -139,24 +139,29 @@ impl Canaries {
         Self { middle: middle.unwrap_or(1.0), mad: deviation.map_or(0.0, |deviation| deviation.median) }
     }
 
-    fn mark(self, sign: Sign) -> bool {
-        let off = sign.canary.map_or(0.0, |ratio| (ratio - self.middle).abs());
-        sign.steady == Some(false) || off > CANARY_MAX * self.middle && off > CANARY_MAX_MAD * self.mad
+    fn is_off(self, ratio: Option<f64>) -> bool {
+        let off = ratio.map_or(0.0, |ratio| (ratio - self.middle).abs());
+        off > CANARY_MAX * self.middle && off > CANARY_MAX_MAD * self.mad
     }
 }
 
 /// Which trials are marked, of one or several runs: an answer for each, in their order.
 pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
-    let mut runs: Vec<Vec<f64>> = Vec::new();
+    let mut runs: Vec<[Vec<f64>; 2]> = Vec::new();
     for sign in signs.clone() {
         if runs.len() <= sign.run {
-            runs.resize(sign.run + 1, Vec::new());
+            runs.resize(sign.run + 1, Default::default());
         }
-        runs[sign.run].extend(sign.canary);
+        for (ratios, ratio) in runs[sign.run].iter_mut().zip(sign.canaries) {
+            ratios.extend(ratio);
+        }
     }
-    let canaries: Vec<Canaries> = runs.iter().map(|ratios| Canaries::of(ratios)).collect();
+    let usual: Vec<[Usual; 2]> = runs.iter().map(|ratios| [0, 1].map(|at| Usual::of(&ratios[at]))).collect();
     let clocks = usual_clocks(signs.clone());
-    signs.map(|sign| canaries[sign.run].mark(sign) || clocks[&(sign.run, sign.machine)] != sign.clock).collect()
+    let is_off = |sign: &Sign| usual[sign.run].iter().zip(sign.canaries).any(|(usual, ratio)| usual.is_off(ratio));
+    let is_marked =
+        |sign: Sign| sign.steady == Some(false) || is_off(&sign) || clocks[&(sign.run, sign.machine)] != sign.clock;
+    signs.map(is_marked).collect()
 }
 
 /// The clock source that most trials of a run had, for each machine: one that the kernel no longer trusts is replaced, by one
@@ -186,7 +191,7 @@ mod tests {
     use super::*;
 
     fn sign(run: usize, canary: f64) -> Sign {
-        Sign { run, steady: Some(true), canary: Some(canary), machine: 0, clock: 0 }
+        Sign { run, steady: Some(true), canaries: [Some(canary), None], machine: 0, clock: 0 }
     }
 
     #[test]
@@ -204,9 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn each_canary_marks_for_itself() {
+        let both = |canaries: [f64; 2]| Sign { canaries: canaries.map(Some), ..sign(0, 1.0) };
+        let usual = [both([1.0, 1.0]); 5];
+        let signs = usual.into_iter().chain([both([1.0, 1.3]), both([1.3, 1.0]), both([1.04, 1.04])]);
+        assert_eq!(marks(signs)[5..], [true, true, false]);
+    }
+
+    #[test]
     fn what_was_not_steady_is_marked_whatever_its_canary_and_what_has_none_is_not() {
         let unsteady = Sign { steady: Some(false), ..sign(0, 1.0) };
-        let unknown = Sign { run: 2, steady: None, canary: None, ..sign(2, 1.0) };
+        let unknown = Sign { run: 2, steady: None, canaries: [None; 2], ..sign(2, 1.0) };
         assert_eq!(marks([unsteady, sign(0, 1.0), unknown].into_iter()), [true, false, false]);
     }
 

@@ -47,7 +47,7 @@ pub struct Outcome {
     pub disturbance: Disturbance,
     /// How long a fixed piece of work took on the worker's core before and after the trial: the mean, in
     /// nanoseconds.
-    pub canary_ns: u64,
+    pub canary_ns: [u64; 2],
     /// Whether the measured phase began as it went on; `None` where that cannot be told.
     pub steady: Option<bool>,
     /// What the rounds took, of the scenarios that have rounds.
@@ -121,7 +121,7 @@ impl Outcome {
         self.peer_counts = both(self.peer_counts, other.peer_counts, add_counts);
         self.generator_cpu_ns = both(self.generator_cpu_ns, other.generator_cpu_ns, |a, b| a + b);
         self.disturbance = self.disturbance.merge(other.disturbance);
-        self.canary_ns = self.canary_ns.max(other.canary_ns);
+        self.canary_ns = [0, 1].map(|at| self.canary_ns[at].max(other.canary_ns[at]));
         self.steady = both(self.steady, other.steady, |a, b| a && b);
         self.rounds = both(self.rounds, other.rounds, Rounds::merge);
         self.latency = both(self.latency, other.latency, merge_histograms);

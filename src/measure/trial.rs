@@ -66,9 +66,10 @@ impl<'p> Part<'_, 'p> {
     ) -> Result<Outcome, TrialError> {
         let _table = self.descriptors()?;
         self.pin(self.place.worker)?;
-        let before = cost::canary_ns();
+        let before = cost::canaries_ns();
         let outcome = work()?;
-        Ok(Outcome { canary_ns: u64::midpoint(before, cost::canary_ns()), ..outcome })
+        let after = cost::canaries_ns();
+        Ok(Outcome { canary_ns: [0, 1].map(|at| u64::midpoint(before[at], after[at])), ..outcome })
     }
 
     /// Pins the calling thread as the app's. Returns the descriptor table that it must have of its own, if so: where the

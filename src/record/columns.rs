@@ -281,6 +281,8 @@ columns! {
         /// The command that makes a run of the same plan: the flags that were given, but for those of files, of what is shown and
         /// of the machine's name. `--plan` takes it from here. Empty in the rows of `lab` and `selftest`.
         command: String, Other;
+        /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
+        kernel_canary_ratio: Option<f64>, Other;
     }
 }
 

@@ -46,8 +46,8 @@ pub struct Run {
     pub options: Options,
     /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` where none are in use.
     pub rt_limited: Option<bool>,
-    /// How long the canary of the run's first trial took, in nanoseconds: what the others are compared with.
-    pub canary_ns: OnceCell<u64>,
+    /// How long the canaries of the run's first trial took, in nanoseconds: the reference for the others.
+    pub canary_ns: OnceCell<[u64; 2]>,
     /// The command that makes such a run.
     pub command: String,
     /// What its trials have found out about queues.
@@ -252,7 +252,9 @@ impl Row {
         self.unknown = unknown.iter().filter(|(_, is_so)| *is_so).map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
         self.steal_pct = disturbance.steal_ticks.map(|_| round_to(disturbance.steal_pct, 3));
         let reference_ns = *run.canary_ns.get_or_init(|| outcome.canary_ns);
-        self.canary_ratio = ratio(outcome.canary_ns as f64, reference_ns as f64).map(|ratio| round_to(ratio, 4));
+        let relative =
+            |at: usize| ratio(outcome.canary_ns[at] as f64, reference_ns[at] as f64).map(|ratio| round_to(ratio, 4));
+        (self.canary_ratio, self.kernel_canary_ratio) = (relative(0), relative(1));
         self.steady = outcome.steady.map(u8::from);
         reasons.extend(gates::disturbances(Watched {
             run_delay_ns: disturbance.run_delay_ns.unwrap_or(0),
@@ -276,7 +278,13 @@ impl Row {
 
     /// What it shows of the machine, in a run on one machine; `clock` is the number of its clock source.
     fn sign(&self, clock: u32) -> Sign {
-        Sign { run: 0, steady: self.steady.map(|steady| steady != 0), canary: self.canary_ratio, machine: 0, clock }
+        Sign {
+            run: 0,
+            steady: self.steady.map(|steady| steady != 0),
+            canaries: [self.canary_ratio, self.kernel_canary_ratio],
+            machine: 0,
+            clock,
+        }
     }
 
     fn fill_in_latency(&mut self, outcome: &Outcome) {

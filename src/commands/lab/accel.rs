@@ -65,6 +65,7 @@ impl Accel {
             &mut row.peer_instructions_per_packet,
             &mut row.steal_pct,
             &mut row.canary_ratio,
+            &mut row.kernel_canary_ratio,
         ] {
             *time = None;
         }
@@ -118,6 +119,7 @@ mod tests {
             cpu_ns_per_packet: some,
             kthread_ns_per_packet: some,
             canary_ratio: some,
+            kernel_canary_ratio: some,
             run_delay_ns: Some(7),
             syscalls_per_packet: some,
             ..Row::default()
