@@ -257,28 +257,46 @@ pub(crate) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
 /// What a reader must know beside the figures.
 fn notes(cells: &[CellSummary]) -> Vec<String> {
     let mut notes = Vec::new();
-    if cells.iter().any(|cell| cell.counting > 0) {
-        notes.push("± is the farther end of the 95% interval.".into());
-    }
     let of = |scenario: &str| cells.iter().any(|cell| cell.get(Column::scenario) == scenario && cell.is_limited);
-    if of("flood") {
-        notes.push("≥ limited by the generators (busy below 95%): this cannot rank the backends.".into());
+    if cells.iter().any(|cell| cell.counting > 0) {
+        let limited = if of("flood") { "; ≥: limited by the generators" } else { "" };
+        notes.push(format!("±: the farther end of the 95% interval{limited}."));
     }
     if of("pace") {
         notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is what it really sent.".into());
     }
     let all: usize = cells.iter().map(|cell| cell.trials).sum();
     let marked: usize = cells.iter().map(|cell| cell.all_marked - cell.marked).sum();
-    if marked > 0 {
-        notes.push(format!("{marked} of {all} trials are left out: not steady, or on a core not as fast as usual."));
+    let other_state: usize = cells.iter().map(|cell| cell.other_state).sum();
+    let few = few_disturbed(cells, all);
+    let mut left_out = Vec::new();
+    left_out.extend((marked > 0).then(|| format!("{marked} unsteady, or on a slower or faster core")));
+    left_out.extend((other_state > 0).then(|| format!("{other_state} with their cores in another state")));
+    left_out.extend(few.map(|few| format!("{few} disturbed")));
+    if !left_out.is_empty() {
+        notes.push(format!("Left out of {all} trials: {}.", left_out.join("; ")));
     }
     let counted: usize = cells.iter().map(|cell| cell.marked).sum();
     if counted > 0 {
         notes.push(format!("* {counted} marked trials count, for lack of others of their cell."));
     }
     notes.extend(harness_note(cells));
-    notes.extend(lost(cells, all));
+    if few.is_none() {
+        notes.extend(lost(cells, all));
+    }
     notes
+}
+
+/// How many trials were disturbed, if that is the only reason why some say nothing, and those are few: fewer than one in twenty.
+fn few_disturbed(cells: &[CellSummary], all: usize) -> Option<usize> {
+    let reasons: Vec<&str> = cells
+        .iter()
+        .flat_map(|cell| &cell.reasons)
+        .map(|(_, why)| why.as_str())
+        .filter(|why| !why.is_empty())
+        .collect();
+    let is_few = !reasons.is_empty() && 20 * reasons.len() < all;
+    (is_few && reasons.iter().all(|why| why.starts_with("disturbed"))).then_some(reasons.len())
 }
 
 /// Why trials say nothing: those of one kind are one note, whatever cells they are of.
@@ -504,7 +522,7 @@ mod tests {
             flat(&told(&rows))
         };
         let text = told(4);
-        assert!(text.contains(" 100.0 0.0% ") && text.contains("4 of 10 trials are left out: not steady"), "{text}");
+        assert!(text.contains(" 100.0 0.0% ") && text.contains("Left out of 10 trials: 4 unsteady"), "{text}");
         let text = told(5);
         assert!(text.contains("% *") || text.contains("%*"), "{text}");
         assert!(text.contains("* 5 marked trials count, for lack of others of their cell."), "{text}");

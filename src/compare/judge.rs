@@ -55,13 +55,13 @@ fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, usize), Reason> {
 const SAME_STATE: f64 = 1.6;
 
 /// Whether cores are in the same state by the times that a cache line takes between them; so they are where that is not known.
-fn is_same_state(a: f64, b: f64) -> bool {
+pub(crate) fn is_same_state(a: f64, b: f64) -> bool {
     a.is_nan() || b.is_nan() || a.max(b) < SAME_STATE * a.min(b)
 }
 
 /// The middle one of some times, and of an even number the shorter of the two in the middle: between two states there is none.
 /// NaN if none is known.
-fn usual(times_ns: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn usual(times_ns: impl Iterator<Item = f64>) -> f64 {
     let mut known: Vec<f64> = times_ns.filter(|ns| !ns.is_nan()).collect();
     known.sort_unstable_by(f64::total_cmp);
     known.len().checked_sub(1).map_or(f64::NAN, |last| known[last / 2])

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::compare::axes;
 use crate::compare::dataset::{Attempt, Dataset, MACHINE};
+use crate::compare::judge::{is_same_state, usual};
 use crate::compare::merged::{Latencies, Merged};
 use crate::compare::metrics;
 use crate::record::cell::{AXES, CellKey};
@@ -41,6 +42,8 @@ pub(crate) struct CellSummary {
     pub is_limited: bool,
     /// Datagrams per system call, the median.
     pub per_call: Option<f64>,
+    /// How many trials are left out because their cores were in another state than those of most, as in comparisons.
+    pub other_state: usize,
     /// Why trials say nothing: what became of them, and the reason.
     pub reasons: Vec<(State, String)>,
     medians: HashMap<Column, Median>,
@@ -69,11 +72,14 @@ impl CellSummary {
         axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
     }
 
-    fn of(data: &Dataset, first: &Attempt, attempts: &[usize], columns: &[Column]) -> Self {
+    fn of(data: &Dataset, first: &Attempt, attempts: &[usize], columns: &[Column], usual_ns: f64) -> Self {
         let of = |at: &usize| &data.attempts[*at];
         let valid: Vec<usize> = attempts.iter().copied().filter(|at| of(at).is_valid()).collect();
         let all_marked = valid.iter().filter(|at| of(at).is_marked).count();
-        let counting = data.counting(valid);
+        let mut counting = data.counting(valid);
+        let before = counting.len();
+        counting.retain(|at| is_same_state(of(at).core_transfer_ns, usual_ns));
+        let other_state = before - counting.len();
         let has_tails = !counting.is_empty() && counting.iter().all(|at| data.tail(*at).is_some());
         let mut medians = HashMap::new();
         for &column in columns {
@@ -101,6 +107,7 @@ impl CellSummary {
             all_marked,
             is_limited: counting.iter().any(|at| of(at).is_limited),
             per_call: Summary::of(counting.iter().map(|at| of(at).per_call)).map(|summary| summary.median),
+            other_state,
             reasons: lost.map(|attempt| (attempt.state, data.reason(attempt).to_owned())).collect(),
             medians,
         }
@@ -128,8 +135,19 @@ pub(crate) fn of(data: &Dataset) -> Vec<CellSummary> {
         }
         cells[place].1.push(at);
     }
-    let mut all: Vec<CellSummary> =
-        cells.into_iter().map(|(first, attempts)| CellSummary::of(data, first, &attempts, &columns)).collect();
+    // What most trials of a scenario on a machine had, as within a run.
+    let place = |attempt: &Attempt| (attempt.file, data.text(attempt, Column::scenario), data.machine(attempt));
+    let mut transfers: HashMap<(u32, &str, u32), Vec<f64>> = HashMap::new();
+    for attempt in data.attempts.iter().filter(|attempt| attempt.is_valid()) {
+        transfers.entry(place(attempt)).or_default().push(attempt.core_transfer_ns);
+    }
+    let usual_ns: HashMap<_, f64> =
+        transfers.into_iter().map(|(place, times)| (place, usual(times.into_iter()))).collect();
+    let summary = |(first, attempts): (&Attempt, Vec<usize>)| {
+        let usual_ns = usual_ns.get(&place(first)).copied().unwrap_or(f64::NAN);
+        CellSummary::of(data, first, &attempts, &columns, usual_ns)
+    };
+    let mut all: Vec<CellSummary> = cells.into_iter().map(summary).collect();
     all.sort_by(in_series);
     all
 }
