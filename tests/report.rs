@@ -1,4 +1,4 @@
-//! `hpbench report`: what is on the page, files of many kinds of damage, labels that mean harm, and files of many rows.
+//! `hpbench report`: what is on the page, files damaged in many ways, malicious labels, and files of many rows.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn backends() -> Vec<Row> {
     rows::backends().into_iter().flat_map(with_echo).collect()
 }
 
-/// The page that comes of some rows.
+/// The page for some rows.
 #[track_caller]
 fn page(rows: &[Row]) -> String {
     let bench = bench("run.csv", &text(rows));
@@ -31,7 +31,7 @@ fn page(rows: &[Row]) -> String {
     page
 }
 
-/// Every SVG file of a directory, by its name, after a check that each is whole XML.
+/// Every SVG file of a directory, by name, after a check that each is well-formed XML.
 #[track_caller]
 fn charts(folder: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(folder).expect("a directory");
@@ -56,7 +56,7 @@ fn charts(folder: &Path) -> Vec<(String, String)> {
     charts
 }
 
-/// The title of a chart, without that of its figure.
+/// The title of a chart, without its figure's title.
 fn title(chart: &str) -> &str {
     let titles = chart.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
     let (_, title) = titles.and_then(|(titles, _)| titles.split_once(": ")).expect("a title");
@@ -104,7 +104,7 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
 
 #[test]
 fn percentiles_far_out_are_of_all_trials_together() {
-    // In one block of ten, what most trials have nothing of.
+    // One block in ten has slow samples, which most trials have none of.
     let tail = |block: usize| if block.is_multiple_of(10) { "1/64 8192:800 2097152:200" } else { "1/64 8192:1000" };
     let row = |block| Row {
         lat_samples: Some(1000),
@@ -167,7 +167,7 @@ fn a_name_of_a_file_means_no_harm_either() {
 
 #[test]
 fn what_is_missing_is_left_out_and_named() {
-    // Nothing but an identity: no figures at all.
+    // Only an identity: no figures at all.
     let bare = vec![Row { peer_ns_per_packet: None, ns_per_packet_p50: None, ..drain("plain", 1, 1, 1.0) }];
     let page_of_bare = page(&bare);
     let chart = "class=\"chart\" viewBox=\"0 0 380";
@@ -182,17 +182,17 @@ fn what_is_missing_is_left_out_and_named() {
     let failed = Row { schema: 1, scenario: "drain".into(), backend: "uring".into(), ..failed };
     let page_of_failed = page(&[failed]);
     assert!(page_of_failed.contains("io_uring is refused here"), "{page_of_failed}");
-    // All values alike, and zero.
+    // All values equal, and zero.
     let zero: Vec<Row> = (1..=6).map(|block| drain("plain", 1, block, 0.0)).collect();
     page(&zero);
-    // The same under two kernels: from nothing to something is no change in percent.
+    // The same under two kernels: a change from 0 has no percentage.
     let kernel = |kernel: &str, ns: f64| {
         let row = move |block| Row { kernel: kernel.into(), ..drain("plain", 1, block, ns) };
         (1..=6).map(row).collect::<Vec<_>>()
     };
     let change = |known: [Vec<Row>; 2]| {
         let mut rows = known.concat();
-        // Without a line from kernel to kernel there is no table: another cell has one.
+        // Without a line from kernel to kernel there is no table, so another cell has one.
         let other = |row: &Row| Row { batch: 32, ns_per_packet_p50: Some(400.0), order: row.order + 1, ..row.clone() };
         rows.extend(rows.iter().map(other).collect::<Vec<_>>());
         page(&rows)
@@ -262,7 +262,7 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The legend has one of each, whatever there is: the chart alone has those of the trials.
+    // The page's legend has one of each in any case: a chart in its own file has only those of its trials.
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
@@ -270,11 +270,11 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     for what in ["class=\"repeated\"", "class=\"mark hollow\"", "class=\"ring\""] {
         assert_eq!(chart.matches(what).count(), 1, "{what}: {chart}");
     }
-    // All other trials are as usual; three series have a name.
+    // All other trials are unmarked; three series have a name.
     assert_eq!(chart.matches("class=\"mark\"").count(), 121 - 2 + 3, "{chart}");
 }
 
-/// The text between two marks, of the first that are found.
+/// The text between the first two marks found.
 #[track_caller]
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {text}"));
@@ -404,7 +404,7 @@ fn counted_instructions_rank_nothing() {
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The map is seen; the lines behind it are folded away, and what changed begins with the worker.
+    // The map is shown, the lines behind it are collapsed, and the list of changes begins with the worker.
     let map = between(&page, "<section id=\"heat\">", "</section>");
     for what in [">▲<", ">▽<", "uring, 5.10: - (failed: ", "class=\"heat up3\""] {
         assert!(map.contains(what), "{what}: {map}");
@@ -452,7 +452,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
-    // One with an entry in the legend, and no words of the buffers, which are the same.
+    // One with an entry in the legend, and no mention of the buffers, which are the same.
     let timeline = read(&bench.path("charts/timeline-drain.svg"));
     assert_eq!(timeline.matches(">uring</text>").count(), 1, "{timeline}");
     for addressing in ["connected", "unconnected"] {
@@ -463,7 +463,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 #[test]
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
-        // Runs in pairs: of one run on each side there is no verdict.
+        // Runs in pairs: one run on each side gives no verdict.
         let of = |pair: u32| {
             let change = move |row: Row| Row {
                 kernel: kernel.into(),

@@ -81,7 +81,7 @@ fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64
     let counting = differences.len() as f64 / measured.blocks as f64;
     let mut text = wrap(&format!(
         "The smallest difference that this machine finds in 80% of all runs of two cells (below the threshold of {}, \
-        the verdict is `same`):",
+         the verdict is `same`):",
         percent(args.threshold)
     ));
     let mut lengths: Vec<(f64, usize)> =
