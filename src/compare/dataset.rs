@@ -96,7 +96,7 @@ pub(crate) struct Dataset {
     /// For each set of circumstances, the number of the machine.
     machine: Vec<u32>,
     machines: Numbers,
-    /// The columns that have limits on their numbers.
+    /// The columns of fractions, which cannot be negative or infinite.
     fractions: Vec<Column>,
 }
 

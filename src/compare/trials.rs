@@ -111,7 +111,7 @@ impl<'d> Trials<'d> {
             *known.entry(key).or_insert_with(|| self.place(attempt))
         };
         let mut all: Vec<Option<Placed>> = data.attempts.iter().map(place).collect();
-        // A trial takes the place of its first attempt.
+        // A trial is listed at the position of its first attempt.
         for at in data.last_attempts(self.by == By::File || data.files.len() < 2) {
             self.list.extend(all[at as usize].take().map(|placed| Placed { at, ..placed }));
         }
@@ -174,7 +174,7 @@ impl<'d> Trials<'d> {
         }
         for (known, column) in circumstances.iter_mut().zip(MAY_DIFFER) {
             let value = data.text(attempt, *column);
-            // Trials that failed early do not say.
+            // Trials that failed early have no values.
             if value.is_empty() && attempt.state == State::Failed {
                 continue;
             }

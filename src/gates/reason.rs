@@ -70,7 +70,7 @@ pub enum Disturbed {
 }
 
 impl Reason {
-    /// Whether a repeat of the trial may be without it.
+    /// Whether it is a disturbance, which a repeat may avoid.
     pub fn is_disturbance(&self) -> bool {
         matches!(self, Self::Disturbed(_))
     }

@@ -190,7 +190,7 @@ impl Data {
         }
     }
 
-    /// Shows a cell whose trials all failed with the others: under the conditions of the first cell of its scenario.
+    /// Gives cells whose trials all failed the conditions of their scenario's first cell, to appear beside it.
     fn lend_conditions(&mut self) {
         let lent = |cell: &Cell| {
             let scenario = cell.get(Column::scenario);
@@ -323,7 +323,7 @@ impl Data {
         self.set.attempts.iter().filter(|attempt| !attempt.is_repeated).count()
     }
 
-    /// How many runs there are; those of different files are different.
+    /// How many runs there are; runs of different files are counted separately.
     pub(crate) fn runs(&self) -> usize {
         let mut runs: Vec<(u32, u32)> = self.set.attempts.iter().map(Attempt::run_in_file).collect();
         runs.sort_unstable();

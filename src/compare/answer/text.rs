@@ -56,7 +56,7 @@ impl Mark {
 /// From this ratio on, or below its inverse, a change is shown as a factor.
 const FACTOR_MIN: f64 = 2.0;
 
-/// A change in percent; large changes are factors.
+/// A change in percent; large ones as factors, imprecise ones as the ends of their interval.
 pub(crate) fn change_text(change: Change) -> String {
     let is_factor = |ratio: f64| !(1.0 / FACTOR_MIN..FACTOR_MIN).contains(&ratio);
     let factor = |ratio: f64| match ratio {
