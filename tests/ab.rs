@@ -1,4 +1,4 @@
-//! `scripts/ab`: runs of two states by turns, and what is left behind.
+//! `scripts/ab`: alternating runs of two states, and what is left behind.
 
 mod common;
 
@@ -59,7 +59,7 @@ fn a_command_that_fails_ends_it_in_the_first_state() {
     assert_eq!(read(&bench.path("states")).lines().last(), Some("A"));
 }
 
-/// The run in hand would take an hour: it is told of the signal, too.
+/// The current run would take an hour: it receives the signal, too.
 #[test]
 fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
     for (signal, status) in [(Signal::TERM, 143), (Signal::HUP, 143), (Signal::INT, 130)] {
@@ -85,7 +85,7 @@ fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
         let (first, rest) = states.split_once('\n').expect("a run was begun");
         assert!(["A", "B"].contains(&first) && rest == "A\n", "one run, and the first state restored: {states}");
         assert_eq!(fs::read_dir(&temporary).expect("a directory").count(), 0, "no file is left");
-        // A run that went on would have the file locked.
+        // A run that continued would have the file locked.
         bench.tiny("--backend null --scenario drain --append -o ab.csv").expect(0);
     }
 }

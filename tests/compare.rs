@@ -1,4 +1,4 @@
-//! `hpbench compare` and `hpbench selftest`: what a user sees, of many rows, too.
+//! `hpbench compare` and `hpbench selftest`: what a user sees, even of many rows.
 
 mod common;
 
@@ -14,13 +14,13 @@ use common::rows::{self, bench, drain, text};
 use common::{Bench, HPBENCH, needs, parse};
 use hpbench::record::row::Row;
 
-/// The columns of the CSV that compare prints: a contract.
+/// The columns of the CSV that `compare` prints: a contract.
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\
     window,workers,generators,handoff,fifo,ring,buffers,verify,duration_target_s,warmup_s,base,new,n_base,n_new,base_median,\
     base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table,reason,\
     basis,certain,by_threshold,host,accel,rcvbuf,cpu_relation,fill";
 
-/// The file of twenty blocks of three backends at two batches; mmsg is slower at batch 1.
+/// A file of twenty blocks of three backends at two batches; mmsg is slower at batch 1.
 fn backends() -> Vec<u8> {
     text(&rows::backends())
 }
@@ -145,7 +145,7 @@ fn colours_are_for_terminals_that_want_them() {
     }
     let bench = bench("run.csv", &backends());
     for (environment, coloured) in [("TERM=xterm", true), ("TERM=xterm NO_COLOR=1", false), ("TERM=dumb", false)] {
-        // On CI, and where a user forces colours, all terminals count as able.
+        // On CI, and if a user forces colours, all terminals count as capable.
         let command = format!(
             "env -u NO_COLOR -u CI -u CLICOLOR -u CLICOLOR_FORCE {environment} {HPBENCH} compare --by backend run.csv"
         );
@@ -213,7 +213,7 @@ fn the_selftest_says_what_it_can_resolve() {
         0 => {
             assert!(done.shows("the same cell twice") && done.shows("ns added"), "{}", done.stdout);
             assert!(done.shows("not measured: --time 90 does") && done.shows("Of 1 comparison of"), "{}", done.stdout);
-            assert!(done.shows("6 pairs ") && done.shows("pairs of runs tell apart"), "{}", done.stdout);
+            assert!(done.shows("6 pairs ") && done.shows("pairs of runs resolve"), "{}", done.stdout);
         }
         1 => assert!(done.shows("this machine is too busy"), "{}", done.stdout),
         status => panic!("status {status}: {}", done.stderr),

@@ -6,7 +6,7 @@ use common::rows::{bench, drain, text};
 use common::{Row as Parsed, parse};
 use hpbench::record::row::Row;
 
-/// Pairs of runs in states A and B, in which `change` says what B is to A on a host.
+/// Pairs of runs in states A and B; `change` is the ratio of B to A on a host.
 fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
     let mut rows = Vec::new();
     for host in 1..=hosts {
@@ -14,7 +14,7 @@ fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
             for (side, state) in ["A", "B"].into_iter().enumerate() {
                 let noise = 0.002 * ((host * 7 + pair as usize * (5 + 3 * side)) % 11) as f64;
                 let factor = if state == "B" { change(host) } else { 1.0 };
-                // Hosts are of different speeds.
+                // Hosts have different speeds.
                 let ns = (300 + 20 * host) as f64 * factor * (1.0 + noise);
                 rows.extend((1..=6).map(|block| Row {
                     run_id: format!("{host}-{pair}-{state}"),
@@ -103,7 +103,7 @@ fn too_few_hosts_or_pairs_say_so() {
     }
 }
 
-/// Of sixteen hosts, seven do not count, each for a reason of its own.
+/// Of sixteen hosts, seven do not count, each for its own reason.
 fn with_others() -> Vec<Row> {
     let failed = |row: Row| Row { error: "no such call".into(), valid: 0, ns_per_packet_p50: None, ..row };
     let change = |row: Row| match (row.host.as_str(), row.state.as_str()) {
@@ -113,7 +113,7 @@ fn with_others() -> Vec<Row> {
         ("h04", "B") => Some(failed(row)),
         ("h05", _) => Some(failed(row)),
         ("h06", _) => Some(Row { generator_limited: Some(1), ..row }),
-        // What is compared nowhere.
+        // A host that is compared nowhere.
         ("h07", "A") => Some(Row { batch: 8, order: row.order + 50_000, ..row }),
         ("h07", _) => None,
         _ => Some(row),
@@ -162,7 +162,7 @@ fn no_host_vanishes() {
     }
 }
 
-/// Hosts that have nothing in common are not compared with each other.
+/// Hosts that share nothing are not compared with each other.
 #[test]
 fn hosts_of_one_side_each_are_told_of() {
     let one_side = |row: &Row| (row.host == "h01") == (row.state == "A");

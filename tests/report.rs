@@ -1,4 +1,4 @@
-//! `hpbench report`: what is on the page, files of many kinds of damage, labels that mean harm, and files of many rows.
+//! `hpbench report`: what is on the page, files damaged in many ways, malicious labels, and files of many rows.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn backends() -> Vec<Row> {
     rows::backends().into_iter().flat_map(with_echo).collect()
 }
 
-/// The page that comes of some rows.
+/// The page for some rows.
 #[track_caller]
 fn page(rows: &[Row]) -> String {
     let bench = bench("run.csv", &text(rows));
@@ -31,7 +31,7 @@ fn page(rows: &[Row]) -> String {
     page
 }
 
-/// Every SVG file of a directory, by its name, after a check that each is whole XML.
+/// Every SVG file of a directory, by name, after a check that each is well-formed XML.
 #[track_caller]
 fn charts(folder: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(folder).expect("a directory");
@@ -56,7 +56,7 @@ fn charts(folder: &Path) -> Vec<(String, String)> {
     charts
 }
 
-/// The title of a chart, without that of its figure.
+/// The title of a chart, without its figure's title.
 fn title(chart: &str) -> &str {
     let titles = chart.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
     let (_, title) = titles.and_then(|(titles, _)| titles.split_once(": ")).expect("a title");
@@ -104,7 +104,7 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
 
 #[test]
 fn percentiles_far_out_are_of_all_trials_together() {
-    // In one block of ten, what most trials have nothing of.
+    // One block in ten has slow samples, which most trials have none of.
     let tail = |block: usize| if block.is_multiple_of(10) { "1/64 8192:800 2097152:200" } else { "1/64 8192:1000" };
     let row = |block| Row {
         lat_samples: Some(1000),
@@ -114,7 +114,8 @@ fn percentiles_far_out_are_of_all_trials_together() {
     let page = page(&(1..=60).map(row).collect::<Vec<Row>>());
     let told = |what: &str| page.matches(what).count();
     let table = page.split("90%").nth(1).map(|rest| rest.chars().take(300).collect::<String>());
-    assert_eq!((told("that of all trials together"), told("99.9%</td>")), (1, 0), "fewer than 100 samples are above");
+    let found = (told("the percentile of all trials together"), told("99.9%</td>"));
+    assert_eq!(found, (1, 0), "fewer than 100 samples are above");
     assert_eq!(told("99%</td><td class=\"number\">211"), 1, "{table:?}");
 }
 
@@ -124,7 +125,7 @@ fn the_conclusion_is_never_stronger_than_the_verdicts() {
     let page_of_few = page(&few);
     assert!(page_of_few.contains("5 trials of a cell are too few for a verdict") && !page_of_few.contains("slower"));
     let one: Vec<Row> = backends().into_iter().filter(|row| row.backend == "uring").collect();
-    assert!(page(&one).contains("Nothing is compared: all trials are of uring."));
+    assert!(page(&one).contains("Nothing to compare: all trials are of uring."));
     let null: Vec<Row> = one.into_iter().map(|row| Row { backend: "null".into(), ..row }).collect();
     assert!(page(&null).contains("No conclusion: all trials are of the null backend"));
     let mut invalid = backends();
@@ -166,7 +167,7 @@ fn a_name_of_a_file_means_no_harm_either() {
 
 #[test]
 fn what_is_missing_is_left_out_and_named() {
-    // Nothing but an identity: no figures at all.
+    // Only an identity: no figures at all.
     let bare = vec![Row { peer_ns_per_packet: None, ns_per_packet_p50: None, ..drain("plain", 1, 1, 1.0) }];
     let page_of_bare = page(&bare);
     let chart = "class=\"chart\" viewBox=\"0 0 380";
@@ -181,17 +182,17 @@ fn what_is_missing_is_left_out_and_named() {
     let failed = Row { schema: 1, scenario: "drain".into(), backend: "uring".into(), ..failed };
     let page_of_failed = page(&[failed]);
     assert!(page_of_failed.contains("io_uring is refused here"), "{page_of_failed}");
-    // All values alike, and zero.
+    // All values equal, and zero.
     let zero: Vec<Row> = (1..=6).map(|block| drain("plain", 1, block, 0.0)).collect();
     page(&zero);
-    // The same under two kernels: from nothing to something is no change in percent.
+    // The same under two kernels: a change from 0 has no percentage.
     let kernel = |kernel: &str, ns: f64| {
         let row = move |block| Row { kernel: kernel.into(), ..drain("plain", 1, block, ns) };
         (1..=6).map(row).collect::<Vec<_>>()
     };
     let change = |known: [Vec<Row>; 2]| {
         let mut rows = known.concat();
-        // Without a line from kernel to kernel there is no table: another cell has one.
+        // Without a line from kernel to kernel there is no table, so another cell has one.
         let other = |row: &Row| Row { batch: 32, ns_per_packet_p50: Some(400.0), order: row.order + 1, ..row.clone() };
         rows.extend(rows.iter().map(other).collect::<Vec<_>>());
         page(&rows)
@@ -256,12 +257,12 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
         "class=\"ring\"",
         "tried again: disturbed",
         "invalid: 3 datagrams unexplained",
-        "marked: the machine was not as usual",
+        "marked: unusual conditions",
         "Of 241 rows:",
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The legend has one of each, whatever there is: the chart alone has those of the trials.
+    // The page's legend has one of each in any case: a chart in its own file has only those of its trials.
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
@@ -269,11 +270,11 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     for what in ["class=\"repeated\"", "class=\"mark hollow\"", "class=\"ring\""] {
         assert_eq!(chart.matches(what).count(), 1, "{what}: {chart}");
     }
-    // All other trials are as usual; three series have a name.
+    // All other trials are unmarked; three series have a name.
     assert_eq!(chart.matches("class=\"mark\"").count(), 121 - 2 + 3, "{chart}");
 }
 
-/// The text between two marks, of the first that are found.
+/// The text between the first two marks found.
 #[track_caller]
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {text}"));
@@ -403,7 +404,7 @@ fn counted_instructions_rank_nothing() {
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The map is seen; the lines behind it are folded away, and what changed begins with the worker.
+    // The map is shown, the lines behind it are collapsed, and the list of changes begins with the worker.
     let map = between(&page, "<section id=\"heat\">", "</section>");
     for what in [">▲<", ">▽<", "uring, 5.10: - (failed: ", "class=\"heat up3\""] {
         assert!(map.contains(what), "{what}: {map}");
@@ -451,7 +452,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
-    // One with an entry in the legend, and no words of the buffers, which are the same.
+    // One with an entry in the legend, and no mention of the buffers, which are the same.
     let timeline = read(&bench.path("charts/timeline-drain.svg"));
     assert_eq!(timeline.matches(">uring</text>").count(), 1, "{timeline}");
     for addressing in ["connected", "unconnected"] {
@@ -462,7 +463,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 #[test]
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
-        // Runs in pairs: of one run on each side there is no verdict.
+        // Runs in pairs: one run on each side gives no verdict.
         let of = |pair: u32| {
             let change = move |row: Row| Row {
                 kernel: kernel.into(),
@@ -606,7 +607,7 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
         ("report", "FILE"),
         ("report run.csv", "--out"),
         ("report missing.csv -o page.html", "missing.csv"),
-        ("report run.csv -o page.html --svg run.csv", "cannot make the directory run.csv"),
+        ("report run.csv -o page.html --svg run.csv", "cannot create the directory run.csv"),
     ] {
         let message = bench.run(args).expect(2).stderr;
         assert!(message.contains(told), "{args}: {message}");

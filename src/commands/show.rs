@@ -1,4 +1,4 @@
-//! `hpbench show`: the answer and the table of files again, or a summary of each cell.
+//! `hpbench show`: prints the answer and the table of files again, or a summary of each cell.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub struct ShowArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Print one row for each cell instead, with medians, the ends of their 95% intervals, and how many trials count
+    /// Print one row for each cell instead: medians, the ends of their 95% intervals, and how many trials count
     #[arg(long, value_name = "FORMAT")]
     pub summary: Option<Summary>,
 }
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &ShowArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The metrics of which some cell has a value.
+/// The metrics that some cell has a value for.
 fn measured(cells: &[CellSummary]) -> Vec<Column> {
     summaries::columns().filter(|column| cells.iter().any(|cell| cell.median(*column).is_some())).collect()
 }

@@ -1,4 +1,4 @@
-//! The table of what was measured: a row for each cell, in 80 columns.
+//! The table of results: a row for each cell, in 80 columns.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use crate::record::row::State;
 use crate::stats::median::Median;
 use crate::text::{WIDTH, plain_table, trim_lines, width, wrap};
 
-/// Above this share of a cell's cost the harness's own is worth a note, in percent.
+/// Above this share of a cell's cost, in percent, the harness's own cost is worth a note.
 const HARNESS_NOTE_PCT: f64 = 5.0;
 
 /// A figure of a cell, or several that belong together.
@@ -23,13 +23,13 @@ const HARNESS_NOTE_PCT: f64 = 5.0;
 enum Part {
     /// A median with its interval.
     Median(Column, &'static str),
-    /// A share in percent with so many decimals.
+    /// A share in percent, with its number of decimals.
     Share(Column, &'static str, usize),
     /// Datagrams per system call.
     PerCall,
 }
 
-/// Scenarios whose figures have the same columns.
+/// Scenarios whose figures share columns.
 struct Shape {
     scenarios: &'static [&'static str],
     title: &'static str,
@@ -79,7 +79,7 @@ const SHAPES: [Shape; 4] = [
     },
 ];
 
-/// Formats cells; `files` are the names of theirs.
+/// Formats cells; `files` are the names of their files.
 pub(crate) fn render(cells: &[CellSummary], files: &[String]) -> String {
     let mut parts: Vec<String> = Vec::new();
     for shape in &SHAPES {
@@ -95,12 +95,12 @@ pub(crate) fn render(cells: &[CellSummary], files: &[String]) -> String {
     format!("{text}{gap}{notes}")
 }
 
-/// What tells cells of some scenarios apart, beside the name of the backend: columns, and whether the file is one.
+/// The columns, other than the backend's name, that tell cells of some scenarios apart.
 fn telling(cells: &[&CellSummary]) -> Vec<Column> {
     let keys: Vec<&CellKey> = cells.iter().map(|cell| &cell.cell).collect();
     let mut axes = sections::telling(&keys);
     axes.retain(|axis| ![Column::backend, Column::variant].contains(axis));
-    // Of failed trials, the round in effect is not known.
+    // The effective round of failed trials is not known.
     let rounds: BTreeSet<&str> =
         keys.iter().map(|key| key.get(Column::round)).filter(|round| !round.is_empty()).collect();
     axes.retain(|axis| *axis != Column::round || rounds.len() > 1);
@@ -128,7 +128,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
         title += &format!("; {count} trial{} each", if count == 1 { "" } else { "s" });
     }
     let has_block = cells.iter().any(|cell| cell.get(Column::wait) == "block");
-    // A worker that spins takes all of its core, at any rate.
+    // A worker that spins uses its whole core at every rate.
     let parts: Vec<Part> = shape
         .parts
         .iter()
@@ -186,7 +186,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
     format!("{}{}\n{cut}", wrap(&title), trim_lines(&table.to_string()))
 }
 
-/// Cuts names of backends, in a column, so that the table fits; tells them in full.
+/// Cuts the names of backends in a column, so that the table fits, and returns notes with the full names.
 fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> String {
     let widest = |at: usize, rows: &[Vec<String>]| {
         rows.iter().map(|row| width(&row[at])).chain([width(&header[at])]).max().unwrap_or(0)
@@ -198,7 +198,7 @@ fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> Stri
     for row in rows.iter_mut().filter(|_| over > 0) {
         let name = &mut row[names];
         if width(name) > most {
-            // The end tells modes apart, the start the backend.
+            // The end of a name tells modes apart, the start the backend.
             let (start, end) = (most.div_ceil(2) - 1, most / 2);
             let characters: Vec<char> = name.chars().collect();
             let short: String =
@@ -213,7 +213,7 @@ fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> Stri
     told.iter().map(|note| wrap(note)).collect()
 }
 
-/// The figures of a part; `-` where there are none.
+/// The figures of a part; `-` if there are none.
 fn figures(cell: &CellSummary, part: Part, shape: &Shape) -> Vec<String> {
     let none = || "-".to_owned();
     match part {
@@ -233,7 +233,7 @@ fn figures(cell: &CellSummary, part: Part, shape: &Shape) -> Vec<String> {
     }
 }
 
-/// The farther end of the interval of a median, in percent of it.
+/// How far the farther end of a median's interval is from it, in percent.
 pub(crate) fn half(median: Median) -> String {
     match median.interval {
         Some((low, high)) if median.value > 0.0 => {
@@ -254,7 +254,7 @@ pub(crate) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
     }
 }
 
-/// What a reader must know beside the figures.
+/// The caveats below the table.
 fn notes(cells: &[CellSummary]) -> Vec<String> {
     let mut notes = Vec::new();
     let of = |scenario: &str| cells.iter().any(|cell| cell.get(Column::scenario) == scenario && cell.is_limited);
@@ -263,7 +263,7 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
         notes.push(format!("±: the farther end of the 95% interval{limited}."));
     }
     if of("pace") {
-        notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is what it really sent.".into());
+        notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is the rate it sent.".into());
     }
     let all: usize = cells.iter().map(|cell| cell.trials).sum();
     let marked: usize = cells.iter().map(|cell| cell.all_marked - cell.marked).sum();
@@ -278,7 +278,7 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
     }
     let counted: usize = cells.iter().map(|cell| cell.marked).sum();
     if counted > 0 {
-        notes.push(format!("* {counted} marked trials count, for lack of others of their cell."));
+        notes.push(format!("* {counted} marked trials count, for lack of others in their cell."));
     }
     notes.extend(harness_note(cells));
     if few.is_none() {
@@ -287,7 +287,7 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
     notes
 }
 
-/// How many trials were disturbed, if that is the only reason why some say nothing, and those are few: fewer than one in twenty.
+/// How many trials were disturbed, if that is the only reason for unusable trials, and fewer than one in twenty are.
 fn few_disturbed(cells: &[CellSummary], all: usize) -> Option<usize> {
     let reasons: Vec<&str> = cells
         .iter()
@@ -299,7 +299,7 @@ fn few_disturbed(cells: &[CellSummary], all: usize) -> Option<usize> {
     (is_few && reasons.iter().all(|why| why.starts_with("disturbed"))).then_some(reasons.len())
 }
 
-/// Why trials say nothing: those of one kind are one note, whatever cells they are of.
+/// Why trials are unusable: one note for each kind of reason, across all cells.
 fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
     /// More cells than this are counted, not named.
     const NAMED_MAX: usize = 3;
@@ -339,7 +339,7 @@ fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
     told.chain(others).collect()
 }
 
-/// Says which cell this is, for a message: with what tells it from others of its scenario.
+/// Names a cell in a message, with what tells it from others of its scenario.
 fn label(cell: &CellSummary, cells: &[CellSummary]) -> String {
     let same = |other: &&CellSummary| other.get(Column::scenario) == cell.get(Column::scenario);
     let axes = telling(&cells.iter().filter(same).collect::<Vec<_>>());
@@ -347,8 +347,8 @@ fn label(cell: &CellSummary, cells: &[CellSummary]) -> String {
     format!("{} {}{told}", cell.name(), cell.get(Column::scenario))
 }
 
-/// The `null` backend shows what the harness costs; where that matters, the table says so. It is a little more at small batches,
-/// and so is beside every sweep over them.
+/// The `null` backend shows what the harness costs; if that matters, the table says so. The harness costs a little more
+/// at small batches, so every sweep over batches has a note.
 fn harness_note(cells: &[CellSummary]) -> Option<String> {
     let cost = |cell: &CellSummary| cell.median(Column::ns_per_packet_p50).map(|median| median.value);
     let is_null = |cell: &CellSummary| cell.get(Column::backend) == "null";
@@ -356,7 +356,7 @@ fn harness_note(cells: &[CellSummary]) -> Option<String> {
     let batches: BTreeSet<&str> = drains.iter().map(|cell| cell.get(Column::batch)).collect();
     if drains.iter().all(|cell| !is_null(cell)) && batches.len() > 1 {
         return Some(
-            "What the harness itself costs differs by a few ns between batches: null among the backends shows it at each."
+            "The harness's own cost differs by a few ns between batches: add the null backend to see it at each."
                 .into(),
         );
     }
@@ -525,7 +525,7 @@ mod tests {
         assert!(text.contains(" 100.0 0.0% ") && text.contains("Left out of 10 trials: 4 unsteady"), "{text}");
         let text = told(5);
         assert!(text.contains("% *") || text.contains("%*"), "{text}");
-        assert!(text.contains("* 5 marked trials count, for lack of others of their cell."), "{text}");
+        assert!(text.contains("* 5 marked trials count, for lack of others in their cell."), "{text}");
         assert!(!told(0).contains("steady"));
     }
 }

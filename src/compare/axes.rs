@@ -1,4 +1,4 @@
-//! By what trials are told apart: cells, the sides of a comparison, and what must be equal on both.
+//! What distinguishes trials: cells, the sides of a comparison, and what must be equal on both sides.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use crate::record::column::Role;
 use crate::record::columns::Column;
 use crate::text::did_you_mean;
 
-/// What tells the sides of a comparison apart.
+/// What distinguishes the sides of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     /// The file: the first one is the base.
@@ -23,9 +23,9 @@ impl By {
     ///
     /// # Errors
     ///
-    /// A message with the columns that there are.
+    /// A message that lists the columns to choose from.
     pub fn column(name: &str) -> Result<Self, String> {
-        // Two scenarios have no metric in common that means the same in both.
+        // No metric means the same in two scenarios.
         let has_role = |wanted: fn(Role) -> bool| Column::all(move |column| wanted(column.role));
         let axes = has_role(Role::is_axis).filter(|axis| *axis != Column::scenario);
         let conditions: Vec<Column> = has_role(|role| role == Role::Condition).collect();
@@ -35,7 +35,7 @@ impl By {
         let found = known.iter().copied().find(|column| column.name() == name);
         let all = || known.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
         let meant = || did_you_mean(name, known.iter().map(|column| column.name()));
-        found.map(Self::Column).ok_or_else(|| format!("'{name}' cannot be compared by; there are {}{}", all(), meant()))
+        found.map(Self::Column).ok_or_else(|| format!("cannot compare by '{name}'; choose one of {}{}", all(), meant()))
     }
 
     /// The name of the column.
@@ -46,7 +46,7 @@ impl By {
         }
     }
 
-    /// Whether a column may differ between the sides, because it is what is compared by, or follows from that.
+    /// Whether a column may differ between the sides, because it distinguishes them or follows from what does.
     pub fn frees(&self, column: Column) -> bool {
         let follows: &[Column] = match self {
             // Only io_uring has buffers, and every variant is of one backend.
@@ -57,33 +57,33 @@ impl By {
         *self == Self::Column(column) || follows.contains(&column)
     }
 
-    /// Whether what was not asked for of a variant follows from this column: unconnected sockets need messages. Then
-    /// variants are compared that were asked for alike, e.g. the default ones.
+    /// Whether the modes of a variant that were not asked for follow from this column: unconnected sockets need
+    /// messages. If so, variants match if the same modes were asked for, e.g. the default ones.
     pub fn decides_variants(&self) -> bool {
         *self == Self::Column(Column::addressing)
     }
 
-    /// The order of sides: of backends, the one in which hpbench names them, the default variant first; of kernels, by version; of numbers, by
-    /// size; else `Equal`, so that the order in which they were found stays.
+    /// The order of sides: backends in the order in which hpbench names them, the default variant first; kernels by
+    /// version; numbers by size; else `Equal`, which keeps the order in which they were found.
     pub fn order(&self, a: &str, b: &str) -> Ordering {
         match self {
             Self::File => Ordering::Equal,
             Self::Column(Column::backend) => rank(a).cmp(&rank(b)),
             Self::Column(Column::variant) => rank(a).cmp(&rank(b)).then_with(|| variant(a).cmp(&variant(b))),
-            // Builds of one release stay in the order of their files: which came first, their names do not tell.
+            // Builds of one release stay in the order of their files: their names do not say which came first.
             Self::Column(Column::kernel) => releases::compare(first_word(a), first_word(b)),
             Self::Column(Column::qemu | Column::hpbench) => releases::compare(a, b),
             Self::Column(_) => natural(a, b),
         }
     }
 
-    /// Whether each side is compared with the one before it, rather than all with one.
+    /// Whether each side is compared with the one before it, rather than all with one base.
     pub fn is_in_steps(&self) -> bool {
         *self == Self::Column(Column::kernel)
     }
 }
 
-/// Columns that must be equal, in the order in which messages name them: how it was measured, where, and what.
+/// Columns that must be equal, in the order in which messages name them: how trials were measured, where, and what.
 pub(crate) fn in_order_of_naming(columns: &[Column]) -> Vec<Column> {
     let mut columns = columns.to_vec();
     columns.sort_by_key(|column| match column {
@@ -101,23 +101,23 @@ fn first_word(kernel: &str) -> &str {
     kernel.split(' ').next().unwrap_or(kernel)
 }
 
-/// The name of a variant, by which the default one comes before the others of its backend.
+/// The sort key of a variant: the default variant comes before the others of its backend.
 fn variant(side: &str) -> String {
     side.split_once(':').map_or_else(|| side.to_owned(), |(backend, modes)| name(backend, modes))
 }
 
-/// The place of a backend among all; of a variant, that of its backend.
+/// The rank of a backend, or of a variant's backend.
 fn rank(side: &str) -> usize {
     let name = side.split(':').next().unwrap_or(side);
     Kind::by_use().position(|kind| kind.name() == name).unwrap_or(Kind::ALL.len())
 }
 
-/// Whether a backend has a socket, and a kernel in the way; those of other versions are taken for such.
+/// Whether a backend has a socket, and so goes through the kernel; backends of other versions are assumed to.
 pub(crate) fn has_socket(backend: &str) -> bool {
     Kind::named(backend).is_none_or(Kind::has_socket)
 }
 
-/// Numbers by size, before all other values, which have no order.
+/// Sorts numbers by size, before all other values, which have no order.
 pub fn natural(a: &str, b: &str) -> Ordering {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(a), Ok(b)) => a.total_cmp(&b),
@@ -125,14 +125,15 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// How a backend with its variant is called: the default variant has no name of its own.
+/// The name of a backend with its variant: the default variant has no name of its own.
 pub fn name(backend: &str, variant: &str) -> String {
     let kind = Kind::named(backend);
     let is_default = variant.is_empty() || kind.is_some_and(|kind| Variant::default_of(kind).to_string() == variant);
     if is_default { backend.to_owned() } else { format!("{backend}:{variant}") }
 }
 
-/// The modes of a variant that were asked for, where the others follow from the addressing; all of a variant that is not ours.
+/// The modes of a variant that were asked for, without those that follow from the addressing; for an unknown variant,
+/// all.
 pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
     let known = Kind::named(backend).and_then(|kind| Variant::parse(kind, variant).ok());
     let addressings = [Addressing::Connected, Addressing::Unconnected];
@@ -140,7 +141,7 @@ pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
     known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))
 }
 
-/// How a backend with its variant is called by those who ask for it.
+/// The name by which users ask for a backend with its variant.
 pub fn brief(backend: &str, variant: &str, addressing: &str) -> String {
     name(backend, &asked_for(backend, variant, addressing))
 }

@@ -1,4 +1,4 @@
-//! Which trials are compared with which: the same cell on two sides, under the same conditions.
+//! Pairs the trials to compare: the same cell on two sides, under the same conditions.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -15,15 +15,15 @@ use crate::record::row::State;
 /// A cell on two sides.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    /// The cell; without what is compared by.
+    /// The cell, without what distinguishes the sides.
     pub cell: CellKey,
-    /// Where the trials were counted, e.g. `icount`.
+    /// The accelerator under which the trials ran, e.g. `icount`.
     pub accel: String,
-    /// What else was equal on both sides: the conditions that are no axes, with their values.
+    /// What else was equal on both sides: the conditions that are not axes, with their values.
     pub conditions: Vec<(Column, String)>,
     /// The base.
     pub base: Half,
-    /// What is compared with it.
+    /// The side compared with it.
     pub new: Half,
     /// Why the comparison means nothing.
     pub refused: Vec<Refusal>,
@@ -36,9 +36,9 @@ pub(crate) struct Pair {
 pub(crate) struct Half {
     /// Which side.
     pub side: u32,
-    /// Its trials that ran, invalid ones included: indices.
+    /// The indices of its trials that ran, invalid ones included.
     pub trials: Vec<usize>,
-    /// How many others failed.
+    /// How many of its trials failed.
     pub failed: usize,
 }
 
@@ -52,11 +52,11 @@ struct Found {
 /// Trials of a cell on one side that have no counterpart on the other.
 #[derive(Debug)]
 pub(crate) struct Alone {
-    /// The cell, as of [`Pair::cell`]. What failed does not tell what it has on axes that must be equal.
+    /// The cell, as in [`Pair::cell`]. Failed trials have no values on axes that must be equal.
     pub cell: CellKey,
-    /// The host that they were measured on, unless that is compared by.
+    /// The host that they were measured on, unless hosts are compared.
     pub host: String,
-    /// The sides that were matched; none where the cell is on one side only.
+    /// The sides that were matched; none if the cell is on one side only.
     pub sides: Option<[u32; 2]>,
     /// Why they have none.
     pub reason: Reason,
@@ -64,28 +64,28 @@ pub(crate) struct Alone {
     key: (u32, Option<u32>),
 }
 
-/// What comes of matching.
+/// The result of matching.
 #[derive(Debug, Default)]
 pub(crate) struct Matched {
-    /// What can be compared, or could if it meant something.
+    /// The pairs, including those whose comparison means nothing.
     pub pairs: Vec<Pair>,
-    /// What has no counterpart.
+    /// Trials without a counterpart.
     pub alone: Vec<Alone>,
-    /// Why cells that are on one side only have no partner: where the nearest ones differ.
+    /// Where the nearest cells differ, if cells are on one side only.
     pub nearest: Option<String>,
     /// The cells and conditions that are in a pair.
     paired: HashSet<(u32, Option<u32>)>,
 }
 
 impl Matched {
-    /// The cells, each under its conditions, that are in no pair at all, with the reason.
+    /// Why cells are not compared: a reason for each cell, under its conditions, that is in no pair.
     pub(crate) fn uncompared(&self) -> impl Iterator<Item = &Reason> {
         let mut known = self.paired.clone();
         self.alone.iter().filter(move |alone| known.insert(alone.key)).map(|alone| &alone.reason)
     }
 }
 
-/// The sides that have trials, in their order, by what they are told apart by.
+/// The sides that have trials, in order.
 pub(crate) fn sides(trials: &Trials<'_>) -> Vec<u32> {
     let sides: BTreeSet<u32> = trials.list.iter().map(|placed| placed.side).collect();
     let mut sides: Vec<u32> = sides.into_iter().collect();
@@ -93,8 +93,8 @@ pub(crate) fn sides(trials: &Trials<'_>) -> Vec<u32> {
     sides
 }
 
-/// Matches the cells of `sides`: all with `base`, or each with the one before it. Those of several hosts are matched host by host
-/// if each is compared with itself.
+/// Matches the cells of `sides`: all with `base`, or each with the side before it. If each host is compared with
+/// itself, cells are matched host by host.
 pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>, across_hosts: bool) -> Matched {
     let mut found: BTreeMap<u32, BTreeMap<u32, Found>> = BTreeMap::new();
     for (index, placed) in trials.list.iter().enumerate() {
@@ -130,7 +130,7 @@ pub(crate) fn matched(trials: &Trials<'_>, sides: &[u32], base: Option<u32>, acr
     matched
 }
 
-/// Each side with the nearest one before it that says something: what failed or was disturbed is stepped over.
+/// Pairs each side with the nearest usable one before it: sides that failed or were disturbed are skipped.
 fn neighbours(sides: &[u32], says_something: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
     let mut partners = Vec::new();
     let mut before = None;
@@ -145,15 +145,15 @@ fn says_something(trials: &Trials<'_>, found: &Found) -> bool {
     found.ran.values().flatten().any(|&trial| trials.attempt(trial).state == State::Valid)
 }
 
-/// Makes pairs of the trials of a cell that ran under the same conditions. What is left over on both sides, where
-/// nothing fits, becomes pairs that mean nothing.
+/// Makes pairs of the trials of a cell that ran under the same conditions. If trials are left on both sides and nothing
+/// fits, they become pairs whose comparison means nothing.
 fn pair_up(trials: &Trials<'_>, cell: u32, both: [(u32, &Found); 2], across_hosts: bool, matched: &mut Matched) {
     let [(base, of_base), (new, of_new)] = both;
     let is_common = |key: &u32| of_base.ran.contains_key(key) && of_new.ran.contains_key(key);
     let left = |found: &Found| found.ran.keys().copied().filter(|key| !is_common(key)).collect::<Vec<u32>>();
     let mut left = [left(of_base), left(of_new)];
     let mut common: Vec<u32> = of_base.ran.keys().copied().filter(is_common).collect();
-    // Payloads and rounds by size, not in the order in which they were run first.
+    // Payloads and rounds by size, not in the order in which they were first run.
     let sizes = || MUST_BE_EQUAL.iter().filter(|column| column.role().is_axis());
     common.sort_by(|a, b| {
         let size = |conditions: &u32, column: &Column| trials.condition(*conditions, *column);
@@ -179,15 +179,16 @@ fn pair_up(trials: &Trials<'_>, cell: u32, both: [(u32, &Found); 2], across_host
     for (side, key) in (0..2).flat_map(|side| left[side].iter().map(move |&key| (side, key))) {
         add(key, why_alone(trials, (side, key), &left, both[1 - side].1));
     }
-    // Hosts of which no trial ran.
+    // Hosts on which no trial ran.
     let host = |key: u32| trials.condition(key, Column::host);
     let ran: BTreeSet<&str> = both.iter().flat_map(|(_, found)| found.ran.keys()).map(|key| host(*key)).collect();
     let failed = both.iter().flat_map(|(_, found)| found.failed.keys().copied());
     failed.filter(|key| !ran.contains(host(*key))).for_each(|key| add(key, Reason::NothingRan));
 }
 
-/// Pairs of trials under conditions that differ: each with those of the other side that are most like them, of the same host if
-/// there are such; those of other hosts are left where each host is compared with itself. A side that failed altogether is empty.
+/// Pairs trials under conditions that differ: each with the most similar ones of the other side, of the same host if
+/// there are any. If each host is compared with itself, trials of other hosts are left over. A side that failed
+/// altogether is empty.
 fn unlike(
     trials: &Trials<'_>,
     [base, new]: [&Found; 2],
@@ -215,13 +216,13 @@ fn unlike(
     pairs
 }
 
-/// The columns that must be equal and are not, in the order in which messages name them.
+/// The columns that must be equal but are not, in the order in which messages name them.
 fn differing(trials: &Trials<'_>, a: u32, b: u32) -> impl Iterator<Item = Column> {
     let columns = axes::in_order_of_naming(MUST_BE_EQUAL).into_iter();
     columns.filter(move |column| trials.condition(a, *column) != trials.condition(b, *column))
 }
 
-/// Why what is left on a side has no counterpart on the other.
+/// Why trials left on a side have no counterpart on the other.
 fn why_alone(trials: &Trials<'_>, (side, key): (usize, u32), left: &[Vec<u32>; 2], other: &Found) -> Reason {
     let host = |key: u32| trials.condition(key, Column::host);
     let mut others = left[1 - side].iter().copied().filter(|other| host(*other) == host(key));
@@ -275,14 +276,14 @@ fn refusal(trials: &Trials<'_>, (base, new): (u32, u32), column: Column) -> Refu
     Refusal::Differs { column, base, new }
 }
 
-/// In which columns the most similar cells of two sides differ that have no partner.
+/// The columns in which the most similar unpaired cells of two sides differ.
 fn nearest(
     trials: &Trials<'_>,
     cells: &[u32],
     found: &BTreeMap<u32, BTreeMap<u32, Found>>,
     base: u32,
 ) -> Option<String> {
-    // A few of each side tell enough.
+    // A few of each side are enough.
     const LOOKED_AT: usize = 100;
     let on = |is_base: bool| -> Vec<CellKey> {
         let alone = cells.iter().filter(|cell| {

@@ -1,4 +1,4 @@
-//! All comparisons of some trials, and what must be told beside them.
+//! All comparisons of some trials, with their notes.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -20,11 +20,11 @@ use crate::record::row::State;
 use crate::record::rows::ReadError;
 use crate::stats::Summary;
 
-/// Why nothing is compared.
+/// Why nothing can be compared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompareError {
-    /// Without `--by`, there are two sides.
-    #[error("{0} files: name a base and a new one, or compare by a column with --by COLUMN")]
+    /// Without `--by`, there must be two files.
+    #[error("{0} files: give a base and a new one, or compare by a column with --by COLUMN")]
     NotTwoFiles(usize),
     /// A file cannot be read.
     #[error(transparent)]
@@ -40,17 +40,17 @@ pub(crate) enum CompareError {
         /// The value.
         value: String,
     },
-    /// The base is none of the sides.
-    #[error("--base {base}: no trial has this {by}; there are {sides}")]
+    /// The base is not one of the sides.
+    #[error("--base {base}: no trial has this {by}; choose from {sides}")]
     NoSuchBase {
         /// The value asked for.
         base: String,
         /// The column.
         by: &'static str,
-        /// The values that there are.
+        /// The values that exist.
         sides: String,
     },
-    /// What all others are to be related to is not there.
+    /// The backend of `--relative-to` cannot be used.
     #[error(transparent)]
     Relative(#[from] NoReference),
     /// A backend has more than one variant.
@@ -61,7 +61,7 @@ pub(crate) enum CompareError {
         /// Its variants.
         variants: String,
     },
-    /// A side has trials under more than one kernel, which would be one cell.
+    /// A side has trials under more than one kernel, which would be mixed in one cell.
     #[error("{side} has trials under several kernels ({kernels}); use --by kernel, or files of one kernel each")]
     SeveralKernels {
         /// The side.
@@ -69,17 +69,17 @@ pub(crate) enum CompareError {
         /// Its kernels.
         kernels: String,
     },
-    /// Hosts cannot be compared each with itself, and with each other.
+    /// Hosts cannot be compared both with themselves and with each other.
     #[error(
-        "--across host compares each host with itself, and --by host hosts with each other; use --by state or --by kernel"
+        "--across host compares each host with itself, --by host hosts with each other; use --by state or --by kernel"
     )]
     AcrossSides,
     /// No cell is on two sides.
     #[error("no cell is on two sides{0}; measure the same cells on both")]
     NothingAlike(String),
-    /// What could be compared means nothing.
+    /// All possible comparisons mean nothing.
     #[error(
-        "refused, for it would mean nothing:\n{0}\nMeasure again, or use --force to list such rows without a verdict"
+        "refused, because it would mean nothing:\n{0}\nMeasure again, or use --force to list these rows without verdict"
     )]
     Refused(String),
 }
@@ -95,36 +95,36 @@ impl From<CompareError> for Failure {
 pub(crate) struct Settings<'a> {
     /// The side that all others are compared with.
     pub base: Option<&'a str>,
-    /// Whether every metric that there are values of is compared, whatever the scenario.
+    /// Whether every metric with values is compared, whatever the scenario.
     pub all_metrics: bool,
-    /// The least change that matters, as a fraction.
+    /// The smallest change that matters, as a fraction.
     pub threshold: f64,
-    /// Whether sides without common blocks are refused.
+    /// Whether sides that share no blocks are refused.
     pub paired: bool,
-    /// Whether what means nothing is marked instead of refused.
+    /// Whether comparisons that mean nothing are listed instead of refused.
     pub force: bool,
-    /// Whether hosts are compared each with itself: each may have a kernel of its own.
+    /// Whether each host is compared with itself: each may have its own kernel.
     pub across_hosts: bool,
 }
 
 /// All comparisons.
 #[derive(Debug)]
 pub(crate) struct Comparisons {
-    /// What tells the sides apart.
+    /// What distinguishes the sides.
     pub by: By,
-    /// The least change that matters, as a fraction.
+    /// The smallest change that matters, as a fraction.
     pub threshold: f64,
     /// Whether each side is compared with the one before it.
     pub in_steps: bool,
     /// One for each cell, pair of sides and metric.
     pub comparisons: Vec<Comparison>,
-    /// What else there is to know.
+    /// The notes.
     pub notes: Vec<String>,
-    /// Of kernels, their names in short.
+    /// The short names of kernels.
     shorts: HashMap<String, String>,
 }
 
-/// A comparison to be made: which pair, and which of the metrics.
+/// A comparison to make: the index of the pair, and the metric.
 pub(super) type Job = (usize, Metric);
 
 impl Comparisons {
@@ -132,7 +132,7 @@ impl Comparisons {
     ///
     /// # Errors
     ///
-    /// If there is nothing to compare, or nothing that means anything.
+    /// If there is nothing to compare, or no comparison means anything.
     pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let Sides { sides, base, matched } = Sides::of(trials, settings)?;
         let jobs = jobs(trials, &matched.pairs, settings);
@@ -144,26 +144,26 @@ impl Comparisons {
         Ok(Self { by, threshold, in_steps: base.is_none(), comparisons, notes, shorts })
     }
 
-    /// The name of a side for people: of kernels, a short one.
+    /// The name of a side for display: short for kernels.
     pub(crate) fn short<'a>(&'a self, side: &'a str) -> &'a str {
         self.shorts.get(side).map_or(side, String::as_str)
     }
 }
 
-/// The sides of a comparison, and which of their cells are compared.
+/// The sides of a comparison, and their pairs of cells.
 pub(super) struct Sides {
-    /// In their order.
+    /// The sides, in order.
     pub sides: Vec<u32>,
-    /// Which all others are compared with, if not each with the one before it.
+    /// The side that all others are compared with, unless each is compared with the one before it.
     pub base: Option<u32>,
-    /// At least one pair.
+    /// The pairs; at least one.
     pub matched: Matched,
 }
 
 impl Sides {
     /// # Errors
     ///
-    /// If there is nothing to compare, or nothing that means anything.
+    /// If there is nothing to compare, or no comparison means anything.
     pub(super) fn of(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         let sides = cells::sides(trials);
         if !settings.force {
@@ -177,7 +177,7 @@ impl Sides {
         let matched = cells::matched(trials, &sides, base, settings.across_hosts);
         if matched.pairs.is_empty() {
             let nearest =
-                matched.nearest.map_or_else(String::new, |nearest| format!(": of the nearest ones, {nearest}"));
+                matched.nearest.map_or_else(String::new, |nearest| format!(": in the most similar ones, {nearest}"));
             return Err(CompareError::NothingAlike(nearest));
         }
         if settings.paired && !settings.force && !matched.pairs.iter().any(|pair| pair.interleaved) {
@@ -190,7 +190,8 @@ impl Sides {
     }
 }
 
-/// The logarithms of what the second side of two is to the first, of all pairs of runs that count, in the order of their numbers.
+/// The logarithms of the second of two sides / the first, for all pairs of runs that count, in the order of their
+/// numbers.
 pub(crate) fn run_differences(trials: &Trials<'_>, metric: Metric) -> Vec<f64> {
     let sides = cells::sides(trials);
     let [base, _] = sides[..] else { return Vec::new() };
@@ -203,7 +204,7 @@ pub(crate) fn run_differences(trials: &Trials<'_>, metric: Metric) -> Vec<f64> {
     matched.pairs.iter().filter_map(of_pair).flat_map(|found| found.differences).collect()
 }
 
-/// Which side the others are compared with; none where each is compared with the one before it.
+/// The side that the others are compared with; none if each is compared with the one before it.
 fn base(trials: &Trials<'_>, sides: &[u32], wanted: Option<&str>) -> Result<Option<u32>, CompareError> {
     let by = trials.by.name();
     if sides.is_empty() {
@@ -217,7 +218,7 @@ fn base(trials: &Trials<'_>, sides: &[u32], wanted: Option<&str>) -> Result<Opti
     found.map(Some).ok_or_else(|| CompareError::NoSuchBase { base: wanted.into(), by, sides: named(trials, sides) })
 }
 
-/// Of kernels, their names in short.
+/// The short names of kernels.
 fn short_names(trials: &Trials<'_>, sides: &[u32]) -> HashMap<String, String> {
     if trials.by != By::Column(Column::kernel) {
         return HashMap::new();
@@ -230,13 +231,14 @@ fn named(trials: &Trials<'_>, sides: &[u32]) -> String {
     sides.iter().map(|side| trials.side(*side)).collect::<Vec<_>>().join(", ")
 }
 
-/// Where all trials are counted, a column by which counts say nothing is refused before anything else is told of it.
+/// If all trials are counts, a column that counts cannot be compared by is refused before any other problem is
+/// reported.
 fn check_counts(trials: &Trials<'_>) -> Result<(), CompareError> {
     let misleading = counts::misleading(&trials.by).filter(|_| trials.accels().all(counts::is_counted));
     misleading.map_or(Ok(()), |by| Err(CompareError::Refused(format!("- {}", Refusal::Counted { by }))))
 }
 
-/// Backends can be compared while each has one variant.
+/// Backends can be compared only if each has one variant.
 fn check_variants(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError> {
     let several = sides.iter().find(|side| {
         let by_backend = trials.by == By::Column(Column::backend);
@@ -248,7 +250,7 @@ fn check_variants(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError
     })
 }
 
-/// The kernel is no column of a cell: trials under several ones would be taken for trials of one.
+/// The kernel is not part of a cell: trials under several kernels would be taken for trials of one cell.
 fn check_kernels(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError> {
     let kernels = |side: u32| trials.circumstances(side, Column::kernel);
     let several = sides.iter().find(|side| kernels(**side).len() > 1);
@@ -258,7 +260,7 @@ fn check_kernels(trials: &Trials<'_>, sides: &[u32]) -> Result<(), CompareError>
     })
 }
 
-/// Names what means nothing, each reason once.
+/// The refusal of pairs that mean nothing, each reason once.
 fn refuse(trials: &Trials<'_>, pairs: &[Pair]) -> Result<(), CompareError> {
     const TOLD_MAX: usize = 10;
     let mut reasons: Vec<(&Refusal, String, usize)> = Vec::new();
@@ -286,7 +288,7 @@ fn refuse(trials: &Trials<'_>, pairs: &[Pair]) -> Result<(), CompareError> {
     Err(CompareError::Refused(lines.join("\n")))
 }
 
-/// Which comparison this is, for a message.
+/// The name of a comparison in a message.
 fn label(trials: &Trials<'_>, pair: &Pair) -> String {
     const SHOWN: [Column; 6] =
         [Column::scenario, Column::backend, Column::batch, Column::payload, Column::window, Column::rate_pps];
@@ -300,7 +302,7 @@ fn label(trials: &Trials<'_>, pair: &Pair) -> String {
     format!("{} ({} and {})", cell.join(" "), side(pair.base.side), side(pair.new.side))
 }
 
-/// What is compared of which pair.
+/// The comparisons to make: pairs and metrics.
 pub(super) fn jobs(trials: &Trials<'_>, pairs: &[Pair], settings: &Settings<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (index, pair) in pairs.iter().enumerate() {
@@ -329,7 +331,7 @@ fn compare(trials: &Trials<'_>, pairs: &[Pair], jobs: &[Job], settings: &Setting
         let parts: Vec<_> = jobs.chunks(share).map(start).collect();
         let results = parts.into_iter().map(|(part, thread)| match thread {
             Ok(thread) => thread.join().expect("no comparison panics"),
-            // Where the limits allow no thread, this one does the work.
+            // If the limits allow no more threads, this one does the work.
             Err(_) => work(part),
         });
         results.flatten().collect()
@@ -352,7 +354,7 @@ fn one(trials: &Trials<'_>, pair: &Pair, metric: Metric, threshold: f64) -> Comp
     warnings.extend(judge::moved(&base, &new, reason.as_ref()));
     let unsettled = reason.is_none() && counted && !sorted.iter().all(|counts| counts::is_settled(counts));
     warnings.extend(unsettled.then_some(Warning::Unsettled));
-    // What is not counted has one once all rows are there.
+    // Timed rows get their verdict once all rows are there.
     let verdict = if counted { counts::verdict(&figures, !unsettled, metric.better, threshold) } else { Verdict::None };
     let per_call = [&pair.base, &pair.new].map(|half| {
         let values = half.trials.iter().map(|&at| trials.attempt(at)).filter(|attempt| attempt.state == State::Valid);

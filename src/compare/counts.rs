@@ -1,7 +1,7 @@
-//! Counts of instructions, under an emulator: what they can be compared by, and when they say something.
+//! Counts of instructions, under an emulator: what they can be compared by, and when they are usable.
 //!
-//! They have no noise, and so no test and no number of trials makes them surer. What they have is trials of one cell
-//! that differ because something has not settled, and then they say nothing.
+//! They have no noise, and so no test and no number of trials makes them more certain. But if the trials of a cell
+//! differ, something has not settled, and the counts are unusable.
 
 use crate::compare::axes::By;
 use crate::compare::verdict::{Basis, Figures, Ratio, Verdict, ratio};
@@ -10,16 +10,16 @@ use crate::record::columns::Column;
 use crate::stats::median::Median;
 use crate::stats::median_of_sorted;
 
-/// Trials whose counts differ by more than this from each other, in percent, have not settled.
+/// Trials whose counts differ from each other by more than this, in percent, have not settled.
 pub const SETTLED_MAX_PCT: f64 = 0.2;
 
-/// Why counts rank no ways of moving datagrams.
-pub const RANKS_NOTHING: &str = "Instruction counts know nothing of caches, of the TLB or of what entering the kernel costs, and \
-    so they flatter whoever makes many system calls or touches much memory: they compare kernels with each other, within one \
+/// Why counts cannot rank ways of moving datagrams.
+pub const RANKS_NOTHING: &str = "Instruction counts ignore caches, the TLB and the cost of entering the kernel, and so \
+    flatter whatever makes many system calls or touches much memory. They compare kernels with each other, within one \
     line; they do not rank backends, variants or batch sizes.";
 
-/// What the sides differ in where counts mislead: how often the kernel is entered, how much memory is touched, and
-/// whether instructions are atomic.
+/// Columns by which counts mislead, because the sides differ in how often they enter the kernel, how much memory they
+/// touch, or whether instructions are atomic.
 const NOT_BY_COUNTS: [Column; 10] = [
     Column::backend,
     Column::variant,
@@ -33,23 +33,23 @@ const NOT_BY_COUNTS: [Column; 10] = [
     Column::fd_table,
 ];
 
-/// Whether trials under this accelerator are counted, and not timed.
+/// Whether trials under this accelerator are counted, not timed.
 pub(crate) fn is_counted(accel: &str) -> bool {
     accel == "icount"
 }
 
-/// The column by which counts must not be compared, if they are.
+/// The column, if counts must not be compared by it.
 pub fn misleading(by: &By) -> Option<Column> {
     NOT_BY_COUNTS.into_iter().find(|column| *by == By::Column(*column))
 }
 
-/// Whether the counts of a cell agree with each other. One alone cannot tell.
+/// Whether the counts of a cell agree with each other. A single count is not enough to tell.
 pub(crate) fn is_settled(sorted: &[f64]) -> bool {
     let (Some(median), [least, .., most]) = (median_of_sorted(sorted), sorted) else { return false };
     100.0 * (most - least) <= SETTLED_MAX_PCT * median
 }
 
-/// The figures of sorted counts: medians between the least and the most of the trials, and no p-value.
+/// The figures of sorted counts: medians with the range of the trials, and no p-value.
 pub(crate) fn figures(base: &[f64], new: &[f64]) -> Figures {
     let median = |sorted: &[f64]| {
         let interval = Some((*sorted.first()?, *sorted.last()?));
@@ -65,7 +65,7 @@ pub(crate) fn figures(base: &[f64], new: &[f64]) -> Figures {
     Figures { medians, ratio: ratio.filter(is_finite), p: None, basis: Basis::Counts }
 }
 
-/// What may be said of counts on two sides that have settled, or have not.
+/// The verdict on counts of two sides, settled or not.
 pub(crate) fn verdict(figures: &Figures, settled: bool, better: Better, threshold: f64) -> Verdict {
     let Some(ratio) = figures.ratio.filter(|_| settled) else { return Verdict::Unclear };
     match better {
@@ -76,7 +76,7 @@ pub(crate) fn verdict(figures: &Figures, settled: bool, better: Better, threshol
     }
 }
 
-/// Whether a change is of at least the threshold.
+/// Whether a change is at least the threshold.
 pub(crate) fn is_step(ratio: Ratio, threshold: f64) -> bool {
     (ratio.value - 1.0).abs() >= threshold
 }

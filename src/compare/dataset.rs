@@ -1,6 +1,6 @@
-//! All trials of some files, read once, without what neither comparisons nor reports need: a file may have 100,000.
+//! All trials of some files, read once; only what comparisons and reports need is kept: a file may have 100,000 trials.
 //!
-//! Here are the two rules that everything shares: of the attempts at a trial the last one counts, and the machine is judged by the
+//! Two rules that everything shares are here: only the last attempt at a trial counts, and the machine is judged by the
 //! last attempts of a run ([`crate::gates::marks`]).
 
 use std::collections::HashMap;
@@ -24,29 +24,29 @@ pub(crate) const MACHINE: [Column; 3] = [Column::host, Column::kernel, Column::a
 /// One row: an attempt at a trial.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    /// In which file.
+    /// Its file.
     pub file: u32,
-    /// Of which run, whatever files have it.
+    /// Its run, in whatever files.
     pub run: u32,
-    /// Of which block of which run on which machine: the guests of a lab, which run one after the other, share no block.
+    /// Its block, of one run on one machine: the guests of a lab, which run one after the other, share no block.
     pub block: u32,
-    /// Of which cell: see [`Dataset::cell`].
+    /// Its cell: see [`Dataset::cell`].
     pub cell: u32,
-    /// Under which circumstances: see [`Dataset::circumstances`].
+    /// Its circumstances: see [`Dataset::circumstances`].
     pub circumstances: u32,
-    /// What it says.
+    /// Its state.
     pub state: State,
-    /// The how many-th it is.
+    /// Its number among the attempts at its trial.
     pub number: u32,
-    /// Whether the trial was tried again.
+    /// Whether a later attempt replaces it.
     pub is_repeated: bool,
-    /// Whether the machine was not as usual.
+    /// Whether it is marked: the conditions were unusual.
     pub is_marked: bool,
     /// Whether the generators could not keep the load.
     pub is_limited: bool,
-    /// How long a cache line took between its cores; NaN where that is not known.
+    /// How long a cache line took between its cores; NaN if not known.
     pub core_transfer_ns: f64,
-    /// Datagrams per system call; NaN where that is not known.
+    /// Datagrams per system call; NaN if not known.
     pub per_call: f64,
     /// The position in the run.
     order: u32,
@@ -75,33 +75,33 @@ pub(crate) struct Dataset {
     pub files: Vec<String>,
     /// Every row, in the order of the files.
     pub attempts: Vec<Attempt>,
-    /// The columns whose numbers are kept, …
+    /// The columns whose numbers are kept.
     kept: Vec<Column>,
-    /// … and these, column by column; NaN where there is none. A column ends with the last row that has a number in it.
+    /// The numbers, column by column; NaN if there is none. A column ends with the last row that has a number in it.
     values: Vec<Vec<f64>>,
-    /// The latencies of attempts, if a column that is kept is a quantile far out; up to the last row that has some.
+    /// The latencies of attempts, if a kept column is a high quantile; up to the last row that has some.
     tails: Vec<LatTail>,
     cells: Numbers,
     circumstances: Numbers,
     reasons: Numbers,
     runs: Numbers,
-    /// Of each run, when it began and which pair it is one of.
+    /// For each run, when it began and its pair.
     begun: Vec<(String, Option<u32>)>,
     clocks: Numbers,
     /// The number of each block, by run, machine and number in the run.
     blocks: HashMap<(u32, u32, usize), u32>,
-    /// Of each cell, the number of the planned one: the round in effect may differ between attempts.
+    /// For each cell, the number of the planned cell: the effective round may differ between attempts.
     planned: Vec<u32>,
     plans: Numbers,
-    /// Of each kind of circumstances, the number of the machine.
+    /// For each set of circumstances, the number of the machine.
     machine: Vec<u32>,
     machines: Numbers,
-    /// The columns whose numbers cannot be whatever the file says.
+    /// The columns of fractions, which cannot be negative or infinite.
     fractions: Vec<Column>,
 }
 
 impl Dataset {
-    /// Without trials; of each, it will keep the numbers in these columns.
+    /// A dataset without trials, which will keep the numbers in these columns.
     pub(crate) fn new(kept: impl IntoIterator<Item = Column>) -> Self {
         let mut columns: Vec<Column> = kept.into_iter().collect();
         columns.sort_unstable();
@@ -127,7 +127,7 @@ impl Dataset {
         }
     }
 
-    /// The trials of rows that are in memory; what nobody can have measured is left out.
+    /// The trials of rows in memory; rows with impossible values are left out.
     pub(crate) fn of_rows<'r>(kept: impl IntoIterator<Item = Column>, rows: impl Iterator<Item = &'r Row>) -> Self {
         let mut data = Self::new(kept);
         data.begin("");
@@ -155,7 +155,7 @@ impl Dataset {
         }
         for column in &self.fractions {
             if let Some(value) = column.number(row).filter(|value| !(0.0..f64::INFINITY).contains(value)) {
-                return Err(format!("{} is {value}, which nobody can have measured", column.name()));
+                return Err(format!("{} is {value}, which cannot have been measured", column.name()));
             }
         }
         let cell = self.note_cell(fields);
@@ -224,7 +224,7 @@ impl Dataset {
         for (at, last) in self.last_attempts(true).into_iter().enumerate() {
             self.attempts[at].is_repeated = last as usize != at;
         }
-        // Attempts that were tried again say nothing about what is usual.
+        // Repeated attempts say nothing about what is usual.
         let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
         let sign = |attempt: &Attempt| Sign {
             run: attempt.run as usize,
@@ -238,48 +238,48 @@ impl Dataset {
         last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);
     }
 
-    /// Of each attempt, which one counts of those at the same trial: the one with the highest number, and of equal ones the
-    /// last in the files. Unless `files_apart`, a trial that several files have is one.
+    /// For each attempt, the one that counts among those at the same trial: the one with the highest number, and of
+    /// equal ones the last in the files. Unless `files_apart`, a trial in several files is one trial.
     pub(crate) fn last_attempts(&self, files_apart: bool) -> Vec<u32> {
         let identity = |attempt: &Attempt| {
             let file = if files_apart { attempt.file } else { 0 };
             ([file, attempt.block, self.planned[attempt.cell as usize]], attempt.order)
         };
         let of = |at: &u32| &self.attempts[*at as usize];
-        // Sorted and not hashed, because that takes a tenth of the memory, and files are nearly in this order.
+        // Sorted, not hashed: that takes a tenth of the memory, and files are nearly in this order.
         let mut order: Vec<u32> = (0..self.attempts.len() as u32).collect();
         order.sort_by_key(|at| (identity(of(at)), of(at).number));
         let mut last = vec![0; order.len()];
         for trial in order.chunk_by(|a, b| identity(of(a)) == identity(of(b))) {
-            // Of equal numbers, the order of the files stays.
+            // Equal numbers keep the order of the files.
             let counts = trial[trial.len() - 1];
             trial.iter().for_each(|&at| last[at as usize] = counts);
         }
         last
     }
 
-    /// When a run began: the text of the first of its rows.
+    /// When a run began: the text of its first row.
     pub(crate) fn started(&self, run: u32) -> &str {
         &self.begun[run as usize].0
     }
 
-    /// The pair that a run is one of, if there is one.
+    /// The pair that a run belongs to, if any.
     pub(crate) fn pair(&self, run: u32) -> Option<u32> {
         self.begun[run as usize].1
     }
 
-    /// The number in a column of an attempt, if it has one; the column must be one that is kept.
+    /// The number in a column of an attempt, if it has one; the column must be a kept one.
     pub(crate) fn value(&self, at: usize, column: Column) -> Option<f64> {
         let place = self.kept.binary_search(&column).ok()?;
         self.values[place].get(at).copied().filter(|value| value.is_finite())
     }
 
-    /// The latencies of an attempt, if they are known and a column that is kept is a quantile far out.
+    /// The latencies of an attempt, if they are known and a kept column is a high quantile.
     pub(crate) fn tail(&self, at: usize) -> Option<&LatTail> {
         self.tails.get(at).filter(|tail| !tail.is_empty())
     }
 
-    /// The text in a column of an attempt: one of its cell, or of its circumstances.
+    /// The text in a column of an attempt: a column of its cell or of its circumstances.
     pub(crate) fn text(&self, attempt: &Attempt, column: Column) -> &str {
         if column.role().is_axis() {
             CellKey::text_of(self.cells.list(attempt.cell), column)
@@ -298,7 +298,7 @@ impl Dataset {
         Circumstances::of_texts(self.circumstances.list(number).clone())
     }
 
-    /// The number of the planned cell of an attempt: the round in effect may differ between attempts at one.
+    /// The number of the planned cell of an attempt: the effective round may differ between attempts at one trial.
     pub(crate) fn planned(&self, attempt: &Attempt) -> u32 {
         self.planned[attempt.cell as usize]
     }
@@ -308,12 +308,12 @@ impl Dataset {
         self.machine[attempt.circumstances as usize]
     }
 
-    /// Why an attempt says nothing.
+    /// Why an attempt is unusable.
     pub(crate) fn reason(&self, attempt: &Attempt) -> &str {
         self.reasons.text(attempt.reason)
     }
 
-    /// Those of valid attempts that count.
+    /// The valid attempts that count.
     pub(crate) fn counting(&self, valid: Vec<usize>) -> Vec<usize> {
         gates::counting(valid, |&at| self.attempts[at].is_marked)
     }
@@ -347,7 +347,7 @@ mod tests {
     fn the_last_attempt_counts_in_whatever_order_and_with_whatever_round() {
         assert_eq!(repeated(&[row(1, 1), row(1, 2), row(2, 1)]), [true, false, false]);
         assert_eq!(repeated(&[row(1, 2), row(1, 1)]), [false, true]);
-        assert_eq!(repeated(&[row(1, 1), row(1, 1)]), [true, false], "of equals, the later one");
+        assert_eq!(repeated(&[row(1, 1), row(1, 1)]), [true, false], "of equal ones, the later");
         let smaller = Row { round: Some(96), ..row(1, 2) };
         assert_eq!(repeated(&[Row { round: Some(1024), ..row(1, 1) }, smaller]), [true, false]);
         assert_eq!(repeated(&[row(1, 1), Row { kernel: "6.1".into(), ..row(1, 2) }]), [false, false], "another guest");

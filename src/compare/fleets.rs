@@ -1,6 +1,6 @@
-//! A change on many hosts, cell by cell: what it is on the median host, and which hosts differ from that one.
+//! A change on many hosts, cell by cell: the change on the median host, and the hosts that differ from it.
 //!
-//! Each host is compared with itself only, by pairs of runs; hosts may be of any kind.
+//! Each host is compared only with itself, by pairs of runs; hosts may be of any kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
@@ -22,17 +22,17 @@ use crate::stats::median::ALPHA;
 /// A cell on two sides, on all hosts.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    /// What is compared, and what may be said of the median host.
+    /// What is compared, and the verdict on the median host.
     pub judged: Judged,
     /// How many hosts count.
     pub hosts: usize,
-    /// Those that do not.
+    /// The hosts that do not count.
     pub left_out: Vec<LeftOut>,
     /// The hosts that certainly differ from the median host by more than the threshold, the farthest first.
     pub differing: Vec<Differing>,
 }
 
-/// A fleet is read as what was judged of it.
+/// A fleet can be read as its [`Judged`].
 impl Deref for Fleet {
     type Target = Judged;
 
@@ -46,7 +46,7 @@ impl Deref for Fleet {
 pub(crate) struct LeftOut {
     /// Its name.
     pub host: String,
-    /// Why it does not.
+    /// Why it does not count.
     pub reason: Reason,
 }
 
@@ -57,31 +57,31 @@ pub(crate) struct Differing {
     pub host: String,
     /// Its own change.
     pub ratio: Ratio,
-    /// How likely so much is by chance: adjusted for how many hosts there are.
+    /// The probability of so much by chance, adjusted for the number of hosts.
     pub q: f64,
 }
 
 /// All cells.
 #[derive(Debug)]
 pub(crate) struct Fleets {
-    /// What tells the sides apart.
+    /// What distinguishes the sides.
     pub by: &'static str,
-    /// The least change that matters, as a fraction.
+    /// The smallest change that matters, as a fraction.
     pub threshold: f64,
     /// One for each cell, pair of sides and metric.
     pub rows: Vec<Fleet>,
-    /// What else there is to know.
+    /// The notes.
     pub notes: Vec<String>,
 }
 
-/// What a fleet is made from.
+/// The data for a fleet.
 struct Found<'a> {
     metric: Metric,
     pair: &'a Pair,
     hosts: BTreeMap<String, OfHost>,
 }
 
-/// What is known of a host: the differences of its pairs of runs, or why it has none.
+/// What is known about a host: the differences of its pairs of runs, or why it has none.
 #[derive(Default)]
 struct OfHost {
     differences: Vec<f64>,
@@ -89,7 +89,7 @@ struct OfHost {
 }
 
 impl OfHost {
-    /// Adds the pairs that it has under some conditions.
+    /// Adds its pairs under some conditions.
     fn add(&mut self, found: Result<Vec<f64>, Reason>) {
         match found {
             Ok(differences) => self.differences.extend(differences),
@@ -105,7 +105,7 @@ impl Fleets {
     ///
     /// # Errors
     ///
-    /// If there is nothing to compare, or nothing that means anything.
+    /// If there is nothing to compare, or no comparison means anything.
     pub(crate) fn new(trials: &Trials<'_>, settings: &Settings<'_>) -> Result<Self, CompareError> {
         if trials.by.frees(Column::host) {
             return Err(CompareError::AcrossSides);
@@ -140,7 +140,7 @@ fn host(trials: &Trials<'_>, pair: &Pair) -> String {
     first.map_or("", |&at| trials.condition(trials.list[at].conditions, Column::host)).to_owned()
 }
 
-/// The differences of the pairs of runs of a host, unless they mean nothing.
+/// The differences of a host's pairs of runs, or why they mean nothing.
 fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Result<Vec<f64>, Reason> {
     let [base, new] = judge::sides(trials, pair, metric);
     if let Some(reason) = judge::refusal(pair, &base, &new) {
@@ -159,7 +159,7 @@ fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Result<Vec<f
     judge::thin(&base, &new).or(other_state).map_or(Ok(differences), Err)
 }
 
-/// Adds the hosts that have a cell of a fleet on one side only, or under other conditions.
+/// Adds the hosts that have a fleet's cell only on one side, or under other conditions.
 fn add_alone(found: &mut [Found<'_>], alone: &[Alone]) {
     let mut known: HashMap<(&CellKey, [u32; 2]), Vec<&Alone>> = HashMap::new();
     for alone in alone {
@@ -169,7 +169,7 @@ fn add_alone(found: &mut [Found<'_>], alone: &[Alone]) {
     }
     for Found { pair, hosts, .. } in found {
         let sides = [pair.base.side, pair.new.side];
-        // What failed does not tell what it was measured with.
+        // Failed trials do not say under which conditions they ran.
         let of_failed = pair.cell.without(|axis| axis.role().must_be_equal());
         for alone in [&pair.cell, &of_failed].into_iter().filter_map(|cell| known.get(&(cell, sides))).flatten() {
             let reason = || OfHost { differences: Vec::new(), reason: Some(alone.reason.clone()) };
@@ -219,7 +219,7 @@ impl Found<'_> {
     }
 }
 
-/// Names the hosts that do not count, once for each cause; `others` are those that are in no row.
+/// Names the hosts that do not count, once for each cause; `others` are hosts in no row.
 fn left_out<'a>(rows: &'a [Fleet], others: impl Iterator<Item = &'a Alone>) -> Vec<String> {
     const NAMED_MAX: usize = 8;
     let of_rows = rows.iter().flat_map(|row| &row.left_out).map(|one| (one.host.as_str(), &one.reason));

@@ -1,8 +1,9 @@
-//! Two sides of a cell: their figures, and what speaks against a verdict on them.
+//! Two sides of a cell: their figures, and the reasons against a verdict on them.
 //!
-//! What is compared decides by which statistic ([`crate::stats::estimate`]): the blocks that both sides have, where they are of
-//! the same runs; else pairs of runs, where the runs are paired; else runs that alternated. All of one side before all of the
-//! other, or one run only on a side, have no interval: the machine alone moves single runs by more than most changes do.
+//! The data decide the statistic ([`crate::stats::estimate`]): blocks, if the sides share blocks of the same runs; else
+//! pairs of runs, if the runs are paired; else runs that alternated. If all runs of one side came before all of the
+//! other, or a side has only one run, there is no interval: the machine alone moves single runs by more than most
+//! changes do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -33,13 +34,13 @@ fn with_estimate(figures: Figures, estimate: Estimate, basis: Basis) -> Figures 
     Figures { ratio: Some(estimate.into()), p: Some(estimate.p), basis, ..figures }
 }
 
-/// The logarithm of what `new` is to `base`; none where one of them is 0.
+/// The logarithm of `new` / `base`; an error if one of them is 0.
 fn log_ratio(base: f64, new: f64) -> Result<f64, Reason> {
     let log = verdict::ratio(base, new).ln();
     if log.is_finite() { Ok(log) } else { Err(Reason::NoRatio) }
 }
 
-/// By the blocks that both sides have.
+/// The estimate by the blocks that both sides have.
 fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, usize), Reason> {
     let of_base: BTreeMap<usize, f64> = base.iter().copied().collect();
     let of_new: BTreeMap<usize, f64> = new.iter().copied().collect();
@@ -50,8 +51,8 @@ fn by_blocks(base: &Side, new: &Side) -> Result<(Estimate, usize), Reason> {
     Ok((estimate, blocks))
 }
 
-/// Times that a cache line takes are of one state of the cores if they differ by less than this factor. The two states of one
-/// machine were 50 and 210 ns.
+/// Cores are in the same state if the times of a cache line between them differ by less than this factor. The two
+/// states of one machine were 50 and 210 ns.
 const SAME_STATE: f64 = 1.6;
 
 /// Whether cores are in the same state by the times that a cache line takes between them; so they are where that is not known.
@@ -67,7 +68,7 @@ pub(crate) fn usual(times_ns: impl Iterator<Item = f64>) -> f64 {
     known.len().checked_sub(1).map_or(f64::NAN, |last| known[last / 2])
 }
 
-/// The time that a cache line took in most trials of a pair whose sides share blocks; NaN if it is not known.
+/// The median time of a cache line in the trials of a pair whose sides share blocks; NaN if not known.
 fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
     if !pair.interleaved {
         return f64::NAN;
@@ -81,25 +82,25 @@ fn usual_transfer_ns(trials: &Trials<'_>, pair: &Pair) -> f64 {
 pub(crate) struct Values<'d> {
     /// The values that count, with their blocks.
     pub values: Vec<(usize, f64)>,
-    /// Their latencies, if a quantile far out is compared and all have them.
+    /// Their latencies, if a high quantile is compared and all have them.
     merged: Option<Merged<'d>>,
-    /// The runs that these are of, one for each, with the time that a cache line took.
+    /// For each value, its run and the time of a cache line.
     runs: Vec<(u32, f64)>,
     /// How many trials are invalid.
     pub invalid: usize,
-    /// How many have generators that were the bottleneck, …
+    /// How many trials had generators that were the bottleneck.
     pub limited: usize,
-    /// … and whether those are too many to be left out.
+    /// Whether those are too many to leave out.
     is_limited: bool,
-    /// How many count although the machine was not as usual.
+    /// How many count although they are marked.
     pub marked: usize,
-    /// How many are left out because their cores were in another state than those of most.
+    /// How many are left out because their cores were in a different state from most.
     pub other_state: usize,
 }
 
 impl<'d> Values<'d> {
-    /// Of the trials of a half that are valid and count; those whose cores were as far apart as `usual_ns` says, unless that is
-    /// NaN.
+    /// From the trials of a half that are valid and count, and whose cores were in the state of `usual_ns`, unless that
+    /// is NaN.
     fn of(trials: &Trials<'d>, half: &Half, metric: Metric, usual_ns: f64) -> Self {
         let valid = half.trials.iter().copied().filter(|&at| trials.attempt(at).state == State::Valid);
         let valid: Vec<usize> = valid.collect();
@@ -131,7 +132,7 @@ impl<'d> Values<'d> {
         found
     }
 
-    /// The median of each run that has enough trials, or its quantile.
+    /// The median or the quantile of each run that has enough trials.
     fn by_run(&self) -> BTreeMap<u32, f64> {
         let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
         let all = self.merged.as_ref().map_or_else(|| self.of_runs(|at| self.values[at].1, median), Merged::by_run);
@@ -139,13 +140,13 @@ impl<'d> Values<'d> {
         all.into_iter().filter(|(run, _)| !thin.contains(run)).collect()
     }
 
-    /// The runs that have values, and too few of them to count between runs.
+    /// The runs that have values, but too few to count between runs.
     fn thin_runs(&self) -> BTreeSet<u32> {
         let trials = self.of_runs(|_| 1.0, |ones| ones.len() as f64);
         trials.into_iter().filter(|(_, count)| *count < BLOCKS_OF_RUN_MIN as f64).map(|(run, _)| run).collect()
     }
 
-    /// The median of all, or their quantile.
+    /// The median or the quantile of all.
     fn median(&self) -> Option<Median> {
         self.merged.as_ref().map(Merged::quantile).or_else(|| Median::of_sorted(&sorted(&self.values)))
     }
@@ -155,12 +156,12 @@ impl<'d> Values<'d> {
         self.runs.iter().map(|(run, _)| *run).collect()
     }
 
-    /// The time that a cache line took in most trials of each run; NaN if it is not known.
+    /// The median time of a cache line in each run; NaN if not known.
     fn transfers_ns(&self) -> BTreeMap<u32, f64> {
         self.of_runs(|at| self.runs[at].1, |times_ns| usual(times_ns.into_iter()))
     }
 
-    /// The middle of a number of the trials of each run.
+    /// The middle of a number over the trials of each run.
     fn of_runs(&self, number: impl Fn(usize) -> f64, middle: impl Fn(Vec<f64>) -> f64) -> BTreeMap<u32, f64> {
         let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for (at, (run, _)) in self.runs.iter().enumerate() {
@@ -170,7 +171,7 @@ impl<'d> Values<'d> {
     }
 }
 
-/// Both sides of a pair. Latencies are merged where both have them.
+/// Both sides of a pair. Latencies are merged if both have them.
 pub(crate) fn sides<'d>(trials: &Trials<'d>, pair: &Pair, metric: Metric) -> [Values<'d>; 2] {
     let usual_ns = usual_transfer_ns(trials, pair);
     let mut sides = [&pair.base, &pair.new].map(|half| Values::of(trials, half, metric, usual_ns));
@@ -180,7 +181,7 @@ pub(crate) fn sides<'d>(trials: &Trials<'d>, pair: &Pair, metric: Metric) -> [Va
     sides
 }
 
-/// Why too few runs count, if it is because of those that have too few trials.
+/// The reason, if too few runs count because some have too few trials.
 pub(crate) fn thin(base: &Values<'_>, new: &Values<'_>) -> Option<Reason> {
     let runs = base.thin_runs().union(&new.thin_runs()).count();
     (runs > 0).then_some(Reason::ThinRuns { runs, needed: BLOCKS_OF_RUN_MIN })
@@ -189,17 +190,17 @@ pub(crate) fn thin(base: &Values<'_>, new: &Values<'_>) -> Option<Reason> {
 /// The pairs of runs of two sides.
 #[derive(Debug)]
 pub(crate) struct RunPairs {
-    /// The logarithms of what the new one is to the base, of the pairs that count.
+    /// The logarithms of new / base, of the pairs that count.
     pub differences: Vec<f64>,
     /// How many pairs there are.
     pub all: usize,
 }
 
-/// The pairs of runs that two sides have; `None` where they have none.
+/// The pairs of runs of two sides; `None` if there are none.
 ///
-/// Files of several experiments have several runs with one number. Each belongs to that of the other side which came like it, in
-/// the order of time: among all runs, for one of which no trial counts is still there. Where a side has more of them than the
-/// other, nobody knows which belong together, and none of them count.
+/// Files of several experiments have several runs with the same pair number. These are matched with those of the other
+/// side in time order, including runs of which no trial counts. If one side has more of them than the other, nobody
+/// knows which belong together, and none of them count.
 pub(crate) fn run_pairs(
     trials: &Trials<'_>,
     pair: &Pair,
@@ -232,7 +233,7 @@ pub(crate) fn run_pairs(
     Some(differences.map(|differences| RunPairs { differences, all: both.len() }))
 }
 
-/// By pairs of runs; `None` where the sides have none.
+/// The estimate by pairs of runs; `None` if there are none.
 fn by_pairs(
     trials: &Trials<'_>,
     pair: &Pair,
@@ -249,7 +250,7 @@ fn by_pairs(
     }))
 }
 
-/// By runs that alternated.
+/// The estimate by runs that alternated.
 fn by_runs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Result<(Estimate, Basis), Reason> {
     if [base, new].iter().any(|side| side.run_numbers().len() == 1) {
         return Err(Reason::OneRun);
@@ -274,7 +275,7 @@ fn by_runs(trials: &Trials<'_>, base: &Values<'_>, new: &Values<'_>) -> Result<(
     Ok((estimate, Basis::Runs { runs }))
 }
 
-/// The figures of two sides, by what they offer; without an interval, the reason.
+/// The figures of two sides, and the reason if there is no interval.
 pub(crate) fn figures(
     trials: &Trials<'_>,
     pair: &Pair,
@@ -286,7 +287,7 @@ pub(crate) fn figures(
         return (figures, Some(Reason::NoValues));
     }
     let tails = base.merged.as_ref().zip(new.merged.as_ref());
-    // Quantiles of runs with few samples each may be compared; those of too few in all may not.
+    // Runs may have few samples each, but not too few in all.
     let is_enough = || tails.map_or(Ok(()), |(base, new)| base.check().and_then(|()| new.check()));
     let found = match tails {
         _ if pair.interleaved => {
@@ -303,26 +304,26 @@ pub(crate) fn figures(
     }
 }
 
-/// Two sides of a cell in one metric, and what may be said of them.
+/// Two sides of a cell in one metric, and the verdict on them.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// What is compared, and what may be said of it.
+    /// What is compared, and the verdict.
     pub judged: Judged,
     /// The conditions under which both sides were measured, with their values.
     pub conditions: Vec<(Column, String)>,
     /// How many trials count on each side.
     pub counts: [usize; 2],
-    /// Datagrams per system call on each: medians.
+    /// The median of datagrams per system call on each side.
     pub per_call: [Option<f64>; 2],
     /// Whether these are counts of instructions, which have no noise.
     pub counted: bool,
-    /// Whether they are counts that have not settled: a change is one of these trials only.
+    /// Whether they are counts that have not settled: a change is of these trials only.
     pub unsettled: bool,
-    /// What else the reader must know.
+    /// Warnings.
     pub warnings: Vec<Warning>,
 }
 
-/// A comparison is read as what was judged.
+/// A comparison can be read as its [`Judged`].
 impl Deref for Comparison {
     type Target = Judged;
 
@@ -339,8 +340,8 @@ impl Comparison {
     }
 }
 
-/// How far apart the runs of one side are, where there is no verdict between runs but a side has several: that much the machine
-/// alone does.
+/// How far apart the runs of one side are, if there is no verdict between runs but a side has several: the machine
+/// alone moves runs that much.
 pub(crate) fn moved(base: &Values<'_>, new: &Values<'_>, reason: Option<&Reason>) -> Option<Warning> {
     if !matches!(reason, Some(Reason::OneRun | Reason::NotAlternated)) {
         return None;
@@ -354,7 +355,7 @@ pub(crate) fn moved(base: &Values<'_>, new: &Values<'_>, reason: Option<&Reason>
     Some(Warning::Moved { runs: widest.0, permille: (1000.0 * widest.1).round() as u32 })
 }
 
-/// What the reader must know of the trials of both sides.
+/// The warnings about the trials of both sides.
 pub(crate) fn warnings(base: (&Values<'_>, &Half), new: (&Values<'_>, &Half)) -> Vec<Warning> {
     let both = |count: fn(&Values<'_>, &Half) -> usize| (count(base.0, base.1), count(new.0, new.1));
     let told = [
@@ -368,7 +369,7 @@ pub(crate) fn warnings(base: (&Values<'_>, &Half), new: (&Values<'_>, &Half)) ->
     told.map(|(what, (base, new))| Warning::Trials { what, base, new }).collect()
 }
 
-/// Why a comparison has no verdict whatever its figures are.
+/// Why a comparison has no verdict, whatever its figures.
 pub(crate) fn refusal(pair: &Pair, base: &Values<'_>, new: &Values<'_>) -> Option<Reason> {
     let refused = pair.refused.first().cloned().map(Reason::Refused);
     refused.or_else(|| (base.is_limited || new.is_limited).then_some(Reason::Limited))

@@ -1,4 +1,4 @@
-//! A row that is judged: two sides of a cell, or a fleet of hosts, in one metric, and what may be said of it.
+//! A judged row: two sides of a cell, or a fleet of hosts, in one metric, and the verdict.
 
 use crate::compare::metrics::Metric;
 use crate::compare::verdict::{self, Figures, Verdict};
@@ -7,37 +7,37 @@ use crate::record::cell::CellKey;
 use crate::stats::median::ALPHA;
 use crate::stats::multiple;
 
-/// What is compared, and what may be said of it.
+/// What is compared, and the verdict.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// What is compared.
+    /// The metric.
     pub metric: Metric,
-    /// The cell; without what is compared by.
+    /// The cell, without what distinguishes the sides.
     pub cell: CellKey,
     /// The names of both sides.
     pub sides: [String; 2],
     /// The figures.
     pub figures: Figures,
-    /// The p-value, adjusted for how many rows there are.
+    /// The p-value, adjusted for the number of rows.
     pub q: Option<f64>,
-    /// What may be said.
+    /// The verdict.
     pub verdict: Verdict,
     /// Why there is no verdict.
     pub reason: Option<Reason>,
 }
 
 impl Judged {
-    /// The interval of the change as a logarithm, turned so that what is above 0 is worse.
+    /// The interval of the change as a logarithm, with the sign such that above 0 is worse.
     pub fn worse_by(&self) -> Option<(f64, f64)> {
         self.figures.worse_by(self.metric.better)
     }
 
-    /// Whether the sides certainly differ, although by less than the threshold.
+    /// Whether the sides certainly differ, but by less than the threshold.
     pub fn is_certain(&self) -> bool {
         self.verdict == Verdict::Same && self.q.is_some_and(|q| q < ALPHA)
     }
 
-    /// Whether the change is certainly of at least the threshold.
+    /// Whether the change is certainly at least the threshold.
     pub fn is_by_threshold(&self, threshold: f64) -> bool {
         let least = verdict::least(threshold);
         self.worse_by().is_some_and(|(low, high)| match self.verdict {
@@ -48,8 +48,8 @@ impl Judged {
     }
 }
 
-/// Gives each row its verdict, for which all of them count: none where there is a reason; else by the interval, the adjusted
-/// p-value and the threshold. A row without a p-value keeps the verdict that it has: counts of instructions have no noise.
+/// Gives each row its verdict: none if there is a reason; else by the interval, the threshold and the p-value, adjusted
+/// for all rows. A row without a p-value keeps its verdict: counts of instructions have no noise.
 pub(crate) fn judge<'r>(rows: impl Iterator<Item = &'r mut Judged>, threshold: f64) {
     let mut rows: Vec<&mut Judged> = rows.collect();
     for row in rows.iter_mut().filter(|row| row.reason.is_some()) {

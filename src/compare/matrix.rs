@@ -1,4 +1,4 @@
-//! The values of each cell on all sides beside each other: kernels as columns.
+//! The values of each cell on all sides, side by side: kernels as columns.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::median_of_sorted;
 
-/// What the trials of a cell came to on one side.
+/// The value of a cell on one side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Value {
-    /// Their median.
+    /// The median of the trials.
     pub median: f64,
-    /// Whether they are counts that differ from each other.
+    /// Whether the trials are counts that differ from each other.
     pub unsettled: bool,
 }
 
@@ -32,25 +32,25 @@ impl Value {
 /// A cell in one metric.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// The cell; without the side.
+    /// The cell, without the side.
     pub cell: CellKey,
-    /// What the values are.
+    /// The metric.
     pub metric: Metric,
-    /// For each side one value, where there is one.
+    /// One value for each side, if there is one.
     pub values: Vec<Option<Value>>,
 }
 
 /// The default metrics of all cells.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matrix {
-    /// The names of the sides, in their order.
+    /// The names of the sides, in order.
     pub sides: Vec<String>,
-    /// The cells, in their order, each metric after the other.
+    /// The cells, in order, each with all its metrics.
     pub lines: Vec<Line>,
 }
 
 impl Matrix {
-    /// Of the trials that are valid and count.
+    /// From the trials that are valid and count.
     pub(crate) fn of(trials: &Trials<'_>) -> Self {
         let order = cells::sides(trials);
         let mut found: BTreeMap<(u32, u32), Vec<Vec<usize>>> = BTreeMap::new();

@@ -1,5 +1,6 @@
-//! Quantiles of latency far out: of all samples of some trials ([`crate::stats::tails`]), not medians of the trials' own. A trial
-//! of a thousand samples has one above its 99.9th percentile, which says little; a hundred such trials have a hundred.
+//! High quantiles of latency: of all samples of some trials ([`crate::stats::tails`]), not medians of the trials'
+//! quantiles. A trial of a thousand samples has one above its 99.9th percentile, which says little; a hundred such
+//! trials have a hundred.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,18 +19,18 @@ pub(crate) struct Latencies<'d> {
     pub block: usize,
     /// Its run.
     pub run: u32,
-    /// Its own.
+    /// Its own latencies.
     pub own: &'d LatTail,
-    /// Those of the trial that it is related to.
+    /// The latencies of its reference trial.
     pub reference: Option<&'d LatTail>,
 }
 
-/// The latencies of a side, of which a quantile is compared.
+/// The latencies of a side, for comparing a quantile.
 #[derive(Debug)]
 pub(crate) struct Merged<'d> {
     /// Which quantile: 0.99 is the 99th percentile.
     at: f64,
-    /// Those of each trial, in the order of blocks.
+    /// The latencies of each trial, in the order of blocks.
     trials: Vec<Latencies<'d>>,
 }
 
@@ -40,19 +41,19 @@ impl<'d> Merged<'d> {
         (!trials.is_empty()).then_some(Self { at, trials })
     }
 
-    /// Whether the trials are related to others.
+    /// Whether the trials have reference trials.
     pub(crate) fn is_relative(&self) -> bool {
         self.trials.iter().any(|trial| trial.reference.is_some())
     }
 
-    /// The quantile of some trials; relative to that of those which they are related to.
+    /// The quantile of some trials, relative to that of their reference trials, if any.
     fn value(&self, trials: &[Latencies<'d>]) -> f64 {
         let quantile = |all: Histogram<u64>| all.value_at_quantile(self.at) as f64;
         let own = quantile(own(trials));
         if self.is_relative() { own / quantile(merged(trials.iter().filter_map(|trial| trial.reference))) } else { own }
     }
 
-    /// The quantile of the side, with its interval where it has one.
+    /// The quantile of the side, with its interval if it has one.
     pub(crate) fn quantile(&self) -> Median {
         let tail = if self.is_relative() { None } else { self.tail(&self.trials).ok() };
         tail.map_or_else(
@@ -68,7 +69,7 @@ impl<'d> Merged<'d> {
         runs.into_iter().map(|(run, trials)| (run, self.value(&trials))).collect()
     }
 
-    /// Whether enough samples of all runs are above the quantile.
+    /// Checks that enough samples of all runs are above the quantile.
     pub(crate) fn check(&self) -> Result<(), Reason> {
         let all = own(&self.trials);
         match tails::above(&all, all.value_at_quantile(self.at)) {
@@ -92,8 +93,8 @@ fn own(trials: &[Latencies<'_>]) -> Histogram<u64> {
     merged(trials.iter().map(|trial| trial.own))
 }
 
-/// By the blocks that both sides have. Trials that are related to others are to be related to the same ones on both sides, which
-/// then make no difference: of quotients of quantiles there is no interval within a run.
+/// The estimate by the blocks that both sides have. Reference trials must be the same on both sides, and then cancel
+/// out: within a run, quotients of quantiles have no interval.
 pub(crate) fn by_blocks(base: &Merged<'_>, new: &Merged<'_>) -> Result<(Estimate, usize), Reason> {
     let [of_base, of_new] =
         [base, new].map(|side| side.trials.iter().map(|trial| trial.block).collect::<BTreeSet<usize>>());

@@ -1,4 +1,4 @@
-//! Messages about trials: those that differ in their numbers only are one kind, of which the first is shown.
+//! Messages about trials: those that differ only in numbers are one kind, and the first of them is shown.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ const KINDS_MAX: usize = 50;
 /// Messages of one kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Similar<G> {
-    /// What they are of.
+    /// Their group.
     pub of: G,
     /// The first of them.
     pub first: String,
@@ -23,7 +23,7 @@ pub(crate) struct Similar<G> {
 }
 
 impl<G> Similar<G> {
-    /// The first message, and that it is an example where it is one.
+    /// The first message, marked as an example if the others differ.
     pub(crate) fn example(&self) -> String {
         if self.differ { format!("such as: {}", self.first) } else { self.first.clone() }
     }
@@ -34,13 +34,13 @@ impl<G> Similar<G> {
 pub(crate) struct Messages<G> {
     /// The kinds that are kept.
     pub kinds: Vec<Similar<G>>,
-    /// How many messages are of other kinds.
+    /// The number of messages of other kinds.
     pub others: usize,
 }
 
 impl<G: Copy + Eq + Hash> Messages<G> {
-    /// Of messages, those of one thing apart from those of another: the most frequent kind comes first, and of equally
-    /// frequent ones the one that was found first. A kind is a message without its digits and dots.
+    /// Sorts messages into kinds, within each group: the most frequent kind comes first, and of equally frequent ones
+    /// the one found first. A kind is a message without its digits and dots.
     pub(crate) fn of<T: AsRef<str>>(messages: impl Iterator<Item = (G, T)>) -> Self {
         let (mut kinds, mut others): (Vec<Similar<G>>, usize) = (Vec::new(), 0);
         let mut known: HashMap<G, HashMap<String, usize>> = HashMap::new();
@@ -66,7 +66,7 @@ impl<G: Copy + Eq + Hash> Messages<G> {
         Self { kinds, others }
     }
 
-    /// Leaves at most so many kinds.
+    /// Keeps at most so many kinds.
     pub(crate) fn cut(&mut self, most: usize) {
         self.others += self.kinds.iter().skip(most).map(|kind| kind.count).sum::<usize>();
         self.kinds.truncate(most);

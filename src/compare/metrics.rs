@@ -3,8 +3,8 @@
 use crate::record::column::{Better, Role};
 use crate::record::columns::Column;
 
-/// A column that can be compared. Left out is what is neither good nor bad: how busy a worker was, which is a cost in `pace`
-/// and a proof in `flood`, and how many datagrams came per call.
+/// A column that can be compared. Columns that are neither good nor bad are left out: how busy a worker was, which is a
+/// cost in `pace` and a check in `flood`, and datagrams per call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     /// The column.
@@ -21,7 +21,7 @@ impl Metric {
         Column::declarations().iter().filter_map(|declaration| Self::of(declaration.column))
     }
 
-    /// The metric that a column is, if it is one.
+    /// The metric of a column, if it is one.
     pub fn of(column: Column) -> Option<Self> {
         match column.role() {
             Role::Metric(unit, better) => Some(Self { column, unit, better }),
@@ -34,7 +34,7 @@ impl Metric {
         Column::find(name).and_then(Self::of)
     }
 
-    /// Which quantile of latency it is, if it is one so far out that trials are merged for it.
+    /// Its quantile of latency, if it is so high that trials are merged for it.
     pub fn tail(self) -> Option<f64> {
         tail(self.column)
     }
@@ -45,7 +45,7 @@ impl Metric {
     }
 }
 
-/// Which quantile of latency a column is, if it is one so far out that trials are merged for it.
+/// The quantile of latency of a column, if it is so high that trials are merged for it.
 pub(crate) fn tail(column: Column) -> Option<f64> {
     match column {
         Column::lat_p99_ns => Some(0.99),
@@ -55,10 +55,10 @@ pub(crate) fn tail(column: Column) -> Option<f64> {
     }
 }
 
-/// What is compared where the user does not say: the first is what the scenario is about.
+/// The default metrics of a scenario; the first is its main metric.
 pub fn defaults(scenario: &str, accel: &str) -> &'static [Column] {
     match scenario {
-        // Under an emulator that counts, there is no time.
+        // An emulator that counts has no real time.
         _ if accel == "icount" => &[Column::instructions_per_packet, Column::peer_instructions_per_packet],
         "drain" | "send" => &[Column::ns_per_packet_p50, Column::peer_ns_per_packet],
         "flood" => &[Column::rx_pps],
@@ -66,7 +66,7 @@ pub fn defaults(scenario: &str, accel: &str) -> &'static [Column] {
     }
 }
 
-/// Everything that is compared where the user does not say, in whatever scenario.
+/// The default metrics of all scenarios.
 pub fn all_defaults() -> Vec<Metric> {
     let defaults = [("drain", ""), ("flood", ""), ("echo", ""), ("drain", "icount")];
     let columns = defaults.into_iter().flat_map(|(scenario, accel)| self::defaults(scenario, accel));

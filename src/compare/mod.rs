@@ -1,12 +1,12 @@
-//! What may be concluded from two or more sets of trials, cell by cell. Prints nothing.
+//! Conclusions from two or more sets of trials, cell by cell. Prints nothing.
 //!
-//! - [`axes`] and [`metrics`]: by what trials are told apart, and what is compared of them;
+//! - [`axes`] and [`metrics`]: what distinguishes trials, and what is compared;
 //! - `dataset`: what is in the files; `trials` and `cells`: which trials are compared with which;
 //! - `messages`: why trials do not count, which [`crate::gates`] decides;
-//! - [`verdict`], [`judge`], [`judged`] and `comparisons`: the figures of two sides, and what they are worth; [`counts`]: those
-//!   without noise; [`warnings`] and `notes`: what a reader must know of them;
+//! - [`verdict`], [`judge`], [`judged`] and `comparisons`: the figures of two sides, and the verdicts; [`counts`]:
+//!   those without noise; [`warnings`] and `notes`: the caveats;
 //! - `fleets`: a change on many hosts;
-//! - `steps`, `matrix` and [`answer`]: what they come to, in words and figures.
+//! - `steps`, `matrix` and [`answer`]: the results, in words and figures.
 
 pub mod answer;
 pub mod axes;

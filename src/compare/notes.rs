@@ -1,4 +1,4 @@
-//! What a reader must know beside the comparisons.
+//! Notes on the comparisons.
 
 use crate::compare::cells::Matched;
 use crate::compare::judge::Comparison;
@@ -8,7 +8,7 @@ use crate::compare::warnings::Reason;
 use crate::record::cell::MAY_DIFFER;
 use crate::record::row::State;
 
-/// The most reasons that are told why cells are not compared.
+/// The most reasons listed why cells are not compared.
 const UNCOMPARED_MAX: usize = 8;
 
 /// The notes, in their order.
@@ -27,7 +27,7 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
     notes.extend(uncompared(matched));
     if trials.is_without_null {
         notes.push(
-            "The null backend is left out: it has no kernel, and shows only what the harness itself costs.".into(),
+            "The null backend is left out: it does not use the kernel, and shows only the harness's own cost.".into(),
         );
     }
     notes.extend(decided_variants(trials, sides));
@@ -44,10 +44,10 @@ pub(crate) fn of(trials: &Trials<'_>, sides: &[u32], matched: &Matched, comparis
     notes
 }
 
-/// Cells that are in no comparison, and why.
+/// The cells that are in no comparison, and why.
 fn uncompared(matched: &Matched) -> Vec<String> {
     let mut kinds: Vec<(&Reason, usize)> = Vec::new();
-    // Failed trials are told of already.
+    // Failed trials are already reported.
     for reason in matched.uncompared().filter(|reason| **reason != Reason::NothingRan) {
         match kinds.iter().position(|(known, _)| *known == reason) {
             Some(at) => kinds[at].1 += 1,
@@ -65,7 +65,7 @@ fn uncompared(matched: &Matched) -> Vec<String> {
     kinds.into_iter().map(told).collect()
 }
 
-/// That variants are compared which differ, since they follow from what is compared by.
+/// A note if different variants are compared, because they follow from what distinguishes the sides.
 fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
     let elsewhere = |variant: &String| sides.iter().any(|side| !trials.variants(*side).contains(variant));
     let own = |side: &u32| trials.variants(*side).iter().find(|variant| elsewhere(variant));
@@ -75,11 +75,10 @@ fn decided_variants(trials: &Trials<'_>, sides: &[u32]) -> Option<String> {
         .filter_map(|side| Some(format!("{} if {}", own(side)?, trials.side(*side))))
         .collect();
     let by = trials.by.name();
-    (!told.is_empty())
-        .then(|| format!("Where no variant was asked for, it follows from the {by}: {}.", told.join(", ")))
+    (!told.is_empty()).then(|| format!("Modes that were not asked for follow from the {by}: {}.", told.join(", ")))
 }
 
-/// Why rows have no verdict; reasons that differ in numbers only are told once.
+/// Why rows have no verdict; reasons that differ only in numbers are reported once.
 pub(crate) fn without_verdict<'a>(reasons: impl Iterator<Item = &'a Reason>, rows: usize) -> Vec<String> {
     let told = |Similar { first, count, .. }: Similar<()>| match count {
         1 => format!("1 row has no verdict: {first}."),
@@ -91,7 +90,7 @@ pub(crate) fn without_verdict<'a>(reasons: impl Iterator<Item = &'a Reason>, row
     messages.kinds.into_iter().map(told).chain(others).collect()
 }
 
-/// The warnings of all rows; those that differ in numbers only are told once.
+/// The warnings of all rows; those that differ only in numbers are reported once.
 fn warned(comparisons: &[Comparison]) -> Vec<String> {
     let warnings = comparisons.iter().flat_map(|comparison| &comparison.warnings);
     let told = |Similar { first, count, .. }: Similar<()>| match count {

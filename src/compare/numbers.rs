@@ -1,4 +1,4 @@
-//! Lists of texts by number: what many rows have in common is kept once.
+//! Lists of texts by number: what many rows share is kept once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::record::cell::Texts;
 pub(crate) struct Numbers {
     known: HashMap<Arc<Texts>, u32>,
     all: Vec<Arc<Texts>>,
-    /// The number that was asked for last.
+    /// The last number returned.
     last: u32,
-    /// Room to put a list together.
+    /// A buffer for building a list.
     list: Texts,
 }
 
@@ -20,7 +20,7 @@ impl Numbers {
     /// The number of a list, and whether it is new.
     pub(crate) fn note<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> (u32, bool) {
         self.list.fill(texts);
-        // Most rows have what the row before them has.
+        // Most rows equal the row before them.
         if self.all.get(self.last as usize).is_some_and(|last| **last == self.list) {
             return (self.last, false);
         }
@@ -55,7 +55,7 @@ impl Numbers {
         &self.all[number as usize]
     }
 
-    /// A text by its number, where each list is one text.
+    /// A text by its number, if each list is one text.
     pub(crate) fn text(&self, number: u32) -> &str {
         self.list(number).get(0)
     }

@@ -1,4 +1,4 @@
-//! Releases of kernels and programs: which came first, and how briefly they can be told apart.
+//! Releases of kernels and programs: their order, and the shortest names that tell them apart.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     key(a).cmp(&key(b))
 }
 
-/// The version, the candidate, the numbers after it, and all that follows the version.
+/// The version, the candidate, the numbers after it, and everything after the version.
 fn key(text: &str) -> (Vec<u64>, u64, Vec<u64>, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (version, rest) = text.split_at(end);
@@ -23,12 +23,12 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-/// Builds of kernels, by their releases, in the order in which they are found.
+/// Builds of kernels, by release, in the order in which they are found.
 #[derive(Debug, Default)]
 pub(crate) struct Builds(Vec<(String, Vec<String>)>);
 
 impl Builds {
-    /// Takes note of a build of a release.
+    /// Notes a build of a release.
     pub(crate) fn note(&mut self, release: &str, build: &str) {
         let at = self.0.iter().position(|(known, _)| known == release).unwrap_or_else(|| {
             self.0.push((release.to_owned(), Vec::new()));
@@ -40,7 +40,7 @@ impl Builds {
         }
     }
 
-    /// The name of a kernel: its release, and as many words of its build as tell it from others of that release.
+    /// The name of a kernel: its release, and as many words of its build as tell it from others of the release.
     pub(crate) fn name(&self, release: &str, build: &str) -> String {
         let others = self.0.iter().filter(|(known, _)| known == release).flat_map(|(_, builds)| builds);
         let others: Vec<&String> = others.filter(|other| *other != build).collect();
@@ -55,7 +55,7 @@ impl Builds {
     }
 }
 
-/// Short names of releases: version and patch level as far as they tell these releases apart.
+/// Short names of releases: as much of version and patch level as tells these releases apart.
 pub fn short_names(releases: &[&str]) -> Vec<String> {
     let cut = |release: &str, parts: usize| {
         let end = release.match_indices(|c: char| !c.is_ascii_digit()).nth(parts - 1).map(|(at, _)| at);

@@ -1,4 +1,4 @@
-//! The comparisons of a report by scenario and metric, and what tells those of a section apart.
+//! The comparisons of a report by scenario and metric, and what distinguishes those of a section.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::compare::judge::Comparison;
 use crate::record::cell::{AXES, CellKey};
 use crate::record::columns::Column;
 
-/// The comparisons by scenario and metric, in the order in which they come.
+/// The comparisons by scenario and metric, in their order.
 pub(crate) fn of(report: &Comparisons) -> Vec<Vec<&Comparison>> {
     let mut sections: Vec<Vec<&Comparison>> = Vec::new();
     let mut numbers: BTreeMap<(&str, Column), usize> = BTreeMap::new();
@@ -22,8 +22,8 @@ pub(crate) fn of(report: &Comparisons) -> Vec<Vec<&Comparison>> {
     sections
 }
 
-/// Which axes tell the rows apart, and the values that all rows have in common of those that matter to a reader. An
-/// axis that follows from those before it tells nothing.
+/// The axes that tell the rows apart, and the values that all rows share and a reader needs to know. An axis that
+/// follows from those before it is left out.
 pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Column, &'a str)>) {
     const TOLD: [Column; 7] = [
         Column::backend,
@@ -40,7 +40,7 @@ pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Colu
     });
     let cells: Vec<&CellKey> = rows.iter().map(|row| &row.cell).collect();
     let mut axes = telling(&cells);
-    // What tells rows apart is shown, also if it is a condition: files of two machines have the same cells.
+    // What tells rows apart is shown even if it is a condition: files of two machines have the same cells.
     for &(column, _) in &rows[0].conditions {
         let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
         let follows = rows.iter().all(|row| {
@@ -55,7 +55,7 @@ pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Colu
     (axes, constant.collect())
 }
 
-/// Which axes tell cells of one scenario apart.
+/// The axes that tell cells of one scenario apart.
 pub(crate) fn telling(cells: &[&CellKey]) -> Vec<Column> {
     let mut telling: Vec<Column> = Vec::new();
     for &axis in AXES.iter().filter(|axis| **axis != Column::scenario) {
@@ -71,7 +71,7 @@ pub(crate) fn telling(cells: &[&CellKey]) -> Vec<Column> {
     telling
 }
 
-/// The name of an axis in the head of a column.
+/// The name of an axis as a column header.
 pub(crate) fn short(axis: Column) -> &'static str {
     match axis {
         Column::payload => "bytes",

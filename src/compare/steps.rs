@@ -1,4 +1,4 @@
-//! Steps: where, along an order of sides, a cell became more or less expensive.
+//! Steps: where, along a sequence of sides, a cell became more or less expensive.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ use crate::text::{percent, wrap};
 #[derive(Debug)]
 pub(crate) struct Step<'a> {
     comparison: &'a Comparison,
-    /// Both sides, in short.
+    /// The short names of both sides.
     sides: [&'a str; 2],
-    /// The axes that tell the cell from others, beside the backend, the variant and the batch.
+    /// The axes that tell the cell from others, apart from the backend, the variant and the batch.
     telling: Vec<Column>,
 }
 
-/// All steps of a report that compares each side with the one before it; others have none. Of counts, those between
-/// trials that have not settled are steps, too, and say so.
+/// All steps of a report that compares each side with the one before it; other reports have none. Steps between counts
+/// that have not settled are included, and say so.
 pub(crate) fn find(report: &Comparisons) -> Vec<Step<'_>> {
     const SAID_ANYWAY: [Column; 3] = [Column::backend, Column::variant, Column::batch];
     let is_step = |comparison: &Comparison| match comparison.verdict {
@@ -45,7 +45,7 @@ pub(crate) fn find(report: &Comparisons) -> Vec<Step<'_>> {
     steps
 }
 
-/// The list of all steps, or that there are none.
+/// The list of all steps, or a line that says there are none.
 pub(crate) fn text(report: &Comparisons) -> String {
     let least = percent(report.threshold);
     let sides = format!("neighbouring {}s", report.by.name());
@@ -58,17 +58,17 @@ pub(crate) fn text(report: &Comparisons) -> String {
 }
 
 impl<'a> Step<'a> {
-    /// The names of both sides, in short.
+    /// The short names of both sides.
     pub(crate) fn sides(&self) -> [&str; 2] {
         self.sides
     }
 
-    /// The name of the second one, in short.
+    /// The short name of the second side.
     pub(crate) fn to_side(&self) -> &'a str {
         self.sides[1]
     }
 
-    /// What was compared.
+    /// The metric.
     pub(crate) fn column(&self) -> Column {
         self.comparison.metric.column
     }
@@ -78,23 +78,23 @@ impl<'a> Step<'a> {
         &self.comparison.cell
     }
 
-    /// What tells the cell from others, beside the backend, the variant and the batch: axes with their values.
+    /// What tells the cell from others, apart from the backend, the variant and the batch: axes with their values.
     pub(crate) fn telling(&self) -> impl Iterator<Item = (Column, &str)> {
         let all = self.telling.iter().map(|&axis| (axis, self.comparison.get(axis)));
         all.filter(|(_, value)| !value.is_empty())
     }
 
-    /// The change, in percent: more is a higher value.
+    /// The change, in percent; positive is an increase.
     pub(crate) fn change_pct(&self) -> f64 {
         self.comparison.figures.ratio.map_or(0.0, |ratio| 100.0 * (ratio.value - 1.0))
     }
 
-    /// What has changed, in words.
+    /// The metric that changed, in words.
     pub(crate) fn what(&self) -> &'static str {
         words(self.comparison.metric.column)
     }
 
-    /// Whether the trials on both ends agree with each other.
+    /// Whether the trials on both sides agree with each other.
     pub(crate) fn is_settled(&self) -> bool {
         !self.comparison.unsettled
     }
@@ -116,7 +116,7 @@ impl fmt::Display for Step<'_> {
     }
 }
 
-/// What a metric is of, in words.
+/// A metric in words.
 fn words(metric: Column) -> &'static str {
     match metric {
         Column::instructions_per_packet => "instructions per datagram",

@@ -1,4 +1,4 @@
-//! What each cell comes to: medians with their intervals, of how many trials, and what became of the others.
+//! Summaries of cells: medians with their intervals, how many trials count, and what became of the others.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -26,15 +26,15 @@ pub(crate) fn columns() -> impl Iterator<Item = Column> {
 pub(crate) struct CellSummary {
     /// The number of its file.
     pub file: u32,
-    /// What was measured.
+    /// The cell.
     pub cell: CellKey,
-    /// On which machine and in which state: the texts of [`MACHINE`] and of `state`.
+    /// The machine and the state: the texts of [`MACHINE`] and of `state`.
     pub machine: [String; MACHINE.len() + 1],
-    /// How many trials there are, …
+    /// How many trials there are.
     pub trials: usize,
-    /// … and how many of them count.
+    /// How many of them count.
     pub counting: usize,
-    /// How many count although the machine was not as usual.
+    /// How many count although they are marked.
     pub marked: usize,
     /// How many are marked, whether they count or not.
     pub all_marked: usize,
@@ -44,21 +44,21 @@ pub(crate) struct CellSummary {
     pub per_call: Option<f64>,
     /// How many trials are left out because their cores were in another state than those of most, as in comparisons.
     pub other_state: usize,
-    /// Why trials say nothing: what became of them, and the reason.
+    /// Why trials are unusable: their state, and the reason.
     pub reasons: Vec<(State, String)>,
     medians: HashMap<Column, Median>,
 }
 
-/// The columns by which machines are told apart, and the state that a run was made in.
+/// The columns that distinguish machines, and the state in which a run was made.
 pub(crate) const TOLD: [Column; MACHINE.len() + 1] = [MACHINE[0], MACHINE[1], MACHINE[2], Column::state];
 
 impl CellSummary {
-    /// The median of a column, with its interval where there is one.
+    /// The median of a column, with its interval if there is one.
     pub(crate) fn median(&self, column: Column) -> Option<Median> {
         self.medians.get(&column).copied()
     }
 
-    /// Its text on an axis, or in a column of [`TOLD`].
+    /// Its text in an axis, or in a column of [`TOLD`].
     pub(crate) fn get(&self, column: Column) -> &str {
         match TOLD.iter().position(|known| *known == column) {
             Some(at) => &self.machine[at],
@@ -66,7 +66,7 @@ impl CellSummary {
         }
     }
 
-    /// How its backend is called by those who ask for it.
+    /// The name by which users ask for its backend.
     pub(crate) fn name(&self) -> String {
         let get = |column| self.cell.get(column);
         axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
@@ -95,7 +95,7 @@ impl CellSummary {
             medians.extend(median.map(|median| (column, median)));
         }
         let lost = attempts.iter().map(of).filter(|attempt| !attempt.is_valid());
-        // A failed trial has no round in effect: the cell of one that was measured says more.
+        // A failed trial has no effective round: the cell of a measured trial says more.
         let told = counting.first().map_or(first, of);
         Self {
             file: first.file,
@@ -122,7 +122,7 @@ fn merged<'d>(data: &'d Dataset, at: f64, attempts: &[usize]) -> Option<Merged<'
     Merged::of(at, attempts.iter().filter_map(one).collect())
 }
 
-/// A summary of each cell, in series: by scenario and backend, then by what varies. Attempts that were repeated are not counted.
+/// A summary of each cell, in series: by scenario and backend, then by what varies. Repeated attempts are not counted.
 pub(crate) fn of(data: &Dataset) -> Vec<CellSummary> {
     let columns: Vec<Column> = columns().collect();
     let mut cells: Vec<(&Attempt, Vec<usize>)> = Vec::new();

@@ -1,11 +1,11 @@
-//! Which axis a scenario was swept along: comparisons that differ in nothing else are told together.
+//! The axis that a scenario was swept along: comparisons that differ only in it are grouped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 
-/// The axes that may be swept; of those with equally many values, the first is.
+/// The axes that may be swept; of those with equally many values, the first is taken.
 const SWEEPABLE: [Column; 4] = [Column::batch, Column::rate_pps, Column::window, Column::payload];
 
 /// The axis that each scenario was swept along: the one with the most values.
@@ -13,7 +13,7 @@ const SWEEPABLE: [Column; 4] = [Column::batch, Column::rate_pps, Column::window,
 pub(crate) struct Swept<'a>(BTreeMap<&'a str, Column>);
 
 impl<'a> Swept<'a> {
-    /// Of cells, each with the values of all axes.
+    /// From cells, each with the values of all axes.
     pub(crate) fn of(cells: impl Iterator<Item = &'a CellKey>) -> Self {
         let mut values: BTreeMap<&str, [BTreeSet<&str>; SWEEPABLE.len()]> = BTreeMap::new();
         for cell in cells {

@@ -1,4 +1,4 @@
-//! The trials of a dataset, sorted by what they are compared by: into sides, cells and conditions.
+//! The trials of a dataset, sorted into sides, cells and conditions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::record::cell::{CellKey, MAY_DIFFER, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::record::row::State;
 
-/// The most values of a circumstance, and variants, that are kept for each side, to be named.
+/// The most values of a circumstance, and the most variants, that are kept for each side, to be named.
 const NAMED_MAX: usize = 8;
 
 /// Why trials cannot be related to those of a backend.
@@ -28,52 +28,51 @@ pub(crate) struct NoReference {
 /// Where a trial is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
-    /// Which attempt at it counts.
+    /// The attempt that counts.
     at: u32,
-    /// In which cell, apart from what is compared by.
+    /// Its cell, without what distinguishes the sides.
     pub cell: u32,
-    /// Under which conditions.
+    /// Its conditions.
     pub conditions: u32,
-    /// On which side.
+    /// Its side.
     pub side: u32,
 }
 
-/// What is known of a side beside its trials.
+/// What is known about a side besides its trials.
 #[derive(Debug)]
 struct Side {
-    /// The variants that are in it.
+    /// Its variants.
     variants: Vec<String>,
     /// Its values of each of [`MAY_DIFFER`].
     circumstances: Vec<Vec<String>>,
 }
 
-/// All trials that are compared, of each the attempt that counts.
+/// All trials to compare, each as the attempt that counts.
 #[derive(Debug)]
 pub(crate) struct Trials<'d> {
-    /// What tells sides apart.
+    /// What distinguishes the sides.
     pub by: By,
-    /// What is compared.
+    /// The metrics to compare.
     pub metrics: Vec<Metric>,
     /// The trials.
     pub list: Vec<Placed>,
     /// Whether trials of the null backend were left out.
     pub is_without_null: bool,
     data: &'d Dataset,
-    /// Without what may differ, and without what is among the conditions.
+    /// The cells, without what may differ and what is among the conditions.
     cells: Numbers,
-    /// The texts of [`MUST_BE_EQUAL`], but for what may differ.
+    /// The texts of [`MUST_BE_EQUAL`], except what may differ.
     conditions: Numbers,
     names: Numbers,
     /// The builds of kernels, if these are compared.
     builds: Builds,
     sides: Vec<Side>,
-    /// Of each trial, the attempt that it is related to; empty where none is.
+    /// The reference attempt of each trial; empty if there are none.
     references: Vec<Option<u32>>,
 }
 
 impl<'d> Trials<'d> {
-    /// Sorts a dataset into the sides that `by` makes. `metrics` are those that the user chose; without any, all that are
-    /// compared by default.
+    /// Sorts a dataset into the sides that `by` makes. `metrics` are those that the user chose; if empty, all defaults.
     pub(crate) fn new(data: &'d Dataset, by: By, metrics: &[Metric]) -> Self {
         let mut chosen: Vec<Metric> = Vec::new();
         for metric in if metrics.is_empty() { metrics::all_defaults() } else { metrics.to_vec() } {
@@ -106,19 +105,19 @@ impl<'d> Trials<'d> {
             }
         }
         let mut known: HashMap<(u32, u32, u32, State), Option<Placed>> = HashMap::new();
-        // All attempts, also those that do not count: numbers are in the order in which they are found.
+        // All attempts, even those that do not count: numbers are in the order in which they are found.
         let place = |attempt: &Attempt| {
             let key = (attempt.cell, attempt.circumstances, attempt.file, attempt.state);
             *known.entry(key).or_insert_with(|| self.place(attempt))
         };
         let mut all: Vec<Option<Placed>> = data.attempts.iter().map(place).collect();
-        // A trial is where its first attempt is.
+        // A trial is listed at the position of its first attempt.
         for at in data.last_attempts(self.by == By::File || data.files.len() < 2) {
             self.list.extend(all[at as usize].take().map(|placed| Placed { at, ..placed }));
         }
     }
 
-    /// Where an attempt is; nowhere if it is of the null backend, which is not compared with others.
+    /// The place of an attempt; `None` for the null backend, which is not compared with others.
     fn place(&mut self, attempt: &Attempt) -> Option<Placed> {
         if !axes::has_socket(self.data.text(attempt, Column::backend)) && self.by.frees(Column::backend) {
             self.is_without_null = true;
@@ -175,7 +174,7 @@ impl<'d> Trials<'d> {
         }
         for (known, column) in circumstances.iter_mut().zip(MAY_DIFFER) {
             let value = data.text(attempt, *column);
-            // What failed early does not tell.
+            // Trials that failed early have no values.
             if value.is_empty() && attempt.state == State::Failed {
                 continue;
             }
@@ -185,12 +184,12 @@ impl<'d> Trials<'d> {
         }
     }
 
-    /// What is in the file of a trial of [`Self::list`].
+    /// The attempt that counts of a trial of [`Self::list`].
     pub(crate) fn attempt(&self, trial: usize) -> &'d Attempt {
         &self.data.attempts[self.list[trial].at as usize]
     }
 
-    /// The value of a metric in a trial, if it has one: what it is to that of the trial which it is related to.
+    /// The value of a metric in a trial, if it has one; relative to that of its reference trial, if any.
     pub(crate) fn value(&self, trial: usize, metric: Metric) -> Option<f64> {
         let value = self.data.value(self.list[trial].at as usize, metric.column)?;
         match self.references.get(trial) {
@@ -202,7 +201,7 @@ impl<'d> Trials<'d> {
         }
     }
 
-    /// The latencies of a trial, if they are known, and so are those of the trial which it is related to.
+    /// The latencies of a trial, if they and those of its reference trial, if any, are known.
     pub(crate) fn latencies(&self, trial: usize) -> Option<Latencies<'d>> {
         let (attempt, own) = (self.attempt(trial), self.data.tail(self.list[trial].at as usize)?);
         let reference = match self.references.get(trial) {
@@ -212,12 +211,13 @@ impl<'d> Trials<'d> {
         Some(Latencies { block: attempt.block as usize, run: attempt.run, own, reference })
     }
 
-    /// Relates each trial to that of `backend` in the same block: the same cell, but for the backend. What would not count on
-    /// a side is no reference. The trials of that backend, which would all be 1, are left out.
+    /// Gives each trial a reference: that of `backend` in the same block and the same cell, except for the backend.
+    /// Trials that would not count on a side are not references. The trials of that backend, which would all be 1, are
+    /// left out.
     ///
     /// # Errors
     ///
-    /// If there is no such backend, no other one, or more than one variant of it.
+    /// If there is no such backend, no other backend, or more than one variant of it.
     pub(crate) fn relate_to(&mut self, backend: &str) -> Result<(), NoReference> {
         const OWN: [Column; 3] = [Column::backend, Column::variant, Column::buffers];
         let data = self.data;
@@ -258,28 +258,28 @@ impl<'d> Trials<'d> {
         Ok(())
     }
 
-    /// When a run began, as its rows say.
+    /// When a run began, by its rows.
     pub(crate) fn started(&self, run: u32) -> &str {
         self.data.started(run)
     }
 
-    /// The pair that a run is one of, if there is one.
+    /// The pair that a run belongs to, if any.
     pub(crate) fn pair(&self, run: u32) -> Option<u32> {
         self.data.pair(run)
     }
 
-    /// A cell by its number, without what may differ, and without what is among the conditions.
+    /// A cell by its number, without what may differ and what is among the conditions.
     pub(crate) fn cell(&self, number: u32) -> CellKey {
         CellKey::of_texts(self.cells.list(number).clone())
     }
 
-    /// What trials have under some conditions in one of [`MUST_BE_EQUAL`].
+    /// The text of some conditions in one of [`MUST_BE_EQUAL`].
     pub(crate) fn condition(&self, conditions: u32, column: Column) -> &str {
         let at = MUST_BE_EQUAL.iter().position(|condition| *condition == column);
         at.map_or("", |at| self.conditions.list(conditions).get(at))
     }
 
-    /// A cell with what it has on axes that must be equal.
+    /// A cell with its values on axes that must be equal.
     pub(crate) fn full_cell(&self, cell: u32, conditions: Option<u32>) -> CellKey {
         let cell = self.cell(cell);
         CellKey::of(|axis| match conditions {
@@ -288,7 +288,7 @@ impl<'d> Trials<'d> {
         })
     }
 
-    /// How the trials were counted, of all conditions that there are.
+    /// The accelerators of all conditions.
     pub(crate) fn accels(&self) -> impl Iterator<Item = &str> {
         (0..self.conditions.len() as u32).map(|conditions| self.condition(conditions, Column::accel))
     }
@@ -314,7 +314,7 @@ impl<'d> Trials<'d> {
         at.map_or(&[], |at| &self.sides[side as usize].circumstances[at])
     }
 
-    /// Why trials in this state say nothing.
+    /// Why trials in this state are unusable.
     pub(crate) fn reasons(&self, state: State) -> Messages<()> {
         let trials = (0..self.list.len()).map(|trial| self.attempt(trial)).filter(|attempt| attempt.state == state);
         Messages::of(trials.map(|attempt| ((), self.data.reason(attempt))))

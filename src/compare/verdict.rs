@@ -4,7 +4,7 @@ use crate::record::column::Better;
 use crate::stats::estimate::Estimate;
 use crate::stats::median::{ALPHA, Median};
 
-/// What may be said of a change.
+/// The verdict on a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -14,9 +14,9 @@ pub enum Verdict {
     Worse,
     /// Any difference is within the threshold.
     Same,
-    /// The trials do not tell.
+    /// The trials are inconclusive.
     Unclear,
-    /// There is nothing to judge: no interval, or a reason why it would mean nothing.
+    /// Nothing to judge: there is no interval, or a reason why it would mean nothing.
     None,
 }
 
@@ -33,7 +33,7 @@ impl Verdict {
     }
 }
 
-/// A ratio, with its 95% interval where there is one.
+/// A ratio, with its 95% interval if there is one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// New to base.
@@ -48,30 +48,30 @@ impl From<Estimate> for Ratio {
     }
 }
 
-/// What an interval is made from, and hence what it speaks of.
+/// The data behind an interval, and so its scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Basis {
     /// There is no interval.
     #[default]
     Nothing,
-    /// Blocks that both sides have: it speaks of the runs that these are of only.
+    /// Blocks that both sides have: it holds only within their runs.
     Blocks {
-        /// How many.
+        /// How many blocks.
         blocks: usize,
-        /// Of how many runs.
+        /// How many runs they are of.
         runs: usize,
     },
-    /// Pairs of runs: it speaks of other runs, too.
+    /// Pairs of runs: it holds for other runs, too.
     Pairs {
         /// How many.
         pairs: usize,
     },
-    /// Runs of either side that alternated: it speaks of other runs, too.
+    /// Runs of both sides that alternated: it holds for other runs, too.
     Runs {
-        /// How many of the base and of the new side.
+        /// How many the base and the new side have.
         runs: [usize; 2],
     },
-    /// Hosts, each by its pairs of runs: it speaks of the median host.
+    /// Hosts, each by its pairs of runs: it holds for the median host.
     Hosts {
         /// How many.
         hosts: usize,
@@ -94,21 +94,21 @@ impl Basis {
     }
 }
 
-/// What the figures of two sides are.
+/// The figures of two sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// The median of the base, of the new side.
+    /// The medians of the base and of the new side.
     pub medians: [Option<Median>; 2],
-    /// What the new one is to the base.
+    /// The ratio of new to base.
     pub ratio: Option<Ratio>,
-    /// How likely a ratio at least so far from 1 is where there is no difference.
+    /// The probability of a ratio at least so far from 1 if there is no difference.
     pub p: Option<f64>,
-    /// What the interval of the ratio is made from.
+    /// The data behind the interval of the ratio.
     pub basis: Basis,
 }
 
 impl Figures {
-    /// The interval of the change as a logarithm, turned so that what is above 0 is worse.
+    /// The interval of the change as a logarithm, with the sign such that above 0 is worse.
     pub fn worse_by(&self, better: Better) -> Option<(f64, f64)> {
         let (low, high) = self.ratio?.interval?;
         let (low, high) = (low.ln(), high.ln());
@@ -126,19 +126,19 @@ pub(crate) fn sorted(side: &Side) -> Vec<f64> {
     values
 }
 
-/// What `new` is to `base`: 1 where they are equal, were they 0.
+/// The ratio `new` / `base`: 1 if they are equal, even if both are 0.
 pub(crate) fn ratio(base: f64, new: f64) -> f64 {
     if base == new { 1.0 } else { new / base }
 }
 
-/// The least change that matters, on the scale of logarithms. The threshold is a fraction.
+/// The smallest change that matters, as a logarithm. The threshold is a fraction.
 pub fn least(threshold: f64) -> f64 {
     threshold.ln_1p()
 }
 
-/// What may be said. `worse_by` is the 95% interval of the change, as of [`Figures::worse_by`]; without one there is no
-/// verdict. `q` is the p-value among those of all other rows. No condition is on the estimate itself: at a true change of
-/// the threshold that would be a coin flip.
+/// The verdict. `worse_by` is the 95% interval of the change, from [`Figures::worse_by`]; without one there is no
+/// verdict. `q` is the p-value, adjusted for all rows. The estimate itself has no condition: if the true change equals
+/// the threshold, that would be a coin flip.
 pub fn verdict(worse_by: Option<(f64, f64)>, q: f64, threshold: f64) -> Verdict {
     let Some((low, high)) = worse_by else { return Verdict::None };
     let least = least(threshold);
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Exclusive and complete: exactly one of the conditions of the verdicts holds, and it is that of the verdict.
+        /// Exclusive and complete: exactly one of the verdicts' conditions holds, and it is that of the verdict.
         #[test]
         fn every_interval_has_exactly_one_verdict(
             ends in prop::option::of((-0.2..0.2_f64, -0.2..0.2_f64)), q in 0.0..0.2_f64, threshold in 0.001..0.1_f64,

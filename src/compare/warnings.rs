@@ -1,4 +1,4 @@
-//! Why a comparison means nothing, and what a reader must know of it: as types, and in words.
+//! Why a comparison means nothing or has no verdict, and its warnings: as types, and in words.
 
 use std::fmt;
 
@@ -9,28 +9,28 @@ use crate::record::columns::Column;
 /// Why a comparison means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The sides differ in what must be equal.
+    /// The sides differ in a column that must be equal.
     Differs {
         /// The column.
         column: Column,
-        /// What the base has.
+        /// The value of the base.
         base: String,
-        /// What the new side has.
+        /// The value of the new side.
         new: String,
     },
-    /// Instructions were counted, which do not rank the values of this column.
+    /// Instructions were counted, and counts cannot rank the values of this column.
     Counted {
-        /// The column that is compared by.
+        /// The column that distinguishes the sides.
         by: Column,
     },
-    /// Differences within blocks are asked for, and there are none.
+    /// `--paired` asks for differences within blocks, and there are none.
     NoCommonBlocks,
 }
 
 /// Why there is no verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The comparison means nothing, and was made because that was asked for.
+    /// The comparison means nothing, and was forced.
     Refused(Refusal),
     /// The generators of too many trials were the bottleneck.
     Limited,
@@ -54,9 +54,9 @@ pub enum Reason {
     },
     /// A side has too few runs.
     TooFewRuns {
-        /// How many the side with fewer has.
+        /// How many the side with fewer runs has.
         runs: usize,
-        /// How many are needed of each.
+        /// How many each side needs.
         needed: usize,
     },
     /// Too few pairs of the runs of a host count for the host to count.
@@ -66,40 +66,40 @@ pub enum Reason {
         /// How many are needed.
         needed: usize,
     },
-    /// Nothing was measured on the other side.
+    /// The other side has no trials.
     OneSided,
     /// All trials of a side failed.
     NothingRan,
     /// Too many runs have too few trials that count.
     ThinRuns {
-        /// How many runs do, of both sides.
+        /// How many such runs both sides have.
         runs: usize,
-        /// How many trials are needed of each.
+        /// How many trials each needs.
         needed: usize,
     },
     /// Too few hosts have pairs of runs.
     TooFewHosts {
-        /// How many have.
+        /// How many do.
         hosts: usize,
         /// How many are needed.
         needed: usize,
     },
-    /// Too few latencies of a side are above the quantile that is compared.
+    /// Too few latencies of a side are above the compared quantile.
     TooFewTail {
         /// How many are.
         above: u64,
         /// How many are needed.
         needed: u64,
     },
-    /// The sides are related to different trials, and what is compared is a quantile far out.
+    /// The sides have different reference trials, and a high quantile is compared.
     OtherReference,
-    /// A side is one run.
+    /// A side has only one run.
     OneRun,
-    /// Too many runs of one side came in a row, or before those of the other.
+    /// Too many runs of one side came in a row, or one side came before the other.
     NotAlternated,
     /// Too few pairs of runs had their cores in the same state.
     OtherState {
-        /// How many had.
+        /// How many did.
         pairs: usize,
         /// How many are needed.
         needed: usize,
@@ -115,16 +115,16 @@ pub enum Doubt {
     Failed,
     /// Trials that are invalid.
     Invalid,
-    /// Trials in which the machine was not as usual.
+    /// Trials that are marked.
     Marked,
-    /// Trials whose cores were in another state than those of most.
+    /// Trials whose cores were in a different state from most.
     OtherState,
 }
 
-/// What a reader must know of a comparison.
+/// A warning about a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// Some trials are not as they should be.
+    /// Some trials are doubtful.
     Trials {
         /// Which.
         what: Doubt,
@@ -135,17 +135,17 @@ pub enum Warning {
     },
     /// Counts of a side differ from each other.
     Unsettled,
-    /// Runs of one side alone differ from each other.
+    /// Runs of one side differ from each other.
     Moved {
-        /// How many runs of a side, …
+        /// How many runs the side has.
         runs: usize,
-        /// … and what the highest of them is to the lowest, in tenths of a percent more.
+        /// By how much the highest of them exceeds the lowest, in tenths of a percent.
         permille: u32,
     },
 }
 
 impl Reason {
-    /// Whether two reasons say the same, whatever they count.
+    /// Whether two reasons say the same, except for their numbers.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Refused(one), Self::Refused(other)) => one == other,
@@ -166,7 +166,7 @@ impl Reason {
             Self::TooFewHosts { .. } => "too few hosts".into(),
             Self::TooFewTail { .. } => "too few samples".into(),
             Self::OtherReference => "other references".into(),
-            Self::OneRun => "one run only".into(),
+            Self::OneRun => "only one run".into(),
             Self::NotAlternated => "not alternated".into(),
             Self::OtherState { .. } => "cores in another state".into(),
             Self::NoRatio => "a side is 0".into(),
@@ -199,9 +199,9 @@ impl fmt::Display for Refusal {
                 "accel is icount, and counts are not compared by {}. {RANKS_NOTHING} Use --by kernel",
                 by.name()
             ),
-            Self::NoCommonBlocks => f.write_str(
-                "--paired compares within blocks, and the sides have none in common: they are of different runs",
-            ),
+            Self::NoCommonBlocks => {
+                f.write_str("--paired compares within blocks, and the sides share none: they are of different runs")
+            }
         }
     }
 }
@@ -213,7 +213,8 @@ impl fmt::Display for Reason {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Limited => write!(
                 f,
-                "the generators could not keep the worker busy in more than one trial of {LIMITED_ONE_IN}: the load is the limit"
+                "the generators could not keep the worker busy in more than one trial in {LIMITED_ONE_IN}: \
+                 the load is the limit"
             ),
             Self::NoValues => f.write_str("one side has no values"),
             Self::NoRatio => f.write_str("a side is 0: there is no ratio"),
@@ -229,10 +230,9 @@ impl fmt::Display for Reason {
                 s(pairs),
                 if *pairs == 1 { "s" } else { "" },
             ),
-            Self::TooFewRuns { runs, needed } => write!(
-                f,
-                "too few runs: a side has {runs}, and a verdict needs {needed} of each, in alternation"
-            ),
+            Self::TooFewRuns { runs, needed } => {
+                write!(f, "too few runs: a side has {runs}, and a verdict needs {needed} on each side, in alternation")
+            }
             Self::TooFewOfHost { needed, .. } => write!(f, "fewer than {needed} pairs of its runs count (column pair)"),
             Self::ThinRuns { runs, needed } => write!(
                 f,
@@ -255,20 +255,20 @@ impl fmt::Display for Reason {
                 if *above == 1 { "is" } else { "are" },
             ),
             Self::OtherReference => f.write_str(
-                "other references: the sides are related to different trials, and a percentile that is related to another one \
-                 has no interval within a run; leave out --relative-to, or compare pairs of runs",
+                "other references: the sides have different reference trials, and within a run a relative percentile \
+                 has no interval; leave out --relative-to, or compare pairs of runs",
             ),
             Self::OneRun => f.write_str(
-                "one run only on a side: runs of one command differ by more than most changes; alternate runs of both sides, as \
-                 scripts/ab does",
+                "only one run on a side: runs of one command differ by more than most changes; alternate runs of both \
+                 sides, as scripts/ab does",
             ),
             Self::OtherState { pairs, needed } => write!(
                 f,
                 "too few pairs of runs with their cores in the same state (core_transfer_ns): {pairs}, and a verdict needs {needed}"
             ),
             Self::NotAlternated => f.write_str(
-                "not alternated: more than two runs of one side came in a row, or before those of the other, and the machine \
-                 changes in time; alternate them, as scripts/ab does",
+                "not alternated: more than two runs of one side came in a row, or one side came before the other, and \
+                 the machine drifts; alternate them, as scripts/ab does",
             ),
         }
     }
@@ -280,12 +280,13 @@ impl fmt::Display for Warning {
             Self::Trials { what, base, new } => write!(f, "{}: {base} of base and {new} of new", what.words()),
             Self::Moved { runs, permille } => write!(
                 f,
-                "the machine alone moved {runs} runs of one side by up to {}%: a change of that size may be none",
+                "the machine alone moved {runs} runs of one side by up to {}%: a change of that size may not be real",
                 f64::from(*permille) / 10.0
             ),
             Self::Unsettled => write!(
                 f,
-                "not settled: trials of a side differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only"
+                "not settled: trials of a side differ by more than {SETTLED_MAX_PCT}% from each other, \
+                 or there is only one"
             ),
         }
     }

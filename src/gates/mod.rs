@@ -1,11 +1,11 @@
-//! When a trial says nothing: all limits by which a trial is tried again, marked, or made invalid. Nothing is measured here,
-//! and [`reason`] has the words.
+//! When a trial is unusable: all limits by which a trial is repeated, marked, or made invalid. Nothing is measured
+//! here; [`reason`] has the words.
 //!
-//! - Tried again, up to [`ATTEMPTS_MAX`] times in all: a trial that was disturbed ([`disturbances`], [`stop`]). Of all attempts the last
-//!   one counts, and it is invalid if it was disturbed as well.
+//! - Repeated, up to [`ATTEMPTS_MAX`] attempts in all: a trial that was disturbed ([`disturbances`], [`stop`]). The
+//!   last attempt counts, and is invalid if it, too, was disturbed.
 //! - Marked: a trial that was not steady ([`is_steady`]), or whose canary or clock source was unlike those of its run ([`marks`]).
 //!   Marked trials are left out while enough others of their cell remain ([`counting`]).
-//! - Limited: a trial whose load was too small to tell ([`is_busy_enough`], [`keeps_rate`]).
+//! - Limited: a trial whose load was too small to measure the worker ([`is_busy_enough`], [`keeps_rate`]).
 //! - No verdict: too many limited trials ([`limits`]), or too few blocks that count ([`crate::stats::estimate::BLOCKS_MIN`]).
 
 pub mod reason;
@@ -16,50 +16,50 @@ use std::collections::HashMap;
 use crate::stats::Summary;
 use reason::{Disturbed, Reason};
 
-/// How often a trial that was disturbed is tried, in all.
+/// The most attempts at a trial that is disturbed.
 pub const ATTEMPTS_MAX: usize = 3;
 
-/// The least trials of a cell for which marked ones are left out: fewer have no interval of their median.
+/// The fewest other trials of a cell for which marked ones are left out: the median of fewer has no interval.
 pub const TRIALS_MIN: usize = 6;
 
-/// Trials whose generators were the bottleneck are left out, unless they are more than one in so many: then what is left would
-/// be a choice of the trials in which the worker was slow.
+/// Trials whose generators were the bottleneck are left out, unless they are more than one in so many: the rest would
+/// then be a selection of the trials in which the worker was slow.
 pub const LIMITED_ONE_IN: usize = 10;
 
-/// A thread that was kept from its core for more than this share of the trial, in percent, …
+/// A thread was disturbed if it was kept from its core for more than this share of the trial, in percent, …
 pub const RUN_DELAY_MAX_PCT: f64 = 1.0;
-/// … and for longer than this, was disturbed. On a quiet machine a trial of 20 ms has 50 to 80 µs, one of ten up to 180 µs.
+/// … and for longer than this. On a quiet machine a trial of 20 ms has 50 to 80 µs, and one trial in ten up to 180 µs.
 const RUN_DELAY_MIN_NS: u64 = 200_000;
 
-/// A host that took at least so many ticks from the trial's cores, …
+/// A host disturbed the trial if it took at least so many ticks from its cores, …
 pub const STEAL_MIN_TICKS: u64 = 2;
-/// … and more than this share of their time, in percent, disturbed it.
+/// … and more than this share of their time, in percent.
 pub const STEAL_MAX_PCT: f64 = 1.0;
 
-/// A process that did not run for so long, though no other had its cores, was stopped. The timers of a busy virtual machine
-/// are late by less.
+/// A process was stopped if it did not run for so long although no other had its cores. The timers of a busy virtual
+/// machine are late by less.
 const STOPPED_MIN_NS: u64 = 20_000_000;
 
-/// A worker that is idle for more of the time than this leaves lets the generators be the bottleneck.
+/// A worker that is busy for less than this share of the time shows that the generators are the bottleneck.
 const BUSY_MIN: f64 = 0.95;
 
-/// A generator that sent less than this share of what it was to offer did not keep its rate.
+/// A generator that sent less than this share of its offered load did not keep its rate.
 const SENT_MIN: f64 = 0.99;
 
-/// Difference between the beginning of a measured phase and the rest of it from which on it counts as not steady.
+/// The most that the beginning of a steady measured phase differs from the rest, as a fraction.
 const STEADY_WITHIN: f64 = 0.10;
 
-/// A canary that is further than this from the run's median, …
+/// A canary shows a core of unusual speed if it is farther than this fraction from the run's median, …
 const CANARY_MAX: f64 = 0.05;
-/// … and further than so many median absolute deviations, shows a core that was slower or faster than usual.
+/// … and farther than so many median absolute deviations.
 const CANARY_MAX_MAD: f64 = 5.0;
 
 /// What happened to the threads of a trial.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watched {
-    /// Time that a thread was ready to run and another one had its core, in nanoseconds.
+    /// Time that a thread was ready to run while another had its core, in nanoseconds.
     pub run_delay_ns: u64,
-    /// The same as a share of the time that was watched, in percent.
+    /// The same as a share of the watched time, in percent.
     pub run_delay_pct: f64,
     /// Time that the host of a virtual machine took from the cores, in ticks.
     pub steal_ticks: u64,
@@ -69,7 +69,7 @@ pub struct Watched {
     pub major_faults: u64,
 }
 
-/// Why a trial is to be tried again, if so.
+/// Why a trial must be repeated, if so.
 pub fn disturbances(watched: Watched) -> impl Iterator<Item = Reason> {
     let Watched { run_delay_ns, run_delay_pct, steal_ticks, steal_pct, major_faults } = watched;
     let is_delayed = run_delay_pct > RUN_DELAY_MAX_PCT && run_delay_ns > RUN_DELAY_MIN_NS;
@@ -82,14 +82,14 @@ pub fn disturbances(watched: Watched) -> impl Iterator<Item = Reason> {
     found.into_iter().flatten().map(Reason::Disturbed)
 }
 
-/// Why a trial is to be tried again whose process did not run for so long; `continued` if a signal tells that it was stopped,
-/// however briefly.
+/// Why a trial whose process did not run for so long must be repeated, if so; `continued` if a signal shows that it was
+/// stopped, however briefly.
 pub fn stop(stopped_ns: u64, continued: bool) -> Option<Reason> {
     let ms = (stopped_ns >= STOPPED_MIN_NS).then_some(stopped_ns as f64 / 1e6);
     (continued || ms.is_some()).then_some(Reason::Disturbed(Disturbed::Stopped { ms }))
 }
 
-/// Whether a phase that began with `first` and went on with `rest` was steady.
+/// Whether a phase that began with `first` and continued with `rest` was steady.
 pub fn is_steady(first: f64, rest: f64) -> bool {
     (first / rest - 1.0).abs() <= STEADY_WITHIN
 }
@@ -99,7 +99,7 @@ pub fn is_busy_enough(busy_ns: f64, measured_ns: f64) -> bool {
     busy_ns >= BUSY_MIN * measured_ns
 }
 
-/// Whether a generator sent what it was to offer.
+/// Whether a generator sent the load that it was to offer.
 pub fn keeps_rate(sent: f64, offered: f64) -> bool {
     sent >= SENT_MIN * offered
 }
@@ -109,12 +109,12 @@ pub fn limits(limited: usize, all: usize) -> bool {
     LIMITED_ONE_IN * limited > all
 }
 
-/// What a trial shows of the machine.
+/// What a trial shows about the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Sign {
     /// The number of its run.
     pub run: usize,
-    /// Whether its measured phase began as it went on; `None` where that is not known.
+    /// Whether its measured phase was steady; `None` if not known.
     pub steady: Option<bool>,
     /// How long its canaries took, relative to those of the run's first trial.
     pub canaries: [Option<f64>; 2],
@@ -145,7 +145,7 @@ impl Usual {
     }
 }
 
-/// Which trials are marked, of one or several runs: an answer for each, in their order.
+/// Which trials of one or several runs are marked: an answer for each, in order.
 pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
     let mut runs: Vec<[Vec<f64>; 2]> = Vec::new();
     for sign in signs.clone() {
@@ -164,21 +164,21 @@ pub fn marks(signs: impl Iterator<Item = Sign> + Clone) -> Vec<bool> {
     signs.map(is_marked).collect()
 }
 
-/// The clock source that most trials of a run had, for each machine: one that the kernel no longer trusts is replaced, by one
+/// The clock source of most trials of a run, for each machine: the kernel replaces one that it no longer trusts by one
 /// that takes far longer to read.
 fn usual_clocks(signs: impl Iterator<Item = Sign>) -> HashMap<(usize, u32), u32> {
     let mut counts: HashMap<(usize, u32), HashMap<u32, usize>> = HashMap::new();
     for sign in signs {
         *counts.entry((sign.run, sign.machine)).or_default().entry(sign.clock).or_default() += 1;
     }
-    // Of as many trials, the clock that was there first: it has the lower number.
+    // If two clocks have equally many trials, the first one, which has the lower number.
     let usual = |counts: HashMap<u32, usize>| {
         counts.into_iter().max_by_key(|&(clock, count)| (count, Reverse(clock))).map_or(0, |(clock, _)| clock)
     };
     counts.into_iter().map(|(run, counts)| (run, usual(counts))).collect()
 }
 
-/// Which valid trials of a cell count: marked ones only where the others are too few for a median with an interval.
+/// Which valid trials of a cell count: marked ones only if the others are too few for a median with an interval.
 pub fn counting<T>(mut valid: Vec<T>, is_marked: impl Fn(&T) -> bool) -> Vec<T> {
     if valid.iter().filter(|trial| !is_marked(trial)).count() >= TRIALS_MIN {
         valid.retain(|trial| !is_marked(trial));
@@ -227,7 +227,7 @@ mod tests {
     fn a_clock_source_that_changes_marks_the_trials_of_the_rarer_one() {
         let with = |machine, clock| Sign { machine, clock, ..sign(0, 1.0) };
         assert_eq!(marks([with(0, 0), with(0, 1), with(0, 1)].into_iter()), [true, false, false]);
-        assert_eq!(marks([with(0, 3), with(0, 1)].into_iter()), [true, false], "of as many, the one that was first");
+        assert_eq!(marks([with(0, 3), with(0, 1)].into_iter()), [true, false], "of equally many, the first");
         assert_eq!(marks([with(0, 0), with(1, 1), with(1, 1)].into_iter()), [false; 3], "of two machines");
     }
 

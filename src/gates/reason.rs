@@ -1,4 +1,4 @@
-//! Why a trial says nothing although it ran to its end: the reasons, their words, and how they are read back from a file.
+//! Why a trial that ran to its end is invalid: the reasons, their words, and how they are read back from a file.
 
 use std::fmt;
 
@@ -7,30 +7,31 @@ use serde::{Deserialize, Serialize};
 /// Why a trial is invalid.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
-    /// Something happened that trying again may spare it.
+    /// It was disturbed; a repeat may not be.
     Disturbed(Disturbed),
-    /// Its latencies are those of a kernel that stops real-time threads.
+    /// Its latencies include stops of real-time threads by the kernel.
     ThrottledLatency,
-    /// Datagrams of an unrelated sender came to an unconnected socket, and the kernel dropped some, whoever sent them.
+    /// Datagrams of an unrelated sender arrived at an unconnected socket, and the kernel dropped some, of whatever
+    /// sender.
     ForeignWithLoss {
-        /// How many of them came.
+        /// How many of them arrived.
         foreign: u64,
     },
     /// The ledger does not balance.
     Unexplained {
-        /// How many datagrams it lacks; below 0, has too many.
+        /// How many datagrams it lacks; negative if it has too many.
         datagrams: i64,
     },
     /// Nothing was received in the measured phase.
     NothingReceived,
-    /// Nothing was received in the whole trial, and the socket dropped nothing.
+    /// No datagram arrived in the whole trial, and the socket dropped none.
     NothingArrived {
         /// How many datagrams were sent.
         sent: u64,
     },
-    /// The ledger of one of several workers does not balance, whatever their sum.
+    /// The ledger of one of several workers does not balance, even if their sum does.
     UnbalancedWorker,
-    /// Rounds were not whole in the queue before the clock started.
+    /// Rounds were not completely queued before the clock started.
     BrokenRounds {
         /// How many.
         count: u64,
@@ -56,7 +57,7 @@ pub enum Disturbed {
     },
     /// The process did not run: it was stopped, frozen, or suspended with the machine.
     Stopped {
-        /// For so many milliseconds, where that was seen.
+        /// For so many milliseconds, if known.
         ms: Option<f64>,
     },
     /// Page faults waited for a disk.
@@ -69,7 +70,7 @@ pub enum Disturbed {
 }
 
 impl Reason {
-    /// Whether trying again may spare the trial the reason.
+    /// Whether it is a disturbance, which a repeat may avoid.
     pub fn is_disturbance(&self) -> bool {
         matches!(self, Self::Disturbed(_))
     }
@@ -79,7 +80,7 @@ impl Reason {
         matches!(self, Self::UnbalancedWorker)
     }
 
-    /// Reads a reason back: the only place where one is recognised by its words. The result has the same words.
+    /// Reads a reason back. Only here are reasons recognised by their words; the result has the same words.
     pub fn parse(text: &str) -> Self {
         let known = Self::known(text).filter(|known| known.to_string() == text);
         known.unwrap_or_else(|| Self::Other(text.to_owned()))
@@ -94,7 +95,7 @@ impl Reason {
         if let Some(known) = plain.into_iter().find(|known| known.to_string() == text) {
             return Some(known);
         }
-        // The number is the only word that differs.
+        // Only the number differs.
         let number = text.split(' ').find(|word| word.parse::<i64>().is_ok())?;
         if let Ok(count) = number.parse() {
             let counted = [
@@ -163,7 +164,7 @@ impl fmt::Display for Disturbed {
 /// Between reasons in a file.
 const BETWEEN: &str = "; ";
 
-/// All reasons for which a trial is invalid; in a file, one text.
+/// All reasons why a trial is invalid; in a file, one text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Reasons(Vec<Reason>);
@@ -184,7 +185,7 @@ impl Reasons {
         self.0.push(reason);
     }
 
-    /// Leaves those of which this is true.
+    /// Keeps those for which this is true.
     pub fn retain(&mut self, wanted: impl Fn(&Reason) -> bool) {
         self.0.retain(wanted);
     }

@@ -1,18 +1,18 @@
-//! By how much two sides differ: estimate, 95% interval and p-value, all of one statistic.
+//! How much two sides differ: estimate, 95% interval and p-value, all from one statistic.
 //!
-//! Everything here is of logarithms of ratios, so that "twice" and "half" are equally far from "equal". Three designs, each
-//! with the unit that is independent in it:
+//! Everything here works on logarithms of ratios: "twice" and "half" are equally far from "equal". There are three
+//! designs, each with its independent unit:
 //!
 //! - [`pieces`]: differences of the blocks of one run. Neighbouring blocks resemble each other; long pieces do not.
-//! - [`signed_ranks`]: differences of pairs of runs, each in random order.
-//! - [`welch`]: runs of two sides that alternated in time without being pairs.
+//! - [`signed_ranks`]: differences of pairs of runs, each pair in random order.
+//! - [`welch`]: runs of two sides that alternated in time but are not paired.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::median::ALPHA;
 use super::median_of_sorted;
 
-/// A difference of two sides, as the logarithm of a ratio.
+/// The difference between two sides, as the logarithm of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The estimate.
@@ -21,30 +21,30 @@ pub struct Estimate {
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// How likely an estimate at least so far from 0 is where there is no difference. Below 0.05 exactly where the interval
-    /// excludes 0.
+    /// The probability of an estimate at least so far from 0 if there is no difference. Below 0.05 exactly if the
+    /// interval excludes 0.
     pub p: f64,
 }
 
-/// The least blocks for an estimate within a run.
+/// The fewest blocks for an estimate within a run.
 pub const BLOCKS_MIN: usize = 18;
 
-/// From so many blocks on there are ten pieces; of fewer, six.
+/// From so many blocks on there are ten pieces; with fewer, six.
 pub const BLOCKS_MANY: usize = 50;
 const PIECES: usize = 10;
 const PIECES_OF_FEW: usize = 6;
 
-/// The least blocks of a run that count, for the run to count between runs. The median of fewer has no 95% interval, and one block
-/// says what that block was like: a run of which one trial of a hundred is valid is no run of a hundred.
+/// The fewest valid blocks of a run for it to count between runs. The median of fewer has no 95% interval, and one
+/// block says only what that block was like: with one valid trial of a hundred, a run is not a run of a hundred.
 pub const BLOCKS_OF_RUN_MIN: usize = PIECES_OF_FEW;
 
-/// The least pairs of runs for an estimate: the signed ranks of fewer have no 95% interval.
+/// The fewest pairs of runs for an estimate: the signed ranks of fewer have no 95% interval.
 pub const PAIRS_MIN: usize = 6;
 
-/// The least runs of each side for an estimate without pairs.
+/// The fewest runs of each side for an estimate without pairs.
 pub const RUNS_MIN: usize = 4;
 
-/// How many pieces so many blocks are cut into; `None` of too few.
+/// How many pieces so many blocks are cut into; `None` for too few.
 pub fn pieces_of(blocks: usize) -> Option<usize> {
     match blocks {
         0..BLOCKS_MIN => None,
@@ -53,10 +53,10 @@ pub fn pieces_of(blocks: usize) -> Option<usize> {
     }
 }
 
-/// The estimate from differences of blocks of one run, in the order of time: the mean of the medians of consecutive pieces, with
-/// Student's interval. The median ignores a spike; the pieces are long enough to be independent where blocks are not. Coverage
-/// for 100 blocks whose lag-1 correlation is 0, .3, .5, .7: 96, 95, 95, 92% (`simulations.rs`). `None` of fewer than
-/// [`BLOCKS_MIN`].
+/// The estimate from differences of blocks of one run, in time order: the mean of the medians of consecutive pieces,
+/// with Student's interval. The median ignores a spike; the pieces are long enough to be independent even if blocks are
+/// not. Coverage for 100 blocks whose lag-1 correlation is 0, .3, .5, .7: 96, 95, 95, 92% (`simulations.rs`). `None`
+/// for fewer than [`BLOCKS_MIN`].
 pub fn pieces(differences: &[f64]) -> Option<Estimate> {
     let (count, pieces) = (differences.len(), pieces_of(differences.len())?);
     let medians = (0..pieces).map(|at| {
@@ -68,7 +68,7 @@ pub fn pieces(differences: &[f64]) -> Option<Estimate> {
     Some(student(mean, (variance / pieces as f64).sqrt(), pieces as f64 - 1.0))
 }
 
-/// The estimate from two sides of runs that are no pairs, by the logarithms of their medians: Welch's (1947). `None` of fewer
+/// The estimate from unpaired runs of two sides, by the logarithms of their medians: Welch's (1947). `None` for fewer
 /// than [`RUNS_MIN`] a side.
 pub fn welch(base: &[f64], new: &[f64]) -> Option<Estimate> {
     if base.len().min(new.len()) < RUNS_MIN {
@@ -84,16 +84,16 @@ pub fn welch(base: &[f64], new: &[f64]) -> Option<Estimate> {
     Some(student(new.mean - base.mean, (a + b).sqrt(), degrees))
 }
 
-/// The most runs of one side in a row, among runs that alternate.
+/// The most runs of one side in a row, if runs alternate.
 pub const IN_A_ROW_MAX: usize = 2;
 
-/// The least p-value of Welch's test of the places that runs of both sides have in the order of time.
+/// The smallest p-value of Welch's test on the places of both sides' runs in time order.
 const PLACES_P_MIN: f64 = 0.25;
 
-/// Whether runs alternated, by the sides that they are of, in the order of time: none of them has more than [`IN_A_ROW_MAX`] in a
-/// row, for neighbouring runs resemble each other, and neither is earlier than the other, for machines drift. Weaker orders of 8
-/// to 20 runs have false verdicts in more than 6% of all cases (`simulations.rs`): `AABABABB` in 7% where the machine drifts,
-/// `AAABBBABBBAA` in 9% where neighbours are alike.
+/// Whether runs alternated, by their sides in time order: no side has more than [`IN_A_ROW_MAX`] in a row, because
+/// neighbouring runs resemble each other, and neither side is earlier than the other, because machines drift. Weaker
+/// orders of 8 to 20 runs have false verdicts in more than 6% of all cases (`simulations.rs`): `AABABABB` in 7% if the
+/// machine drifts, `AAABBBABBBAA` in 9% if neighbours are alike.
 pub fn alternate(sides: &[usize]) -> bool {
     let places =
         |side: usize| -> Vec<f64> { (0..sides.len()).filter(|at| sides[*at] == side).map(|at| at as f64).collect() };
@@ -106,7 +106,7 @@ pub fn alternate(sides: &[usize]) -> bool {
 pub(super) struct Moments {
     pub count: f64,
     pub mean: f64,
-    /// Without bias; NaN of fewer than two values.
+    /// Unbiased; NaN for fewer than two values.
     pub variance: f64,
 }
 
@@ -129,7 +129,7 @@ fn student(center: f64, error: f64, degrees: f64) -> Estimate {
 pub(super) fn student_p(center: f64, error: f64, degrees: f64) -> f64 {
     match center.abs() / error {
         statistic if statistic.is_finite() => 2.0 * distribution(degrees).sf(statistic),
-        // Without any noise, whatever differs is a difference.
+        // Without noise, any difference is certain.
         statistic => f64::from(u8::from(statistic.is_nan())),
     }
 }
@@ -145,7 +145,7 @@ pub(super) fn student_quantile(degrees: f64) -> f64 {
 
 /// The estimate from differences of pairs: Hodges and Lehmann's, the median of all means of two differences (each with itself
 /// included), with the interval and the p-value of the signed ranks (Hollander, Wolfe and Chicken, *Nonparametric Statistical
-/// Methods*, 3rd ed., section 3.3). A few wild pairs do not matter. `None` of fewer than [`PAIRS_MIN`].
+/// Methods*, 3rd ed., section 3.3). A few wild pairs do not matter. `None` for fewer than [`PAIRS_MIN`].
 ///
 /// The p-value counts means on either side of 0. Without ties it is that of the exact signed-rank test; means that are 0
 /// count against a difference.
@@ -161,7 +161,7 @@ pub fn signed_ranks(differences: &[f64]) -> Option<Estimate> {
     let rank = tail.rank()?;
     let [above, below] =
         [means.iter().filter(|mean| **mean > 0.0).count(), means.iter().filter(|mean| **mean < 0.0).count()];
-    // As many as are not on this side are what the statistic of the other side can be at most.
+    // The means not on this side are the most that the statistic of the other side can be.
     let p = 2.0 * tail.at_most(means.len() - above).min(tail.at_most(means.len() - below));
     Some(Estimate {
         center: median_of_sorted(&means)?,
@@ -171,14 +171,14 @@ pub fn signed_ranks(differences: &[f64]) -> Option<Estimate> {
     })
 }
 
-/// Of more pairs the distribution is nearly normal, and long to count out.
+/// With more pairs the distribution is nearly normal, and takes long to count.
 const COUNTED_MAX: usize = 100;
 
-/// The distribution of the sum of the ranks of positive differences where none has a preference.
+/// The distribution of the sum of the ranks of positive differences, if either sign is equally likely.
 #[derive(Debug)]
 struct SignedRanks {
     count: f64,
-    /// The probability of each sum; empty where the normal distribution is used.
+    /// The probability of each sum; empty if the normal distribution is used.
     shares: Vec<f64>,
 }
 
@@ -199,7 +199,7 @@ impl SignedRanks {
         Self { count: count as f64, shares }
     }
 
-    /// The probability of at most this sum.
+    /// The probability of a sum of at most this.
     fn at_most(&self, sum: usize) -> f64 {
         if self.shares.is_empty() {
             let (mean, variance) = (
@@ -211,7 +211,7 @@ impl SignedRanks {
         self.shares.iter().take(sum + 1).sum()
     }
 
-    /// Which of the sorted means, counted from either end and from 0, is an end of the 95% interval.
+    /// Which of the sorted means, counted from 0 from either end, is an end of the 95% interval.
     fn rank(&self) -> Option<usize> {
         let most = (self.count * (self.count + 1.0) / 4.0) as usize;
         // The probability rises with the sum.

@@ -1,10 +1,10 @@
-//! A change on many hosts: what it is on the median host, and which hosts differ from that one.
+//! A change on many hosts: the change on the median host, and the hosts that differ from it.
 //!
-//! A host has few pairs of runs, and so knows its own noise badly; the hosts together know how noisy hosts are. Smyth (2004),
-//! *Linear models and empirical Bayes methods*, Stat. Appl. Genet. Mol. Biol. 3, moderates the variance of each by those of all.
-//! With its own variance alone, a host of few pairs needs a large difference to be found; with one variance for all, the noise of
-//! loud hosts is taken for differences. So moderated, 88% of the hosts with 5% more are found, and at most 6% of what is found
-//! is false (`simulations.rs`).
+//! A host has few pairs of runs, which say little about its noise; all hosts together show how noisy hosts are. Smyth
+//! (2004), *Linear models and empirical Bayes methods*, Stat. Appl. Genet. Mol. Biol. 3, moderates the variance of each
+//! by those of all. With only its own variance, a host with few pairs needs a large difference to be found; with one
+//! variance for all, the noise of loud hosts is taken for differences. With moderated variances, 88% of the hosts with
+//! 5% more are found, and at most 6% of those found are false (`simulations.rs`).
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;
@@ -13,13 +13,13 @@ use super::estimate::{Estimate, Moments, student_quantile};
 use super::median::{Median, sign_test};
 use super::multiple::benjamini_hochberg;
 
-/// The least hosts for an interval of the median host.
+/// The fewest hosts for an interval of the median host.
 pub const HOSTS_MIN: usize = 6;
 
-/// The least pairs of runs of a host, which then has a variance.
+/// The fewest pairs of runs of a host: fewer have no variance.
 pub const PAIRS_MIN: usize = 2;
 
-/// The differences of the pairs of runs of one host, in short.
+/// A summary of the differences of one host's pairs of runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Host {
     /// Their mean.
@@ -31,7 +31,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Of differences as logarithms of ratios; `None` of fewer than [`PAIRS_MIN`].
+    /// From differences as logarithms of ratios; `None` for fewer than [`PAIRS_MIN`].
     pub fn of(differences: &[f64]) -> Option<Self> {
         let Moments { mean, variance, .. } = Moments::of(differences);
         (differences.len() >= PAIRS_MIN).then_some(Self { mean, variance, pairs: differences.len() })
@@ -43,22 +43,22 @@ impl Host {
     }
 }
 
-/// How much the variances of hosts are worth, and what they are.
+/// What the variances of all hosts say about that of each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prior {
-    /// The degrees of freedom that the others lend to each; infinite where all are equally noisy.
+    /// The degrees of freedom that the others lend to each; infinite if all are equally noisy.
     pub degrees: f64,
     /// The variance that they expect of it.
     pub variance: f64,
 }
 
-/// What is known of a host beside the others.
+/// A host compared with the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Member {
-    /// Its own difference, with the interval of its moderated variance; `p` is that of differing from the median host by more than
-    /// the threshold.
+    /// Its own difference, with the interval of its moderated variance; `p` is for differing from the median host by
+    /// more than the threshold.
     pub estimate: Estimate,
-    /// That p-value, adjusted for how many hosts there are.
+    /// That p-value, adjusted for the number of hosts.
     pub q: f64,
 }
 
@@ -67,12 +67,12 @@ pub struct Member {
 pub struct Fleet {
     /// The difference of the median host, with its order-statistic interval; `p` is that of the sign test.
     pub median: Estimate,
-    /// The hosts, in their order.
+    /// The hosts, in order.
     pub members: Vec<Member>,
 }
 
-/// What the hosts have in common, and which of them differ from the median host by more than `least`, on the scale of
-/// logarithms. `None` of fewer than [`HOSTS_MIN`].
+/// What the hosts share, and which of them differ from the median host by more than `least`, a logarithm. `None` for
+/// fewer than [`HOSTS_MIN`].
 pub fn fleet(hosts: &[Host], least: f64) -> Option<Fleet> {
     if hosts.len() < HOSTS_MIN {
         return None;
@@ -82,7 +82,7 @@ pub fn fleet(hosts: &[Host], least: f64) -> Option<Fleet> {
     let Median { value: center, interval } = Median::of_sorted(&means)?;
     let (low, high) = interval?;
     let prior = Prior::of(hosts);
-    // No more is known than from all pairs together.
+    // The degrees of freedom cannot exceed those of all pairs together.
     let most = hosts.iter().map(Host::degrees).sum();
     let mut members: Vec<Member> = hosts.iter().map(|host| member(host, prior, most, center, least)).collect();
     let p: Vec<f64> = members.iter().map(|member| member.estimate.p).collect();
@@ -98,10 +98,10 @@ fn member(host: &Host, prior: Prior, most: f64, median: f64, least: f64) -> Memb
     Member { estimate: Estimate { center: host.mean, low: host.mean - half, high: host.mean + half, p }, q: 1.0 }
 }
 
-/// How likely a distance is where the true one is at most `least`, either way: McCarthy and Smyth (2009), *Testing significance
-/// relative to a fold-change threshold is a TREAT*, Bioinformatics 25.
+/// The probability of a distance if the true one is at most `least`, either way: McCarthy and Smyth (2009), *Testing
+/// significance relative to a fold-change threshold is a TREAT*, Bioinformatics 25.
 fn beyond(distance: f64, error: f64, degrees: f64, least: f64) -> f64 {
-    // Most hosts are so.
+    // Most hosts are this close.
     if distance <= least {
         return 1.0;
     }
@@ -117,7 +117,7 @@ impl Prior {
     pub fn of(hosts: &[Host]) -> Self {
         let mut variances: Vec<f64> = hosts.iter().map(|host| host.variance).collect();
         variances.sort_unstable_by(f64::total_cmp);
-        // A variance of 0 has no logarithm; it is taken for a very small one.
+        // A variance of 0 has no logarithm; a very small one replaces it.
         let least = 1e-5 * super::median_of_sorted(&variances).unwrap_or(0.0);
         if least <= 0.0 {
             let variance = variances.iter().sum::<f64>() / variances.len() as f64;
@@ -138,7 +138,7 @@ impl Prior {
         Self { degrees: 2.0 * half, variance: (mean + digamma(half) - half.ln()).exp() }
     }
 
-    /// The variance of a host's pairs, drawn towards what the others expect.
+    /// The variance of a host's pairs, moved towards what the others expect.
     fn moderate(self, host: &Host) -> f64 {
         if self.degrees.is_infinite() {
             return self.variance;
@@ -148,7 +148,7 @@ impl Prior {
     }
 }
 
-/// From here on the asymptotic series are exact to the last digits.
+/// From here on, the asymptotic series are exact to the last digits.
 const ASYMPTOTIC: f64 = 12.0;
 
 /// The derivative of the digamma function, of a number above 0 (Abramowitz and Stegun, 6.4.6 and 6.4.12).
@@ -175,7 +175,7 @@ fn tetragamma(mut x: f64) -> f64 {
 
 /// The number whose [`trigamma`] this is, above 0: Newton's method on 1/trigamma, which is nearly straight (Smyth, appendix).
 fn trigamma_inverse(value: f64) -> f64 {
-    // Where the function is that of its ends.
+    // At the ends, the function is that of its asymptotes.
     if value > 1e7 {
         return 1.0 / value.sqrt();
     }

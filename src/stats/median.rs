@@ -1,21 +1,21 @@
-//! A median and how far it can be trusted.
+//! A median and its interval.
 
 use super::median_of_sorted;
 
 /// The probability that an interval misses the true value, at most.
 pub const ALPHA: f64 = 0.05;
 
-/// A median with the interval that holds the true one in at least 95% of all cases.
+/// A median with an interval that holds the true median in at least 95% of all cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Median {
     /// The median.
     pub value: f64,
-    /// The ends of the interval; `None` of fewer than 6 values, which have no such interval.
+    /// The ends of the interval; `None` for fewer than 6 values, which have no such interval.
     pub interval: Option<(f64, f64)>,
 }
 
 impl Median {
-    /// Of sorted values; `None` if there are none.
+    /// From sorted values; `None` if there are none.
     pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
         let value = median_of_sorted(sorted)?;
         let interval = interval_rank(sorted.len()).map(|rank| (sorted[rank], sorted[sorted.len() - 1 - rank]));
@@ -23,15 +23,15 @@ impl Median {
     }
 }
 
-/// Which value from either end, counted from 0, is the end of a 95% interval of the median of `count` values. How many
-/// values are below the true median has a binomial distribution with p = 1/2, whatever the values' own one is
-/// (David and Nagaraja, *Order Statistics*, section 7.1).
+/// Which value from either end, counted from 0, is the end of a 95% interval of the median of `count` values. The
+/// number of values below the true median has a binomial distribution with p = 1/2, whatever the distribution of the
+/// values (David and Nagaraja, *Order Statistics*, section 7.1).
 pub fn interval_rank(count: usize) -> Option<usize> {
     at_most(count).take(count / 2).take_while(|below| *below <= ALPHA / 2.0).count().checked_sub(1)
 }
 
-/// The p-value of the sign test that the median of sorted values is 0: below 0.05 exactly where the interval of
-/// [`Median::of_sorted`] excludes 0. A value that is 0 counts against a difference.
+/// The p-value of the sign test that the median of sorted values is 0: below 0.05 exactly if the interval of
+/// [`Median::of_sorted`] excludes 0. A value of 0 counts against a difference.
 pub fn sign_test(sorted: &[f64]) -> f64 {
     let [above, below] =
         [sorted.iter().filter(|value| **value > 0.0).count(), sorted.iter().filter(|value| **value < 0.0).count()];
@@ -42,7 +42,7 @@ pub fn sign_test(sorted: &[f64]) -> f64 {
 /// The probabilities that at most 0, at most 1, … of `count` values are below their median.
 fn at_most(count: usize) -> impl Iterator<Item = f64> {
     let n = count as f64;
-    // From the logarithms: 2^-n is 0 for many values.
+    // By logarithms: for many values, 2^-n would be 0.
     let mut log_term = -n * std::f64::consts::LN_2;
     let mut sum = 0.0;
     (0..=count).map(move |at| {

@@ -1,11 +1,11 @@
-//! Summaries of a few numbers, and what two sets of trials tell of each other.
+//! Summaries of numbers, and the statistics of comparisons.
 //!
 //! - [`median`]: a median with its interval;
-//! - [`estimate`]: by how much two sides differ, with an interval and a p-value;
-//! - [`hosts`]: a change on many hosts, and those that differ;
-//! - [`tails`]: quantiles far out, from merged histograms;
+//! - [`estimate`]: how much two sides differ, with an interval and a p-value;
+//! - [`hosts`]: a change on many hosts, and the hosts that differ;
+//! - [`tails`]: high quantiles, from merged histograms;
 //! - [`looks`]: when a run has measured enough;
-//! - [`multiple`]: what many such tests at once are worth.
+//! - [`multiple`]: p-values adjusted for many tests.
 
 pub mod estimate;
 pub mod hosts;
@@ -29,8 +29,8 @@ pub fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * position.fract())
 }
 
-/// The mean of sorted values without the eighth of them at either end; `None` if there are none. What happens now and
-/// then does not reach it, and unlike a median it does not jump where there are two kinds of values.
+/// The mean of sorted values without the eighth at either end; `None` if there are none. Rare events do not affect it,
+/// and unlike a median it does not jump if there are two kinds of values.
 pub fn trimmed_mean_of_sorted(sorted: &[f64]) -> Option<f64> {
     // Rounded up, so that one wild value among a few does not count.
     let ends = sorted.len().div_ceil(8);
@@ -38,7 +38,7 @@ pub fn trimmed_mean_of_sorted(sorted: &[f64]) -> Option<f64> {
     (!middle.is_empty()).then(|| middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
-/// The middle of some values, and how far they spread.
+/// The median of some values, and their spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// The median.

@@ -1,7 +1,7 @@
-//! Many tests at once: one in twenty of those without any difference would be called different.
+//! Many tests at once: unadjusted, one in twenty without any difference would be called different.
 
-/// Adjusts p-values so that those below a limit hold, in the long run, at most that share of false discoveries
-/// (Benjamini and Hochberg, 1995). The result is in the order of `p`.
+/// Adjusts p-values: of those below a limit, in the long run, at most that share are false discoveries (Benjamini and
+/// Hochberg, 1995). The result is in the order of `p`.
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let count = p.len() as f64;
     let mut order: Vec<usize> = (0..p.len()).collect();

@@ -1,7 +1,8 @@
-//! Do the intervals hold what they say, on machines that drift, change, and disturb? Seeded simulations: the same each time.
+//! Do the intervals have their coverage on machines that drift, change, and disturb? Seeded simulations: the same each
+//! time.
 //!
-//! A run is a series of differences of blocks, of a tenth of a second each, with a robust standard deviation of 0.7%: as runs on
-//! two cores of a virtual machine have them.
+//! A run is a series of differences of blocks, each a tenth of a second long, with a robust standard deviation of 0.7%,
+//! as measured on two cores of a virtual machine.
 
 use hdrhistogram::Histogram;
 use rand::rngs::ChaCha8Rng;
@@ -13,13 +14,13 @@ use super::looks::Looks;
 use super::median::ALPHA;
 use super::tails::{self, Tail};
 
-/// How often each is simulated.
+/// How often each case is simulated.
 const TIMES: usize = 1000;
 
 /// The standard deviation of the differences of blocks.
 const NOISE: f64 = 0.007;
 
-/// Chance.
+/// Random numbers.
 struct Chance {
     random: ChaCha8Rng,
     spare: Option<f64>,
@@ -46,7 +47,7 @@ impl Chance {
         radius * cosine
     }
 
-    /// Exponential, of this mean.
+    /// Exponential, with this mean.
     fn wait(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.share()).ln()
     }
@@ -61,13 +62,13 @@ impl Chance {
 enum Machine {
     /// Blocks resemble their neighbours.
     Correlated(f64),
-    /// The difference drifts by so much in ten seconds.
+    /// The difference drifts by this much in ten seconds.
     Drift(f64),
-    /// It is one of two, 1% apart, for so many seconds at a time.
+    /// The difference is one of two, 1% apart, for so many seconds at a time.
     Phases(f64),
-    /// It wanders without end, as the state of a machine does.
+    /// The difference wanders without end, as the state of a machine does.
     Wander,
-    /// One block of twenty is a spike to either side.
+    /// One block in twenty is a spike to either side.
     Spikes,
 }
 
@@ -75,12 +76,12 @@ enum Machine {
 struct Blocks {
     machine: Machine,
     chance: Chance,
-    /// What is left of the block before.
+    /// The part that carries over from the block before.
     state: f64,
-    /// How many blocks this phase lasts yet.
+    /// How many more blocks this phase lasts.
     left: f64,
     values: Vec<f64>,
-    /// The sum of what the machine does beside noise.
+    /// The sum of what the machine does besides noise.
     sum: f64,
 }
 
@@ -122,14 +123,14 @@ impl Blocks {
         self.values.push(level + NOISE * noise);
     }
 
-    /// Whether an interval holds the average of the run's own time.
+    /// Whether an interval holds the average over the run's own time.
     fn is_in(&self, found: &Estimate) -> bool {
         let truth = self.sum / self.values.len() as f64;
         found.low <= truth && truth <= found.high
     }
 }
 
-/// In which share of all cases something is so; each has a seed of its own.
+/// The share of all cases, each with its own seed, in which something holds.
 fn share(is_so: impl FnMut(u64) -> bool) -> f64 {
     share_of(TIMES, is_so)
 }
@@ -175,7 +176,7 @@ fn within_a_run_intervals_hold_its_own_average() {
 #[test]
 fn few_blocks_have_wider_intervals_that_hold_as_well() {
     for machine in MACHINES {
-        // Of the least blocks, with a correlation of 0.5, it is 90.0% in 20,000 simulations.
+        // With the fewest blocks and a correlation of 0.5, it is 90.0% in 20,000 simulations.
         for (count, times) in [(18, 5 * TIMES), (49, TIMES)] {
             let found = coverage(machine, count, times);
             eprintln!("{count} blocks, {machine:?}: {found}");
@@ -186,7 +187,7 @@ fn few_blocks_have_wider_intervals_that_hold_as_well() {
 
 #[test]
 fn a_run_that_ends_when_it_is_precise_is_as_precise() {
-    // After so many blocks a budget ends.
+    // The budget ends after so many blocks.
     const BLOCKS_MAX: usize = 800;
     for machine in [Machine::Correlated(0.0), Machine::Correlated(0.3), Machine::Phases(3.0), Machine::Wander] {
         for target in [0.0020, 0.0012] {
@@ -228,7 +229,7 @@ struct Runs {
 const STEADY: Runs = Runs { correlation: 0.0, deviation: 0.0045, drift: 0.0, jumps: 0.0 };
 
 impl Runs {
-    /// What so many runs take, one after the other, as logarithms.
+    /// The times of so many consecutive runs, as logarithms.
     fn levels(self, count: usize, chance: &mut Chance) -> Vec<f64> {
         let (mut state, mut jumped) = (chance.normal(), 0.0);
         let mut run = |at: usize| {
@@ -239,7 +240,7 @@ impl Runs {
         (0..count).map(&mut run).collect()
     }
 
-    /// How often runs in some order are called different without a difference.
+    /// How often runs in this order are called different without a difference.
     fn false_in(self, order: &[usize]) -> f64 {
         let mut chance = Chance::new(3);
         share_of(2 * TIMES, |_| {
@@ -251,7 +252,7 @@ impl Runs {
         })
     }
 
-    /// The differences of 20 pairs of runs, each in random order, where B takes longer by `change`.
+    /// The differences of 20 pairs of runs, each in random order, if B takes longer by `change`.
     fn pairs(self, change: f64, seed: u64) -> Vec<f64> {
         let mut chance = Chance::new(seed);
         let levels = self.levels(40, &mut chance);
@@ -267,7 +268,7 @@ impl Runs {
     }
 }
 
-/// Machines of which neighbouring runs are alike, which drift, or jump.
+/// Machines whose neighbouring runs are alike, that drift, or that jump.
 const MACHINES_OF_RUNS: [Runs; 8] = [
     STEADY,
     Runs { correlation: 0.3, ..STEADY },
@@ -288,12 +289,12 @@ fn runs_that_alternate_are_seldom_called_different_without_a_difference() {
         eprintln!("false, runs {order}: at most {}, {:?}", worst.0, worst.1);
         worst.0
     };
-    // Of all orders that pass, those in which most are false.
+    // Of all orders that pass, those with the most false verdicts.
     for order in ["AABBAABB", "AABABBAB", "ABABABAB", "BBABBABBAABB", "AABBAABABB", "AABBAABBAABBAABBAABB"] {
         assert!(alternate(&sides(order)), "{order}");
         assert!(worst(order) <= 0.06, "{order}");
     }
-    // Weaker ones: of a third of the neighbours that differ, and more.
+    // Weaker orders, although a third or more of the neighbours differ.
     for order in ["AAABABBB", "AABABABB", "AAABBBABBBAA", "BBBBABAAABBB"] {
         assert!(!alternate(&sides(order)), "{order}");
         assert!(worst(order) > 0.06, "{order}");
@@ -351,7 +352,7 @@ fn samples(slow: f64, chance: &mut Chance) -> Vec<Histogram<u64>> {
 
 #[test]
 fn intervals_of_tails_hold_where_slow_samples_come_together() {
-    // Of 1,100 samples, a hundred and some are above the 90th percentile.
+    // Of 1,100 samples, just over a hundred are above the 90th percentile.
     for slow in [0.0, 0.2, 1.0] {
         let mut chance = Chance::new(99);
         let mut all = Histogram::<u64>::new_with_bounds(1, 4000, 3).expect("bounds that are allowed");
@@ -361,7 +362,7 @@ fn intervals_of_tails_hold_where_slow_samples_come_together() {
         let found: Vec<Tail> = (0..TIMES as u64).map(tail).collect();
         let share = |count: usize, of: usize| count as f64 / of as f64;
         let held = share(found.iter().filter(|tail| tail.low <= truth && truth <= tail.high).count(), TIMES);
-        // Each with the next one, which is no other.
+        // Each against the next, which has no difference.
         let ratios = found.windows(2).map(|two| tails::ratio(&two[0], &two[1]).expect("a ratio"));
         let different = share(ratios.filter(|ratio| ratio.low > 0.0 || ratio.high < 0.0).count(), TIMES - 1);
         eprintln!("tails, {slow} slow in some trials: {held}; ratios of equal sides that exclude 1: {different}");
@@ -386,11 +387,11 @@ fn chi_squared(degrees: usize, chance: &mut Chance) -> f64 {
     -2.0 * (0..degrees / 2).map(|_| 1.0 - chance.share()).product::<f64>().ln()
 }
 
-/// Hosts of nine pairs of runs each, whose noise differs, and which are apart by `spread`; the first tenth differs by 5% more.
+/// Hosts with nine pairs of runs each, with different noise and a spread of `spread`; the first tenth has 5% more.
 fn hosts(count: usize, spread: f64, chance: &mut Chance) -> Vec<Host> {
     const PAIRS: usize = 9;
     let mut host = |at: usize| {
-        // Of half of them the standard deviation of pairs is above 1%; of one in a hundred it is above 3.4%.
+        // For half of them the standard deviation of pairs is above 1%; for one in a hundred it is above 3.4%.
         let variance = 0.01_f64.powi(2) * 3.36 / chi_squared(4, chance);
         let truth = spread * chance.normal() + if at < count / 10 { 1.05_f64.ln() } else { 0.0 };
         Host {
@@ -404,7 +405,7 @@ fn hosts(count: usize, spread: f64, chance: &mut Chance) -> Vec<Host> {
 
 #[test]
 fn hosts_that_differ_are_found_and_few_others() {
-    // Where any difference matters, and hosts are all alike but for those that differ, false discoveries are at their worst.
+    // If any difference matters, and all other hosts are alike, false discoveries are at their worst.
     for (count, spread, least) in [(20, 0.003, 0.03), (20, 0.0, 0.0), (1000, 0.003, 0.03), (1000, 0.0, 0.0)] {
         let (mut power, mut discoveries, mut held) = (0.0, 0.0, 0.0);
         for seed in 0..TIMES as u64 {
@@ -415,7 +416,7 @@ fn hosts_that_differ_are_found_and_few_others() {
             let (right, wrong) = (found(different), found(alike));
             power += right / different.len() as f64;
             discoveries += wrong / (right + wrong).max(1.0);
-            // The median of all is a little above that of those that are alike.
+            // The median of all is a little above that of the hosts that are alike.
             held += f64::from(u8::from(fleet.median.low <= 0.011 && 0.01 <= fleet.median.high));
         }
         let [power, discoveries, held] = [power, discoveries, held].map(|sum| sum / TIMES as f64);

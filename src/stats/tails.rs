@@ -1,21 +1,22 @@
-//! Quantiles far out, of many samples that cluster: estimate and interval from merged histograms.
+//! High quantiles of many samples that cluster: estimate and interval from merged histograms.
 //!
-//! A tail is a property of all samples. The median of the trials' own 99.9th percentiles is too low where a trial has one or two samples
-//! above; and an interval that takes samples for independent is too narrow where slow ones come together. So the
-//! histograms are merged into consecutive pieces, and the shares of samples above the quantile, piece by piece, say how sure it
-//! is: Woodruff (1952), *Confidence intervals for medians and other position measures*, J. Am. Stat. Assoc. 47.
+//! A tail is a property of all samples. The median of the trials' own 99.9th percentiles is too low if a trial has only
+//! one or two samples above it; and an interval that takes samples for independent is too narrow if slow ones cluster.
+//! So the histograms are merged into consecutive pieces, and the pieces' shares of samples above the quantile say how
+//! certain it is: Woodruff (1952), *Confidence intervals for medians and other position measures*, J. Am. Stat. Assoc.
+//! 47.
 
 use hdrhistogram::Histogram;
 
 use super::estimate::{Estimate, Moments, pieces_of, student_p, student_quantile};
 
-/// The least samples above a quantile for its interval.
+/// The fewest samples above a quantile for its interval.
 pub const ABOVE_MIN: u64 = 100;
 
-/// The least pieces with samples.
+/// The fewest pieces with samples.
 const PIECES_MIN: usize = 6;
 
-/// A quantile of samples, and how far it can be trusted.
+/// A quantile of samples, and its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tail {
     /// The quantile of all samples, in their unit.
@@ -24,7 +25,7 @@ pub struct Tail {
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// How many pieces with samples it is from.
+    /// How many pieces have samples.
     pub pieces: usize,
 }
 
@@ -39,16 +40,16 @@ pub enum NoTail {
     TooFewPieces(usize),
 }
 
-/// Cuts trials, in the order of time, into consecutive pieces, as many as blocks are cut into for an estimate
-/// ([`super::estimate::pieces`]), and merges each into a histogram. `None` of too few trials.
+/// Cuts trials, in time order, into consecutive pieces, as many as for an estimate by blocks
+/// ([`super::estimate::pieces`]), and merges each into a histogram. `None` for too few trials.
 pub fn cut<T>(trials: &[T], merge: impl Fn(&[T]) -> Histogram<u64>) -> Option<Vec<Histogram<u64>>> {
     let (count, pieces) = (trials.len(), pieces_of(trials.len())?);
     Some((0..pieces).map(|at| merge(&trials[at * count / pieces..(at + 1) * count / pieces])).collect())
 }
 
-/// The quantile `at` (0.99 is the 99th percentile) of the samples in consecutive pieces. With e the share of the samples of
-/// a piece that are above it, and r = t sd(e) / (√pieces mean(e)), the interval reaches from the quantile at
-/// 1 − (1 − `at`) exp(r) to that at 1 − (1 − `at`) exp(−r). Coverage 95 to 96%, whether slow samples come
+/// The quantile `at` (0.99 is the 99th percentile) of the samples in consecutive pieces. With e the share of a piece's
+/// samples above it, and r = t sd(e) / (√pieces mean(e)), the interval reaches from the quantile at
+/// 1 − (1 − `at`) exp(r) to that at 1 − (1 − `at`) exp(−r). Coverage is 95 to 96%, whether slow samples come
 /// alone or together (`simulations.rs`).
 ///
 /// # Errors
@@ -81,10 +82,10 @@ pub fn above(histogram: &Histogram<u64>, value: u64) -> u64 {
     if next > histogram.max() { 0 } else { histogram.count_between(next, histogram.max()) }
 }
 
-/// What a quantile of the new side is to that of the base, as a logarithm. The interval recovers the variances from those of
-/// both sides (MOVER: Zou and Donner, 2008, *Construction of confidence limits about effect measures*, Stat. Med. 27): they may
-/// be lopsided. The p-value is that of Student's distribution in which the end of the interval that is nearest to 0 is where it is.
-/// `None` where a quantile is 0.
+/// The ratio of a quantile of the new side to that of the base, as a logarithm. Its interval is made from the intervals
+/// of both sides, which may be lopsided (MOVER: Zou and Donner, 2008, *Construction of confidence limits about effect
+/// measures*, Stat. Med. 27). The p-value is from Student's distribution, with the standard error that puts the
+/// interval's end nearest to 0 where it is. `None` if a quantile is 0.
 pub fn ratio(base: &Tail, new: &Tail) -> Option<Estimate> {
     let logs = |tail: &Tail| [tail.value, tail.low, tail.high].map(f64::ln);
     let ([a, a_low, a_high], [b, b_low, b_high]) = (logs(base), logs(new));
@@ -119,7 +120,7 @@ mod tests {
         merged
     }
 
-    /// Ten pieces of the same thousand values, of which some pieces have more that are large.
+    /// Ten pieces of the same thousand values; some pieces have more large ones.
     fn uneven(more: u64) -> Vec<Histogram<u64>> {
         let piece = |at: u64| {
             let large = if at.is_multiple_of(2) { 100 + more } else { 100 - more };
@@ -152,7 +153,7 @@ mod tests {
         let with_empty: Vec<_> = pieces.into_iter().chain([histogram([])]).collect();
         assert_eq!(quantile(&with_empty, 0.95).map(|tail| tail.pieces), Ok(10));
         let same = vec![histogram(vec![7; 1000]); 10];
-        assert_eq!(quantile(&same, 0.9), Err(NoTail::TooFewAbove(0)), "nothing is above what all are");
+        assert_eq!(quantile(&same, 0.9), Err(NoTail::TooFewAbove(0)), "nothing is above the value of all");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What `hpbench compare` refuses: bad usage, comparisons that mean nothing, and files of many kinds of damage.
+//! What `hpbench compare` refuses: bad usage, comparisons that mean nothing, and files damaged in many ways.
 
 use std::fs;
 use std::io::Write;
@@ -17,9 +17,9 @@ fn bad_usage_is_refused_with_a_remedy() {
         ("compare run.csv missing.csv", "missing.csv"),
         ("compare run.csv .", "cannot read ."),
         ("compare --by colour run.csv", "backend, "),
-        ("compare --by ns_per_packet run.csv", "cannot be compared by"),
+        ("compare --by ns_per_packet run.csv", "cannot compare by 'ns_per_packet'"),
         ("compare --by host run.csv", "all trials have the same host, 'lab'"),
-        ("compare --by backend --base tcp run.csv", "there are plain, mmsg, uring"),
+        ("compare --by backend --base tcp run.csv", "choose from plain, mmsg, uring"),
         ("compare --base plain run.csv run.csv", "--by"),
         ("compare --by backend --metric speed run.csv", "ns_per_packet_p50, "),
         ("compare --by backend --threshold 0 run.csv", "percentage"),
@@ -137,7 +137,7 @@ fn a_line_without_an_end_does_not_fill_the_memory() {
     }
     let bench = bench("good.csv", &backends());
     let header = String::from_utf8(backends()).expect("text").lines().next().map(|line| format!("{line}\n"));
-    // A hole of 1 GiB reads as zero bytes, and takes no room on the disk.
+    // A hole of 1 GiB reads as zero bytes, and takes no disk space.
     for (name, start) in [("row.csv", header.expect("a header")), ("header.csv", String::new())] {
         let mut file = fs::File::create(bench.path(name)).expect("a file");
         file.write_all(start.as_bytes()).expect("written");

@@ -55,10 +55,10 @@ fn table(report: &Fleets) -> String {
     let mut parts: Vec<String> = sections.iter().map(|rows| section(report, rows)).collect();
     let threshold = percent(report.threshold);
     let legend = wrap(&format!(
-        "Each host is compared with itself, by pairs of runs: the change on the median host, with its 95% interval. same: the \
-         interval lies within {threshold} (~ certainly not equal, all the same); better, worse: it does not, it excludes 0, and q is below \
-         0.05; unclear: the hosts do not tell. Hosts differ whose own change is certainly (q below 0.05) farther than {threshold} from \
-         that of the median host."
+        "Each host is compared with itself, by pairs of runs: the change on the median host, with its 95% interval. \
+         same: the interval lies within {threshold} (~: yet certainly not equal); better, worse: it does not, it \
+         excludes 0, and q is below 0.05; unclear: inconclusive. A host differs if its own change is certainly \
+         (q below 0.05) more than {threshold} away from the median host's."
     ));
     parts.push(legend + &report.notes.iter().map(|note| wrap(note)).collect::<String>());
     parts.join("\n")
@@ -116,11 +116,11 @@ fn names(differing: &[Differing]) -> String {
     }
 }
 
-/// What stands in the column `verdict` of a host that differs from the median host, and of one that does not count.
+/// The column `verdict` of a host that differs from the median host, and of one that does not count.
 const DIFFERS: &str = "differs";
 const LEFT_OUT: &str = "left_out";
 
-/// A line of the CSV, apart from what it has in common with others of its cell.
+/// A line of the CSV, without what all lines of its cell share.
 struct Line<'a> {
     host: &'a str,
     ratio: Option<Ratio>,
@@ -130,7 +130,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Of the median host, whose name is empty, of each host that differs from it, and of each that does not count.
+    /// A line for the median host, whose name is empty, and one for each host that differs from it or does not count.
     fn of(row: &'a Fleet) -> Vec<Self> {
         let mut lines = vec![Self {
             host: "",

@@ -9,7 +9,7 @@ use crate::compare::metrics::Metric;
 use crate::plan::values::percentage;
 use crate::text::did_you_mean;
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const EXAMPLES: &str = "\
 Examples:
   hpbench compare --by backend run.csv
@@ -21,24 +21,24 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// CSV files of runs: two, the base and the new one; or any number with --by
+    /// CSV files of runs: the base and the new one, or any number with --by
     #[arg(required_unless_present = "base_files", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Files of the base, any number: runs that alternated with those of --new-files
+    /// Files of the base, any number; their runs alternated with those of --new-files
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "new_files", conflicts_with_all = ["files", "by"])]
     pub base_files: Vec<PathBuf>,
 
-    /// Files that are compared with the base
+    /// Files to compare with the base
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "base_files")]
     pub new_files: Vec<PathBuf>,
 
-    /// Compare each host with itself, by pairs of runs as scripts/ab makes them, and say what the change is on the median host
-    /// and on which hosts it differs; with --by state or --by kernel
+    /// Compare each host with itself, by the pairs of runs that scripts/ab makes; report the change on the median
+    /// host, and the hosts that differ from it; with --by state or --by kernel
     #[arg(long, value_name = "COLUMN", requires = "by", conflicts_with = "paired")]
     pub across: Option<Across>,
 
-    /// Compare costs relative to those of this backend in the same block, which the machine's speed moves less
+    /// Compare costs relative to this backend's in the same block: the machine's speed affects ratios less
     #[arg(long, value_name = "BACKEND")]
     pub relative_to: Option<String>,
 
@@ -46,19 +46,19 @@ pub struct CompareArgs {
     #[arg(long, value_name = "COLUMN", value_parser = By::column)]
     pub by: Option<By>,
 
-    /// The value that the others are compared with [default: the first; of kernels, the one before]
+    /// The value to compare the others with [default: the first; for kernels, the one before]
     #[arg(long, value_name = "VALUE", requires = "by")]
     pub base: Option<String>,
 
-    /// Columns to compare [default: by scenario, e.g. ns_per_packet_p50,peer_ns_per_packet of drain]
+    /// Columns to compare [default: by scenario, e.g. ns_per_packet_p50,peer_ns_per_packet for drain]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = metric)]
     pub metric: Vec<Metric>,
 
-    /// The least change that matters, over 0% and below 100%
+    /// The smallest change that matters, above 0% and below 100%
     #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
     pub threshold: f64,
 
-    /// Refuse sides that have no blocks in common: where they have some, these are what is compared anyway
+    /// Refuse sides that share no blocks; shared blocks are compared in any case
     #[arg(long, hide = true)]
     pub paired: bool,
 
@@ -66,11 +66,11 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 
-    /// Exit with status 3 if a verdict is `worse`, or if one is worse by certainly the threshold
+    /// Exit with status 3 if any verdict is `worse`, or if any is certainly worse by the threshold or more
     #[arg(long, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
 
-    /// Also show comparisons that are not valid, marked
+    /// Also list comparisons that are otherwise refused, without a verdict
     #[arg(long)]
     pub force: bool,
 }
@@ -105,6 +105,6 @@ pub enum FailOn {
 fn metric(name: &str) -> Result<Metric, String> {
     Metric::find(name).ok_or_else(|| {
         let all: Vec<&str> = Metric::all().map(Metric::name).collect();
-        format!("'{name}' cannot be compared; there are {}{}", all.join(", "), did_you_mean(name, all.iter().copied()))
+        format!("cannot compare '{name}'; choose from {}{}", all.join(", "), did_you_mean(name, all.iter().copied()))
     })
 }

@@ -14,7 +14,7 @@ use crate::stats::median::Median;
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
 
-/// How many of the axes come before the figures; those that were added later come after them.
+/// How many axes come before the figures; axes added later come after them.
 const AXES_FIRST: usize = 21;
 
 /// The columns after the axes.
@@ -40,10 +40,10 @@ const FIGURES: [&str; 19] = [
     "warnings",
 ];
 
-/// CSV: a header, and a line for each comparison. Empty means that there is no such value.
+/// CSV: a header, and a line for each comparison. An empty field has no value.
 pub(crate) fn csv(report: &Comparisons) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Columns that came later stay behind all others.
+    // Columns added later stay behind all others.
     let (axes, later) = AXES.split_at(AXES_FIRST);
     let names = |axes: &'static [Column]| axes.iter().map(|axis| axis.name());
     let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES);
@@ -90,7 +90,7 @@ pub(crate) fn csv(report: &Comparisons) -> String {
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
 }
 
-/// The conditions under which both sides were measured, as far as they are no axes.
+/// The conditions of both sides that are not axes.
 fn conditions() -> impl Iterator<Item = Column> {
     MUST_BE_EQUAL.iter().copied().filter(|column| !column.role().is_axis())
 }
@@ -134,16 +134,16 @@ struct Entry<'a> {
     warnings: Vec<String>,
 }
 
-/// What stands beside a verdict.
+/// Details of a verdict.
 #[derive(Serialize)]
 struct Beside {
     /// Why there is none.
     reason: String,
-    /// What the interval is made from.
+    /// The data behind the interval.
     basis: &'static str,
-    /// Whether the sides certainly differ, although by less than the threshold.
+    /// Whether the sides certainly differ, but by less than the threshold.
     certain: bool,
-    /// Whether the change is certainly of at least the threshold.
+    /// Whether the change is certainly at least the threshold.
     by_threshold: bool,
 }
 
@@ -225,7 +225,7 @@ impl<'a> Figures<'a> {
     }
 }
 
-/// The reason why there is no verdict first.
+/// All warnings; the reason for a missing verdict comes first.
 fn warnings(comparison: &Comparison) -> Vec<String> {
     let reason = comparison.reason.iter().map(ToString::to_string);
     reason.chain(comparison.warnings.iter().map(ToString::to_string)).collect()
@@ -257,7 +257,7 @@ impl Change {
     }
 }
 
-/// A number of the CSV; empty where there is none.
+/// A number of the CSV; empty if there is none.
 pub(super) fn number(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }

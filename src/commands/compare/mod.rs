@@ -1,4 +1,4 @@
-//! `hpbench compare`: two or more sets of trials, cell by cell, and what may be said of their difference.
+//! `hpbench compare`: two or more sets of trials, cell by cell, and the verdicts on their differences.
 
 use std::path::PathBuf;
 

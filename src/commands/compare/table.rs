@@ -90,12 +90,12 @@ pub(super) fn signed(ratio: f64) -> String {
     format!("{:+.1}%", 100.0 * (ratio - 1.0))
 }
 
-/// The verdict; `same` with a mark where the sides certainly differ all the same.
+/// The verdict; `same` has a mark if the sides certainly differ.
 pub(super) fn verdict(row: &Judged) -> String {
     format!("{}{}", row.verdict.name(), if row.is_certain() { " ~" } else { "" })
 }
 
-/// Aligns the columns: texts and the verdict, which comes last, to the left, and figures to the right.
+/// Aligns texts and the verdict, which comes last, to the left, and figures to the right.
 pub(super) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
     let last = table.column_count().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -105,7 +105,7 @@ pub(super) fn align(table: &mut Table, is_text: impl Fn(usize) -> bool) {
     }
 }
 
-/// A median, and the farther end of its interval in percent of it.
+/// A median, and how far the farther end of its interval is from it, in percent.
 fn with_interval(median: Median) -> String {
     let value = digits(median.value);
     match median.interval {
@@ -117,7 +117,7 @@ fn with_interval(median: Median) -> String {
     }
 }
 
-/// Colours the verdicts, which end the lines after the header.
+/// Colours the verdicts, which are the last words of the lines after the header.
 fn colour(text: &str, rows: &[&Comparison]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (line, row) in lines.iter_mut().skip(1).zip(rows) {
@@ -135,15 +135,15 @@ fn colour(text: &str, rows: &[&Comparison]) -> String {
     lines.join("\n")
 }
 
-/// What the intervals speak of.
+/// The runs for which the intervals hold.
 fn scopes(report: &Comparisons) -> String {
     let has = |wanted: fn(Basis) -> bool| report.comparisons.iter().any(|row| wanted(row.figures.basis));
     let mut text = String::new();
     if has(|basis| matches!(basis, Basis::Blocks { .. })) {
         let of = if has(|basis| matches!(basis, Basis::Blocks { runs: 2.., .. })) { "these runs" } else { "this run" };
         text += &wrap(&format!(
-            "Intervals from blocks are of {of}: other runs of the same command differ by more than they say. To compare \
-             builds, kernels or settings, alternate runs: scripts/ab."
+            "Intervals from blocks hold within {of}: other runs of the same command differ by more. To compare \
+             builds, kernels or settings, alternate runs with scripts/ab."
         ));
     }
     if has(|basis| matches!(basis, Basis::Pairs { .. } | Basis::Runs { .. })) {
@@ -155,14 +155,14 @@ fn scopes(report: &Comparisons) -> String {
 fn legend(report: &Comparisons) -> String {
     let threshold = percent(report.threshold);
     let timed = format!(
-        "Medians with the farther end of their 95% intervals; the change with its 95% interval. same: the interval lies within \
-         {threshold} (~ certainly not equal, all the same); better, worse: it does not, it excludes 0, and q is below 0.05; \
-         unclear: the trials do not tell; none: there is no interval, for the reason below."
+        "Medians with the farther end of their 95% intervals; the change with its 95% interval. same: the interval \
+         lies within {threshold} (~: yet certainly not equal); better, worse: it does not, it excludes 0, and q is \
+         below 0.05; unclear: inconclusive; none: no verdict, for the reason below."
     );
     let counted = format!(
-        "Counts have no noise, and no q: medians with the trial that is farthest from them, the change with that of all \
-         trials. better, worse: at least {threshold}; same: less; unclear: trials of a side differ by more than {}%, or \
-         there is one only: not settled.",
+        "Counts have no noise, and so no q. Medians with the trial farthest from them; the change with its range over \
+         all trials. better, worse: at least {threshold}; same: less; unclear: not settled, that is, trials of a side \
+         differ by more than {}%, or there is only one.",
         counts::SETTLED_MAX_PCT
     );
     let has = |counted: bool| report.comparisons.iter().any(|comparison| comparison.counted == counted);
@@ -171,7 +171,7 @@ fn legend(report: &Comparisons) -> String {
         legend += &wrap(&timed);
         if report.comparisons.iter().any(|comparison| comparison.metric.tail().is_some()) {
             legend += &wrap(
-                "Percentiles from the 99th on are of the samples of all trials of a side together, where rows have lat_tail.",
+                "From the 99th on, percentiles are of all samples of a side together, if the rows have lat_tail.",
             );
         }
         legend += &scopes(report);

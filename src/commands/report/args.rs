@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// What to make a page of, and where to put it.
+/// The files to report on, and where to write the page.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  hpbench report sweep.csv -o sweep.html")]
 pub struct ReportArgs {
@@ -16,11 +16,11 @@ pub struct ReportArgs {
     #[arg(short = 'o', long, value_name = "OUT.html")]
     pub out: PathBuf,
 
-    /// Write each chart to this directory as well, as an SVG file of its own
+    /// Also write each chart to this directory, as an SVG file
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
 
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
 }

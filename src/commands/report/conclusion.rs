@@ -1,4 +1,4 @@
-//! What may be said of the trials, in words: the verdicts of `compare`, and never more than they say.
+//! The conclusions from the trials, in words: the verdicts of `compare`, and no more than they say.
 
 use maud::Markup;
 
@@ -13,19 +13,19 @@ use crate::record::columns::Column;
 use crate::stats::estimate::BLOCKS_MIN;
 use crate::text::percent;
 
-/// The most steps between kernels that are told.
+/// The most steps between kernels that are listed.
 const STEPS_MAX: usize = 60;
 
-/// What may be said.
+/// The conclusions.
 #[derive(Debug, Default)]
 pub(crate) struct Conclusion {
-    /// Of backends and variants.
+    /// Sentences about backends and variants, or about kernels.
     pub lines: Vec<String>,
     /// The changes behind them.
     pub grid: Option<Markup>,
     /// What changed from one kernel to the next.
     pub steps: Vec<String>,
-    /// What a reader must know beside it.
+    /// Caveats.
     pub notes: Vec<String>,
 }
 
@@ -59,16 +59,16 @@ fn backends(data: &Data, compared: &Result<Comparisons, CompareError>, conclusio
             conclusion.grid = Some(grid::markup(&answer));
             conclusion.notes.clone_from(&report.notes);
             conclusion.notes.push(format!(
-                "Of this run, not of others. A difference is named where its 95% interval excludes 0, q is below 0.05, and it \
-                 may be larger than {}; `the same` where the interval lies within that; `unclear` where the trials do not tell.",
+                "This holds within this run only. A difference is named if its 95% interval excludes 0, q is below \
+                 0.05, and it may be larger than {}; `the same` if the interval lies within that; else `unclear`.",
                 percent(answer::THRESHOLD)
             ));
         }
         Err(CompareError::OneSide { value, .. }) => {
             let (backend, variant) = value.split_once(':').unwrap_or((value, ""));
             conclusion.lines.push(format!(
-                "Nothing is compared: all trials are of {}. Name several, e.g. --backend plain,mmsg,uring; two files of \
-                 one backend are compared by `hpbench compare`.",
+                "Nothing to compare: all trials are of {}. Run several, e.g. --backend plain,mmsg,uring; to compare \
+                 two files of one backend, use `hpbench compare`.",
                 axes::brief(backend, variant, "")
             ));
         }
@@ -93,14 +93,14 @@ fn kernels(data: &Data, compared: &Result<Comparisons, CompareError>, conclusion
     let kernels = data.distinct(Column::kernel).len();
     conclusion.lines.push(match changes {
         0 => format!(
-            "{kernels} kernels: no change of {threshold} or more that the trials bear out, from one to the next."
+            "{kernels} kernels: no change of {threshold} or more, from one to the next, that the trials bear out."
         ),
         1 => format!("{kernels} kernels: one change of {threshold} or more from one to the next."),
         count => format!("{kernels} kernels: {count} changes of {threshold} or more from one to the next."),
     });
     conclusion.lines.push(
-        "Backends are not compared with each other here: trials under several kernels are not pooled. For that, use a \
-         file of one kernel, measured and not counted."
+        "Backends are not compared with each other here: trials under several kernels are not pooled. To compare them, \
+         report a file of one kernel, with times and not counts."
             .into(),
     );
     let more = steps.len().saturating_sub(STEPS_MAX);
@@ -108,17 +108,17 @@ fn kernels(data: &Data, compared: &Result<Comparisons, CompareError>, conclusion
     if more > 0 {
         conclusion
             .steps
-            .push(format!("… and {more} more; `hpbench compare --by kernel` lists all that it has a verdict on."));
+            .push(format!("… and {more} more; `hpbench compare --by kernel` lists all that have a verdict."));
     }
 }
 
-/// The steps, those of the worker and of these the largest first, those of several batches in one line, and how many they are; those between counts that
-/// have not settled are only counted.
+/// The steps, and how many there are: the worker's before the peer's, the largest first, those of several batches in
+/// one line. Steps between counts that have not settled are only counted, in a note.
 fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     let (settled, others): (Vec<Step<'_>>, Vec<Step<'_>>) = steps::find(report).into_iter().partition(Step::is_settled);
     if !others.is_empty() {
         notes.push(format!(
-            "{} more changes are no findings: the trials on one end differ by more than {}% from each other.",
+            "{} more changes are not conclusive: the trials on one side differ by more than {}% from each other.",
             others.len(),
             counts::SETTLED_MAX_PCT
         ));
@@ -131,7 +131,7 @@ fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
         }
     }
     let largest = |steps: &[&Step<'_>]| steps.iter().map(|step| step.change_pct().abs()).fold(0.0, f64::max);
-    // The worker's side is what is measured; the other side's follows.
+    // The worker is what is measured; the peer follows.
     let is_peer = |steps: &[&Step<'_>]| {
         matches!(steps[0].column(), Column::peer_ns_per_packet | Column::peer_instructions_per_packet)
     };
@@ -139,7 +139,7 @@ fn told(report: &Comparisons, notes: &mut Vec<String>) -> (Vec<String>, usize) {
     (alike.iter().map(|steps| in_one_line(steps)).collect(), settled.len())
 }
 
-/// Whether steps differ in their batch and their size only.
+/// Whether steps differ only in batch and size.
 fn are_alike(a: &Step<'_>, b: &Step<'_>) -> bool {
     let is_same_cell = a.cell().differing(b.cell()).into_iter().all(|axis| axis == Column::batch);
     let key = |step: &Step<'_>| (step.what(), step.change_pct() > 0.0);
@@ -164,7 +164,7 @@ fn in_one_line(alike: &[&Step<'_>]) -> String {
     let ([from, to], what) = (first.sides(), first.what());
     let (scenario, payload, batches) = (on(Column::scenario), on(Column::payload), batches.join(", "));
     let mut telling: Vec<(Column, &str)> = first.telling().filter(|(axis, _)| *axis != Column::payload).collect();
-    // The name leaves out what follows from the addressing.
+    // The name leaves out modes that follow from the addressing.
     if on(Column::addressing) == "unconnected" && !telling.iter().any(|(axis, _)| *axis == Column::addressing) {
         telling.push((Column::addressing, "unconnected"));
     }
@@ -180,7 +180,7 @@ mod tests {
     use crate::compare::trials::Trials;
     use crate::record::row::{Row, SCHEMA};
 
-    /// Counts of a cell that became costlier by so much from one kernel to the next.
+    /// Counts of a cell that became more expensive by so much from one kernel to the next.
     fn cell(order: usize, kernel: &str, cost: f64) -> Vec<Row> {
         let row = |trial: usize| Row {
             schema: SCHEMA,

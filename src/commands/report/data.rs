@@ -24,7 +24,7 @@ pub(crate) const PERCENTILES: [(Column, f64); 5] = [
     (Column::lat_p9999_ns, 0.9999),
 ];
 
-/// What charts and tables show beside percentiles and what is compared.
+/// What charts and tables show besides percentiles and metrics.
 const SHOWN: [Column; 6] = [
     Column::cpu_ns_per_packet,
     Column::kthread_ns_per_packet,
@@ -34,7 +34,7 @@ const SHOWN: [Column; 6] = [
     Column::drop_ring,
 ];
 
-/// The conditions that comparisons want to be equal, beside those of [`MACHINE`]. A trial that failed early has none.
+/// Conditions that must be equal in comparisons, besides [`MACHINE`]. A trial that failed early has none.
 pub(crate) const CONDITIONS: [Column; 3] = [Column::rcvbuf, Column::cpu_relation, Column::fill];
 
 /// What identifies the cells of a report.
@@ -53,25 +53,25 @@ impl Facet {
     }
 }
 
-/// What was measured alike.
+/// Trials of one cell, machine and file, under the same conditions.
 #[derive(Debug)]
 pub(crate) struct Cell {
     /// The cell.
     pub key: CellKey,
-    /// On what: the texts of [`MACHINE`].
+    /// The machine: the texts of [`MACHINE`].
     machine: [String; MACHINE.len()],
-    /// Under which conditions: the texts of [`CONDITIONS`]; none where all its trials failed.
+    /// The conditions: the texts of [`CONDITIONS`]; none if all its trials failed.
     conditions: Option<[String; CONDITIONS.len()]>,
     /// The number of the file, and as text.
     file: (usize, String),
-    /// With what: see [`Data::series`].
+    /// The series: see [`Data::series`].
     pub series: usize,
     /// The attempts at its trials.
     pub attempts: Vec<usize>,
 }
 
 impl Cell {
-    /// What it has in a column: an axis, or one of [`MACHINE`] or of [`CONDITIONS`].
+    /// Its text in a column: an axis, or one of [`MACHINE`] or of [`CONDITIONS`].
     pub(crate) fn get(&self, column: Column) -> &str {
         if let Some(at) = CONDITIONS.iter().position(|known| *known == column) {
             return self.conditions.as_ref().map_or("", |conditions| &conditions[at]);
@@ -82,7 +82,7 @@ impl Cell {
         }
     }
 
-    /// What it has of a facet; of the file, its number.
+    /// Its text in a facet; for the file, its number.
     pub(crate) fn text(&self, of: Facet) -> &str {
         match of {
             Facet::Of(column) => self.get(column),
@@ -104,11 +104,11 @@ impl Cell {
 /// A backend with its variant.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// As it is asked for.
+    /// Its name, as asked for.
     pub name: String,
     /// The backend.
     pub backend: String,
-    /// Entries of its buffer ring, in the words of the file.
+    /// Entries of its buffer ring, as written in the file.
     buffers: String,
 }
 
@@ -117,11 +117,11 @@ pub(crate) struct Series {
 pub(crate) struct Estimate {
     /// The median with its interval.
     pub median: Median,
-    /// Of how many trials.
+    /// How many trials it is of.
     pub trials: usize,
     /// How many datagrams a system call moved.
     pub per_call: Option<f64>,
-    /// Whether the generators of one could not keep the load.
+    /// Whether the generators of any trial could not keep the load.
     pub is_limited: bool,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct Estimate {
 pub(crate) struct Data {
     /// Every row, once [`Self::in_time`] was called, in the order in which they began.
     pub set: Dataset,
-    /// When they began.
+    /// When the trials began.
     pub times: Times,
     /// The cells, in their order.
     pub cells: Vec<Cell>,
@@ -138,7 +138,7 @@ pub(crate) struct Data {
     pub series: Vec<Series>,
     /// The machines.
     pub environment: Environment,
-    /// Of each attempt, its cell.
+    /// The cell of each attempt.
     cell_of: Vec<u32>,
 }
 
@@ -149,7 +149,7 @@ impl Data {
         compared.chain(PERCENTILES.map(|(column, _)| column)).chain(SHOWN)
     }
 
-    /// Of all rows and when they began.
+    /// From all rows and the times at which they began.
     pub(crate) fn new(set: Dataset, times: Times) -> Self {
         let environment = Environment::of(&set);
         let mut data = Self { set, times, cells: Vec::new(), series: Vec::new(), environment, cell_of: Vec::new() };
@@ -167,7 +167,7 @@ impl Data {
             let alike = known.entry((attempt.cell, self.set.machine(attempt), attempt.file)).or_default();
             let conditions =
                 (attempt.state != State::Failed).then(|| CONDITIONS.map(|column| self.set.text(attempt, column)));
-            // A trial that failed is one of the same cell, whatever the conditions would have been.
+            // A failed trial belongs to the same cell, whatever its conditions would have been.
             let fits = |cell: &&usize| match (&self.cells[**cell].conditions, &conditions) {
                 (Some(known), Some(found)) => known == found,
                 _ => true,
@@ -190,7 +190,7 @@ impl Data {
         }
     }
 
-    /// What failed in every trial is shown with what did not: under the conditions of the first cell of its scenario.
+    /// Gives cells whose trials all failed the conditions of their scenario's first cell, to appear beside it.
     fn lend_conditions(&mut self) {
         let lent = |cell: &Cell| {
             let scenario = cell.get(Column::scenario);
@@ -225,7 +225,7 @@ impl Data {
     fn order_series(&mut self) {
         let by = By::Column(Column::variant);
         let mut order: Vec<usize> = (0..self.series.len()).collect();
-        // A backend without modes comes before those that have some: its name begins theirs.
+        // A backend without modes comes before its variants with modes, whose names begin with its name.
         order.sort_by(|&a, &b| {
             let (a, b) = (&self.series[a], &self.series[b]);
             let backends = by.order(&a.backend, &b.backend).then_with(|| a.name.cmp(&b.name));
@@ -276,7 +276,7 @@ impl Data {
         Some(self.described(&counting, Median::of_sorted(&values)?, values.len()))
     }
 
-    /// Why a cell has no figure: what is the matter with one of its trials.
+    /// Why a cell has no figure: what is wrong with one of its trials.
     pub(crate) fn why_nothing(&self, cell: usize) -> String {
         let last = self.cells[cell].attempts.iter().map(|&at| &self.set.attempts[at]).filter(|one| !one.is_repeated);
         let told = |attempt: &Attempt| match attempt.state {
@@ -287,7 +287,7 @@ impl Data {
         last.into_iter().find_map(told).unwrap_or_else(|| "no value".into())
     }
 
-    /// A percentile of latency in a cell: one far out is that of all trials together, where they keep their latencies.
+    /// A percentile of latency in a cell: from the 99th on, that of all trials together, if they keep their latencies.
     pub(crate) fn latency(&self, cell: usize, column: Column) -> Option<Estimate> {
         let Some(merged) = self.merged(cell, column) else {
             return self.estimate(cell, |at| self.set.value(at, column));
@@ -296,7 +296,8 @@ impl Data {
         Some(self.described(&counting, merged.quantile(), counting.len()))
     }
 
-    /// The latencies of a cell together, if a column is a percentile far out, and all trials that count keep them.
+    /// The merged latencies of a cell, if a column is the 99th percentile or higher and all trials that count keep
+    /// them.
     pub(crate) fn merged(&self, cell: usize, column: Column) -> Option<Merged<'_>> {
         let quantile = metrics::tail(column)?;
         let latencies = |at: usize| {
@@ -306,7 +307,7 @@ impl Data {
         Merged::of(quantile, self.counting(cell).into_iter().map(latencies).collect::<Option<_>>()?)
     }
 
-    /// A median with what else is known of the trials.
+    /// A median with what else is known about its trials.
     fn described(&self, counting: &[usize], median: Median, trials: usize) -> Estimate {
         let attempts = || counting.iter().map(|&at| &self.set.attempts[at]);
         let mut calls: Vec<f64> =
@@ -317,12 +318,12 @@ impl Data {
         Estimate { median, trials, per_call, is_limited }
     }
 
-    /// How many trials there are, each counted once however often it was tried.
+    /// How many trials there are; repeated attempts do not count.
     pub(crate) fn trials(&self) -> usize {
         self.set.attempts.iter().filter(|attempt| !attempt.is_repeated).count()
     }
 
-    /// How many runs there are, those of each file apart.
+    /// How many runs there are; runs of different files are counted separately.
     pub(crate) fn runs(&self) -> usize {
         let mut runs: Vec<(u32, u32)> = self.set.attempts.iter().map(Attempt::run_in_file).collect();
         runs.sort_unstable();
@@ -330,7 +331,7 @@ impl Data {
         runs.len()
     }
 
-    /// The different values of a column of the cells, in their order.
+    /// The distinct values of a column of the cells, in order.
     pub(crate) fn distinct(&self, column: Column) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         for cell in &self.cells {
@@ -348,11 +349,11 @@ impl Data {
     }
 }
 
-/// The series of a cell; a new one where it is of none.
+/// The series of a cell; a new one if it has none.
 fn series_of(series: &mut Vec<Series>, cell: &CellKey) -> usize {
     let [backend, variant, addressing, buffers] =
         [Column::backend, Column::variant, Column::addressing, Column::buffers].map(|axis| cell.get(axis));
-    // What was asked for: the rest of a variant follows from the addressing.
+    // The modes that were asked for: the others follow from the addressing.
     let name = axes::brief(backend, variant, addressing);
     let found = series.iter().position(|series| (series.name.as_str(), series.buffers.as_str()) == (&name, buffers));
     found.unwrap_or_else(|| {

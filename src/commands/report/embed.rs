@@ -1,5 +1,5 @@
-//! The rows within the page: each file as CSV, compressed, behind a link that needs no network. In base64 nothing of a
-//! file can be taken for markup.
+//! The rows within the page: each file as compressed CSV, behind a link that needs no network. In base64, no part of a
+//! file can be mistaken for markup.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -14,14 +14,14 @@ use flate2::write::GzEncoder;
 /// The largest piece behind one link, before base64: browsers refuse to save more than 2 MiB of such a link.
 const PIECE_MAX: usize = 1 << 20;
 
-/// The most of all files that is within the page, compressed.
+/// The most bytes of all files within the page, compressed.
 const ALL_MAX: usize = 6 << 20;
 
-/// How many bytes go to the compressing thread at once, and how many such pieces may wait for it.
+/// How many bytes go to the compressing thread at a time, and how many such chunks may wait for it.
 const CHUNK: usize = 1 << 16;
 const WAITING_MAX: usize = 16;
 
-/// A file under way into the page. It is compressed by a thread of its own, which takes as long as reading.
+/// A file on its way into the page. A thread of its own compresses it, which takes as long as reading it.
 #[derive(Debug)]
 pub(crate) struct Packer {
     name: String,
@@ -30,7 +30,7 @@ pub(crate) struct Packer {
     rows: usize,
 }
 
-/// Hands bytes on to the compressing thread.
+/// Passes bytes to the compressing thread.
 #[derive(Debug)]
 struct Pipe(SyncSender<Vec<u8>>);
 
@@ -45,7 +45,7 @@ impl Write for Pipe {
     }
 }
 
-/// Compresses all that comes; nothing if it becomes larger than `room`.
+/// Compresses all that arrives; `None` if the result is larger than `room`.
 fn compress(pieces: &Receiver<Vec<u8>>, room: usize) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for piece in pieces {
@@ -64,7 +64,7 @@ pub(crate) struct Packed {
     pub name: String,
     /// How many rows it has.
     pub rows: usize,
-    /// It, compressed; none if it is too large.
+    /// Its compressed content; none if that is too large.
     gzip: Option<Vec<u8>>,
 }
 
@@ -90,7 +90,7 @@ impl Packer {
     pub(crate) fn add(&mut self, columns: &[String], fields: &StringRecord) {
         if let Some(writer) = &mut self.writer {
             let header = if self.rows == 0 { writer.write_record(columns) } else { Ok(()) };
-            // Nobody takes it where the file has become too large.
+            // If the file has become too large, nobody receives this.
             if header.and_then(|()| writer.write_record(fields)).is_err() {
                 self.writer = None;
             }
@@ -117,7 +117,7 @@ impl Packed {
         self.gzip.is_some()
     }
 
-    /// The names and addresses of its pieces, one if it is small. Put behind each other, they are the file.
+    /// The names and links of its pieces, one if it is small. Concatenated, they are the file.
     pub(crate) fn links(&self) -> Vec<(String, String)> {
         let pieces = self.gzip.iter().flat_map(|gzip| gzip.chunks(PIECE_MAX));
         let count = pieces.clone().count();

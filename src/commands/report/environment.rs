@@ -1,4 +1,4 @@
-//! The machines that the trials ran on, column by column.
+//! The machines on which the trials ran, column by column.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ pub(crate) struct Feature {
     pub column: Column,
     /// What it is.
     pub label: &'static str,
-    /// Its values, each with the files that have it.
+    /// Its values, each with the files that contain it.
     pub values: Vec<(String, Vec<usize>)>,
     /// Whether there are more values.
     pub has_more: bool,
@@ -33,7 +33,7 @@ impl Environment {
     /// Of all rows.
     pub(crate) fn of(data: &Dataset) -> Self {
         let mut features: Vec<Feature> = Column::declarations().iter().filter_map(Feature::of).collect();
-        // The machine comes first, and the program last.
+        // The machine comes first, the program last.
         features.sort_by_key(|feature| match feature.column.declaration().group {
             Group::Environment => 0,
             Group::Program => 2,

@@ -1,4 +1,4 @@
-//! What the gates say of the trials: how many count, why the others do not, and what was lost.
+//! What the gates say about the trials: how many count, why the others do not, and what was lost.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use crate::record::row::State;
 use crate::stats;
 use crate::text::thousands;
 
-/// The most reasons that are told.
+/// The most reasons that are listed.
 const REASONS_MAX: usize = 20;
 
-/// How many trials there are of which kind.
+/// How many trials there are of each kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Rows.
     pub rows: usize,
-    /// Rows of attempts that were tried again.
+    /// Rows of attempts that were repeated.
     pub repeated: usize,
-    /// Trials that count, or would.
+    /// Valid trials, marked and limited ones included.
     pub valid: usize,
-    /// Those of them in which the machine was not as usual.
+    /// Those of them under unusual conditions.
     pub marked: usize,
     /// Those of them whose generators could not keep the load.
     pub limited: usize,
-    /// Trials that ran, but say nothing.
+    /// Trials that ran but are invalid.
     pub invalid: usize,
     /// Trials that did not run to their end.
     pub failed: usize,
@@ -50,7 +50,7 @@ pub(crate) fn counts(data: &Data) -> Totals {
     counts
 }
 
-/// Why trials say nothing, and what became of them, the most frequent reasons first.
+/// Why trials are unusable, and what became of them; the most frequent reasons come first.
 pub(crate) fn reasons(data: &Data) -> Messages<&'static str> {
     let attempts = data.set.attempts.iter().filter(|attempt| attempt.state != State::Valid);
     let what = |attempt: &Attempt| match attempt.state {
@@ -116,7 +116,7 @@ mod tests {
         };
         let slow = [1.0, 1.0, 1.0, 1.1, 1.1].map(|canary| ("plain", canary));
         let last: Vec<Row> = slow.into_iter().chain([("null", 1.1); 4]).enumerate().map(row).collect();
-        // What is usual is 1.1, of all backends, but for attempts that were tried again.
+        // The usual value of all backends is 1.1, apart from attempts that were repeated.
         let disturbed = |row: &Row| Row { attempt: 1, valid: 0, canary_ratio: Some(1.0), ..row.clone() };
         let rows: Vec<Row> = last.iter().flat_map(|row| [disturbed(row), row.clone()]).collect();
         let data = Data::new(Dataset::of_rows(Data::columns(), rows.iter()), Times::default());

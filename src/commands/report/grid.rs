@@ -1,4 +1,4 @@
-//! The grid of the answer as a table of the page.
+//! The grid of the answer as a table on the page.
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ use crate::compare::sections::short;
 use crate::record::columns::Column;
 use crate::text::percent;
 
-/// The grids of an answer, each with what its rows have in common.
+/// The grids of an answer, each with what its rows share.
 pub(super) fn markup(answer: &Answer<'_>) -> Markup {
     html! {
         @for grid in &answer.grids { (table(grid, answer)) }
@@ -70,7 +70,7 @@ fn head(grid: &Grid<'_>, line: &Line<'_>) -> Markup {
     }
 }
 
-/// A cell: its class says what its colour is, and its title the verdict in words.
+/// A cell: its class sets its colour, and its title has the verdict in words.
 fn figure(cell: Option<&Cell<'_>>, threshold: f64) -> Markup {
     let Some(cell) = cell else { return html! { td.number { "-" } } };
     let (class, sign) = match cell.mark {

@@ -1,9 +1,9 @@
 //! `hpbench report`: one self-contained page of runs, for people.
 //!
-//! - `data`, `times`, `environment`, `gates`: what is kept of the trials, and what they say;
-//! - `conclusion`: what may be said of them, by the verdicts of [`crate::compare`];
+//! - `data`, `times`, `environment`, `gates`: what is kept of the trials, and what the gates say about them;
+//! - `conclusion`: the conclusions, by the verdicts of [`crate::compare`];
 //! - `charts` and `svg`: what is drawn, and how;
-//! - `embed`, `parts` and `page`: the rows, what sections are made of, and all of it, in one file; `write` puts it there.
+//! - `embed`, `parts` and `page`: the rows, the parts of sections, and the whole page; `write` writes the files.
 
 pub mod args;
 mod charts;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     data.in_time();
     let (figures, missing) = charts::all(&data, compared.as_ref().ok());
     let charts = args.svg.as_deref().map_or_else(|| Ok(Vec::new()), |folder| charts_in(folder, &figures))?;
-    // Nothing is written where not all can be.
+    // Nothing is written unless everything can be.
     charts.iter().try_for_each(|(path, _)| write::check(path, args.force))?;
     check_outputs(args, &charts)?;
     let page = Page { data: &data, conclusion: &conclusion, figures: &figures, missing: &missing, packed: &packed };
@@ -86,7 +86,7 @@ fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), Failure> {
 
 fn no_thread(error: std::io::Error) -> Failure {
     let what =
-        "cannot start a thread that compresses; raise the limit of processes and threads (`ulimit -u`, pids.max)";
+        "cannot start a thread for compression; raise the limit of processes and threads (`ulimit -u`, pids.max)";
     broken(anyhow::Error::new(error).context(what))
 }
 
@@ -98,7 +98,7 @@ fn check_outputs(args: &ReportArgs, charts: &[(PathBuf, String)]) -> Result<(), 
     place::check_outputs(&outputs, &inputs).map_err(usage)
 }
 
-/// Each chart as a file of its own in a directory, which is made.
+/// Each chart as a file of its own in a directory, which is created.
 fn charts_in(folder: &Path, figures: &[Figure]) -> Result<Vec<(PathBuf, String)>, Failure> {
     write::folder(folder)?;
     let mut names = BTreeSet::new();
@@ -112,7 +112,7 @@ fn charts_in(folder: &Path, figures: &[Figure]) -> Result<Vec<(PathBuf, String)>
     Ok(files)
 }
 
-/// A name that says what is in the file, of letters, digits and dashes only, and that no other file has.
+/// A unique name that describes the file, of letters, digits and dashes only.
 fn file_name(figure: &str, title: &str, names: &mut BTreeSet<String>) -> String {
     const LONGEST: usize = 80;
     let mut name = figure.to_owned();

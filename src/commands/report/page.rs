@@ -1,4 +1,4 @@
-//! The page: every text in it is escaped by the templates, and cleared of control characters at the end.
+//! The page. The templates escape every text in it; control characters are removed at the end.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -14,21 +14,21 @@ use crate::commands::report::svg::marks::shortened;
 use crate::console::is_control;
 use crate::record::columns::Column;
 
-/// The style of everything but charts.
+/// The style of everything except charts.
 const STYLE: &str = include_str!("page.css");
 
-/// Nothing may be loaded, even if something in here asked for it.
+/// Nothing may be loaded, even if something on the page asks for it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// What holds for all charts.
-const HOW_TO_READ: &str = "Points are medians of the trials that count; strokes are their 95% intervals, which fewer than 6 \
-    trials do not have; a × at the foot of a chart has no value. Axes need not begin at 0. Hover a point for its \
-    values; its series stands out.";
+/// How to read the charts.
+const HOW_TO_READ: &str = "Points are medians of the trials that count, with their 95% intervals, which need at least \
+    6 trials; a × at the foot of a chart has no value. Axes need not begin at 0. Hover over a point for its values; \
+    its series is highlighted.";
 
-/// The most series that stand out when they are pointed at.
+/// The most series that are highlighted when hovered over.
 const SERIES_MAX: usize = 64;
 
-/// The most steps between kernels that are not folded away.
+/// The most steps between kernels that are not collapsed.
 const STEPS_SHOWN: usize = 8;
 
 /// All that is on the page.
@@ -36,11 +36,11 @@ const STEPS_SHOWN: usize = 8;
 pub(crate) struct Page<'a> {
     /// The trials.
     pub data: &'a Data,
-    /// What may be said of them.
+    /// The conclusions from them.
     pub conclusion: &'a Conclusion,
     /// The charts.
     pub figures: &'a [Figure],
-    /// Those that there is no data for.
+    /// The charts that there is no data for.
     pub missing: &'a [Missing],
     /// The rows.
     pub packed: &'a [Packed],
@@ -90,7 +90,7 @@ impl Page<'_> {
         headline
     }
 
-    /// What a series that is pointed at looks like beside the others, in all charts of its section.
+    /// The look of a series that is hovered over, in all charts of its section.
     fn highlights(&self) -> String {
         let rule = |at: usize| format!("section:has(.s{at}:hover) .series:not(.s{at}) {{ opacity: 0.15; }}\n");
         let kernels = self.data.distinct(Column::kernel).len();
@@ -143,7 +143,7 @@ impl Page<'_> {
         }
     }
 
-    /// The first thing on the page: what may be said of the trials.
+    /// The first thing on the page: the conclusions from the trials.
     fn answer(&self) -> Markup {
         html! { section id="answer" class="conclusion" { (self.conclusion()) } }
     }
@@ -178,7 +178,7 @@ impl Page<'_> {
         let all: Vec<String> = self.missing.iter().map(told).collect();
         html! {
             @if !all.is_empty() {
-                p class="missing" { "Without data, and so left out: " (all.join("; ")) "." }
+                p class="missing" { "Left out for lack of data: " (all.join("; ")) "." }
             }
         }
     }
@@ -188,7 +188,7 @@ impl Page<'_> {
         html! {
             (folded("environment", "Environment", html! {
                 @if self.data.set.files.len() > 1 {
-                    p { "What differs between the files is named with the file it is of." }
+                    p { "Values that differ between the files are listed with their file." }
                 }
                 (scrolled(html! {
                     table {
@@ -204,7 +204,7 @@ impl Page<'_> {
         }
     }
 
-    /// The values of a column; where they differ from file to file, with the names of the files.
+    /// The values of a column; if they differ between files, with the names of the files.
     fn values(&self, feature: &Feature) -> Markup {
         let files = &self.data.set.files;
         let differs = feature.values.iter().any(|(_, of)| of.len() < files.len());
@@ -228,13 +228,13 @@ impl Page<'_> {
         let reasons = gates::reasons(self.data);
         let losses = gates::losses(self.data);
         let told = [
-            (counts.valid, "count, or would if they were not marked or limited"),
+            (counts.valid, "valid"),
             (
                 counts.marked,
-                "of them marked: not steady, or on a core that was not as fast as usual; left out where at least 6 others of \
-                 their cell remain",
+                "of them marked: not steady, or on a core of unusual speed; left out if at least 6 others of their \
+                 cell remain",
             ),
-            (counts.limited, "of them limited by their generators: these cannot rank the backends"),
+            (counts.limited, "of them limited by the generators: these cannot rank the backends"),
             (counts.invalid, "invalid: left out of all figures"),
             (counts.failed, "failed"),
             (counts.repeated, "tried again because they were disturbed; only the last attempt counts"),
@@ -280,8 +280,9 @@ impl Page<'_> {
             section id="rows" {
                 h2 { "Data" }
                 p {
-                    "Every row, as CSV in gzip, within this page: what " code { "hpbench compare" } " and " code { "hpbench report" } " read. "
-                    "Parts are put together with cat."
+                    "Every row, as gzipped CSV embedded in this page; "
+                    code { "hpbench compare" } " and " code { "hpbench report" } " read it. "
+                    "Join parts with cat."
                 }
                 ul {
                     @for file in self.packed {
@@ -292,7 +293,7 @@ impl Page<'_> {
                                     a download=(name) href=(link) { (name) } " "
                                 }
                             } @else {
-                                "too large for a page; keep the file beside it."
+                                "too large for the page; keep the file with it."
                             }
                         }
                     }
@@ -302,7 +303,7 @@ impl Page<'_> {
     }
 }
 
-/// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; what is none stays as it is.
+/// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; other text stays as it is.
 fn clock(time: &str) -> String {
     match (time.split_once('T'), time.ends_with('Z')) {
         (Some((day, clock)), true) => {
@@ -312,8 +313,8 @@ fn clock(time: &str) -> String {
     }
 }
 
-/// A text without characters that are no part of one, or that change the direction of those around them: they may come
-/// from a file, and no markup has any.
+/// A text without control characters, and without characters that change the direction of text: they may come from a
+/// file, and no markup contains any.
 pub(crate) fn without_controls(text: &str) -> String {
     let is_bad = |c: char| is_control(c) && c != '\n' && c != '\t' || matches!(c, '\u{fffe}' | '\u{ffff}');
     text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()

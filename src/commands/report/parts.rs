@@ -1,4 +1,4 @@
-//! What the sections of the page are made of.
+//! The parts of the page's sections.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use crate::commands::report::charts::figure::{Figure, Table};
 use crate::commands::report::svg::marks::{Look, example, sample, shortened};
 use crate::text::thousands;
 
-/// The longest text of a file that is shown whole.
+/// The longest text from a file that is shown whole.
 pub(crate) const TEXT_MAX: usize = 300;
 
 /// The most values that a list in words names.
@@ -40,7 +40,7 @@ pub(crate) fn section(figure: &Figure) -> Markup {
     html! { section id=(figure.name) { h2 { (figure.title) } (inner) } }
 }
 
-/// A section that is folded away.
+/// A collapsed section.
 pub(crate) fn folded(id: &str, title: &str, inner: Markup) -> Markup {
     html! {
         section id=(id) class="folded" {
@@ -54,7 +54,7 @@ fn legend(figure: &Figure) -> Markup {
         (Look::Plain, "counts"),
         (Look::Hollow, "invalid or failed"),
         (Look::Repeated, "disturbed, and tried again"),
-        (Look::Marked, "marked: the machine was not as usual"),
+        (Look::Marked, "marked: unusual conditions"),
     ];
     html! {
         ul class="legend" {
@@ -93,7 +93,7 @@ pub(crate) fn grid(table: &Table) -> Markup {
     }
 }
 
-/// In a box of its own, which scrolls where it is too narrow.
+/// Content in a box that scrolls if it is too narrow.
 pub(crate) fn scrolled(content: Markup) -> Markup {
     html! { div class="scroll" tabindex="0" { (content) } }
 }
@@ -114,7 +114,7 @@ pub(crate) fn named(values: &[&str]) -> String {
     listed(values, ", ")
 }
 
-/// The same with another text between them.
+/// The same with a separator of choice.
 pub(crate) fn listed(values: &[&str], between: &str) -> String {
     let shown: Vec<String> = values.iter().take(NAMED_MAX).map(|value| shortened(value, 80)).collect();
     let more = values.len().saturating_sub(NAMED_MAX);

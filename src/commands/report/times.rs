@@ -2,12 +2,12 @@
 
 use crate::record::row::Row;
 
-/// When attempts began, in the words of the files.
+/// When attempts began, as the files say.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
     /// The first and the last time.
     pub span: Option<(String, String)>,
-    /// As numbers in the order of time: see [`in_order`].
+    /// As numbers in time order: see [`in_order`].
     starts: Vec<u128>,
 }
 
@@ -24,13 +24,13 @@ impl Times {
         self.starts.push(in_order(started));
     }
 
-    /// When each attempt began, as numbers in the order of time; nothing is left.
+    /// Takes out when each attempt began, as numbers in time order.
     pub(crate) fn take_starts(&mut self) -> Vec<u128> {
         std::mem::take(&mut self.starts)
     }
 }
 
-/// A time as a number that is larger the later it is: the digits of its date and its clock, and nine digits of its fraction.
+/// A time as a number that grows with time: the digits of its date and its clock, and nine digits of its fraction.
 fn in_order(time: &str) -> u128 {
     let (whole, fraction) = time.split_once('.').unwrap_or((time, ""));
     let digits = |text: &str, count: usize| {

@@ -1,4 +1,4 @@
-//! The files of a report: each whole or not there.
+//! The files of a report: each is written whole or not at all.
 
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,17 +9,17 @@ use tempfile::NamedTempFile;
 use crate::console::{Failure, print, printable_path};
 use crate::place::Place;
 
-/// Why a file is not written.
+/// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// It is there.
+    /// It exists.
     #[error("{0} exists; use --force to replace it, or write to another place", printable_path(path))]
     Exists {
         /// Which.
         path: PathBuf,
     },
-    /// There is no such directory, and none can be made.
-    #[error("cannot make the directory {0}: {error}", printable_path(path))]
+    /// Its directory does not exist and cannot be created.
+    #[error("cannot create the directory {0}: {error}", printable_path(path))]
     Directory {
         /// Which.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) enum WriteError {
         error: io::Error,
     },
     /// It cannot be written.
-    #[error("cannot write {0}: {error}; what was there before is as it was", printable_path(path))]
+    #[error("cannot write {0}: {error}; what was there before is unchanged", printable_path(path))]
     Write {
         /// Which.
         path: PathBuf,
@@ -50,31 +50,32 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Refuses a file that is there, unless it may be replaced.
+/// Refuses an existing file, unless it may be replaced.
 pub(crate) fn check(path: &Path, force: bool) -> Result<(), WriteError> {
-    // A link that leads nowhere is something to lose, too: it would be replaced.
+    // A dangling link counts as existing: it would be replaced.
     let is_taken =
         matches!(Place::of(path), Ok(Place::Taken | Place::Directory)) || path.is_symlink() && !path.exists();
     if is_taken && !force && !is_stdout(path) { Err(WriteError::Exists { path: path.into() }) } else { Ok(()) }
 }
 
-/// A file that is written and not yet in its place.
+/// A file that is written but not yet in place.
 #[derive(Debug)]
 pub(crate) enum Staged<'a> {
-    /// Beside the place, which has what was there before.
+    /// Beside its final place, which still has its old content.
     Beside(NamedTempFile, PathBuf),
     /// For standard output, a device or a pipe.
     Stream(&'a Path, &'a str),
 }
 
-/// Writes a file beside its place: nobody ever sees half of it, and nothing is replaced until all files are written.
+/// Writes a file beside its final place: nobody ever sees half of it, and nothing is replaced until all files are
+/// written.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
 pub(crate) fn stage<'a>(path: &'a Path, text: &'a str) -> Result<Staged<'a>, WriteError> {
     let failed = |error| WriteError::Write { path: path.into(), error };
-    // A link stays one: what it points to is replaced.
+    // A link stays a link: its target is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if is_stdout(path) || matches!(Place::of(&target), Ok(Place::Stream)) {
         return Ok(Staged::Stream(path, text));
@@ -88,11 +89,11 @@ pub(crate) fn stage<'a>(path: &'a Path, text: &'a str) -> Result<Staged<'a>, Wri
 }
 
 impl Staged<'_> {
-    /// Puts it in its place.
+    /// Moves it into place.
     ///
     /// # Errors
     ///
-    /// If that cannot be.
+    /// If that fails.
     pub(crate) fn put(self) -> Result<(), Failure> {
         match self {
             Self::Beside(file, path) => match file.persist(&path) {
@@ -108,7 +109,7 @@ impl Staged<'_> {
     }
 }
 
-/// Makes a directory, if it is not there.
+/// Creates a directory, if it does not exist.
 pub(crate) fn folder(path: &Path) -> Result<(), WriteError> {
     std::fs::create_dir_all(path).map_err(|error| WriteError::Directory { path: path.into(), error })
 }

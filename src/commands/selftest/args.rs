@@ -11,13 +11,13 @@ use crate::plan::values::{amount, percentage, seconds, whole};
 use crate::stats::estimate::{BLOCKS_MIN, PAIRS_MIN};
 use crate::text::did_you_mean;
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const EXAMPLES: &str = "\
 Examples:
   hpbench selftest                     within a run
   hpbench selftest --runs 40           between runs, too";
 
-/// What is measured, and how long.
+/// What to measure, and for how long.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SelftestArgs {
@@ -33,7 +33,7 @@ pub struct SelftestArgs {
     #[arg(long, value_name = "N", default_value = "32", value_parser = |text: &str| amount(text, 1, 1024))]
     pub batch: usize,
 
-    /// Measure as many blocks of three trials as fit into so much time, up to 3600 seconds
+    /// Measure as many blocks of three trials as fit into this time, up to 3600 seconds
     #[arg(long, value_name = "TIME", default_value = "20", value_parser = |text: &str| seconds(text, 0.1))]
     pub time: Duration,
 
@@ -45,23 +45,23 @@ pub struct SelftestArgs {
     #[arg(short = 't', long, value_name = "TIME", default_value = "0.01", value_parser = |text: &str| seconds(text, 0.001))]
     pub duration: Duration,
 
-    /// How much of a datagram's cost is added, to be found again
+    /// The work to add and find again, as a share of a datagram's cost
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
     pub added: f64,
 
-    /// Then measure between runs, too: so many runs of the cell with itself, 12 to 10000, in pairs of random order
+    /// Also measure between runs: the cell against itself in so many runs, 12 to 10000, as pairs in random order
     #[arg(long, value_name = "N", value_parser = |text: &str| amount(text, 2 * PAIRS_MIN, 10_000))]
     pub runs: Option<usize>,
 
-    /// How long each of these runs is, up to 3600 seconds
+    /// Length of each of these runs, up to 3600 seconds
     #[arg(long, value_name = "TIME", default_value = "1", requires = "runs", value_parser = |text: &str| seconds(text, 0.1))]
     pub run_time: Duration,
 
-    /// The least change that matters, as in compare
+    /// The smallest change that matters, as in compare
     #[arg(long, value_name = "PERCENT", default_value = "3%", value_parser = percentage)]
     pub threshold: f64,
 
-    /// Decides the order of trials within a block, and of runs within a pair [default: random]
+    /// Seed of the order of trials within a block, and of runs within a pair [default: random]
     #[arg(long, value_name = "N", value_parser = whole)]
     pub seed: Option<u64>,
 }
@@ -87,10 +87,10 @@ impl SelftestArgs {
 fn scenario(text: &str) -> Result<Scenario, String> {
     let known = Scenario::ALL.into_iter().filter(|scenario| scenario.has_rounds());
     let found = known.into_iter().find(|scenario| scenario.name() == text);
-    // In the others, a worker that takes longer need not show: the generators may be slower still.
+    // In the other scenarios a slower worker need not show: the generators may be slower still.
     found.ok_or_else(|| {
         let meant = did_you_mean(text, ["drain", "send"]);
-        format!("'{text}' is no scenario in which a known cost can be added; there are drain and send{meant}")
+        format!("'{text}' is not a scenario to which a known cost can be added; choose drain or send{meant}")
     })
 }
 

@@ -1,4 +1,4 @@
-//! Blocks of three trials of one cell: as it is, the same once more, and with work added.
+//! Blocks of three trials of one cell: as it is, as it is again, and with work added.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ pub(super) const SIDES: usize = 3;
 /// Which of them has work added.
 pub(super) const SLOWED: usize = 2;
 
-/// What trials are run with.
+/// What trials need to run.
 pub(super) struct Bench<'a> {
     pub run: &'a Run,
     pub cell: &'a Cell,
@@ -32,27 +32,28 @@ pub(super) struct Bench<'a> {
 /// What was measured.
 #[derive(Debug)]
 pub(super) struct Measured {
-    /// The rows of all sides, of each trial the last attempt, with the side of each.
+    /// The rows of all sides: the last attempt at each trial, with its side.
     pub rows: Vec<(usize, Row)>,
     /// How many blocks there are.
     pub blocks: usize,
-    /// What was added to a datagram on one side, in nanoseconds.
+    /// The work added to each datagram on one side, in nanoseconds.
     pub added_ns: f64,
     /// How long that took.
     pub elapsed: Duration,
 }
 
 impl<'a> Bench<'a> {
-    /// Runs so many blocks, or as many as fit into a time; with a fraction of a datagram's cost added on one side.
+    /// Runs at most so many blocks, or as many as fit into a time, with a fraction of a datagram's cost added on one
+    /// side.
     pub(super) fn measure(&self, most: usize, time: Option<Duration>, added: f64) -> Result<Measured, Failure> {
         let mut free = self.pool.frames();
         let first = Planned { cell: 0, block: 1, order: 0 };
-        // Of the first trial of all, only what a datagram costs is wanted: to know how much is to be added.
+        // A pilot trial finds the cost of a datagram, and so how much to add.
         let pilot = self.trial((first, 1), 0.0, &mut free)?;
         let added_ns = added * pilot.ns_per_packet_p50.unwrap_or(0.0);
         let start = Instant::now();
         let mut measured = Measured { rows: Vec::new(), blocks: 0, added_ns, elapsed: Duration::ZERO };
-        // On a busy machine every trial would be repeated, which takes long and helps little.
+        // On a busy machine every trial would be repeated, which takes long and helps little; so repeats are limited.
         let mut repeats = SIDES * 10;
         for planned in Schedule::new(SIDES, most, self.run.seed).iter() {
             if planned.block > measured.blocks {
@@ -82,8 +83,8 @@ impl<'a> Bench<'a> {
         Ok(measured)
     }
 
-    /// Makes an attempt at a trial. All sides run the same code, also with nothing added: code of its own takes some nanoseconds
-    /// more or less for being elsewhere.
+    /// Makes an attempt at a trial. All sides run the same code, even with nothing added: other code would differ by
+    /// some nanoseconds just for its place in memory.
     fn trial(
         &self,
         (planned, attempt): (Planned, usize),

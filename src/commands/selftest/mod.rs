@@ -1,5 +1,5 @@
-//! `hpbench selftest`: the same cell against itself, and against itself with a known piece of work added; within a run, and between
-//! runs.
+//! `hpbench selftest`: a cell against itself, and against itself with a known amount of work added; within a run, and
+//! between runs.
 
 pub mod args;
 mod blocks;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let measured = within_a_run(args, seed, &interrupt)?;
     if let Some(status) = interrupt.exit_status() {
-        tell!("hpbench: interrupted; nothing can be said");
+        tell!("hpbench: interrupted; no result");
         return Ok(status);
     }
     let (text, mut is_sound) = report::within(args, seed, &measured);
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<u8, Failure> {
     if let Some(count) = args.runs {
         let differences = runs::measure(args, count, seed, &interrupt)?;
         if let Some(status) = interrupt.exit_status() {
-            tell!("hpbench: interrupted; nothing can be said between runs");
+            tell!("hpbench: interrupted; no result between runs");
             return Ok(status);
         }
         let (text, is_enough) = runs::report(args, count, seed, &differences);

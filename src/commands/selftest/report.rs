@@ -1,4 +1,4 @@
-//! What the test prints of one run, and how it prints figures.
+//! The output for one run, and the format of figures.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::args::SelftestArgs;
 use super::blocks::{Measured, SIDES, SLOWED};
 use super::resolve::{self, Counted, Resolved};
 
-/// How long runs are of which the test says what they tell apart, in seconds.
+/// The run lengths, in seconds, for which the test says what they resolve.
 const ASKED_S: [f64; 2] = [10.0, 60.0];
 
-/// What is printed of one run, and whether there is anything to say.
+/// The output for one run, and whether there is a result.
 pub(super) fn within(args: &SelftestArgs, seed: u64, measured: &Measured) -> (String, bool) {
     let sides: [BTreeMap<usize, f64>; SIDES] = std::array::from_fn(|side| valid(measured, side));
     let mut text = format!(
@@ -31,8 +31,8 @@ pub(super) fn within(args: &SelftestArgs, seed: u64, measured: &Measured) -> (St
     let estimates = estimate::pieces(&same).zip(estimate::pieces(&added));
     let Some((of_same, of_added)) = estimates else {
         text += &wrap(&format!(
-            "Only {} of {} blocks are valid on both sides, and {BLOCKS_MIN} are the least: this machine is too busy to measure \
-             anything. Try again with less running beside it, or with more --time.",
+            "Only {} of {} blocks are valid on both sides, and at least {BLOCKS_MIN} are needed: this machine is too \
+             busy to measure anything. Try again with less running, or with more --time.",
             same.len().min(added.len()),
             measured.blocks,
         ));
@@ -50,37 +50,38 @@ pub(super) fn within(args: &SelftestArgs, seed: u64, measured: &Measured) -> (St
     (text, true)
 }
 
-/// The values that count on a side, by their blocks.
+/// The values that count on a side, by block.
 fn valid(measured: &Measured, side: usize) -> BTreeMap<usize, f64> {
     let of_side = measured.rows.iter().filter(|(of, row)| *of == side && row.valid == 1).map(|(_, row)| row);
     let counted = gates::counting(of_side.collect(), |row| row.marked).into_iter();
     counted.filter_map(|row| Some((row.trial, row.ns_per_packet_p50?))).collect()
 }
 
-/// The logarithms of what `new` is to `base` in the blocks that both have.
+/// The logarithms of `new` / `base` in the blocks that both have.
 fn differences(base: &BTreeMap<usize, f64>, new: &BTreeMap<usize, f64>) -> Vec<f64> {
     let both = new.iter().filter_map(|(block, new)| Some((base.get(block)?, new)));
     both.map(|(base, new)| (new / base).ln()).filter(|difference| difference.is_finite()).collect()
 }
 
-/// Whether the work that was added shows.
+/// Whether the added work was found.
 fn found(estimate: &Estimate, verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Worse => "The work that was added was found.",
-        _ if estimate.low > 0.0 => "The work that was added was found, and is below the threshold.",
-        _ => "The work that was added was not found: it is less than this machine tells apart in this time.",
+        Verdict::Worse => "The added work was found.",
+        _ if estimate.low > 0.0 => "The added work was found, and is below the threshold.",
+        _ => "The added work was not found: it is less than this machine can resolve in this time.",
     }
 }
 
-/// What runs of some seconds would tell apart.
+/// What runs of some lengths would resolve.
 fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64]) -> String {
-    // A comparison of two cells has two of the three trials of a block.
+    // A comparison of two cells takes two of the three trials of a block.
     let block_s = measured.elapsed.as_secs_f64() * 2.0 / SIDES as f64 / measured.blocks as f64;
     let all_s = block_s * measured.blocks as f64;
-    // Of the blocks that a run has, some count.
+    // Only some of a run's blocks count.
     let counting = differences.len() as f64 / measured.blocks as f64;
     let mut text = wrap(&format!(
-        "In a run of two cells, this machine tells apart, in 80% of all cases (a change below the threshold of {} is called `same`):",
+        "The smallest difference that this machine finds in 80% of all runs of two cells (below the threshold of {}, \
+         the verdict is `same`):",
         percent(args.threshold)
     ));
     let mut lengths: Vec<(f64, usize)> =
@@ -100,24 +101,24 @@ fn apart(args: &SelftestArgs, seed: u64, measured: &Measured, differences: &[f64
         text += &format!("  in {seconds:>4.0} s{told}\n");
     }
     if all_s < ASKED_S[1] {
-        text += &wrap("What was not measured is not promised: half-widths do not fall with the square root of time.");
+        text += &wrap("Lengths not measured are not promised: half-widths do not fall with the square root of time.");
     }
     text
 }
 
-/// How many comparisons of a cell with itself are wrong.
+/// How many comparisons of a cell with itself were wrong.
 pub(super) fn counted(wrong: Counted, of: &str) -> String {
     let Counted { all, excluding, different } = wrong;
     let s = if all == 1 { "" } else { "s" };
     format!(
-        "Of {all} comparison{s} of the cell with itself, of {of} each, {excluding} {} an interval without 0 (one of twenty is to be \
-         expected), and {different} {} called better or worse.",
+        "Of {all} comparison{s} of the cell with itself, of {of} each, {excluding} {} an interval that excludes 0 \
+         (expect one in twenty), and {different} {} called better or worse.",
         if excluding == 1 { "has" } else { "have" },
         if different == 1 { "is" } else { "are" },
     )
 }
 
-/// A change with its interval and its verdict, which is marked where it is certain but below the threshold.
+/// A change with its interval and its verdict, which is marked if the change is certain but below the threshold.
 pub(super) fn line(found: &Estimate, threshold: f64) -> (String, Verdict) {
     let verdict = verdict::verdict(Some((found.low, found.high)), found.p, threshold);
     let pct = |log: f64| format!("{:+.2}%", 100.0 * log.exp_m1());
@@ -132,7 +133,7 @@ pub(super) fn pct(fraction: f64) -> String {
     format!("{:.2}%", 100.0 * fraction)
 }
 
-/// The half of an interval.
+/// Half of an interval.
 pub(super) fn half(resolved: Resolved) -> String {
     format!("±{}", pct(resolved.half))
 }
@@ -152,7 +153,7 @@ mod tests {
         SelftestArgs::from_arg_matches(&matches).expect("flags")
     }
 
-    /// So many blocks in 20 s; each fourth trial is disturbed.
+    /// So many blocks in 20 s; every fourth trial is disturbed.
     fn measured(blocks: usize) -> Measured {
         let row = |side: usize, block: usize| {
             let noise = 0.5 * ((7 * block + 5 * side) % 11) as f64;
@@ -173,7 +174,7 @@ mod tests {
             "with 4.0 ns added",
             "(true: +0.99%)",
             "same ~",
-            "The work that was added was found, and is below the threshold.",
+            "The added work was found, and is below the threshold.",
             "in   10 s",
             "blocks)",
             "in   60 s  not measured: --time 90 does",
@@ -183,7 +184,7 @@ mod tests {
         }
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let (text, _) = within(&args(&["--threshold", "0.5%"]), 1, &measured(400));
-        assert!(text.contains("The work that was added was found.\n"), "{text}");
+        assert!(text.contains("The added work was found.\n"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What difference blocks, or pairs of runs, like these tell apart.
+//! The difference that blocks, or pairs of runs, like the measured ones resolve.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -8,24 +8,24 @@ use crate::stats::Summary;
 use crate::stats::estimate::{self, BLOCKS_MANY, Estimate};
 use crate::stats::quantile_of_sorted;
 
-/// How many runs are drawn from what was measured.
+/// How many runs are resampled from the measured ones.
 const DRAWN: usize = 500;
 
-/// In which share of them a difference is to be found.
+/// The share of them in which a difference must be found.
 const FOUND: f64 = 0.8;
 
-/// What can be told apart; fractions.
+/// What can be resolved; fractions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Resolved {
-    /// The half of the 95% interval, in the median.
+    /// The median of half the 95% interval.
     pub half: f64,
-    /// The least difference that the interval tells from none in 80% of all cases.
+    /// The smallest difference for which the interval excludes 0 in 80% of all cases.
     pub least: f64,
 }
 
-/// What runs of `count` blocks like these would tell apart. The differences are those of a cell from itself, in the order of
-/// time; what difference they have is chance. A run is put together from consecutive pieces, drawn from them: within a piece,
-/// neighbours resemble each other as they did. `None` of more blocks than there are, for which they say nothing, and of too few.
+/// What runs of `count` blocks like these would resolve. The differences are those of a cell from itself, in time
+/// order, and so are chance. Each run is resampled from consecutive pieces of them, within which neighbours resemble
+/// each other as they did. `None` for more blocks than were measured, and for too few.
 pub(super) fn by_blocks(differences: &[f64], count: usize, seed: u64) -> Option<Resolved> {
     let level = estimate::pieces(differences)?.center;
     let pieces = estimate::pieces_of(count).filter(|_| count <= differences.len())?;
@@ -39,7 +39,7 @@ pub(super) fn by_blocks(differences: &[f64], count: usize, seed: u64) -> Option<
     })
 }
 
-/// What so many pairs of runs like these would tell apart.
+/// What so many pairs of runs like these would resolve.
 pub(super) fn by_pairs(differences: &[f64], count: usize, seed: u64) -> Option<Resolved> {
     let level = estimate::signed_ranks(differences)?.center;
     drawn(level, seed, |random| {
@@ -53,13 +53,14 @@ fn drawn(level: f64, seed: u64, mut one: impl FnMut(&mut ChaCha8Rng) -> Option<E
     let estimates: Option<Vec<Estimate>> = (0..DRAWN).map(|_| one(&mut random)).collect();
     let estimates = estimates?;
     let half = Summary::of(estimates.iter().map(|found| (found.high - found.low) / 2.0))?.median;
-    // A difference moves the interval as a whole: it excludes 0 from where its lower end was.
+    // A difference shifts the whole interval: it excludes 0 once it exceeds the distance of the lower end from the
+    // level.
     let mut needed: Vec<f64> = estimates.iter().map(|found| level - found.low).collect();
     needed.sort_unstable_by(f64::total_cmp);
     Some(Resolved { half: half.exp_m1(), least: quantile_of_sorted(&needed, FOUND)?.exp_m1() })
 }
 
-/// Comparisons of a cell with itself: how many there are, and how many of them are wrong.
+/// Comparisons of a cell with itself: how many there are, and how many are wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     /// How many there are.
@@ -71,7 +72,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Of estimates, each judged on its own.
+    /// From estimates, each judged on its own.
     pub(super) fn of(estimates: impl Iterator<Item = Estimate>, threshold: f64) -> Self {
         let mut counted = Self::default();
         for found in estimates {
@@ -83,7 +84,7 @@ impl Counted {
         counted
     }
 
-    /// Of blocks: consecutive comparisons of 50 each, or one of all where there are fewer.
+    /// From blocks: consecutive comparisons of 50 blocks each, or one of all if there are fewer.
     pub(super) fn by_blocks(differences: &[f64], threshold: f64) -> Self {
         let parts = differences.chunks_exact(differences.len().clamp(1, BLOCKS_MANY));
         Self::of(parts.filter_map(estimate::pieces), threshold)
@@ -94,7 +95,7 @@ impl Counted {
 mod tests {
     use super::*;
 
-    /// Differences with so much noise, as a fraction.
+    /// Differences with this much noise, as a fraction.
     fn differences(noise: f64, count: usize) -> Vec<f64> {
         let mut random = ChaCha8Rng::seed_from_u64(5);
         (0..count).map(|_| 0.3 + noise * random.random_range(-1.7..1.7)).collect()

@@ -1,4 +1,4 @@
-//! Pairs of runs of one cell with itself: what `scripts/ab` would find where there is nothing to be found.
+//! Pairs of runs of one cell with itself: what `scripts/ab` would find if there is nothing to find.
 
 use std::fs;
 use std::path::Path;
@@ -26,11 +26,11 @@ use super::args::SelftestArgs;
 use super::report::{counted, half, line, pct};
 use super::resolve::{self, Counted};
 
-/// The pairs of one comparison, as `scripts/ab` has them by default.
+/// The pairs of one comparison: the default of `scripts/ab`.
 const PAIRS: usize = 20;
 
-/// The logarithms of what the second run of each pair is to the first one, both drawn: of the pairs that count, as `compare` decides
-/// it. Fewer after an interrupt.
+/// The logarithms of run B / run A, which ran in random order, of the pairs that count by the rules of `compare`. Fewer
+/// after an interrupt.
 pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &Interrupt) -> Result<Vec<f64>, Failure> {
     let home = tempfile::tempdir().context("cannot make a temporary directory").map_err(broken)?;
     let program = std::env::current_exe().context("cannot find this program").map_err(broken)?;
@@ -48,7 +48,7 @@ pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &I
             }
             let file = home.path().join("run.csv");
             one(&program, args, (STATES[side], pair), &file).map_err(broken)?;
-            // What a run has not written does not count.
+            // A run that wrote nothing does not count.
             let _ = rows::read_file(&file, |_, fields, row| data.add(fields, row));
             bar.inc(1);
             fs::remove_file(&file).or_else(ignore_missing).context("cannot remove what a run wrote").map_err(broken)?;
@@ -88,22 +88,22 @@ fn one(program: &Path, args: &SelftestArgs, (state, pair): (&str, usize), file: 
     let mut command = Command::new(program);
     command.arg("--quiet").args(words).arg("-o").arg(file).stdin(Stdio::null()).stdout(Stdio::null());
     let done = command.output().context("cannot start a run")?;
-    // One that ended early, or whose trials are all disturbed, says nothing; one that was refused says why.
+    // A run that ended early, or whose trials are all disturbed, is unusable; one that was refused says why.
     if done.status.code() == Some(2) {
         return Err(anyhow!("{}", String::from_utf8_lossy(&done.stderr).trim().to_owned()).context("a run was refused"));
     }
     Ok(())
 }
 
-/// What is printed, and whether there is anything to say.
+/// The output, and whether there is a result.
 pub(super) fn report(args: &SelftestArgs, runs: usize, seed: u64, differences: &[f64]) -> (String, bool) {
     let pairs = differences.len();
     let run_s = args.run_time.as_secs_f64();
     let mut text = format!("\nBetween runs: {} pairs of runs of {run_s} s, all of the same cell\n", runs / 2);
     let Some(found) = signed_ranks(differences) else {
         text += &wrap(&format!(
-            "Only {pairs} of {} pairs count, and {PAIRS_MIN} are the least: this machine is too busy to measure anything. Try \
-             again with less running beside it, or with a longer --run-time.",
+            "Only {pairs} of {} pairs count, and at least {PAIRS_MIN} are needed: this machine is too busy to measure \
+             anything. Try again with less running, or with a longer --run-time.",
             runs / 2
         ));
         return (text, false);
@@ -113,20 +113,20 @@ pub(super) fn report(args: &SelftestArgs, runs: usize, seed: u64, differences: &
     sizes.sort_unstable_by(f64::total_cmp);
     let size =
         |at: f64| crate::stats::quantile_of_sorted(&sizes, at).map_or_else(String::new, |size| pct(size.exp_m1()));
-    // Comparisons of 20 pairs each, or of as many as there are.
+    // Comparisons of about 20 pairs each, or of as many as there are.
     let groups = (pairs / PAIRS).max(1);
     let group = |at: usize| signed_ranks(&differences[at * pairs / groups..(at + 1) * pairs / groups]);
     let wrong = Counted::of((0..groups).filter_map(group), args.threshold);
     text += &wrap(&format!(
-        "Two single runs, one after the other, differ by {} in the median, and one pair of ten by {} or more: that is why one run \
-         a side has no verdict. {}",
+        "Two consecutive runs differ by {} in the median, and one pair in ten by {} or more: that is why one run a \
+         side has no verdict. {}",
         size(0.5),
         size(0.9),
         counted(wrong, &format!("{} pairs", pairs / groups)),
     ));
     let resolved = resolve::by_pairs(differences, PAIRS, seed);
     text += &resolved.map_or_else(String::new, |resolved| {
-        format!("{PAIRS} pairs of runs tell apart{:>8}  (half-width {})\n", pct(resolved.least), half(resolved))
+        format!("{PAIRS} pairs of runs resolve{:>8}  (half-width {})\n", pct(resolved.least), half(resolved))
     });
     (text, true)
 }
@@ -139,7 +139,7 @@ mod tests {
     use crate::record::format;
     use crate::record::row::{Row, SCHEMA};
 
-    /// A pair counts if enough trials of both of its runs do, and those that are marked are left out.
+    /// A pair counts if enough trials of both its runs count; marked ones are left out.
     #[test]
     fn pairs_are_those_of_compare() {
         let mut data = Dataset::new([Column::ns_per_packet_p50]);
@@ -181,7 +181,7 @@ mod tests {
         let differences: Vec<f64> = (0..47).map(|at| 0.002 * f64::from(at * 7 % 11 - 5)).collect();
         let (text, is_enough) = report(&args, 100, 1, &differences);
         assert!(is_enough && text.contains("Between runs: 50 pairs of runs of 1 s"), "{text}");
-        assert!(text.contains("\n47 pairs ") && text.contains("\n20 pairs of runs tell apart"), "{text}");
+        assert!(text.contains("\n47 pairs ") && text.contains("\n20 pairs of runs resolve"), "{text}");
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains("Of 2 comparisons of the cell with itself, of 23 pairs each, 0 have"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

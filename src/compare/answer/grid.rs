@@ -1,4 +1,4 @@
-//! The grid: rows are what was swept, columns are who is compared, each cell a change.
+//! The grid: a row for each value swept, a column for each side compared, and a change in each cell.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,22 +11,22 @@ use crate::compare::verdict::{Ratio, Verdict};
 use crate::compare::warnings::Reason;
 use crate::record::columns::Column;
 
-/// What a cell of the grid says. Its order is the one in which the legend explains the marks.
+/// The verdict of a cell of the grid, in the order in which the legend explains the marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
     /// Certainly worse.
     Worse,
     /// Certainly better.
     Better,
-    /// Any difference is within the threshold.
+    /// Same: any difference is within the threshold.
     Same,
-    /// So it is, but there certainly is one.
+    /// Same, but there certainly is a difference.
     Certain,
-    /// The trials do not tell.
+    /// The trials are inconclusive.
     Unclear,
     /// No verdict.
     None,
-    /// Not the same at all values.
+    /// Verdicts differ between the values.
     Mixed,
 }
 
@@ -42,7 +42,7 @@ impl Mark {
         }
     }
 
-    /// Whether the sides differ by more than the threshold allows.
+    /// Whether the verdict is a difference.
     pub(crate) fn is_difference(self) -> bool {
         matches!(self, Self::Worse | Self::Better)
     }
@@ -51,11 +51,11 @@ impl Mark {
 /// How much a side differs from the base.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Change {
-    /// It is not known.
+    /// Not known.
     Unknown,
-    /// The ratio to the base, with its interval where there is one.
+    /// The ratio to the base, with its interval if there is one.
     Of(Ratio),
-    /// The least and the largest ratio over several values.
+    /// The smallest and the largest ratio over several values.
     Span(f64, f64),
 }
 
@@ -78,7 +78,7 @@ impl<'r> Cell<'r> {
         Self { mark: Mark::of(one), change, reason: one.reason.as_ref(), per_call: one.per_call }
     }
 
-    /// Several in one: what they span.
+    /// One cell for several, with the range of their changes.
     fn folded(cells: &[Self]) -> Option<Self> {
         let (first, others) = cells.split_first()?;
         if others.is_empty() {
@@ -108,20 +108,20 @@ impl<'r> Cell<'r> {
 /// A row of the grid.
 #[derive(Clone, Debug)]
 pub(crate) struct Line<'r> {
-    /// What was measured.
+    /// The metric.
     pub scenario: &'r str,
-    /// What is compared.
+    /// The cell.
     pub metric: Metric,
-    /// The values of the grid's axes; of a line over all values, empty.
+    /// The values of the grid's axes; empty for a line over all values.
     pub values: Vec<&'r str>,
-    /// What the base has, if all columns have the same base.
+    /// The value of the base, if all columns have the same base.
     pub base: Option<f64>,
-    /// By column; `None` where there is no such trial.
+    /// One cell for each column; `None` if there is no such trial.
     pub cells: Vec<Option<Cell<'r>>>,
 }
 
 impl Line<'_> {
-    /// Whether it is about what the scenario is about.
+    /// Whether it shows the scenario's main metric.
     pub(crate) fn is_primary(&self) -> bool {
         let is_counted = [Column::instructions_per_packet, Column::peer_instructions_per_packet];
         let accel = if is_counted.contains(&self.metric.column) { "icount" } else { "" };
@@ -129,31 +129,31 @@ impl Line<'_> {
     }
 }
 
-/// Changes against one base. It has one row for each scenario and metric, or the rows of one scenario and metric that was swept.
+/// Changes against one base: one row for each scenario and metric, or the rows of one swept scenario and metric.
 #[derive(Clone, Debug)]
 pub(crate) struct Grid<'r> {
-    /// What tells the rows of one scenario and metric apart; empty where each has one row.
+    /// The axes that tell the rows of one scenario and metric apart; empty if each has one row.
     pub axes: Vec<Column>,
-    /// What all rows have in common.
+    /// What all rows share.
     pub constant: Vec<(Column, &'r str)>,
-    /// The side that all others are compared with; `None` where each is compared with the one before it.
+    /// The side that all others are compared with; `None` if each is compared with the one before it.
     pub base: Option<String>,
-    /// The other side, where there is one only and the columns are backends.
+    /// The new side, if there is only one and the columns are backends.
     pub new: Option<String>,
-    /// Who is compared.
+    /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows.
     pub lines: Vec<Line<'r>>,
 }
 
 impl Grid<'_> {
-    /// Whether a line is over all values of what was swept.
+    /// Whether a line spans all swept values.
     pub(crate) fn is_folded(&self, line: &Line<'_>) -> bool {
         line.values.len() < self.axes.len()
     }
 }
 
-/// The grids of a report: one for all that has one value, and for what was swept one for each scenario and metric.
+/// The grids of a report: one for everything that was not swept, and one for each swept scenario and metric.
 pub(crate) fn of(report: &Comparisons) -> Vec<Grid<'_>> {
     let mut grids: Vec<Grid<'_>> = Vec::new();
     let mut topics: Vec<(&str, &str, Vec<&Comparison>)> = Vec::new();
@@ -201,11 +201,11 @@ fn is_by_backend(report: &Comparisons) -> bool {
     report.by.frees(Column::backend)
 }
 
-/// Columns that say who is compared, not what.
+/// Columns that say which side it is, not what was measured.
 const WHO: [Column; 3] = [Column::backend, Column::variant, Column::buffers];
 
-/// Who a comparison is about: of backends, the other side; of anything else, the backend, and where each side is compared with
-/// the one before it, that side.
+/// The subject of a comparison: if backends are compared, the new side; else the backend, and if each side is compared
+/// with the one before it, also the side.
 fn who(report: &Comparisons, one: &Comparison) -> String {
     if report.by == By::Column(Column::variant) || report.by == By::Column(Column::backend) {
         return side_name(one, 1);
@@ -217,7 +217,7 @@ fn who(report: &Comparisons, one: &Comparison) -> String {
     axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
 }
 
-/// What a side is called: by the modes that were asked for.
+/// The name of a side: its backend with the modes that were asked for.
 pub(crate) fn side_name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
@@ -231,7 +231,7 @@ fn of_scenario<'r>(report: &'r Comparisons, all: &[&'r Comparison]) -> Vec<Grid<
         axes.retain(|axis| !WHO.contains(axis));
     }
     let key = |one: &'r Comparison, axes: &[Column]| axes.iter().map(|axis| one.get(*axis)).collect::<Vec<&str>>();
-    // Two of one backend that differ in what is no axis any more are told apart by all of it.
+    // Two cells of one backend that differ only in columns that are no longer axes are told apart by all of these.
     let places: BTreeSet<_> = all.iter().map(|one| (key(one, &axes), own(one), one.metric.name())).collect();
     if places.len() < all.len() {
         axes = split_axes(all).0;
@@ -289,7 +289,7 @@ fn of_scenario<'r>(report: &'r Comparisons, all: &[&'r Comparison]) -> Vec<Grid<
     grids
 }
 
-/// What the peer does is hardly changed by what is swept: a line is enough.
+/// The peer's metrics hardly change over a sweep: one line is enough.
 fn is_of_the_peer(metric: Metric) -> bool {
     [Column::peer_ns_per_packet, Column::peer_instructions_per_packet].contains(&metric.column)
 }

@@ -1,4 +1,4 @@
-//! The headline: what the grid says, in at most three lines made from few patterns.
+//! The headline: the grid in words, in at most three lines made from few patterns.
 
 use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
 use crate::compare::answer::text::{constants, rate};
@@ -8,19 +8,19 @@ use crate::record::column::Better;
 use crate::record::columns::Column;
 use crate::text::{WIDTH, percent, width, wrap};
 
-/// It has no more lines than this.
+/// The most lines.
 const LINES_MAX: usize = 3;
 
-/// How much is said.
+/// How much the headline says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Detail {
     /// Everything.
     Full,
     /// Without intervals.
     NoIntervals,
-    /// Without what the scenario is not about.
+    /// Only the scenarios' main metrics.
     PrimaryOnly,
-    /// Nothing of where there is no difference.
+    /// Only differences.
     DifferencesOnly,
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn of(grids: &[Grid<'_>], threshold: f64) -> String {
             return if text.trim().is_empty() { String::new() } else { text };
         }
     }
-    // What comes last is in the grid.
+    // The rest is in the grid.
     let lines: Vec<&str> = text.lines().take(LINES_MAX).collect();
     let mut text = lines.join("\n");
     while width(text.lines().last().unwrap_or_default()) + 2 > WIDTH {
@@ -44,7 +44,7 @@ pub(crate) fn of(grids: &[Grid<'_>], threshold: f64) -> String {
     text + " …\n"
 }
 
-/// A sentence for each scenario, and for what was compared.
+/// A sentence for each scenario of each grid.
 fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let mut silent: Vec<&str> = Vec::new();
@@ -76,13 +76,13 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
     sentences.into_iter().map(capital).collect()
 }
 
-/// With a capital at its start.
+/// The text with a capital at its start.
 fn capital(text: String) -> String {
     let mut rest = text.chars();
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
-/// What a sentence is about.
+/// The topic of a sentence.
 fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
     let what = match (line.scenario, line.metric.column) {
         (_, Column::cpu_ns_per_packet) => "CPU at a fixed rate",
@@ -110,7 +110,7 @@ fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
     format!("{sides}{what}{metric}{at}")
 }
 
-/// What is said of the lines of one scenario in one grid.
+/// What to say about the lines of one scenario in one grid.
 fn parts(grid: &Grid<'_>, lines: &[&Line<'_>], threshold: f64, detail: Detail, is_first: bool) -> Vec<String> {
     let base = grid.base.as_deref().filter(|_| is_first && grid.new.is_none());
     let is_of_several = lines.iter().filter(|line| line.metric == lines[0].metric && !grid.is_folded(line)).count() > 1;
@@ -140,7 +140,7 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// How a change is called: in percent, or as a factor.
+/// A change in words: in percent, or as a factor.
 fn words(column: Column, better: Better, low: f64, high: f64, half: Option<f64>) -> String {
     let (is_less, is_one) = (high < 1.0, low == high);
     let is_factor = !(0.5..2.0).contains(&low) || !(0.5..2.0).contains(&high);
@@ -177,7 +177,7 @@ fn words(column: Column, better: Better, low: f64, high: f64, half: Option<f64>)
     format!("{size} {direction}")
 }
 
-/// What is said of a line with one value.
+/// What to say about a line with one value.
 fn of_one(grid: &Grid<'_>, line: &Line<'_>, threshold: f64, detail: Detail, base: Option<&str>) -> String {
     let mut parts: Vec<String> = Vec::new();
     let than = base.map_or_else(String::new, |base| format!(" than {base}"));
@@ -224,25 +224,25 @@ fn of_one(grid: &Grid<'_>, line: &Line<'_>, threshold: f64, detail: Detail, base
     parts.join(", ")
 }
 
-/// Why cells have no verdict, if all of those without one have the same reason.
+/// Why cells have no verdict, if all cells without one have the same reason.
 fn only_reason<'c, 'r: 'c>(cells: impl Iterator<Item = &'c Cell<'r>>) -> Option<&'r Reason> {
     let mut reasons = cells.filter_map(|cell| cell.reason);
     let first = reasons.next()?;
     reasons.all(|other| other.is_like(first)).then_some(first)
 }
 
-/// Neighbouring values at which the same can be said of a side.
+/// Neighbouring values at which a side has the same verdict.
 struct Stretch<'l, 'r> {
-    /// What.
+    /// The verdict.
     mark: Mark,
-    /// Where.
+    /// The values.
     cells: Vec<(&'l Line<'r>, &'l Cell<'r>)>,
 }
 
-/// Stretches of one side; more of them than this are told as a whole.
+/// With more stretches of one side than this, their cells are counted instead.
 const STRETCHES_MAX: usize = 3;
 
-/// What is said of lines that differ in what was swept.
+/// What to say about lines that differ in the swept axis.
 fn over_values(grid: &Grid<'_>, lines: &[&Line<'_>], threshold: f64, detail: Detail) -> String {
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
     for (at, name) in grid.columns.iter().enumerate() {
@@ -264,7 +264,7 @@ fn over_values(grid: &Grid<'_>, lines: &[&Line<'_>], threshold: f64, detail: Det
     told.join("; ")
 }
 
-/// What is said of a side at all values.
+/// What to say about a side over all values.
 fn side(grid: &Grid<'_>, cells: &[(&Line<'_>, &Cell<'_>)], of_all: usize, threshold: f64, detail: Detail) -> String {
     let mut stretches: Vec<Stretch<'_, '_>> = Vec::new();
     let simple = |mark: Mark| if mark == Mark::Certain { Mark::Same } else { mark };
@@ -280,7 +280,7 @@ fn side(grid: &Grid<'_>, cells: &[(&Line<'_>, &Cell<'_>)], of_all: usize, thresh
     }
     let is_one = stretches.len() == 1;
     let last = stretches.len() - 1;
-    // Where only differences are told, the others go without saying.
+    // If only differences are reported, the others are left out.
     let is_told = |stretch: &Stretch<'_, '_>| detail != Detail::DifferencesOnly || stretch.mark != Mark::Same || is_one;
     let told: Vec<String> = stretches
         .iter()
@@ -319,7 +319,7 @@ fn place(axis: Column, stretch: &Stretch<'_, '_>, is_last: bool) -> String {
     }
 }
 
-/// What the cells of one verdict say.
+/// The cells of one verdict, in words.
 fn said(mark: Mark, cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String {
     let ratios: Vec<f64> = cells.iter().filter_map(|(_, cell)| cell.ratio()).collect();
     let ends =
@@ -338,7 +338,7 @@ fn said(mark: Mark, cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String 
     }
 }
 
-/// Where verdicts change too often: in how many cells which.
+/// If verdicts change too often: how many cells have each.
 fn as_a_whole(cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String {
     let of = |wanted: &[Mark]| -> Vec<(&Line<'_>, &Cell<'_>)> {
         cells.iter().copied().filter(|(_, cell)| wanted.contains(&cell.mark)).collect()
@@ -360,7 +360,7 @@ fn as_a_whole(cells: &[(&Line<'_>, &Cell<'_>)], threshold: f64) -> String {
     }
 }
 
-/// What is said of a metric beside the one that the scenario is about: only differences.
+/// What to say about a metric other than the scenario's main one: only differences.
 fn beside(grid: &Grid<'_>, line: &Line<'_>) -> Option<String> {
     let mut told = Vec::new();
     for (name, cell) in grid.columns.iter().zip(&line.cells) {

@@ -1,4 +1,4 @@
-//! The answer: a headline and a grid, made from the verdicts and from nothing else.
+//! The answer: a headline and a grid, made only from the verdicts.
 
 use crate::compare::axes::{self, By};
 use crate::compare::comparisons::Comparisons;
@@ -23,21 +23,21 @@ use grid::Grid;
 pub use precision::{Precision, precision};
 pub(crate) use settings::{SETTINGS, THRESHOLD};
 
-/// What a comparison comes to.
+/// The result of a comparison.
 #[derive(Debug)]
 pub(crate) struct Answer<'r> {
     /// At most three lines.
     pub headline: String,
     /// The changes behind it.
     pub grids: Vec<Grid<'r>>,
-    /// What the intervals speak of, e.g. " in this run".
+    /// The scope of the intervals, e.g. " in this run".
     pub of: &'static str,
-    /// The least change that matters, as a fraction.
+    /// The smallest change that matters, as a fraction.
     pub threshold: f64,
 }
 
 impl<'r> Answer<'r> {
-    /// Of all comparisons of a report.
+    /// The answer from all comparisons of a report.
     pub(crate) fn of(report: &'r Comparisons) -> Self {
         let grids = grid::of(report);
         let has = |wanted: fn(Basis) -> bool| report.comparisons.iter().any(|one| wanted(one.figures.basis));
@@ -49,7 +49,7 @@ impl<'r> Answer<'r> {
         Self { headline: headline::of(&grids, report.threshold), grids, of, threshold: report.threshold }
     }
 
-    /// As text: the headline, and the grids.
+    /// The answer as text: the headline, then the grids.
     pub(crate) fn render(&self, look: Look) -> String {
         if self.grids.is_empty() {
             return String::new();
@@ -60,7 +60,7 @@ impl<'r> Answer<'r> {
     }
 }
 
-/// The answer of trials of several backends or variants, ready to be printed before their table; empty of others.
+/// The answer for trials of several backends or variants, to print before their table; empty for other trials.
 pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
     let sides = |attempt: &Attempt| {
         let text = |column| data.text(attempt, column);
@@ -73,7 +73,7 @@ pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
     if names.len() < 2 {
         return String::new();
     }
-    // What is counted is not compared by backend.
+    // Counts are not compared by backend.
     if data.attempts.iter().all(|attempt| counts::is_counted(data.text(attempt, Column::accel))) {
         return String::new();
     }
@@ -96,7 +96,7 @@ pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
     format!("{disturbed}{}{none}", answer.render(look))
 }
 
-/// That most trials came to nothing because the machine was busy, and what helps.
+/// If most trials were disturbed because the machine was busy: that, and what helps.
 fn disturbed(data: &Dataset) -> Option<String> {
     let last = || data.attempts.iter().filter(|attempt| !attempt.is_repeated);
     let is_disturbed =

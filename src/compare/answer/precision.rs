@@ -10,19 +10,19 @@ use crate::compare::warnings::Reason;
 use crate::record::columns::Column;
 use crate::record::row::Row;
 
-/// How precise the comparisons of a run are.
+/// The precision of a run's comparisons.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Precision {
     /// The widest half of an interval, as a fraction.
     Half(f64),
     /// A comparison has too few blocks for an interval.
     NotYet,
-    /// No comparison will have a verdict, however many blocks there are: why.
+    /// Why no comparison will have a verdict, however many blocks there are.
     Never(String),
 }
 
-/// How precise the comparisons of a run's backends or variants are in what each scenario is about. One that has no verdict for
-/// another reason than too few blocks does not count.
+/// The precision of the comparisons of a run's backends or variants, in each scenario's main metric. A comparison that
+/// has no verdict for any reason other than too few blocks does not count.
 pub fn precision<'a>(rows: impl Iterator<Item = &'a Row>) -> Precision {
     let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows);
     let trials = Trials::new(&data, By::Column(Column::variant), &[]);

@@ -1,10 +1,10 @@
-//! How trials are compared where nobody says.
+//! How trials are compared by default.
 
 use crate::compare::comparisons::Settings;
 
-/// The least change that matters where nobody says.
+/// The smallest change that matters by default.
 pub(crate) const THRESHOLD: f64 = 0.03;
 
-/// How trials are compared for an answer: what means nothing is marked, and gets no verdict.
+/// How trials are compared for an answer: a comparison that means nothing is listed, without a verdict.
 pub(crate) const SETTINGS: Settings<'static> =
     Settings { base: None, all_metrics: false, threshold: THRESHOLD, paired: false, force: true, across_hosts: false };

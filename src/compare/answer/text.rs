@@ -16,7 +16,7 @@ use crate::text::{WIDTH, digits, percent, width, wrap};
 const NAME_MAX: usize = 20;
 
 impl Mark {
-    /// As a character, and what it means.
+    /// The mark as a character.
     fn sign(self, unicode: bool) -> char {
         let [unicode_sign, ascii] = match self {
             Self::Worse => ['▲', '!'],
@@ -30,7 +30,7 @@ impl Mark {
         if unicode { unicode_sign } else { ascii }
     }
 
-    /// What it means. The threshold is a fraction.
+    /// Its meaning. The threshold is a fraction.
     pub(crate) fn meaning(self, threshold: f64) -> String {
         match self {
             Self::Worse => "worse".into(),
@@ -53,10 +53,10 @@ impl Mark {
     }
 }
 
-/// From this ratio on, or below its inverse, a change is a factor.
+/// From this ratio on, or below its inverse, a change is shown as a factor.
 const FACTOR_MIN: f64 = 2.0;
 
-/// A change, in percent; large ones as factors, uncertain ones as the ends of their interval.
+/// A change in percent; large ones as factors, imprecise ones as the ends of their interval.
 pub(crate) fn change_text(change: Change) -> String {
     let is_factor = |ratio: f64| !(1.0 / FACTOR_MIN..FACTOR_MIN).contains(&ratio);
     let factor = |ratio: f64| match ratio {
@@ -68,7 +68,7 @@ pub(crate) fn change_text(change: Change) -> String {
     let pct = |ratio: f64| 100.0 * (ratio - 1.0);
     let signed = |pct: f64, decimals: usize| {
         let text = format!("{pct:+.decimals$}");
-        // Neither +0.0 nor -0.0 has a sign that means anything.
+        // The sign of +0.0 or -0.0 means nothing.
         if text.trim_start_matches(['+', '-', '0', '.']).is_empty() { text[1..].to_owned() } else { text }
     };
     match change {
@@ -97,7 +97,7 @@ pub(crate) fn change_text(change: Change) -> String {
     }
 }
 
-/// What the rows of a metric are called, with their unit.
+/// The label of a metric's rows, with the unit.
 pub(crate) fn metric_label(column: Column) -> String {
     match column {
         Column::ns_per_packet_p50 => "ns".into(),
@@ -125,12 +125,12 @@ pub(crate) fn value_text(column: Column, value: f64) -> String {
     }
 }
 
-/// Whether a column is a latency in ns, which people read in µs.
+/// Whether a column is a latency in ns, which is shown in µs.
 pub(crate) fn is_latency(column: Column) -> bool {
     column.name().starts_with("lat_") && column.name().ends_with("_ns")
 }
 
-/// Grids, and what their marks mean.
+/// Grids, and the legend of their marks.
 pub(crate) fn render(grids: &[Grid<'_>], of: &str, threshold: f64, look: Look) -> String {
     let grids_text: Vec<String> = grids.iter().map(|grid| one(grid, of, look)).collect();
     let mut text = grids_text.join("\n");
@@ -142,7 +142,7 @@ pub(crate) fn render(grids: &[Grid<'_>], of: &str, threshold: f64, look: Look) -
     text
 }
 
-/// Why there is no verdict, if that is the same wherever there is none.
+/// Why there is no verdict, if the reason is the same for all cells without one.
 pub(crate) fn only_reason<'r>(grids: &[Grid<'r>]) -> Option<&'r Reason> {
     let cells = grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| line.cells.iter().flatten());
     let mut reasons = cells.filter(|cell| cell.mark == Mark::None).map(|cell| cell.reason);
@@ -150,13 +150,13 @@ pub(crate) fn only_reason<'r>(grids: &[Grid<'r>]) -> Option<&'r Reason> {
     reasons.all(|other| other.is_some_and(|other| other.is_like(first))).then_some(first)
 }
 
-/// With characters of ASCII only.
+/// The text in ASCII only.
 pub(crate) fn plain(text: &str) -> String {
     let plain = [('±', "+-"), ('µ', "u"), ('–', "-"), ('…', ".."), ('≥', ">=")];
     plain.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// What all rows have in common, in words.
+/// What all rows share, in words.
 pub(crate) fn constants(constant: &[(Column, &str)]) -> String {
     let word = |(column, value): &(Column, &str)| match *column {
         Column::payload => format!("{value} bytes"),
@@ -168,7 +168,7 @@ pub(crate) fn constants(constant: &[(Column, &str)]) -> String {
     constant.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// A rate with its prefix.
+/// A rate with a unit prefix.
 pub(crate) fn rate(value: &str) -> String {
     match value.parse::<u64>() {
         Ok(rate) if rate >= 1_000_000 && rate % 100_000 == 0 => format!("{}M", rate as f64 / 1e6),
@@ -184,7 +184,7 @@ fn title(grid: &Grid<'_>, of: &str) -> String {
     } else {
         format!("{}, {}: change in %", first.scenario, metric_label(first.metric.column))
     };
-    // What is nearly always the same, and in the table.
+    // These are nearly always the same, and in the table.
     let hidden = [Column::round, Column::window];
     let against = match (&grid.base, &grid.new) {
         (Some(base), Some(new)) => format!("{new} against {base}"),
@@ -298,7 +298,7 @@ fn is_number(axis: Column) -> bool {
     [Column::batch, Column::payload, Column::round, Column::rate_pps, Column::window, Column::ring].contains(&axis)
 }
 
-/// A name in at most so many characters; one that is cut is told in full.
+/// A name, cut to the longest that fits; a cut name is explained in full.
 fn cut_name(name: &str, told: &mut Vec<String>) -> String {
     if width(name) <= NAME_MAX {
         return name.to_owned();
@@ -308,7 +308,8 @@ fn cut_name(name: &str, told: &mut Vec<String>) -> String {
     short
 }
 
-/// How many datagrams a system call moved: of the base, and of each side. Only of rows about what the scenario is about.
+/// How many datagrams a system call moved, for the base and for each side. Only for rows with the scenario's main
+/// metric.
 fn per_call(line: &Line<'_>) -> Option<String> {
     let cells: Vec<&Cell<'_>> = line.cells.iter().flatten().collect();
     let base = cells.first()?.per_call[0];

@@ -1,4 +1,4 @@
-//! Comparisons of trials that are made up.
+//! Comparisons of made-up trials.
 
 use crate::compare::answer::{self, Precision};
 use crate::compare::axes::By;
@@ -17,7 +17,7 @@ mod refused;
 mod tails;
 mod words;
 
-/// A trial of `backend` in a block, which took so many nanoseconds per datagram.
+/// A trial of `backend` in a block, with a cost in nanoseconds per datagram.
 fn trial(backend: &str, block: usize, ns: f64) -> Row {
     let (variant, per_call) = match backend {
         "plain" => ("recvfrom+sendto", 1.0),
@@ -54,7 +54,7 @@ fn trial(backend: &str, block: usize, ns: f64) -> Row {
 /// How many blocks there are.
 const BLOCKS: usize = 60;
 
-/// Values that differ a little, in another order for each seed.
+/// Values that differ a little, in a different order for each seed.
 fn noisy(middle: f64, seed: usize) -> impl Iterator<Item = (usize, f64)> {
     (1..=BLOCKS).map(move |block| (block, middle * (1.0 + 0.001 * ((block * (seed + 3)) % 11) as f64)))
 }
@@ -183,7 +183,7 @@ fn the_variant_may_follow_from_the_addressing() {
     assert_eq!(verdicts(&report), [Verdict::Worse, Verdict::Worse]);
     let variants: Vec<&str> = report.comparisons.iter().step_by(2).map(|one| one.cell.get(Column::variant)).collect();
     assert_eq!(variants, ["", "coop"], "as they were asked for");
-    let told = "it follows from the addressing: uring:multishot+send+defer if connected, \
+    let told = "follow from the addressing: uring:multishot+send+defer if connected, \
                 uring:recvmsg-multishot+sendmsg+defer if unconnected.";
     assert!(report.notes.iter().any(|note| note.contains(told)), "{:?}", report.notes);
 }
@@ -236,7 +236,7 @@ fn within_blocks_a_small_difference_shows_under_drift() {
     assert_eq!(verdicts(&report), [Verdict::Worse]);
 }
 
-/// Runs of one command, of which each has its own speed; `sides` tells on which side each is, in the order of time.
+/// Runs of one command, each with its own speed; `sides` has the side of each, in time order.
 fn runs(sides: &[&str], new: f64, pairs: bool) -> Vec<Row> {
     let speed = |at: usize| 1.0 + 0.01 * ((7 * at) % 5) as f64;
     let of = |(at, side): (usize, &&str)| {
@@ -271,7 +271,7 @@ fn between_runs_the_order_in_time_decides_what_may_be_said() {
         assert_eq!(comparison.reason, reason);
         let change = comparison.figures.ratio.expect("a change, with or without a verdict").value;
         assert!((change - 1.2).abs() < 0.03, "{change}");
-        // What the machine does by itself stands beside it, where runs of one side tell: they are up to 4% apart.
+        // Runs of one side show how much the machine alone moves them: by up to 4%.
         let moved = comparison.warnings.iter().find_map(|warning| match warning {
             Warning::Moved { runs, permille } => Some((*runs, *permille)),
             _ => None,
@@ -281,7 +281,7 @@ fn between_runs_the_order_in_time_decides_what_may_be_said() {
     }
 }
 
-/// A run of sixty trials of which five are valid is no run of sixty.
+/// A run of sixty trials, five of them valid, does not count as a run of sixty.
 #[test]
 fn runs_with_too_few_valid_trials_do_not_count() {
     let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
@@ -348,7 +348,7 @@ fn what_does_not_count_is_no_reference() {
     assert_eq!((of(false), of(true)), ([60, 60], [6, 6]));
 }
 
-/// Rows of one run are compared by its blocks, whatever pair of runs it is one of.
+/// Rows of one run are compared by its blocks, whatever pair it belongs to.
 #[test]
 fn within_a_run_of_a_pair_blocks_are_compared() {
     let rows: Vec<Row> =
@@ -358,7 +358,7 @@ fn within_a_run_of_a_pair_blocks_are_compared() {
     assert_eq!((report.comparisons[0].verdict, report.comparisons[0].figures.basis), (Verdict::Worse, basis));
 }
 
-/// The guests of a lab share a run, and run one after the other.
+/// The guests of a lab share a run, but run one after the other.
 #[test]
 fn machines_share_no_blocks() {
     let of = |kernel: &'static str, ns: f64| {
@@ -371,13 +371,13 @@ fn machines_share_no_blocks() {
     assert!(compare_with(By::Column(Column::kernel), &rows, &paired, &[]).is_err(), "there are no common blocks");
 }
 
-/// Files of several experiments have the same numbers of pairs: each run belongs to that of its own experiment.
+/// Files of several experiments have the same pair numbers: each run belongs to its own experiment.
 #[test]
 fn pairs_of_several_experiments_stay_apart() {
     let sides = ["A", "B"].repeat(7);
     let two_experiments = |spoilt: Option<usize>, lost: Option<usize>| {
         let mut rows = runs(&sides, 1.2, true);
-        // The seventh pair is the first one of another experiment, later and ten times as slow.
+        // The seventh pair is the first of another experiment, later and ten times as slow.
         for row in rows.iter_mut().filter(|row| row.pair == Some(7)) {
             row.pair = Some(1);
             row.ns_per_packet_p50 = row.ns_per_packet_p50.map(|ns| 10.0 * ns);
@@ -408,7 +408,7 @@ fn a_run_is_as_precise_as_its_widest_comparison() {
     let mut refused = two(100.0, 127.0);
     refused.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.ns_per_packet_p50 = None);
     assert!(matches!(at(&refused), Precision::Never(_)), "{:?}", at(&refused));
-    // What will have no verdict is not waited for.
+    // A comparison that will have no verdict is not waited for.
     let mut rows = two(100.0, 127.0);
     rows.extend(few.into_iter().map(|row| Row {
         scenario: "flood".into(),

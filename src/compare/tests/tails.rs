@@ -1,4 +1,4 @@
-//! Latencies far out, of trials whose samples are merged.
+//! High quantiles of latency, of trials whose samples are merged.
 
 use hdrhistogram::Histogram;
 
@@ -19,7 +19,7 @@ use crate::record::row::Row;
 /// How many latencies a trial has.
 const SAMPLES: u64 = 500;
 
-/// The latencies of a trial: 20 µs, and as much again in the mean with a long tail; `factor` times that.
+/// The latencies of a trial, times `factor`: 20 µs plus a long tail with a mean of 20 µs.
 fn latencies(block: usize, factor: f64) -> Histogram<u64> {
     let mut histogram = latency_histogram();
     for at in 0..SAMPLES {
@@ -92,7 +92,7 @@ fn tails_are_those_of_all_samples() {
 
 #[test]
 fn slow_trials_count_as_many_as_they_are() {
-    // No median of trials sees them: they are a tenth.
+    // They are a tenth, which no median of trials shows.
     let slow = |block: usize| if block.is_multiple_of(10) { 3.0 } else { 1.0 };
     let rows = two(slow);
     let found = one("backend", &rows, "lat_p99_ns");
@@ -101,7 +101,7 @@ fn slow_trials_count_as_many_as_they_are() {
     assert!(found.figures.ratio.expect("a ratio").value > 1.4, "{found:?}");
     let old: Vec<Row> = rows.into_iter().map(|row| Row { lat_tail: LatTail::default(), ..row }).collect();
     let found = one("backend", &old, "lat_p99_ns");
-    assert!(found.figures.ratio.expect("a ratio").value < 1.1, "files of before have medians of trials: {found:?}");
+    assert!(found.figures.ratio.expect("a ratio").value < 1.1, "older files have medians of trials: {found:?}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn latencies_of_one_side_only_are_not_merged() {
     assert!((ratio.value - 1.0).abs() < 1e-9, "both are medians of trials: {ratio:?}");
 }
 
-/// Runs of both states in alternation, of which B takes longer by a factor, as each run does by its own.
+/// Alternating runs of both states; B takes longer by a factor, and each run by its own.
 fn runs(backends: &[&str], new: f64, pairs: bool) -> Vec<Row> {
     let sides = ["A", "B", "B", "A", "A", "B", "A", "B", "B", "A", "A", "B", "A", "B", "B", "A"];
     let of = |(at, state): (usize, &&str)| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::compare::answer::{Answer, after_run};
 use crate::console::Look;
 
-/// Colours would be between the words.
+/// Colours would come between the words.
 const PLAIN: Look = Look { coloured: false, unicode: true };
 
 /// The headline of a comparison of backends, on one line.
@@ -12,7 +12,7 @@ fn headline(rows: &[Row]) -> String {
     Answer::of(&compare("backend", rows).expect("a report")).headline.replace('\n', " ").trim_end().to_owned()
 }
 
-/// What a run that had these rows prints first.
+/// What a run with these rows prints first.
 fn told(rows: &[Row], look: Look) -> String {
     let columns = crate::compare::metrics::all_defaults().into_iter().map(|metric| metric.column);
     after_run(&Dataset::of_rows(columns, rows.iter()), look)
@@ -38,7 +38,7 @@ fn where_verdicts_change_too_often_they_are_counted() {
     assert_eq!(headline(&spans), expected);
 }
 
-/// Trials of two backends at offered rates; `new` tells what the second one takes where the first takes 400.
+/// Trials of two backends at offered rates; the first takes 400, the second `new`.
 fn paced(rates: impl Iterator<Item = u64>, new: impl Fn(u64) -> f64) -> Vec<Row> {
     let of = |rate: u64| {
         let order = move |row: &Row| row.order + 10_000 * rate as usize;

@@ -1,4 +1,4 @@
-//! Costs, rates, latencies and processors against the batch or the offered load.
+//! Costs, rates, latencies and processor time against the batch or the offered load.
 
 use crate::commands::report::charts::figure::{FigureOrMissing, Missing};
 use crate::commands::report::charts::grouping::LineBy;
@@ -38,8 +38,8 @@ pub(super) fn counted(data: &Data) -> FigureOrMissing {
             name: "instructions",
             title: "Instructions per datagram",
             notes: vec![
-            "Counted by an emulator, which has no time and so no rates or latencies; less is better. A chart for each \
-             backend and mode: compare the kernels within one chart, never one chart with another."
+            "Counted by an emulator, which has no real time and so no rates or latencies; less is better. Each backend \
+             and mode has its own chart: compare the kernels within a chart, never one chart with another."
                 .into(),
             counts::RANKS_NOTHING.into(),
         ],
@@ -52,7 +52,7 @@ pub(super) fn counted(data: &Data) -> FigureOrMissing {
     .map_err(|()| None)
 }
 
-/// The cost of the other side of the same rounds.
+/// The peer's cost in the same rounds.
 pub(super) fn peer(data: &Data) -> FigureOrMissing {
     let is_timed = data.cells.iter().any(|cell| is_of_rounds(cell) && !cell.is_counted());
     // Counts and times are never mixed.
@@ -67,8 +67,8 @@ pub(super) fn peer(data: &Data) -> FigureOrMissing {
         name: "peer",
         title: "The peer's cost",
         notes: vec![
-            "What the same rounds cost the peer: in drain whoever fills the queue, in send whoever receives. Some \
-             ways of receiving make it costlier to send to them. Less is better."
+            "What the same rounds cost the peer, which fills the queue in drain and receives in send. Some ways of \
+             receiving make sending to them more expensive. Less is better."
                 .into(),
         ],
         cells,
@@ -88,8 +88,8 @@ pub(super) fn rate(data: &Data) -> FigureOrMissing {
         vec!["Datagrams received per second while generators send as fast as they can; more is better.".to_owned()];
     if limited {
         notes.push(
-            "Hollow points (≥): the generators could not keep the worker busy. The rate is what they offered, and ranks \
-             nothing."
+            "Hollow points (≥): the generators could not keep the worker busy. The rate is what they offered, and \
+             cannot rank the backends."
                 .into(),
         );
     }
@@ -117,8 +117,8 @@ pub(super) fn load(data: &Data) -> FigureOrMissing {
         name: "load",
         title: "Latency against offered load",
         notes: vec![
-            "From when each datagram was due to its receipt, by how many were due per second; less is better. Hollow \
-             points: the generator could not keep the rate."
+            "The time from when a datagram was due to its receipt, by how many were due per second; less is better. \
+             Hollow points: the generator could not keep the rate."
                 .into(),
         ],
         cells: if several { cells.clone() } else { Vec::new() },
@@ -140,7 +140,7 @@ pub(super) fn cores(data: &Data) -> FigureOrMissing {
         name: "cores",
         title: "Cores used against offered load",
         notes: vec![
-            "Processor time of the workers, and of io_uring's kernel threads where there are any, per second; less is \
+            "Processor time per second of the workers, and of io_uring's kernel threads if there are any; less is \
              better. A worker that spins uses its whole core whatever it does."
                 .into(),
         ],
@@ -152,13 +152,13 @@ pub(super) fn cores(data: &Data) -> FigureOrMissing {
     figure(data, request).map_err(|()| None)
 }
 
-/// Processor time per datagram, of the worker and of kernel threads that work for it.
+/// Processor time per datagram, of the worker and of the kernel threads that work for it.
 fn cpu_ns(data: &Data, trial: usize) -> Option<f64> {
     let kernel_threads = data.set.value(trial, Column::kthread_ns_per_packet).unwrap_or(0.0);
     Some(data.set.value(trial, Column::cpu_ns_per_packet)? + kernel_threads)
 }
 
-/// Processor time per datagram, where it is not the time of a thread that spins, and there is no chart of cores.
+/// Processor time per datagram, of threads that do not spin, if there is no chart of cores.
 pub(super) fn cpu(data: &Data) -> FigureOrMissing {
     let has_cores = data.distinct(Column::rate_pps).len() > 1;
     let is_meant = |cell: &Cell| {
@@ -169,10 +169,10 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
         name: "cpu",
         title: "Processor time per datagram",
         notes: vec![
-            "Of the worker, and of io_uring's kernel threads where there are any; less is better. Shown for workers that \
-             sleep while nothing comes (--wait block): one that spins uses its whole core whatever it does, so that its \
-             time per packet is merely one over the rate. In drain and send, where the worker computes all the time, it \
-             is the cost above and that of kernel threads."
+            "Of the worker, and of io_uring's kernel threads if there are any; less is better. Shown for workers that \
+             sleep while no datagram arrives (--wait block): one that spins uses its whole core whatever it does, and \
+             its time per datagram is merely one over the rate. In drain and send the worker never waits, and this is \
+             the cost above plus that of kernel threads."
                 .into(),
         ],
         cells: cells(data, is_meant),

@@ -25,16 +25,16 @@ use crate::record::column::Better;
 use crate::record::columns::Column;
 use crate::text::percent;
 
-/// More marks than this need the whole width of a page.
+/// A chart with more marks than this takes the whole width of the page.
 const NARROW_MAX: usize = 48;
 
-/// Of more lines than this, each metric has a chart of its own.
+/// With more lines than this, each metric has a chart of its own.
 const TOGETHER_MAX: usize = 6;
 
-/// Changes beyond this, in percent, are at the edge of the axis.
+/// Changes beyond this, in percent, are drawn at the edge of the axis.
 const PCT_MAX: f64 = 1000.0;
 
-/// A chart: what is alike in all its comparisons, but for what was swept.
+/// A chart: comparisons that differ only in the swept axis.
 struct Panel<'a> {
     title: String,
     scenario: &'a str,
@@ -50,7 +50,7 @@ type Place = (usize, LineId);
 /// A comparison at a value of the swept axis.
 type Seen<'a> = (f64, &'a Comparison);
 
-/// The changes that were compared; nothing where kernels are.
+/// The changes that were compared; nothing if kernels were compared.
 pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissing {
     let Some(report) = report.filter(|report| report.by.frees(Column::backend)) else { return Err(None) };
     let panels = panels(data, report);
@@ -64,7 +64,7 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
         for (key, (x, one)) in panel.lines.iter().flat_map(|(_, key, seen)| seen.iter().map(move |seen| (key, seen))) {
             figures.push(&panel.title, at(panel.swept, *x), &key.name, told(one));
         }
-        // Nothing to see: the table and a note say why.
+        // There is nothing to draw: the table and a note say why.
         if !panel.lines.iter().flat_map(|(.., seen)| seen).any(|(_, one)| change(one).is_some()) {
             unknown.push(format!(
                 "{}: {NOTHING} ({})",
@@ -84,8 +84,8 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     let (charts, left_out) = limited(charts);
     let threshold = percent(report.threshold);
     let mut notes = vec![format!(
-        "What each costs more or less than {base} in this run, with 95% intervals; in the grey band a change is below \
-         {threshold}. Hollow: the trials do not tell, or there is no verdict; hover a point for the reason."
+        "How much more or less each costs than {base} in this run, with 95% intervals; in the grey band a change is \
+         below {threshold}. Hollow: unclear, or no verdict; hover over a point for the reason."
     )];
     if !unknown.is_empty() {
         notes.push(plot::without_chart(&unknown));
@@ -95,8 +95,8 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded: false })
 }
 
-/// Sorts the comparisons into charts: one for each scenario, and what else was not swept; where lines are too many, one for
-/// each metric.
+/// Sorts the comparisons into charts: one for each scenario and each value of what was not swept; with too many lines,
+/// one for each metric.
 fn panels<'a>(data: &Data, report: &'a Comparisons) -> Vec<Panel<'a>> {
     let waits = grouping::waits(data.cells.iter());
     let mut panels: Vec<(Panel<'a>, PanelKey<'a>)> = Vec::new();
@@ -127,8 +127,8 @@ fn panels<'a>(data: &Data, report: &'a Comparisons) -> Vec<Panel<'a>> {
     panels.into_iter().map(|(panel, _)| panel).collect()
 }
 
-/// What tells charts apart: the metric, if each has a chart of its own, the cell without what is along the axis or a line, and
-/// the conditions.
+/// What tells charts apart: the metric, if each has a chart of its own; the cell, without what is on the axis or tells
+/// lines apart; and the conditions.
 type PanelKey<'a> = (Option<Column>, CellKey, &'a [(Column, String)]);
 
 /// The conditions that differ between comparisons.
@@ -137,7 +137,7 @@ fn told_apart(section: &[&Comparison]) -> Vec<Column> {
     section[0].conditions.iter().map(|(column, _)| *column).filter(differs).collect()
 }
 
-/// What a metric is of.
+/// What a metric measures.
 fn what(metric: Column) -> &'static str {
     match metric {
         Column::peer_ns_per_packet => "the peer",
@@ -156,7 +156,7 @@ fn title<'a>(scenario: &str, what: Option<&str>, telling: impl Iterator<Item = (
 }
 
 impl<'a> Panel<'a> {
-    /// Adds a comparison of a metric to its line: what the scenario is about has number 0.
+    /// Adds a comparison of a metric to its line. The scenario's main metric has number 0.
     fn add(&mut self, data: &Data, one: &'a Comparison, metric: usize, waits: &[&str]) {
         let name = name(one, 1);
         let begins = |series: &str| series.strip_prefix(&name).is_some_and(|rest| rest.starts_with(", "));
@@ -167,7 +167,7 @@ impl<'a> Panel<'a> {
             Some((.., seen)) => seen.push((x, one)),
             None => {
                 let mut key = line.key(&name, waits);
-                // With both metrics in one chart, dashes tell them apart.
+                // If both metrics are in one chart, dashes tell them apart.
                 if self.has_all {
                     key.dashes = waits.len().max(1) * metric + line.wait;
                 }
@@ -182,14 +182,14 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// What a side is called.
+/// The name of a side.
 fn name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
     axes::brief(backend, variant, one.cell.get(Column::addressing))
 }
 
-/// The value of the swept axis of a chart that has one only.
+/// The value of the swept axis, in a chart that has only one.
 fn only_value<'a>(panel: &Panel<'a>) -> &'a str {
     panel.lines.iter().find_map(|(.., seen)| seen.first()).map_or("", |(_, one)| one.cell.get(panel.swept))
 }
@@ -233,11 +233,11 @@ fn told(one: &Comparison) -> String {
 
 fn scale<'a>(seen: impl Iterator<Item = &'a Seen<'a>>, threshold: f64) -> (scale::Scale, Vec<f64>) {
     let changes: Vec<_> = seen.filter_map(|(_, one)| change(one)).collect();
-    // The band is always seen whole.
+    // The band is always shown whole.
     let room = 120.0 * threshold;
     let values = changes.iter().map(|(value, _)| *value);
     let (low, high) = values.fold((-room, room), |(low, high), value| (low.min(value), high.max(value)));
-    // An interval that is wild must not press all others together.
+    // One wild interval must not squeeze all others.
     let wide = high - low;
     let ends = changes.iter().filter_map(|(_, interval)| *interval);
     let (low, high) = ends
@@ -303,7 +303,7 @@ fn draw(title: String, lines: &[(Key, Vec<Seen<'_>>)], panel: &Panel<'_>, report
     Chart::Lines(Lines { title, x, y: axis, lines, rules: Vec::new(), level, zone, width, is_dodged: true })
 }
 
-/// From where to where a change is below the threshold, in percent.
+/// The range of changes below the threshold, in percent.
 fn band(threshold: f64) -> (f64, f64) {
     (100.0 * (1.0 / (1.0 + threshold) - 1.0), 100.0 * threshold)
 }

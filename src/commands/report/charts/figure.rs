@@ -1,4 +1,4 @@
-//! Charts of one kind with the figures behind them, and how many of them a page has room for.
+//! Charts of one kind with the figures behind them, and how many of them fit on a page.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use crate::commands::report::svg::marks::Key;
 /// The most charts of one kind that are drawn.
 const CHARTS_MAX: usize = 16;
 
-/// The most lines of one chart; where there are more, there are several charts.
+/// The most lines of one chart; more lines make several charts.
 const LINES_MAX: usize = 8;
 
 /// The most rows of a table.
 const ROWS_MAX: usize = 400;
 
-/// The most columns of a table that are not rows instead.
+/// The most columns of a table; more become rows instead.
 const PIVOTED_MAX: usize = 8;
 
 /// Charts of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
-    /// Its name, which is part of names of files.
+    /// Its name, which is part of file names.
     pub name: &'static str,
     /// Its title.
     pub title: &'static str,
@@ -30,11 +30,11 @@ pub(crate) struct Figure {
     pub legend: Vec<Key>,
     /// The charts.
     pub charts: Vec<Chart>,
-    /// The titles of those that are left out.
+    /// The titles of the charts that are left out.
     pub left_out: Vec<String>,
     /// The figures.
     pub table: Table,
-    /// Whether it is folded away.
+    /// Whether it is collapsed.
     pub is_folded: bool,
 }
 
@@ -62,10 +62,10 @@ impl Table {
     }
 }
 
-/// What a table that has no value for a place has there.
+/// What a table shows where there is no value.
 pub(super) const NOTHING: &str = "-";
 
-/// Figures with their rows, and their columns, to be.
+/// Figures, with the rows and columns that they will have.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     /// Row, column and figure.
@@ -73,13 +73,13 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Adds the next figure: of a chart, of a place on its axis, and of a line.
+    /// Adds the next figure, of a chart, a place on its axis, and a line.
     pub(super) fn push(&mut self, chart: &str, place: String, line: &str, figure: String) {
         self.all.push(([chart.to_owned(), place], line.to_owned(), figure));
     }
 
-    /// A row for each chart and place, and a column for each line; a row for each figure where these are too many. The first
-    /// column says what the figures are.
+    /// A row for each chart and place, and a column for each line; with too many lines, a row for each figure. `what`
+    /// says what the figures are.
     pub(super) fn table(self, what: &str, place: &str, lines: &str) -> Table {
         let mut columns: Vec<&str> = Vec::new();
         for (_, line, _) in &self.all {
@@ -112,7 +112,7 @@ impl Figures {
     }
 }
 
-/// A kind of charts of which there are none.
+/// A kind of chart of which there are none.
 #[derive(Clone, Debug)]
 pub(crate) struct Missing {
     /// What they would show.
@@ -121,10 +121,10 @@ pub(crate) struct Missing {
     pub remedy: &'static str,
 }
 
-/// Charts of one kind; or what there would have to be for them, unless they make no sense here.
+/// Charts of one kind; or what they would need, unless they make no sense here.
 pub(super) type FigureOrMissing = Result<Figure, Option<Missing>>;
 
-/// Draws some lines: on several charts where they are too many for one.
+/// Draws lines, on several charts if there are too many for one.
 pub(super) fn parted<L>(title: &str, lines: &[L], mut draw: impl FnMut(String, &[L]) -> Chart) -> Vec<(usize, Chart)> {
     let count = lines.len().div_ceil(LINES_MAX);
     let parts = lines.chunks(lines.len().div_ceil(count.max(1)).max(1));
@@ -135,8 +135,8 @@ pub(super) fn parted<L>(title: &str, lines: &[L], mut draw: impl FnMut(String, &
     parts.enumerate().map(numbered).collect()
 }
 
-/// The charts that are drawn, and the titles of those that are too many. The first parts come first: where not all can
-/// be shown, the first lines are worth most.
+/// The charts that are drawn, and the titles of those left out. First parts come first: if not all can be shown, the
+/// first lines matter most.
 pub(super) fn limited(mut charts: Vec<(usize, Chart)>) -> (Vec<Chart>, Vec<String>) {
     charts.sort_by_key(|(part, _)| *part);
     let mut charts: Vec<Chart> = charts.into_iter().map(|(_, chart)| chart).collect();

@@ -1,4 +1,4 @@
-//! Which cells are on one chart: those that differ only in what the chart tells apart.
+//! Which cells share a chart: those that differ only in what the chart distinguishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(super) enum LineBy {
 }
 
 impl LineBy {
-    /// Whether a column follows from it.
+    /// Whether it determines a column.
     fn decides(self, column: Column) -> bool {
         match self {
             Self::Series => matches!(column, Column::backend | Column::variant | Column::buffers | Column::wait),
@@ -37,12 +37,12 @@ pub(super) struct LineId {
 }
 
 impl LineId {
-    /// Of a cell, among cells whose workers wait in these ways.
+    /// The line of a cell, among cells whose workers wait in these ways.
     pub(super) fn of_series(series: usize, wait: &str, waits: &[&str]) -> Self {
         Self { number: series, wait: waits.iter().position(|known| *known == wait).unwrap_or(0) }
     }
 
-    /// The name and the look of a series: by its dashes one sees how it waits, where there are several ways.
+    /// The name and the look of a series: if there are several ways of waiting, its dashes show which one is its own.
     pub(super) fn key(self, name: &str, waits: &[&str]) -> Key {
         match waits {
             [_, _, ..] => {
@@ -72,7 +72,7 @@ fn waiting(wait: &str) -> String {
 pub(super) struct Group {
     /// What tells it from the other groups.
     pub title: String,
-    /// What all its cells have in common, in the order of [`Facet::all`].
+    /// What all its cells share, in the order of [`Facet::all`].
     key: Vec<Option<String>>,
     /// The scenario.
     pub scenario: String,
@@ -80,7 +80,7 @@ pub(super) struct Group {
     pub lines: BTreeMap<LineId, Vec<usize>>,
 }
 
-/// Sorts cells into groups; those of a line differ in the columns `along` only.
+/// Sorts cells into groups; the cells of a line differ only in the columns `along`.
 pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineBy) -> Vec<Group> {
     let waits = waits(cells.iter().map(|&at| &data.cells[at]));
     let kernels = data.distinct(Column::kernel);
@@ -91,7 +91,7 @@ pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineB
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
     for &at in cells {
         let cell = &data.cells[at];
-        // What has no socket has no descriptor and no queue: it is on the chart of those that have some.
+        // A backend without a socket has no descriptor and no queue: it is drawn on the chart of those that have them.
         let text = |of| match of {
             Facet::Of(column) if of_sockets(column) && !axes::has_socket(cell.get(Column::backend)) => {
                 with_socket.map_or("", |with_socket| with_socket.get(column))
@@ -100,7 +100,7 @@ pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineB
         };
         let key: Vec<Option<&str>> = Facet::all().map(|of| (!is_free(of)).then(|| text(of))).collect();
         let common = |(of, text): (Facet, &str)| match of {
-            // The name of the series has them all, and tells apart where one of them does.
+            // The name of the series contains them all, and distinguishes series if one of them does.
             Facet::Of(Column::backend) => Some(data.series[cell.series].name.clone()),
             Facet::Of(Column::variant | Column::buffers) => None,
             _ => Some(text.to_owned()),
@@ -126,8 +126,8 @@ pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineB
     groups
 }
 
-/// What each group is called: its scenario, and the columns that tell it from the others. A column that follows from
-/// those before it tells nothing.
+/// The name of each group: its scenario, and the columns that distinguish it from the others. A column that follows
+/// from those before it is left out.
 fn titles(data: &Data, groups: &[Group]) -> Vec<String> {
     let facets: Vec<Facet> = Facet::all().collect();
     let is_scenario = |at: &usize| facets[*at] == Facet::Of(Column::scenario);
@@ -187,7 +187,7 @@ pub(super) fn words(column: Column, value: &str) -> String {
     }
 }
 
-/// What all cells have in common of what matters to a reader, in words.
+/// What all cells share and a reader needs to know, in words.
 pub(super) fn common(data: &Data, cells: &[usize]) -> Option<String> {
     const TOLD: [Column; 6] =
         [Column::batch, Column::payload, Column::round, Column::rate_pps, Column::window, Column::wait];
@@ -196,5 +196,5 @@ pub(super) fn common(data: &Data, cells: &[usize]) -> Option<String> {
     let words: Vec<String> =
         TOLD.iter().filter(is_common).map(|column| told(data, first, Facet::Of(*column))).collect();
     let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    (!words.is_empty()).then(|| format!("All of it: {}.", words.join(", ")))
+    (!words.is_empty()).then(|| format!("All trials: {}.", words.join(", ")))
 }

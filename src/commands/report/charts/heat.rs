@@ -1,4 +1,4 @@
-//! The same cells under several kernels on one map: the change of each backend and mode against its oldest kernel.
+//! The same cells under several kernels, on one map: the change of each backend and mode against its oldest kernel.
 
 use std::collections::HashMap;
 
@@ -19,16 +19,16 @@ use crate::text::percent;
 /// The most maps.
 const MAPS_MAX: usize = 6;
 
-/// The steps of what is measured: how much a cell changed to a kernel, in percent, from the one before it.
+/// The steps of a metric: by how much a cell changed from one kernel to the next, in percent.
 type Steps<'a> = HashMap<(CellKey, &'a str), f64>;
 
-/// A cell under two kernels: its batch, and what it was under the first and under this one.
+/// A cell under two kernels: its batch, and its value under the first and under this one.
 type Changed<'a> = (&'a str, f64, f64);
 
 /// The cells of a line under a kernel: their changes, or why there are none.
 type Known<'a> = Result<Vec<Changed<'a>>, String>;
 
-/// A map for each scenario; nothing where there is one kernel.
+/// A map for each scenario; nothing if there is only one kernel.
 pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissing {
     let kernels = data.distinct(Column::kernel);
     if kernels.len() < 2 {
@@ -84,9 +84,9 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     let charts = maps.into_iter().map(|map| Chart::Heat(Heat { longest, ..map })).collect();
     let threshold = report.map_or_else(String::new, |report| format!(" of {} or more", percent(report.threshold)));
     let notes = vec![format!(
-        "{} of the worker under each kernel, as the change in % of each backend and mode against itself under its oldest \
-         kernel here: the median of its batches. ▲ ▽: a step{threshold} up or down from the kernel before, in one of its \
-         batches at least. Rows say nothing about which backend is cheaper.",
+        "{} of the worker under each kernel: the change in % of each backend and mode against itself under its oldest \
+         kernel here, as the median of its batches. ▲ ▽: a step{threshold} up or down from the kernel before, in at \
+         least one of its batches. Rows say nothing about which backend is cheaper.",
         if is_counted { "Instructions per datagram" } else { "Cost per datagram" }
     )];
     let (name, title) = ("heat", "Kernels and modes");
@@ -94,7 +94,7 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     Ok(Figure { name, title, notes, legend: Vec::new(), charts, left_out, table, is_folded: false })
 }
 
-/// The steps of a metric that are worth the name.
+/// The settled steps of a metric, by cell and kernel.
 fn steps_of(report: &Comparisons, value: Column) -> Steps<'_> {
     let all = steps::find(report).into_iter().filter(|step| step.is_settled() && step.column() == value);
     all.map(|step| ((step.cell().clone(), step.to_side()), step.change_pct())).collect()
@@ -106,7 +106,7 @@ fn steps_to(data: &Data, cells: &[usize], kernel: &str, steps: &Steps<'_>) -> Op
     all.copied().max_by(|a, b| a.abs().total_cmp(&b.abs()))
 }
 
-/// What the cells of a line were under each kernel, beside what they were under the first that they have.
+/// The values of a line's cells under each kernel, each beside its value under the first kernel.
 fn by_kernel<'a>(data: &'a Data, cells: &[usize], kernels: &[&str], value: Column) -> Vec<Known<'a>> {
     let mut firsts: HashMap<&str, f64> = HashMap::new();
     let mut found = Vec::new();
@@ -136,7 +136,7 @@ fn cell(name: &str, known: &Known<'_>, is_first: bool, step_pct: Option<f64>, un
             return heat::Cell { change_pct: None, text, step: None, tip };
         }
     };
-    // No cost is so many percent more than none.
+    // There is no percentage against a cost of 0.
     let known = changed.iter().filter(|(_, first, _)| *first > 0.0);
     let mut changes: Vec<f64> = known.map(|(_, first, now)| 100.0 * (now / first - 1.0)).collect();
     changes.sort_unstable_by(f64::total_cmp);

@@ -13,7 +13,7 @@ use crate::commands::report::svg::scale::{self, Scale, Spread};
 use crate::compare::releases;
 use crate::record::columns::Column;
 
-/// Under which kernel, and what it was there.
+/// Kernels, and the value under each.
 type Known = Vec<(usize, f64)>;
 
 /// Costs by kernel.
@@ -48,7 +48,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
                 known.push((at, estimate.median.value));
                 let (first, median) = (known[0].1, estimate.median.value);
                 table.push(|| {
-                    // Nothing is so many percent costlier than nothing.
+                    // There is no percentage against a value of 0.
                     let changed = (first > 0.0).then(|| Unit::Change.cell(100.0 * (median / first - 1.0)));
                     let change = changed.unwrap_or_default();
                     let texts = [&group.title, &key.name, &names[at]].map(String::clone);
@@ -68,8 +68,8 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     }
     let (charts, left_out) = limited(charts);
     let mut notes = vec![
-        "Each line is one backend and mode against itself under its oldest kernel here; up is costlier. The charts say \
-         nothing about which backend is cheaper."
+        "Each line is one backend and mode against itself under its oldest kernel here; up is more expensive. The \
+         charts say nothing about which backend is cheaper."
             .to_owned(),
     ];
     notes.extend(grouping::common(data, &cells));

@@ -19,14 +19,13 @@ use crate::compare::trials::Trials;
 use crate::record::columns::Column;
 use figure::{Figure, Missing};
 
-/// What the charts of changes show: kernels compared where there are several, else backends; nothing where nothing can be
-/// compared.
+/// What the charts of changes show: kernels if there are several, else backends; an error if nothing can be compared.
 pub(crate) fn compared(data: &Data) -> Result<Comparisons, CompareError> {
     let by = if data.distinct(Column::kernel).len() > 1 { Column::kernel } else { Column::variant };
     Comparisons::new(&Trials::new(&data.set, By::Column(by), &[]), &answer::SETTINGS)
 }
 
-/// All charts there is data for, those that say most first, and the kinds there is none for.
+/// All charts that there is data for, the most telling first, and the kinds that there is no data for.
 pub(crate) fn all(data: &Data, compared: Option<&Comparisons>) -> (Vec<Figure>, Vec<Missing>) {
     let several_kernels = data.distinct(Column::kernel).len() > 1;
     let (mut figures, mut missing) = (Vec::new(), Vec::new());
@@ -51,7 +50,7 @@ pub(crate) fn all(data: &Data, compared: Option<&Comparisons>) -> (Vec<Figure>, 
             Err(None) => {}
         }
     }
-    // The map says it all; the lines behind it are many.
+    // The map says it all, and its lines are many.
     for figure in figures.iter_mut().filter(|figure| several_kernels && figure.name != "heat") {
         figure.is_folded = true;
     }

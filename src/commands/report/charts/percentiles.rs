@@ -14,10 +14,10 @@ use crate::record::columns::Column;
 use crate::stats;
 use crate::stats::tails::ABOVE_MIN;
 
-/// A percentile that fewer datagrams of a trial are beyond says little, and is left out.
+/// A percentile with fewer datagrams of a trial beyond it says little, and is left out.
 const BEYOND_MIN: f64 = 10.0;
 
-/// More charts than this are folded away.
+/// More charts than this are collapsed.
 const SHOWN_MAX: usize = 6;
 
 /// The percentiles of a line.
@@ -36,7 +36,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         group.lines.iter().map(line).collect()
     };
     let panels: Vec<(&Group, Vec<(Key, Known)>)> = groups.iter().map(|group| (group, lines(group))).collect();
-    // All charts have one horizontal axis, and those of one scenario one vertical one.
+    // All charts share one horizontal axis, and those of one scenario share one vertical axis.
     let last = panels.iter().flat_map(|(_, lines)| points(lines)).map(|(share, _)| *share).fold(0.9, f64::max);
     let (mut charts, mut figures) = (Vec::new(), Figures::default());
     let mut is_limited = false;
@@ -61,10 +61,10 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let is_folded = charts.len() > SHOWN_MAX;
     let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
-        "How long datagrams took, from the median to the slowest few; less is better. In echo the round trip; in pace \
-         from when a datagram was due to its receipt. Each point is the median of the trials' percentiles, and from the \
-         99th on that of all trials together; those that fewer than {BEYOND_MIN} datagrams of a trial, or {ABOVE_MIN} of all, are \
-         beyond are left out."
+        "How long datagrams took, from the median to the slowest few; less is better. In echo, the round trip; in \
+         pace, the time from when a datagram was due to its receipt. Each point is the median of the trials' \
+         percentiles, or, from the 99th on, the percentile of all trials together. Percentiles with fewer than \
+         {BEYOND_MIN} datagrams of a trial beyond them, or fewer than {ABOVE_MIN} of all, are left out."
     )];
     if is_limited {
         notes.push("Hollow points: the generator could not keep the rate.".into());
@@ -75,7 +75,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
     Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out, table, is_folded })
 }
 
-/// The percentiles of a cell that enough datagrams are beyond.
+/// The percentiles of a cell that have enough datagrams beyond them.
 fn percentiles(data: &Data, cell: usize) -> Vec<(f64, Estimate)> {
     let counting = data.counting(cell);
     let mut samples: Vec<f64> =

@@ -1,4 +1,4 @@
-//! Figures of cells against what was swept: what is drawn, and how.
+//! Figures of cells against the swept axis: what is drawn, and how.
 
 use crate::commands::report::charts::figure::{Figure, Figures, Missing, NOTHING, legend, limited, parted};
 use crate::commands::report::charts::grouping::{self, Group, LineBy, LineId};
@@ -14,13 +14,13 @@ use crate::compare::{axes, releases};
 use crate::record::columns::Column;
 use crate::text::thousands;
 
-/// Linear axes from here on would press the small values together.
+/// From this ratio of largest to smallest on, a linear axis would squeeze the small values.
 const LOG_FROM: f64 = 20.0;
 
-/// The same of latencies, whose high percentiles are far off.
+/// The same for latencies, whose high percentiles are far off.
 const LOG_TIMES_FROM: f64 = 3.0;
 
-/// The names of more rates than this need the whole width of a page.
+/// The names of more rates than this take the whole width of the page.
 const NARROW_MAX: usize = 7;
 
 /// What to draw.
@@ -33,21 +33,21 @@ pub(super) struct Request<'a> {
     pub notes: Vec<String>,
     /// Which cells.
     pub cells: Vec<usize>,
-    /// What of each cell, by the name that the chart has for it, if it has one.
+    /// Which figures of each cell, each with its name in the chart, if it has one.
     pub values: &'a [(&'static str, Unit, Get<'a>)],
     /// The column of the horizontal axis.
     pub x: Column,
-    /// What lines are.
+    /// What distinguishes the lines.
     pub line: LineBy,
 }
 
 /// A figure of a cell.
 pub(super) type Get<'a> = &'a dyn Fn(usize) -> Option<Estimate>;
 
-/// The cells of which this is true.
+/// The cells for which this is true.
 pub(super) fn cells(data: &Data, wanted: impl Fn(&Cell) -> bool) -> Vec<usize> {
     let all = data.cells.iter().enumerate();
-    // Without a kernel in the way figures are so small that they only stretch the axes.
+    // Without a kernel in the way, figures are so small that they only stretch the axes.
     all.filter(|(_, cell)| axes::has_socket(cell.get(Column::backend)) && wanted(cell)).map(|(at, _)| at).collect()
 }
 
@@ -56,20 +56,20 @@ pub(super) fn is_of_rounds(cell: &Cell) -> bool {
     ["drain", "send"].contains(&cell.get(Column::scenario))
 }
 
-/// A place on the axis, and what is known there, or why nothing is.
+/// A place on the axis, and the estimate there, or why there is none.
 type Known = (f64, Result<Estimate, String>);
 
 /// The lines of a chart.
 type Drawn = Vec<(Key, Vec<Known>)>;
 
-/// What has to be run for what there are no values of in some cells.
+/// A kind of chart that some cells have no values for, and what to run to get them.
 pub(super) fn missing(data: &Data, cells: &[usize], what: &'static str, remedy: &'static str) -> Missing {
     let counts = cells.iter().any(|&cell| !data.counting(cell).is_empty());
-    let remedy = if cells.is_empty() || counts { remedy } else { "no trial of it counts; the gates below say why" };
+    let remedy = if cells.is_empty() || counts { remedy } else { "none of its trials counts; the gates below say why" };
     Missing { what, remedy }
 }
 
-/// Draws; nothing where there are no values.
+/// Draws; an error if there are no values.
 pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
     let groups = grouping::groups(data, &request.cells, &[request.x], request.line);
     let waits = grouping::waits(request.cells.iter().map(|&at| &data.cells[at]));
@@ -103,7 +103,7 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
                 .push(format!("{title}: {NOTHING} ({})", whys.into_iter().next().map_or("no value", String::as_str)));
             continue;
         }
-        // Panels of one scenario have one scale, so that they can be compared.
+        // Panels of one scenario share a scale, so that they can be compared.
         let alike = panels.iter().filter(|(other, of, _)| (&other.scenario, of) == (&group.scenario, at));
         let axis = value_axis(alike.flat_map(|(.., lines)| estimates(lines)), unit);
         charts
@@ -130,12 +130,12 @@ pub(super) fn figure(data: &Data, request: Request<'_>) -> Result<Figure, ()> {
     })
 }
 
-/// Says which charts there is nothing for, and why.
+/// Says which charts have no data, and why.
 pub(super) fn without_chart(unknown: &[String]) -> String {
     const TOLD_MAX: usize = 5;
     let told: Vec<&str> = unknown.iter().take(TOLD_MAX).map(String::as_str).collect();
     let more = unknown.len().saturating_sub(TOLD_MAX);
-    let more = if more > 0 { format!("; and {more} more, which the table has") } else { String::new() };
+    let more = if more > 0 { format!("; and {more} more, listed in the table") } else { String::new() };
     format!("Without a chart: {}{more}.", told.join("; "))
 }
 
@@ -175,7 +175,7 @@ pub(super) fn cell(unit: Unit, known: &Result<Estimate, String>) -> String {
     text
 }
 
-/// What is told of a point.
+/// The tooltip of a point.
 pub(super) fn tip(name: &str, place: &str, unit: Unit, estimate: &Estimate) -> String {
     let limit = if estimate.is_limited { "≥ " } else { "" };
     let mut tip = format!("{name}, {place}: {limit}{}", unit.text(estimate.median.value));
@@ -194,7 +194,7 @@ fn look(estimate: &Estimate) -> Look {
     if estimate.is_limited { Look::Hollow } else { Look::Plain }
 }
 
-/// A place in a tip.
+/// A place in a tooltip.
 fn told(column: Column, x: f64) -> String {
     if column == Column::batch { format!("batch {x}") } else { format!("{}/s", short(x)) }
 }
@@ -227,7 +227,7 @@ fn draw(title: String, lines: &[(Key, Vec<Known>)], x: (Column, bool), unit: Uni
         Line { key: key.clone(), points, is_joined: true, gaps }
     };
     let lines = lines.iter().map(line).collect();
-    // Every rate has a name on the axis.
+    // Every rate is named on the axis.
     let is_wide = column == Column::rate_pps && places.len() > NARROW_MAX;
     let width = if is_wide { WIDE } else { WIDTH };
     let x = place_axis(column, places);
@@ -256,8 +256,8 @@ fn row(key: &Key, known: &Result<Estimate, String>, place: &str, unit: Unit) -> 
     }
 }
 
-/// An axis of what was swept, with a tick for each place: of batches, whose factors count, a logarithmic one; of rates the one
-/// that has room for more names.
+/// An axis of what was swept, with a tick for each place: logarithmic for batches, where ratios matter; for rates, the
+/// one with room for more names.
 pub(super) fn place_axis(column: Column, places: Vec<f64>) -> Axis {
     let (low, high) = (places.first().copied().unwrap_or(0.0), places.last().copied().unwrap_or(0.0));
     let label = match column {
@@ -278,7 +278,7 @@ pub(super) fn place_axis(column: Column, places: Vec<f64>) -> Axis {
     if named(&linear) >= named(&log) { linear } else { log }
 }
 
-/// An axis for medians and their intervals; for what spreads wide, by the logarithm.
+/// An axis for medians and their intervals; logarithmic if they spread wide.
 pub(super) fn value_axis<'a>(estimates: impl Iterator<Item = &'a Estimate>, unit: Unit) -> Axis {
     let values = estimates.flat_map(|estimate| {
         let (low, high) = estimate.median.interval.unwrap_or((estimate.median.value, estimate.median.value));
@@ -286,7 +286,7 @@ pub(super) fn value_axis<'a>(estimates: impl Iterator<Item = &'a Estimate>, unit
     });
     let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    // A core is something to compare with none.
+    // An axis of cores begins at 0.
     let low = if unit == Unit::Cores { 0.0 } else { low };
     let wide = low > 0.0 && high / low >= if unit == Unit::Time { LOG_TIMES_FROM } else { LOG_FROM };
     let (scale, ticks) = if wide { scale::log(low, high) } else { scale::linear(low, high, 5) };

@@ -1,4 +1,4 @@
-//! Trials in the order in which they ran, so that drift shows.
+//! Trials in the order in which they ran, to show drift.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats;
 
-/// More points than this cannot be told apart: trials are then put together.
+/// More points than this cannot be told apart: trials are then binned.
 const POINTS_MAX: usize = 900;
 
-/// How many points trials are put together to, and how many of those that are not valid are shown beside them.
+/// The number of bins, and of trials that are not valid shown beside them.
 const BINS: usize = 200;
 
 /// The most lines that show where a run begins.
@@ -50,22 +50,22 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         return Err(Some(Missing { what: "trials in time order", remedy: "--trials 10" }));
     }
     let mut notes = vec![
-        "Every trial in the order in which they ran, as its distance from the median of its own cell: points that rise or \
-         fall together are the machine's drift, which hits all backends alike because their trials are interleaved. The \
-         dotted lines are where a run begins. Points beyond the axis are at its edge."
+        "Every trial in time order, as its distance from the median of its own cell. Points that rise or fall together \
+         are the machine's drift, which hits all backends alike because their trials are interleaved. A dotted line \
+         marks where a run begins. Points beyond the axis are drawn at its edge."
             .to_owned(),
     ];
     if is_thinned {
         notes.push(format!(
-            "Where there are more than {POINTS_MAX} trials, each point is the median of many that ran one after the \
-             other, with the range of their middle 80%; of the other trials at most {BINS} are shown."
+            "With more than {POINTS_MAX} trials, each point is the median of many that ran one after the other, with \
+             the range of their middle 80%; of the trials that are not valid, at most {BINS} are shown."
         ));
     }
     let (name, title) = ("timeline", "Trials in time order");
     Ok(Figure { name, title, notes, legend: legend(&charts), charts, left_out: Vec::new(), table, is_folded: true })
 }
 
-/// What a scenario is about.
+/// A scenario's main metric.
 fn primary(cell: &Cell) -> Column {
     match cell.get(Column::scenario) {
         _ if cell.is_counted() => Column::instructions_per_packet,
@@ -105,7 +105,7 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
     let mut sorted: Vec<f64> =
         seen.iter().filter(|(at, _)| data.set.attempts[*at].is_valid()).map(|(_, distance)| *distance).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    // What is wild must not press all others together.
+    // Wild values must not squeeze all others.
     let quantile = |q| stats::quantile_of_sorted(&sorted, q).unwrap_or(0.0);
     let (low, high) = ((1.3 * quantile(0.02)).clamp(-100.0, -5.0), (1.3 * quantile(0.98)).clamp(5.0, 300.0));
     let (y, ticks) = scale::linear(low, high, 5);
@@ -152,7 +152,7 @@ fn point(data: &Data, &(at, distance): &Seen) -> Point {
     let cell = &data.cells[data.cell_of(at)];
     let what = match look(attempt) {
         Look::Plain => String::new(),
-        Look::Marked => ", marked: the machine was not as usual".into(),
+        Look::Marked => ", marked: unusual conditions".into(),
         Look::Repeated => format!(", tried again: {}", data.set.reason(attempt)),
         Look::Hollow => format!(", invalid: {}", data.set.reason(attempt)),
     };
@@ -168,7 +168,7 @@ fn point(data: &Data, &(at, distance): &Seen) -> Point {
     }
 }
 
-/// Points for many trials each; those that are not valid beside them.
+/// Points for many trials each, with those that are not valid beside them.
 fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
     let (valid, others): (Vec<Seen>, Vec<Seen>) = seen.iter().partition(|(at, _)| data.set.attempts[*at].is_valid());
     let point_of = |bin: &[Seen]| {
@@ -187,7 +187,7 @@ fn together(data: &Data, seen: &[Seen]) -> Vec<Line> {
     };
     let bins = valid.chunks(valid.len().div_ceil(BINS).max(1)).map(point_of).collect();
     let skipped = others.iter().step_by(others.len().div_ceil(BINS).max(1));
-    // All of one look: they are of many series.
+    // All have one look: they are of many series.
     let style = data.series.len();
     let line =
         |name: &str, style, points| Line { key: Key::new(name, style), points, is_joined: false, gaps: Vec::new() };
@@ -205,7 +205,7 @@ fn rules(data: &Data, seen: &[Seen]) -> Vec<(f64, String)> {
     if rules.len() > RULES_MAX { Vec::new() } else { rules }
 }
 
-/// How far the first and the last tenth of the trials are off, and how many are not as they should be.
+/// How far off the first and the last tenth of the trials are, and how many are invalid, tried again or marked.
 fn summary(data: &Data, scenario: Scenario, seen: &[Seen]) -> Vec<String> {
     let valid: Vec<f64> =
         seen.iter().filter(|(at, _)| data.set.attempts[*at].is_valid()).map(|(_, distance)| *distance).collect();

@@ -1,8 +1,8 @@
-//! Figures with their units, for ticks, tips and tables.
+//! Figures with their units, for ticks, tooltips and tables.
 
 use crate::text::{digits, thousands};
 
-/// What figures are of.
+/// The unit of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Nanoseconds per datagram.
@@ -11,7 +11,7 @@ pub(super) enum Unit {
     Instructions,
     /// Datagrams per second.
     Rate,
-    /// A time, in nanoseconds; told in microseconds everywhere.
+    /// A time, in nanoseconds; shown in microseconds everywhere.
     Time,
     /// Processor cores.
     Cores,
@@ -20,7 +20,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// What an axis is called.
+    /// The label of an axis.
     pub(super) fn axis(self) -> &'static str {
         match self {
             Self::Cost => "ns per datagram",
@@ -32,7 +32,7 @@ impl Unit {
         }
     }
 
-    /// A value for a tick, with digits enough to tell it from one that is `step` off.
+    /// A value for a tick, with enough digits to tell it from one that is `step` off.
     pub(super) fn tick(self, value: f64, step: f64) -> String {
         match self {
             Self::Rate => short_tick(value, step),
@@ -65,10 +65,10 @@ impl Unit {
     }
 }
 
-/// From here on digits are counted instead of written.
+/// From here on, numbers are written with an exponent.
 const HUGE: f64 = 1e12;
 
-/// How many digits a number has at the most.
+/// The most digits of a number.
 const DIGITS: f64 = 17.0;
 
 /// A number for a table.
@@ -76,12 +76,12 @@ fn readable(value: f64) -> String {
     if value.abs() < HUGE { digits(value) } else { format!("{value:.2e}") }
 }
 
-/// A number with k, M or G where it is large.
+/// A number, with k, M or G if it is large.
 pub(super) fn short(value: f64) -> String {
     short_tick(value, f64::INFINITY)
 }
 
-/// The same, with digits enough to tell it from one that is `step` off.
+/// The same, with enough digits to tell it from one that is `step` off.
 pub(super) fn short_tick(value: f64, step: f64) -> String {
     let (scale, suffix) = match value.abs() {
         size if size >= 1e9 => (1e9, "G"),
@@ -92,8 +92,8 @@ pub(super) fn short_tick(value: f64, step: f64) -> String {
     format!("{}{suffix}", trimmed(value / scale, step / scale))
 }
 
-/// A number with about three digits that mean something, more where one that is `step` off would look the same, and no
-/// zeros at its end.
+/// A number with about three significant digits, more if one that is `step` off would look the same, and without
+/// trailing zeros.
 fn trimmed(value: f64, step: f64) -> String {
     let size = value.abs();
     let power = |size: f64| size.log10().floor();
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// The value that a label says.
+    /// The value of a label.
     fn read(text: &str) -> f64 {
         let suffixes = [("G", 1e9), ("M", 1e6), ("k", 1e3)];
         let found = suffixes.into_iter().find_map(|(suffix, scale)| Some((text.strip_suffix(suffix)?, scale)));

@@ -1,24 +1,24 @@
-//! Axes: a scale, its ticks with their labels, and what it is of.
+//! Axes: a scale, its ticks with their labels, and its title.
 
 use crate::commands::report::svg::scale::Scale;
 
-/// About how wide a character of a label is.
+/// The approximate width of a character of a label.
 pub(crate) const CHARACTER: f64 = 6.1;
 
 /// One axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Axis {
-    /// From values to places.
+    /// Maps values to places.
     pub scale: Scale,
-    /// The values that have a tick, with their labels.
+    /// The values with a tick, and their labels.
     pub ticks: Vec<(f64, String)>,
-    /// What it is of.
+    /// Its title.
     pub label: String,
 }
 
 impl Axis {
-    /// An axis that labels its ticks, each by its value and how far the next one to it is, which is infinite if it is
-    /// alone: the label has to tell them apart.
+    /// An axis with labelled ticks. `text` makes a label from the tick's value and its distance to the nearest tick,
+    /// which it must tell apart; the distance is infinite if there is no other tick.
     pub(crate) fn new(scale: Scale, ticks: Vec<f64>, label: &str, text: impl Fn(f64, f64) -> String) -> Self {
         let away = |at: usize, other: Option<&f64>| other.map_or(f64::INFINITY, |other| (ticks[at] - other).abs());
         let step = |at: usize| away(at, at.checked_sub(1).map(|at| &ticks[at])).min(away(at, ticks.get(at + 1)));
@@ -26,7 +26,7 @@ impl Axis {
         Self { scale, ticks: labelled, label: label.to_owned() }
     }
 
-    /// How wide its widest label is.
+    /// The width of its widest label.
     pub(crate) fn widest(&self) -> f64 {
         self.ticks.iter().map(|(_, text)| width(text)).fold(0.0, f64::max)
     }
@@ -53,7 +53,7 @@ impl Axis {
     }
 }
 
-/// About how wide a text is.
+/// The approximate width of a text.
 pub(crate) fn width(text: &str) -> f64 {
     CHARACTER * text.chars().count() as f64
 }

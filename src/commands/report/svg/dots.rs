@@ -1,4 +1,4 @@
-//! A row for each name, with a point and its interval: for cells that differ in nothing that has an axis.
+//! A row for each name, with a point and its interval: for cells that have no axis to be drawn along.
 
 use maud::{Markup, html};
 
@@ -11,7 +11,7 @@ const BOTTOM: f64 = 42.0;
 const LEFT: f64 = 14.0;
 const RIGHT: f64 = 20.0;
 
-/// How long a name is at the most, and how long it and the value in words together, in characters.
+/// The longest name, and the longest name together with the value in words, in characters.
 const NAME_MAX: usize = 40;
 const TEXT_MAX: usize = 60;
 
@@ -24,9 +24,9 @@ pub(crate) struct Dots {
     pub x: Axis,
     /// Its rows.
     pub rows: Vec<Row>,
-    /// From where to where changes do not matter.
+    /// The range in which changes do not matter.
     pub zone: Option<(f64, f64)>,
-    /// A value that others are seen against.
+    /// A reference value.
     pub level: Option<f64>,
 }
 
@@ -39,16 +39,16 @@ pub(crate) struct Row {
     pub x: Option<f64>,
     /// Its interval.
     pub interval: Option<(f64, f64)>,
-    /// The value in words, or why there is none.
+    /// The value as text, or why there is none.
     pub text: String,
-    /// What kind of trials it is of.
+    /// The kind of trials that it shows.
     pub look: Look,
-    /// What is told of it.
+    /// Its tooltip.
     pub tip: String,
 }
 
 impl Dots {
-    /// How high it is.
+    /// Its height.
     pub(crate) fn height(&self) -> f64 {
         TOP + ROW * self.rows.len() as f64 + BOTTOM
     }

@@ -1,4 +1,4 @@
-//! A table of changes in colours: a row for each name, a column for each step of an order.
+//! A coloured table of changes: a row for each name, a column for each value in order.
 
 use maud::{Markup, html};
 
@@ -9,13 +9,13 @@ const TOP: f64 = 22.0;
 const ROW: f64 = 19.0;
 const BOTTOM: f64 = 4.0;
 
-/// The narrowest column that a change and the mark of a step fit into.
+/// The narrowest column that fits a change and the mark of a step.
 const COLUMN_MIN: f64 = 58.0;
 
 /// The longest name of a row that is shown whole.
 const NAME_MAX: usize = 26;
 
-/// From which change on, in percent, a cell has the next darker colour.
+/// The changes, in percent, from which on a cell has the next darker colour.
 const SHADES_PCT: [f64; 4] = [1.0, 3.0, 10.0, 30.0];
 
 /// A chart.
@@ -27,24 +27,24 @@ pub(crate) struct Heat {
     pub columns: Vec<String>,
     /// The rows: a name, and a cell for each column.
     pub rows: Vec<(String, Vec<Cell>)>,
-    /// How many characters the longest name has, here and in other maps beside it, so that all of them look alike.
+    /// The characters of the longest name, here and in the maps beside it, so that all of them line up.
     pub longest: usize,
 }
 
-/// What is known in a place.
+/// A cell of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
-    /// The change against the first, in percent, if it is known.
+    /// The change against the first column, in percent, if known.
     pub change_pct: Option<f64>,
-    /// What is written into it.
+    /// Its text.
     pub text: String,
-    /// Whether it is a step from the one before it: up or down.
+    /// Its step up or down from the cell before it, if it is one.
     pub step: Option<Step>,
-    /// What is told of it.
+    /// Its tooltip.
     pub tip: String,
 }
 
-/// A way.
+/// The direction of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// To a higher value.
@@ -53,7 +53,7 @@ pub(crate) enum Step {
     Down,
 }
 
-/// The class of a change: the more, the darker.
+/// The class of a change: the larger, the darker.
 fn shade(change_pct: Option<f64>) -> String {
     let Some(change) = change_pct else { return "none".into() };
     match SHADES_PCT.iter().filter(|least| change.abs() >= **least).count() {
@@ -73,12 +73,12 @@ impl Heat {
         ((WIDTH - self.left()) / count).max(COLUMN_MIN)
     }
 
-    /// How wide it is.
+    /// Its width.
     pub(crate) fn width(&self) -> f64 {
         self.left() + self.column() * self.columns.len() as f64
     }
 
-    /// How high it is.
+    /// Its height.
     pub(crate) fn height(&self) -> f64 {
         TOP + ROW * self.rows.len() as f64 + BOTTOM
     }

@@ -1,19 +1,19 @@
-//! Lines, or points alone, over two axes.
+//! Lines, or only points, over two axes.
 
 use maud::{Markup, html};
 
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::marks::{Key, Look, marker, tenths};
 
-/// The height of such a chart.
+/// The height of a chart of lines.
 pub(crate) const HEIGHT: f64 = 240.0;
 
 const TOP: f64 = 30.0;
 const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 42.0;
 
-/// How far lines are moved apart along the horizontal axis at the most, so that their intervals do not cover each other, and
-/// which share of the room between two places they may take.
+/// Lines are moved apart along the horizontal axis, so that their intervals do not overlap: by at most this distance,
+/// and within this share of the room between two places.
 const APART_MAX: f64 = 6.0;
 const APART_SHARE: f64 = 0.75;
 
@@ -28,15 +28,15 @@ pub(crate) struct Lines {
     pub y: Axis,
     /// What is drawn.
     pub lines: Vec<Line>,
-    /// Where something begins, along the horizontal axis, and what.
+    /// Vertical rules: places on the horizontal axis, each with its tooltip.
     pub rules: Vec<(f64, String)>,
-    /// A value that others are seen against.
+    /// A reference value.
     pub level: Option<f64>,
-    /// From where to where changes do not matter.
+    /// The range in which changes do not matter.
     pub zone: Option<(f64, f64)>,
-    /// How wide it is.
+    /// Its width.
     pub width: f64,
-    /// Whether lines have points at the same places, and are moved apart there.
+    /// Whether lines share places, and are moved apart there.
     pub is_dodged: bool,
 }
 
@@ -47,24 +47,24 @@ pub(crate) struct Line {
     pub key: Key,
     /// Its points, from left to right.
     pub points: Vec<Point>,
-    /// Whether they are joined.
+    /// Whether the points are joined.
     pub is_joined: bool,
-    /// Where it has no value, along the horizontal axis, and why.
+    /// Places on the horizontal axis without a value, and why.
     pub gaps: Vec<(f64, String)>,
 }
 
 /// One point.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
-    /// Along the horizontal axis.
+    /// Its place on the horizontal axis.
     pub x: f64,
-    /// Along the vertical one.
+    /// Its value.
     pub y: f64,
     /// Its interval.
     pub interval: Option<(f64, f64)>,
-    /// What kind of trial it is of.
+    /// The kind of trial that it shows.
     pub look: Look,
-    /// What is told of it.
+    /// Its tooltip.
     pub tip: String,
 }
 
@@ -116,9 +116,9 @@ const BOTTOM_AT: f64 = HEIGHT - BOTTOM;
 struct Frame<'a> {
     left: f64,
     right: f64,
-    /// The room at both ends of the horizontal axis, so that markers do not stand on the other one.
+    /// The room at both ends of the horizontal axis, so that markers do not touch the vertical one.
     margin: f64,
-    /// How far neighbouring lines are apart.
+    /// The distance between neighbouring lines.
     apart: f64,
     chart: &'a Lines,
 }

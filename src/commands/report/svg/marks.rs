@@ -1,16 +1,16 @@
-//! How series look: a colour, a marker and dashes each, so that colour is never the only thing that tells them apart.
+//! The look of series: each has a colour, a marker and dashes, so that colour is never all that tells them apart.
 
 use maud::{Markup, html};
 
-/// How many colours, markers and kinds of dashes there are: no two have a common divisor, so 210 series differ.
+/// How many colours, markers and kinds of dashes there are. No two numbers share a divisor, so 210 series differ.
 const COLOURS: usize = 7;
 const MARKERS: usize = 6;
 const DASHES: usize = 5;
 
-/// The usual width of a chart. Small, so that a phone shows it in full size.
+/// The usual width of a chart: small enough for a phone to show it in full size.
 pub(crate) const WIDTH: f64 = 380.0;
 
-/// What a line, or a row of dots, is called, and how it looks.
+/// The name and the look of a line, or of a row of dots.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     /// Its name.
@@ -22,31 +22,31 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Of a series that differs from others in colour, marker and dashes.
+    /// The key of a series that differs from others in colour, marker and dashes.
     pub(crate) fn new(name: impl Into<String>, style: usize) -> Self {
         Self { name: name.into(), style, dashes: style }
     }
 
-    /// The classes of what is drawn of it.
+    /// The CSS classes of its elements.
     pub(crate) fn classes(&self) -> String {
         format!("series s{} c{} d{}", self.style, self.style % COLOURS, self.dashes % DASHES)
     }
 }
 
-/// What kind of trial a point is.
+/// The kind of trial that a point shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// One that counts.
+    /// A trial that counts.
     Plain,
-    /// One that says nothing, or less than it seems.
+    /// A trial that is unusable, or says less than it seems.
     Hollow,
-    /// One that was tried again.
+    /// A trial that was repeated.
     Repeated,
-    /// One in which the machine was not as usual.
+    /// A trial under unusual conditions.
     Marked,
 }
 
-/// What is drawn larger than this is for a wide page, and scrolls on a narrow one.
+/// The width of charts for a wide page; on a narrow one they scroll.
 pub(crate) const WIDE: f64 = 1180.0;
 
 /// A marker at a place; its colour is that of the group around it.
@@ -78,7 +78,7 @@ fn shape(style: usize, x: f64, y: f64) -> String {
     }
 }
 
-/// A short piece of a line with its marker, 34 wide and 12 high, for a legend.
+/// A short piece of a line with its marker, 34 by 12, for a legend.
 pub(crate) fn sample(key: &Key) -> Markup {
     html! {
         g class=(key.classes()) {
@@ -93,12 +93,12 @@ pub(crate) fn example(look: Look) -> Markup {
     html! { g class="neutral" { (marker(0, look, 8.0, 7.0)) } }
 }
 
-/// A number in as few characters as a drawing needs.
+/// A number with one decimal, which is enough for a drawing.
 pub(crate) fn tenths(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// A text of at most so many characters, its end cut off where it is longer.
+/// A text, cut off after at most so many characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();

@@ -1,7 +1,7 @@
 //! Charts as SVG, written with the templates of the page (`maud`), which escape every label.
 //!
-//! Drawn here, because colours are CSS classes, for light and dark grounds alike, batches have an axis to base 2, and
-//! percentiles one of nines; lines, points and their axes are all that the page needs.
+//! No library draws these: colours are CSS classes, for light and dark backgrounds; batches have an axis to base 2, and
+//! percentiles one of nines. Lines, points and their axes are all that the page needs.
 
 pub(crate) mod axis;
 pub(crate) mod dots;
@@ -14,7 +14,7 @@ use maud::{Markup, PreEscaped, html};
 
 use marks::{Key, WIDTH, shortened};
 
-/// The style of charts: on the page, and in each file of its own.
+/// The style of charts, on the page and in separate files.
 pub(crate) const STYLE: &str = include_str!("chart.css");
 
 /// A chart without its frame.
@@ -29,7 +29,7 @@ pub(crate) enum Chart {
 }
 
 impl Chart {
-    /// What it shows, in words.
+    /// Its title.
     pub(crate) fn title(&self) -> &str {
         match self {
             Self::Lines(chart) => &chart.title,
@@ -54,7 +54,7 @@ impl Chart {
         }
     }
 
-    /// Whether it is for the whole width of a page.
+    /// Whether it takes the whole width of the page.
     pub(crate) fn is_wide(&self) -> bool {
         self.width() > 1.6 * WIDTH
     }
@@ -74,7 +74,7 @@ impl Chart {
         }
     }
 
-    /// For a page that has the style and a legend.
+    /// The chart for a page that has the style and a legend.
     pub(crate) fn inline(&self, what: &str) -> Markup {
         let (width, height) = (self.width(), self.height());
         let class = if self.is_wide() { "chart wide" } else { "chart" };
@@ -86,7 +86,7 @@ impl Chart {
         }
     }
 
-    /// As a file of its own, with its style, a heading and a legend.
+    /// The chart as a file of its own, with the style, a heading and a legend.
     pub(crate) fn alone(&self, heading: &str) -> String {
         const TOP: f64 = 24.0;
         const LINE: f64 = 18.0;

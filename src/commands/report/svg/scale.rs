@@ -1,17 +1,17 @@
-//! Scales: from values to places between 0 and 1, and the values worth a tick.
+//! Scales: they map values to places between 0 and 1, and choose the values for ticks.
 
-/// How values are spread along an axis.
+/// How values are spaced along an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Spread {
     /// Evenly.
     Linear,
     /// By their logarithm.
     Log,
-    /// Shares below 1, by how many nines they have: 0.9, 0.99, 0.999.
+    /// Shares below 1, by their number of nines: 0.9, 0.99, 0.999.
     Nines,
 }
 
-/// From values to places.
+/// Maps values to places.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scale {
     spread: Spread,
@@ -20,15 +20,15 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// From `low` to `high`. Values that have no logarithm are taken for the least that has one.
+    /// A scale from `low` to `high`. Values without a logarithm are replaced by the smallest one with a logarithm.
     pub(crate) fn new(spread: Spread, low: f64, high: f64) -> Self {
         let (low, high) = (transformed(spread, low), transformed(spread, high));
-        // One value alone is in the middle.
+        // A single value is in the middle.
         let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
         Self { spread, low, high }
     }
 
-    /// Where a value is: 0 at the low end, 1 at the high one, and never beyond.
+    /// The place of a value: 0 at the low end, 1 at the high end, and never beyond.
     pub(crate) fn at(&self, value: f64) -> f64 {
         ((transformed(self.spread, value) - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
@@ -48,20 +48,20 @@ fn transformed(spread: Spread, value: f64) -> f64 {
     }
 }
 
-/// What is beyond these is no measurement, and would make axes of numbers that are none.
+/// Values beyond these are not measurements, and would break the axes.
 const LEAST: f64 = 1e-9;
 const MOST: f64 = 1e18;
 
-/// The most that the ends of a logarithmic axis differ by, as a factor.
+/// The largest ratio of the ends of a logarithmic axis.
 const DECADES_MAX: f64 = 1e12;
 
-/// The fewest ticks of an axis: with fewer, values between them cannot be read.
+/// The fewest ticks of an axis: with fewer, values between them cannot be read off.
 const TICKS_MIN: usize = 4;
 
 /// A linear scale around some values, and its ticks: about `wanted`, and at least [`TICKS_MIN`].
 pub(crate) fn linear(low: f64, high: f64, wanted: usize) -> (Scale, Vec<f64>) {
     let [low, high] = [low, high].map(|value| value.clamp(-MOST, MOST));
-    // Values that are equal still get an axis.
+    // Equal values still get an axis.
     let room = if high > low { 0.06 * (high - low) } else { (0.05 * high.abs()).max(1e-9) };
     let (padded, top) = (low - room, high + room);
     let bottom = if low >= 0.0 { padded.max(0.0) } else { padded };
@@ -69,7 +69,7 @@ pub(crate) fn linear(low: f64, high: f64, wanted: usize) -> (Scale, Vec<f64>) {
     (Scale::new(Spread::Linear, bottom, top), ticks)
 }
 
-/// Round values from `bottom` to `top`, evenly spread: about `wanted`, and at least [`TICKS_MIN`].
+/// Round values from `bottom` to `top`, evenly spaced: about `wanted`, and at least [`TICKS_MIN`].
 fn round(bottom: f64, top: f64, wanted: usize) -> Vec<f64> {
     let ticks = |most: usize| -> Vec<f64> {
         let step = step(top - bottom, most);
@@ -80,7 +80,7 @@ fn round(bottom: f64, top: f64, wanted: usize) -> Vec<f64> {
     all.find(|ticks| ticks.len() >= TICKS_MIN).unwrap_or_default()
 }
 
-/// The least of 1, 2 and 5 times a power of ten that makes at most `most` steps.
+/// The smallest of 1, 2 and 5 times a power of ten that makes at most `most` steps.
 fn step(span: f64, most: usize) -> f64 {
     let rough = span / most.max(1) as f64;
     let power = 10_f64.powf(rough.log10().floor());
@@ -88,8 +88,8 @@ fn step(span: f64, most: usize) -> f64 {
     [1.0, 2.0, 5.0].into_iter().find(fits).unwrap_or(10.0) * power
 }
 
-/// A logarithmic scale around positive values, and its ticks: powers of ten, and 2 and 5 times these, or more, where few would
-/// be left; where the values are too near to each other even for these, as on a linear scale.
+/// A logarithmic scale around positive values, and its ticks: powers of ten; if these are few, also 2 and 5 times
+/// these, or more; if values are too close even for that, ticks as on a linear scale.
 pub(crate) fn log(low: f64, high: f64) -> (Scale, Vec<f64>) {
     let high = high.clamp(LEAST, MOST);
     let low = low.clamp(high / DECADES_MAX, high);
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(linear(-3.0, 12.0, 5).1, [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], "three would be too few");
         assert_eq!(log(1_000.0, 1_000_000.0).1, [1e3, 1e4, 1e5, 1e6]);
         let near = log(7.0, 8.0).1;
-        assert!(near.len() == 9 && (near[1], near[6]) == (7.0, 8.0), "no power of ten is near: {near:?}");
+        assert!(near.len() == 9 && (near[1], near[6]) == (7.0, 8.0), "no power of ten is close: {near:?}");
         for (low, high) in
             [(0.0, 0.0), (1.0, 1.0), (1e-300, 1e-300), (1e300, f64::INFINITY), (0.0, 1e-9), (3.0, 3.000_000_1)]
         {
