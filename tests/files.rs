@@ -98,8 +98,8 @@ fn append_refuses_files_that_it_would_spoil() {
         (format!("{header},more\n{rows}"), "columns"),
         (header[..header.len() - 5].to_owned(), "columns"),
         ("something else\n".to_owned(), "columns"),
-        (cut.to_owned(), "not whole"),
-        (cut[..cut.len() - 40].to_owned(), "not whole"),
+        (cut.to_owned(), "truncated"),
+        (cut[..cut.len() - 40].to_owned(), "truncated"),
         (header.to_owned(), ""),
     ] {
         fs::write(bench.path("out.csv"), &content).expect("a file");
