@@ -163,7 +163,7 @@ fn a_command_that_is_refused_has_changed_nothing() {
     for (args, told) in [
         ("--force --hlog /nonexistent/x", "/nonexistent/x"),
         ("--append --hlog /nonexistent/x", "/nonexistent/x"),
-        ("--append --hlog text", "no interval log"),
+        ("--append --hlog text", "not an interval log"),
         ("--force --hlog .", "directory"),
     ] {
         fs::write(bench.path("text"), "precious\n").expect("a file");

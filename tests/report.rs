@@ -462,7 +462,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 #[test]
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
-        // Runs in pairs: of one run on each side there is no verdict.
+        // Runs in pairs: one run on each side gives no verdict.
         let of = |pair: u32| {
             let change = move |row: Row| Row {
                 kernel: kernel.into(),

@@ -1,4 +1,4 @@
-//! `--resume`: a run that was cut short at any moment goes on where it ended, and only there.
+//! `--resume`: a run that was cut short at any moment continues where it ended, and only there.
 
 mod common;
 
