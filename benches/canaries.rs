@@ -1,8 +1,9 @@
-//! Which fixed piece of work tells how fast a trial will be: arithmetic, entering the kernel, or missing the caches.
+//! Which fixed piece of work predicts how fast a trial will be: arithmetic, entering the kernel, or missing the caches.
 //!
-//! Trials of `drain` over plain, each 10 ms, with the three pieces of work before and after it. For each piece the bench prints
-//! Spearman's rank correlation of its time with the trial's cost; the same of the changes from one trial to the next, from
-//! which slow drift is gone; and how much more the trials cost that the gate would mark for it (more than 5% and 5 MAD off the median).
+//! Trials of `drain` over plain, each 10 ms, with the three pieces of work before and after it. For each piece the
+//! bench prints Spearman's rank correlation of its time with the trial's cost; the same for the changes from one trial
+//! to the next, which contain no slow drift; and how much more the trials cost that the gate would mark (more than 5%
+//! and 5 MAD off the median).
 //! `cargo bench --bench canaries`; `… -- 2000` takes 2,000 trials instead of 1,000. It gates nothing.
 
 use std::hint::black_box;
@@ -112,7 +113,7 @@ fn canaries(chain: &[u32]) -> [f64; 3] {
         });
     };
     let mut at = 0_u32;
-    // Each load waits for the one before it; where one try ends the next goes on, so that nothing is in the caches yet.
+    // Each load waits for the one before it. Each try continues where the last one ended, so nothing is cached yet.
     let miss = || (0..2000).for_each(|_| at = chain[at as usize * (LINE / 4)]);
     let arithmetic = cost::canary_ns() as f64;
     let times = [arithmetic, least(&mut { enter }), least(&mut { miss })];
@@ -120,7 +121,7 @@ fn canaries(chain: &[u32]) -> [f64; 3] {
     times
 }
 
-/// A cycle through all lines of the memory, in an order that no prefetcher guesses: where each line says which one is next.
+/// A cycle through all lines of the memory, in an order that no prefetcher guesses: each line names the next one.
 fn chain() -> Vec<u32> {
     let lines = MEMORY / LINE;
     let mut order: Vec<u32> = (0..lines as u32).collect();

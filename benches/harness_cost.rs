@@ -1,8 +1,8 @@
 //! What the harness adds to the system calls: `drain` beside a bare loop of the same calls.
 //!
-//! Both sides have the same fill, round, batch, receive buffer and number of frames, each its own sockets, and take
-//! turns round by round on one pinned thread. The bench prints medians over rounds, and the median of the ratios of
-//! neighbouring rounds, which a machine that changes its speed does not disturb. It gates nothing.
+//! Both sides have the same fill, round, batch, receive buffer and number of frames, each has its own sockets, and they
+//! take turns round by round on one pinned thread. The bench prints medians over rounds, and the median of the ratios
+//! of neighbouring rounds, which a change of the machine's speed does not disturb. It gates nothing.
 //! `cargo bench --bench harness_cost` runs all rows; `… -- uring` runs those whose name begins with `uring`, and
 //! `… -- 1` those of batch 1.
 
@@ -33,9 +33,9 @@ use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Mode, Pool, 
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUND: usize = 1024;
-/// Where a batch has one datagram, every instruction of the harness stands between two system calls.
+/// At batch 1, every instruction of the harness stands between two system calls.
 const BATCHES: [usize; 2] = [1, 32];
-/// Of each ring, as hpbench has by default.
+/// Slots of each ring: hpbench's default.
 const SLOTS: usize = 1024;
 const PAYLOAD: usize = 64;
 const BUFFER: usize = 16 << 20;
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let mut free = pool.frames();
     println!("drain of {ROUND} datagrams of {PAYLOAD} bytes: ns per datagram, medians over rounds");
     println!("{:<24}{:>6}{:>8}{:>10}{:>8}{:>8}", "", "batch", "bare", "harness", "ratio", "rounds");
-    // Frames for trains are a pool of their own, as in hpbench.
+    // Frames for trains come from a pool of their own, as in hpbench.
     let train_pool = Pool::new(1024, variant(Kind::MMSG, "gro", 32).frame_size(PAYLOAD))?;
     let mut train_free = train_pool.frames();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -76,14 +76,15 @@ fn main() -> Result<()> {
         }
     }
     println!(
-        "* The bare loop receives into one buffer again and again; the others, into as many as the harness holds.\n\
+        "* The bare loop receives into one buffer again and again; the others receive into as many as the harness \
+         holds.\n\
          With gro, the bare loop checks the header of each datagram, too."
     );
-    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames did not come home");
+    anyhow::ensure!(free.is_whole() && train_free.is_whole(), "frames were not returned to the pool");
     Ok(())
 }
 
-/// Two connected sockets, the second one with what fills the first one's queue.
+/// Two connected sockets; the second one has a filler for the first one's queue.
 fn filled_socket<'p>() -> Result<(Arc<Socket>, Filler<'p>)> {
     let (near, far) = Socket::pair(SocketAddr::new(ADDRESS, 0))?;
     near.set_buffers(BUFFER, BUFFER)?;
@@ -97,7 +98,7 @@ fn check(datagram: &[u8]) {
     let _ = std::hint::black_box(wire::read(datagram, wire()));
 }
 
-/// What fills the queues.
+/// The order for the fillers.
 fn order(gso: bool) -> Order {
     Order {
         scenario: Scenario::Drain,
@@ -123,7 +124,7 @@ fn variant(kind: Kind, modes: &str, batch: usize) -> Config {
     Config::of(Variant::parse(kind, modes).expect("known modes"), batch)
 }
 
-/// Whether the words of the command line ask for a row: the beginnings of names, and batches; none asks for all.
+/// Whether the command line asks for a row: by the beginning of its name, or by its batch. No words ask for all.
 fn is_wanted(wanted: &[String], name: &str, batch: usize) -> bool {
     let (batches, names): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|word| word.parse::<usize>().is_ok());
     let has_batch = batches.is_empty() || batches.iter().any(|word| word.parse() == Ok(batch));
@@ -167,7 +168,7 @@ impl<'p> Bench<'_, 'p> {
         let start = Instant::now();
         while start.elapsed() < *time || ratios.len() < 4 {
             let mut pair = [0.0; 2];
-            // Who comes first changes from round to round.
+            // The side that goes first changes from round to round.
             for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
                 pair[side] = if side == 0 {
                     bare_filler.fill(free, ROUND)?;
@@ -177,7 +178,7 @@ impl<'p> Bench<'_, 'p> {
                     begin.elapsed().as_nanos() as f64 / ROUND as f64
                 } else {
                     let round = drain.round(free, ROUND)?;
-                    anyhow::ensure!(round.whole, "a round was not whole: {round:?}");
+                    anyhow::ensure!(round.whole, "a round was incomplete: {round:?}");
                     round.near_ns as f64 / ROUND as f64
                 };
             }

@@ -37,7 +37,7 @@ pub(crate) fn broken(error: impl Into<anyhow::Error>) -> Failure {
     Failure::Broken(error.into())
 }
 
-/// Writes to standard output, without control characters but for colours where it takes them.
+/// Writes to standard output, without control characters other than colours, if it takes them.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let text = safe_lines(text, is_coloured());
     let mut stdout = io::stdout().lock();
@@ -55,7 +55,7 @@ pub(crate) fn complain(text: &str) {
     let _ = io::stderr().write_all(safe_lines(&plain, is_coloured).as_bytes());
 }
 
-/// Whether standard output takes colours: it is a terminal, and nobody has asked for none (`NO_COLOR`, `TERM=dumb`).
+/// Whether standard output takes colours: it is a terminal, and `NO_COLOR` or `TERM=dumb` does not forbid them.
 pub(crate) fn is_coloured() -> bool {
     AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
@@ -65,11 +65,12 @@ pub(crate) fn is_coloured() -> bool {
 pub(crate) struct Look {
     /// Whether it may have colours.
     pub coloured: bool,
-    /// Whether marks are other characters than those of ASCII.
+    /// Whether marks may be characters outside ASCII.
     pub unicode: bool,
 }
 
-/// How a text for standard output may look: plain, unless it is a terminal, whose locale says whether it has more than ASCII.
+/// How a text for standard output may look: plain unless it is a terminal, whose locale says whether it can show more
+/// than ASCII.
 pub(crate) fn look() -> Look {
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
@@ -78,24 +79,23 @@ pub(crate) fn look() -> Look {
     Look { coloured: is_coloured(), unicode }
 }
 
-/// A text without its colours, where standard output takes none.
+/// A text, without its colours if standard output takes none.
 pub(crate) fn for_stdout(text: &str) -> String {
     if is_coloured() { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
 }
 
-/// Whether a character is no part of a text, but an order to a terminal, or one that changes the direction or the place of
-/// the characters around it.
+/// Whether a character commands a terminal, or changes the direction or the place of the characters around it.
 pub(crate) fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Whether a spreadsheet that opens a CSV file takes a text for a formula, and works it out.
+/// Whether a spreadsheet that opens a CSV file would evaluate a text as a formula.
 pub(crate) fn is_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@'])
 }
 
-/// A text that is not ours, for a message or a table: its control characters are written as in JSON (`\u001b`).
+/// A text from elsewhere, for a message or a table, with its control characters written as in JSON (`\u001b`).
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_control)
 }
@@ -120,8 +120,8 @@ fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
     all.into()
 }
 
-/// Lines of ours, without control characters that a text in them may have. Their ends and tabs stay, and colours if there
-/// are to be any.
+/// Our own lines, without the control characters of the texts in them. Line ends and tabs stay, and so do colours
+/// `with_colours`.
 pub(crate) fn safe_lines(text: &str, with_colours: bool) -> Cow<'_, str> {
     let is_bad = |c: char| is_control(c) && c != '\n' && c != '\t';
     if !with_colours || !text.contains('\u{1b}') {

@@ -1,4 +1,4 @@
-//! What is at a path that is to be written to: whether there is something to lose, and whether another path leads to it.
+//! What is at the path of an output: whether there is something to lose, and whether another path leads to it.
 
 use std::ffi::OsString;
 use std::fs::{File, FileType, Metadata};
@@ -23,11 +23,11 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Looks at a path, without opening it: to open a pipe waits for somebody at its other end.
+    /// Looks at a path, without opening it: opening a pipe waits for somebody at its other end.
     ///
     /// # Errors
     ///
-    /// The kernel's, e.g. for a path through something that is no directory.
+    /// The kernel's, e.g. for a path through something that is not a directory.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         match path.metadata() {
             Ok(metadata) if is_stream(metadata.file_type()) => Ok(Self::Stream),
@@ -43,20 +43,20 @@ fn is_stream(kind: FileType) -> bool {
     kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
 }
 
-/// Two paths of a command lead to one file, which it would spoil.
+/// Two paths of a command lead to one file, which it would destroy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} and {1} are one file, which would be spoiled; name another file")]
+#[error("{0} and {1} are one file, which would be destroyed; name another file")]
 pub(crate) struct SameFile(String, String);
 
 /// A file that a command uses: the flag that names it, or nothing, and its path; `-` is standard output.
 pub(crate) type Used<'a> = (&'static str, &'a Path);
 
 /// Refuses an output that is an input, another output or a standard stream, under whatever names. Devices and pipes are
-/// no such files, and what cannot be looked at is refused when it is opened.
+/// exempt, and what cannot be inspected is refused when it is opened.
 ///
 /// # Errors
 ///
-/// The first two that are one file.
+/// The first two that are the same file.
 pub(crate) fn check_outputs(outputs: &[Used<'_>], inputs: &[Used<'_>]) -> Result<(), SameFile> {
     let streams = [("standard output", target_of(io::stdout())), ("standard error", target_of(io::stderr()))];
     let mut written: Vec<(Target, String)> =
@@ -87,9 +87,9 @@ pub(crate) fn identity(found: &Metadata) -> Identity {
 /// A file that is written or read, whatever paths lead to it.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    /// One that is there.
+    /// One that exists.
     There(Identity),
-    /// One that is to be made: its directory, and its name.
+    /// One that does not exist yet: its directory, and its name.
     ToBe(Identity, OsString),
 }
 
@@ -113,7 +113,7 @@ fn target_of(stream: impl AsFd) -> Option<Target> {
     found.is_file().then(|| Target::There(identity(&found)))
 }
 
-/// Where a link leads to that may lead nowhere yet; a path that is no link, as it is.
+/// Where a link leads, even if nothing is there yet; any other path unchanged.
 fn link_target(path: &Path) -> PathBuf {
     /// As many as the kernel follows.
     const LINKS_MAX: usize = 40;

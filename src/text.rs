@@ -18,9 +18,10 @@ pub(crate) fn wrap(note: &str) -> String {
     format!("{}\n", textwrap::fill(note, options.word_splitter(WordSplitter::NoHyphenation)))
 }
 
-/// Asks whether one of the known words was meant, at the end of a message that refuses a word; says nothing where none is like it.
+/// Asks whether one of the known words was meant, at the end of a message that refuses a word; says nothing if none is
+/// like it.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    // As much alike as clap wants the names of flags to be.
+    // The likeness that clap demands of flag names.
     const ALIKE: f64 = 0.7;
     let likeness = known.into_iter().map(|known| (strsim::jaro(word, known), known));
     let best = likeness.filter(|(likeness, _)| *likeness > ALIKE).max_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -39,7 +40,7 @@ pub(crate) fn trim_lines(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// A number with at least three digits that mean something, in few characters.
+/// A number with at least three significant digits, in few characters.
 pub(crate) fn digits(value: f64) -> String {
     match value {
         ..100.0 => format!("{value:.2}"),
@@ -48,7 +49,7 @@ pub(crate) fn digits(value: f64) -> String {
     }
 }
 
-/// So many of a thing: `1 core`, `2 cores`.
+/// A count of things: `1 core`, `2 cores`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -59,7 +59,7 @@ fn a_command_that_fails_ends_it_in_the_first_state() {
     assert_eq!(read(&bench.path("states")).lines().last(), Some("A"));
 }
 
-/// The current run would take an hour: it receives the signal, too.
+/// The current run would take an hour: it gets the signal, too.
 #[test]
 fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
     for (signal, status) in [(Signal::TERM, 143), (Signal::HUP, 143), (Signal::INT, 130)] {

@@ -1,4 +1,4 @@
-//! Networks and workers that misbehave: loss that nobody counts, delay, back-pressure, late answers.
+//! Networks and workers that misbehave: uncounted loss, delay, back-pressure, late answers.
 
 mod common;
 
@@ -12,7 +12,7 @@ use hpbench::plan::cells::{Cell, Scenario};
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Kind, Pool};
 
-/// A network of its own whose loopback is shaped by a token bucket; `None` where that cannot be had.
+/// A network of its own whose loopback is shaped by a token bucket; `None` where that is not available.
 fn shaped(tbf: &str) -> Option<Bench> {
     let shape = format!("tc qdisc add dev lo root tbf {tbf}");
     let probe = needs::netns(&shape)?;

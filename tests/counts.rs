@@ -92,7 +92,7 @@ fn sum(rows: &[Row], columns: &[&str]) -> i64 {
 /// Datagrams that a backend took from the kernel, whatever became of them.
 const ARRIVED: [&str; 5] = ["received", "drop_ring", "duplicate", "corrupt", "foreign"];
 
-/// Fails if the kernel lost a datagram in a way that no column tells of.
+/// Fails if the kernel lost a datagram that no column accounts for.
 #[track_caller]
 fn assert_nothing_else(grown: &BTreeMap<String, i64>, rows: &[Row]) {
     assert_eq!(grown["RcvbufErrors"], sum(rows, &["drop_socket"]), "drops at full queues: {grown:?}");
@@ -135,7 +135,7 @@ fn the_kernel_agrees_where_rounds_fit() {
     }
 }
 
-/// In `echo` both sockets receive: requests arrive beside the replies that the rows tell of.
+/// In `echo` both sockets receive: requests arrive besides the replies that the rows count.
 #[test]
 fn the_kernel_agrees_on_round_trips() {
     if needs::two_cores().is_none() {

@@ -18,7 +18,7 @@ fn a_dash_writes_the_csv_to_standard_output_and_nothing_else() {
     let done = bench.tiny(&format!("{QUICK} -o -")).expect(0);
     assert_eq!(parse(&done.stdout).len(), 2, "{}", done.stdout);
     assert!(done.stdout.starts_with("schema,") && done.stdout.ends_with('\n'));
-    // Where another program was in the way of all trials, the table tells of them and has no figures.
+    // If another program disturbed all trials, the table says so and has no figures.
     let all_count = parse(&done.stdout).iter().all(|row| row.text("valid") == "1");
     let table = if all_count { "drain, send: ns per datagram" } else { "invalid and left out" };
     assert!(done.stderr.contains(table) && done.stderr.contains("null"), "it goes to standard error: {}", done.stderr);
@@ -98,8 +98,8 @@ fn append_refuses_files_that_it_would_spoil() {
         (format!("{header},more\n{rows}"), "columns"),
         (header[..header.len() - 5].to_owned(), "columns"),
         ("something else\n".to_owned(), "columns"),
-        (cut.to_owned(), "not whole"),
-        (cut[..cut.len() - 40].to_owned(), "not whole"),
+        (cut.to_owned(), "truncated"),
+        (cut[..cut.len() - 40].to_owned(), "truncated"),
         (header.to_owned(), ""),
     ] {
         fs::write(bench.path("out.csv"), &content).expect("a file");
@@ -156,7 +156,7 @@ fn a_row_for_which_there_is_no_room_leaves_no_part_behind() {
     let bench = Bench::under(["bash", "-c", limit]);
     let args = format!("{QUICK} --trials 20");
     let done = bench.tiny(&args).expect(1);
-    assert!(done.stderr.contains("cannot write to out.csv") && done.stderr.contains("whole"), "{}", done.stderr);
+    assert!(done.stderr.contains("cannot write to out.csv") && done.stderr.contains("intact"), "{}", done.stderr);
     let before = read(&bench.path("out.csv"));
     assert!(before.len() > 3000 && before.ends_with('\n'), "{before}");
     let rows = parse(&before).len();
@@ -179,7 +179,7 @@ fn a_file_system_without_locks_is_no_reason_to_fail() {
 #[test]
 fn a_closed_standard_output_ends_the_run_silently() {
     let bench = Bench::new();
-    // As with `| head -1`: the first line is read, then nobody reads any more.
+    // As with `| head -1`: the first line is read, and nothing after it.
     let (reader, writer) = io::pipe().expect("a pipe");
     let running = bench.start_to(&tiny("--backend null --scenario drain --trials 1000 -o -"), writer.into());
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! Runs that are killed at any moment and gone on with, often two at once: no row is lost, none is cut, and none is there
+//! Runs that are killed at any moment and resumed, often two at once: no row is lost, none is cut, and none is there
 //! twice. `HPBENCH_KILLS` says how many kills there are; `scripts/kill-runs` runs a thousand.
 
 mod common;

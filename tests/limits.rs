@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, Done, HPBENCH, needs, parse, read};
 
-/// A user whom nobody else is, so that its processes can be counted.
+/// A user that nobody else uses, so that its processes can be counted.
 const USER: &str = "54321";
 
 /// Where that user may run hpbench and write.
@@ -53,7 +53,7 @@ fn no_more_threads_are_a_trial_that_fails_and_no_panic() {
     }
 }
 
-/// What the kernel can give without swapping; nothing where it does not tell.
+/// What the kernel can give without swapping; nothing if it does not report it.
 fn available_gib() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"));

@@ -74,8 +74,8 @@ type Damage = fn(&Bench);
 const DAMAGES: [(&str, Damage); 6] = [
     ("was removed or renamed", |bench| fs::remove_file(bench.path("out.csv")).expect("it is there")),
     ("was removed or renamed", |bench| fs::rename(bench.path("out.csv"), bench.path("old.csv")).expect("it is there")),
-    ("was cut", |bench| fs::write(bench.path("out.csv"), "").expect("it is there")),
-    ("was cut", |bench| {
+    ("was truncated", |bench| fs::write(bench.path("out.csv"), "").expect("it is there")),
+    ("was truncated", |bench| {
         let file = OpenOptions::new().write(true).open(bench.path("out.csv")).expect("it is there");
         file.set_len(100).expect("it is longer");
     }),
@@ -163,7 +163,7 @@ fn a_command_that_is_refused_has_changed_nothing() {
     for (args, told) in [
         ("--force --hlog /nonexistent/x", "/nonexistent/x"),
         ("--append --hlog /nonexistent/x", "/nonexistent/x"),
-        ("--append --hlog text", "no interval log"),
+        ("--append --hlog text", "not an interval log"),
         ("--force --hlog .", "directory"),
     ] {
         fs::write(bench.path("text"), "precious\n").expect("a file");

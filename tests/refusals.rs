@@ -4,7 +4,7 @@ mod common;
 
 use common::{Bench, Done, assert_balanced, needs};
 
-/// Runs hpbench in a network of its own, after `setup`; `None` where that cannot be had.
+/// Runs hpbench in a network of its own, after `setup`; `None` where that is not available.
 fn in_network(setup: &str, args: &str) -> Option<Done> {
     let wrapper = needs::netns(&format!("{setup} && exec \"$0\" \"$@\""))?;
     Some(Bench::under(wrapper.iter().map(String::as_str)).tiny(args))
@@ -120,7 +120,7 @@ fn a_call_that_the_kernel_lacks_is_named_with_what_to_do() {
             assert!(error.contains("not implemented") && error.contains("seccomp"), "{call}: {error}");
         }
     }
-    // Sockets are emptied by it when they are connected, so that nothing is run at all.
+    // Sockets are emptied with it when they are connected, so nothing is run at all.
     let message = refused("recvfrom", "ENOSYS", "1+", "--backend plain --scenario drain").expect(2).stderr;
     assert!(message.contains("not implemented") && message.contains("seccomp"), "{message}");
 }

@@ -580,19 +580,19 @@ fn bad_usage_and_damage_are_told_with_file_and_line() {
     let bench = bench("run.csv", &text(&backends()));
     let good = String::from_utf8(text(&backends())).expect("text");
     let damaged: [(&str, Vec<u8>, &str); 6] = [
-        ("cut", good.as_bytes()[..good.len() - 40].to_vec(), "line 241 of bad.csv is cut"),
+        ("cut", good.as_bytes()[..good.len() - 40].to_vec(), "line 241 of bad.csv is truncated"),
         ("empty", Vec::new(), "line 1 of bad.csv"),
         ("another table", b"a,b\n1,2\n".to_vec(), "line 1 of bad.csv"),
         (
             "no number",
             good.replacen(",64,", ",many,", 1).into_bytes(),
-            "line 2 of bad.csv is no row of hpbench: payload",
+            "line 2 of bad.csv is not a row of hpbench: payload",
         ),
         ("NaN", good.replacen(",300.0,", ",NaN,", 1).into_bytes(), "peer_ns_per_packet is NaN"),
         (
             "other schema",
             good.replacen("\n1,", "\n2,", 1).into_bytes(),
-            "line 2 of bad.csv is no row of hpbench: its schema",
+            "line 2 of bad.csv is not a row of hpbench: its schema",
         ),
     ];
     for (name, content, told) in damaged {

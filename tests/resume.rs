@@ -1,4 +1,4 @@
-//! `--resume`: a run that was cut short at any moment goes on where it ended, and only there.
+//! `--resume`: a run that was cut short at any moment continues where it ended, and only there.
 
 mod common;
 
@@ -169,7 +169,7 @@ fn a_run_in_one_state_is_not_gone_on_with_in_another() {
     ] {
         let done = bench.tiny(&format!("{QUICK} --trials 3 {flags} --resume")).expect(2);
         assert!(done.stderr.contains(told), "{flags}: {}", done.stderr);
-        assert!(done.stderr.contains("the flags that the run was begun with"), "{flags}: {}", done.stderr);
+        assert!(done.stderr.contains("the flags that the run was started with"), "{flags}: {}", done.stderr);
         assert_eq!(read(&bench.path("out.csv")), before, "{flags}: it is left alone");
     }
     let rows = bench.tiny(&format!("{QUICK} --trials 3 --state A --pair 3 --resume")).expect(0).rows();
@@ -189,10 +189,10 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
         ([b"scheme", &good[6..]].concat(), "other columns"),
         ([&good[..header - 1], b",more\n"].concat(), "other columns"),
         (b"precious\n".to_vec(), "other columns"),
-        (with(b"1,2,3\n"), "line 3 of out.csv is no row of hpbench: it has 3 fields"),
-        (with(b"\xff\xfe\n"), "line 3 of out.csv is no row of hpbench: it is not UTF-8"),
-        (with(&[b'x'; 3 << 20]), "line 3 of out.csv is no row of hpbench: it is longer"),
-        (with(b"\""), "line 3 of out.csv is no row of hpbench: a quote"),
+        (with(b"1,2,3\n"), "line 3 of out.csv is not a row of hpbench: it has 3 fields"),
+        (with(b"\xff\xfe\n"), "line 3 of out.csv is not a row of hpbench: it is not UTF-8"),
+        (with(&[b'x'; 3 << 20]), "line 3 of out.csv is not a row of hpbench: it is longer"),
+        (with(b"\""), "line 3 of out.csv is not a row of hpbench: a quote"),
     ] {
         fs::write(bench.path("out.csv"), &content).expect("a file");
         let done = bench.run(&format!("{QUICK} --trials 2 --resume -o out.csv")).expect(2);

@@ -235,7 +235,7 @@ fn what_does_not_fit_into_the_queue_is_counted() {
     for row in Bench::new().tiny(&args).expect(0).rows() {
         assert_balanced(&row);
         assert!(row.count("drop_socket") > 0, "an overrun queue drops");
-        // Of the measured phase only: what was dropped in the warm-up is no part of it.
+        // Of the measured phase only: what was dropped in the warm-up is not part of it.
         let lost = row.number("loss_pct") / 100.0 * row.number("measured_sent");
         let slack = 1e-6 * row.number("measured_sent");
         assert!((-slack..=row.number("drop_socket") + slack).contains(&lost), "{lost} in {}", row.name());

@@ -258,7 +258,7 @@ fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
     run(&[], "bash results/built/command").expect(0);
     assert_eq!((asked(), bench.rows("results/built/run.csv").len()), (build("target").repeat(2), rows));
 
-    // It is gone on with in another target directory, and where it was recorded as it once was.
+    // It is continued in another target directory, and where it was recorded as it once was.
     for recorded in [&recorded, &format!("cargo run --release --locked --quiet -- {options}")] {
         fs::write(&command, recorded).expect("it is ours");
         fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");

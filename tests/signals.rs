@@ -58,7 +58,7 @@ fn a_signal_ends_a_long_trial_at_once() {
     }
 }
 
-/// A process that is stopped for a while runs as if nothing had been: only its figures are wrong.
+/// A process that is stopped for a while runs as if nothing had happened: only its figures are wrong.
 #[test]
 fn a_trial_that_was_stopped_is_repeated() {
     let scenarios: &[&str] = if needs::two_cores().is_some() { &["drain", "echo --wait block"] } else { &["drain"] };

@@ -74,7 +74,7 @@ fn add(files: &mut BTreeMap<PathBuf, String>, path: &str, behind: &str, line: &s
     *text = [before, behind, line, after].concat();
 }
 
-/// Makes the copy consist of `files`. What is as it should be is left alone, so that it is not built again.
+/// Makes the copy consist of `files`. What is right already is left alone, so that it is not built again.
 fn write(files: &BTreeMap<PathBuf, String>) {
     let copy = Path::new(COPY);
     for stale in list(COPY).into_iter().filter(|path| !files.contains_key(path)) {

@@ -30,7 +30,7 @@ pub struct Control {
     sent: Padded<AtomicU64>,
     /// When the measured phase begins and ends, in nanoseconds of [`now_ns`](crate::measure::clock::now_ns); far ahead until it is known.
     measured_ns: Padded<[AtomicU64; 2]>,
-    /// What the kernel dropped at the worker's socket, as far as the worker has told.
+    /// What the kernel dropped at the worker's socket, as last reported by the worker.
     dropped: AtomicU64,
     interrupt: Interrupt,
 }
@@ -41,7 +41,7 @@ pub struct Control {
 struct Padded<T>(T);
 
 impl Control {
-    /// For a trial with so many generators, which `interrupt` ends early.
+    /// For a trial with that many generators; `interrupt` ends it early.
     pub fn new(generators: usize, interrupt: &Interrupt) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Setup as u8),
@@ -85,7 +85,7 @@ impl Control {
         }
     }
 
-    /// Goes on to `phase`, unless a later one was reached.
+    /// Moves on to `phase`, unless a later one was reached.
     pub fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }
@@ -95,12 +95,12 @@ impl Control {
         self.ready.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Waits until so many threads are ready. `false` if the trial ended before, or it took 10 seconds.
+    /// Waits until that many threads are ready. `false` if the trial ended first, or 10 seconds passed.
     pub fn wait_ready(&self, threads: usize) -> bool {
         self.wait(|| self.ready.load(Ordering::Acquire) >= threads)
     }
 
-    /// Waits for the phase after [`Phase::Setup`]. `false` if the trial ended before, or it took 10 seconds.
+    /// Waits for the phase after [`Phase::Setup`]. `false` if the trial ended first, or 10 seconds passed.
     pub fn wait_start(&self) -> bool {
         self.wait(|| self.phase() > Phase::Setup)
     }
@@ -128,12 +128,12 @@ impl Control {
         self.sent.0.load(Ordering::Acquire)
     }
 
-    /// So many datagrams were dropped at the worker's socket so far.
+    /// Reports how many datagrams were dropped at the worker's socket so far.
     pub fn report_dropped(&self, datagrams: u64) {
         self.dropped.store(datagrams, Ordering::Release);
     }
 
-    /// What was reported of them last.
+    /// The drops reported last.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Acquire)
     }
@@ -171,7 +171,7 @@ impl Drop for StopAtEnd<'_> {
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
-    /// Whether the process was stopped and goes on.
+    /// Whether the process was stopped and continued.
     continued: Arc<AtomicBool>,
 }
 
@@ -199,7 +199,7 @@ impl Interrupt {
         self.raised.load(Ordering::Relaxed)
     }
 
-    /// As SIGCONT does.
+    /// Notes a continuation, as SIGCONT does.
     #[cfg(test)]
     pub(crate) fn note_continued(&self) {
         self.continued.store(true, Ordering::Relaxed);
@@ -210,7 +210,7 @@ impl Interrupt {
         self.continued.swap(false, Ordering::Relaxed)
     }
 
-    /// The exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM.
+    /// The exit status for the signal: 130 after SIGINT, 143 after SIGTERM.
     pub fn exit_status(&self) -> Option<u8> {
         self.is_raised().then(|| 128 + self.signal.load(Ordering::Relaxed) as u8)
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::measure::counters::{Counts, PerfCounters};
 use crate::measure::kthreads::{self, KernelThreads};
 
-/// What one side of a trial has used: the worker's, or the other side of its rounds.
+/// What one side of a trial has used: the worker, or the peer of its rounds.
 #[derive(Debug, Default)]
 pub struct Side {
     /// Time on a core.
@@ -19,7 +19,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// For the calling thread; with the machine's counters, where it has some.
+    /// For the calling thread; with hardware counters, if there are any.
     pub fn new() -> Self {
         Self { counters: PerfCounters::open(), ..Self::default() }
     }
@@ -50,7 +50,7 @@ impl Side {
         }
     }
 
-    /// What the machine's counters have counted since the last reset; `None` where it has none.
+    /// What the hardware counters counted since the last reset; `None` if there are none.
     pub fn counts(&mut self) -> Option<Counts> {
         self.counters.as_mut().and_then(PerfCounters::read)
     }
@@ -59,7 +59,7 @@ impl Side {
 /// What happened to a thread that may make its measurement worthless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disturbance {
-    /// Time that the thread was ready to run and another one had its core; `None` where the kernel does not tell.
+    /// Time that the thread was ready to run and another one had its core; `None` if the kernel does not report it.
     pub run_delay_ns: Option<u64>,
     /// The same as a share of the time that was watched, in percent.
     pub run_delay_pct: f64,
@@ -93,7 +93,7 @@ impl Disturbance {
     }
 }
 
-/// Watches over the calling thread.
+/// Watches the calling thread.
 #[derive(Clone, Debug)]
 pub struct Watch {
     start: Instant,
@@ -105,7 +105,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins; `cores` are those that the host must not take. Reads files, which takes 0.1 ms.
+    /// Begins; steal is read for `cores`. Reads files, which takes 0.1 ms.
     pub fn begin(cores: &[usize]) -> Self {
         Self {
             steal_ticks: kthreads::steal_ticks(cores),
@@ -191,8 +191,8 @@ pub(crate) fn work(steps: u64) {
 /// Shortest measured phase whose user and system times are more than tick noise, where the kernel estimates them.
 const SPLIT_FROM: Duration = Duration::from_secs(5);
 
-/// Whether the user and system times of a thread on `core` mean something after `measured` time: they do if the
-/// kernel takes them at every change of mode (`nohz_full`), or if there were many ticks.
+/// Whether the user and system times of a thread on `core` are meaningful after `measured` time: they are if the kernel
+/// takes them at every change of mode (`nohz_full`), or if there were many ticks.
 pub fn split_means_something(measured: Duration, core: usize) -> bool {
     measured >= SPLIT_FROM || crate::plan::topology::list_file("/sys/devices/system/cpu/nohz_full").contains(&core)
 }

@@ -23,7 +23,7 @@ pub enum CountersError {
     /// Not on this machine.
     #[error("there are none here: {0}")]
     Missing(io::Error),
-    /// They were opened and enabled, and stood still.
+    /// They were opened and enabled, but did not count.
     #[error("they are there, but do not count")]
     Dead,
 }
@@ -66,7 +66,7 @@ impl PerfCounters {
     /// If the kernel refuses the counters or has none, or if they do not count.
     pub fn try_open() -> Result<Self, CountersError> {
         let mut counters = Self::open_events(Hardware::CPU_CYCLES, Hardware::INSTRUCTIONS)?;
-        // Some virtual machines accept the events and never count. Empty is true then, and zero is not.
+        // Some virtual machines accept the events and never count. Then empty is right, and zero is wrong.
         counters.enable();
         for i in 0..1000 {
             std::hint::black_box(i);
@@ -77,7 +77,7 @@ impl PerfCounters {
         if dead { Err(CountersError::Dead) } else { Ok(counters) }
     }
 
-    /// Opens two events as one group. Whatever the kernel refuses them for, there are no counts.
+    /// Opens two events as one group. Whatever the reason for a refusal, there are no counts.
     fn open_events<E: Event>(cycles: E, instructions: E) -> Result<Self, CountersError> {
         let mut cycles = builder(cycles).enabled(false).build().map_err(CountersError::of)?;
         // It is enabled, yet counts only while its leader does. So one event is switched, not two.
@@ -86,7 +86,7 @@ impl PerfCounters {
         Ok(Self { cycles, instructions, base: Reading::default() })
     }
 
-    /// Starts or goes on counting: one system call.
+    /// Starts or resumes counting: one system call.
     pub fn enable(&mut self) {
         // It cannot fail for a counter that is open; if it did, the counters would not run, and `read` says so.
         let _ = self.cycles.enable();
@@ -97,7 +97,7 @@ impl PerfCounters {
         let _ = self.cycles.disable();
     }
 
-    /// Lets the counts begin at zero again.
+    /// Sets the counts to zero.
     pub fn reset(&mut self) {
         // The kernel can reset the counts, but not the times that they are scaled with.
         self.base = self.reading().unwrap_or(self.base);
@@ -180,10 +180,10 @@ mod tests {
         fixtures::skip("perf", reason);
     }
 
-    /// Kilobytes that no allocator keeps for the next one who asks: glibc maps blocks of more than 32 MiB anew each time.
+    /// Kilobytes that no allocator keeps for reuse: glibc maps blocks of more than 32 MiB anew each time.
     const FRESH: usize = 33 << 10;
 
-    /// Touches so many kilobytes of memory; nobody has touched them before if they are [`FRESH`].
+    /// Touches that many kilobytes of memory, for the first time if they are [`FRESH`].
     fn touch(kilobytes: usize) {
         std::hint::black_box(vec![1_u8; kilobytes << 10]);
     }

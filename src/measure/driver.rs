@@ -4,15 +4,16 @@
 //! `flood` and `echo`. They are generic over the backend, so that each becomes code of its own, without
 //! a branch or a pointer between the system call and the check.
 //!
-//! The way of a datagram of `drain`, from the kernel to the CSV (docs/CONTRIBUTING.md has the whole list):
+//! The path of a datagram in `drain`, from the kernel to the CSV (docs/CONTRIBUTING.md has the whole list):
 //!
 //! 1. `Filler::fill` sends a round into the socket's queue; `Queue::is_whole` asks whether all of it is there.
-//! 2. [`receive`] calls `Lane::poll`, and that [`Backend::rx`]: the kernel copies the datagram into a frame of the [`FreeList`].
+//! 2. [`receive`] calls `Lane::poll`, which calls [`Backend::rx`]: the kernel copies the datagram into a frame of the
+//!    [`FreeList`].
 //! 3. The [`RxRing`] takes the frame as a [`Packet`], and publishes a batch at once.
 //! 4. `Lane::check_gathered` runs the app: `Sink` takes it off the ring, `wire::read` checks its header.
 //! 5. `Arrivals::judge` books it as received, duplicate, corrupt or foreign; the frame goes back to the [`FreeList`].
 //! 6. `Record::add` notes the round's time; the trial's end makes an `Outcome` with the `Ledger`.
-//! 7. `Row::new` makes a row of it, and `Output::write` appends it to the CSV.
+//! 7. `Row::new` turns it into a row, and `Output::write` appends it to the CSV.
 
 use std::hint::spin_loop;
 use std::io;
@@ -27,11 +28,11 @@ use crate::traffic::app::{App, Source};
 /// How long a round may go without any progress.
 const STALL: Duration = Duration::from_millis(200);
 
-/// How many datagrams [`receive`] lets gather on the RX ring before the app checks them.
+/// How many datagrams [`receive`] gathers on the RX ring before the app checks them.
 ///
-/// The kernel drives the app's code out of the nearest caches. With smaller batches than this, each call of `rx` would
-/// be followed by fetching it anew: that made a `drain` of batch 1 5% more expensive than one of batch 32, with the
-/// same system calls (`cargo bench --bench harness_cost -- plain`).
+/// The kernel evicts the app's code from the nearest caches. With smaller batches than this, it would be fetched again
+/// after each call of `rx`: that made a `drain` of batch 1 5% more expensive than one of batch 32, with the same system
+/// calls (`cargo bench --bench harness_cost -- plain`).
 const GATHERED: usize = 32;
 
 /// A backend with its rings.
@@ -106,7 +107,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         })
     }
 
-    /// Calls `rx` once, and counts what came of it.
+    /// Calls `rx` once, and counts the result.
     #[inline]
     fn poll(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let received = match self.waits {
@@ -131,8 +132,8 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         }
     }
 
-    /// As [`Lane::check`], out of line: the code between two system calls lies together then. One call for 32 datagrams
-    /// costs nothing.
+    /// As [`Lane::check`], out of line, which keeps the code between two system calls together. One call for 32
+    /// datagrams costs nothing.
     #[inline(never)]
     fn check_gathered<A: App<'p>>(&mut self, app: &mut A, free: &mut FreeList<'p>) {
         self.check(app, free);
@@ -191,7 +192,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         self.backend.in_effect()
     }
 
-    /// Closes the backend; all frames come home, those in the rings included.
+    /// Closes the backend; all frames return to `free`, those in the rings included.
     ///
     /// # Errors
     ///
@@ -216,7 +217,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
 ///
 /// # Errors
 ///
-/// What makes going on pointless.
+/// An error that makes it pointless to continue.
 #[inline]
 pub fn turn<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
@@ -235,7 +236,7 @@ pub fn turn<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// # Errors
 ///
-/// What makes going on pointless.
+/// An error that makes it pointless to continue.
 #[inline]
 pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
@@ -251,7 +252,7 @@ pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// # Errors
 ///
-/// What makes going on pointless.
+/// An error that makes it pointless to continue.
 pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
@@ -269,7 +270,7 @@ pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// # Errors
 ///
-/// What makes going on pointless.
+/// An error that makes it pointless to continue.
 #[inline(never)]
 pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
@@ -302,7 +303,7 @@ pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// # Errors
 ///
-/// What makes going on pointless.
+/// An error that makes it pointless to continue.
 #[inline(never)]
 pub fn send<'p, B: Backend<'p>>(
     lane: &mut Lane<'p, B>,
@@ -336,7 +337,7 @@ struct Patience {
 }
 
 impl Patience {
-    /// Counts an idle turn, and tells whether there were idle turns only for [`STALL`] since the first.
+    /// Counts an idle turn, and returns whether the idle turns have lasted [`STALL`].
     #[cold]
     fn is_over(&mut self) -> bool {
         spin_loop();

@@ -57,10 +57,10 @@ impl<'p> App<'p> for Handoff<'_, 'p> {
     }
 }
 
-/// What came of a handoff.
+/// The result of a handoff.
 #[derive(Debug)]
 pub struct Done<T, A> {
-    /// What the worker made of it.
+    /// What the worker returned.
     pub result: T,
     /// The app.
     pub app: A,
@@ -81,8 +81,8 @@ impl<A> Done<Result<Outcome, TrialError>, A> {
     }
 }
 
-/// Runs `work` with an app that is on the other side of the rings, on a thread that `prepare` pins; what `prepare` returns is
-/// dropped at the end of that thread.
+/// Runs `work` with an app that is at the other end of the rings, on a thread that `prepare` pins; what `prepare`
+/// returns is dropped at the end of that thread.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T, G>(
     let mut handoff = Handoff { recycled, shared: &shared };
     let (result, other) = thread::scope(|scope| {
         let shared = &shared;
-        // Nothing is on the rings yet: where the thread cannot be started, no frame is lost with them.
+        // Nothing is on the rings yet: if the thread cannot be started, no frame is lost with them.
         let far = threads::spawn(scope, move || {
             let prepared = prepare();
             let watch = Watch::begin(&[]);
@@ -159,7 +159,7 @@ impl<'p, A: App<'p>> Far<'p, A> {
         }
     }
 
-    /// Sends finished frames back. The ring holds all frames there are.
+    /// Sends finished frames back. The ring has room for all frames.
     fn recycle(&mut self) -> bool {
         let mut moved = false;
         while let Some(frame) = self.free.take() {

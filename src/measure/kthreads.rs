@@ -1,4 +1,4 @@
-//! What the kernel tells of threads and cores: io_uring's own threads, waiting for a core, and stolen time.
+//! What the kernel reports about threads and cores: io_uring's own threads, waiting for a core, and stolen time.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 pub struct KernelThreads {
     /// CPU time of all of them.
     pub cpu_ns: u64,
-    /// How many of them are io-wq workers, to which requests go that would block.
+    /// How many of them are io-wq workers, which run requests that would block.
     pub io_workers: u64,
 }
 
@@ -35,13 +35,13 @@ fn sum_threads(tasks: &Path) -> KernelThreads {
     sum
 }
 
-/// How long the calling thread has waited, ready to run, for a core so far. `None` if the kernel does not tell.
+/// How long the calling thread has waited, ready to run, for a core so far. `None` if the kernel does not report it.
 pub fn run_delay_ns() -> Option<u64> {
     number(&fs::read_to_string("/proc/thread-self/schedstat").ok()?, 1)
 }
 
 /// The time for which the hypervisor kept these cores from running so far, in ticks of [`user_hz`] per second.
-/// `None` if the kernel does not tell for each of them.
+/// `None` unless the kernel reports it for each of them.
 pub fn steal_ticks(cpus: &[usize]) -> Option<u64> {
     parse_steal(&fs::read_to_string("/proc/stat").ok()?, cpus)
 }
@@ -57,12 +57,12 @@ fn parse_steal(stat: &str, cpus: &[usize]) -> Option<u64> {
     cpus.iter().map(steal).sum()
 }
 
-/// How many of the kernel's ticks, as in `/proc/stat`, are in a second.
+/// The kernel's ticks per second, as in `/proc/stat`.
 pub fn user_hz() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-/// The number at a place in a list that is separated by spaces.
+/// The number at a place in a list separated by spaces.
 fn number(text: &str, at: usize) -> Option<u64> {
     text.split_ascii_whitespace().nth(at)?.parse().ok()
 }

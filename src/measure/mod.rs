@@ -1,4 +1,4 @@
-//! How it is measured: the driver, the scenarios, and what the kernel tells of their cost.
+//! How it is measured: the driver, the scenarios, and what the kernel reports about their cost.
 
 pub mod clock;
 pub mod control;

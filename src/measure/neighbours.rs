@@ -1,4 +1,4 @@
-//! What else runs on the cores of a run: how busy they are, and by whom.
+//! What else runs on the cores of a run: how busy they are, and with what.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,14 +13,14 @@ const NAMED_MAX: usize = 3;
 /// What was seen of some cores for a while in which this process did nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
-    /// Each core with the share of its time that it worked, in percent.
+    /// Each core with the share of its time that it was busy, in percent.
     pub cores: Vec<(usize, f64)>,
-    /// The programs that worked most, whatever their cores, each with the share of one core that it took, in percent.
+    /// The programs that used the most CPU time, on any core, each with its share of one core, in percent.
     pub programs: Vec<(String, f64)>,
 }
 
 impl Look {
-    /// Looks at `cores` for as long as `within` says. `None` where the kernel does not tell.
+    /// Looks at `cores` for the time `within`. `None` if the kernel reports nothing.
     pub fn take(cores: &[usize], within: Duration) -> Option<Self> {
         let (start, before) = (Instant::now(), Times::read(cores)?);
         std::thread::sleep(within);
@@ -56,7 +56,7 @@ impl Look {
     }
 }
 
-/// Which cores are busy, and by whom, as in `core 1 is 37% busy (rustc 62%, cc1 30%)`.
+/// Which cores are busy, and with what, as in `core 1 is 37% busy (rustc 62%, cc1 30%)`.
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let busy: Vec<_> = self.cores.iter().filter(|(_, pct)| *pct > BUSY_PCT).collect();
@@ -74,9 +74,9 @@ impl fmt::Display for Look {
 /// What the kernel has counted so far, in ticks.
 #[derive(Debug, Default)]
 struct Times {
-    /// Of each core, its time of work, and all of its time.
+    /// For each core, its busy time and its total time.
     cores: HashMap<usize, (u64, u64)>,
-    /// Of each process but this one, its name and its time.
+    /// For each process but this one, its name and its time.
     processes: HashMap<u32, (String, u64)>,
 }
 

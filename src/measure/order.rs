@@ -13,7 +13,7 @@ use crate::traffic::app::{Sink, Source};
 use crate::traffic::ledger::Tally;
 use crate::traffic::wire::Wire;
 
-/// What a peer is to do: all that it knows of the trial.
+/// What a peer has to do: all that it knows of the trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// What is measured.
@@ -36,7 +36,7 @@ pub struct Order {
     pub warmup: Duration,
     /// What ends that phase, of `echo`.
     pub until: Until,
-    /// The core that it is pinned to; `None` where it runs on the worker's thread.
+    /// The core that it is pinned to; `None` if it runs on the worker's thread.
     pub core: Option<usize>,
     /// Its priority under `SCHED_FIFO`, if it has one.
     pub fifo: Option<u8>,
@@ -116,7 +116,7 @@ pub struct RoundTrips {
     pub cpu_ns: u64,
     /// What happened to its thread.
     pub disturbance: Disturbance,
-    /// Whether the measured phase began as it went on.
+    /// Whether the measured phase was as fast at first as later.
     pub steady: bool,
     /// Round-trip times in nanoseconds.
     pub latency: Recorded,

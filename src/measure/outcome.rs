@@ -1,4 +1,4 @@
-//! What comes out of a trial, or why nothing does.
+//! The result of a trial, or why there is none.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::measure::remedy::remedy;
 use crate::plan::cores;
 use crate::traffic::ledger::Ledger;
 
-/// What came out of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Where every datagram went, over the whole life of the sockets.
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub measured_sent: u64,
     /// Datagrams received in it, unique and intact.
     pub measured_received: u64,
-    /// Those of `measured_sent` that were never received, not after it either.
+    /// Those of `measured_sent` that were never received, not even after it.
     pub measured_lost: u64,
     /// What the backend counted in the measured phase.
     pub counters: Counters,
@@ -33,13 +33,13 @@ pub struct Outcome {
     pub polls: Polls,
     /// What the backend counted in the whole trial.
     pub counters_total: Counters,
-    /// Time in turns of the loop that moved a datagram, in nanoseconds; of workers that spin.
+    /// Time in turns of the loop that moved a datagram, in nanoseconds; only for workers that spin.
     pub busy_ns: Option<u64>,
-    /// What the worker's thread used in the measured phase; of rounds, in their timed parts only.
+    /// What the worker's thread used in the measured phase; in rounds, only in their timed parts.
     pub usage: Usage,
-    /// What the machine's counters say of the same, where it has some.
+    /// What the hardware counters counted there, if there are any.
     pub counts: Option<Counts>,
-    /// What they say of the other side of the rounds.
+    /// What they counted for the peer of the rounds.
     pub peer_counts: Option<Counts>,
     /// Time that the generators used on their cores in the measured phase, in nanoseconds.
     pub generator_cpu_ns: Option<u64>,
@@ -48,9 +48,9 @@ pub struct Outcome {
     /// How long a fixed piece of work took on the worker's core before and after the trial: the mean, in
     /// nanoseconds.
     pub canary_ns: [u64; 2],
-    /// Whether the measured phase began as it went on; `None` where that cannot be told.
+    /// Whether the measured phase was as fast at first as later; `None` if unknown.
     pub steady: Option<bool>,
-    /// What the rounds took, of the scenarios that have rounds.
+    /// What the rounds took, in scenarios that have rounds.
     pub rounds: Option<Rounds>,
     /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace`.
     pub latency: Option<Histogram<u64>>,
@@ -64,11 +64,11 @@ pub struct Outcome {
     pub fill: String,
     /// What took effect in the backend.
     pub in_effect: String,
-    /// Whether the load was too small to tell what the worker can do; `None` where that is no question.
+    /// Whether the load was too small to show what the worker can do; `None` where that does not apply.
     pub limited: Option<bool>,
-    /// Why the trial says nothing, although it ran to its end.
+    /// Why the trial is unusable, although it ran to its end.
     pub invalid: Option<Reason>,
-    /// Rates and times of several workers, where there are several.
+    /// Rates and times of several workers, if there are several.
     pub(crate) together: Option<Together>,
 }
 
@@ -96,7 +96,7 @@ impl Outcome {
 
     /// What several workers did at the same time: counts and rates add up, histograms merge.
     pub(super) fn merge(mut self, other: Self) -> Self {
-        // One by one, for what is missing here could be too many there.
+        // One by one: a shortfall of one worker could hide a surplus of another.
         let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_unrelated();
         if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
             self.invalid = Some(Reason::UnbalancedWorker);
@@ -131,7 +131,7 @@ impl Outcome {
     }
 }
 
-/// The longest round trip that is told apart from longer ones, and the precision in decimal digits.
+/// The longest round trip that is distinguished from longer ones, and the precision in decimal digits.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
@@ -202,7 +202,7 @@ pub enum TrialError {
     /// The backend cannot run here.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A socket could not be had.
+    /// A socket is not available.
     #[error("{what}: {error}{}", remedy(error))]
     Socket {
         /// What was tried.
@@ -229,18 +229,18 @@ pub enum TrialError {
     },
     /// Datagrams were sent, and the socket had no room for any of them.
     #[error(
-        "the kernel dropped all {sent} datagrams at the socket, whose queue is full of others, of unrelated senders; end \
-         those, or use --addressing connected or another --port"
+        "the kernel dropped all {sent} datagrams at the socket, whose queue is full of datagrams from unrelated \
+         senders; stop those, or use --addressing connected or another --port"
     )]
     QueueFull {
         /// How many were sent.
         sent: usize,
     },
-    /// The kernel cuts sends into datagrams that go out whole only.
+    /// The kernel cuts sends only into datagrams that need no fragmentation.
     #[error(
-        "a payload of {payload} bytes and its headers are larger than the MTU of {mtu}, and the kernel cuts no send into \
-         datagrams that it would have to fragment; leave out gso, use --payload {}, or raise the MTU (`ip link set dev lo mtu \
-         65536`)", mtu - headers
+        "a payload of {payload} bytes and its headers are larger than the MTU of {mtu}, and with gso the kernel sends \
+         no datagram that it would have to fragment; leave out gso, use --payload {}, or raise the MTU (`ip link set \
+         dev lo mtu 65536`)", mtu - headers
     )]
     SegmentTooLong {
         /// UDP payload in bytes.

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// A remedy, to be put behind the kernel's words; empty where there is none to name.
+/// A remedy, to append to the kernel's words; empty if there is none.
 pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::NOSYS) => {

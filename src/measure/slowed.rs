@@ -1,4 +1,4 @@
-//! A backend that takes longer by a known time, and is another one otherwise.
+//! A backend that takes longer by a known time, and otherwise works as another one.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +11,8 @@ use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::trial::Trial;
 
-/// How much longer a datagram takes, in picoseconds. It is set before the trials begin, because a backend is opened with
-/// what backends need to know only.
+/// How much longer a datagram takes, in picoseconds. It is set before the trials begin, because opening a backend
+/// passes only what all backends need.
 static DELAY_PS: AtomicU64 = AtomicU64::new(0);
 
 /// Sets how much longer a datagram takes, in nanoseconds.
@@ -47,14 +47,14 @@ impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
     }
 }
 
-/// `B` with work that takes a known time after each call that moved datagrams. The work touches no memory, and how
-/// much of it takes how long is found out on the worker's core when the backend is opened.
+/// `B` with work that takes a known time after each call that moved datagrams. The work touches no memory, and is
+/// calibrated on the worker's core when the backend is opened.
 #[derive(Debug)]
 pub(crate) struct Slowed<B> {
     backend: B,
     /// Steps of work for each datagram.
     steps: f64,
-    /// Steps that are still to be done: the part of one.
+    /// The fraction of a step that is still to be done.
     owed: f64,
 }
 

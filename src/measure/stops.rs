@@ -1,8 +1,8 @@
 //! Whether the process as a whole did not run in a trial: stopped by a signal (Ctrl-Z), frozen with its control group, or
-//! suspended with the machine. Its threads were then not even ready to run, so that no run delay tells of it.
+//! suspended with the machine. Its threads were then not even ready to run, so run delay does not show it.
 //!
-//! A thread that sleeps most of the time looks at the clock now and then. If it comes late and waited for no core, nothing
-//! of the process ran. That holds for spinning and for waiting workers, and for trials that end in an error.
+//! A thread that sleeps most of the time looks at the clock now and then. If it comes late and waited for no core, the
+//! process did not run. That holds for spinning and for waiting workers, and for trials that end in an error.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -19,8 +19,8 @@ use crate::measure::kthreads;
 /// How long the thread sleeps: it disturbs a trial of 20 ms once or twice, for some microseconds.
 const BEAT: Duration = Duration::from_millis(20);
 
-/// Runs a trial on the calling thread and those that it makes; `cores` are its cores. Returns what `run` returns, and why it
-/// says nothing if the process was stopped meanwhile.
+/// Runs a trial on the calling thread and those that it makes; `cores` are its cores. Returns what `run` returns, and,
+/// if the process was stopped meanwhile, why the trial is unusable.
 pub fn watch<T>(cores: &[usize], interrupt: &Interrupt, run: impl FnOnce() -> T) -> (T, Option<Reason>) {
     interrupt.take_continued();
     let (result, stopped_ns) = thread::scope(|scope| {
@@ -28,14 +28,14 @@ pub fn watch<T>(cores: &[usize], interrupt: &Interrupt, run: impl FnOnce() -> T)
         let sentinel = thread::Builder::new().name("sentinel".into()).spawn_scoped(scope, move || beats(cores, &ended));
         let result = run();
         drop(end);
-        // Without the thread, signals still tell.
+        // Without the thread, SIGCONT still shows a stop.
         let stopped_ns = sentinel.ok().and_then(|sentinel| sentinel.join().ok()).unwrap_or(0);
         (result, stopped_ns)
     });
     (result, gates::stop(stopped_ns, interrupt.take_continued()))
 }
 
-/// Sleeps and looks until the other end is gone. Returns for how long the process did not run.
+/// Sleeps and looks at the clocks until the other end is gone. Returns how long the process did not run.
 fn beats(cores: &[usize], ended: &Receiver<()>) -> u64 {
     let (mut last, mut steal, mut stopped_ns) = (Look::now(), kthreads::steal_ticks(cores), 0);
     loop {
@@ -57,7 +57,7 @@ fn beats(cores: &[usize], ended: &Receiver<()>) -> u64 {
     }
 }
 
-/// What the clocks and the kernel tell the calling thread.
+/// What the clocks and the kernel report to the calling thread.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     now_ns: u64,
@@ -75,8 +75,8 @@ impl Look {
         Self { now_ns, boot_ns, run_delay_ns: [early_ns, kthreads::run_delay_ns()] }
     }
 
-    /// For how long the thread neither slept as it wanted to, nor waited for a core, since an earlier look. Where the kernel
-    /// does not tell how long it waited, only the time in which the machine was suspended.
+    /// How long the thread, since an earlier look, neither slept as it wanted to nor waited for a core. If the kernel
+    /// does not report how long it waited, only the time in which the machine was suspended.
     fn absent_ns(&self, before: &Self) -> u64 {
         let passed_ns = self.now_ns - before.now_ns;
         let suspended_ns = (self.boot_ns - before.boot_ns).saturating_sub(passed_ns);

@@ -1,4 +1,4 @@
-//! Threads of a trial. Where none can be started, the trial fails and the run goes on.
+//! Threads of a trial. If one cannot be started, the trial fails and the run continues.
 
 use std::thread::{self, Scope, ScopedJoinHandle};
 

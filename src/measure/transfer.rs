@@ -21,8 +21,8 @@ const GROUPS: usize = 20;
 /// How long all of them may take. Where another program has one of the cores, they would take for ever.
 const WITHIN: Duration = Duration::from_millis(30);
 
-/// The time that a line takes one way, in nanoseconds: half of a round trip between two pinned threads. `None` where the threads
-/// cannot be had, or were kept from their cores.
+/// The time that a line takes one way, in nanoseconds: half of a round trip between two pinned threads. `None` if the
+/// threads cannot be started, or were kept from their cores.
 pub fn core_transfer_ns(one: usize, other: usize) -> Option<f64> {
     if one == other {
         return None;

@@ -1,5 +1,5 @@
-//! One trial: what goes in, and what its threads share. [`scenario`](crate::measure::scenario) runs it; what comes out is an
-//! [`Outcome`], or a [`TrialError`] that says why not.
+//! One trial: what goes in, and what its threads share. [`scenario`](crate::measure::scenario) runs it; the result is
+//! an [`Outcome`], or a [`TrialError`] that says why there is none.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -59,7 +59,7 @@ impl<'a, 'p> Deref for Part<'a, 'p> {
 impl<'p> Part<'_, 'p> {
     /// Pins the calling thread as the worker and does its work, with the canary before and after it.
     ///
-    /// The thread is never alone: the one that waits for it shares its descriptor table, unless it is to have its own.
+    /// The thread is never alone: the one that waits for it shares its descriptor table, unless it has its own.
     pub(crate) fn on_worker_core(
         &self,
         work: impl FnOnce() -> Result<Outcome, TrialError>,
@@ -72,15 +72,15 @@ impl<'p> Part<'_, 'p> {
         Ok(Outcome { canary_ns: [0, 1].map(|at| u64::midpoint(before[at], after[at])), ..outcome })
     }
 
-    /// Pins the calling thread as the app's. Returns the descriptor table that it must have of its own, if so: where the
-    /// worker has one, the app's thread would share it.
+    /// Pins the calling thread as the app's. Returns its own descriptor table, if it needs one: where the worker has
+    /// one, the app's thread would share it.
     pub(crate) fn pin_app(&self, core: usize) -> Result<Option<OwnDescriptors>, TrialError> {
         let table = self.descriptors()?;
         self.pin(core)?;
         Ok(table)
     }
 
-    /// The descriptor table of the calling thread, if it is to have its own.
+    /// The descriptor table of the calling thread, if it has its own.
     fn descriptors(&self) -> Result<Option<OwnDescriptors>, TrialError> {
         let own = (self.cell.fd_table == Some(FdTable::Own)).then(OwnDescriptors::unshare);
         own.transpose().map_err(TrialError::FdTable)
@@ -108,7 +108,7 @@ impl<'p> Part<'_, 'p> {
         self.options.warmup(self.cell.scenario)
     }
 
-    /// What the peer of this part is to do; of generators, the one with this flow.
+    /// What the peer of this part has to do; among generators, the one with this flow.
     pub(crate) fn order(&self, flow: usize) -> Order {
         let (cell, options) = (self.cell, self.options);
         let cores = &self.place.generators;
@@ -167,8 +167,8 @@ impl<'p> Part<'_, 'p> {
         self.place.generators.last().copied().filter(|_| self.cell.has_kernel_thread())
     }
 
-    /// Two sockets with the buffers asked for: the worker's and the other side's. The other side is always connected,
-    /// the worker's as the cell wants it.
+    /// Two sockets with the buffers asked for: the worker's and the peer's. The peer's is always connected, the
+    /// worker's as the cell wants it.
     pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         let port = if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 };
         let (near, far) = self.open_sockets(port, self.cell.addressing, self.options.rcvbuf)?;
@@ -176,7 +176,7 @@ impl<'p> Part<'_, 'p> {
         Ok((near, far))
     }
 
-    /// Two connected sockets beside those of [`Part::sockets`], at ports that are free, with room for the longest train
+    /// Two connected sockets besides those of [`Part::sockets`], at ports that are free, with room for the longest train
     /// whatever buffers are asked for.
     pub(crate) fn roomy_pair(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         self.open_sockets(0, Addressing::Connected, self.options.rcvbuf.max(ROOMY))
@@ -209,7 +209,7 @@ impl<'p> Part<'_, 'p> {
         if !sends || !self.cell.variant.has(Mode::GSO) || socket.sends_whole(payload) {
             return Ok(());
         }
-        let headers = socket.header_bytes().map_err(TrialError::io("asking for an address"))?;
+        let headers = socket.header_bytes().map_err(TrialError::io("reading a socket's address"))?;
         Err(TrialError::SegmentTooLong { payload, mtu: socket.path_mtu().unwrap_or(headers), headers })
     }
 
@@ -228,7 +228,7 @@ impl<'p> Part<'_, 'p> {
 /// A receive buffer for any train, in bytes: its payload is at most four of 64 KiB.
 const ROOMY: usize = 1 << 20;
 
-/// How long a worker that waits in the kernel sleeps at most, before it looks whether the trial is over.
+/// The longest that a worker sleeps in the kernel before it looks whether the trial is over.
 const BLOCK: Duration = Duration::from_millis(10);
 
 /// Where the workers of a trial meet before they measure.
@@ -244,7 +244,7 @@ impl Rendezvous {
         Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false) }
     }
 
-    /// Waits for all. `false` if one left without having come, or it took 10 seconds.
+    /// Waits for all. `false` if one left without having come, or 10 seconds passed.
     fn meet(&self) -> bool {
         let start = Instant::now();
         self.arrived.fetch_add(1, Ordering::AcqRel);
@@ -258,7 +258,7 @@ impl Rendezvous {
     }
 }
 
-/// Tells the others that a worker has come to its end.
+/// Tells the others that a worker has ended.
 pub(super) struct LeaveAtEnd<'a>(pub(super) &'a Rendezvous);
 
 impl Drop for LeaveAtEnd<'_> {

@@ -1,4 +1,4 @@
-//! What a datagram takes of a queue, of the cells of a run that have been measured.
+//! What a datagram takes of a queue, for the cells of a run that have been measured.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use hpbench_backends::{Addressing, Variant};
 
 use crate::plan::cells::{Cell, Scenario};
 
-/// The truesizes that trials of a run have found out, in bytes. They depend on the kernel, on the payload and on how the load is
-/// sent, and finding one out takes 4 ms, longer than all else that surrounds a trial.
+/// The truesizes that trials of a run have measured, in bytes. They depend on the kernel, on the payload and on how the
+/// load is sent, and measuring one takes 4 ms, longer than everything else around a trial.
 #[derive(Debug, Default)]
 pub struct Truesizes(Mutex<HashMap<Key, u32>>);
 
@@ -17,7 +17,7 @@ type Key = (Scenario, Variant, Addressing, usize);
 
 impl Truesizes {
     fn known(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
-        // Whoever panicked has not left half a number.
+        // A panic cannot have left half a number.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,7 +35,7 @@ impl Truesizes {
         self.known().insert(Self::key(cell), bytes);
     }
 
-    /// Lets the next trial of the cell find it out again.
+    /// Lets the next trial of the cell measure it again.
     pub(crate) fn forget(&self, cell: &Cell) {
         self.known().remove(&Self::key(cell));
     }

@@ -14,7 +14,7 @@ use crate::plan::lists::{self, List};
 use crate::plan::values::{added_ns, address, amount, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
 
-/// What to measure, and how. A flag with a value that is no path can be in a plan file without further ado.
+/// What to measure, and how. Any flag whose value is not a path can also be in a plan file.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Backends and their modes.
@@ -106,23 +106,23 @@ pub struct RunArgs {
 
     /// Trials per cell
     ///
-    /// Trials per cell, 1 to 100000; each is in a block of its own: many short ones tell more than few long ones.
+    /// Trials per cell, 1 to 100000, each in a block of its own. Many short ones tell more than a few long ones.
     #[arg(long, value_name = "N", default_value = "100", value_parser = |text: &str| amount(text, 1, TRIALS_MAX))]
     #[arg(help_heading = LENGTH)]
     pub trials: usize,
 
-    /// Run for so long instead, e.g. 30 or 2min
+    /// Run for this long instead, e.g. 30 or 2min
     ///
-    /// Run as many blocks of trials as fit into so much time, up to 3600 seconds, instead of --trials. Times are seconds, or
-    /// have a unit: 20us, 5ms, 1.5s, 2min.
+    /// Run as many blocks of trials as fit into this time, up to 3600 seconds, instead of --trials. Times are seconds,
+    /// or have a unit: 20us, 5ms, 1.5s, 2min.
     #[arg(long, value_name = "TIME", conflicts_with = "trials", value_parser = |text: &str| seconds(text, 0.1))]
     #[arg(help_heading = LENGTH)]
     pub time: Option<Duration>,
 
-    /// Run until comparisons are known to ± so much
+    /// Run until comparisons are known to ± this
     ///
-    /// Run blocks until the main figure of every comparison of backends is known to this half-width: looks after 100 blocks,
-    /// and at most three times later.
+    /// Run blocks until the main figure of every comparison of backends is known to this half-width: hpbench looks
+    /// after 100 blocks, and at most three times later.
     #[arg(long, value_name = "PERCENT", conflicts_with = "trials", value_parser = percentage, help_heading = LENGTH)]
     pub precision: Option<f64>,
 
@@ -143,7 +143,7 @@ pub struct RunArgs {
     #[arg(help_heading = LENGTH, hide_short_help = true)]
     pub warmup: Option<Duration>,
 
-    /// Do not repeat trials that were disturbed; they are marked all the same
+    /// Do not repeat disturbed trials; they are still marked
     #[arg(long, help_heading = LENGTH, hide_short_help = true)]
     pub no_gates: bool,
 
@@ -161,9 +161,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", value_parser = lists::cores, help_heading = MACHINE, hide_short_help = true)]
     pub generator_cpu: Option<List<usize>>,
 
-    /// Wait so long at most for quiet cores first
+    /// First wait for quiet cores, at most this long
     ///
-    /// Wait until the cores of the run are quiet before the first trial, for so long at most, up to 3600 seconds.
+    /// Before the first trial, wait until the cores of the run are quiet, but at most this long, up to 3600 seconds.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| seconds(text, 0.0), help_heading = MACHINE)]
     pub wait_quiet: Option<Duration>,
 
@@ -197,7 +197,7 @@ pub struct RunArgs {
     #[arg(help_heading = MACHINE, hide_short_help = true)]
     pub sndbuf: usize,
 
-    /// Run a plan that cannot give a valid trial, too
+    /// Run even a plan that cannot give a valid trial
     #[arg(long, help_heading = MACHINE, hide_short_help = true)]
     pub force_plan: bool,
 
@@ -205,17 +205,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT", value_parser = label, help_heading = MACHINE, hide_short_help = true)]
     pub label: Option<String>,
 
-    /// Fills `state`: the state that the machine is in, of a run that alternates with others
+    /// Fills `state`: the state of the machine, for a run that alternates with others
     #[arg(long, value_name = "TEXT", requires = "pair", value_parser = label)]
     #[arg(help_heading = MACHINE, hide_short_help = true)]
     pub state: Option<String>,
 
-    /// Fills `pair`: the pair of runs that this one is of, from 1 on
+    /// Fills `pair`: the pair that this run belongs to, from 1 on
     #[arg(long, value_name = "N", requires = "state", value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(help_heading = MACHINE, hide_short_help = true)]
     pub pair: Option<u32>,
 
-    /// Have each datagram of drain or send take so many nanoseconds longer: for tests of verdicts, which must find it. `--state` says so in the rows
+    /// Make each datagram of drain or send take this many nanoseconds longer: for tests of verdicts, which must find
+    /// it. Record it with `--state`
     #[arg(long, hide = true, value_name = "NS", requires = "state", value_parser = added_ns)]
     pub added_ns: Option<f64>,
 
@@ -225,7 +226,7 @@ pub struct RunArgs {
     #[arg(short = 'o', long, value_name = "FILE", help_heading = OUTPUT)]
     pub out: Option<PathBuf>,
 
-    /// Add to a file that is there
+    /// Add to an existing file
     ///
     /// Add to an existing file that has the same columns.
     #[arg(long, conflicts_with = "force", help_heading = OUTPUT)]
@@ -233,11 +234,11 @@ pub struct RunArgs {
 
     /// Run only the trials that the file lacks
     ///
-    /// Run only the trials that the file of -o lacks, of the same plan; a last row that is cut is removed.
+    /// Run only the trials of the same plan that the file of -o lacks; a truncated last row is removed.
     #[arg(long, conflicts_with_all = ["append", "force"], help_heading = OUTPUT)]
     pub resume: bool,
 
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub force: bool,
 
@@ -247,12 +248,13 @@ pub struct RunArgs {
 
     /// Take flags from a TOML file or an earlier run's CSV
     ///
-    /// Take flags from a file. A TOML file has them by their names: batch = "1..128", backend = ["plain", "mmsg"], time = 10,
-    /// handoff = true. Of a CSV file of an earlier run, those of its column `command` are taken. Flags on the command line win.
+    /// Take flags from a file. A TOML file lists them by name: batch = "1..128", backend = ["plain", "mmsg"], time =
+    /// 10, handoff = true. From the CSV file of an earlier run, those in its column `command` are taken. Flags on the
+    /// command line win.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub plan: Option<PathBuf>,
 
-    /// Exit with status 1 if trials were invalid or limited by their generators, too
+    /// Exit with status 1 also if trials were invalid or limited by their generators
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub strict: bool,
 
@@ -283,17 +285,17 @@ const MACHINE: &str = "Machine";
 /// The last one.
 pub(crate) const OUTPUT: &str = "Output";
 
-/// The flag of the help, which is to stand among others: a heading of its own takes two lines more.
+/// The help flag, placed among others: a heading of its own takes two more lines.
 pub(crate) fn help_flag() -> clap::Arg {
     let help = clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::Help);
-    help.help("This summary; --help tells of all flags").long_help("All flags; -h is a summary")
+    help.help("This summary; --help describes all flags").long_help("All flags; -h is a summary")
 }
 
 /// The most trials of a cell.
 const TRIALS_MAX: usize = 100_000;
 
 impl RunArgs {
-    /// Whether something else than the number of trials ends the run.
+    /// Whether something other than the number of trials ends the run.
     pub(crate) fn is_open_ended(&self) -> bool {
         self.time.is_some() || self.precision.is_some()
     }
@@ -307,7 +309,7 @@ impl RunArgs {
     ///
     /// # Errors
     ///
-    /// The flag that is bad, and why.
+    /// Which flag is bad, and why.
     pub fn from_words<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
         let command = clap::Command::new("hpbench").no_binary_name(true).args_override_self(true);
         Self::from_arg_matches(&Self::augment_args(command).try_get_matches_from(words)?)

@@ -1,4 +1,4 @@
-//! What is said of the backends, from their declarations: their list, and the help of `--backend`.
+//! What the help says about the backends, from their declarations: their list, and the help of `--backend`.
 
 use hpbench_backends::Kind;
 use hpbench_backends::declaration::Dimension;
@@ -8,7 +8,7 @@ pub(crate) fn names() -> String {
     Kind::by_use().map(Kind::name).collect::<Vec<_>>().join(", ")
 }
 
-/// The backends that `all` means: those with a kernel in the way.
+/// The backends that `all` means: those that go through the kernel.
 pub(crate) fn all() -> Vec<Kind> {
     Kind::by_use().filter(|kind| kind.has_socket()).collect()
 }

@@ -46,8 +46,9 @@ impl Scenario {
         matches!(self, Self::Drain | Self::Send)
     }
 
-    /// The measured phase of a trial, unless another is asked for: long enough for ten rounds, or for 1,000 latencies. Shorter
-    /// trials tell more in the same time up to there (a block's ratio scatters by 0.5 to 0.9% at any length from 5 to 250 ms).
+    /// The measured phase of a trial, unless another is asked for: long enough for ten rounds, or for 1,000 latencies.
+    /// Down to there, shorter trials tell more in the same time (a block's ratio scatters by 0.5 to 0.9% at any length
+    /// from 5 to 250 ms).
     pub fn usual_duration(self) -> Duration {
         Duration::from_millis(if self.has_rounds() { 10 } else { 20 })
     }
@@ -88,12 +89,12 @@ impl Wait {
     }
 }
 
-/// Whose the table is in which the kernel looks up the worker's descriptors.
+/// Whose table the kernel looks up the worker's descriptors in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FdTable {
     /// That of all threads of the process, as in most servers: each call on a descriptor takes and drops a reference.
     Shared,
-    /// The worker's own, which spares it that.
+    /// The worker's own, which avoids that.
     Own,
 }
 
@@ -121,26 +122,26 @@ pub struct Cell {
     pub batch: usize,
     /// UDP payload bytes.
     pub payload: usize,
-    /// Datagrams per round, of the scenarios that have rounds.
+    /// Datagrams per round, in scenarios that have rounds.
     pub round: Option<usize>,
-    /// Offered datagrams per second and worker, of `pace`.
+    /// Offered datagrams per second and worker, in `pace`.
     pub rate: Option<u64>,
     /// Datagrams per tick of `pace`.
     pub burst: Option<u64>,
-    /// Datagrams in flight, of `echo`.
+    /// Datagrams in flight, in `echo`.
     pub window: Option<usize>,
     /// How the worker waits.
     pub wait: Wait,
     /// Whether the worker's socket knows its peer.
     pub addressing: Addressing,
-    /// Entries of io_uring's buffer ring, of the variants that have one.
+    /// Entries of io_uring's buffer ring, for variants that have one.
     pub buffers: Option<usize>,
-    /// Whose descriptor table the worker uses; of the backends that have descriptors.
+    /// Whose descriptor table the worker uses; for backends that have descriptors.
     pub fd_table: Option<FdTable>,
 }
 
 impl Cell {
-    /// What a backend is opened with, but for what depends on the machine.
+    /// What a backend is opened with, except for what depends on the machine.
     pub fn backend_config(&self) -> Config {
         Config {
             // No more can be there than are in flight; to ask for more costs a system call that finds nothing.
@@ -161,7 +162,7 @@ impl Cell {
         self.variant.kernel_thread().is_some()
     }
 
-    /// The mode for which it works, as after `--backend`.
+    /// The mode that it works for, as after `--backend`.
     pub(crate) fn kernel_thread(&self) -> Option<String> {
         self.variant.kernel_thread().map(|mode| format!("{}:{}", self.variant.kind(), mode.name))
     }
@@ -179,7 +180,7 @@ pub enum Until {
 /// What all trials of a run have in common.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What ends the measured phase, if it is not what the scenario has by default.
+    /// What ends the measured phase, if not the scenario's default.
     pub until: Option<Until>,
     /// Discarded time before it, likewise.
     pub warmup: Option<Duration>,
@@ -207,8 +208,8 @@ pub struct Options {
     pub cores: Cores,
     /// Work that is added to each datagram, in nanoseconds: for tests of verdicts.
     pub added_ns: Option<f64>,
-    /// Whether rounds begin at a tick of the kernel's timer, so that as many ticks fall into each of them; of use where
-    /// nothing else disturbs.
+    /// Whether rounds begin at a tick of the kernel's timer, so that each contains the same number of ticks; useful
+    /// where nothing else disturbs.
     pub at_ticks: bool,
 }
 
@@ -238,8 +239,8 @@ impl Options {
 pub struct Asked {
     /// Its modes.
     pub choice: Choice,
-    /// Whether nobody named them: they are one of all that there are. Such are left out where they make no
-    /// difference, or do not go together with the rest.
+    /// Whether they come from `all`, not by name. They are then left out where they make no difference or do not fit
+    /// the rest.
     pub is_one_of_all: bool,
 }
 
@@ -260,7 +261,7 @@ impl Asked {
         }
     }
 
-    /// The variant for a cell; nothing if it is to be left out.
+    /// The variant for a cell; nothing if it is left out.
     fn resolve(self, addressing: Addressing, wait: Wait) -> Result<Option<Variant>, String> {
         let variant = self.choice.resolve(addressing).and_then(|variant| {
             match variant.never_waits().filter(|_| wait == Wait::Block) {
@@ -315,7 +316,7 @@ impl Axes {
     ///
     /// # Errors
     ///
-    /// Which modes do not go together with what, and what does; or that there are more than [`CELLS_MAX`].
+    /// Which modes do not go together, and what to use instead; or that there are more than [`CELLS_MAX`].
     pub fn cells(&self) -> Result<Vec<Cell>, String> {
         let mut cells = Cells::default();
         for &scenario in &self.scenarios {
@@ -345,11 +346,11 @@ impl Axes {
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
         for &addressing in addressings {
             let Some(variant) = asked.resolve(addressing, settings.wait)? else { continue };
-            // Nothing is received in `send`, so that one size is as good as another.
+            // Nothing is received in `send`, so one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
-                    // What was left open may have become what was named beside it.
+                    // A mode chosen by default may be one that was also named.
                     cells.add(Cell { variant, addressing, buffers, fd_table, ..*settings });
                 }
             }
@@ -357,8 +358,7 @@ impl Axes {
         Ok(())
     }
 
-    /// The combinations of those axes that mean something to some scenarios only; the rest of each cell is to be
-    /// filled in.
+    /// The combinations of the axes that only some scenarios have; the rest of each cell is filled in later.
     fn settings(&self, scenario: Scenario) -> impl Iterator<Item = Cell> {
         let paced = scenario == Scenario::Pace;
         let rounds = axis(scenario.has_rounds(), &self.rounds);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The groups of this process for a controller (`memory`, `cpu`), each with those around it, from the text of
-/// `/proc/self/cgroup`; some may not be there. `root` is where they are mounted, `/sys/fs/cgroup`. In a container the path
+/// `/proc/self/cgroup`; some may not exist. `root` is where they are mounted, `/sys/fs/cgroup`. In a container the path
 /// may be one of the host: then the root of the hierarchy is the container's.
 pub(crate) fn groups(text: &str, root: &Path, controller: &str) -> Vec<PathBuf> {
     let mut groups = Vec::new();

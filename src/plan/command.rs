@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args};
 use crate::console::printable;
 use crate::plan::args::RunArgs;
 
-/// The version of this program, with its revision where that is known.
+/// The version of this program, with its revision if known.
 pub(crate) fn version() -> &'static str {
     match env!("HPBENCH_GIT_REV") {
         "" => env!("CARGO_PKG_VERSION"),
@@ -14,7 +14,7 @@ pub(crate) fn version() -> &'static str {
     }
 }
 
-/// Flags that are no part of a plan: where the rows go, what is shown, and what the machine is called.
+/// Flags that are not part of a plan: where the rows go, what is shown, and what the machine is called.
 const NOT_OF_A_PLAN: [&str; 15] = [
     "out",
     "append",
@@ -33,7 +33,7 @@ const NOT_OF_A_PLAN: [&str; 15] = [
     "wait_quiet",
 ];
 
-/// The command that makes a run of the same plan: the flags that were given, by their long names.
+/// The command that repeats the plan: the flags that were given, by their long names.
 pub(crate) fn command(matches: &ArgMatches) -> String {
     let mut words = vec!["hpbench".to_owned()];
     for option in RunArgs::augment_args(clap::Command::new("hpbench")).get_arguments() {
@@ -49,9 +49,9 @@ pub(crate) fn command(matches: &ArgMatches) -> String {
     words.join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell if needed.
 fn quoted(word: &str) -> String {
-    // `shlex` has commas and the like in quotes, too, so that no list could be read.
+    // `shlex` also quotes commas and the like, which makes lists unreadable.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:+/=@%".contains(c);
     let is_word = !word.is_empty() && word.chars().all(is_plain);
     if is_word { word.to_owned() } else { shlex::try_quote(word).unwrap_or_default().into_owned() }

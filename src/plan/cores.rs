@@ -16,7 +16,7 @@ pub struct Cores {
     /// How the first worker's core and its first generator's relate: `distinct-cores`, `unlike-cores` if one is of a slower
     /// kind, `smt-siblings`, `shared-cores` if threads have to share some, or `one-core`.
     pub relation: &'static str,
-    /// What shares which cores, where there are too few.
+    /// What shares which cores, if there are too few.
     pub shared: Option<String>,
 }
 
@@ -25,7 +25,7 @@ pub struct Cores {
 pub struct Place {
     /// The worker's.
     pub worker: usize,
-    /// The app's, where it has a thread of its own.
+    /// The app's, if it has a thread of its own.
     pub app: Option<usize>,
     /// Those of the generators, in turn; empty if there is none to spare.
     pub generators: Vec<usize>,
@@ -51,11 +51,11 @@ pub struct Wanted<'a> {
     pub generator_cores: &'a [usize],
 }
 
-/// Why cores cannot be had as asked.
+/// Why the cores asked for are not available.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CoresError {
     /// The mask could not be read.
-    #[error("the kernel does not tell on which cores this process may run: {0}")]
+    #[error("the kernel does not report on which cores this process may run: {0}")]
     Unknown(String),
     /// A core that was named is not in the mask.
     #[error("core {core} in {flag} is not one of those that hpbench may run on ({allowed}); see `taskset -p $$`")]
@@ -75,8 +75,8 @@ pub enum CoresError {
     },
     /// There are more workers than cores.
     #[error(
-        "--workers {workers} needs {workers} cores, and hpbench may run on {count} only ({allowed}); use fewer --workers, or \
-         allow more cores (`taskset`, the container's cpuset)"
+        "--workers {workers} needs {workers} cores, but hpbench may run on only {count} ({allowed}); use fewer \
+         --workers, or allow more cores (`taskset`, the container's cpuset)"
     )]
     TooFew {
         /// Workers asked for.
@@ -86,7 +86,7 @@ pub enum CoresError {
         /// The mask.
         allowed: String,
     },
-    /// The cores that were named are not as many as the workers.
+    /// The number of cores named is not that of the workers.
     #[error("--cpu names {named} cores for {workers} worker(s); name one for each")]
     OtherCount {
         /// Cores named.
@@ -105,9 +105,9 @@ impl Cores {
         Self { places: vec![Place { worker: 0, app: None, generators: vec![] }], relation: "one-core", shared: None }
     }
 
-    /// Chooses cores: the ones that were named, else the last allowed ones for the workers (the first ones serve
-    /// most interrupts) and the others for generators, those first that are no SMT siblings of a worker's. Where cores are of
-    /// several kinds, all are of one: the fastest that has enough, or that of a core that was named.
+    /// Chooses cores: the ones that were named, else the last allowed ones for the workers (the first ones serve most
+    /// interrupts) and the others for generators, first those that are not SMT siblings of a worker's. Where cores are
+    /// of several kinds, all are of one: the fastest that has enough, or that of a core that was named.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ fn check_names(allowed: &[usize], wanted: Wanted<'_>) -> Result<(), CoresError> 
 }
 
 /// Those of the allowed cores that are of one kind: that of a core that was named, or the fastest that has a core for each
-/// thread, if possible without SMT siblings; all of them where no kind has.
+/// thread, if possible without SMT siblings; all of them if no kind has.
 fn alike(
     allowed: &[usize],
     wanted: Wanted<'_>,
@@ -243,8 +243,8 @@ fn list(cores: &[usize]) -> String {
     cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Lets the calling thread, which is pinned already, run under `SCHED_FIFO` if that is wanted. Where it is not
-/// permitted, it runs as other threads do; the run has warned of that.
+/// Runs the calling thread, which is pinned already, under `SCHED_FIFO` if that is wanted. If it is not permitted, the
+/// thread runs like any other; the run has warned of that.
 pub fn prioritise(fifo: Option<u8>) {
     if let Some(priority) = fifo {
         let _ = thread::set_fifo(priority);
@@ -255,7 +255,7 @@ pub fn prioritise(fifo: Option<u8>) {
 ///
 /// # Errors
 ///
-/// If the kernel does not tell.
+/// If the kernel does not report them.
 pub fn allowed() -> Result<Vec<usize>, CoresError> {
     // The crate's mask has room for 1,024 cores, and the kernel refuses one that is too small for its own.
     if let Some(cores) = core_affinity::get_core_ids() {
@@ -297,7 +297,7 @@ mod tests {
         on(allowed, &[], wanted)
     }
 
-    /// On a machine whose cores 2i and 2i+1 are siblings, with these files beside.
+    /// On a machine whose cores 2i and 2i+1 are siblings, with these files besides.
     fn on(allowed: &[usize], files: &[(&str, &str)], wanted: Wanted<'_>) -> Result<Cores, CoresError> {
         let path = |core| format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
         let lists: Vec<String> = allowed.iter().map(|core| format!("{}-{}\n", core & !1, core | 1)).collect();

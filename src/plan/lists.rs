@@ -67,7 +67,7 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
             let variant = Variant::parse(kind, modes)?;
             let is_same = |other: &&mut Asked| other.choice.resolve(Addressing::Connected).as_ref() == Ok(&variant);
             match list.iter_mut().find(is_same) {
-                // One of all that is named as well.
+                // One of `all` that is also named.
                 Some(same) if same.is_one_of_all => same.is_one_of_all = false,
                 Some(_) => return Err(format!("'{part}' names a value that is already in the list")),
                 None => list.push(asked),
@@ -84,7 +84,7 @@ fn mode_meant(kind: Kind, modes: &str) -> String {
     unknown.map_or_else(String::new, |unknown| did_you_mean(unknown, known.into_iter().chain(["all"])))
 }
 
-/// One of several values with names; `none` says what a word is that is none of them.
+/// One of several values with names; `none` describes any other word.
 fn named<T: Copy>(word: &str, all: &[T], name: fn(T) -> &'static str, none: &str) -> Result<Vec<T>, String> {
     let found = all.iter().copied().find(|&value| name(value) == word);
     found
@@ -114,13 +114,13 @@ pub(super) fn buffers(text: &str) -> Result<List<usize>, String> {
 
 /// The values of `--scenario`.
 pub(super) fn scenarios(text: &str) -> Result<List<Scenario>, String> {
-    const NONE: &str = "no scenario of this version; there are drain, send, flood, pace and echo";
+    const NONE: &str = "not a scenario of this version; there are drain, send, flood, pace and echo";
     List::parse(text, |part| named(part, &Scenario::ALL, Scenario::name, NONE))
 }
 
 /// The values of `--wait`.
 pub(super) fn waits(text: &str) -> Result<List<Wait>, String> {
-    const NONE: &str = "no way to wait; there are spin and block";
+    const NONE: &str = "not a way to wait; there are spin and block";
     List::parse(text, |part| named(part, &[Wait::Spin, Wait::Block], Wait::name, NONE))
 }
 
@@ -166,7 +166,7 @@ fn doubling(text: &str, least: usize, most: usize) -> Result<List<usize>, String
     })
 }
 
-/// Numbers of cores, and ranges of them, each of which is meant: `3..9`, or `3-9` as the kernel writes it.
+/// Numbers of cores, and ranges, which mean each core: `3..9`, or `3-9` as the kernel writes it.
 pub(super) fn cores(text: &str) -> Result<List<usize>, String> {
     let core = |text: &str| number(text, 0, 1023);
     List::parse(text, |part| {
@@ -180,7 +180,7 @@ pub(super) fn cores(text: &str) -> Result<List<usize>, String> {
 /// The ends of a range.
 fn in_order(part: &str, first: usize, last: usize) -> Result<(usize, usize), String> {
     if first > last {
-        return Err(format!("'{part}' is no range: it begins with the larger number; write {last}..{first}"));
+        return Err(format!("'{part}' is not a range: it begins with the larger number; write {last}..{first}"));
     }
     Ok((first, last))
 }

@@ -1,5 +1,5 @@
-//! How much memory a plan takes, and whether there is so much: memory that is locked cannot be had back, and where a
-//! cgroup has none left, the kernel kills the process without a word.
+//! How much memory a plan takes, and whether it is available: locked memory cannot be reclaimed, and if a cgroup has
+//! none left, the kernel kills the process without a word.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::console::tell;
 use crate::plan::cgroup;
 
-/// From so many bytes on, mapping and locking take seconds (about two per GiB): that is said beforehand.
+/// From this many bytes on, mapping and locking take seconds (about two per GiB), and a note says so first.
 const NOTED: u64 = 1 << 30;
 
-/// What hpbench takes beside frames and rows.
+/// What hpbench takes besides frames and rows.
 const REST: u64 = 64 << 20;
 
 /// What the row of a trial takes until the table is printed: as values, and as the text that goes to another file if its
@@ -29,7 +29,7 @@ pub(crate) struct Demand {
     pub(crate) trials: usize,
 }
 
-/// What there is.
+/// What is available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Limit {
     bytes: u64,
@@ -42,7 +42,7 @@ impl Demand {
         self.frames.saturating_add(ROW.saturating_mul(self.trials as u64)).saturating_add(REST)
     }
 
-    /// Refuses what does not fit into the memory that there is, and says beforehand what takes long.
+    /// Refuses what does not fit into the available memory, and announces what takes long.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl Demand {
         Ok(())
     }
 
-    /// What is said of many frames.
+    /// The note about many frames.
     fn note(self) -> Option<String> {
         let gib = self.frames as f64 / GIB;
         let long = "are mapped and locked into memory before the first trial, which takes a while";
@@ -71,8 +71,8 @@ impl Demand {
             ("frames".into(), "use a smaller --payload, --batch, --window, --round, --ring or fewer --workers")
         };
         anyhow::bail!(
-            "the plan needs {:.2} GiB of memory, most of it for {most}, and there are {:.2} GiB ({}); {remedy}, or allow more \
-             memory",
+            "the plan needs {:.2} GiB of memory, most of it for {most}, but {:.2} GiB are available ({}); {remedy}, or \
+             allow more memory",
             self.bytes() as f64 / GIB,
             limit.bytes as f64 / GIB,
             limit.source
@@ -80,7 +80,7 @@ impl Demand {
     }
 }
 
-/// The smallest of all limits; none where nothing tells.
+/// The smallest of all limits; none if nothing reports one.
 fn smallest(proc: &Path, cgroups: &Path) -> Option<Limit> {
     let text = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
     let groups = cgroup::groups(&text, cgroups, "memory");
@@ -94,7 +94,7 @@ fn available(proc: &Path) -> Option<Limit> {
     Some(Limit { bytes: kib.saturating_mul(1024), source: "MemAvailable in /proc/meminfo".into() })
 }
 
-/// What a cgroup leaves, of version 2 or 1; none if it has no limit. What it uses to cache files can be had back.
+/// What a cgroup leaves, of version 2 or 1; none if it has no limit. What it uses to cache files can be reclaimed.
 fn of_group(group: &Path) -> Option<Limit> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();

@@ -4,8 +4,8 @@ use crate::console::tell;
 use crate::plan::cells::{Cell, Options, Scenario};
 use crate::plan::request::throttles_real_time;
 
-/// The cells that can give a valid trial. Scenarios that cannot are left out, with a note, if nobody has named them and others
-/// remain.
+/// The cells that can give a valid trial. Scenarios that cannot are left out, with a note, if they were not named and
+/// others remain.
 ///
 /// # Errors
 ///
@@ -55,9 +55,7 @@ impl Found {
             [] => String::new(),
             rest => format!(", leave {them} out with --scenario {}", names(rest, ",")),
         };
-        anyhow::bail!(
-            "{which} cannot give a valid trial: {why}{leave_out}, or run {them} all the same with --force-plan"
-        )
+        anyhow::bail!("{which} cannot give a valid trial: {why}{leave_out}, or run {them} anyway with --force-plan")
     }
 }
 
@@ -70,15 +68,15 @@ fn why(scenario: Scenario, options: &Options, throttles: bool) -> Option<String>
     let measures_latency = matches!(scenario, Scenario::Pace | Scenario::Echo);
     if measures_latency && options.fifo.is_some() && throttles {
         return Some(
-            "the kernel stops real-time threads for 50 ms every second, so that latencies under --fifo are meaningless; let them \
-             run with `sysctl kernel.sched_rt_runtime_us=-1`"
+            "the kernel stops real-time threads for 50 ms every second, so latencies under --fifo are meaningless; let \
+             them run with `sysctl kernel.sched_rt_runtime_us=-1`"
                 .into(),
         );
     }
     let shared = options.cores.shared.as_ref().filter(|_| !scenario.has_rounds())?;
     Some(format!(
-        "{shared}, and all of them spin, so that each keeps the others from the core; allow more cores, use fewer --workers or \
-         no --handoff"
+        "{shared}, and all of them spin, so each keeps the others from the core; allow more cores, use fewer --workers \
+         or no --handoff"
     ))
 }
 
@@ -130,14 +128,11 @@ mod tests {
             "{refused}"
         );
         assert!(
-            refused.ends_with("leave them out with --scenario drain, or run them all the same with --force-plan"),
+            refused.ends_with("leave them out with --scenario drain, or run them anyway with --force-plan"),
             "{refused}"
         );
         let refused = kept("--scenario echo", false).expect_err("it was named");
-        assert!(
-            !refused.contains("leave") && refused.ends_with("or run it all the same with --force-plan"),
-            "{refused}"
-        );
+        assert!(!refused.contains("leave") && refused.ends_with("or run it anyway with --force-plan"), "{refused}");
         assert_eq!(kept("--scenario echo", true).expect_err("nothing remains"), refused);
         assert_eq!(kept("--scenario send", false), Ok(vec![Scenario::Send]));
     }

@@ -1,4 +1,4 @@
-//! From the flags of a run to its plan: what is asked for is made sure to be possible before anything runs.
+//! From the flags of a run to its plan: checks that what is asked for is possible before anything runs.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,8 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     if let Some((rate, burst)) = slowest.filter(|_| axes.scenarios.contains(&Scenario::Pace)) {
         anyhow::ensure!(
             *burst <= 4 * rate,
-            "--rate {rate} in bursts of --burst {burst} is less than one in four seconds; use a higher rate or smaller bursts"
+            "--rate {rate} in bursts of --burst {burst} is less than one burst in four seconds; use a higher rate or \
+             smaller bursts"
         );
     }
     if args.handoff && axes.scenarios.contains(&Scenario::Send) {
@@ -49,7 +50,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         tell!("note: send left out: {reason}");
     }
     if axes.waits.contains(&Wait::Block) && axes.scenarios.iter().any(|scenario| scenario.has_rounds()) {
-        tell!("note: drain and send never wait, for their queues are full; they run once, as with --wait spin");
+        tell!("note: drain and send never wait, because their queues are full; they run once, as with --wait spin");
     }
     if let Some(kind) = axes.backends.iter().map(|asked| asked.choice.kind()).find(|kind| !kind.has_socket()) {
         let unfit = axes.scenarios.iter().filter(|scenario| !scenario.suits(kind));
@@ -73,7 +74,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     axes.cells().map_err(anyhow::Error::msg)
 }
 
-/// What all trials have in common; makes sure that sockets can be had.
+/// What all trials have in common; checks that sockets are available.
 pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     let list =
         |cores: &Option<crate::plan::lists::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
@@ -87,7 +88,9 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         tell!("warning: {shared}; threads that spin on one core get in each other's way");
     }
     if cores.relation == "unlike-cores" {
-        tell!("warning: worker and generator are on cores of different kinds, see `hpbench doctor`; name alike ones");
+        tell!(
+            "warning: worker and generator are on cores of different kinds, see `hpbench doctor`; name cores of one kind"
+        );
     }
     let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
     let generators = args.generators.unwrap_or(spare.clamp(1, 64));
@@ -100,7 +103,7 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     }
     anyhow::ensure!(
         args.fifo.is_none() || generators <= spare.max(1),
-        "--fifo with {generators} --generators on {}: one that spins never leaves its core to another one",
+        "--fifo with {generators} --generators on {}: a generator that spins never yields its core to another",
         counted(spare, "core")
     );
     let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
@@ -119,13 +122,14 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
     if let Err(error) = &gso {
         tell!(
-            "warning: no GSO for UDP here ({error}; Linux 4.18 brought it): queues are filled by sendmmsg, and flood offers less"
+            "warning: no GSO for UDP here ({error}; it needs Linux 4.18): queues are filled by sendmmsg, and flood \
+             offers less"
         );
     }
     Ok(Options { generators, gso: gso.is_ok(), fifo, ..on(args, cores) })
 }
 
-/// What the flags say of all trials, on `cores`, without a look at what this machine can do.
+/// What the flags set for all trials, on `cores`, whatever this machine can do.
 pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
     Options {
         until: match args.packets {
@@ -149,7 +153,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
     }
 }
 
-/// Tells of threads that spin on a core of other threads, and refuses those that would keep each other from it.
+/// Notes threads that spin on a core of other threads, and refuses those that would keep each other from it.
 ///
 /// # Errors
 ///
@@ -158,8 +162,8 @@ pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow:
     let Some(thread) = cells.iter().find_map(Cell::kernel_thread) else { return Ok(()) };
     anyhow::ensure!(
         options.fifo.is_none(),
-        "--fifo with {thread}: the kernel's thread spins with the same priority, and never leaves its core to \
-         another one; leave out one of the two"
+        "--fifo with {thread}: the kernel's thread spins with the same priority, and never yields its core to another; \
+         leave out one of the two"
     );
     let with_threads = cells.iter().filter(|cell| cell.has_kernel_thread());
     let is_shared = |cell: &&Cell| {
@@ -174,7 +178,7 @@ pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow:
     if !scenarios.is_empty() {
         tell!(
             "note: in {} the kernel's thread of {thread} shares a core with another thread that spins; \
-             --generators 1 leaves it one where there are cores to spare",
+             --generators 1 leaves it a core of its own if there are cores to spare",
             scenarios.join(" and ")
         );
     }
@@ -190,7 +194,7 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
     );
     anyhow::ensure!(
         cores.relation != "shared-cores",
-        "--fifo {priority}: {}, and a thread under SCHED_FIFO that spins never leaves its core to another one",
+        "--fifo {priority}: {}, and a thread under SCHED_FIFO that spins never yields its core to another",
         cores.shared.as_deref().unwrap_or("threads share cores")
     );
     // Tried on a thread that ends at once.
@@ -205,7 +209,7 @@ fn fifo(priority: u8, cores: &Cores) -> anyhow::Result<Option<u8>> {
     }
     if throttles_real_time() {
         tell!(
-            "warning: the kernel stops real-time threads now and then, so that latencies under --fifo are meaningless; \
+            "warning: the kernel stops real-time threads now and then, so latencies under --fifo are meaningless; \
              `sysctl kernel.sched_rt_runtime_us=-1` lets them run"
         );
     }
@@ -246,7 +250,8 @@ fn check_path(address: IpAddr) -> anyhow::Result<()> {
     let Err(error) = Socket::pair(SocketAddr::new(address, 0)) else { return Ok(()) };
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "it is one for broadcasts, which leave the machine; --bind takes an address of this machine, see `ip address`"
+            "it is a broadcast address, and broadcasts leave the machine; --bind takes an address of this machine, see \
+             `ip address`"
         }
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
             "bring its interface up (`ip link set lo up`), see `ip address` and `ip route`"
@@ -304,7 +309,7 @@ fn pool_sizes(cells: &[Cell], options: &Options) -> [PoolSize; 2] {
     [datagrams, trains].map(|cells| PoolSize::of(&cells, options))
 }
 
-/// How large a pool is to be.
+/// The size of a pool.
 #[derive(Clone, Copy, Debug)]
 struct PoolSize {
     frames: usize,

@@ -1,10 +1,10 @@
-//! What the kernel tells of the cores: which are threads of one, and which are of another kind.
+//! What the kernel reports about the cores: which are threads of one, and which are of another kind.
 
 use std::fs;
 use std::path::PathBuf;
 
 /// Cores whose frequency is less than this share of the fastest one's are of a slower kind. Cores of one kind differ by a few
-/// percent, for some are allowed a little more than others.
+/// percent, because some are allowed a little more than others.
 const SLOWER: f64 = 0.8;
 
 /// The cores of this machine or, in tests, of another one.
@@ -33,14 +33,15 @@ impl Topology {
         Self { root: root.into() }
     }
 
-    /// The SMT siblings of a core, itself included; empty where the kernel does not tell.
+    /// The SMT siblings of a core, itself included; empty if the kernel does not report them.
     pub(crate) fn siblings(&self, core: usize) -> Vec<usize> {
         parse_cpu_list(&self.text(&format!("sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")))
     }
 
-    /// The kinds of these cores, the fastest first; one where all are alike, or the kernel does not tell.
+    /// The kinds of these cores, the fastest first; one if all are alike, or if the kernel does not report them.
     pub(crate) fn kinds(&self, cores: &[usize]) -> Vec<CoreKind> {
-        // x86 lists the cores of each kind; arm64 and riscv tell what each can do, of 1024; else there is the frequency.
+        // x86 lists the cores of each kind; arm64 and riscv report the capacity of each, out of 1024; else there is the
+        // frequency.
         let listed = [("cpu_core", "performance"), ("cpu_atom", "efficiency"), ("cpu_lowpower", "low-power")];
         let listed = listed.map(|(unit, name)| (self.cores(&format!("sys/devices/{unit}/cpus")), name));
         let number = |core: &usize, file: &str| -> Option<u64> {
@@ -82,7 +83,7 @@ fn grouped<K: Ord>(cores: impl Iterator<Item = (usize, K)>, name: impl Fn(&K) ->
     kinds.into_iter().map(|(key, cores)| CoreKind { name: name(&key), cores }).collect()
 }
 
-/// Of which of the kinds a core is.
+/// The kind of a core.
 pub(crate) fn kind_of(kinds: &[CoreKind], core: usize) -> Option<&CoreKind> {
     kinds.iter().find(|kind| kind.cores.contains(&core))
 }

@@ -33,7 +33,7 @@ fn scaled(text: &str) -> Option<usize> {
     };
     let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
     let digits = format!("{whole}{decimals}");
-    // No number with as many digits is in any bounds, and the product of two with fewer has room.
+    // No bounds allow a number with more digits, and the product of two with fewer has room.
     if digits.len() > 18 || whole.is_empty() || number.ends_with('.') || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -46,7 +46,7 @@ pub(crate) fn whole(text: &str) -> Result<u64, String> {
     u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))
 }
 
-/// Units of time, in seconds: those before others that they end with.
+/// Units of time, in seconds; each precedes those that it ends with.
 const UNITS: [(&str, f64); 8] =
     [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0)];
 
@@ -85,7 +85,7 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
         return Err("it must have at least one character".into());
     }
     if is_formula(text) {
-        return Err("a text that begins with =, +, - or @ is a formula to a spreadsheet; begin it otherwise".into());
+        return Err("a text that begins with =, +, - or @ is a formula to a spreadsheet; begin it with a letter".into());
     }
     match text.chars().find(|&c| is_control(c)) {
         Some(c) => Err(format!("it has a control character, {}; leave it out", printable(c.encode_utf8(&mut [0; 4])))),
@@ -95,7 +95,7 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
 
 /// Reads the address of one machine.
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
-    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is no IPv4 or IPv6 address"))?;
+    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is not an IPv4 or IPv6 address"))?;
     // Datagrams to these leave the machine.
     let is_shared = address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
     if is_shared { Err(format!("'{text}' is not the address of one machine")) } else { Ok(address) }

@@ -1,6 +1,6 @@
 //! A file that rows or lines are added to, by one process at a time and at its end only.
 //!
-//! To open it changes nothing that is there, so that a command that is refused later has spoiled nothing; the file is
+//! Opening it changes nothing that is there, so a command that is refused later has destroyed nothing; the file is
 //! locked from then on. It is replaced or given its header by a second step, the last one before anything is measured.
 //! From then on it is watched: when something else removes it, replaces it or writes to it, all that was added goes to
 //! another file beside it.
@@ -14,7 +14,7 @@ use crate::console::{printable_path, tell};
 use crate::place::{Identity, identity};
 use crate::record::locked::{self, Existing, FileError, Opened};
 
-/// A file under way.
+/// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct AppendFile {
     path: PathBuf,
@@ -34,7 +34,7 @@ struct Content {
     identity: Identity,
     /// Its length, as far as this process knows.
     len: u64,
-    /// What a file begins with that stands in for it: what a file of this kind begins with, or all that was there.
+    /// How a file that stands in for it begins: with the header, or with all that was there.
     start: Vec<u8>,
     /// What was added to it.
     added: Vec<u8>,
@@ -52,7 +52,7 @@ enum Loss {
 }
 
 impl AppendFile {
-    /// Opens and locks a file; makes it if it is not there. Nothing in it is changed.
+    /// Opens and locks a file; creates it if it does not exist. Nothing in it is changed.
     ///
     /// # Errors
     ///
@@ -68,12 +68,12 @@ impl AppendFile {
         Ok(Self { path: path.into(), file, replace, content, is_begun: false, is_diverted: false })
     }
 
-    /// Where what is added is: another file than the one that was opened, if that was lost.
+    /// Where the added lines are: in another file than the one that was opened, if that was lost.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What will be before that which is added, in bytes.
+    /// The length of what precedes the next lines, in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.content.as_ref().filter(|_| !self.replace || self.is_begun).map_or(0, |content| content.len)
     }
@@ -88,7 +88,7 @@ impl AppendFile {
         Ok(&mut self.file)
     }
 
-    /// Removes what is behind `len` bytes.
+    /// Removes what follows the first `len` bytes.
     ///
     /// # Errors
     ///
@@ -100,8 +100,8 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Empties the file if it is to be replaced, and writes what it begins with if it is empty. What is there already is
-    /// kept in memory as well if `remember`.
+    /// Empties the file if it is replaced, and writes `header` if it is empty. With `remember`, what is there already
+    /// is kept in memory as well.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl AppendFile {
     }
 
     /// Removes the part of a line that a full disk may have taken: readers fail at half a line. A device or a pipe keeps
-    /// it, and there is nothing to be done about that.
+    /// it, and nothing can be done about that.
     fn take_back(&mut self) {
         if let Some(content) = self.content.as_ref().filter(|_| self.loss() == Some(Loss::Longer)) {
             let _ = self.file.set_len(content.len);
@@ -183,7 +183,7 @@ impl AppendFile {
         (text.len() as u64 == len).then_some(text)
     }
 
-    /// Goes on in another file if something has happened to this one; tells so.
+    /// Continues in another file if something has happened to this one, and says so.
     fn divert_if_lost(&mut self) -> Result<(), FileError> {
         let (Some(loss), true) = (self.loss(), self.is_begun) else { return Ok(()) };
         let there = self.read();
@@ -191,7 +191,7 @@ impl AppendFile {
         let what = match loss {
             Loss::Gone => "was removed or renamed",
             Loss::Replaced => "was replaced by another file",
-            Loss::Shorter => "was cut",
+            Loss::Shorter => "was truncated",
             Loss::Longer => "was written to by another program",
         };
         // A file that has lost its name only, or has more now, has what was there before this run.

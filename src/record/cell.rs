@@ -1,5 +1,5 @@
-//! Which cell a row is of, and under which circumstances it was measured: the texts of columns, as the file has them,
-//! whatever version of hpbench wrote it.
+//! Which cell a row belongs to, and under which circumstances it was measured: the texts of columns, as the file has
+//! them, whatever version of hpbench wrote it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::console::printable;
 use crate::record::column::Role;
 use crate::record::columns::{Column, DECLARATIONS};
 
-/// The columns of which something is true, in the order of the file.
+/// The columns that satisfy a condition, in the order of the file.
 macro_rules! columns_that {
     ($wanted:path) => {{
         const COUNT: usize = {
@@ -65,7 +65,7 @@ const fn is_circumstance(at: usize) -> bool {
     declaration.role.is_of_circumstances() || declaration.label.is_some()
 }
 
-/// The place of each column among some; of others, no place.
+/// The place of each column in a list; none for the others.
 const fn places(columns: &[Column]) -> [u8; Column::COUNT] {
     let (mut at, mut places) = (0, [u8::MAX; Column::COUNT]);
     while at < columns.len() {
@@ -84,7 +84,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Makes the list one of other texts, without control characters: they may be of a file that is not ours.
+    /// Replaces the texts by others, without control characters: they may come from any file.
     pub(crate) fn fill<'t>(&mut self, texts: impl Iterator<Item = &'t str>) {
         self.ends.clear();
         self.joined.clear();
@@ -148,7 +148,7 @@ impl CellKey {
         AXES.iter().enumerate().map(|(at, &axis)| (axis, self.0.get(at)))
     }
 
-    /// The same cell without what it has on some axes.
+    /// The same cell with some axes left blank.
     pub fn without(&self, blank: impl Fn(Column) -> bool) -> Self {
         Self::of(|axis| if blank(axis) { "" } else { self.get(axis) })
     }

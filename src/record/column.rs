@@ -1,4 +1,4 @@
-//! What a column of the CSV is declared to be, and the macro that makes a row, a list of columns and their places of the
+//! How a column of the CSV is declared, and the macro that makes a row, a list of columns and their places from the
 //! declarations.
 
 use crate::gates::reason::Reasons;
@@ -81,7 +81,7 @@ impl Better {
 pub enum Role {
     /// It identifies a cell.
     Axis,
-    /// It identifies a cell, and cells that differ in nothing else are refused as those under other conditions are.
+    /// It identifies a cell, and cells that differ in nothing else are refused, like those under other conditions.
     ConditionalAxis,
     /// A circumstance that must be equal on both sides, or the comparison means nothing.
     Condition,
@@ -165,9 +165,9 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// Makes of the declarations of columns the struct `Row`, whose fields are in their order, the enum `Column`, and a
-/// `Declaration` of each. A declaration is: documentation, `name: type, role;` or `name: type, role, "label";`, where the
-/// label is what a report calls the column. What is `beside` them is in a row, but not in the file.
+/// Makes from the declarations of columns the struct `Row`, whose fields are in their order, the enum `Column`, and a
+/// `Declaration` of each. A declaration is: documentation, `name: type, role;` or `name: type, role, "label";`, where
+/// the label is what a report calls the column. What is `beside` them is in a row, but not in the file.
 macro_rules! columns {
     (@label) => { None };
     (@label $label:literal) => { Some($label) };

@@ -1,5 +1,5 @@
-//! The columns of the CSV: one row per trial. Here each is declared, once; its place in the file, what it is called in a row,
-//! what comparisons and reports make of it, and its documentation follow from that.
+//! The columns of the CSV: one row per trial. Each is declared here, once. Its place in the file, its name in a row,
+//! its use in comparisons and reports, and its documentation follow from that.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,10 @@ columns! {
     beside {
         /// Calls of `rx` by what they returned, see [`crate::measure::driver::Polls`].
         batch_sizes: [u64; 11];
-        /// What the rounds took per packet on the worker's and on the other side, without those that took most and least:
-        /// see [`crate::stats::trimmed_mean_of_sorted`].
+        /// What the rounds took per packet on the worker's and on the peer's side, without those that took most and
+        /// least: see [`crate::stats::trimmed_mean_of_sorted`].
         trimmed_ns_per_packet: [Option<f64>; 2];
-        /// Whether something speaks against the trial that only the whole run shows, or that does not repeat it.
+        /// Whether something speaks against the trial that only the whole run shows, or that causes no repeat.
         marked: bool;
     }
     Identity {
@@ -67,7 +67,7 @@ columns! {
         duration_target_s: Option<f64>, Axis;
         /// Discarded time before the measured phase, in seconds.
         warmup_s: f64, Axis;
-        /// Block: how often the plan had been run through, from 1 on.
+        /// Block: the number of the pass through the plan, from 1 on.
         trial: usize, Other;
         /// Attempt at this trial, from 1 on; the last one counts.
         attempt: usize, Other;
@@ -93,13 +93,13 @@ columns! {
         rx_pps: Option<f64>, Metric("pps", Higher);
         /// Payload received, in megabits per second of `duration_s`.
         rx_mbps: Option<f64>, Metric("Mbit/s", Higher);
-        /// Share of `measured_sent` that was never received, not after the measured phase either, in percent.
+        /// Share of `measured_sent` that was never received, not even after the measured phase, in percent.
         loss_pct: Option<f64>, Metric("%", Lower);
         /// Share of measured time in turns of the loop that moved a datagram, in percent; empty where workers wait in the
         /// kernel.
         busy_pct: Option<f64>, Other;
-        /// 1 if the load was too small to say what a worker can do: a worker less than 95% busy in `flood`; less than 99% of the offered rate sent in
-        /// `pace`.
+        /// 1 if the load was too small to show what a worker can do: a worker less than 95% busy in `flood`; less than
+        /// 99% of the offered rate sent in `pace`.
         generator_limited: Option<u8>, Other;
     }
     Ledger {
@@ -133,8 +133,8 @@ columns! {
         ns_per_packet_min: Option<f64>, Metric("ns", Lower);
         /// Time of the peer of the round, in ns per datagram: it fills in `drain`, and receives in `send`.
         peer_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// Time of the worker's thread on its core, in ns per datagram; of `drain` and `send`, the timed parts only; never that of
-        /// an app with a thread of its own.
+        /// Time of the worker's thread on its core, in ns per datagram; in `drain` and `send`, only in the timed parts;
+        /// never that of an app with a thread of its own.
         cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// The same in user mode; empty where the kernel only estimates it by ticks, unless the trial lasts 5 s.
         user_ns_per_packet: Option<f64>, Metric("ns", Lower);
@@ -264,29 +264,30 @@ columns! {
         error: String, Other;
         /// Whose descriptor table the worker used: `shared` with the threads of the process, or its `own`; empty for `null`.
         fd_table: String, Axis;
-        /// The state that the machine was in, of a run that alternated with others: what `--state` says.
+        /// The state of the machine, for a run that alternated with others: what `--state` says.
         state: String, Side, "state of the machine";
-        /// The number of the pair that the run is one of, from 1 on: what `--pair` says.
+        /// The number of the pair that the run belongs to, from 1 on: what `--pair` says.
         pair: Option<u32>, Other;
-        /// Of scenarios with two threads: how long a cache line took between the worker's and the generator's core before the
-        /// block, one way, in ns. Virtual cores are moved; 50 and 210 ns are two states of one machine.
+        /// In scenarios with two threads: how long a cache line took between the worker's and the generator's core
+        /// before the block, one way, in ns. A hypervisor moves virtual cores; 50 and 210 ns are two states of one
+        /// machine.
         core_transfer_ns: Option<f64>, Other;
-        /// What the kernel does not report, so that such disturbances go unnoticed: `run_delay`, `steal`, or both.
+        /// What the kernel does not report, so such disturbances go unnoticed: `run_delay`, `steal`, or both.
         unknown: String, Other;
         /// The latencies in a form that can be merged with those of other trials: the upper tenth within 1/64, in ns, and the
         /// rest as nine values. `1/64 12288:3 1 0 2 20480:1` says that 3 are in the bucket that begins at 12,288 ns, 1 in the
         /// next one, none in the one after it, and so on. `1/32` and so forth have wider buckets, where the text would be
         /// longer than 2,000 bytes.
         lat_tail: LatTail, Other;
-        /// The command that makes a run of the same plan: the flags that were given, but for those of files, of what is shown and
-        /// of the machine's name. `--plan` takes it from here. Empty in the rows of `lab` and `selftest`.
+        /// The command that repeats the plan: the flags that were given, except those for files, for what is shown and
+        /// for the machine's name. `--plan` takes it from here. Empty in the rows of `lab` and `selftest`.
         command: String, Other;
         /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
         kernel_canary_ratio: Option<f64>, Other;
     }
 }
 
-/// What a column is declared to be.
+/// The declaration of a column.
 #[derive(Clone, Copy, Debug)]
 pub struct Declaration {
     /// The column.
@@ -318,17 +319,17 @@ impl Column {
     /// How many there are.
     pub const COUNT: usize = DECLARATIONS.len();
 
-    /// What is declared of all, in the order of the file.
+    /// All declarations, in the order of the file.
     pub fn declarations() -> &'static [Declaration] {
         DECLARATIONS
     }
 
-    /// What is declared of it.
+    /// Its declaration.
     pub fn declaration(self) -> &'static Declaration {
         &DECLARATIONS[self as usize]
     }
 
-    /// All columns of which this is true, in the order of the file.
+    /// All columns that are `wanted`, in the order of the file.
     pub fn all(wanted: impl Fn(&Declaration) -> bool) -> impl Iterator<Item = Self> {
         DECLARATIONS.iter().filter(move |declaration| wanted(declaration)).map(|declaration| declaration.column)
     }
@@ -348,12 +349,12 @@ impl Column {
         self.declaration().role
     }
 
-    /// Its number in a row, if it is one and there is one.
+    /// Its value in a row, if that is a number.
     pub fn number(self, row: &Row) -> Option<f64> {
         (self.declaration().number)(row)
     }
 
-    /// Whether two rows have the same in it.
+    /// Whether two rows have the same value in it.
     pub(crate) fn is_same(self, a: &Row, b: &Row) -> bool {
         (self.declaration().is_same)(a, b)
     }

@@ -1,4 +1,4 @@
-//! The documentation of the CSV, made of what is declared of each column.
+//! The documentation of the CSV, made from the declarations of the columns.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ const START: &str = "# The columns of the CSV
 One row per trial. Empty means not applicable or not available, never zero. Times are nanoseconds unless the name says
 otherwise. Later versions of hpbench add columns at the end only.
 
-*In comparisons* says what `hpbench compare` and `hpbench report` make of a column:
+*In comparisons* says what `hpbench compare` and `hpbench report` use a column for:
 
 - **axis**: identifies a cell, together with the other axes;
 - **must be equal**: sides that differ in it are not compared, unless that is what they are compared by;
@@ -19,7 +19,7 @@ otherwise. Later versions of hpbench add columns at the end only.
 - **side**: can make the sides of a comparison, and nothing else;
 - **metric**: can be compared, with its unit and which way is better.
 
-`--by` takes every column that has a word there, but for metrics and `scenario`.
+`--by` takes every column that has a word there, except metrics and `scenario`.
 
 This file is generated from the declarations in `src/record/columns.rs`: `HPBENCH_WRITE_DOCS=1 cargo test --test docs`
 writes it.
@@ -49,7 +49,7 @@ rows["ns_per_packet_p50"] = rows["ns_per_packet_p50"].astype("Float64")
 print(rows.groupby(["scenario", "backend", "batch"])["ns_per_packet_p50"].median())
 ```
 
-`order` and `window` are words of SQL: quote them.
+`order` and `window` are SQL keywords: quote them.
 
 ```sql
 SELECT scenario, backend, batch::INTEGER AS batch, median(ns_per_packet_p50::DOUBLE) AS ns

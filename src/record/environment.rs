@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::console::{is_formula, printable};
 use crate::plan::topology::parse_cpu_list;
 
-/// Facts about the machine; empty where the kernel does not tell.
+/// Facts about the machine; empty if the kernel does not report them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The label of the run, or the host name.
     pub host: String,
-    /// The state that it is in, of a run that alternates with others; else empty.
+    /// Its state, for a run that alternates with others; else empty.
     pub state: String,
-    /// The pair that such a run is one of.
+    /// The pair that such a run belongs to.
     pub pair: Option<u32>,
     /// Kernel release.
     pub kernel: String,
@@ -80,7 +80,7 @@ impl Environment {
     }
 }
 
-/// The host name as a text that could be a label, whatever somebody has called the machine.
+/// The host name as a text that could be a label, whatever the machine is called.
 pub(crate) fn host_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy();
@@ -88,12 +88,12 @@ pub(crate) fn host_name() -> String {
     if is_formula(&name) { format!("_{name}") } else { name.into_owned() }
 }
 
-/// The clock source now: the kernel changes it when it no longer trusts it. Empty where the kernel does not tell.
+/// The clock source now: the kernel changes it when it no longer trusts it. Empty if the kernel does not report it.
 pub(crate) fn clock_source() -> String {
     first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
-/// The text of a file; empty if it cannot be read. Firmware and boot loaders may write bytes that are no UTF-8.
+/// The text of a file; empty if it cannot be read. Firmware and boot loaders may write bytes that are not UTF-8.
 fn all(path: &str) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
@@ -126,8 +126,8 @@ fn cpuinfo_values<'a>(cpuinfo: &'a str, core: usize, key: &str) -> Vec<&'a str> 
     ours
 }
 
-/// The model of a core. x86 tells its name; others have other keys; arm64 tells numbers only, and the device tree
-/// tells the name of the board.
+/// The model of a core. x86 reports its name; others have other keys; arm64 reports only numbers, and the device tree
+/// names the board.
 fn cpu_model(cpuinfo: &str, core: usize, board: &str) -> String {
     let value = |key: &str| cpuinfo_values(cpuinfo, core, key).first().map(|value| (*value).to_owned());
     let named = ["model name", "Model Name", "cpu model", "cpu", "uarch"].into_iter().find_map(value);
@@ -145,7 +145,7 @@ fn mitigations(cmdline: &str) -> String {
     if cmdline.is_empty() { String::new() } else { option.unwrap_or("auto").to_owned() }
 }
 
-/// What may tell of a hypervisor or container. An empty text is a file that is not there.
+/// What may reveal a hypervisor or container. An empty text is a file that does not exist.
 #[derive(Clone, Copy, Debug, Default)]
 struct Clues<'a> {
     /// `/proc/cpuinfo`.
@@ -154,7 +154,7 @@ struct Clues<'a> {
     kernel: &'a str,
     /// `/sys/hypervisor/type`.
     hypervisor_type: &'a str,
-    /// The clock sources that could be had. Some are those of a hypervisor, for its guests only.
+    /// The available clock sources. Some are those of a hypervisor, for its guests only.
     clocksources: &'a str,
     /// The vendor of the machine, as its firmware has it.
     vendor: &'a str,
@@ -180,7 +180,7 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 fn virt(clues: &Clues) -> String {
     match (hypervisor(clues), container(clues)) {
         (Some("none"), Some("none")) => "none".into(),
-        // That one of them is not there says little beside the other that is, or may be.
+        // That one of them is absent says little next to the other, which is or may be present.
         (hypervisor, container) => {
             let found = [hypervisor, container].into_iter().flatten().filter(|&name| name != "none");
             found.collect::<Vec<_>>().join(" ")
@@ -188,7 +188,7 @@ fn virt(clues: &Clues) -> String {
     }
 }
 
-/// Traces of a hypervisor, in small letters, and its name. The first one that is found counts: a clock source says more
+/// Traces of a hypervisor, in lower case, and its name. The first one that is found counts: a clock source says more
 /// than firmware, which may name the cloud.
 const TRACES: [(&str, &str); 15] = [
     ("kvm-clock", "kvm"),
@@ -208,7 +208,7 @@ const TRACES: [(&str, &str); 15] = [
     ("linux,dummy-virt", "qemu"),
 ];
 
-/// The hypervisor; `none` if there is none for sure.
+/// The hypervisor; `none` if there certainly is none.
 fn hypervisor<'a>(clues: &Clues<'a>) -> Option<&'a str> {
     if let Some(name) = clues.hypervisor_type.split_whitespace().next() {
         return Some(name);
@@ -219,7 +219,7 @@ fn hypervisor<'a>(clues: &Clues<'a>) -> Option<&'a str> {
     let traces = [clues.clocksources, &firmware, clues.device_tree].join("\n").to_lowercase();
     let named = TRACES.into_iter().find(|(trace, _)| traces.contains(trace)).map(|(_, name)| name);
     let named = named.or_else(|| clues.kernel.contains("microsoft").then_some("microsoft"));
-    // On x86 this flag decides, also on a rented machine whose firmware names the cloud that it stands in.
+    // On x86 this flag decides, even on a rented machine whose firmware names its cloud.
     match cpuinfo_values(clues.cpuinfo, 0, "flags").first() {
         Some(flags) if flags.split_whitespace().any(|flag| flag == "hypervisor") => named.or(Some("vm-other")),
         Some(_) => Some("none"),
@@ -228,12 +228,12 @@ fn hypervisor<'a>(clues: &Clues<'a>) -> Option<&'a str> {
     }
 }
 
-/// The container; `none` if there is none for sure.
+/// The container; `none` if there certainly is none.
 fn container<'a>(clues: &Clues<'a>) -> Option<&'a str> {
     let of_init = clues.init_environment.split('\0').find_map(|word| word.strip_prefix("container="));
     let is_first = clues.pid_namespace == FIRST_PID_NAMESPACE;
-    // The files tell the name, but not that this is a container: the image of one may have become the file system
-    // of a machine, as micro virtual machines have it. `oci` says less than they do.
+    // The files give the name, but do not prove a container: its image may have become the file system of a machine, as
+    // in micro virtual machines. `oci` says less than they do.
     let of_files = match (clues.docker_file, clues.podman_file) {
         _ if is_first => None,
         (_, true) => Some("podman"),

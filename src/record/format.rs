@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::record::columns::Column;
 
-/// What a spreadsheet begins a file of UTF-8 text with. It is no part of the first column's name.
+/// What a spreadsheet begins a file of UTF-8 text with. It is not part of the first column's name.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The header line.
@@ -14,7 +14,7 @@ pub fn header() -> Vec<u8> {
     (names.join(",") + "\n").into_bytes()
 }
 
-/// One row, with its line end, after the header if that is wanted.
+/// One row, with its line end, after the header if `with_header`.
 pub(crate) fn encode(row: &impl Serialize, with_header: bool) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     writer.serialize(row).expect("a row has only plain fields, and memory takes them");
@@ -31,7 +31,7 @@ pub(crate) fn fields(record: &[u8]) -> Result<StringRecord, String> {
     Splitter::new().split(record)
 }
 
-/// Splits rows into fields. To make a reader of CSV takes longer than to read a row, so there is one for all rows.
+/// Splits rows into fields. Making a CSV reader takes longer than reading a row, so there is one for all rows.
 #[derive(Debug)]
 pub(super) struct Splitter {
     core: csv_core::Reader,
@@ -45,7 +45,7 @@ impl Splitter {
         Self { core, text: Vec::new(), ends: Vec::new() }
     }
 
-    /// The fields of a row; else what is wrong with it.
+    /// The fields of a row, or what is wrong with it.
     pub(super) fn split(&mut self, record: &[u8]) -> Result<StringRecord, String> {
         // A spreadsheet ends lines with CR LF; a field of ours that ends with a CR is in quotes.
         let record = record.strip_suffix(b"\r\n").unwrap_or(record);

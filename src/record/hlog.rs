@@ -31,7 +31,7 @@ pub enum HlogError {
     File(#[from] FileError),
     /// It is something else.
     #[error(
-        "{0} is no interval log of hpbench, and cannot be added to; name another file with --hlog",
+        "{0} is not an interval log of hpbench, and cannot be added to; name another file with --hlog",
         printable_path(path)
     )]
     OtherFormat {
@@ -49,7 +49,7 @@ impl From<HlogError> for Failure {
     }
 }
 
-/// A log under way.
+/// A log that is being written.
 pub struct Hlog {
     file: AppendFile,
     /// The length of the whole lines of a log that is added to.
@@ -59,7 +59,7 @@ pub struct Hlog {
 }
 
 impl Hlog {
-    /// Opens and locks the file. Nothing is written yet, and what is there is as it was.
+    /// Opens and locks the file. Nothing is written yet, and what is there is unchanged.
     ///
     /// # Errors
     ///
@@ -70,9 +70,9 @@ impl Hlog {
         Ok(Self { file, keep, serializer: V2DeflateSerializer::new(), start: Instant::now() })
     }
 
-    /// Empties a file that is replaced, removes a line that is cut, and writes what comes before the histograms of a run:
-    /// the last step before the first one. In a log that is added to, this is there once more, with the time from which
-    /// the times behind it count.
+    /// Empties a file that is replaced, removes a truncated line, and writes what comes before the histograms of a run:
+    /// the last step before the first one. A log that is added to gets this once more, with the time from which the
+    /// times after it count.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl Hlog {
         if self.file.len() == 0 {
             return Ok(self.file.begin(&header, false)?);
         }
-        // It is the first of what is added, so that a file that stands in for this one begins with it, too.
+        // It is added first, so a file that stands in for this one begins with it, too.
         self.file.begin(&[], false)?;
         Ok(self.file.append(&header)?)
     }

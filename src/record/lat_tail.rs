@@ -1,10 +1,10 @@
-//! The latencies of a trial as a short text in its row, so that trials can be merged: a quantile far out is one of all samples,
-//! and no figure of single trials tells it.
+//! The latencies of a trial as a short text in its row, so that trials can be merged: a quantile far out is one of all
+//! samples, and no figure of single trials gives it.
 //!
-//! The upper tenth is kept sample by sample, in buckets whose width is at most 1/64 of their values; the rest as nine values
-//! with a ninth of it each. The text is `1/64` and then counts: `12288:3 1 0 2 20480:1` says that 3 samples are in the bucket
-//! that begins at 12,288 ns, 1 in the next one, none in the one after it, and so on. A text that would be longer than
-//! [`TEXT_MAX`] bytes has coarser buckets, and says so: `1/32`.
+//! The upper tenth is kept sample by sample, in buckets whose width is at most 1/64 of their values; the rest as nine
+//! values, each of which stands for a ninth of it. The text is `1/64` and then counts: `12288:3 1 0 2 20480:1` says
+//! that 3 samples are in the bucket that begins at 12,288 ns, 1 in the next one, none in the one after it, and so on. A
+//! text that would be longer than [`TEXT_MAX`] bytes has coarser buckets, and says so: `1/32`.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -21,16 +21,16 @@ pub const TEXT_MAX: usize = 2000;
 const FINEST: u32 = 6;
 const COARSEST: u32 = 2;
 
-/// Up to so many empty buckets are written as zeros.
+/// Up to this many empty buckets are written as zeros.
 const ZEROS_MAX: u32 = 3;
 
 /// How many values stand for the samples below the upper tenth.
 const VALUES_BELOW: u64 = 9;
 
-/// Where samples of one bucket are spread to, at most.
+/// The most places that the samples of one bucket are spread over.
 const PLACES_MAX: u64 = 16;
 
-/// The latencies of a trial; empty where it has none.
+/// The latencies of a trial; empty if it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatTail {
     /// Buckets per doubling, as a power of two.
@@ -39,9 +39,9 @@ pub struct LatTail {
     counts: Box<[(u32, u32)]>,
 }
 
-/// Why a text is none of latencies.
+/// The error of a text that does not hold latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("lat_tail: '1/64' is expected, and then counts with the latencies where they begin, ascending")]
+#[error("lat_tail: '1/64' is expected, then ascending latencies, each with the counts that begin there")]
 pub struct BadTail;
 
 /// The number of the bucket of a value.
@@ -50,7 +50,7 @@ fn bucket(value: u64, bits: u32) -> u32 {
     (shift << bits) + (value >> shift) as u32
 }
 
-/// Where a bucket begins, and its width; `None` where no value is.
+/// Where a bucket begins, and its width; `None` if no value can be in it.
 fn bounds(bucket: u32, bits: u32) -> Option<(u64, u64)> {
     let shift = (bucket >> bits).saturating_sub(1);
     let first = u64::from(bucket - (shift << bits));
@@ -59,7 +59,7 @@ fn bounds(bucket: u32, bits: u32) -> Option<(u64, u64)> {
 }
 
 impl LatTail {
-    /// Of the samples of a trial; empty of more than 4 billion.
+    /// Of the samples of a trial; empty for more than 4 billion.
     pub fn of(samples: &Histogram<u64>) -> Self {
         if u32::try_from(samples.len()).is_err() {
             return Self::default();
@@ -102,14 +102,14 @@ impl LatTail {
         self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// Adds the samples to a histogram. Those of a bucket are spread over its width, single ones each to another place, so that
-    /// quantiles of many trials do not jump from bucket to bucket.
+    /// Adds the samples to a histogram. Those of a bucket are spread over its width, and single ones fall on varying
+    /// places, so that quantiles of many trials do not jump from bucket to bucket.
     fn add_to(&self, histogram: &mut Histogram<u64>) {
         for &(bucket, count) in &self.counts {
             let Some((from, width)) = bounds(bucket, self.bits) else { continue };
             let count = u64::from(count);
             let places = count.min(width).min(PLACES_MAX);
-            // The golden ratio, as the next sample of how many there are.
+            // Each sample's number times the golden ratio: successive ones are spread evenly.
             let phase = (histogram.len() as f64 * 0.618_033_988_749_895).fract();
             for place in 0..places {
                 let value = from + ((place as f64 + phase) * width as f64 / places as f64) as u64;

@@ -50,7 +50,7 @@ pub enum FileError {
     },
     /// It cannot be written.
     #[error(
-        "cannot write to {0}: {error}; make room or name a file elsewhere; what was written before is whole",
+        "cannot write to {0}: {error}; make room or name a file elsewhere; what was written before is intact",
         printable_path(path)
     )]
     Write {
@@ -78,13 +78,13 @@ pub(crate) enum Opened {
     },
 }
 
-/// How often a file is opened that is replaced by another one meanwhile.
+/// How often opening is tried if another file replaces this one meanwhile.
 const OPENINGS_MAX: usize = 100;
 
 /// How many names are tried for a file that stands in for one that was lost.
 const NAMES_MAX: usize = 1000;
 
-/// Opens and locks a file; makes it if it is not there. Nothing in it is changed.
+/// Opens and locks a file; creates it if it does not exist. Nothing in it is changed.
 ///
 /// # Errors
 ///
@@ -121,7 +121,7 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Opened, FileError>
         let is_new = place == Place::Vacant && len == 0;
         return Ok(Opened::File { file, identity: opened, len, is_new });
     }
-    Err(failed(io::Error::other("it is replaced by another file again and again")))
+    Err(failed(io::Error::other("another file replaces it again and again")))
 }
 
 /// Locks a file until it is closed.
@@ -132,7 +132,7 @@ fn lock(file: &File, path: &Path) -> Result<(), FileError> {
         Err(error) => {
             // Some network file systems have no locks.
             tell!(
-                "warning: {} cannot be locked ({error}); no other run may write to it meanwhile",
+                "warning: {} cannot be locked ({error}); make sure that no other run writes to it",
                 printable_path(path)
             );
             Ok(())
@@ -140,11 +140,12 @@ fn lock(file: &File, path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// A new file with what belongs into `lost`: beside it, else in the current directory, else in that for temporary files.
+/// A new file with what belongs in `lost`: beside it, else in the current directory, else in the one for temporary
+/// files.
 ///
 /// # Errors
 ///
-/// If none can be made.
+/// If none can be created.
 pub(crate) fn stand_in(lost: &Path, all: &[u8]) -> Result<(PathBuf, File, Identity), FileError> {
     let beside = lost.parent().unwrap_or(Path::new("")).to_owned();
     let mut last = io::Error::other("no name is free");

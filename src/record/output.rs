@@ -18,7 +18,7 @@ pub enum OutputError {
     File(#[from] FileError),
     /// It has other columns.
     #[error(
-        "{0} has other columns than this version writes; it cannot be added to, use another -o",
+        "{0} has other columns than this version writes, so rows cannot be added to it; use another -o",
         printable_path(path)
     )]
     OtherSchema {
@@ -45,9 +45,9 @@ pub enum OutputError {
         /// Which.
         path: PathBuf,
     },
-    /// Its last row is cut.
+    /// Its last row is truncated.
     #[error(
-        "the last row of {0} is not whole (no line end); remove it before adding to the file",
+        "the last row of {0} is truncated (no line end); remove it before adding to the file",
         printable_path(path)
     )]
     CutRow {
@@ -80,7 +80,7 @@ impl From<OutputError> for Failure {
 #[derive(Debug)]
 pub struct Output {
     sink: Sink,
-    /// The length of what is kept of a file that is gone on with.
+    /// The length of what is kept of a file that is continued.
     keep: Option<u64>,
 }
 
@@ -91,7 +91,7 @@ enum Sink {
 }
 
 impl Output {
-    /// Opens and locks `path` (`-` is standard output). Nothing is written yet, and what is there is as it was.
+    /// Opens and locks `path` (`-` is standard output). Nothing is written yet, and what is there is unchanged.
     ///
     /// # Errors
     ///
@@ -107,8 +107,8 @@ impl Output {
         Ok(Self { sink: Sink::File(file), keep: None })
     }
 
-    /// Opens and locks a file of which `whole` bytes are kept and `cut` bytes behind them are not; none if it has another
-    /// length.
+    /// Opens and locks a file of which `whole` bytes are kept and the `cut` bytes after them are not; none if it has
+    /// another length.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl Output {
         Ok(is_same.then_some(Self { sink: Sink::File(file), keep: Some(whole) }))
     }
 
-    /// Empties a file that is replaced, removes a row that is cut, and writes the header if there is none: the last step
+    /// Empties a file that is replaced, removes a truncated row, and writes the header if there is none: the last step
     /// before the first row.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Output {
         }
     }
 
-    /// Writes one row with one system call, so that an interrupted run leaves whole rows only.
+    /// Writes one row with one system call, so that an interrupted run leaves only whole rows.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ fn check_same_columns(path: &Path, file: io::Result<&mut File>, header: &[u8]) -
     if last == *b"\n" { Ok(()) } else { Err(OutputError::CutRow { path: path.into() }) }
 }
 
-/// What a file that rows are to be added to begins with must be our header.
+/// A file that rows are added to must begin with our header.
 pub(crate) fn check_header(path: &Path, start: &[u8], header: &[u8]) -> Result<(), OutputError> {
     if start == header {
         return Ok(());

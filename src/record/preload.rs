@@ -1,9 +1,9 @@
-//! Libraries that move datagrams past the kernel for programs that call the C library. hpbench makes its system calls itself,
-//! so that such a library, preloaded, is not what it measures.
+//! Libraries that move datagrams past the kernel for programs that call the C library. hpbench makes its system calls
+//! itself, so it does not measure such a library if one is preloaded.
 
 use std::path::Path;
 
-/// How their names begin, as far as the first dot.
+/// How their names begin, up to the first dot.
 const BYPASSES: [&str; 12] = [
     "libvma",
     "libxlio",
@@ -19,7 +19,7 @@ const BYPASSES: [&str; 12] = [
     "liblkl-hijack",
 ];
 
-/// Where libraries are named that every program is to load.
+/// The file that names the libraries that every program loads.
 pub(crate) const FOR_ALL: &str = "/etc/ld.so.preload";
 
 /// Says which of them are preloaded, by the environment or by the text of [`FOR_ALL`], if any is.
@@ -31,7 +31,7 @@ pub(crate) fn preloaded(environment: &str, for_all: &str) -> Option<String> {
     (!found.is_empty()).then(|| found.join(", "))
 }
 
-/// The same of this process.
+/// The same for this process.
 pub(crate) fn preloaded_here() -> Option<String> {
     preloaded(&environment(), &std::fs::read_to_string(FOR_ALL).unwrap_or_default())
 }

@@ -1,9 +1,9 @@
-//! `--resume`: what a file already holds of a plan, and what of the plan is lacking.
+//! `--resume`: what a file already holds of a plan, and what it lacks.
 //!
-//! A run may end at any moment, by `kill -9` too. Its file then has whole rows, and at most one
-//! that is cut. The plan is drawn from the seed, which each row records; so the rows tell which trials are done,
-//! and the same flags tell which are not. A file that is not of the plan asked for is refused and left as it was:
-//! trials of two plans in one table would be compared with each other, although nobody has planned that.
+//! A run may end at any moment, by `kill -9` too. Its file then has whole rows, and at most one truncated row. The plan
+//! is drawn from the seed, which each row records; so the rows show which trials are done, and the same flags show
+//! which are not. A file that is not of the plan asked for is refused and left as it was: trials of two plans in one
+//! table would be compared with each other, although nobody planned that.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use crate::record::rows::{Rows, RowsError};
 
 pub mod rest;
 
-/// Why a file cannot be gone on with. It is then as it was.
+/// Why a file cannot be continued. It is then unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
     /// There is no name, or it is standard output.
-    #[error("--resume goes on with a file, and needs its name: -o FILE")]
+    #[error("--resume continues a file and needs its name: -o FILE")]
     NoFile,
     /// It is a directory, a pipe or a device.
     #[error(
@@ -36,13 +36,13 @@ pub enum ResumeError {
     /// It cannot be opened or read, or has other columns.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A line is no row, or cannot be read.
-    #[error("{0}; remove the row to have its trial run again, or use another -o")]
+    /// A line is not a row, or cannot be read.
+    #[error("{0}; remove the row to run its trial again, or use another -o")]
     BadRow(RowsError),
     /// A row is not one of the plan.
     #[error(
         "row {row} of {0} is not of the plan asked for: its {column} is '{found}', and '{planned}' in the plan; \
-         --resume takes the flags that the run was begun with; use another -o for another plan, or --append to \
+         --resume takes the flags that the run was started with; use another -o for another plan, or --append to \
          have both in one file",
         printable_path(path)
     )]
@@ -75,19 +75,19 @@ impl From<ResumeError> for Failure {
     }
 }
 
-/// What is in the file of a run that was begun.
+/// What is in the file of a run that was started.
 #[derive(Debug, Default)]
 pub struct Begun {
     path: PathBuf,
     rows: Vec<Row>,
     /// The length of all whole rows and of the header; 0 if that is not whole.
     whole: u64,
-    /// The bytes after them, of a row or a header that is cut.
+    /// The bytes after them, of a truncated row or header.
     cut: u64,
 }
 
 impl Begun {
-    /// Reads the file that `--resume` goes on with; one that is not there yet is as good as an empty one.
+    /// Reads the file that `--resume` continues; one that does not exist yet counts as empty.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Begun {
         Ok(begun)
     }
 
-    /// The run that is gone on with, if it has rows.
+    /// The run that is continued, if it has rows.
     pub fn run_id(&self) -> Option<&str> {
         self.rows.first().map(|row| row.run_id.as_str())
     }
@@ -132,17 +132,17 @@ impl Begun {
         printable_path(&self.path)
     }
 
-    /// How many bytes of a row that is cut are at the end.
+    /// How many bytes of a truncated row are at the end.
     pub fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// Opens and locks the file, so that rows can be added; what is after the last whole row is cut off when
+    /// Opens and locks the file, so that rows can be added; what follows the last whole row is removed when
     /// [`Output::begin`] is called.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written, or is no longer as it was read.
+    /// If the file cannot be written, or has changed since it was read.
     pub fn open(&self) -> Result<Output, ResumeError> {
         let output = Output::open_begun(&self.path, self.whole, self.cut)?;
         output.ok_or_else(|| ResumeError::Changed { path: self.path.clone() })

@@ -22,12 +22,12 @@ pub use crate::record::columns::Row;
 /// The version of the columns.
 pub const SCHEMA: u32 = 1;
 
-/// What a trial says.
+/// Whether a trial counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     /// It counts.
     Valid,
-    /// It ran, but says nothing.
+    /// It ran, but is unusable.
     Invalid,
     /// It did not run to its end.
     Failed,
@@ -44,18 +44,18 @@ pub struct Run {
     pub environment: Environment,
     /// What all trials have in common.
     pub options: Options,
-    /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` where none are in use.
+    /// Whether the kernel stops `SCHED_FIFO` threads now and then; `None` if none are in use.
     pub rt_limited: Option<bool>,
     /// How long the canaries of the run's first trial took, in nanoseconds: the reference for the others.
     pub canary_ns: OnceCell<[u64; 2]>,
-    /// The command that makes such a run.
+    /// The command that repeats the plan.
     pub command: String,
-    /// What its trials have found out about queues.
+    /// What its trials have measured of queues.
     pub truesizes: Truesizes,
 }
 
 impl Row {
-    /// The row of a trial, without what came out of it.
+    /// The row of a trial, without its result.
     pub(crate) fn planned(run: &Run, cell: &Cell, planned: Planned, started_at: String) -> Self {
         let (options, cores) = (&run.options, &run.options.cores);
         let generators = (cell.scenario == Scenario::Flood).then_some(options.generators);
@@ -265,13 +265,13 @@ impl Row {
         }));
     }
 
-    /// The trial says nothing, for another reason than what came out of it; one that ended in an error may be for that reason.
+    /// Makes the trial unusable, for a reason outside its result; if it ended in an error, that may be why.
     pub(crate) fn spoil(&mut self, reason: Reason) {
         self.invalid_reason.push(reason);
         self.valid = 0;
     }
 
-    /// Whether the trial was disturbed in a way that trying again may spare it.
+    /// Whether the trial was disturbed in a way that another try may avoid.
     pub fn is_disturbed(&self) -> bool {
         self.invalid_reason.iter().any(Reason::is_disturbance)
     }
@@ -327,7 +327,7 @@ impl Row {
         }
     }
 
-    /// What the trial says.
+    /// Whether the trial counts.
     pub(crate) fn state(&self) -> State {
         match self {
             _ if self.is_failed() => State::Failed,
@@ -336,7 +336,7 @@ impl Row {
         }
     }
 
-    /// Why the trial says nothing, in words; empty if it counts.
+    /// Why the trial is unusable, in words; empty if it counts.
     pub(crate) fn why(&self) -> Cow<'_, str> {
         match self.state() {
             State::Failed => self.error.as_str().into(),
@@ -345,7 +345,7 @@ impl Row {
         }
     }
 
-    /// Whether the trial ran to its end, but says nothing.
+    /// Whether the trial ran to its end, but is unusable.
     pub fn is_invalid(&self) -> bool {
         self.error.is_empty() && self.valid == 0
     }
@@ -368,8 +368,8 @@ impl Row {
         self.unexplained.unwrap_or(0) == 0 && !self.invalid_reason.iter().any(Reason::is_unbalanced)
     }
 
-    /// What in the row cannot be, so that it is not as it was written: a ledger whose sum is another one, or a trial that
-    /// counts although it does not balance.
+    /// What is impossible in the row, and shows that it is not as it was written: a ledger with a wrong sum, or a trial
+    /// that counts although it does not balance.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let ledger = [self.sent, self.received, self.drop_socket, self.drop_ring].map(|count| count.map(i128::from));
         if let ([Some(sent), Some(received), Some(at_socket), Some(at_ring)], Some(unexplained)) =
@@ -383,7 +383,7 @@ impl Row {
         }
         if !self.lat_tail.is_empty() && self.lat_samples != Some(self.lat_tail.samples()) {
             let (samples, tail) = (self.lat_samples.unwrap_or(0), self.lat_tail.samples());
-            return Some(format!("its lat_tail is of {tail} latencies, and its lat_samples are {samples}"));
+            return Some(format!("its lat_tail has {tail} latencies, but its lat_samples is {samples}"));
         }
         match self.valid {
             1 if !self.balances() => Some("it is valid although datagrams are unexplained".into()),
@@ -407,7 +407,7 @@ fn ratio(a: f64, b: f64) -> Option<f64> {
     ratio.is_finite().then_some(ratio)
 }
 
-/// Rounds to so many decimals, so that a column does not claim more than it knows.
+/// Rounds to so many decimals, so that a column claims no more than it knows.
 fn round_to(value: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
     (value * scale).round() / scale

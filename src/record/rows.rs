@@ -14,7 +14,7 @@ use crate::record::row::Row;
 /// limits an argument to 128 KiB, which its quotes may double.
 pub(crate) const ROW_MAX: usize = 1 << 20;
 
-/// The last of the columns that every file has; those behind it were added later.
+/// The last of the columns that every file has; those after it were added later.
 const LAST_OF_FIRST: &str = "error";
 
 /// Why there is no next row.
@@ -28,8 +28,8 @@ pub enum RowsError {
         /// Why.
         error: io::Error,
     },
-    /// A line is no row.
-    #[error("line {line} of {0} is no row of hpbench: {reason}", printable_path(path))]
+    /// A line is not a row.
+    #[error("line {line} of {0} is not a row of hpbench: {reason}", printable_path(path))]
     BadRow {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum RowsError {
     },
 }
 
-/// Why the trials of a file cannot be had.
+/// Why the trials of a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be opened.
@@ -54,9 +54,9 @@ pub enum ReadError {
     /// It cannot be read.
     #[error("{0}; only what hpbench wrote can be read back: remove the line, or measure again")]
     Rows(RowsError),
-    /// Its last row is cut.
+    /// Its last row is truncated.
     #[error(
-        "line {line} of {0} is cut ({bytes} bytes without a line end); remove it, or have its trial run again with \
+        "line {line} of {0} is truncated ({bytes} bytes without a line end); remove it, or run its trial again with \
          --resume",
         printable_path(path)
     )]
@@ -76,7 +76,7 @@ pub enum ReadError {
     },
 }
 
-// Not by `#[from]`, which would make it the source as well, and have it told twice.
+// Not by `#[from]`, which would make it the source as well, and report it twice.
 impl From<RowsError> for ReadError {
     fn from(error: RowsError) -> Self {
         Self::Rows(error)
@@ -90,11 +90,11 @@ impl From<ReadError> for Failure {
 }
 
 /// Reads a whole file, and hands each row on: as it is in the file, with the names of its columns, and its values.
-/// `add` may say why a row is none.
+/// `add` may refuse a row and say why.
 ///
 /// # Errors
 ///
-/// If a row is none, or the file cannot be read or has no rows.
+/// If a line is not a row, or the file cannot be read or has no rows.
 pub(crate) fn read_file(
     path: &Path,
     mut add: impl FnMut(&[String], &StringRecord, &Row) -> Result<(), String>,
@@ -115,7 +115,7 @@ pub(crate) fn read_file(
     }
 }
 
-/// What files are called where they are told apart: as short as they can be.
+/// Names that tell files apart, as short as possible.
 pub(crate) fn file_names(files: &[PathBuf]) -> Vec<String> {
     let short = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let full = |path: &PathBuf| printable_path(path);
@@ -162,7 +162,7 @@ impl Rows {
         Self { path: path.into(), reader, columns, lacking: 0, splitter: Splitter::new(), line: 0, cut: 0 }
     }
 
-    /// Up to `length` bytes from the beginning of the file, which are then behind.
+    /// Up to `length` bytes from the beginning of the file, which are then consumed.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Rows {
     pub fn header(&mut self) -> Result<(), RowsError> {
         let record = self.record()?;
         let Some((line, record)) = record else {
-            let reason = if self.cut == 0 { "the file is empty" } else { "it is cut, without a line end" };
+            let reason = if self.cut == 0 { "the file is empty" } else { "it is truncated, without a line end" };
             return Err(self.bad(1, reason));
         };
         let record = record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&record);
@@ -208,7 +208,7 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// If it is none, or cannot be read.
+    /// If it is not a row, or cannot be read.
     pub fn next_row(&mut self) -> Result<Option<Record>, RowsError> {
         let Some((line, record)) = self.record()? else { return Ok(None) };
         let mut fields = self.splitter.split(&record).map_err(|reason| self.bad(line, reason))?;
@@ -238,17 +238,17 @@ impl Rows {
         row.map_err(|reason| self.bad(record.line, reason))
     }
 
-    /// How many bytes of a row that is cut are at the end, once all rows are read.
+    /// How many bytes of a truncated row are at the end, once all rows are read.
     pub fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// On which line a row would be that is cut.
+    /// On which line a truncated row would be.
     pub fn last_line(&self) -> u64 {
         self.line + 1
     }
 
-    /// The error of a row that is none.
+    /// The error of a line that is not a row.
     pub fn bad(&self, line: u64, reason: impl Into<String>) -> RowsError {
         RowsError::BadRow { path: self.path.clone(), line, reason: printable(&reason.into()).into_owned() }
     }
@@ -275,7 +275,7 @@ impl Rows {
                 return Ok(Some((first, record)));
             }
         }
-        // Nothing but a last line may be cut off: a quote somewhere before must not take whole rows with it.
+        // Only the last line may be truncated: a quote somewhere before must not take whole rows with it.
         if record.contains(&b'\n') {
             return Err(self.bad(first, "a quote in it is not closed"));
         }
@@ -373,7 +373,7 @@ mod tests {
         for (tail, expected) in [
             ("1/64 8960:2", None),
             ("", None),
-            ("1/64 8960:1", Some("its lat_tail is of 1 latencies, and its lat_samples are 2")),
+            ("1/64 8960:1", Some("its lat_tail has 1 latencies, but its lat_samples is 2")),
             ("1/64 8961:2", Some("lat_tail: '1/64' is expected")),
             ("1/64 8960:", Some("lat_tail: '1/64' is expected")),
         ] {

@@ -9,7 +9,7 @@ use crate::traffic::wire::{self, Header, MEASURED, Tag, Verify, Wire};
 
 /// Takes packets off the RX ring, after the backend has put them there.
 pub trait App<'p> {
-    /// Whether the app runs on the thread that receives, so that it leaves the RX ring empty each time.
+    /// Whether the app runs on the thread that receives, and so leaves the RX ring empty each time.
     const INLINE: bool = true;
 
     /// Handles everything that is on `rx`; finished frames go to `free`, answers onto `tx`.
@@ -19,7 +19,7 @@ pub trait App<'p> {
     fn received(&self) -> u64;
 }
 
-/// What is to be known of arriving datagrams beside their account.
+/// Sees arriving datagrams, besides their account.
 pub trait Observer {
     /// Datagrams have come; they are noted next.
     fn arrived(&mut self);
@@ -27,7 +27,7 @@ pub trait Observer {
     fn note(&mut self, header: &Header);
 }
 
-/// Nothing is.
+/// Sees nothing.
 impl Observer for () {
     #[inline(always)]
     fn arrived(&mut self) {}
@@ -139,7 +139,7 @@ impl Echo {
         Self { arrivals: Arrivals::new(1), dropped: 0, wire: Wire { tag, verify: Verify::Header } }
     }
 
-    /// Accounts for a train. Returns whether all of it is to be sent back: none of it can be taken out.
+    /// Accounts for a train. Returns whether to send all of it back: no part of it can be taken out.
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) -> bool {
         let ours = packet.datagrams().filter(|datagram| self.arrivals.note(wire::read(datagram, self.wire)).is_some());
@@ -181,7 +181,7 @@ pub struct Source {
     phase: u16,
     payload: usize,
     wire: Wire,
-    /// To whom datagrams go that are put onto a ring, if the socket does not know.
+    /// Where datagrams that are put onto a ring go, if the socket does not know.
     to: Option<Address>,
 }
 

@@ -7,11 +7,11 @@ use crate::traffic::wire::{Fault, Header};
 /// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
 pub const WINDOW: u64 = 1 << 20;
 
-/// How far ahead of the highest number seen a datagram may be. Between two arrivals nothing can send so many: at 100
+/// How far ahead of the highest number seen a datagram may be. Between two arrivals nothing can send that many: at 100
 /// million a second it takes 43 s, and a worker that gets nothing for 5 s gives up.
 ///
-/// A number beyond is one that nobody has sent. To take it for the highest would make late datagrams of all that follow, up
-/// to that number, and at `u64::MAX` there is no next one.
+/// A number beyond is one that nobody has sent. Taking it for the highest would make all that follow late, up to that
+/// number, and after `u64::MAX` there is no next one.
 pub const AHEAD_MAX: u64 = 1 << 32;
 
 /// Whether a sequence number was seen before.
@@ -21,7 +21,7 @@ pub enum Seen {
     First,
     /// An earlier one that was missing.
     Late,
-    /// One that was seen, or that is older than the window tells.
+    /// One that was seen, or that is older than the window.
     Before,
     /// One that nobody can have sent: more than [`AHEAD_MAX`] ahead. It is not noted.
     Impossible,
@@ -34,7 +34,7 @@ pub enum Seen {
 /// touched only when a number is missing or late.
 #[derive(Debug)]
 pub struct Window {
-    /// Bit `n % WINDOW` tells whether `n` has arrived, for the `WINDOW` numbers before `run`.
+    /// Bit `n % WINDOW` says whether `n` has arrived, for the `WINDOW` numbers before `run`.
     seen: Box<[u64]>,
     /// The first number of the unbroken run.
     run: u64,
@@ -248,16 +248,16 @@ impl Ledger {
     /// Notes what the kernel dropped at the receiving socket: `drops` trains of at most `longest` datagrams each.
     ///
     /// Where trains are received, the kernel counts a dropped one as one (`__udp_enqueue_schedule_skb` in
-    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing, and did not come damaged, is accounted for
-    /// as far as so many trains can explain it; with trains of one datagram, the count itself is noted.
+    /// `net/ipv4/udp.c`), however many datagrams it had. What is missing, and did not come damaged, is accounted for as
+    /// far as that many trains can explain it; with trains of one datagram, the count itself is noted.
     pub fn note_dropped(&mut self, drops: u64, longest: u64) {
         let arrived = self.arrived.received + self.arrived.corrupt + self.drop_ring;
         let missing = self.sent.saturating_sub(arrived);
         self.drop_socket = missing.clamp(drops, drops * longest.max(1));
     }
 
-    /// Whether datagrams of unrelated senders came and some datagrams were dropped: the kernel's count of drops holds theirs,
-    /// too, so that nobody can say what became of ours.
+    /// Whether datagrams of unrelated senders came and some datagrams were dropped: the kernel's count of drops
+    /// includes theirs, so nobody can say what became of ours.
     pub fn is_mixed_with_unrelated(&self) -> bool {
         self.arrived.foreign > 0 && self.drop_socket > 0
     }

@@ -19,8 +19,8 @@ pub const HEADER_LEN: usize = 32;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"hpb1");
 
-/// The flag of datagrams that were sent in the measured phase. Their sender knows when that is; so that what is lost of
-/// them can be told exactly, wherever and whenever they arrive.
+/// The flag of datagrams that were sent in the measured phase. Their sender knows when that is, so what is lost of them
+/// is known exactly, wherever and whenever they arrive.
 pub const MEASURED: u16 = 1 << 15;
 
 /// Tells the datagrams of a trial from those of all other trials.
@@ -33,7 +33,7 @@ impl Tag {
         Self(MAGIC ^ number)
     }
 
-    /// One that chance chooses: two trials have the same in one of 2^32 cases.
+    /// A random one: two trials have the same in one of 2^32 cases.
     pub fn draw() -> Self {
         Self::new(rand::random())
     }

@@ -187,7 +187,7 @@ impl Running<'_> {
         }
     }
 
-    /// Runs hpbench with `args` in the same directory, while this one goes on.
+    /// Runs hpbench with `args` in the same directory, while this one continues.
     pub(crate) fn meanwhile(&self, args: &str) -> Done {
         let words = [HPBENCH].into_iter().chain(args.split_whitespace());
         let stdout = self.bench.create("meanwhile-stdout").into();

@@ -97,7 +97,7 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
     }
 }
 
-/// Runs a trial with `B`; all frames must come home.
+/// Runs a trial with `B`; all frames must be returned to the pool.
 pub(crate) fn run<'p, B: Backend<'p>>(
     cell: &Cell,
     options: &Options,
@@ -108,6 +108,6 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     let trial =
         Trial { cell, options, pool, interrupt: &interrupt, truesizes: &Truesizes::default(), tag: Tag::new(7) };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
-    assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
+    assert!(free.is_whole(), "{}: frames were not returned to the pool", B::KIND);
     outcome
 }

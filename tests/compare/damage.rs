@@ -56,14 +56,14 @@ fn damage_is_told_with_file_and_line() {
     let with_third = |line: &str| [lines[0], lines[1], line, lines[3], ""].join("\n");
     let without = |column: &str| good.replacen(&format!(",{column}"), "", 1);
     let cases: [(&str, Vec<u8>, &str); 14] = [
-        ("cut row", good.as_bytes()[..good.len() - 40].to_vec(), "line 121 of bad.csv is cut"),
+        ("cut row", good.as_bytes()[..good.len() - 40].to_vec(), "line 121 of bad.csv is truncated"),
         ("cut header", good.as_bytes()[..40].to_vec(), "line 1 of bad.csv"),
-        ("empty", Vec::new(), "line 1 of bad.csv is no row of hpbench: the file is empty"),
+        ("empty", Vec::new(), "line 1 of bad.csv is not a row of hpbench: the file is empty"),
         ("only a header", format!("{}\n", lines[0]).into_bytes(), "no trials in bad.csv"),
         (
             "missing column",
             without("payload").into_bytes(),
-            "line 1 of bad.csv is no row of hpbench: the header lacks the column 'payload'",
+            "line 1 of bad.csv is not a row of hpbench: the header lacks the column 'payload'",
         ),
         (
             "moved column",
@@ -71,31 +71,35 @@ fn damage_is_told_with_file_and_line() {
             "'batch' of the header is not in its place",
         ),
         ("another table", b"a,b\n1,2\n".to_vec(), "line 1 of bad.csv"),
-        ("fewer fields", with_third("1,2,3").into_bytes(), "line 3 of bad.csv is no row of hpbench: it has 3 fields"),
+        (
+            "fewer fields",
+            with_third("1,2,3").into_bytes(),
+            "line 3 of bad.csv is not a row of hpbench: it has 3 fields",
+        ),
         (
             "other schema",
             with_third(&lines[2].replacen("1,", "2,", 1)).into_bytes(),
-            "line 3 of bad.csv is no row of hpbench: its schema is 2",
+            "line 3 of bad.csv is not a row of hpbench: its schema is 2",
         ),
         (
             "no number",
             with_third(&lines[2].replacen(",64,", ",many,", 1)).into_bytes(),
-            "line 3 of bad.csv is no row of hpbench: payload",
+            "line 3 of bad.csv is not a row of hpbench: payload",
         ),
         (
             "NaN",
             with_third(&lines[2].replacen(",300.0,", ",NaN,", 1)).into_bytes(),
-            "line 3 of bad.csv is no row of hpbench: peer_ns_per_packet is NaN",
+            "line 3 of bad.csv is not a row of hpbench: peer_ns_per_packet is NaN",
         ),
         (
             "infinite",
             with_third(&lines[2].replacen(",300.0,", ",inf,", 1)).into_bytes(),
-            "line 3 of bad.csv is no row of hpbench: peer_ns_per_packet is inf",
+            "line 3 of bad.csv is not a row of hpbench: peer_ns_per_packet is inf",
         ),
         (
             "negative",
             with_third(&lines[2].replacen(",300.0,", ",-1,", 1)).into_bytes(),
-            "line 3 of bad.csv is no row of hpbench: peer_ns_per_packet is -1",
+            "line 3 of bad.csv is not a row of hpbench: peer_ns_per_packet is -1",
         ),
         (
             "not text",
@@ -105,7 +109,7 @@ fn damage_is_told_with_file_and_line() {
                 .into_iter()
                 .map(|byte| if byte == b'?' { 0xff } else { byte })
                 .collect(),
-            "line 3 of bad.csv is no row of hpbench: it is not UTF-8",
+            "line 3 of bad.csv is not a row of hpbench: it is not UTF-8",
         ),
     ];
     let bench = bench("good.csv", good.as_bytes());

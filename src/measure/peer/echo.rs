@@ -17,12 +17,12 @@ use crate::traffic::app::{App, Source};
 use crate::traffic::ledger::Arrivals;
 use crate::traffic::wire::{self, Wire};
 
-/// A slot of the window that is silent for so long counts as lost and is filled again.
+/// A slot of the window that is silent this long counts as lost and is filled again.
 const LOST_NS: u64 = 100_000_000;
 /// How often the generator looks for such slots, at most.
 const LOOK_NS: u64 = 5_000_000;
-/// How long nothing may come back, and how long after the last reply others are waited for: longer than a
-/// busy machine, or the host of a virtual one, keeps a thread from running.
+/// How long nothing may come back, and how long to wait for others after the last reply: longer than a busy machine, or
+/// the host of a virtual one, keeps a thread from running.
 const STALL_NS: u64 = 5_000_000_000;
 const SETTLE_NS: u64 = 4_000_000_000;
 
@@ -30,7 +30,7 @@ const SETTLE_NS: u64 = 4_000_000_000;
 ///
 /// # Errors
 ///
-/// What makes going on pointless; the trial is then at its end.
+/// An error that makes it pointless to continue; the trial then ends.
 pub fn generate<'p>(
     order: &Order,
     socket: &Arc<Socket>,

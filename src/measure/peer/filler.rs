@@ -27,7 +27,7 @@ pub struct Filler<'p> {
 
 #[derive(Debug)]
 enum Link<'p> {
-    /// Through a socket, with GSO where there is GSO.
+    /// Through a socket, with GSO if available.
     Socket(Box<Offer>),
     /// Through memory, for the `null` backend.
     Memory(Box<Lane<'p, Null<'p>>>),
@@ -59,7 +59,7 @@ impl<'p> Filler<'p> {
     ///
     /// # Errors
     ///
-    /// What makes going on pointless.
+    /// An error that makes it pointless to continue.
     pub fn fill(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
         let (source, failed) = (&mut self.source, TrialError::io("filling the queue"));
         match &mut self.link {
@@ -73,7 +73,7 @@ impl<'p> Filler<'p> {
         self.source.next
     }
 
-    /// Closes it; all frames come home.
+    /// Closes it; all frames return to `free`.
     ///
     /// # Errors
     ///

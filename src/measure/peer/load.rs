@@ -18,14 +18,14 @@ pub trait Load {
     ///
     /// # Errors
     ///
-    /// What makes going on pointless.
+    /// An error that makes it pointless to continue.
     fn send(&mut self, offer: &mut Offer, source: &mut Source, phase: Phase) -> Result<usize, TrialError>;
 
     /// Sends what was due before the measured phase ended at `end_ns` and is not sent yet.
     ///
     /// # Errors
     ///
-    /// What makes going on pointless.
+    /// An error that makes it pointless to continue.
     fn finish(&mut self, _offer: &mut Offer, _source: &mut Source, _end_ns: u64) -> Result<usize, TrialError> {
         Ok(0)
     }
@@ -36,7 +36,7 @@ pub trait Load {
     }
 }
 
-/// Sends one train of at most `count` datagrams; what the kernel did not take is numbered anew.
+/// Sends one train of at most `count` datagrams; what the kernel did not take is numbered again.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn send_train(offer: &mut Offer, source: &mut Source, count: usize) -> std::
     Ok(sent)
 }
 
-/// Sends `load` until the measured phase is over. Whatever happens, the worker waits for this generator no longer.
+/// Sends `load` until the measured phase is over. Whatever happens, the worker then stops waiting for this generator.
 pub(super) fn offer(
     order: &Order,
     load: impl Load,

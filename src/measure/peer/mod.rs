@@ -1,6 +1,6 @@
 //! The peer of a worker: what offers load to it, fills its queue, or empties the queue that it fills.
 //!
-//! A peer works from an [`Order`], a socket and a [`Control`], and returns a report. It knows nothing of the trial, so that
+//! A peer works from an [`Order`], a socket and a [`Control`], and returns a report. It knows nothing of the trial, so
 //! it may run in another process.
 
 pub mod echo;
@@ -23,7 +23,7 @@ use crate::plan::cells::Scenario;
 ///
 /// # Errors
 ///
-/// What makes going on pointless; the trial is then at its end.
+/// An error that makes it pointless to continue; the trial then ends.
 pub fn offer(order: &Order, socket: &Arc<Socket>, control: &Control) -> Result<Offered, TrialError> {
     match order.scenario {
         Scenario::Pace => load::offer(order, pace::Paced::new(order, control), socket, control),

@@ -32,7 +32,7 @@ impl Schedule {
         self.start_ns + after_ns as u64
     }
 
-    /// The sequence number behind the datagrams that are due by `now_ns`.
+    /// The first sequence number that is not due by `now_ns`.
     fn due_by(self, now_ns: u64) -> u64 {
         let since = u128::from(now_ns.saturating_sub(self.start_ns));
         let ticks = since * u128::from(self.rate_pps) / (1_000_000_000 * u128::from(self.burst));
@@ -46,8 +46,7 @@ pub struct Paced<'a> {
     control: &'a Control,
     rate_pps: u64,
     burst: u64,
-    /// Known from the first call on; begins anew with the measured phase, so that a backlog of the warm-up is
-    /// discarded with it.
+    /// Known from the first call on; starts again with the measured phase, which discards a backlog of the warm-up.
     schedule: Option<Schedule>,
     measuring: bool,
     late: Histogram<u64>,
@@ -61,7 +60,7 @@ impl<'a> Paced<'a> {
     }
 }
 
-/// How long a generator that is late at the end of the measured phase goes on.
+/// How long a generator that is late at the end of the measured phase keeps sending.
 const FINISH_NS: u64 = 200_000_000;
 
 impl Load for Paced<'_> {

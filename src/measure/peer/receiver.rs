@@ -33,7 +33,7 @@ impl<'p, B: Backend<'p>> Receiver<'p, B> {
     ///
     /// # Errors
     ///
-    /// What makes going on pointless.
+    /// An error that makes it pointless to continue.
     pub fn receive(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
         driver::receive(&mut self.lane, &mut self.sink, free, count).map_err(TrialError::io("receiving what was sent"))
     }
@@ -48,7 +48,7 @@ impl<'p, B: Backend<'p>> Receiver<'p, B> {
         self.lane.dropped()
     }
 
-    /// Closes it; all frames come home.
+    /// Closes it; all frames return to `free`.
     ///
     /// # Errors
     ///

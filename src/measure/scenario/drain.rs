@@ -1,4 +1,4 @@
-//! `drain`: emptying a queue that was filled before; the filling is timed apart.
+//! `drain`: emptying a queue that was filled before; the filling is timed separately.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub struct Drain<'d, 'p, B, A> {
 }
 
 impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
-    /// Lets `filler` fill the backend's queue: `queue`, unless it is memory.
+    /// `filler` fills the backend's queue: `queue`, unless it is memory.
     pub fn new(
         (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
         filler: &'d mut Filler<'p>,
@@ -42,7 +42,7 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         Self { lane, app, filler, queue, sides: Sides::new() }
     }
 
-    /// Takes out what is in the queue until `received` of ours have come: datagrams of others took the place of some.
+    /// Takes out what is in the queue until `received` of ours have come: unrelated datagrams took the place of some.
     fn empty(&mut self, received: u64, free: &mut FreeList<'p>) -> Result<(), TrialError> {
         let start = Instant::now();
         while self.app.received() < received && start.elapsed() < EMPTY_WITHIN {
@@ -55,7 +55,7 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
         Ok(())
     }
 
-    /// Takes out all that is left at the end, also of the kernel's hands.
+    /// Takes out all that is left at the end, including what the kernel still holds.
     fn finish(&mut self, free: &mut FreeList<'p>) -> Result<(), TrialError> {
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
         self.empty(self.filler.sent(), free)
@@ -184,13 +184,13 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     Ok(outcome)
 }
 
-/// Finds out what a datagram of `filler` takes of the queue of `near`, in bytes, where it stays alone or in `trains`. The two are
-/// to be connected, so that nobody else can send there, with room for a train, and no backend is to have them. Nothing is
-/// received, so that the kernel's counts are those of the trials.
+/// Measures how many bytes a datagram of `filler` takes in the queue of `near`, alone or in `trains`. The two must be
+/// connected, so that nobody else can send there, have room for a train, and belong to no backend. Nothing is received,
+/// which keeps the kernel's counts those of the trials.
 ///
 /// # Errors
 ///
-/// If the datagrams cannot be sent, or the kernel does not tell.
+/// If the datagrams cannot be sent, or the kernel does not report it.
 pub fn truesize<'p>(
     near: &Arc<Socket>,
     mut filler: Filler<'p>,

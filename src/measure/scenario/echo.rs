@@ -30,7 +30,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
     let mut far_free = free.split_off(4 * order.window + 16);
     let outcome: Result<(Outcome, RoundTrips), TrialError> = thread::scope(|scope| {
-        // Where only one of the two can be started, it comes to its end.
+        // If only one of the two can be started, it still ends.
         let _stop = StopAtEnd(&control);
         let far_free = &mut far_free;
         let generator = threads::spawn(scope, || peer::echo::generate(&order, &far, &control, (part.pool, far_free)))?;
@@ -53,7 +53,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         drop_socket: info.drops + far_info.drops,
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
-    // Strangers reach the worker, if its socket is not connected; the generator's is.
+    // Unrelated senders reach the worker if its socket is not connected; the generator's is.
     ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + far.unrelated();
     Ok(Outcome {
         ledger,
@@ -71,7 +71,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     })
 }
 
-/// The worker: echoes until the generator has had enough.
+/// The worker: echoes until the generator is done.
 fn worker<'p, B: Backend<'p>>(
     part: &Part<'_, 'p>,
     socket: &Arc<Socket>,

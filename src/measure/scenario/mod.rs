@@ -1,4 +1,4 @@
-//! The scenarios: what is measured, and how. Here each trial is sent to its own.
+//! The scenarios: what is measured, and how. Each trial is dispatched to its own here.
 
 pub mod drain;
 pub mod echo;
@@ -35,7 +35,7 @@ impl<'p> Trial<'_, 'p> {
         self.run_parts(free, |part, free| part.run::<B>(free))
     }
 
-    /// As [`Trial::run_as`], of scenarios that work in rounds. What is made for these only takes half of the time to build.
+    /// As [`Trial::run_as`], for scenarios that work in rounds. Code for these alone takes half as long to build.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl<'p> Trial<'_, 'p> {
             threads.into_iter().map(|thread| thread.and_then(threads::join)).collect()
         });
         shares.into_iter().for_each(|share| free.absorb(share));
-        // Where one fails, the others fail for want of it: its error is the one that is reported.
+        // If one fails, the others fail because of it: its error is the one that is reported.
         outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
         let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
@@ -131,8 +131,8 @@ impl<'p> Part<'_, 'p> {
         }
     }
 
-    /// Whether the generators were the bottleneck: of `flood`, if they left the worker idle; of `pace`, if they sent
-    /// less than they were to offer.
+    /// Whether the generators were the bottleneck: in `flood`, if they left the worker idle; in `pace`, if they sent
+    /// less than the offered rate.
     fn is_limited(&self, outcome: &Outcome) -> Option<bool> {
         let measured_ns = outcome.measured_ns as f64;
         match self.cell.scenario {

@@ -1,4 +1,4 @@
-//! What `drain` and `send` share: rounds of two sides on one thread, each side timed apart.
+//! What `drain` and `send` share: rounds of two sides on one thread, each side timed separately.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::measure::trial::Part;
 use crate::plan::cells::Until;
 
 /// How long a queue may take to become whole after the last datagram was sent into it. On loopback it
-/// is whole at once, unless the kernel put the work off to a thread of its own.
+/// is whole at once, unless the kernel deferred the work to a thread of its own.
 const WHOLE_WITHIN: Duration = Duration::from_millis(50);
 
 /// How long a queue must not have changed to be at rest.
@@ -25,7 +25,7 @@ const AT_REST: Duration = Duration::from_millis(2);
 /// How long it may take to come to rest.
 const REST_WITHIN: Duration = Duration::from_secs(1);
 
-/// The most rounds that are remembered one by one; beyond, every second one is, then every fourth, …
+/// The most rounds that are remembered one by one; beyond that, every second one is, then every fourth, …
 const REMEMBERED: usize = 1 << 16;
 
 /// One round.
@@ -33,7 +33,7 @@ const REMEMBERED: usize = 1 << 16;
 pub struct Round {
     /// Time of the side under test.
     pub near_ns: u64,
-    /// Time of the other side.
+    /// Time of the peer.
     pub far_ns: u64,
     /// Datagrams sent.
     pub sent: u64,
@@ -49,7 +49,7 @@ pub trait Exchange<'p> {
     ///
     /// # Errors
     ///
-    /// What makes going on pointless.
+    /// An error that makes it pointless to continue.
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError>;
 
     /// What the side under test has counted so far.
@@ -64,7 +64,7 @@ pub trait Exchange<'p> {
 pub struct Sides {
     /// The side under test.
     pub near: Side,
-    /// The other one.
+    /// The peer.
     pub far: Side,
 }
 
@@ -91,11 +91,11 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of `socket`, of which it is known how many bytes a datagram takes.
+    /// The queue of `socket`, in which a datagram is known to take `truesize` bytes.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell its size.
+    /// If the kernel does not report its size.
     pub fn known(socket: &Arc<Socket>, truesize: u32) -> Result<Self, TrialError> {
         let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
@@ -106,12 +106,12 @@ impl Queue {
         self.truesize
     }
 
-    /// Finds out what a datagram takes of the queue of `socket`, which is new and into which `sent` of them were sent. They
-    /// are then taken out by `receive(count)`, which returns how many came.
+    /// Measures how many bytes a datagram takes in the queue of `socket`, which is new and into which `sent` of them
+    /// were sent. `receive(count)` then takes them out, and returns how many came.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell, and those of `receive`.
+    /// If the kernel does not report it, and those of `receive`.
     pub fn measure(
         socket: &Arc<Socket>,
         sent: usize,
@@ -119,7 +119,7 @@ impl Queue {
     ) -> Result<Self, TrialError> {
         let info = Self::at_rest(socket)?;
         let drops = info.drops as usize;
-        // Of a network that loses all, nothing is in the queue. A train is lost as a whole.
+        // If the network loses all, nothing is in the queue. A train is lost as a whole.
         let held = if info.rmem_alloc == 0 { 0 } else { receive(sent.saturating_sub(drops))? };
         let truesize = match held {
             0 if sent == 0 => return Err(TrialError::Stalled("the kernel took no datagram for 200 ms")),
@@ -130,7 +130,7 @@ impl Queue {
         Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
     }
 
-    /// The state of a queue in which nothing has changed for a while: the kernel may put work off, and not
+    /// The state of a queue in which nothing has changed for a while: the kernel may defer work, and not
     /// every network delivers at once.
     fn at_rest(socket: &Socket) -> Result<MemInfo, TrialError> {
         let look = || socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
@@ -148,7 +148,7 @@ impl Queue {
 
     /// The size of a round: what was asked for, but at most half of the queue, and a multiple of the
     /// batch. Beyond half, the kernel makes datagrams smaller (`skb_condense` in `net/ipv4/udp.c`), so that
-    /// they would no longer be alike, and the memory in use would not tell how many there are.
+    /// they would no longer be alike, and the memory in use would not show how many there are.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn is_empty(&self) -> Result<bool, TrialError> {
         let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         Ok(info.rmem_alloc == 0)
@@ -177,7 +177,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn is_whole(&self, count: usize) -> Result<bool, TrialError> {
         let mut since = None;
         loop {
@@ -301,7 +301,7 @@ struct Record {
     size: usize,
     /// Nanoseconds per datagram of whole rounds; preallocated.
     costs_ns: Vec<f64>,
-    /// The same of the other side.
+    /// The same for the peer.
     far_costs_ns: Vec<f64>,
     /// One in so many rounds is remembered.
     every: u64,

@@ -1,4 +1,4 @@
-//! `send`: handing a round of datagrams to the kernel; they are received and checked after it, timed apart.
+//! `send`: handing a round of datagrams to the kernel; they are received and checked afterwards, timed separately.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
             Port::Socket(socket) if cell.addressing == Addressing::Unconnected => Some(socket.local_addr()),
             _ => None,
         };
-        let to = to.transpose().map_err(TrialError::io("asking for an address"))?;
+        let to = to.transpose().map_err(TrialError::io("reading a socket's address"))?;
         let order = trial.order(0);
         let far = Receiver::open(&order, far, trial.pool)?;
         Ok(Self {

@@ -25,15 +25,15 @@ use crate::traffic::ledger::Ledger;
 const STALL_NS: u64 = 5_000_000_000;
 const SETTLE_NS: u64 = 1_000_000_000;
 
-/// How long the worker receives what has come while it was reading files.
+/// How long the worker receives what came while it was reading files.
 const CATCH_UP_NS: u64 = 2_000_000;
 
 /// How often the drops of a socket are read at least: the kernel counts them in 32 bits, which
 /// [`Socket::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
-/// Runs a trial on threads of its own: so many generators, and the worker, whose sink shows `observer` what arrives.
-/// Returns what came out, and the observer.
+/// Runs a trial on threads of its own: the generators, and the worker, whose sink shows `observer` what arrives.
+/// Returns the outcome and the observer.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
         let far = &far;
-        // Where not all threads can be started, those that were come to their end.
+        // If not all threads can be started, those that were still end.
         let _stop = StopAtEnd(control);
         let generators = orders.iter().map(|order| threads::spawn(scope, move || peer::offer(order, far, control)));
         let generators = generators.collect::<Result<Vec<_>, _>>()?;
@@ -134,7 +134,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let mut loop_ = Loop::new(part.interrupt, self.near);
         let warm_ns = now_ns() + part.warmup().as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
-        // Reading what the kernel tells takes a while: what came meanwhile belongs to the warm-up.
+        // Reading the kernel's files takes a while: what came meanwhile belongs to the warm-up.
         let watch = Watch::begin(&part.cores());
         let warm_ns = now_ns() + CATCH_UP_NS;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
@@ -192,8 +192,8 @@ impl<'p> Worker<'_, '_, 'p> {
                     return is_over;
                 };
                 is_over = received + info.drops + drop_ring >= control.sent();
-                // A dropped train does not tell how many datagrams it held: drops may explain all that is missing. Whether
-                // they do shows when nothing is left. What is in the queue is not lost, however late.
+                // A dropped train does not say how many datagrams it held: drops may explain all that is missing.
+                // Whether they do shows when nothing is left. What is in the queue is not lost, however late.
                 let explicable = trains && received + info.drops * longest + drop_ring >= control.sent();
                 let limit_ns = if explicable { CATCH_UP_NS } else { SETTLE_NS };
                 is_over || info.rmem_alloc == 0 && quiet_ns > limit_ns
@@ -234,7 +234,7 @@ struct Loop<'a> {
     now_ns: u64,
     /// Time in turns that moved a datagram.
     busy_ns: u64,
-    /// How many datagrams of the trial had come when one came last, and when that was.
+    /// How many datagrams of the trial have come, and when the last one came.
     last: (u64, u64),
 }
 
@@ -244,7 +244,7 @@ impl<'a> Loop<'a> {
         Self { interrupt, socket, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns) }
     }
 
-    /// Turns until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
+    /// Loops until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
     fn spin<'p, B: Backend<'p>, A: App<'p>>(
         &mut self,
         lane: &mut Lane<'p, B>,
@@ -258,7 +258,7 @@ impl<'a> Loop<'a> {
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
             }
-            // Those of unrelated senders are none: they may come for ever.
+            // Those of unrelated senders do not count: they may come for ever.
             let received = app.received();
             if received != self.last.0 {
                 self.last = (received, now_ns);

@@ -1,4 +1,4 @@
-//! What is left of a plan whose run was begun.
+//! What is left of a plan whose run was started.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,7 +39,7 @@ impl Lacking {
         self.len() == 0
     }
 
-    /// Leaves out those that have been tried so often.
+    /// Leaves out those that have been tried that often.
     pub fn give_up_after(&mut self, tries: usize) {
         self.next.values_mut().filter(|next| next.is_some_and(|next| next > tries)).for_each(|next| *next = None);
     }
@@ -117,7 +117,7 @@ fn is_settled(last: &Row) -> bool {
     last.valid == 1 || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
 }
 
-/// Columns that are the same in the whole run, beside axes.
+/// Columns that are the same in the whole run, besides axes.
 const OF_RUN: [Column; 7] =
     [Column::schema, Column::run_id, Column::seed, Column::host, Column::state, Column::pair, Column::kernel];
 
