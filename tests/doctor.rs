@@ -207,7 +207,7 @@ fn io_uring_behind_a_filter_is_refused_by_the_filter() {
         let reasons = answers.0["verdict"]["reasons"].to_string();
         assert!(reasons.contains("uring"), "{reasons}");
         let done = filtered(&[libc::SYS_io_uring_setup], errno, || Bench::new().run("doctor").expect(0));
-        assert_eq!(done.stdout.matches("io_uring itself is not to be had").count(), 1, "one reason is told once");
+        assert_eq!(done.stdout.matches("io_uring itself is not available").count(), 1, "one reason is told once");
         assert!(done.shows(&format!("no uring {}", text(answers.mode("uring"), "variant"))), "{}", done.stdout);
     }
 }
