@@ -1,4 +1,4 @@
-//! `hpbench compare` and `hpbench selftest`: what a user sees, of many rows, too.
+//! `hpbench compare` and `hpbench selftest`: what a user sees, also for many rows.
 
 mod common;
 
@@ -20,7 +20,7 @@ const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressi
     base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table,reason,\
     basis,certain,by_threshold,host,accel,rcvbuf,cpu_relation,fill";
 
-/// The file of twenty blocks of three backends at two batches; mmsg is slower at batch 1.
+/// A file with twenty blocks of three backends at two batches; mmsg is slower at batch 1.
 fn backends() -> Vec<u8> {
     text(&rows::backends())
 }
@@ -145,7 +145,7 @@ fn colours_are_for_terminals_that_want_them() {
     }
     let bench = bench("run.csv", &backends());
     for (environment, coloured) in [("TERM=xterm", true), ("TERM=xterm NO_COLOR=1", false), ("TERM=dumb", false)] {
-        // On CI, and where a user forces colours, all terminals count as able.
+        // On CI, and if a user forces colours, all terminals count as capable.
         let command = format!(
             "env -u NO_COLOR -u CI -u CLICOLOR -u CLICOLOR_FORCE {environment} {HPBENCH} compare --by backend run.csv"
         );

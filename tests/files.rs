@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::{Bench, needs, parse, read, tiny};
 use rustix::process::Signal;
 
-/// The quickest run there is.
+/// The shortest run.
 const QUICK: &str = "--backend null --scenario drain,send -t 0.001 --warmup 0";
 
 #[test]
@@ -18,7 +18,7 @@ fn a_dash_writes_the_csv_to_standard_output_and_nothing_else() {
     let done = bench.tiny(&format!("{QUICK} -o -")).expect(0);
     assert_eq!(parse(&done.stdout).len(), 2, "{}", done.stdout);
     assert!(done.stdout.starts_with("schema,") && done.stdout.ends_with('\n'));
-    // Where another program was in the way of all trials, the table tells of them and has no figures.
+    // If another program disturbed all trials, the table names them and has no figures.
     let all_count = parse(&done.stdout).iter().all(|row| row.text("valid") == "1");
     let table = if all_count { "drain, send: ns per datagram" } else { "invalid and left out" };
     assert!(done.stderr.contains(table) && done.stderr.contains("null"), "it goes to standard error: {}", done.stderr);
@@ -179,7 +179,7 @@ fn a_file_system_without_locks_is_no_reason_to_fail() {
 #[test]
 fn a_closed_standard_output_ends_the_run_silently() {
     let bench = Bench::new();
-    // As with `| head -1`: the first line is read, then nobody reads any more.
+    // As with `| head -1`: the first line is read, and nothing after it.
     let (reader, writer) = io::pipe().expect("a pipe");
     let running = bench.start_to(&tiny("--backend null --scenario drain --trials 1000 -o -"), writer.into());
     let mut line = String::new();
@@ -200,7 +200,7 @@ fn a_closed_standard_output_ends_the_run_silently() {
 #[test]
 fn messages_that_nobody_takes_are_no_reason_to_fail() {
     let bench = Bench::under(["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
-    // The first warns of generators that share cores (unless there are more), the second notes what null leaves out.
+    // The first warns that generators share cores (unless there are more), the second notes what null leaves out.
     for (args, status) in [("--dry-run --generators 64", 0), ("--dry-run --backend null", 0), ("--batch 0", 2)] {
         bench.run(args).expect(status);
     }
@@ -212,7 +212,7 @@ fn rows_are_written_as_they_come() {
     let bench = Bench::new();
     let path = bench.path("out.csv");
     let lines = || fs::read_to_string(&path).unwrap_or_default().lines().count();
-    // It does not come to its end within the time that a test waits for anything.
+    // It does not end within the time limit of tests.
     let mut running = bench.start(&tiny("--backend null --scenario drain -t 0.1 --trials 10000"));
     running.wait_until("the second row came", || lines() >= 3);
     running.signal(Signal::INT);

@@ -1,4 +1,4 @@
-//! `hpbench compare --across host`: a change on many hosts, of made-up rows.
+//! `hpbench compare --across host`: a change on many hosts, with made-up rows.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::rows::{bench, drain, text};
 use common::{Row as Parsed, parse};
 use hpbench::record::row::Row;
 
-/// Pairs of runs in states A and B, in which `change` says what B is to A on a host.
+/// Pairs of runs in states A and B; `change` gives the ratio of B to A on a host.
 fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
     let mut rows = Vec::new();
     for host in 1..=hosts {
@@ -14,7 +14,7 @@ fn fleet(hosts: usize, pairs: u32, change: impl Fn(usize) -> f64) -> Vec<Row> {
             for (side, state) in ["A", "B"].into_iter().enumerate() {
                 let noise = 0.002 * ((host * 7 + pair as usize * (5 + 3 * side)) % 11) as f64;
                 let factor = if state == "B" { change(host) } else { 1.0 };
-                // Hosts are of different speeds.
+                // Hosts differ in speed.
                 let ns = (300 + 20 * host) as f64 * factor * (1.0 + noise);
                 rows.extend((1..=6).map(|block| Row {
                     run_id: format!("{host}-{pair}-{state}"),

@@ -1,4 +1,4 @@
-//! Verdicts between recorded runs of one command, of which nothing is better or worse than another.
+//! Verdicts between recorded runs of one command, none of which is better or worse than another.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn bench() -> (Bench, Vec<String>) {
     let mut text = String::new();
     flate2::read::GzDecoder::new(packed).read_to_string(&mut text).expect("text, packed");
     let (header, rows) = text.split_once('\n').expect("a header");
-    // By when they began.
+    // In the order of their start.
     let mut runs: BTreeMap<&str, (&str, String)> = BTreeMap::new();
     for row in rows.lines() {
         let mut fields = row.splitn(4, ',').skip(1);

@@ -1,4 +1,4 @@
-//! `hpbench report`: what is on the page, files of many kinds of damage, labels that mean harm, and files of many rows.
+//! `hpbench report`: the content of the page, many kinds of damaged files, hostile labels, and files of many rows.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn backends() -> Vec<Row> {
     rows::backends().into_iter().flat_map(with_echo).collect()
 }
 
-/// The page that comes of some rows.
+/// The page of some rows.
 #[track_caller]
 fn page(rows: &[Row]) -> String {
     let bench = bench("run.csv", &text(rows));
@@ -104,7 +104,7 @@ fn a_page_begins_with_the_conclusion_and_has_everything_behind_it() {
 
 #[test]
 fn percentiles_far_out_are_of_all_trials_together() {
-    // In one block of ten, what most trials have nothing of.
+    // In one block of ten, something that most trials do not have.
     let tail = |block: usize| if block.is_multiple_of(10) { "1/64 8192:800 2097152:200" } else { "1/64 8192:1000" };
     let row = |block| Row {
         lat_samples: Some(1000),
@@ -166,7 +166,7 @@ fn a_name_of_a_file_means_no_harm_either() {
 
 #[test]
 fn what_is_missing_is_left_out_and_named() {
-    // Nothing but an identity: no figures at all.
+    // Only an identity: no figures at all.
     let bare = vec![Row { peer_ns_per_packet: None, ns_per_packet_p50: None, ..drain("plain", 1, 1, 1.0) }];
     let page_of_bare = page(&bare);
     let chart = "class=\"chart\" viewBox=\"0 0 380";
@@ -261,7 +261,7 @@ fn repeated_invalid_and_marked_trials_are_told_apart() {
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The legend has one of each, whatever there is: the chart alone has those of the trials.
+    // The legend always has one of each; only the chart has those of the trials.
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
@@ -403,7 +403,7 @@ fn counted_instructions_rank_nothing() {
     ] {
         assert!(page.contains(what), "{what}");
     }
-    // The map is seen; the lines behind it are folded away, and what changed begins with the worker.
+    // The map is visible; the lines behind it are folded, and the changes begin with the worker.
     let map = between(&page, "<section id=\"heat\">", "</section>");
     for what in [">▲<", ">▽<", "uring, 5.10: - (failed: ", "class=\"heat up3\""] {
         assert!(map.contains(what), "{what}: {map}");
@@ -451,7 +451,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
     let bench = bench("run.csv", &text(&rows));
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     charts(&bench.path("charts"));
-    // One with an entry in the legend, and no words of the buffers, which are the same.
+    // One with an entry in the legend, and no mention of the buffers, which are the same.
     let timeline = read(&bench.path("charts/timeline-drain.svg"));
     assert_eq!(timeline.matches(">uring</text>").count(), 1, "{timeline}");
     for addressing in ["connected", "unconnected"] {
@@ -462,7 +462,7 @@ fn a_default_is_one_series_whatever_follows_from_the_addressing() {
 #[test]
 fn each_change_counts_even_if_several_are_told_together() {
     let rows = |kernel: &str, factor: f64| -> Vec<Row> {
-        // Runs in pairs: of one run on each side there is no verdict.
+        // Runs in pairs: with one run on each side there is no verdict.
         let of = |pair: u32| {
             let change = move |row: Row| Row {
                 kernel: kernel.into(),
@@ -518,7 +518,7 @@ fn trials_are_in_the_order_in_which_they_ran_whatever_that_of_the_files() {
     };
     let sorted = tips("early.csv late.csv", "sorted");
     assert_eq!(sorted.len(), 12, "{sorted:?}");
-    // Of the cell of its own file, whose median is 403.5 ns.
+    // For the cell of its own file, whose median is 403.5 ns.
     assert!(sorted.contains(&"1, plain, batch 1: -0.6%".to_owned()), "{sorted:?}");
     assert_eq!(tips("late.csv early.csv", "reversed"), sorted);
 }

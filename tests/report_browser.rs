@@ -1,4 +1,4 @@
-//! A report in a real browser, without a screen: it is drawn, it loads nothing, and nothing in it is run.
+//! A report in a real, headless browser: it is drawn, it loads nothing, and nothing in it is run.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::pages::{self, HOSTILE};
 use common::rows::{drain, latency, text};
 use common::{Bench, Done, needs, read};
 
-/// A server of one page, on this machine, that notes what it is asked for.
+/// A server of one page, on this machine, that logs its requests.
 struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -39,7 +39,7 @@ impl Server {
     }
 }
 
-/// Answers one request, and returns the path that it is for; browsers open connections that ask for nothing as well.
+/// Answers one request, and returns its path; browsers also open connections without a request.
 fn answer(mut stream: TcpStream, page: &str) -> Option<String> {
     stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).ok()?;
     let mut request = Vec::new();
@@ -62,7 +62,7 @@ fn show(bench: &Bench, server: &Server, more: &[&str]) -> Done {
     let url = format!("http://{}/page.html", server.address);
     let mut words = vec!["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
     words.extend(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    // Nothing leaves this machine, whatever a page or the browser itself would like.
+    // Nothing leaves this machine, whatever a page or the browser itself requests.
     words.push("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1");
     words.extend(["--enable-logging=stderr", "--v=0", "--hide-scrollbars", &profile]);
     words.extend(more);
@@ -70,12 +70,12 @@ fn show(bench: &Bench, server: &Server, more: &[&str]) -> Done {
     bench.run_command(&words).expect(0)
 }
 
-/// What the browser's console says of a page.
+/// What the browser's console says about a page.
 fn console(done: &Done) -> Vec<&str> {
     done.stderr.lines().filter(|line| line.contains("CONSOLE")).collect()
 }
 
-/// How many different pixels bytes a picture has, of how many.
+/// How many bytes of a picture's data differ from a blank one's, and of how many.
 fn pixels(path: &Path) -> (usize, usize) {
     let png = fs::read(path).expect("a picture");
     let (mut at, mut packed) = (8, Vec::new());
@@ -125,7 +125,7 @@ fn a_report_is_drawn_and_loads_nothing() {
     }
     let done = show(&bench, &server, &["--dump-dom"]);
     assert_eq!(console(&done), [""; 0]);
-    // The browser found the same elements in it that were written.
+    // The browser found the elements that were written.
     for element in ["<svg", "<path", "<table", "<details", "<section", "<title"] {
         let count = |text: &str| text.matches(element).count();
         assert!(count(&page) > 0, "there is a {element}");
@@ -149,7 +149,7 @@ fn labels_that_mean_harm_do_none_in_a_browser() {
     assert_eq!(server.asked(), ["/page.html"]);
     let loaded = read(&log);
     assert!(loaded.contains("/page.html") && !loaded.contains("evil.example"), "{loaded}");
-    // What the browser made of it has no element and no attribute but those of reports.
+    // The browser's document has only the elements and attributes of reports.
     pages::assert_self_contained(&done.stdout);
 }
 

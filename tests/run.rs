@@ -59,7 +59,7 @@ fn every_backend_runs_every_scenario() {
     }
 }
 
-/// The trials are numbered, each block has each cell once, and what the whole run shares is the same.
+/// The trials are numbered, each block has each cell once, and the columns of the run are equal in all rows.
 fn assert_blocks(rows: &[Row]) {
     for column in ["schema", "run_id", "seed", "host", "kernel", "hpbench", "verify", "bind"] {
         let values: BTreeSet<&str> = rows.iter().map(|row| row.text(column)).collect();
@@ -77,7 +77,7 @@ fn assert_blocks(rows: &[Row]) {
     }
 }
 
-/// Columns that mean nothing to a scenario or a backend are empty, and the others are not.
+/// Columns that do not apply to a scenario or a backend are empty, and the others are not.
 fn assert_scenario_columns(row: &Row) {
     let (scenario, backend) = (row.text("scenario"), row.text("backend"));
     let timed = scenario == "echo" && row.count("measured_received") > 0;
@@ -192,7 +192,7 @@ fn a_round_fits_into_half_of_the_queue() {
         assert_eq!(row.count("rcvbuf"), i64::from(info.rcvbuf));
         let round = row.count("round");
         assert!(round % BATCH == 0 && round >= fitting / 2, "{round} of {fitting}");
-        // What `send` sends is smaller in the queue than what `drain` does with GSO.
+        // Datagrams from `send` are smaller in the queue than those from `drain` with GSO.
         assert!(round <= fitting || row.text("scenario") == "send", "{round} of {fitting}");
         assert_eq!(row.count("drop_socket"), 0, "sizing and rounds do not overrun the queue: {}", row.name());
     }
@@ -235,7 +235,7 @@ fn what_does_not_fit_into_the_queue_is_counted() {
     for row in Bench::new().tiny(&args).expect(0).rows() {
         assert_balanced(&row);
         assert!(row.count("drop_socket") > 0, "an overrun queue drops");
-        // Of the measured phase only: what was dropped in the warm-up is no part of it.
+        // Of the measured phase only: drops in the warm-up do not count.
         let lost = row.number("loss_pct") / 100.0 * row.number("measured_sent");
         let slack = 1e-6 * row.number("measured_sent");
         assert!((-slack..=row.number("drop_socket") + slack).contains(&lost), "{lost} in {}", row.name());

@@ -58,7 +58,7 @@ fn every_bad_value_is_refused_with_the_flag_and_its_range() {
         for value in values {
             let message = refused(&bench, &format!("{flag}={value}"));
             for word in [flag].iter().chain(&told) {
-                assert!(message.contains(word), "{flag}={value} does not tell of {word}: {message}");
+                assert!(message.contains(word), "{flag}={value} does not mention {word}: {message}");
             }
         }
     }

@@ -17,9 +17,9 @@ use hpbench_backends::{
     Variant,
 };
 
-/// What is done after a receive.
+/// Something to do after a receive.
 pub(crate) trait After {
-    /// It brought so many datagrams, which the app has not seen yet.
+    /// It returned this many datagrams, which the app has not seen yet.
     fn received(datagrams: usize);
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
     }
 }
 
-/// Runs a trial with `B`; all frames must come home.
+/// Runs a trial with `B`; all frames must be returned.
 pub(crate) fn run<'p, B: Backend<'p>>(
     cell: &Cell,
     options: &Options,
@@ -108,6 +108,6 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     let trial =
         Trial { cell, options, pool, interrupt: &interrupt, truesizes: &Truesizes::default(), tag: Tag::new(7) };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
-    assert!(free.is_whole(), "{}: frames did not come home", B::KIND);
+    assert!(free.is_whole(), "{}: frames were not returned", B::KIND);
     outcome
 }

@@ -1,4 +1,4 @@
-//! Counts of instructions, and kernels: what is compared, and with the lab's own words.
+//! Counts of instructions, and kernels: what is compared, and in the lab's own words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use hpbench::record::row::Row;
 use crate::common::rows::{bench, drain, text};
 use crate::common::{self, Bench, parse};
 
-/// Counts of instructions, six of each of two sides that differ in a column.
+/// Counts of instructions, six for each of two sides that differ in one column.
 fn counted(change: impl Fn(&mut Row)) -> Vec<u8> {
     let mut rows = Vec::new();
     for block in 1..=6 {
@@ -55,7 +55,7 @@ fn counts_of_instructions_rank_no_ways_of_moving_datagrams() {
         assert_eq!(rows[0].text("verdict"), "none", "{column}");
         assert!(rows[0].text("warnings").contains(&told), "{column}: {}", rows[0].text("warnings"));
     }
-    // What leaves system calls and memory as they are can be compared.
+    // Columns that do not affect system calls or memory can be compared.
     let bench = bench("run.csv", &counted(|row| row.git_rev = "abc".into()));
     let rows = parse(&bench.run("compare --by git_rev --format csv run.csv").expect(0).stdout);
     assert_eq!(rows[0].text("verdict"), "same");
@@ -64,7 +64,7 @@ fn counts_of_instructions_rank_no_ways_of_moving_datagrams() {
     assert!(message.contains("counts are not compared by backend"), "before all else: {message}");
 }
 
-/// A recorded run of the lab: its rows, and the steps that the lab printed of them.
+/// A recorded run of the lab: its rows, and the steps that the lab printed.
 fn recorded() -> (PathBuf, Vec<String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-23");
     let text = fs::read_to_string(folder.join("comparison.txt")).expect("the lab's comparison");

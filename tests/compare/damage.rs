@@ -1,4 +1,4 @@
-//! What `hpbench compare` refuses: bad usage, comparisons that mean nothing, and files of many kinds of damage.
+//! What `hpbench compare` refuses: bad usage, meaningless comparisons, and many kinds of damaged files.
 
 use std::fs;
 use std::io::Write;
@@ -137,7 +137,7 @@ fn a_line_without_an_end_does_not_fill_the_memory() {
     }
     let bench = bench("good.csv", &backends());
     let header = String::from_utf8(backends()).expect("text").lines().next().map(|line| format!("{line}\n"));
-    // A hole of 1 GiB reads as zero bytes, and takes no room on the disk.
+    // A hole of 1 GiB reads as zero bytes, and takes no space on the disk.
     for (name, start) in [("row.csv", header.expect("a header")), ("header.csv", String::new())] {
         let mut file = fs::File::create(bench.path(name)).expect("a file");
         file.write_all(start.as_bytes()).expect("written");

@@ -58,10 +58,9 @@ fn explain(error: &io::Error, disabled: Option<&str>, filtered: Option<bool>) ->
                     format!("kernel.io_uring_disabled is 1: it needs CAP_SYS_ADMIN or kernel.io_uring_group ({error})"),
                     format!("run as root, or {SYSCTL_REMEDY}"),
                 ),
-                _ => (
-                    format!("kernel.io_uring_disabled is {value}: nobody may use it ({error})"),
-                    SYSCTL_REMEDY.into(),
-                ),
+                _ => {
+                    (format!("kernel.io_uring_disabled is {value}: nobody may use it ({error})"), SYSCTL_REMEDY.into())
+                }
             };
             refused_by(why, remedy)
         }
