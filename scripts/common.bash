@@ -1,4 +1,4 @@
-# What the scripts that record a run have in common. They source it at the top of the repository.
+# Shared by the scripts that record a run. They source it at the top of the repository.
 # shellcheck shell=bash
 
 # Ends the script with a status, and says why.
@@ -7,7 +7,7 @@ fail() { printf '%s: %s\n' "${0##*/}" "$2" >&2; exit "$1"; }
 # Prints the comment that the script begins with.
 usage() { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "scripts/${0##*/}"; }
 
-# Decides that a program that is there already is run: the first argument, which the second names.
+# Chooses an existing program to run: the first argument, which the second names.
 use() {
     command -v "$1" >/dev/null || fail 2 "$2 names $1, which is not an executable program"
     program=$1
@@ -53,7 +53,7 @@ make_folder() {
     trap '[[ -e $awaited ]] || rm -r -- "$folder"' EXIT
 }
 
-# The words, as a shell reads them.
+# The words, quoted for a shell.
 quoted() {
     local word words=()
     for word; do
@@ -74,7 +74,7 @@ record_command() {
     } >"$folder/command"
 }
 
-# A text in JSON. Without control characters, quotes and backslashes are all that has to be escaped.
+# A text in JSON. Without control characters, only quotes and backslashes have to be escaped.
 json() {
     local text=${1//[[:cntrl:]]/}
     text=${text//\\/\\\\}
@@ -92,7 +92,7 @@ json_list() {
     printf ']'
 }
 
-# What each env.json begins with: when, of which version, and by which command the run was made.
+# The beginning of each env.json: the date, the version and the command of the run.
 json_origin() {
     printf '  "date": %s,\n' "$(json "$(date -u +%Y-%m-%dT%H:%M:%SZ)")"
     printf '  "git": %s,\n' "$(json "$(git describe --always --dirty 2>/dev/null || true)")"

@@ -1,4 +1,4 @@
-# What scripts/sweep-batch and scripts/sweep-load have in common. They source it after common.bash, set `options` to those
+# Shared by scripts/sweep-batch and scripts/sweep-load. They source it after common.bash, set `options` to those
 # of hpbench, and call read_arguments, begin, and, unless `resumes` is set, describe; then finish.
 # shellcheck shell=bash disable=SC2154  # options, program and folder are set elsewhere
 
@@ -52,7 +52,7 @@ check_options() {
     done
 }
 
-# Makes the folder, or finds the one to go on with. Bad options end the script before.
+# Makes the folder, or finds the one to resume. Bad options end the script before that.
 begin() {
     if [[ -n $resumes ]]; then
         [[ -s $folder/command ]] || fail 2 "--resume: there is no run in $folder to resume; name one with -n"
@@ -89,7 +89,7 @@ recall() {
         fail 2 "--resume needs the program that the run was started with, $begun_with; unset HPBENCH"
 }
 
-# Records the command, and which machine it is. Tells how long it will take, and what cannot run here.
+# Records the command and the machine. Reports how long it will take, and what cannot run here.
 describe() {
     local doctor
     arguments=("${options[@]}" -o "$csv" --resume)
@@ -109,7 +109,7 @@ finish() {
     again="scripts/${0##*/} --resume -n ${folder#results/}"
     run "$program" "${arguments[@]}" >"$folder/table.part" || status=$?
     if ((status == 2)); then
-        # Nothing was run: what a run that has ended left behind is still true.
+        # Nothing was run: the files of the finished run are still valid.
         rm -f "$folder/table.part"
         exit 2
     fi

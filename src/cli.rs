@@ -1,4 +1,4 @@
-//! The command line: which command it is, and what its exit status is.
+//! The command line: the commands, and their exit status.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,28 +23,28 @@ use crate::plan::command;
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(after_help = EXAMPLES, after_long_help = [EXAMPLES, "\n\n", MORE_EXAMPLES, "\n\n", VALUES].concat())]
 pub struct Cli {
-    /// What is run where no command is given.
+    /// The options of a run, which is the default command.
     #[command(flatten)]
     pub run: RunArgs,
 
-    /// What to do instead.
+    /// Another command.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const EXAMPLES: &str = "\
 Examples:
   hpbench                                      all backends: under a minute
-  hpbench --scenario drain,send --batch 1..256 from which batch on does it pay?";
+  hpbench --scenario drain,send --batch 1..256 from which batch size does it pay?";
 
 const MORE_EXAMPLES: &str = "\
 More examples:
-  hpbench --backend uring,uring:single,mmsg    ways of using io_uring beside recvmmsg
+  hpbench --backend uring,uring:single,mmsg    two ways of using io_uring, and recvmmsg
   hpbench --scenario pace --rate 20k..200k --wait spin,block
-                                               latency at a load, of workers that spin or sleep
-  hpbench --precision 1% --time 60             as long as it takes, but not over a minute
-  hpbench --plan run.csv -o again.csv          the plan of an earlier run once more";
+                                               latency under load, with workers that spin or sleep
+  hpbench --precision 1% --time 60             as long as it takes, but at most a minute
+  hpbench --plan run.csv -o again.csv          the plan of an earlier run again";
 
 const VALUES: &str = "\
 A LIST is one or more values separated by commas; each combination of values is a cell of the plan. Numbers may end in k, M,
@@ -58,31 +58,31 @@ Exit status: 0 all good, 1 a trial failed or its ledger did not balance, 2 bad u
 pub enum Command {
     /// What this machine and kernel offer, and what spoils measurements
     ///
-    /// Tells what this machine and kernel offer, and what spoils measurements on it.
+    /// Reports what this machine and kernel offer, and what spoils measurements on it.
     Doctor(crate::commands::doctor::DoctorArgs),
-    /// What may be said of the difference of runs, cell by cell
+    /// Whether runs differ, cell by cell
     ///
-    /// Compares two sets of trials, cell by cell, and says what may be said of their difference.
+    /// Compares two sets of trials, cell by cell, and says what can be concluded about their difference.
     Compare(crate::commands::compare::args::CompareArgs),
-    /// The answer and the table of files again
+    /// The answer and the table of recorded files
     ///
-    /// Prints the answer and the table of files again, or a summary of each cell.
+    /// Prints the answer and the table of recorded files again, or a summary of each cell.
     Show(crate::commands::show::ShowArgs),
-    /// A self-contained page of runs, with charts
+    /// A self-contained page about runs, with charts
     ///
-    /// Makes one self-contained page of runs: the answer, charts, figures, the environment and the data.
+    /// Writes one self-contained page about runs: the answer, charts, figures, the environment and the data.
     Report(crate::commands::report::args::ReportArgs),
     /// What difference this machine can resolve
     ///
-    /// Finds out what difference this machine can resolve, by measuring one that is known and one that is none.
+    /// Finds out what difference this machine can resolve, by measuring a known one and none at all.
     Selftest(crate::commands::selftest::args::SelftestArgs),
     /// The same cells under other kernels, in QEMU
     ///
     /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels.
     Lab(Box<crate::commands::lab::args::LabArgs>),
-    /// Completions of these flags, for a shell
+    /// Completions of these flags for a shell
     ///
-    /// Prints a script that completes commands and flags in a shell; put it where the shell looks for such.
+    /// Prints a script that completes commands and flags in a shell; put it where the shell looks for completions.
     #[command(after_help = "Example:\n  hpbench completions bash > ~/.local/share/bash-completion/completions/hpbench")]
     Completions {
         /// The shell
@@ -90,7 +90,7 @@ pub enum Command {
     },
 }
 
-/// The definition of the command line: that of the types, and what the run options of a command have as defaults.
+/// The definition of the command line: that of the types, with each command's defaults of the run options.
 pub fn definition() -> clap::Command {
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
     Cli::command()
@@ -116,9 +116,9 @@ fn matches(words: &[OsString]) -> Result<ArgMatches, Ending> {
     Ok(definition().try_get_matches_from(head.iter().chain(&planned).chain(rest))?)
 }
 
-/// Why a command ends before it has begun.
+/// Why a command ends before it starts.
 enum Ending {
-    /// It is bad usage, or asks for help.
+    /// Bad usage, or a request for help.
     Clap(clap::Error),
     Failure(Failure),
 }
@@ -135,7 +135,7 @@ impl From<Failure> for Ending {
     }
 }
 
-/// Runs the command, and says what its exit status is.
+/// Runs the command, and returns its exit status.
 pub fn run() -> ExitCode {
     if crate::commands::lab::guest::is_guest() {
         return crate::commands::lab::guest::run();
@@ -164,7 +164,7 @@ pub fn run() -> ExitCode {
     end(result)
 }
 
-/// Prints what completes the command line in a shell.
+/// Prints the script that completes the command line in a shell.
 fn complete(shell: Shell) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut definition(), "hpbench", &mut script);
@@ -180,7 +180,7 @@ fn end(result: Result<u8, Failure>) -> ExitCode {
     }
 }
 
-/// Prints what clap has to say: that the usage is bad, or the help that was asked for.
+/// Prints clap's message: bad usage, or the help that was requested.
 fn explain(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         // It may quote an argument.
@@ -207,7 +207,7 @@ mod tests {
         definition().debug_assert();
     }
 
-    /// All help of a command as a terminal of 80 columns shows it.
+    /// The full help of a command as a terminal of 80 columns shows it.
     fn help(name: &str, is_long: bool) -> String {
         let mut all = definition().term_width(80);
         all.build();

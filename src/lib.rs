@@ -1,8 +1,8 @@
 //! hpbench compares ways of moving UDP datagrams on Linux: plain `recvfrom`/`sendto`, batches with
 //! `recvmmsg`/`sendmmsg`, and io_uring.
 //!
-//! The ways are backends, in the crate `hpbench-backends`. This crate is the harness, in layers: each imports from
-//! those below it only.
+//! The ways are backends, in the crate `hpbench-backends`. This crate is the harness, in layers: each imports only
+//! from those below it.
 //!
 //! - [`cli`]: the commands, and their exit status;
 //! - [`commands`]: a folder for each verb;
@@ -10,10 +10,10 @@
 //! - [`record`]: rows, the files that hold them, and the environment;
 //! - [`measure`]: the scenarios, with the hot loop in [`measure::driver`];
 //! - [`plan`]: the cells to measure, the cores, and the request that they come from;
-//! - [`traffic`]: what is in the datagrams, and where each of them went;
-//! - [`gates`]: when a trial says nothing;
+//! - [`traffic`]: the content of the datagrams, and what happened to each of them;
+//! - [`gates`]: when a trial is unusable;
 //! - [`stats`]: medians, their intervals, and tests of a difference;
-//! - `text` and `console`: what text looks like, how it is written, and why the command fails.
+//! - `text` and `console`: formatting and writing text, and why the command fails.
 #![forbid(unsafe_code)]
 
 pub mod cli;

@@ -42,7 +42,7 @@ fn both_states_have_a_run_in_each_pair_and_the_first_is_restored() {
     let order: Vec<&str> = rows.chunks(2).map(|run| run[0].text("state")).collect();
     assert_eq!(order, runs.lines().collect::<Vec<_>>(), "each run was in its state");
     assert!(order.chunks(2).any(|pair| pair == ["A", "B"]) && order.chunks(2).any(|pair| pair == ["B", "A"]));
-    // Runs of two trials are paired and too short; on a busy machine, none of their trials may count.
+    // Runs of two trials are paired and too short; on a busy machine, perhaps none of their trials counts.
     let again = common::parse(&bench.run("compare --by state --format csv ab.csv").expect(0).stdout);
     let says = |row: &common::Row, told: &str| row.text("reason").contains(told);
     assert!(again.len() == 2 && again.iter().all(|row| says(row, "too few trials of a run") || says(row, "values")));
@@ -74,7 +74,7 @@ fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
         let mut running = bench.start_command(&["bash", "-c", &script]);
         running.wait_until("the first run has begun", || bench.path("ab.csv").exists());
         match signal {
-            // Ctrl-C reaches all of a terminal's processes.
+            // Ctrl-C reaches all processes of a terminal.
             Signal::INT => {
                 kill_process_group(Pid::from_raw(running.id()).expect("a process"), signal).expect("they are there");
             }

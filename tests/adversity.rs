@@ -49,13 +49,13 @@ fn a_kernel_without_room_is_asked_again() {
     for row in bench.tiny(&args).expect(0).rows() {
         assert_balanced(&row);
         assert!(row.count("send_eagain") > 0, "the send buffer is full most of the time: {}", row.name());
-        // On a busy machine other programs may take the core; nothing else may be wrong.
+        // On a busy machine, other programs may take the core; nothing else may be wrong.
         let reason = row.text("invalid_reason");
         assert!(row.text("valid") == "1" || reason.starts_with("disturbed:"), "{reason}");
     }
 }
 
-/// Datagrams that are still on their way when the queue is looked at must not end up in the timed part.
+/// Datagrams that are still in flight when the queue is checked must not end up in the timed part.
 #[test]
 fn a_queue_that_fills_late_is_waited_for() {
     const WIRE_NS: f64 = 80_000.0;
@@ -63,13 +63,13 @@ fn a_queue_that_fills_late_is_waited_for() {
     let args = format!("--backend {} --scenario drain --round 64 -t 0.2", needs::backends());
     for row in bench.tiny(&args).expect(0).rows() {
         assert_balanced(&row);
-        // The least, because on a busy machine other programs take their share of most rounds.
+        // The minimum, because on a busy machine other programs take their share of most rounds.
         let cost = row.number("ns_per_packet_min");
         assert!(cost < WIRE_NS / 3.0, "{cost} ns is the network's: {}", row.name());
     }
 }
 
-/// Sleeps after each batch, so that replies come later than `echo` calls them lost.
+/// Sleeps after each batch, so that replies arrive after `echo` has counted them as lost.
 struct Late;
 
 const LATE: Duration = Duration::from_millis(150);

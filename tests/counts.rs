@@ -1,4 +1,4 @@
-//! Our counts against others' of the same events: strace's of system calls, the kernel's of datagrams.
+//! Our counts against other counts of the same events: strace's of system calls, the kernel's of datagrams.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn traced(backend: &str, scenario: &str, call: &str, packets: u32) -> [i64; 2] {
     [seen.unwrap_or_else(|| panic!("strace saw no {call} in {}:\n{summary}", row.name())), row.count("syscalls")]
 }
 
-/// What opening, sizing and closing take is the same for N datagrams and for 2 N; the rest is the backend's.
+/// Opening, sizing and closing take the same calls for N datagrams and for 2 N; the rest are the backend's.
 #[test]
 fn system_calls_are_counted_as_strace_counts_them() {
     const PACKETS: u32 = 4096;
@@ -70,7 +70,7 @@ fn udp(snmp: &str) -> BTreeMap<String, i64> {
     names.split(' ').map(str::to_owned).zip(values.split(' ').map(value)).collect()
 }
 
-/// Runs hpbench in a network of its own. Returns its rows, and by how much the kernel's counters grew.
+/// Runs hpbench in a network of its own. Returns its rows, and how much the kernel's counters grew.
 fn in_netns(args: &str) -> Option<(Vec<Row>, BTreeMap<String, i64>)> {
     let script =
         "cat /proc/net/snmp > ../before && \"$0\" \"$@\"; status=$?; cat /proc/net/snmp > ../after; exit $status";
@@ -89,7 +89,7 @@ fn sum(rows: &[Row], columns: &[&str]) -> i64 {
     rows.iter().flat_map(|row| columns.iter().map(|column| row.count(column))).sum()
 }
 
-/// Datagrams that a backend took from the kernel, whatever became of them.
+/// Datagrams that a backend took from the kernel, whatever happened to them.
 const ARRIVED: [&str; 5] = ["received", "drop_ring", "duplicate", "corrupt", "foreign"];
 
 /// Fails if the kernel lost a datagram that no column accounts for.
@@ -121,7 +121,7 @@ fn the_kernel_agrees_under_overload() {
 #[test]
 fn the_kernel_agrees_where_rounds_fit() {
     for backend in needs::backends().split(',') {
-        // The small buffer holds rounds of four, but not the sample of `send` that finds this out.
+        // The small buffer holds rounds of four, but not the sample from which `send` learns that.
         for (scenario, rcvbuf, drops) in
             [("drain", 1 << 16, false), ("drain", 4096, false), ("send", 1 << 16, false), ("send", 4096, true)]
         {
@@ -149,7 +149,7 @@ fn the_kernel_agrees_on_round_trips() {
         assert_eq!(grown["InDatagrams"], grown["OutDatagrams"], "{backend}: {grown:?}");
         assert_nothing_else(&grown, &rows);
 
-        // A window that does not fit into the queues: what is not dropped on the way there, or back, arrives.
+        // A window that does not fit into the queues: what is not dropped on the way there or back arrives.
         let args = format!("--backend {backend} --scenario echo --window 256 --rcvbuf 4096 -t 0.05");
         let Some((rows, grown)) = in_netns(&args) else { return };
         assert_nothing_else(&grown, &rows);

@@ -61,7 +61,7 @@ fn the_help_names_every_flag_and_fits_the_screen() {
 #[test]
 fn the_version_is_that_of_the_package() {
     let version = Bench::new().run("--version").expect(0).stdout;
-    // Its revision is in brackets, where that is known.
+    // Its revision is in brackets, if known.
     let rest = version.strip_prefix(concat!("hpbench ", env!("CARGO_PKG_VERSION"))).expect("name and version");
     assert!(rest == "\n" || rest.starts_with(" (") && rest.ends_with(")\n"), "{version}");
 }
@@ -127,7 +127,7 @@ fn verbose_adds_to_the_table() {
     assert!(long.contains("empty polls") && long.contains("calls each"), "{long}");
 }
 
-/// Progress is drawn on a terminal only, and not there either if it is not wanted.
+/// Progress is drawn only on a terminal, and not if it is turned off.
 #[test]
 fn progress_is_drawn_on_a_terminal_unless_quiet() {
     let args = "--backend null --scenario drain --trials 21";
@@ -139,7 +139,7 @@ fn progress_is_drawn_on_a_terminal_unless_quiet() {
     for (quiet, drawn) in [("", true), ("--quiet", false)] {
         // `script` gives hpbench a terminal for both outputs, and copies what appears there.
         let bench = Bench::new();
-        // One trial is there already, and counts: there is a table even if another program disturbs all others.
+        // One trial is already there, and counts: there is a table even if another program disturbs all others.
         bench.tiny_undisturbed("--backend null --scenario drain").expect(0);
         let command = format!("{HPBENCH} {}", tiny(&format!("{args} --resume {quiet}")));
         let screen = bench.run_command(&["script", "-qec", &command, "/dev/null"]).expect(0).stdout;

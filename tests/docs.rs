@@ -1,4 +1,4 @@
-//! The documents are as the declarations and the recorded runs make them, their links lead somewhere, and their examples work.
+//! The documents match the declarations and the recorded runs, their links lead somewhere, and their examples work.
 
 mod common;
 
@@ -166,7 +166,7 @@ fn the_first_page_is_short_and_its_commands_come_first() {
     assert_eq!(commands, ["cargo run --release", "cargo test --workspace"]);
 }
 
-/// Runs the SQL of a file, statement by statement, and prints what comes of it.
+/// Runs the SQL of a file, statement by statement, and prints the results.
 const RUN_SQL: &str = "
 import duckdb
 for statement in open('example.sql').read().split(';'):

@@ -1,4 +1,4 @@
-//! `hpbench doctor`: whether its answers are right, under filters, with low limits and without privilege.
+//! `hpbench doctor`: whether its answers are right, under filters, with low limits and without privileges.
 
 mod common;
 
@@ -60,7 +60,7 @@ fn examine(bench: &Bench) -> Answers {
     Answers::of(&done)
 }
 
-/// The features that are io_uring's: those before the first one of sockets.
+/// The features of io_uring: those before the first one of sockets.
 fn uring_features(answers: &Answers) -> Vec<&Value> {
     let list = answers.list("features").iter();
     list.take_while(|feature| !text(feature, "name").starts_with("SO_")).collect()
@@ -106,7 +106,7 @@ fn json_has_its_keys_and_agrees_with_itself() {
     );
 }
 
-/// The keys are a contract: those that there are stay, and a new one is documented.
+/// The keys are a contract: existing ones stay, and a new one is documented.
 #[test]
 fn json_has_the_keys_that_are_documented() {
     let answers = examine(&Bench::new());
@@ -141,7 +141,7 @@ fn the_text_says_what_the_json_says_in_80_columns() {
         let yes = if mode["available"] == true { "yes" } else { "no" };
         assert!(done.shows(&format!("{yes} {} {}", text(mode, "backend"), text(mode, "variant"))), "{mode}");
     }
-    // What is measured differs between two runs.
+    // Measured values differ between two runs.
     let measured = ["irq_affinity", "steal", "other_programs", "core_distance"];
     for check in answers.list("checks").iter().filter(|check| !measured.contains(&text(check, "name"))) {
         let name = text(check, "name");
@@ -150,7 +150,7 @@ fn the_text_says_what_the_json_says_in_80_columns() {
         let reason = text(check, "state").trim_start_matches("unknown: ");
         assert!(done.shows(&format!("{title}: {reason}")) || !check["ok"].is_null(), "{check}");
         if check["ok"] == false {
-            assert!(done.shows(&format!("mend {}", text(check, "remedy"))), "{check}");
+            assert!(done.shows(&format!("fix {}", text(check, "remedy"))), "{check}");
         }
     }
     for beyond in ["AF_XDP", "DPDK", "RDMA"] {
@@ -160,8 +160,8 @@ fn the_text_says_what_the_json_says_in_80_columns() {
     assert!(last.starts_with("Fit for "), "{last}");
 }
 
-/// Runs the doctor, which must need no more than two seconds. Most of that is spent asleep or looking at the clock, so
-/// that a busy machine adds little; but it may add that once, or twice.
+/// Runs the doctor, which must need no more than two seconds. Most of that is spent asleep or reading the clock, so a
+/// busy machine adds little; but it may add that once, or twice.
 #[track_caller]
 fn in_two_seconds(bench: &Bench, args: &str) -> Done {
     const TRIES: usize = 5;
@@ -186,7 +186,7 @@ fn two_seconds_are_enough_and_nothing_is_left_behind() {
     assert!(bench.files().is_empty(), "{:?}", bench.files());
 }
 
-/// A filter answers EPERM, or ENOSYS as that of an old container runtime does.
+/// A filter answers EPERM, or ENOSYS like that of an old container runtime.
 #[test]
 fn io_uring_behind_a_filter_is_refused_by_the_filter() {
     if !needs::uring() {
@@ -207,12 +207,12 @@ fn io_uring_behind_a_filter_is_refused_by_the_filter() {
         let reasons = answers.0["verdict"]["reasons"].to_string();
         assert!(reasons.contains("uring"), "{reasons}");
         let done = filtered(&[libc::SYS_io_uring_setup], errno, || Bench::new().run("doctor").expect(0));
-        assert_eq!(done.stdout.matches("io_uring itself is not to be had").count(), 1, "one reason is told once");
+        assert_eq!(done.stdout.matches("io_uring itself is not available").count(), 1, "one reason is told once");
         assert!(done.shows(&format!("no uring {}", text(answers.mode("uring"), "variant"))), "{}", done.stdout);
     }
 }
 
-/// Rings can be made here, but nothing can be registered with them.
+/// Rings can be created here, but nothing can be registered with them.
 #[test]
 fn a_filter_of_one_call_takes_away_what_needs_that_call() {
     if !needs::uring() {
@@ -235,7 +235,7 @@ fn a_filter_of_one_call_takes_away_what_needs_that_call() {
     assert!(text(answers.feature("io_uring"), "why").contains("io_uring_enter"), "{}", answers.feature("io_uring"));
 }
 
-/// Filters that answer as older kernels do to what they do not know.
+/// Filters that answer as older kernels do to unknown requests.
 #[test]
 fn what_an_older_kernel_lacks_names_the_release_that_brought_it() {
     let without =
@@ -266,7 +266,7 @@ fn what_an_older_kernel_lacks_names_the_release_that_brought_it() {
     assert!(text(answers.mode("uring"), "why").contains("5.19"), "{}", answers.mode("uring"));
 }
 
-/// The limit of processes is for those without privilege, and counts all processes of the user.
+/// The limit of processes applies to unprivileged users, and counts all processes of the user.
 #[test]
 fn too_few_descriptors_or_threads_are_no_reason_to_stop() {
     for limit in ["--nofile=4:4", "--nofile=6:6", "--nproc=0:0"] {
@@ -278,7 +278,7 @@ fn too_few_descriptors_or_threads_are_no_reason_to_stop() {
     }
 }
 
-/// The doctor and a run must agree on io_uring, whatever is in their way.
+/// The doctor and a run must agree on io_uring, whatever obstructs it.
 #[test]
 fn a_run_can_do_what_the_doctor_says() {
     let args = "--backend uring --scenario drain --packets 64 --warmup 0 --round 64";
@@ -360,7 +360,7 @@ fn another_user_is_told_the_same_of_the_machine() {
     if !rustix::process::geteuid().is_root() || !needs::command("setpriv") {
         return needs::skip("setpriv", &"only root can become another user");
     }
-    // Others may not enter the directory in which the program was built.
+    // Other users may not enter the directory in which the program was built.
     let home = tempfile::tempdir().expect("a temporary directory");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     let program = home.path().join("hpbench");
@@ -427,10 +427,10 @@ fn what_cannot_be_read_is_unknown() {
     let script = format!("{hide} && exec \"$0\" \"$@\"");
     let bench = Bench::under(["unshare", user, "sh", "-c", &script]);
     let answers = examine(&bench);
-    // What is tried, what is asked of the kernel by a call, and what is elsewhere.
+    // What is tried, what a system call reports, and what is elsewhere.
     let known =
         ["cores", "loopback", "locked_memory", "rt_priority", "capabilities", "perf_counters", "bypass_libraries"];
-    // Whether the distance of cores can be measured depends on who else uses them.
+    // Whether the distance of cores can be measured depends on what else runs on them.
     for check in answers.list("checks").iter().filter(|check| text(check, "name") != "core_distance") {
         let name = text(check, "name");
         let shown = name == "kernel.io_uring_disabled" && needs::uring();

@@ -1,4 +1,4 @@
-//! A QEMU, and guests, that say too much or never end. Needs no QEMU: a script takes its place.
+//! A QEMU and guests that write too much or never end. Needs no QEMU: a script replaces it.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, Done, needs};
 
-/// Far below what a flood would take within the time that it is given, and above what hpbench takes.
+/// Far less than a flood would use within its time, and more than hpbench uses.
 const MEMORY: &str = "--as=600000000";
 
 fn executable(path: &Path, bytes: impl AsRef<[u8]>) {
@@ -32,7 +32,7 @@ fn lab(version: &str, boot: &str, args: &str) -> Option<Done> {
     image[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
     image[0x500..0x50f].copy_from_slice(b"6.9.1-x (us) #1");
     fs::write(bench.path("kernel"), image).expect("a file");
-    // A header that says so is enough of a statically linked program.
+    // The header of a statically linked program is enough.
     let mut program = b"\x7fELF\x02\x01\x01".to_vec();
     program.resize(64, 0);
     for (at, value) in [(16, 2), (18, 62), (20, 1), (52, 64), (54, 56)] {
@@ -56,17 +56,17 @@ fn a_program_that_does_not_tell_its_version_is_not_waited_for() {
     let done = done.expect(2);
     assert!(done.stderr.contains("did not end within 10 s"), "{}", done.stderr);
     let done = lab("exec cat /dev/zero", "exit 1", "").expect("prlimit works").expect(2);
-    assert!(done.stderr.contains("--version` says nothing") && done.stderr.len() < 1000, "{}", done.stderr);
+    assert!(done.stderr.contains("--version` printed no version") && done.stderr.len() < 1000, "{}", done.stderr);
     assert!(start.elapsed() < Duration::from_secs(90), "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_guest_that_says_too_much_is_ended_and_its_trials_are_error_rows() {
     for (boot, expected) in [
-        ("exec cat /dev/zero", "no frame"),
+        ("exec cat /dev/zero", "not a frame"),
         ("exec yes 'hpbench-lab line 0 00000000'", "is damaged"),
-        // Each of them is a good frame.
-        ("exec yes 'hpbench-lab row 0 SUM\n'", "goes on after"),
+        // Each of them is a valid frame.
+        ("exec yes 'hpbench-lab row 0 SUM\n'", "continues after"),
         ("yes > \"$(echo \"$*\" | sed 's/.*append=on,path=\\([^ ]*\\).*/\\1/')\"", "console is larger than 64 MiB"),
     ] {
         let sum = format!("{:08x}", crc32fast::hash(b"row"));

@@ -1,4 +1,4 @@
-//! Whose descriptor table the worker uses: that of the process, or its own.
+//! Which descriptor table the worker uses: that of the process, or its own.
 
 mod common;
 
@@ -22,7 +22,8 @@ const UNASKED: u8 = 0;
 const SHARED: u8 = 1;
 const OWN: u8 = 2;
 
-/// Whether the calling thread looks files up in the table of the process's first thread: what it opens is in both then.
+/// Whether the calling thread looks up files in the table of the process's first thread: what it opens is then in
+/// both.
 fn is_shared() -> io::Result<bool> {
     let file = File::open(std::env::current_exe()?)?;
     let number = file.as_raw_fd();
@@ -43,7 +44,7 @@ impl After for Ask {
 #[test]
 fn workers_share_the_table_of_the_process_or_have_their_own() {
     if let Err(error) = is_shared() {
-        return needs::skip("proc", &format!("/proc does not tell of descriptors ({error})"));
+        return needs::skip("proc", &format!("/proc does not list descriptors ({error})"));
     }
     if needs::two_cores().is_none() {
         return;

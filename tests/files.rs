@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::{Bench, needs, parse, read, tiny};
 use rustix::process::Signal;
 
-/// The quickest run there is.
+/// The shortest run.
 const QUICK: &str = "--backend null --scenario drain,send -t 0.001 --warmup 0";
 
 #[test]
@@ -200,7 +200,7 @@ fn a_closed_standard_output_ends_the_run_silently() {
 #[test]
 fn messages_that_nobody_takes_are_no_reason_to_fail() {
     let bench = Bench::under(["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
-    // The first warns of generators that share cores (unless there are more), the second notes what null leaves out.
+    // The first warns that generators share cores (unless there are more), the second notes what null leaves out.
     for (args, status) in [("--dry-run --generators 64", 0), ("--dry-run --backend null", 0), ("--batch 0", 2)] {
         bench.run(args).expect(status);
     }
@@ -212,7 +212,7 @@ fn rows_are_written_as_they_come() {
     let bench = Bench::new();
     let path = bench.path("out.csv");
     let lines = || fs::read_to_string(&path).unwrap_or_default().lines().count();
-    // It does not come to its end within the time that a test waits for anything.
+    // It does not end within the time limit of tests.
     let mut running = bench.start(&tiny("--backend null --scenario drain -t 0.1 --trials 10000"));
     running.wait_until("the second row came", || lines() >= 3);
     running.signal(Signal::INT);

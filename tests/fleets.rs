@@ -1,4 +1,4 @@
-//! `hpbench compare --across host`: a change on many hosts, of made-up rows.
+//! `hpbench compare --across host`: a change on many hosts, with made-up rows.
 
 mod common;
 

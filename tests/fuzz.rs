@@ -1,8 +1,8 @@
-//! Random flags and damaged files: whatever is asked for, and whatever is in a file, hpbench ends in time, with a status
-//! that it has, without a panic, and never with a ledger that does not add up.
+//! Random flags and damaged files: whatever is requested, and whatever is in a file, hpbench ends in time, with a
+//! documented status, without a panic, and never with a ledger that does not add up.
 //!
 //! A short part runs with the other tests. `HPBENCH_FUZZ=10000 cargo test --test fuzz -- --nocapture` runs that many cases
-//! of each kind; `HPBENCH_FUZZ_SEED` chooses others. A case that fails is named, with the command that shows it.
+//! of each kind; `HPBENCH_FUZZ_SEED` chooses others. A failing case is named, with the command that reproduces it.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// How many cases, and the source of chance for one of them: each can be run again alone.
+/// How many cases, and the random source of one of them: each can be run again alone.
 fn cases(kind: u64) -> impl Iterator<Item = (usize, ChaCha8Rng)> {
     let seed = number("HPBENCH_FUZZ_SEED").unwrap_or(16) as u64;
     let count = number("HPBENCH_FUZZ").unwrap_or(FEW);
@@ -45,20 +45,20 @@ fn pick<'a, T: ?Sized>(random: &mut ChaCha8Rng, values: &[&'a T]) -> &'a T {
     values[random.random_range(0..values.len())]
 }
 
-/// What came of a case.
+/// The result of a case.
 struct Ended {
     status: i32,
     stdout: String,
     stderr: String,
 }
 
-/// Runs hpbench in `home`, for no longer than it may take.
+/// Runs hpbench in `home`, within its time limit.
 fn run(home: &Path, args: &[String]) -> Ended {
     let create = |name: &str| File::create(home.join(name)).expect("a file");
     let mut command = Command::new(HPBENCH);
     command.args(args).current_dir(home.join("work")).stdin(Stdio::null());
     let mut child = command.stdout(create("stdout")).stderr(create("stderr")).spawn().expect("hpbench starts");
-    // A plan of many trials may take longer, but each row comes in time.
+    // A plan of many trials may take longer, but each row is written in time.
     let out = home.join("work/out.csv");
     let (mut moved, mut rows) = (Instant::now(), length(&out));
     let status = loop {
@@ -159,7 +159,7 @@ fn damaged_files_are_refused_or_read_and_never_balance_by_mistake() {
         }
         if case % 4 == 3 && ended.status == 0 {
             let text = fs::read_to_string(path("bad.csv")).expect("UTF-8, for it was taken");
-            // A carriage return within a field ends no row of ours, as it does for other readers.
+            // A carriage return within a field does not end a row, as it does for other readers.
             assert_honest(&parse(&text.replace('\r', " ")), &format!("case {case}"));
         }
         statuses[ended.status as usize] += 1;

@@ -1,4 +1,4 @@
-//! The log of histograms, read by an implementation of HdrHistogram that is not ours: Python's.
+//! The log of histograms, read by another implementation of HdrHistogram: Python's.
 
 mod common;
 
@@ -24,7 +24,7 @@ while (h := reader.get_next_interval_histogram()) is not None:
     print(h.get_tag(), start_s, length_s, h.get_total_count(), *percentiles, h.get_max_value())
 ";
 
-/// Round-trip times as they are measured: many alike, a few long ones, the slowest 10 times `typical_ns` and more.
+/// Round-trip times as measured: many alike, a few long ones, the slowest 10 times `typical_ns` and more.
 fn histogram(typical_ns: u64, count: u64) -> Histogram<u64> {
     let mut histogram = latency_histogram();
     for i in 0..count {
@@ -48,7 +48,7 @@ fn python_reads_what_was_written() {
     ];
     for (i, (tag, _, histogram)) in all.iter().enumerate() {
         if i == 2 {
-            // As with --resume: times count from the second beginning from here on.
+            // As with --resume: from here on, times count from the second start.
             drop(hlog);
             std::thread::sleep(Duration::from_millis(100));
             hlog = Hlog::open(&path, Existing::Append).expect("a log");

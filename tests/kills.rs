@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, HPBENCH, Row, parse, read};
 
-/// The trials of a plan, and those after which the next plan is begun.
+/// The trials of a plan, and how many of them are enough to start the next plan.
 const TRIALS: usize = 240;
 const ENOUGH: usize = 130;
 
-/// A plan of so many trials of some milliseconds each, without how it is begun.
+/// A plan of this many trials of some milliseconds each, without the flag that starts or resumes it.
 const PLAN: &str = "--backend null --scenario drain,send --batch 1,32 --trials 60 -t 0.001 --warmup 0 --no-gates \
                     --hlog run.hlog -o out.csv";
 
-/// Kills where nothing else is said.
+/// The default number of kills.
 const KILLS: usize = 20;
 
-/// No process that is killed or refused takes longer.
+/// The most that a killed or refused process takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Numbers that look random and are the same each time.
@@ -35,7 +35,7 @@ impl Random {
         (self.0 >> 16) % bound
     }
 
-    /// Waits for up to so many microseconds.
+    /// Waits for up to this many microseconds.
     fn wait(&mut self, up_to_us: u32) {
         std::thread::sleep(Duration::from_micros(u64::from(self.below(up_to_us))));
     }
@@ -85,7 +85,7 @@ impl Process {
     fn assert_refused(&mut self, status: ExitStatus) {
         let mut said = String::new();
         self.0.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
-        // The other one wrote while this one read, and was killed before this one had the lock.
+        // The other one wrote while this one read, and was killed before this one got the lock.
         let is_told =
             said.contains("another run of hpbench writes to") || said.contains("has changed while it was read");
         assert!(status.code() == Some(2) && is_told, "{status}: {said}");
@@ -99,7 +99,7 @@ impl Drop for Process {
     }
 }
 
-/// What came of all kills.
+/// The results of all kills.
 #[derive(Debug, Default)]
 struct Tally {
     kills: usize,
@@ -111,7 +111,7 @@ struct Tally {
     refused: usize,
 }
 
-/// What is in a file up to its last line end; nothing if there is no file.
+/// The content of a file up to its last line end; empty if there is no file.
 fn whole_lines(path: &Path) -> String {
     let mut text = fs::read_to_string(path).unwrap_or_default();
     text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
@@ -123,7 +123,7 @@ fn trials(rows: &[Row]) -> BTreeSet<(i64, i64, String)> {
     rows.iter().map(|row| (row.count("order"), row.count("trial"), row.name())).collect()
 }
 
-/// Fails unless these are rows of one run, each of another trial.
+/// Fails unless these are rows of one run, each of a different trial.
 #[track_caller]
 fn assert_one_run(rows: &[Row]) {
     let orders: BTreeSet<i64> = rows.iter().map(|row| row.count("order")).collect();
@@ -143,7 +143,7 @@ fn kill_some(bench: &Bench, random: &mut Random, tally: &mut Tally) -> usize {
     let mut first = Process::start(bench, "--resume");
     let mut killed = 0;
     match random.below(4) {
-        // At any moment, which may be one before the first trial.
+        // At any moment, perhaps before the first trial.
         0 => random.wait(100_000),
         kind @ (1 | 2) => {
             // After some trials.
@@ -180,7 +180,7 @@ fn kill_some(bench: &Bench, random: &mut Random, tally: &mut Tally) -> usize {
     killed + 1
 }
 
-/// Kills a plan again and again, until enough of it is there or there were `most` kills; then completes it.
+/// Kills a plan repeatedly, until enough of its rows are there or there were `most` kills; then completes it.
 fn kill_plan(random: &mut Random, most: usize, tally: &mut Tally) -> Bench {
     let bench = Bench::new();
     let out = bench.path("out.csv");
@@ -197,7 +197,7 @@ fn kill_plan(random: &mut Random, most: usize, tally: &mut Tally) -> Bench {
     let there = before.lines().count().saturating_sub(1);
     assert!(there < TRIALS, "the kills came while it ran");
     let done = bench.run(&format!("{PLAN} --resume")).expect(0);
-    let told = format!("{TRIALS} rows in out.csv, {there} of them were there before");
+    let told = format!("{TRIALS} rows in out.csv, {there} of them from before");
     assert!(done.stderr.contains(&told), "{told}: {}", done.stderr);
     assert!(done.shows("60 trials each") || done.shows(" n "), "the table is of all rows\n{}", done.stdout);
     assert!(read(&out).starts_with(&before));
@@ -226,7 +226,7 @@ fn runs_that_are_killed_at_any_moment_lose_no_row() {
     }
     println!("{tally:?}");
     assert!(tally.rows >= kills / 2, "the kills came while they ran: {tally:?}");
-    // The kernel may end a write between two pages, if the process is killed right then; that is rare.
+    // The kernel may stop a write between two pages if the process is killed right then; that is rare.
     assert!(tally.cut <= 1 + kills / 20, "a row is written at once: {tally:?}");
 
     let rows = first.expect("some kills").rows("out.csv");

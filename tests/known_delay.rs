@@ -1,4 +1,4 @@
-//! A known delay in the receive path: the reported cost and latency must rise by just that.
+//! A known delay in the receive path: the reported cost and latency must rise by exactly that.
 
 mod common;
 
@@ -12,11 +12,11 @@ use hpbench::stats::Summary;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::{Kind, Pool};
 
-/// Delay per datagram. Long, because a path that was idle meanwhile has gone cold: after a pause, an echo takes
-/// some 5 µs longer, which is not the delay's own.
+/// Delay per datagram. Long, because an idle path goes cold: after a pause, an echo takes some 5 µs longer, in
+/// addition to the delay.
 const DELAY: Duration = Duration::from_micros(300);
 
-/// Takes longer for each datagram.
+/// Delays each datagram.
 struct Delay;
 
 impl After for Delay {
@@ -28,22 +28,22 @@ impl After for Delay {
     }
 }
 
-/// How often the two are compared at most, and how many of these comparisons on a quiet machine are enough.
+/// The most comparisons of the two, and how many of them on a quiet machine are enough.
 const TRIES: usize = 6;
 const QUIET_TRIES: usize = 3;
 
-/// Without and with the delay, in nanoseconds, of trials that take turns.
+/// Without and with the delay, in nanoseconds, from alternating trials.
 #[derive(Debug)]
 struct Comparison {
     /// The medians of the trials' medians.
     typical: [f64; 2],
-    /// The least of all.
+    /// The minimum of all.
     least: [f64; 2],
-    /// Whether another program, or the host, had a core of any trial for more than a moment.
+    /// Whether another program, or the host, had a core of any trial for longer than a moment.
     is_disturbed: bool,
 }
 
-/// The median and the least of what a trial tells, in nanoseconds.
+/// The median and the minimum of a trial, in nanoseconds.
 fn values(scenario: Scenario, outcome: &Outcome) -> [f64; 2] {
     match (scenario, &outcome.rounds, &outcome.latency) {
         (Scenario::Drain, Some(rounds), _) => [rounds.p50_ns(), rounds.min_ns()],
@@ -53,8 +53,8 @@ fn values(scenario: Scenario, outcome: &Outcome) -> [f64; 2] {
 }
 
 fn compare(scenario: Scenario) -> Comparison {
-    // At 200 a second no datagram waits for the one before it, even if the worker has its core a tenth of the time only.
-    // Most rounds of one datagram are over before another program has its turn.
+    // At 200 a second no datagram waits for the one before it, even if the worker has its core only a tenth of the
+    // time. Most rounds of one datagram are over before another program runs.
     let cell = Cell { window: Some(1), round: Some(1), rate: Some(200), ..wrapped::cell(scenario, Kind::PLAIN, 1) };
     let options = wrapped::options(Duration::from_millis(100), Duration::from_millis(5));
     let pool = Pool::new(256, 2048).expect("a pool");
@@ -99,7 +99,7 @@ fn the_reported_cost_and_latency_rise_by_a_known_delay() {
         if is_found(&tries) {
             continue;
         }
-        // A busy machine delays most datagrams by more than that, but none by less.
+        // A busy machine may delay datagrams by more than that, but never by less.
         let is_busy = quiet(&tries) < QUIET_TRIES && tries.iter().any(|comparison| rise(comparison.least) >= 0.95);
         assert!(is_busy, "{scenario}: in ns without and with a delay of {DELAY:?}: {tries:#?}");
         needs::skip("quiet", &format!("other programs disturbed {scenario}: its delay is there, but may be too long"));

@@ -1,4 +1,4 @@
-//! The kernel lab: real kernels, booted in QEMU. Needs QEMU and what `scripts/fetch-kernels 5.10 newest` brings.
+//! The kernel lab: real kernels, booted in QEMU. Needs QEMU and the kernels of `scripts/fetch-kernels 5.10 newest`.
 
 mod common;
 
@@ -14,10 +14,10 @@ use rustix::process::{Pid, Signal};
 const OLDEST: &str = "5.10";
 const NEWEST: &str = "newest";
 
-/// A visit takes seconds on a quiet machine; the first one waits until the guests' program is built.
+/// A visit takes seconds on a quiet machine; the first one waits for the build of the guests' program.
 const LIMIT: Duration = Duration::from_secs(1800);
 
-/// Columns that a clock which counts instructions cannot fill.
+/// Columns that an instruction-counting clock cannot fill.
 const TIMES: [&str; 14] = [
     "duration_s",
     "tx_pps",
@@ -50,7 +50,7 @@ fn the_oldest_and_the_newest_kernel_run_the_same_cells() {
     }
     let bench = Bench::new();
     let args = format!("--kernel {OLDEST} {NEWEST} --batch 8,32 --trials 2 -t 0.04 --warmup 0.01 -o out.csv");
-    // 5.10 has no io_uring that the default variant of uring could run on.
+    // The io_uring of 5.10 cannot run the default variant of uring.
     let done = lab(&bench, &args).expect(1);
     let rows = done.rows();
     assert_eq!(rows.len(), 2 * 3 * 2 * 2 * 2, "kernels, backends, scenarios, batches, trials");
@@ -77,7 +77,7 @@ fn the_oldest_and_the_newest_kernel_run_the_same_cells() {
     assert_eq!(consoles, 2);
 }
 
-/// The place for `uring:single`, the io_uring of old kernels: as soon as there is that mode, it must run on 5.10.
+/// `uring:single` is the io_uring of old kernels: if that mode exists, it must run on 5.10.
 #[test]
 fn single_shot_io_uring_runs_on_the_oldest_kernel() {
     if Variant::parse(Kind::URING, "single").is_err() {
@@ -128,7 +128,7 @@ fn what_one_core_cannot_do_is_refused_with_the_reason() {
     assert!(done.stderr.contains("fetch-kernels 0.99"), "{}", done.stderr);
     fs::write(bench.path("text"), "text").expect("a file");
     let done = lab(&bench, "--kernel text").expect(2);
-    assert!(done.stderr.contains("no kernel image"), "{}", done.stderr);
+    assert!(done.stderr.contains("not a bootable kernel image"), "{}", done.stderr);
     assert_eq!(bench.files().len(), 1, "nothing was run: {:?}", bench.files());
 }
 
@@ -179,7 +179,7 @@ fn children(parent: i32) -> Vec<i32> {
     tasks.map(of_task).collect::<String>().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Whether a process is QEMU with a guest, and not only asked for its version.
+/// Whether a process is QEMU with a guest, not just `--version`.
 fn is_guest(pid: i32) -> bool {
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<&[u8]> = words.split(|&byte| byte == 0).collect();

@@ -1,5 +1,5 @@
-//! The house keeps its floors: a file imports from its own folder or from floors below, and no files import each other in
-//! a circle.
+//! Imports run downward: a file imports from its own folder or from floors below, and no files import each other in a
+//! cycle.
 //!
 //! Sources are read as tokens, so that paths inside macros count as well. Code for tests (`#[cfg(test)]`) does not count,
 //! nor do `mod` declarations.
@@ -53,7 +53,7 @@ const BACKENDS: &[&[&str]] = &[
     &["frames"],
 ];
 
-/// What is on no floor: it only declares and re-exports.
+/// Files on no floor: they only declare and re-export.
 const EXEMPT: [&str; 2] = ["lib.rs", "commands/mod.rs"];
 
 /// What is wrong with the imports of a crate.

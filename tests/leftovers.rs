@@ -1,4 +1,4 @@
-//! What an earlier trial left behind in a socket's queue.
+//! Datagrams of an earlier trial in a socket's queue.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn datagrams_of_an_earlier_trial_are_foreign_and_not_received() {
         let (near, far) = (Arc::new(near), Arc::new(far));
         let pool = Pool::new(64, 2048).expect("a pool");
         let mut free = pool.frames();
-        // The same numbers, so that only the tag tells them apart.
+        // The same numbers, so that only the tag distinguishes them.
         send(&far, 1, verify, 20);
         send(&far, 2, verify, 30);
         send(&far, 1, verify, 5);

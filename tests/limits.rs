@@ -1,4 +1,4 @@
-//! Limits of the system, and plans beyond them: each ends with a message that names the cause and the remedy.
+//! Limits of the system, and plans that exceed them: each run ends with a message that names the cause and the remedy.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn public() -> tempfile::TempDir {
 }
 
 /// A limit of processes and threads (`ulimit -u`, pids.max) makes trials fail, at once and by name, whichever of their
-/// threads it is that cannot be started.
+/// threads cannot be started.
 #[test]
 fn no_more_threads_are_a_trial_that_fails_and_no_panic() {
     if needs::two_cores().is_none() || !needs::works("setpriv", &["setpriv", "--reuid", USER, "--clear-groups", "true"])
@@ -64,7 +64,7 @@ fn list(values: impl Iterator<Item = usize>) -> String {
     values.map(|value| value.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// Runs hpbench with no more than 200 MB of addresses.
+/// Runs hpbench with at most 200 MB of address space.
 fn small(args: &str) -> Option<Done> {
     needs::works("prlimit", &["prlimit", "--as=200000000", "true"])
         .then(|| Bench::under(["prlimit", "--as=200000000"]).run(args))
@@ -86,7 +86,7 @@ fn a_large_plan_takes_no_memory_and_a_larger_one_is_refused() {
 
 #[test]
 fn a_plan_that_does_not_fit_into_memory_is_refused_before_anything_is_mapped() {
-    // A machine that has the memory would map all of it.
+    // A machine with enough memory would map all of it.
     if available_gib() >= 190 {
         return needs::skip("small-machine", &"there are 190 GiB or more, so that 200 GiB of frames may fit");
     }

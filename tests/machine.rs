@@ -24,7 +24,7 @@ fn one_core_runs_what_one_thread_can() {
     }
 }
 
-/// Runs hpbench where `io_uring_setup` fails with `errno`.
+/// Runs hpbench with an `io_uring_setup` that fails with `errno`.
 fn without_io_uring(errno: i32, args: &str) -> Done {
     filtered(&[libc::SYS_io_uring_setup], errno, || Bench::new().tiny(args))
 }
@@ -75,17 +75,17 @@ fn a_preloaded_bypass_is_named_as_ignored() {
 fn where_disturbances_cannot_be_seen_the_run_says_so_once_and_each_row_does() {
     let Some(wrapper) = needs::no_proc() else { return };
     let done = Bench::under(wrapper).tiny("--backend plain --scenario drain --trials 3").expect(0);
-    assert_eq!(done.stderr.matches("warning: the kernel does not tell").count(), 1, "{}", done.stderr);
+    assert_eq!(done.stderr.matches("warning: the kernel does not report").count(), 1, "{}", done.stderr);
     for row in done.rows() {
         assert_eq!((row.text("unknown"), row.text("valid")), ("run_delay steal", "1"), "{}", row.name());
         assert_eq!((row.text("run_delay_ns"), row.text("steal_pct")), ("", ""));
     }
     let done = Bench::new().tiny("--backend plain --scenario drain").expect(0);
-    let is_told = done.stderr.contains("does not tell");
+    let is_told = done.stderr.contains("does not report");
     assert!(done.rows().iter().all(|row| row.text("unknown").is_empty() != is_told));
 }
 
-/// Runs hpbench without capabilities, and with so many bytes of memory that may be locked.
+/// Runs hpbench without capabilities, and with a limit of locked memory, in bytes.
 fn with_memlock(bytes: u64, args: &str) -> Option<Done> {
     let limit = format!("--memlock={bytes}:{bytes}");
     let wrapper = needs::no_capabilities()?.into_iter().chain(["prlimit", &limit]);
@@ -101,8 +101,8 @@ fn memory_that_cannot_be_locked_is_a_warning() {
     assert_sound(&done.rows());
 }
 
-/// The kernel counts the rings' memory (all of it since 6.13), so that one part or the other of the
-/// backend hits the limit.
+/// The kernel counts the rings' memory (all of it since 6.13), so some part of the backend hits the
+/// limit.
 #[test]
 fn an_io_uring_without_memory_names_the_limit() {
     if !needs::uring() {

@@ -31,8 +31,8 @@ fn pace_delivers_the_offered_rate_and_loses_nothing() {
         }
     }
     rows.iter().for_each(assert_paced);
-    // Who has a core at an edge of the measured phase decides what is received in it: one trial or the other is off,
-    // and on a busy machine all of them may be.
+    // Which thread has a core at the edges of the measured phase affects what is received in it: some trials are off, and
+    // on a busy machine perhaps all of them.
     for backend in needs::backends().split(',') {
         let quiet = rows.iter().filter(|row| row.text("backend") == backend && !row.is_disturbed()).count();
         let nearest = off(&rows, backend);
@@ -49,7 +49,7 @@ fn assert_paced(row: &Row) {
     assert_balanced(row);
     assert_eq!((row.text("rate_pps"), row.text("burst")), ("20000", "1"));
     assert!(row.is_disturbed() || row.number("loss_pct") == 0.0, "{}", row.name());
-    // Each datagram that was due in the measured phase is timed, whenever it comes.
+    // Each datagram that was due in the measured phase is timed, whenever it arrives.
     let timed = row.number("lat_samples") / (20_000.0 * row.number("duration_s"));
     assert!(row.is_disturbed() || (timed - 1.0).abs() < 0.01, "{timed} of those that were due are timed");
     assert!(row.count("late_p99_ns") > 0, "{}", row.name());
@@ -128,7 +128,7 @@ fn two_workers_add_up() {
     }
 }
 
-/// Flood needs a core for generators beside those of the workers.
+/// Flood needs a core for generators besides those of the workers.
 #[test]
 fn workers_without_cores_for_generators_say_so() {
     let Some([first, second]) = needs::two_cores() else { return };
@@ -220,7 +220,7 @@ fn a_trial_whose_core_is_hogged_is_repeated_and_left_out() {
 #[test]
 fn every_row_tells_what_it_cost_and_how_good_it_is() {
     let backends = needs::backends();
-    // Short rounds: on a busy machine there are more than a few all the same.
+    // Short rounds: even on a busy machine there are more than a few.
     let args = format!("--backend {backends},null --scenario drain,send --round 256 -t 0.1");
     let rows = Bench::new().tiny(&args).expect(0).rows();
     for row in &rows {

@@ -1,5 +1,5 @@
-//! Output files that something else uses at the same time, that vanish while they are written, or that are one file under
-//! two names: no row is lost, and a command that is refused has changed nothing.
+//! Output files that something else uses at the same time, that vanish while they are written, or that are one file
+//! under two names: no row is lost, and a refused command has changed nothing.
 
 mod common;
 
@@ -11,13 +11,13 @@ use std::path::Path;
 use common::{Bench, Done, Row, needs, read, rows, tiny};
 use rustix::process::Signal;
 
-/// The quickest run there is.
+/// The shortest run.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
 
-/// A run that does not come to its end within the time that a test waits for anything.
+/// A run that does not end within the time limit of tests.
 const ENDLESS: &str = "--backend null --scenario drain -t 0.02 --warmup 0 --trials 10000 --no-gates";
 
-/// A run of [`ROWS`] trials that is under way for a while after its first rows.
+/// A run of [`ROWS`] trials that continues for a while after its first rows.
 const SOME: &str = "--backend null --scenario drain -t 0.02 --warmup 0 --trials 40 --no-gates --seed 1";
 const ROWS: usize = 40;
 
@@ -25,7 +25,7 @@ fn lines(path: &Path) -> usize {
     fs::read_to_string(path).unwrap_or_default().lines().count()
 }
 
-/// Fails unless these rows are of so many trials, each there once.
+/// Fails unless these are the rows of this many trials, one for each.
 #[track_caller]
 fn assert_trials(rows: &[Row], count: usize) {
     let mut orders: Vec<i64> = rows.iter().map(|row| row.count("order")).collect();
@@ -89,7 +89,7 @@ const DAMAGES: [(&str, Damage); 6] = [
     }),
 ];
 
-/// Damages the file once it has so many lines, and returns what came of the run.
+/// Damages the file once it has this many lines, and returns the result of the run.
 fn damaged(bench: &Bench, args: &str, at_lines: usize, damage: Damage) -> Done {
     let mut running = bench.start(args);
     running.wait_until("some rows came", || lines(&bench.path("out.csv")) > at_lines);
@@ -126,7 +126,7 @@ fn a_run_that_is_gone_on_with_keeps_what_was_there_before() {
         assert_eq!(read(&bench.path("out.rescued.csv")), "precious");
         fs::remove_file(bench.path("out.rescued-2.csv")).expect("it is there");
     }
-    // The one that stands in may vanish, too; and the directory of either.
+    // The replacement may vanish, too; and the directory of either.
     let bench = Bench::new();
     fs::create_dir(bench.path("results")).expect("a directory");
     let mut running = bench.start(&format!("{SOME} -o results/out.csv"));
@@ -233,7 +233,7 @@ fn an_interrupted_command_is_gone_on_with_over_its_own_log_of_histograms() {
     let after = read(&bench.path("run.hlog"));
     assert!(after.starts_with(&before) && !after.contains("Tag=half"), "{} bytes", after.len());
     let tags = |text: &str| text.lines().filter(|line| line.starts_with("Tag=")).count();
-    // A kill between the row and its histogram takes the one.
+    // A kill between the row and its histogram loses the histogram.
     assert!([11, 12].contains(&tags(&after)) && tags(&before) < tags(&after));
     assert_eq!(after.matches("#[BaseTime: ").count(), 2, "each part has the time that its times count from");
     assert_trials(&bench.rows("out.csv"), 12);
@@ -293,7 +293,7 @@ fn no_output_of_a_report_is_an_input_or_another_one() {
             &format!("-o {out} and run.csv are one file"),
         );
     }
-    // A chart may have such a name as well.
+    // A chart may also have such a name.
     bench.run("report run.csv -o page.html --svg charts").expect(0);
     let charts = fs::read_dir(bench.path("charts")).expect("a directory").map(|entry| entry.expect("an entry").path());
     let chart = charts.min().expect("some charts");

@@ -22,7 +22,7 @@ fn script(python: &str, path: Option<&Path>) -> Bench {
     Bench::under(["env"].into_iter().chain(path.as_deref()).chain([python, SCRIPT, "--hpbench"]))
 }
 
-/// Makes a program that does what `lines` of shell say.
+/// Creates a program that runs `lines` of shell.
 fn fake(directory: &Path, name: &str, lines: &str) {
     let file = directory.join(name);
     fs::write(&file, format!("#!/bin/sh\n{lines}\n")).expect("a file");
@@ -159,7 +159,7 @@ fn a_signal_leaves_nothing_behind() {
         running.wait_until("hpbench runs", || processes(&mark) > 0);
         running.signal(signal);
         let done = running.wait_at_most(Duration::from_secs(60)).expect(status);
-        // One that the script had just started is killed by the kernel, once the script has ended.
+        // The kernel kills one that the script had just started, once the script has ended.
         let end = Instant::now() + Duration::from_secs(20);
         while processes(&mark) > 0 {
             assert!(Instant::now() < end, "hpbench still runs");

@@ -1,4 +1,4 @@
-//! `--plan`: a run whose flags come from a file, and the same run once more.
+//! `--plan`: a run whose flags come from a file, and the same run again.
 
 mod common;
 

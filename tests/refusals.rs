@@ -40,7 +40,7 @@ fn few_descriptors_are_named_with_the_limit() {
     if !needs::works("prlimit", &["prlimit", "--nofile=64", "true"]) {
         return;
     }
-    // So few that not even hpbench starts, up to enough.
+    // From too few for hpbench to start, up to enough.
     for limit in 4..12 {
         let limits = format!("--nofile={limit}");
         let bench = Bench::under(["prlimit", limits.as_str()]);
@@ -58,7 +58,7 @@ fn few_descriptors_are_named_with_the_limit() {
     }
 }
 
-/// The peer does without GSO where the kernel would have to fragment; a backend that needs it says what limits it.
+/// The peer does without GSO if the kernel would have to fragment; a backend that needs it says what limits it.
 #[test]
 fn a_payload_above_the_mtu_is_fragmented_unless_the_kernel_is_to_cut_sends() {
     if needs::two_cores().is_none() || !needs::gso() {
@@ -101,7 +101,7 @@ fn a_network_that_drops_everything_is_named() {
     }
 }
 
-/// Runs hpbench with one system call of each thread refused, the `when`-th on.
+/// Runs hpbench with one system call of each thread refused, from the `when`-th on.
 fn refused(call: &str, errno: &str, when: &str, args: &str) -> Done {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={errno}:when={when}"));
     Bench::under(["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).tiny(args)
@@ -125,7 +125,7 @@ fn a_call_that_the_kernel_lacks_is_named_with_what_to_do() {
     assert!(message.contains("not implemented") && message.contains("seccomp"), "{message}");
 }
 
-/// One refusal in the middle of a trial: that trial may fail, by name; the others do not, and no frame is lost.
+/// One refusal in the middle of a trial: that trial may fail, by name; others do not, and no frame is lost.
 #[test]
 fn one_refused_call_ends_one_trial_at_most() {
     if !needs::strace() {

@@ -519,7 +519,7 @@ fn trials_are_in_the_order_in_which_they_ran_whatever_that_of_the_files() {
     };
     let sorted = tips("early.csv late.csv", "sorted");
     assert_eq!(sorted.len(), 12, "{sorted:?}");
-    // Of the cell of its own file, whose median is 403.5 ns.
+    // For the cell of its own file, whose median is 403.5 ns.
     assert!(sorted.contains(&"1, plain, batch 1: -0.6%".to_owned()), "{sorted:?}");
     assert_eq!(tips("late.csv early.csv", "reversed"), sorted);
 }

@@ -7,7 +7,7 @@ use std::fs;
 
 use common::{Bench, Row, parse, read};
 
-/// The quickest plan there is; `-o` and `--trials` are added by [`common::tiny`] if a test does not name them.
+/// The shortest plan; [`common::tiny`] adds `-o` and `--trials` if a test does not name them.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
 
 /// Position and cell of each row.
@@ -15,7 +15,7 @@ fn trials(rows: &[Row]) -> BTreeSet<(i64, i64, String)> {
     rows.iter().map(|row| (row.count("order"), row.count("trial"), row.name())).collect()
 }
 
-/// Fails unless these are the rows of one run of `count` trials, each there once.
+/// Fails unless these are the rows of one run of `count` trials, one for each.
 #[track_caller]
 fn assert_one_run(rows: &[Row], count: i64) {
     let orders: BTreeSet<i64> = rows.iter().map(|row| row.count("order")).collect();
@@ -36,7 +36,7 @@ fn a_complete_file_is_shown_and_left_as_it_is() {
     assert_eq!(read(&bench.path("out.csv")), before, "nothing was run");
     assert_eq!(again.stdout, first.stdout, "the same table");
     assert_eq!(again.complaints(), "nothing was left to run: out.csv has all 6 trials of the plan");
-    // Nor is anything waited for.
+    // Nothing is waited for, either.
     let again = bench.tiny(&format!("{QUICK} --trials 3 --resume --wait-quiet 3600")).expect(0);
     assert!(!again.stderr.contains("waiting"), "{}", again.stderr);
     let dry = bench.tiny(&format!("{QUICK} --trials 3 --resume --dry-run")).expect(0);
@@ -149,7 +149,7 @@ fn another_plan_is_refused_and_the_file_left_alone() {
         assert_eq!((done.stdout.as_str(), read(&bench.path("out.csv")).as_str()), ("", content));
     }
 
-    // Two runs in one file are of two plans, even with one seed.
+    // Two runs in one file have two plans, even with one seed.
     fs::write(bench.path("out.csv"), &good).expect("a file");
     bench.tiny(&format!("{QUICK} {same} --seed 1 --append")).expect(0);
     let done = bench.tiny(&format!("{QUICK} {same} --resume")).expect(2);

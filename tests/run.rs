@@ -59,7 +59,7 @@ fn every_backend_runs_every_scenario() {
     }
 }
 
-/// The trials are numbered, each block has each cell once, and what the whole run shares is the same.
+/// The trials are numbered, each block has each cell once, and the columns of the run are equal in all rows.
 fn assert_blocks(rows: &[Row]) {
     for column in ["schema", "run_id", "seed", "host", "kernel", "hpbench", "verify", "bind"] {
         let values: BTreeSet<&str> = rows.iter().map(|row| row.text(column)).collect();
@@ -77,7 +77,7 @@ fn assert_blocks(rows: &[Row]) {
     }
 }
 
-/// Columns that mean nothing to a scenario or a backend are empty, and the others are not.
+/// Columns that do not apply to a scenario or a backend are empty, and the others are not.
 fn assert_scenario_columns(row: &Row) {
     let (scenario, backend) = (row.text("scenario"), row.text("backend"));
     let timed = scenario == "echo" && row.count("measured_received") > 0;
@@ -192,7 +192,7 @@ fn a_round_fits_into_half_of_the_queue() {
         assert_eq!(row.count("rcvbuf"), i64::from(info.rcvbuf));
         let round = row.count("round");
         assert!(round % BATCH == 0 && round >= fitting / 2, "{round} of {fitting}");
-        // What `send` sends is smaller in the queue than what `drain` does with GSO.
+        // Datagrams from `send` are smaller in the queue than those from `drain` with GSO.
         assert!(round <= fitting || row.text("scenario") == "send", "{round} of {fitting}");
         assert_eq!(row.count("drop_socket"), 0, "sizing and rounds do not overrun the queue: {}", row.name());
     }

@@ -1,4 +1,4 @@
-//! `scripts/sweep-batch` and `scripts/sweep-load`: what they leave behind, whether they end well or badly.
+//! `scripts/sweep-batch` and `scripts/sweep-load`: what they leave behind, whether they succeed or fail.
 
 mod common;
 
@@ -38,7 +38,7 @@ fn run(bench: &Bench, args: &str) -> Done {
     bench.run_command(&words(&format!("HPBENCH={HPBENCH}"), args))
 }
 
-/// What is in a folder under `results/`; nothing if it is not there.
+/// The files in a folder under `results/`; none if it does not exist.
 fn files(bench: &Bench, folder: &str) -> BTreeSet<String> {
     let Ok(entries) = fs::read_dir(bench.path("results").join(folder)) else { return BTreeSet::new() };
     entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
@@ -61,7 +61,7 @@ fn assert_whole(bench: &Bench, folder: &str) {
         json["command"].as_array().expect("a list").iter().filter_map(|word| word.as_str()).collect();
     let recorded = read(&path("command"));
     let recorded = recorded.trim_end();
-    // What is built here is built first, on a line of its own.
+    // A program that is built here is built first, on a line of its own.
     let recorded = recorded.strip_prefix(BUILD_LINE).unwrap_or(recorded);
     assert_eq!(recorded, command.join(" "), "none of these words needs quotes");
 }
@@ -123,7 +123,8 @@ fn a_sweep_over_loads_takes_no_part_of_a_label_for_a_rate() {
     let bench = bench();
     let hpbench = format!("HPBENCH={HPBENCH}");
     let args = format!("scripts/sweep-load -n labelled -- {TINY} --trials 1 --backend plain,mmsg --label");
-    // A line of a label would have much where a row has its rate, and is refused; so a label has one line, with such a number.
+    // A line of a label would have a large number in place of the rate, and is refused; so a label has one line, with
+    // such a number.
     let label = format!("a label{},1000000000000", ",".repeat(33));
     bench.run_command(&[words(&hpbench, &args), vec![&label]].concat()).expect(0);
     let rates: BTreeSet<i64> = bench.rows("results/labelled/run.csv").iter().map(|row| row.count("rate_pps")).collect();
@@ -143,7 +144,7 @@ fn a_signal_keeps_what_was_measured_and_the_run_can_be_gone_on_with() {
         let csv = bench.path("results/cut/run.csv");
         running.wait_until("three rows came", || fs::read_to_string(&csv).unwrap_or_default().lines().count() > 3);
         match signal {
-            // To the script alone, which has to pass it on.
+            // To the script only, which has to pass it on.
             Signal::TERM => running.signal(signal),
             // As a terminal does it.
             _ => kill_process_group(Pid::from_raw(running.id()).expect("a process"), signal).expect("they are there"),
@@ -206,21 +207,21 @@ fn help_is_shown_wherever_the_script_is_started_from() {
     }
 }
 
-/// Makes a program of lines of shell.
+/// Creates a program from lines of shell.
 fn program(file: &Path, lines: &str) {
     fs::write(file, format!("#!/bin/sh\n{lines}\n")).expect("a file");
     fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("a file of ours");
 }
 
-/// Makes a program that stands in for hpbench: it runs `run` instead of trials.
+/// Creates a stand-in for hpbench that runs `run` instead of trials.
 fn stand_in(bench: &Bench, run: &str) -> String {
     let file = bench.beside("stand-in");
     program(&file, &format!("case \"$*\" in *' -o '*) {run} ;; *) exec {HPBENCH} \"$@\" ;; esac"));
     format!("HPBENCH={}", file.display())
 }
 
-/// Makes a program that stands in for cargo: it notes in `cargo.log` what it is asked for, and builds what is under test.
-/// The PATH on which it is found.
+/// Creates a stand-in for cargo that logs its arguments in `cargo.log` and "builds" the program under test. Returns the
+/// PATH on which it is found.
 fn cargo(bench: &Bench) -> String {
     let folder = bench.beside("bin");
     fs::create_dir(&folder).expect("a directory");
@@ -252,7 +253,7 @@ fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
     let options = words.strip_prefix("target/release/hpbench ").expect("what was built is run");
     let rows = bench.rows("results/built/run.csv").len();
 
-    // The command does it again in a checkout where nothing is built yet.
+    // The command repeats it in a checkout where nothing is built yet.
     fs::remove_file(bench.path("results/built/run.csv")).expect("it is there");
     fs::remove_dir_all(bench.path("target")).expect("it was built");
     run(&[], "bash results/built/command").expect(0);
@@ -268,7 +269,7 @@ fn without_a_program_it_is_built_once_and_that_one_measures_and_compares() {
         assert_eq!(&read(&command), recorded);
     }
 
-    // What was measured so far is not mixed with what another program measures.
+    // Results so far are not mixed with those of another program.
     let other = format!("HPBENCH={HPBENCH}");
     let refused = run(&[&other], "scripts/sweep-batch --resume -n built").expect(2);
     assert!(refused.stderr.contains("started with, target/release/hpbench; unset HPBENCH"), "{}", refused.stderr);
@@ -314,7 +315,7 @@ fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
         let read = |file: String| (read(&bench.path("results").join(name).join(&file)), file);
         files(&bench, name).into_iter().map(read).collect::<Vec<_>>()
     };
-    // The run of another machine.
+    // A run from another machine.
     let csv = bench.path("results/ended/run.csv");
     let (host, rows) = (bench.rows("results/ended/run.csv")[0].text("host").to_owned(), read(&csv));
     fs::write(&csv, rows.replace(&format!(",{host},"), ",another-host,")).expect("it is there");
@@ -322,7 +323,7 @@ fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
     let message = resume("ended");
     assert!(message.contains("its host is 'another-host'") && !message.contains("ended early"), "{message}");
     assert_eq!(everything("ended"), before);
-    // Its command is for a folder that is no longer there.
+    // Its command names a folder that no longer exists.
     fs::rename(bench.path("results/ended"), bench.path("results/renamed")).expect("it is there");
     let message = resume("renamed");
     assert!(
@@ -336,7 +337,7 @@ fn a_run_that_has_ended_stays_as_it_is_when_it_cannot_be_gone_on_with() {
 #[test]
 fn trials_that_fail_are_a_result_with_a_status() {
     let bench = bench();
-    // No queue holds so large a batch.
+    // No queue holds such a large batch.
     let args = format!("scripts/sweep-batch -n failed -- {TINY} --backend plain,mmsg --batch 1,1024 --round 512");
     let done = run(&bench, &args).expect(1);
     assert!(done.stderr.contains("everything is in results/failed"), "{}", done.stderr);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{Bench, Running, assert_balanced, needs, tiny};
 use rustix::process::Signal;
 
-/// Soon enough for somebody who waits; a trial in hand takes a fraction of it.
+/// Soon enough for a waiting user; the current trial takes a fraction of it.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until the CSV has a header and three rows.
@@ -83,7 +83,7 @@ fn a_trial_that_was_stopped_is_repeated() {
 
 #[test]
 fn a_signal_before_the_first_trial_is_no_other() {
-    // With the largest frames the pool takes a while to be made.
+    // With the largest frames, creating the pool takes a while.
     for _ in 0..5 {
         let bench = Bench::new();
         let mut running = bench.start(&tiny("--backend plain --scenario drain --payload 65507 --trials 10000"));
@@ -96,7 +96,7 @@ fn a_signal_before_the_first_trial_is_no_other() {
 
 #[test]
 fn a_second_signal_ends_the_process_even_if_it_is_stuck() {
-    // A pipe that is full and that nobody reads: the table does not get through.
+    // A full pipe that nobody reads: the table does not get through.
     let (reader, writer) = io::pipe().expect("a pipe");
     let filler = writer.try_clone().expect("a second descriptor");
     let filling = thread::spawn(move || {

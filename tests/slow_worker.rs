@@ -1,4 +1,4 @@
-//! A worker that is too slow: drops must appear, and the ledger must balance all the same.
+//! A worker that is too slow: drops must appear, and the ledger must still balance.
 
 mod common;
 
@@ -14,7 +14,7 @@ use hpbench_backends::{Backend, FreeList, Pool};
 
 const DAWDLE: Duration = Duration::from_micros(200);
 
-/// Dawdles after each batch.
+/// Wastes time after each batch.
 struct Slow;
 
 impl After for Slow {

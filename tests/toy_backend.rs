@@ -1,4 +1,4 @@
-//! A backend is a file, a line in `dispatch.rs` and a line in the conformance list: here one is added, to a copy.
+//! A backend is a file, a line in `dispatch.rs` and a line in the conformance list: here one is added to a copy.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn a_new_backend_is_a_file_and_a_line_and_is_refused_without_its_suite() {
     assert!(succeeds && text.contains("test toy::short_datagrams_arrive_once_in_order_intact ... ok"), "{text}");
 }
 
-/// What a workspace of the crate `backends` alone consists of.
+/// The files of a workspace with only the crate `backends`.
 fn sources() -> BTreeMap<PathBuf, String> {
     let text = |path: &Path| read(&Path::new(ROOT).join(path));
     let mut files: BTreeMap<_, _> = list(ROOT).into_iter().map(|path| (path.clone(), text(&path))).collect();
@@ -67,7 +67,7 @@ fn list(root: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Adds a line to a file, behind a line that it has.
+/// Adds a line to a file, after an existing one.
 fn add(files: &mut BTreeMap<PathBuf, String>, path: &str, behind: &str, line: &str) {
     let text = files.get_mut(Path::new(path)).expect("a source file");
     let (before, after) = text.split_once(behind).unwrap_or_else(|| panic!("{path} has no {behind:?}"));
@@ -89,8 +89,8 @@ fn write(files: &BTreeMap<PathBuf, String>) {
     }
 }
 
-/// Runs those of the copy's conformance tests whose names have `filter` in them. Returns whether they passed, and what
-/// they printed.
+/// Runs the copy's conformance tests whose names contain `filter`. Returns whether they passed, and what they
+/// printed.
 fn conformance(filter: &str) -> (bool, String) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--offline", "--manifest-path", MANIFEST, "--target-dir", TARGET]);

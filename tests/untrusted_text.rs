@@ -1,4 +1,4 @@
-//! Text that is not ours - in a CSV file, in the name of a file, in an argument - gives no orders to the terminal.
+//! Untrusted text - in a CSV file, in the name of a file, in an argument - does not control the terminal.
 
 mod common;
 
@@ -8,17 +8,17 @@ use common::rows::{backends, bench, text};
 use common::{Bench, Done, HPBENCH, read, tiny};
 use hpbench::record::row::Row;
 
-/// Colours, a title, a bell, a deletion, a carriage return, one of C1 (CSI in one character), and one that turns the text
-/// around.
+/// Colours, a title, a bell, a deletion, a carriage return, one of C1 (CSI in one character), and one that reverses the
+/// text.
 const ORDERS: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{8}\r\u{9b}2J\u{202e}";
 
 /// How they are written.
 const WRITTEN: &str = "\\u001b[31m\\u001b]0;title\\u0007\\u0008\\u000d\\u009b2J\\u202e";
 
-/// The quickest run there is.
+/// The shortest run.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
 
-/// Fails if a terminal would take something for an order.
+/// Fails if a terminal would obey something.
 #[track_caller]
 fn assert_printable(done: &Done) {
     for text in [&done.stdout, &done.stderr] {
@@ -27,7 +27,7 @@ fn assert_printable(done: &Done) {
     }
 }
 
-/// Rows of two hosts, one of which gives orders.
+/// Rows of two hosts, one of which has control characters in its name.
 fn hosts() -> Vec<Row> {
     let mut rows = backends();
     let mut others = rows.clone();

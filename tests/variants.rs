@@ -11,7 +11,7 @@ use common::filters::filtered_by;
 use common::{Bench, Row, assert_balanced, assert_sound, needs};
 use hpbench_backends::Kind;
 
-/// The backends of a plan that this kernel lacks something for, as the dry run tells.
+/// The backends of a plan that this kernel cannot run, as the dry run reports.
 fn lacking(bench: &Bench, args: &str) -> Vec<String> {
     let told = bench.run(&format!("{args} --dry-run")).expect(0).stdout;
     told.lines().filter_map(|line| line.split_once(" cannot run here: ")).map(|(name, _)| name.to_owned()).collect()
@@ -75,8 +75,8 @@ fn what_took_effect_is_recorded() {
     }
 }
 
-/// The kernel brings the time of a thread up to date at its ticks, which a short trial, or one on a busy machine, may
-/// miss: of several trials, one shows it.
+/// The kernel updates the time of a thread at its ticks, which a short trial, or one on a busy machine, may miss: one
+/// of several trials shows it.
 #[test]
 fn the_time_of_the_kernels_thread_is_charged() {
     if needs::two_cores().is_none() || !needs::uring() {
@@ -89,7 +89,7 @@ fn the_time_of_the_kernels_thread_is_charged() {
     assert!(rows.iter().any(|row| row.number("kthread_ns_per_packet") > 0.0), "none of {} trials", rows.len());
 }
 
-/// A kernel without buffer rings is one that answers EINVAL to their registration.
+/// A kernel without buffer rings answers EINVAL to their registration.
 #[test]
 fn what_a_kernel_lacks_is_an_error_row_and_the_rest_runs() {
     const REGISTER_PBUF_RING: i32 = 22;
@@ -119,7 +119,7 @@ fn trains_deliver_far_more_and_are_checked_datagram_by_datagram() {
     // Without optimisation the check of a datagram costs more than its delivery.
     let times = if cfg!(debug_assertions) { 1.5 } else { 5.0 };
     let (mut rows, mut slow) = (Vec::new(), Vec::<String>::new());
-    // On a busy machine the best of three may still be one that had its core half of the time.
+    // On a busy machine even the best of three may have had its core only half of the time.
     for _ in 0..4 {
         rows.extend(Bench::new().tiny(&args).expect(0).rows());
         let backends = ["mmsg", "plain", "uring"].iter().filter(|&&backend| backend != "uring" || !uring.is_empty());
@@ -140,7 +140,7 @@ fn trains_deliver_far_more_and_are_checked_datagram_by_datagram() {
     assert!(slow.is_empty(), "a second alone, and in trains: {slow:?}");
 }
 
-/// What the kernel drops in trains is explained, too: it counts trains.
+/// Datagrams that the kernel drops in trains are also accounted for: it counts trains.
 #[test]
 fn dropped_trains_are_accounted_for() {
     if needs::two_cores().is_none() || !needs::gso() {
@@ -153,7 +153,7 @@ fn dropped_trains_are_accounted_for() {
     rows.iter().for_each(assert_balanced);
 }
 
-/// At the end of a trial the kernel's thread may hold trains that are no longer in the queue.
+/// At the end of a trial the kernel thread may hold trains that are no longer in the queue.
 #[test]
 fn trains_in_the_hands_of_the_kernels_thread_are_waited_for() {
     let is_there = |bench: &Bench| lacking(bench, "--backend uring:sqpoll+gro --scenario pace").is_empty();
@@ -172,14 +172,14 @@ fn trains_in_the_hands_of_the_kernels_thread_are_waited_for() {
 /// The rows of a run to whose port another program sends, with a pause after each datagram.
 fn rows_beside_another_sender(pause: Duration, args: &str) -> Vec<Row> {
     let bench = Bench::new();
-    // A port of our own, which is free again when hpbench asks for it.
+    // A port of our own, which is free again when hpbench binds it.
     let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback").port();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             let stranger = UdpSocket::bind("127.0.0.1:0").expect("loopback");
             while !done.load(Ordering::Relaxed) {
-                // Nobody may be there yet, or any more.
+                // There may be no receiver yet, or any more.
                 let _ = stranger.send_to(b"a datagram of somebody else's", ("127.0.0.1", port));
                 thread::sleep(pause);
             }
@@ -235,7 +235,7 @@ fn the_dry_run_shows_what_all_means() {
     }
 }
 
-/// The tables of the documentation have the modes of io_uring in their order, and the releases that they declare.
+/// The tables of the documentation have the modes of io_uring in their order, with their declared releases.
 #[test]
 fn the_documented_releases_are_those_that_the_modes_declare() {
     let text = common::read(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/io_uring.md").as_ref());

@@ -4,8 +4,8 @@
 //! cargo bench -p hpbench-backends --bench ring
 //! ```
 //!
-//! The contenders take turns in many short rounds, in an order that rotates, so that a change of the
-//! machine's pace meets them all. Each round's times are compared with `rtrb`'s of the same round.
+//! The contenders take turns in many short rounds, in rotating order, so that a change in the machine's
+//! speed affects them all. Each round's times are compared with `rtrb`'s of the same round.
 //! Every item is checked, by the same code for all. It reports, and gates nothing. Without `--bench`
 //! (as `cargo test --benches` runs it) or with `--test` it only checks, in a few milliseconds.
 
@@ -20,7 +20,7 @@ use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use rtrb::chunks::ChunkError;
 
-/// Three words, where a packet has two: no power of two, so that a slot's address has to be computed.
+/// Three words, where a packet has two: not a power of two, so that a slot's address has to be computed.
 type Item = [u64; 3];
 
 const BATCH: u64 = 32;
@@ -33,17 +33,17 @@ const LOOKS_MAX: u32 = 100_000_000;
 
 /// The half of a ring that puts items in.
 trait Put: Send {
-    /// Makes items of at most a batch of numbers, puts in what fits, and returns how many.
+    /// Makes items of at most a batch of numbers, puts in those that fit, and returns how many.
     fn put(&mut self, numbers: Range<u64>) -> u64;
 }
 
 /// The half of a ring that takes items out.
 trait Take: Send {
-    /// Takes at most a batch, and shows each item to the check. By value, for it to stay in registers.
+    /// Takes at most a batch, and passes each item to the check. By value, to keep it in registers.
     fn take(&mut self, check: Check) -> Check;
 }
 
-/// Tells whether all items come, and in order. Its result depends on every word of every item.
+/// Checks that all items arrive, and in order. Its result depends on every word of every item.
 #[derive(Clone, Copy, Default)]
 struct Check {
     next: u64,
@@ -108,7 +108,7 @@ impl Take for CachePadded<rtrb::Consumer<Item>> {
             Err(ChunkError::TooFewSlots(0)) => return check,
             Err(ChunkError::TooFewSlots(slots)) => self.read_chunk(slots).expect("items just counted"),
         };
-        // Rather than a `for` loop: `rtrb` has a faster path for it.
+        // Not a `for` loop: `rtrb` has a faster path for this.
         chunk.into_iter().for_each(|item| check.see(item));
         check
     }
@@ -127,7 +127,7 @@ impl Take for CachePadded<Arc<ArrayQueue<Item>>> {
     }
 }
 
-/// A ring under measurement. Its halves are behind `dyn`, so that they do not melt into one loop, and
+/// A ring under measurement. Its halves are behind `dyn`, so that they are not inlined into one loop, and
 /// padded, so that their own fields do not share a cache line.
 struct Contender {
     name: &'static str,
@@ -162,7 +162,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Which contender's turn it is, round by round, each round beginning with another one.
+    /// The order of the contenders, round by round; each round starts with a different one.
     fn turns(self, contenders: usize) -> impl Iterator<Item = usize> {
         (0..self.rounds).flat_map(move |round| (0..contenders).map(move |turn| (round + turn) % contenders))
     }
@@ -232,7 +232,7 @@ fn wait_until(mut look: impl FnMut() -> bool) {
         if look() {
             return;
         }
-        // Giving way is for a machine whose CPUs are not free for both threads.
+        // Yielding is for a machine whose CPUs are not free for both threads.
         if looks < 10_000 { std::hint::spin_loop() } else { thread::yield_now() }
     }
     panic!("the other thread is gone");
@@ -240,7 +240,7 @@ fn wait_until(mut look: impl FnMut() -> bool) {
 
 /// Binds the calling thread to one of the allowed CPUs.
 fn pin(cpu: usize) {
-    // SAFETY: `cpu_set_t` is an array of integers, for which zeros are a value: the empty set.
+    // SAFETY: `cpu_set_t` is an array of integers, for which zeros are a valid value: the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: it checks the number against the size of the set, and sets a bit in it.
     unsafe { libc::CPU_SET(cpu, &mut set) };
@@ -278,7 +278,7 @@ fn report(setting: &str, names: &[&str], times: &[Vec<f64>]) {
 fn main() -> io::Result<()> {
     let asked = |name| std::env::args().any(|argument| argument == name);
     let tiny = asked("--test") || !asked("--bench");
-    // Tiny rounds, too, go round the slots several times.
+    // Even tiny rounds go around the slots several times.
     let plan = if tiny { Plan { rounds: 3, items: 4_000 } } else { Plan { rounds: 300, items: 32_768 } };
     let (Plan { rounds, items }, size) = (plan, size_of::<Item>());
     let aim = if tiny { "too few to measure, only checked" } else { "all checked; median ns, median ratio of a round" };

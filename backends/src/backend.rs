@@ -13,7 +13,7 @@ use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
 use crate::variant::{Addressing, Variant};
 
-/// The most bytes in a train: more do not fit into the length of a UDP header.
+/// The most bytes in a train: the length field of a UDP header holds no more.
 const TRAIN_MAX: usize = 65_535;
 
 /// A way of moving datagrams between a UDP socket and the rings.
@@ -26,14 +26,14 @@ const TRAIN_MAX: usize = 65_535;
 /// file like `plain.rs` that declares what it is and its modes, add a line to the list in `dispatch.rs`, and a line
 /// for each mode to the list in `tests/conformance.rs`, which fails where one is missing.
 pub trait Backend<'p>: Sized {
-    /// Which backend this is, and what it declares of itself.
+    /// Which backend this is, and its declaration.
     const KIND: Kind;
 
-    /// Whether this kernel can run `config`, found out by trying on throwaway objects.
+    /// Whether this kernel can run `config`, determined by trying it on throwaway objects.
     ///
     /// # Errors
     ///
-    /// What is missing, since when kernels have it, and the way out.
+    /// What is missing, which kernel release brought it, and the remedy.
     fn probe(config: &Config) -> Result<Caps, OpenError>;
 
     /// Opens the backend on `port`. Called on the worker's pinned thread. Takes no frames yet: those
@@ -45,17 +45,17 @@ pub trait Backend<'p>: Sized {
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError>;
 
     /// Receives at most one batch without blocking, into frames from `free`, onto `rx`. Returns how
-    /// many datagrams were received; `Ok(0)` means that none is there (or no frame is free). What the
-    /// ring cannot hold is dropped and counted by [`RxRing::deliver`].
+    /// many datagrams were received; `Ok(0)` means that none was there (or that no frame is free).
+    /// Datagrams that the ring cannot hold are dropped, and counted by [`RxRing::deliver`].
     ///
     /// # Errors
     ///
-    /// Only what makes going on pointless. Passing errors (`ECONNREFUSED`, …) are counted in
+    /// Only errors that make continuing pointless. Transient errors (`ECONNREFUSED`, …) are counted in
     /// [`Counters::io_errors`].
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
 
-    /// As [`Backend::rx`]; but where nothing is there yet, waits in the kernel until something comes, at most for
-    /// [`Config::block`]. Called only where that was asked for. `Ok(0)` means that nothing came.
+    /// As [`Backend::rx`], but if nothing is there yet, waits in the kernel until something arrives, for at most
+    /// [`Config::block`]. Called only if that is set. `Ok(0)` means that nothing arrived.
     ///
     /// # Errors
     ///
@@ -63,11 +63,11 @@ pub trait Backend<'p>: Sized {
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize>;
 
     /// Sends at most one batch from `tx` without blocking, and returns how many datagrams the kernel
-    /// took. What does not fit stays queued, in order. Finished frames go to `free`.
+    /// took. The rest stays queued, in order. Finished frames go to `free`.
     ///
     /// The requests of one batch may be independent of each other (io_uring's SENDs are): if one is refused
     /// while a later one is taken, the later datagram overtakes it. Linking them would keep the order, at a
-    /// price that programs which use io_uring for its speed do not pay.
+    /// cost that programs which use io_uring for its speed avoid.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ pub trait Backend<'p>: Sized {
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize>;
 
     /// Stops everything that would take datagrams from the socket without a call to [`Backend::rx`];
-    /// the next `rx` starts it again. Datagrams taken until then go onto `rx`. Most backends have
+    /// the next `rx` starts it again. Datagrams taken before that go onto `rx`. Most backends have
     /// nothing to stop.
     ///
     /// # Errors
@@ -88,18 +88,18 @@ pub trait Backend<'p>: Sized {
     /// What happened so far.
     fn counters(&self) -> Counters;
 
-    /// What took effect where the kernel had a choice, e.g. the flags of an io_uring; else empty.
+    /// What took effect if the kernel had a choice, e.g. the flags of an io_uring; else empty.
     fn in_effect(&self) -> String {
         String::new()
     }
 
-    /// Closes the backend. Every frame comes home, also after an error, unless the kernel may still use it: such a frame
-    /// is gone for good, and so that nothing else is written to, the memory of its pool stays mapped.
+    /// Closes the backend. Every frame returns to the pool, even after an error, unless the kernel may still use it.
+    /// Such a frame is lost for good, and its pool's memory stays mapped, so that the kernel writes to nothing else.
     ///
     /// # Errors
     ///
-    /// The kernel's error from the clean-up; `ResourceBusy` if the kernel holds frames back. Packets that are still on the TX
-    /// ring may then be among those that it uses, and must not be used again either.
+    /// The kernel's error from the clean-up; `ResourceBusy` if the kernel still holds frames. It may then also use
+    /// packets that are still on the TX ring, so those must not be reused either.
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()>;
 }
 
@@ -116,15 +116,15 @@ pub struct Config {
     pub buffers: usize,
     /// The core of the kernel's thread in the setup `sqpoll`; `None` leaves it to the scheduler.
     pub kernel_core: Option<usize>,
-    /// How long [`Backend::rx_wait`] waits at most; `None` if it is not going to be called.
+    /// How long [`Backend::rx_wait`] waits at most; `None` if it will not be called.
     pub block: Option<Duration>,
 }
 
 impl Config {
-    /// The largest batch: the kernel cuts `recvmmsg` and `sendmmsg` at this (`UIO_MAXIOV`).
+    /// The largest batch: the kernel limits `recvmmsg` and `sendmmsg` to this (`UIO_MAXIOV`).
     pub const BATCH_MAX: usize = 1024;
 
-    /// [`Config::buffers`] where nothing else is asked for.
+    /// The default of [`Config::buffers`].
     pub const BUFFERS: usize = 512;
 
     /// A configuration of `kind` in its default variant.
@@ -138,7 +138,7 @@ impl Config {
         Self { variant, batch, addressing, buffers, kernel_core: None, block: None }
     }
 
-    /// Bytes that a frame needs for a datagram of `payload` bytes: those that come in front of it, too; where trains
+    /// Bytes that a frame needs for a datagram of `payload` bytes, including those in front of it; if trains
     /// are received, for the longest of them.
     pub fn frame_size(&self, payload: usize) -> usize {
         self.headroom() + if self.variant.has(Mode::GRO) { TRAIN_MAX } else { payload }
@@ -177,7 +177,7 @@ impl<'p> MemoryPort<'p> {
 }
 
 impl Port<'_> {
-    /// The socket, ready for what `config` says; frames must have room for it.
+    /// The socket, set up as `config` says; frames must be large enough.
     pub(crate) fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
         let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(config.variant.kind())) };
         let needed = config.headroom() + 1;
@@ -204,14 +204,14 @@ pub(crate) fn throwaway_socket() -> Result<Socket, OpenError> {
     Socket::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).map_err(failed)
 }
 
-/// Turns on what the variant wants.
+/// Turns on the segmentation that the variant uses.
 fn set_segmentation(config: &Config, socket: &Socket) -> Result<(), OpenError> {
     let missing = |error: io::Error, call, feature, mode: Mode| match error.raw_os_error() {
         Some(libc::ENOPROTOOPT) => OpenError::Missing { feature, since: mode.since.unwrap_or_default() },
         _ => OpenError::Failed { call, error },
     };
     if config.variant.has(Mode::GSO) {
-        // The size is told with each train; 0 changes nothing.
+        // Each train states its size; 0 changes nothing.
         let asked = socket.set_segment(0);
         asked.map_err(|error| missing(error, "setting UDP_SEGMENT", "GSO for UDP (UDP_SEGMENT)", Mode::GSO))?;
     }
@@ -232,7 +232,7 @@ pub struct Caps {
 /// Why a backend cannot run here.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The kernel is too old, or was built without.
+    /// The kernel is too old, or was built without it.
     #[error("this kernel has no {feature} (Linux {since} brought it); use a newer kernel or another backend")]
     Missing {
         /// What is missing.
@@ -240,7 +240,7 @@ pub enum OpenError {
         /// The release that brought it.
         since: &'static str,
     },
-    /// Somebody forbade it.
+    /// It is forbidden.
     #[error("{what} is refused here ({error}); {remedy}")]
     Refused {
         /// What is refused.
@@ -255,7 +255,7 @@ pub enum OpenError {
     Denied {
         /// The kernel's answer.
         error: io::Error,
-        /// Who forbids it; with the kernel's answer.
+        /// What forbids it, with the kernel's answer.
         why: String,
         /// What can be done.
         remedy: String,
@@ -291,16 +291,16 @@ pub enum OpenError {
 pub struct Counters {
     /// System calls made by `rx` and `tx`.
     pub syscalls: u64,
-    /// Those among them that brought at least one received datagram.
+    /// Those among them that returned at least one received datagram.
     pub rx_syscalls: u64,
     /// Datagrams longer than their frame; they are delivered cut short.
     pub truncated: u64,
-    /// Sends put off because the kernel had no room (`EAGAIN`, `ENOBUFS`): refused requests where a call
-    /// carries several, refused calls elsewhere.
+    /// Sends deferred because the kernel had no room (`EAGAIN`, `ENOBUFS`): refused requests if a call
+    /// carries several, otherwise refused calls.
     pub send_eagain: u64,
-    /// Passing errors of either direction, e.g. `ECONNREFUSED` after an ICMP message.
+    /// Transient errors in either direction, e.g. `ECONNREFUSED` after an ICMP message.
     pub io_errors: u64,
-    /// Multishot receives armed again, by cause.
+    /// Re-arms of multishot receives, by cause.
     pub rearms: Rearms,
     /// Completions that io_uring could not put into the queue at once.
     pub cq_overflow: u64,
@@ -311,7 +311,7 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// The refusal, if it makes going on pointless.
+    /// The refusal, if it makes continuing pointless.
     pub(crate) fn note_refused(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<()> {
         match verdict {
             Verdict::Passing => self.io_errors += 1,
@@ -326,7 +326,7 @@ impl Counters {
         self.combine(before, |now, before| now - before)
     }
 
-    /// What happened in this backend and in another one.
+    /// The sum of what happened in this backend and in another one.
     pub fn and(self, other: Self) -> Self {
         self.combine(other, |own, others| own + others)
     }
@@ -349,7 +349,7 @@ impl Counters {
     }
 }
 
-/// Why a multishot receive had ended and was armed again.
+/// Why a multishot receive ended and was armed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rearms {
     /// The buffers were used up (`ENOBUFS`); nothing is lost.

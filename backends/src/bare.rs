@@ -1,7 +1,7 @@
-//! Bare loops of system calls (feature `bare`): what a benchmark compares the harness with.
+//! Bare loops of system calls (feature `bare`), with which a benchmark compares the harness.
 //!
-//! They receive into buffers that they never look at: no frames, no rings, no checks, no counters. Those that
-//! receive trains show each datagram to a [`Check`].
+//! They receive into buffers that they never read: no frames, no rings, no checks, no counters. Those that
+//! receive trains pass each datagram to a [`Check`].
 
 use std::io;
 use std::mem;
@@ -15,16 +15,16 @@ use crate::frames::pool::Region;
 use crate::kernel::socket::Socket;
 use crate::message::{Layout, segment_in};
 
-/// Bytes of each buffer, as much as an ordinary frame has.
+/// Bytes of each buffer, as many as an ordinary frame has.
 const BUFFER: usize = 2048;
 /// The same for trains.
 const TRAIN_BUFFER: usize = 65_536 + 64;
 
 const NULL: libc::c_long = 0;
 
-/// A loop that receives `count` datagrams, which are in the queue already.
+/// A loop that receives `count` datagrams that are already in the queue.
 pub trait BareLoop: Sized {
-    /// Prepares what the loop needs, for batches of `batch`.
+    /// Sets up the loop, for batches of `batch`.
     ///
     /// # Errors
     ///
@@ -39,12 +39,12 @@ pub trait BareLoop: Sized {
     fn receive(&mut self, count: usize) -> io::Result<()>;
 }
 
-/// What is done with each datagram of a train.
+/// Called with each datagram of a train.
 pub type Check = fn(&[u8]);
 
-/// A loop that receives trains, and looks at each datagram in them.
+/// A loop that receives trains, and reads each datagram in them.
 pub trait BareTrains: BareLoop {
-    /// As [`BareLoop::receive`]; shows each datagram to `check`.
+    /// As [`BareLoop::receive`]; passes each datagram to `check`.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ pub trait BareTrains: BareLoop {
     fn receive_checked(&mut self, count: usize, check: Check) -> io::Result<()>;
 }
 
-/// `recvfrom` into one buffer after another: as many as a batch has, as a program needs that hands batches on.
+/// `recvfrom` into one buffer after another, a batch of them, as in a program that passes batches on.
 #[derive(Debug)]
 pub struct BarePlain {
     socket: Arc<Socket>,
@@ -84,7 +84,7 @@ impl BareLoop for BarePlain {
     }
 }
 
-/// `recvfrom` into the same buffer again and again: what a program does that is done with each datagram at once.
+/// `recvfrom` into the same buffer each time, as in a program that handles each datagram at once.
 #[derive(Debug)]
 pub struct BarePlainOneBuffer(BarePlain);
 
@@ -161,14 +161,14 @@ impl BareLoop for BareMmsg {
 
 /// A multishot receive on a ring with deferred task work, buffers from a registered ring.
 pub struct BareUring {
-    // Closed before the memory goes that it knows of.
+    // Closed before the memory that it refers to is freed.
     ring: IoUring,
     supply: Supply,
     armed: bool,
     _socket: Arc<Socket>,
 }
 
-/// The same with RECVMSG: each buffer begins with a header. For trains, control messages come behind it.
+/// The same with RECVMSG: each buffer begins with a header. For trains, control messages follow it.
 pub struct BareRecvmsgMultishot<const TRAINS: bool> {
     uring: BareUring,
     template: Box<libc::msghdr>,
@@ -197,7 +197,7 @@ impl BareUring {
         ring.submitter().register_files(&[socket.raw()])?;
         let entries = Region::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
         let buffers = Region::map_huge(usize::from(ENTRIES) * size)?;
-        // SAFETY: a zeroed, page-aligned mapping of so many entries; `drop` closes the ring first.
+        // SAFETY: a zeroed, page-aligned mapping of that many entries; `drop` closes the ring first.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, ENTRIES, 0, 0) }?;
         let mut supply = Supply { entries, buffers, size, tail: 0 };
         (0..ENTRIES).for_each(|id| supply.give(id));
@@ -356,7 +356,7 @@ impl BareTrains for BareTrainsMmsg {
             let came = self.mmsg.call()?;
             for index in 0..came {
                 let (header, control) = (&self.mmsg.headers[index], &self.controls[index]);
-                // SAFETY: the kernel has written so much to the buffer of this header, and to its control message.
+                // SAFETY: the kernel has written that much to the buffer of this header, and to its control message.
                 let (bytes, control) = unsafe {
                     let at = (*header.msg_hdr.msg_iov).iov_base.cast::<u8>();
                     let bytes = std::slice::from_raw_parts(at, header.msg_len as usize);
@@ -370,7 +370,7 @@ impl BareTrains for BareTrainsMmsg {
     }
 }
 
-/// Shows each datagram of a train to `check`. Returns how many there are.
+/// Passes each datagram of a train to `check`. Returns how many there are.
 #[inline(always)]
 fn check_all(bytes: &[u8], segment: usize, check: Check) -> usize {
     let datagrams = bytes.chunks(segment.max(1));
@@ -389,11 +389,11 @@ impl Supply {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// What is in a buffer that the kernel has filled.
+    /// The content of a buffer that the kernel has filled.
     #[inline(always)]
     fn filled(&self, id: u16, written: i32) -> &[u8] {
         let (at, len) = (usize::from(id) * self.size, (written.max(0) as usize).min(self.size));
-        // SAFETY: the buffer lies within the mapping, and the kernel is done with it until it is given again.
+        // SAFETY: the buffer lies within the mapping, and the kernel is done with it until it is provided again.
         unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(at), len) }
     }
 

@@ -1,7 +1,7 @@
-//! What a backend declares of itself: its name, what it is, and the modes in which it may vary.
+//! What a backend declares about itself: its name, what it is, and its modes.
 //!
 //! The declaration stands beside the backend's code (`plain.rs` has a short one, `uring/modes.rs` a long one). Flags,
-//! help, plans and columns come from it; nothing else in hpbench has to know the backend.
+//! help, plans and columns are derived from it; nothing else in hpbench has to know the backend.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,24 +13,24 @@ pub struct Declaration {
     pub name: &'static str,
     /// What it is, for the help: a phrase without a full stop.
     pub about: &'static str,
-    /// Whether it moves datagrams through a socket. Without one it has no kernel in the way: no system calls, no
+    /// Whether it moves datagrams through a socket. Without one, no kernel is involved: no system calls, no
     /// addresses, and nothing that a generator could send to.
     pub has_socket: bool,
-    /// Whether threads of the kernel may work for it, whose CPU time is charged to it.
+    /// Whether kernel threads may work for it; their CPU time is charged to it.
     pub has_kernel_workers: bool,
     /// Whether the kernel reports to it through a completion queue, which may overflow.
     pub has_completion_queue: bool,
-    /// Whether the sends of one batch are independent of each other: where the kernel refuses one and takes a later
-    /// one, the later datagram overtakes.
+    /// Whether the sends of one batch are independent of each other: if the kernel refuses one and takes a later
+    /// one, the later datagram overtakes it.
     pub has_independent_sends: bool,
-    /// The dimensions in which it may vary, in the order of the canonical form.
+    /// Its dimensions, in the order of the canonical form.
     pub dimensions: &'static [Dimension],
-    /// Which modes go together, applied in this order.
+    /// Which modes can be combined; applied in this order.
     pub rules: &'static [Rule],
 }
 
 impl Declaration {
-    /// A backend on sockets whose modes all go together, and that has none of the other properties.
+    /// A backend on sockets whose modes can all be combined, and that has none of the other properties.
     pub const fn new(name: &'static str, about: &'static str, dimensions: &'static [Dimension]) -> Self {
         Self {
             name,
@@ -69,7 +69,7 @@ impl Kind {
         self.0.has_socket
     }
 
-    /// All that the backend declares.
+    /// The backend's declaration.
     pub fn declaration(self) -> &'static Declaration {
         self.0
     }
@@ -108,11 +108,11 @@ pub struct Mode {
     pub name: &'static str,
     /// What happens, for the help: a phrase without a full stop.
     pub about: &'static str,
-    /// The kernel release that it needs; `None` where every kernel that hpbench runs on has it.
+    /// The kernel release that it needs; `None` if every kernel that hpbench runs on has it.
     pub since: Option<&'static str>,
     /// Whether it receives into buffers of a registered ring, of [`Config::buffers`](crate::Config::buffers) entries.
     pub has_buffer_ring: bool,
-    /// Whether a thread of the kernel works beside the worker, and wants a core of its own.
+    /// Whether a kernel thread works beside the worker, and needs a core of its own.
     pub has_kernel_thread: bool,
     /// Whether the kernel writes a header of its own in front of each payload.
     pub has_header: bool,
@@ -127,9 +127,9 @@ impl Mode {
 
     /// Long trains of datagrams are received at once (UDP_GRO).
     pub const GRO: Self =
-        Self { since: Some("5.0"), ..Self::new("gro", "UDP_GRO: trains that arrive together come together") };
+        Self { since: Some("5.0"), ..Self::new("gro", "UDP_GRO: trains that arrive together are received together") };
 
-    /// A mode that every kernel has, without any of the properties.
+    /// A mode that every kernel has, with none of the other properties.
     pub const fn new(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
@@ -163,20 +163,20 @@ impl fmt::Debug for Mode {
     }
 }
 
-/// A dimension in which a backend may vary: at most one of its modes is chosen.
+/// A dimension of a backend: at most one of its modes is chosen.
 #[derive(Debug)]
 pub struct Dimension {
     /// What its modes are ways of.
     pub name: &'static str,
-    /// What it makes a difference to.
+    /// What it affects.
     pub concerns: Concerns,
-    /// The default first; of a dimension that is off by default, its only mode.
+    /// The default first; if the dimension is off by default, its only mode.
     pub modes: &'static [Mode],
-    /// Whether none of its modes is chosen where none is named.
+    /// Whether none of its modes is chosen unless named.
     pub off_by_default: bool,
 }
 
-/// What a dimension makes a difference to.
+/// What a dimension affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concerns {
     /// How datagrams are received.
@@ -188,10 +188,10 @@ pub enum Concerns {
 }
 
 impl Dimension {
-    /// Whether trains are sent, of a backend that can.
+    /// Whether trains are sent, for a backend that can.
     pub const GSO: Self = Self { name: "trains sent", off_by_default: true, ..Self::send(&[Mode::GSO]) };
 
-    /// Whether trains are received, of a backend that can.
+    /// Whether trains are received, for a backend that can.
     pub const GRO: Self = Self { name: "trains received", off_by_default: true, ..Self::receive(&[Mode::GRO]) };
 
     /// Ways to receive.
@@ -204,28 +204,28 @@ impl Dimension {
         Self { name: "send", concerns: Concerns::Sending, modes, off_by_default: false }
     }
 
-    /// Ways of something that concerns both.
+    /// Modes that affect both.
     pub const fn both(name: &'static str, modes: &'static [Mode]) -> Self {
         Self { name, concerns: Concerns::Both, modes, off_by_default: false }
     }
 }
 
-/// Which modes of a dimension can do what something else wants.
+/// Which modes of a dimension can do what something else requires.
 #[derive(Debug)]
 pub struct Rule {
-    /// What wants it; any of these.
+    /// What requires it; any of these.
     pub wanted_by: &'static [Want],
-    /// The modes that can, all of one dimension; the first is taken where none was named.
+    /// The modes that can, all of one dimension; the first is taken if none was named.
     pub able: &'static [Mode],
     /// What the other modes of the dimension have instead: continues "MODE has".
     pub others_have: &'static str,
 }
 
-/// What may want something of the modes of another dimension.
+/// What may restrict the modes of another dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// A mode that was named.
     Mode(Mode),
-    /// Sockets that do not know their peer: each datagram has an address.
+    /// Unconnected sockets: each datagram has an address.
     Addresses,
 }

@@ -3,16 +3,16 @@
 use crate::backend::{Backend, Caps, Config, OpenError};
 use crate::declaration::Kind;
 
-/// Something to do with a backend's type.
+/// An operation on a backend's type.
 pub trait Visitor<'p> {
-    /// What comes of it.
+    /// Its result.
     type Output;
-    /// Does it.
+    /// Runs it.
     fn visit<B: Backend<'p>>(self) -> Self::Output;
 }
 
-/// Makes a constant of each backend, the list of them, and the way from a kind to its type, whose one parameter is the
-/// life of the pool.
+/// Defines a constant for each backend, the list of them, and the map from a kind to its type, whose one parameter is
+/// the lifetime of the pool.
 macro_rules! backends {
     ($($name:ident = $module:ident::$backend:ident;)+) => {
         impl Kind {
@@ -43,12 +43,12 @@ backends! {
 }
 
 impl Kind {
-    /// The backend of a name.
+    /// The backend with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// All backends, those without a socket last: they are not there to be chosen.
+    /// All backends, those without a socket last: they are not meant to be chosen.
     pub fn by_use() -> impl Iterator<Item = Self> {
         let with = |socket| Self::ALL.iter().copied().filter(move |kind| kind.has_socket() == socket);
         with(true).chain(with(false))

@@ -7,13 +7,13 @@
 //!  kernel ◄── Backend::tx ◄── TX ring ◄────┘
 //! ```
 //!
-//! In layers, each of which imports from those below it only:
+//! In layers, each of which imports only from those below it:
 //!
 //! - [`dispatch`]: the list of all backends;
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
 //! - `message`, `outbox`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
 //! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`declaration`]: what each of them
-//!   declares of itself; [`variant`]: which of its modes are chosen;
+//!   declares about itself; [`variant`]: which of its modes are chosen;
 //! - [`features`]: what this kernel offers;
 //! - [`kernel`]: system calls, sockets, threads;
 //! - [`frames`]: frames, what is in them, and how they travel.

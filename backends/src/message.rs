@@ -1,4 +1,4 @@
-//! What comes and goes with a datagram in a message: an address, and the segment size of a train.
+//! What accompanies a datagram in a message: an address, and the segment size of a train.
 
 use std::ops::{Deref, DerefMut};
 use std::{mem, ptr};
@@ -18,7 +18,7 @@ const CONTROL_HEADER: usize = mem::size_of::<libc::cmsghdr>();
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_LEN]);
 
-/// The segment size of a train, from the control messages that came with it (`UDP_GRO`). `None` if they tell of
+/// The segment size of a train, from the control messages that came with it (`UDP_GRO`). `None` if they hold
 /// none, or make no sense.
 #[inline]
 pub(crate) fn segment_in(mut control: &[u8]) -> Option<usize> {
@@ -35,11 +35,11 @@ pub(crate) fn segment_in(mut control: &[u8]) -> Option<usize> {
     None
 }
 
-/// [`Packet::name`] finds an address by where the payload begins: without one, that is before the address's end.
+/// [`Packet::name`] finds an address by where the payload begins: without one, before the address's end.
 const _: () = assert!(ADDRESS_AT + CONTROL_LEN < ADDRESS_AT + ADDRESS_LEN && PAYLOAD_AT >= ADDRESS_AT + ADDRESS_LEN);
 
-/// Where a `recvmsg` multishot puts what: its header, the address, control messages, the payload. The offsets
-/// follow from the lengths that were asked for, whatever was received.
+/// The layout of what a `recvmsg` multishot writes: its header, the address, control messages, the payload. The
+/// offsets follow from the lengths that were requested, whatever was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) name: usize,
@@ -56,15 +56,15 @@ impl Layout {
         ADDRESS_AT + self.name + self.control
     }
 
-    /// What is in a buffer of which the kernel says that it has `written` so many bytes. `None` if that makes
+    /// The message in a buffer to which the kernel reports to have `written` this many bytes. `None` if that makes
     /// no sense.
     #[inline(always)]
     pub(crate) fn place(self, buffer: &[u8], written: usize) -> Option<Placed> {
         self.read(&buffer[..written.min(buffer.len())])
     }
 
-    /// Reads a buffer of which the kernel says that it has written all of it. `None` if what stands there makes
-    /// no sense: nothing in it is taken at its word.
+    /// Reads a buffer that the kernel reports to have written in full. `None` if its content makes no sense:
+    /// nothing in it is trusted.
     #[inline(always)]
     pub(crate) fn read(self, buffer: &[u8]) -> Option<Placed> {
         let (header, _) = buffer.split_first_chunk::<ADDRESS_AT>()?;
@@ -83,7 +83,7 @@ impl Layout {
     }
 }
 
-/// Headers of messages to be received: one for each slot of a batch.
+/// Headers of messages to receive: one for each slot of a batch.
 #[derive(Debug)]
 pub(crate) struct Messages {
     pub(crate) headers: Box<[Header]>,
@@ -93,11 +93,11 @@ pub(crate) struct Messages {
     gro: bool,
 }
 
-// SAFETY: the pointers in the headers lead to the slices beside them and to frames that the owner holds.
+// SAFETY: the pointers in the headers are to the slices beside them and to frames that the owner holds.
 unsafe impl Send for Messages {}
 
 impl Messages {
-    /// `None` where a receive brings the payload only.
+    /// `None` if a receive returns only the payload.
     pub(crate) fn wanted(config: &Config) -> Option<Self> {
         let wanted = config.addressing == Addressing::Unconnected || config.variant.has(Mode::GRO);
         wanted.then(|| Self::new(config))
@@ -128,7 +128,7 @@ impl Messages {
         if self.addressed { PAYLOAD_AT } else { 0 }
     }
 
-    /// Makes a slot receive into a frame.
+    /// Points a slot to the frame that it receives into.
     #[inline(always)]
     pub(crate) fn prepare(&mut self, slot: usize, frame: &Frame<'_>) {
         let offset = self.payload_at();
@@ -146,7 +146,7 @@ impl Messages {
     }
 
     /// What was received into a slot's frame: `len` bytes, as the kernel says (with `MSG_TRUNC`: the real length).
-    /// What was longer than the frame is counted in `truncated`.
+    /// A message that was longer than the frame is counted in `truncated`.
     #[inline(always)]
     pub(crate) fn packet<'p>(&self, slot: usize, frame: Frame<'p>, len: usize, truncated: &mut u64) -> Packet<'p> {
         let offset = self.payload_at();
@@ -181,7 +181,7 @@ impl Messages {
     }
 }
 
-/// Where the segment size of a train is told to the kernel (`UDP_SEGMENT`).
+/// The control message that gives the kernel the segment size of a train (`UDP_SEGMENT`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segmentation(Control);
 
@@ -214,7 +214,7 @@ impl Headers {
         Self { messages: headers(iovecs.as_mut_ptr(), count), iovecs }
     }
 
-    /// Makes a header that of a packet, and of its address if it has one.
+    /// Points a header to a packet, and to its address if it has one.
     #[inline(always)]
     pub(crate) fn point_to(&mut self, index: usize, packet: &Packet<'_>) -> *const libc::msghdr {
         self.iovecs[index] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
@@ -236,13 +236,13 @@ pub(crate) fn headers(iovecs: *mut libc::iovec, count: usize) -> Box<[Header]> {
     headers
 }
 
-/// A message header on a cache line of its own. The kernel reads and writes it in each call: where it straddled two
-/// lines, as the allocator had it, a `drain` of batch 1 took 1% longer.
+/// A message header on a cache line of its own. The kernel reads and writes it in each call. When it straddled two
+/// lines, as the allocator had placed it, a `drain` of batch 1 took 1% longer.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Header(libc::mmsghdr);
 
-// An array of them is one of the kernel's.
+// An array of them has the kernel's layout.
 const _: () = assert!(mem::size_of::<Header>() == mem::size_of::<libc::mmsghdr>());
 
 impl Deref for Header {

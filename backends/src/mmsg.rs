@@ -1,7 +1,7 @@
 //! One batch per system call: `recvmmsg` and `sendmmsg`.
 //!
 //! The headers are written once, when the backend opens. For each datagram only the address of its
-//! frame changes (and on the way out its length): the frames travel, the headers do not.
+//! frame changes (and for a send its length): the frames move, the headers do not.
 
 use std::io;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ pub struct Mmsg<'p> {
     /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
     held: Held<'p>,
     rx_headers: Box<[Header]>,
-    /// Whether a batch is one datagram, and nothing comes with it.
+    /// Whether a batch is one datagram, with no address or control message.
     is_single: bool,
-    /// Used instead of these where a receive brings more than the payload.
+    /// Used instead of these if a receive returns more than the payload.
     messages: Option<Messages>,
     tx_headers: Headers,
-    /// Used instead of these where packets and datagrams are not one to one, or have addresses.
+    /// Used instead of these if packets and datagrams are not one to one, or have addresses.
     outbox: Option<Outbox>,
     counters: Counters,
 }
@@ -92,7 +92,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         }
         let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr().cast());
         // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
-        // stays in the ring until the call is over; the kernel only reads them.
+        // stays in the ring until the call returns; the kernel only reads them.
         let sent =
             sent(unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) }, &mut self.counters)?;
         for _ in 0..sent {
@@ -114,7 +114,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     }
 }
 
-/// Sends what is in an outbox with one call.
+/// Sends the messages of an outbox with one call.
 fn post<'p>(
     outbox: &mut Outbox,
     socket: &Socket,
@@ -126,14 +126,14 @@ fn post<'p>(
     if messages == 0 {
         return Ok(0);
     }
-    // SAFETY: the first `messages` headers point to packets that stay in the ring until the call is over; the kernel
+    // SAFETY: the first `messages` headers point to packets that stay in the ring until the call returns; the kernel
     // only reads them.
     let outcome =
         unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr().cast(), messages) };
     Ok(outbox.settle(sent(outcome, counters)?, tx, free))
 }
 
-/// How many messages went, of a call that may have failed.
+/// How many messages were sent by a call that may have failed.
 #[inline(always)]
 fn sent(outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -> io::Result<usize> {
     match outcome {
@@ -143,7 +143,7 @@ fn sent(outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -
 }
 
 impl<'p> Mmsg<'p> {
-    /// As [`Mmsg::receive`] of one datagram, in straight code: all of it has to be fetched anew for each.
+    /// As [`Mmsg::receive`] of one datagram, in straight-line code: all of it has to be fetched anew for each.
     #[inline(always)]
     fn receive_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if !self.held.fill_one(free) {
@@ -164,7 +164,7 @@ impl<'p> Mmsg<'p> {
         Ok(1)
     }
 
-    /// Judges why a receive brought nothing.
+    /// Judges why a receive returned nothing.
     #[cold]
     fn note_failed(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<usize> {
         if verdict == Verdict::Fatal {
@@ -191,7 +191,7 @@ impl<'p> Mmsg<'p> {
             return Ok(0);
         }
         let (fd, ready) = (self.socket.raw(), headers.len());
-        // SAFETY: each of these headers points to the slot of the same number, which holds a frame, and hence
+        // SAFETY: each of these headers points to the slot with the same number, which holds a frame, and hence
         // the iovec of all its bytes; or it was prepared for that frame.
         let outcome =
             unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr().cast(), ready, flags) };

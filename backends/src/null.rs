@@ -1,4 +1,4 @@
-//! No kernel at all: packets go through memory. What is left is the cost of the harness.
+//! No kernel at all: packets go through memory. What remains is the cost of the harness.
 
 use std::io;
 
@@ -44,8 +44,8 @@ impl<'p> Backend<'p> for Null<'p> {
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
-        // A datagram brings its frame along, so none is taken from `free`; but as with a socket, there is
-        // no receiving without one.
+        // A datagram brings its own frame, so none is taken from `free`; but as with a socket, nothing is
+        // received without a free one.
         self.port.inbound.consume(self.batch.min(free.len()), |packet| {
             received += packet.count();
             rx.deliver(packet, free);

@@ -11,8 +11,8 @@ use crate::message::Headers;
 /// Sends trains of equal datagrams as fast as the kernel takes them.
 ///
 /// With GSO a train is one send that the kernel cuts (at a fifth of the cost of separate datagrams),
-/// else one `sendmmsg`. The bytes of a train are written in place before each send; what the writer
-/// leaves alone stays as it was in the train before.
+/// else one `sendmmsg`. The bytes of a train are written in place before each send; those that the writer
+/// leaves alone are those of the previous train.
 #[derive(Debug)]
 pub struct Offer {
     socket: Arc<Socket>,
@@ -24,12 +24,12 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// A sender of datagrams of `payload` bytes. `gso` asks for segmentation by the kernel; payloads of
-    /// which no two fit into a send are sent without, and so are those that the path has to fragment.
+    /// A sender of datagrams of `payload` bytes. `gso` requests segmentation by the kernel. Payloads of
+    /// which no two fit into a send are sent without it, as are those that the path has to fragment.
     ///
     /// # Errors
     ///
-    /// The kernel's error where it has no GSO, see [`Socket::set_segment`].
+    /// The kernel's error if it has no GSO, see [`Socket::set_segment`].
     pub fn new(socket: Arc<Socket>, payload: usize, gso: bool) -> io::Result<Self> {
         let gso = gso && PAYLOAD_MAX / payload.max(1) > 1 && socket.sends_whole(payload);
         let train = Self::longest(payload, gso);
@@ -61,12 +61,11 @@ impl Offer {
     }
 
     /// Sends one train of at most `count` datagrams, each written by `write`, and returns how many the
-    /// kernel took: with GSO all or none, else the first ones. Those that it did not take must be
-    /// written again.
+    /// kernel took: with GSO all or none, else the first ones. The others must be written again.
     ///
     /// # Errors
     ///
-    /// What makes going on pointless; `Ok(0)` for what passes.
+    /// An error that makes continuing pointless; a transient one is `Ok(0)`.
     #[inline]
     pub fn send(&mut self, count: usize, mut write: impl FnMut(&mut [u8])) -> io::Result<usize> {
         let count = count.min(self.train);

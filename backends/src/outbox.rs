@@ -1,4 +1,4 @@
-//! Messages to be sent: trains that are gathered from several packets, or cut out of one.
+//! Messages to send: trains that are gathered from several packets, or cut out of one.
 
 use std::ptr;
 
@@ -14,8 +14,8 @@ use crate::variant::Addressing;
 
 /// The packets at the front of a TX ring, as messages.
 ///
-/// With `gso` neighbours of one length become a train, of which the last datagram may be shorter, and the kernel
-/// cuts it; without, a train that was received becomes one message for each of its datagrams. Packets stay on
+/// With `gso`, neighbours of one length become a train, of which the last datagram may be shorter, and the kernel
+/// cuts it. Without, a train that was received becomes one message for each of its datagrams. Packets stay on
 /// the ring until [`Outbox::settle`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -24,11 +24,11 @@ pub(crate) struct Outbox {
     segmentations: Box<[Segmentation]>,
     messages: Vec<Message>,
     gso: bool,
-    /// Datagrams of the first packet on the ring that were sent already.
+    /// Datagrams of the first packet on the ring that are already sent.
     begun: usize,
 }
 
-// SAFETY: the pointers in the headers lead to the slices beside them, and to packets on a ring while they are used.
+// SAFETY: the pointers in the headers are to the slices beside them, and to packets on a ring while they are used.
 unsafe impl Send for Outbox {}
 
 /// What a message is made of.
@@ -36,7 +36,7 @@ unsafe impl Send for Outbox {}
 struct Message {
     /// Datagrams in it.
     datagrams: usize,
-    /// Packets that are done with when it is sent: none if it is a piece of one that goes on.
+    /// Packets that are finished when it is sent: none if more pieces of its packet follow.
     packets: usize,
     /// Iovecs in it, and the bytes in all of them.
     iovecs: usize,
@@ -48,7 +48,7 @@ struct Message {
 }
 
 impl Outbox {
-    /// `None` where each packet is a datagram to the socket's peer.
+    /// `None` if each packet is a datagram to the socket's peer.
     pub(crate) fn wanted(config: &Config) -> Option<Self> {
         let (gso, gro) = (config.variant.has(Mode::GSO), config.variant.has(Mode::GRO));
         let wanted = gso || gro || config.addressing == Addressing::Unconnected;
@@ -77,7 +77,7 @@ impl Outbox {
         self.messages[index].datagrams
     }
 
-    /// The bytes of a message that is nothing but one piece of memory: no train, no address.
+    /// The bytes of a message that is just one piece of memory: no train, no address.
     pub(crate) fn only_piece(&self, index: usize) -> Option<libc::iovec> {
         let is_one = self.messages[index].iovecs == 1 && self.messages[index].datagrams == 1;
         let header = &self.headers[index].msg_hdr;
@@ -131,7 +131,7 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// Begins a message with datagrams in `bytes`: so many, of that length, with which so many packets are done.
+    /// Begins a message with datagrams in `bytes`: how many, of which length, and how many packets they finish.
     fn open(
         &mut self,
         bytes: &[u8],
@@ -172,8 +172,8 @@ impl Outbox {
         true
     }
 
-    /// The first `sent` messages are sent: gives the frames home of packets that are done with. Returns how many
-    /// datagrams went.
+    /// The first `sent` messages are sent: returns the frames of finished packets to the free list. Returns how many
+    /// datagrams were sent.
     pub(crate) fn settle<'p>(&mut self, sent: usize, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> usize {
         let mut datagrams = 0;
         for message in &self.messages[..sent] {

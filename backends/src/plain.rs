@@ -28,20 +28,20 @@ pub struct Plain<'p> {
     socket: Arc<Socket>,
     batch: usize,
     receive: Receive,
-    /// Used where packets and datagrams are not one to one, or have addresses.
+    /// Used if packets and datagrams are not one to one, or have addresses.
     outbox: Option<Outbox>,
     counters: Counters,
     pool: PhantomData<&'p Pool>,
 }
 
-/// What a receive brings.
+/// What a receive returns.
 #[derive(Debug)]
 enum Receive {
     /// The payload.
     Payload(Payload),
     /// The address of the sender, too.
     Addressed(Addressed),
-    /// Used with `gro`: the segment size of a train comes in a message.
+    /// Used with `gro`: the segment size of a train comes in a control message.
     Message(Messages),
 }
 
@@ -80,7 +80,7 @@ impl<'p> Backend<'p> for Plain<'p> {
             let mut went = 0;
             let messages = outbox.fill(tx);
             for header in &outbox.headers[..messages] {
-                // SAFETY: the header points to packets that stay in the ring until the call is over; the kernel
+                // SAFETY: the header points to packets that stay in the ring until the call returns; the kernel
                 // only reads them.
                 let outcome =
                     unsafe { sys::send_message(&mut self.counters.syscalls, self.socket.raw(), &header.msg_hdr) };
@@ -97,7 +97,7 @@ impl<'p> Backend<'p> for Plain<'p> {
         while sent < queued {
             let Some(packet) = tx.peek(0) else { break };
             let (fd, at, len) = (self.socket.raw(), packet.as_ptr(), packet.len());
-            // SAFETY: the packet stays in its slot, and its bytes with it, until the call is over.
+            // SAFETY: the packet stays in its slot, and its bytes with it, until the call returns.
             let outcome = unsafe { sys::send(&mut self.counters.syscalls, fd, at, len) };
             match outcome {
                 Ok(_) => {
@@ -146,9 +146,9 @@ impl<'p> Plain<'p> {
 
 /// Receives one datagram after the other, each straight onto the ring: the hot loop of this backend.
 ///
-/// It is small, and does nothing out of line: the kernel drives the code out of the nearest caches and the predictions
-/// of returns out of their stack, so that each line and each return is paid for by every datagram. With the lengths and
-/// frames of a batch kept aside, and delivered together after it, a `drain` took 1% longer.
+/// It is small, and does nothing out of line: the kernel evicts the code from the nearest caches and the predictions
+/// from the return stack, so every datagram pays for each line and each return. When the lengths and frames of a batch
+/// were kept aside, and delivered together after it, a `drain` took 1% longer.
 #[inline(always)]
 fn receive_each<'p, W: Way>(
     fd: libc::c_int,
@@ -162,7 +162,7 @@ fn receive_each<'p, W: Way>(
     let mut result = Ok(());
     while calls < most {
         let Some(frame) = free.take() else { break };
-        // SAFETY: the frame is ours until it is delivered, and has room for what this way brings (`Port::socket`).
+        // SAFETY: the frame is ours until it is delivered, and has room for what this way returns (`Port::socket`).
         let status = unsafe { way.call(fd, &frame, flags) };
         if status < 0 {
             free.give(frame);
@@ -182,13 +182,13 @@ fn receive_each<'p, W: Way>(
 }
 
 impl Counters {
-    /// Judges why a receive brought nothing: `None` if it is to be made again.
+    /// Judges why a receive returned nothing: `None` if it must be repeated.
     #[cold]
     #[inline(never)]
     fn note_failed_receive(&mut self, flags: libc::c_int) -> Option<io::Result<()>> {
         self.syscalls += 1;
         match errno::last() {
-            // A wait that a signal ends is over.
+            // A wait that a signal interrupts is over.
             (Verdict::Interrupted, _) if flags != 0 => return None,
             (Verdict::Fatal, error) => return Some(Err(error)),
             (Verdict::Passing, _) => self.io_errors += 1,
@@ -204,10 +204,10 @@ trait Way {
     ///
     /// # Safety
     ///
-    /// The frame must be the caller's to write to, and have room for what comes in front of the payload.
+    /// The frame must be the caller's to write to, and have room for what precedes the payload.
     unsafe fn call(&mut self, fd: libc::c_int, frame: &Frame<'_>, flags: libc::c_int) -> libc::c_long;
 
-    /// Delivers what came, of that length. Returns how many datagrams that were.
+    /// Delivers what arrived, of that length. Returns how many datagrams that was.
     fn deliver<'p>(
         &mut self,
         frame: Frame<'p>,

@@ -9,13 +9,13 @@ fn dimensions(kind: Kind) -> &'static [Dimension] {
     kind.declaration().dimensions
 }
 
-/// Whether sockets know their peer.
+/// Whether sockets are connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Addressing {
     /// The socket is connected: datagrams come from its peer only, and go there.
     #[default]
     Connected,
-    /// Each datagram comes with the address of its sender, and goes to an address of its own.
+    /// Each datagram arrives with the address of its sender, and goes to an address of its own.
     Unconnected,
 }
 
@@ -29,10 +29,10 @@ impl Addressing {
     }
 }
 
-/// The modes that were asked for; a dimension that was left out is still open.
+/// The modes that were named; a dimension that was left out is still open.
 ///
-/// What it becomes depends on the others, see [`Rule`]: io_uring's default is RECVMSG and SENDMSG where addresses or
-/// trains are wanted, and RECV and SEND elsewhere.
+/// Its mode then depends on the others, see [`Rule`]: io_uring's default is RECVMSG and SENDMSG if addresses or
+/// trains are needed, and RECV and SEND otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Choice {
     kind: Kind,
@@ -40,16 +40,16 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Nothing in particular.
+    /// No mode is named.
     pub fn default_of(kind: Kind) -> Self {
         Self { kind, modes: [None; Kind::DIMENSIONS_MAX] }
     }
 
-    /// Reads modes joined by `+`; empty means none in particular.
+    /// Reads modes joined by `+`; empty text names none.
     ///
     /// # Errors
     ///
-    /// A message that names the unknown or repeated mode and lists what there is.
+    /// A message that names the unknown or repeated mode and lists the existing ones.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, String> {
         let mut choice = Self::default_of(kind);
         for name in text.split('+').filter(|_| !text.is_empty()) {
@@ -107,11 +107,11 @@ impl Choice {
         self.modes.contains(&Some(&mode))
     }
 
-    /// Fills in what was left open.
+    /// Fills in the open dimensions.
     ///
     /// # Errors
     ///
-    /// Why the modes do not go together, and which one does.
+    /// Why the modes cannot be combined, and which mode can.
     pub fn resolve(self, addressing: Addressing) -> Result<Variant, String> {
         let mut modes = self.modes;
         for (slot, dimension) in modes.iter_mut().zip(dimensions(self.kind)) {
@@ -127,7 +127,7 @@ impl Choice {
         Ok(Variant { kind: self.kind, modes })
     }
 
-    /// What asks for something, in the user's words, if anything does.
+    /// The reason that applies, in the user's words, if any.
     fn wants(self, want: &Want, addressing: Addressing) -> Option<&'static str> {
         match *want {
             Want::Mode(mode) => self.has(mode).then_some(mode.name),
@@ -135,7 +135,7 @@ impl Choice {
         }
     }
 
-    /// Makes the dimension of a rule one of the modes that can do what `reason` wants.
+    /// Sets the dimension of a rule to one of the modes that can do what `reason` requires.
     fn settle(self, modes: &mut [Option<&'static Mode>], rule: &'static Rule, reason: &str) -> Result<(), String> {
         let is_meant = |dimension: &Dimension| dimension.modes.iter().any(|mode| rule.able.contains(mode));
         let mut slots = modes.iter_mut().zip(dimensions(self.kind));
@@ -164,7 +164,7 @@ impl fmt::Display for Choice {
 /// A backend and one mode for each of its dimensions.
 ///
 /// [`fmt::Display`] writes the canonical form: all modes, joined by `+`. The dimensions `gso` and `gro` have one mode
-/// each: that it is not written means that it is off.
+/// each; if it is not written, it is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     kind: Kind,
@@ -178,7 +178,7 @@ impl Variant {
         choice.unwrap_or(Self { kind, modes: [None; Kind::DIMENSIONS_MAX] })
     }
 
-    /// Reads `modes` joined by `+`; what is left out becomes the default for connected sockets.
+    /// Reads `modes` joined by `+`; a dimension that is left out gets its default for connected sockets.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl Variant {
         Choice::parse(kind, modes)?.resolve(Addressing::Connected)
     }
 
-    /// The modes that make the variant, and no more: the default has none.
+    /// The modes that must be named to get the variant: none for the default.
     pub fn brief(self, addressing: Addressing) -> String {
         let mut choice = Choice { kind: self.kind, modes: self.modes };
         for index in 0..Kind::DIMENSIONS_MAX {
@@ -206,7 +206,7 @@ impl Variant {
         join(&choice.modes)
     }
 
-    /// The backend that this is a variant of.
+    /// The backend of this variant.
     pub fn kind(self) -> Kind {
         self.kind
     }
@@ -216,7 +216,7 @@ impl Variant {
         self.modes.contains(&Some(&mode))
     }
 
-    /// The first of its modes of which something is true.
+    /// The first of its modes for which a predicate holds.
     fn mode_that(self, is_it: impl Fn(&Mode) -> bool) -> Option<&'static Mode> {
         self.modes.into_iter().flatten().find(|mode| is_it(mode))
     }
@@ -231,12 +231,12 @@ impl Variant {
         self.mode_that(|mode| mode.has_header).is_some()
     }
 
-    /// The mode for which a thread of the kernel works beside the worker.
+    /// The mode that has a kernel thread work beside the worker.
     pub fn kernel_thread(self) -> Option<&'static Mode> {
         self.mode_that(|mode| mode.has_kernel_thread)
     }
 
-    /// The mode that cannot wait in the kernel, and the first one of its dimension that can.
+    /// The mode that cannot wait in the kernel, and the first of its dimension that can.
     pub fn never_waits(self) -> Option<(&'static Mode, Option<&'static Mode>)> {
         let mode = self.mode_that(|mode| mode.never_waits)?;
         let dimension = dimensions(self.kind).iter().find(|dimension| dimension.modes.contains(mode));

@@ -5,8 +5,8 @@
 //! missing, that is a failure. For one backend only:
 //! `cargo test -p hpbench-backends --test conformance uring::`.
 //!
-//! The backend under test is the near end of a link; at the far end is another instance of a simple
-//! one, or a socket of `std`. All traffic stays on loopback, in `AF_UNIX` or in memory.
+//! The backend under test is the near end of a link; the far end is another instance, of a simple backend,
+//! or a socket of `std`. All traffic stays on loopback, in `AF_UNIX` or in memory.
 
 #[path = "conformance/delivery.rs"]
 mod delivery;
@@ -35,7 +35,7 @@ macro_rules! tests {
 }
 
 /// The suite for one backend. `through memory` leaves out the cases about sockets: a backend without a
-/// socket has no kernel queue, no strangers, no errors and no address.
+/// socket has no kernel queue, no unrelated senders, no errors and no address.
 macro_rules! suite {
     ($name:ident: $module:ident::$backend:ident through memory) => {
         mod $name {

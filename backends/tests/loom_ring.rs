@@ -23,13 +23,13 @@ use loom::thread;
 /// Preemptions per execution: two make any race between an index and a slot, a third is for luck.
 const PREEMPTIONS: usize = 3;
 
-/// Runs a model under every interleaving, and tells all that it returned.
+/// Runs a model under every interleaving, and returns all its outcomes.
 ///
 /// A model that sees only one outcome of a race did not race, and its test would prove nothing.
 fn outcomes<T: Ord + Send + 'static>(model: impl Fn() -> T + Sync + Send + 'static) -> BTreeSet<T> {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(PREEMPTIONS);
-    // A lock of `std`'s, not of loom's: what is noted here is no part of the model.
+    // A lock of `std`, not of loom: the notes are not part of the model.
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let notes = Arc::clone(&seen);
     builder.check(move || {
@@ -40,9 +40,9 @@ fn outcomes<T: Ord + Send + 'static>(model: impl Fn() -> T + Sync + Send + 'stat
     std::mem::take(&mut *seen)
 }
 
-/// Puts what fits of the items numbered by a range into the ring; returns how many.
+/// Puts the items numbered by a range into the ring, as many as fit; returns how many.
 type Put = fn(&mut Producer<usize>, Range<usize>) -> usize;
-/// Takes what there is of the items numbered by a range, and checks their order; returns how many.
+/// Takes the items numbered by a range, as many as there are, and checks their order; returns how many.
 type Take = fn(&mut Consumer<usize>, Range<usize>) -> usize;
 
 fn put_one(producer: &mut Producer<usize>, items: Range<usize>) -> usize {
@@ -91,14 +91,14 @@ fn take_batch(consumer: &mut Consumer<usize>, items: Range<usize>) -> usize {
     taken
 }
 
-/// As an app does it: consumes what is there.
+/// As an app receives: consumes what is there.
 fn take_consumed(consumer: &mut Consumer<usize>, mut items: Range<usize>) -> usize {
     let before = items.len();
     consumer.consume(before, |item| assert_eq!(Some(item), items.next(), "items come in order, none lost or doubled"));
     before - items.len()
 }
 
-/// As a backend sends: looks at the items in their slots first, and pops those that went out.
+/// As a backend sends: reads the items in their slots first, and pops those that were sent.
 fn take_peeked(consumer: &mut Consumer<usize>, items: Range<usize>) -> usize {
     let count = consumer.available();
     assert!(count <= items.len(), "no more items than were published");
@@ -109,7 +109,7 @@ fn take_peeked(consumer: &mut Consumer<usize>, items: Range<usize>) -> usize {
     take_batch(consumer, items.start..items.start + count)
 }
 
-/// A ring through which some items have gone already, so that its indices are past its first slots.
+/// A ring through which some items have already passed, so that its indices are past its first slots.
 fn turned_ring(capacity: usize, turned: usize) -> (Producer<usize>, Consumer<usize>) {
     let (mut producer, mut consumer) = ring(capacity);
     for item in 0..turned {
@@ -231,14 +231,14 @@ fn batches_pass_whole() {
             assert!(seen.is_superset(&BTreeSet::from([0, 2, 3])), "a race with outcomes {seen:?}");
         }
     }
-    // Twice round the slots. Whatever the consumer takes is of whole batches.
+    // Twice around the slots. The consumer always takes whole batches.
     assert_eq!(outcomes(|| pass(ring(2), 4, put_batch, take_batch)), BTreeSet::from([0, 2, 4]));
 }
 
 #[test]
 fn indices_go_round_many_times() {
-    // From several turns into the ring on, at each slot: full, empty and in between are told apart by
-    // the distance of the indices, which grow on where the slots begin again.
+    // After several turns around the ring, at each slot: full, empty and in between are distinguished by
+    // the distance of the indices, which keep growing when the slots begin again.
     for turned in 4..8 {
         let seen = outcomes(move || {
             let (mut producer, mut consumer) = turned_ring(2, turned);

@@ -1,5 +1,5 @@
-//! What io_uring does when its system call is refused in the middle of a trial, by a seccomp filter or for want of memory:
-//! an error or nothing, never a hang, and every frame comes home.
+//! io_uring's system call is refused in the middle of a trial, by a seccomp filter or for lack of memory: the result is
+//! an error or nothing, never a hang, and every frame is returned.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -12,7 +12,7 @@ use hpbench_backends::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// Errors that `io_uring_enter` may return, of which some pass and some do not.
+/// Errors that `io_uring_enter` may return, some transient, some not.
 const ERRORS: [i32; 6] = [libc::EPERM, libc::ENOMEM, libc::ENXIO, libc::EBUSY, libc::EAGAIN, libc::EINTR];
 /// Longer than any of it takes on a busy machine.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ fn refuse_enter(errno: i32) {
     seccompiler::apply_filter(&program).expect("a thread may filter its own calls");
 }
 
-/// Sends and receives a batch, then goes on while calls are refused, and closes. Returns what is missing.
+/// Sends and receives a batch, continues while calls are refused, and closes. Returns how many frames are missing.
 fn refused(variant: Variant, errno: i32) -> Result<usize, String> {
     let pool = Pool::new(512, Config::of(variant, BATCH).frame_size(64)).map_err(|error| error.to_string())?;
     let mut free = pool.frames();
@@ -64,7 +64,7 @@ fn refused(variant: Variant, errno: i32) -> Result<usize, String> {
     }
     let missing = free.total() - free.len();
     if missing > 0 && closed.is_ok() {
-        return Err(format!("{missing} frames are missing, and nothing was said"));
+        return Err(format!("{missing} frames are missing, without an error"));
     }
     Ok(missing)
 }
@@ -94,12 +94,12 @@ fn refused_calls_neither_hang_nor_lose_frames() {
     for variant in variants {
         for errno in ERRORS {
             let start = Instant::now();
-            // A filter cannot be taken away again, so each case has a thread of its own.
+            // A filter cannot be removed, so each case has a thread of its own.
             let outcome = std::thread::spawn(move || refused(variant, errno)).join().expect("no panic");
             assert!(start.elapsed() < WITHIN, "{variant}, error {errno}: {:?}", start.elapsed());
             match outcome {
                 Ok(0) => {}
-                Ok(missing) => panic!("{variant}, error {errno}: {missing} frames did not come home"),
+                Ok(missing) => panic!("{variant}, error {errno}: {missing} frames were not returned"),
                 Err(reason) if reason.starts_with("SKIPPED") => eprintln!("{variant}: {reason}"),
                 Err(reason) => panic!("{variant}, error {errno}: {reason}"),
             }

@@ -1,4 +1,4 @@
-//! What the commands that measure share: the trial, the file of its rows, and what is shown meanwhile.
+//! Shared by the commands that measure: the trial, the file of its rows, and the progress bar.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ use crate::traffic::wire::Tag;
 /// Time that opening and closing a trial takes, for the estimate of `--dry-run`.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(3);
 
-/// What the flags say of files that are there.
+/// What to do with existing files, as the flags say.
 pub(crate) fn existing(args: &RunArgs) -> Existing {
     match (args.append || args.resume, args.force) {
         (true, _) => Existing::Append,
@@ -46,7 +46,7 @@ pub(crate) fn open_output(args: &RunArgs, host: &str) -> Result<Output, Failure>
     Ok(Output::open(&path, existing(args))?)
 }
 
-/// The file that a run is written to if no other is named.
+/// The default output file of a run.
 pub(crate) fn default_path(host: &str) -> PathBuf {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let host: String = host.chars().map(safe).collect();
@@ -64,16 +64,17 @@ pub(crate) fn default_path(host: &str) -> PathBuf {
     PathBuf::from(format!("hpbench-{stamp}-{host}.csv"))
 }
 
-/// A pool and its frames. It is never unmapped: the kernel may still write to frames that a trial lost.
+/// A pool and its frames. The pool is never unmapped: the kernel may still write to frames that a trial lost.
 #[derive(Debug)]
 pub(crate) struct Frames {
     pool: &'static Pool,
     free: FreeList<'static>,
-    /// How many pools were lost before this one.
+    /// How many earlier pools were lost.
     renewals: usize,
 }
 
-/// How many pools a run may lose: their memory stays mapped and locked, and what takes frames each time would use up all.
+/// How many pools a run may lose: their memory stays mapped and locked, so a backend that loses frames each time would
+/// use up all of it.
 const RENEWALS_MAX: usize = 3;
 
 impl Frames {
@@ -82,12 +83,12 @@ impl Frames {
         Self { pool, free: pool.frames(), renewals: 0 }
     }
 
-    /// How many frames are not here.
+    /// How many frames are missing.
     fn lost(&self) -> usize {
         self.free.total() - self.free.len()
     }
 
-    /// Makes a new pool of the same size if frames were lost.
+    /// Creates a new pool of the same size if frames were lost.
     fn renew(&mut self) -> anyhow::Result<()> {
         if !self.free.is_whole() {
             anyhow::ensure!(
@@ -96,7 +97,7 @@ impl Frames {
                 self.renewals + 1
             );
             let pool = Pool::new(self.pool.len(), self.pool.frame_size());
-            let pool = pool.context("cannot map a new pool in the place of one whose frames were lost")?;
+            let pool = pool.context("cannot map a new pool to replace one that lost frames")?;
             *self = Self { renewals: self.renewals + 1, ..Self::new(pool) };
         }
         Ok(())
@@ -121,12 +122,12 @@ impl Stock {
     }
 }
 
-/// One trial's row and latencies, or none if it was interrupted. A trial that lost frames failed, and the next one has
+/// One trial's row and latencies, or none if it was interrupted. A trial that lost frames failed, and the next one gets
 /// others.
 ///
 /// # Errors
 ///
-/// If there is no memory for other frames.
+/// If there is no memory for new frames.
 pub(crate) fn one_trial(
     run: &Run,
     cell: &Cell,
@@ -176,8 +177,8 @@ fn one_trial_by(
     Ok(Some((row, result.ok().and_then(|outcome| outcome.latency))))
 }
 
-/// Runs a trial, and says why it is worthless if the process was stopped meanwhile. In an emulated guest that counts
-/// instructions, nothing but the trial is run.
+/// Runs a trial, and says why it is unusable if the process was stopped meanwhile. In an emulated guest that counts
+/// instructions, only the trial is run.
 fn watched(trial: &Trial<'_, '_>, measure: impl FnOnce() -> Measured) -> (Measured, Option<Reason>) {
     if trial.options.at_ticks {
         return (measure(), None);
@@ -200,7 +201,7 @@ pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
     ProgressBar::new(trials as u64).with_style(style.expect("the template is valid"))
 }
 
-/// The backend, with its modes as far as they are not the default, and what else is unlike the default.
+/// The backend, with the modes and settings that differ from the default.
 pub(crate) fn name(cell: &Cell) -> String {
     let (kind, modes) = (cell.variant.kind(), cell.variant.brief(cell.addressing));
     let mut name = if modes.is_empty() { kind.to_string() } else { format!("{kind}:{modes}") };
@@ -219,7 +220,7 @@ pub(crate) fn name(cell: &Cell) -> String {
     name
 }
 
-/// What would be run.
+/// The plan that would be run.
 pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     let backend = |cell: &Cell| format!("{}:{}", cell.variant.kind(), cell.variant);
     let width = cells.iter().map(|cell| backend(cell).len()).max().unwrap_or(0);
@@ -269,7 +270,7 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
     text
 }
 
-/// About how long so many trials of a plan take.
+/// About how long this many trials of a plan take.
 pub(crate) fn seconds(args: &RunArgs, cells: &[Cell], trials: usize) -> f64 {
     let each = |cell: &Cell| {
         let duration = args.duration.unwrap_or(cell.scenario.usual_duration());
@@ -279,8 +280,8 @@ pub(crate) fn seconds(args: &RunArgs, cells: &[Cell], trials: usize) -> f64 {
     block.as_secs_f64() * trials as f64 / cells.len().max(1) as f64
 }
 
-/// About how many of the `lacking` trials of a plan there will be: all, unless something else ends the run. One that ends when it
-/// is precise enough has at least the blocks before the first look.
+/// About how many of the `lacking` trials of a plan will run: all, unless something else ends the run. A run that ends
+/// when it is precise enough has at least the blocks before the first look.
 pub(crate) fn expected(args: &RunArgs, cells: &[Cell], lacking: usize) -> usize {
     let blocks = match args.time {
         Some(time) => (time.as_secs_f64() / seconds(args, cells, cells.len())).ceil() as usize,
@@ -300,7 +301,7 @@ mod tests {
     use hpbench_backends::{Backend, Caps, Config, Consumer, Counters, Kind, OpenError, Packet, Port, RxRing};
     use std::io::Error;
 
-    /// Memory, of which a frame is lost with each close; one that is `FAILING` receives nothing, either.
+    /// Memory that loses a frame with each close; if it is `FAILING`, it also receives nothing.
     struct Lossy<'p, const FAILING: bool>(Null<'p>);
 
     impl<'p, const FAILING: bool> Backend<'p> for Lossy<'p, FAILING> {

@@ -1,5 +1,5 @@
-//! `--plan FILE`: flags of a run that come from a file, of TOML or of an earlier run's rows. They become arguments, and are
-//! read as those of the command line are, so that each flag is known here as soon as it is one.
+//! `--plan FILE`: the flags of a run from a file, in TOML or with an earlier run's rows. They become arguments, and are
+//! parsed like those of the command line, so every new flag also works here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,15 +19,15 @@ use crate::text::did_you_mean;
 /// The longest plan that is read, in bytes.
 const LENGTH_MAX: u64 = 1 << 20;
 
-/// How the CSV of a run begins.
+/// The first bytes of a run's CSV.
 const CSV: &[u8] = b"schema,";
 
-/// The arguments that a plan file stands for, without those that the command line overrules: flags that are in `given`, too, or
-/// that exclude one of these.
+/// The arguments that a plan file stands for, without those that the command line overrides: flags that are also in
+/// `given`, or that exclude one of these.
 ///
 /// # Errors
 ///
-/// What is wrong with the file: it cannot be read, or has a key or a value that is no flag's.
+/// What is wrong with the file: it cannot be read, or has a key or a value that no flag takes.
 pub(crate) fn arguments(path: &Path, given: &ArgMatches) -> anyhow::Result<Vec<OsString>> {
     let mut options = RunArgs::augment_args(Command::new("hpbench").no_binary_name(true));
     options.build();
@@ -67,7 +67,7 @@ fn settings<'a>(path: &Path, options: &'a Command) -> anyhow::Result<Vec<Setting
         return of_command(&last_command(path)?, options);
     }
     file.take(LENGTH_MAX).read_to_end(&mut text).context("cannot read it")?;
-    ensure!(text.len() as u64 <= LENGTH_MAX, "it is longer than {LENGTH_MAX} bytes, so it is no plan");
+    ensure!(text.len() as u64 <= LENGTH_MAX, "it is longer than {LENGTH_MAX} bytes, so it is not a plan");
     let text = String::from_utf8(text).context("it is neither a plan nor a CSV file of hpbench")?;
     of_table(&toml::from_str(&text).context("it is neither a plan nor a CSV file of hpbench")?, options)
 }
@@ -81,14 +81,14 @@ fn of_table<'a>(table: &toml::Table, options: &'a Command) -> anyhow::Result<Vec
         match (value, takes_values) {
             (Value::Boolean(false), false) => {}
             (Value::Boolean(true), false) => settings.push(Setting { arg, word: format!("--{key}") }),
-            (_, false) => bail!("{key} is a switch: it is true or false, not a {}", value.type_str()),
+            (_, false) => bail!("{key} is a switch: it takes true or false, not a {}", value.type_str()),
             (_, true) => settings.push(Setting { arg, word: format!("--{key}={}", text(key, value)?) }),
         }
     }
     Ok(settings)
 }
 
-/// A value as it is on the command line.
+/// A value as on the command line.
 fn text(key: &str, value: &Value) -> anyhow::Result<String> {
     match value {
         Value::String(text) => Ok(text.clone()),
@@ -106,7 +106,7 @@ fn text(key: &str, value: &Value) -> anyhow::Result<String> {
     }
 }
 
-/// The flag of this name.
+/// The flag with this name.
 fn flag<'a>(name: &str, options: &'a Command) -> anyhow::Result<&'a Arg> {
     let is_known = |arg: &&Arg| arg.get_long().is_some_and(|long| long != "plan" && long != "help");
     let known = || options.get_arguments().filter(is_known);
@@ -119,7 +119,7 @@ fn flag<'a>(name: &str, options: &'a Command) -> anyhow::Result<&'a Arg> {
 
 /// The settings of a command that a run has recorded.
 fn of_command<'a>(command: &str, options: &'a Command) -> anyhow::Result<Vec<Setting<'a>>> {
-    let told = || format!("its command '{}' is none that hpbench wrote", printable(command));
+    let told = || format!("its command '{}' was not written by hpbench", printable(command));
     let words = shlex::split(command).with_context(told)?;
     let (program, words) = words.split_first().with_context(told)?;
     ensure!(program == "hpbench", told());
@@ -138,7 +138,7 @@ fn of_command<'a>(command: &str, options: &'a Command) -> anyhow::Result<Vec<Set
 
 /// The command of a file's last run; the others must have had the same.
 fn last_command(path: &Path) -> anyhow::Result<String> {
-    // A run that was gone on with may have another one in its later rows.
+    // A resumed run may have another one in its later rows.
     let mut runs: Vec<(String, String)> = Vec::new();
     let read = rows::read_file(path, |_, _, row| {
         match runs.iter_mut().find(|(id, _)| *id == row.run_id) {
@@ -148,7 +148,7 @@ fn last_command(path: &Path) -> anyhow::Result<String> {
         Ok(())
     });
     match read {
-        // What is cut is a row; those before it have the command.
+        // Only a row is cut; those before it have the command.
         Err(ReadError::Cut { .. }) if !runs.is_empty() => {}
         read => read?,
     }
@@ -177,7 +177,7 @@ mod tests {
         options
     }
 
-    /// The arguments of a plan with this text, beside those of a command line.
+    /// The arguments of a plan with this text, combined with those of a command line.
     fn read(text: &str, line: &str) -> Result<Vec<String>, String> {
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("plan.toml");
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(read("", "").expect("an empty plan"), Vec::<String>::new());
     }
 
-    /// The keys are a contract: those that there are stay.
+    /// The keys are a contract: existing ones stay.
     #[test]
     fn each_flag_of_a_run_is_a_key() {
         const KEYS: &str = "backend scenario batch payload wait addressing fd-table buffers verify rate burst window round workers \
@@ -219,7 +219,7 @@ mod tests {
         for known in missing {
             assert!(
                 KEYS.split_whitespace().any(|key| key == *known),
-                "{known} is a new key: add it here, and to the documents"
+                "{known} is a new key: add it here and to the documents"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Running something behind a seccomp filter, so that the kernel seems to lack what it has.
+//! Runs something behind a seccomp filter, so that the kernel seems to lack features.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,12 +7,12 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Does something where a filter answers these system calls with `errno`.
+/// Runs something behind a filter that fails these system calls with `errno`.
 pub(crate) fn filtered<T: Send>(calls: &[i64], errno: i32, run: impl FnOnce() -> T + Send) -> T {
     under_filter(calls.iter().map(|&call| (call, Vec::new())).collect(), errno, run)
 }
 
-/// Does something where a filter answers one system call with `errno`, if its arguments have these values.
+/// Runs something behind a filter that fails one system call with `errno`, if its arguments have these values.
 pub(crate) fn filtered_by<T: Send>(
     call: i64,
     arguments: &[(u8, i32)],
@@ -36,7 +36,7 @@ fn under_filter<T: Send>(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32, run
         TargetArch::try_from(std::env::consts::ARCH).expect("seccompiler knows this architecture"),
     );
     let program = BpfProgram::try_from(filter.expect("a valid filter")).expect("it compiles");
-    // The filter holds for this thread, and for the process that it starts.
+    // The filter applies to this thread, and to the process that it starts.
     let run = || {
         seccompiler::apply_filter(&program).expect("the kernel takes a filter");
         run()

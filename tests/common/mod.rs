@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: running the binary in a directory of its own, and reading its CSV.
+//! Shared by the end-to-end tests: running the binary in a directory of its own, and reading its CSV.
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
@@ -61,7 +61,7 @@ impl Bench {
         self.home.path().join(name)
     }
 
-    /// What is in the directory in which hpbench runs.
+    /// The files in the directory in which hpbench runs.
     pub(crate) fn files(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(self.path("")).expect("the directory is there");
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
@@ -72,7 +72,7 @@ impl Bench {
         self.start_to(args, self.create("stdout").into())
     }
 
-    /// Starts hpbench with `args`, and with a standard output of the test's own.
+    /// Starts hpbench with `args`, and with the test's own standard output.
     pub(crate) fn start_to(&self, args: &str, stdout: Stdio) -> Running<'_> {
         let words = self.wrapper.iter().map(String::as_str).chain([HPBENCH]).chain(args.split_whitespace());
         let turn = take_turn();
@@ -112,13 +112,13 @@ impl Bench {
         self.start(args).wait()
     }
 
-    /// Runs hpbench with these `args`, and with short trials and `-o out.csv` where they do not say otherwise.
+    /// Runs hpbench with these `args`, and with short trials and `-o out.csv` unless they say otherwise.
     pub(crate) fn tiny(&self, args: &str) -> Done {
         self.run(&tiny(args))
     }
 
-    /// Runs hpbench as [`Bench::tiny`] does, and then has it show the rows as they are on a quiet machine: a trial that
-    /// another program disturbed is in the table like the others.
+    /// Runs hpbench as [`Bench::tiny`] does, and then has it show the rows as on a quiet machine: disturbed trials are
+    /// in the table like the others.
     pub(crate) fn tiny_undisturbed(&self, args: &str) -> Done {
         self.tiny(args).expect(0);
         self.show_undisturbed(args)
@@ -149,7 +149,7 @@ pub(crate) fn tiny(args: &str) -> String {
         (["-t", "--packets"], "-t 0.02"),
         (["--warmup", ""], "--warmup 0.005"),
         (["-o", ""], "-o out.csv"),
-        // Tests run beside each other: every other trial would be disturbed, and repeated.
+        // Tests run in parallel: every other trial would be disturbed, and repeated.
         (["--no-gates", ""], "--no-gates"),
     ] {
         if !words.iter().any(|word| flags.contains(word)) {
@@ -159,14 +159,14 @@ pub(crate) fn tiny(args: &str) -> String {
     all
 }
 
-/// A run under way; killed with all of its children if it is dropped.
+/// A running command; killed with all of its children if it is dropped.
 pub(crate) struct Running<'b> {
     bench: &'b Bench,
     child: Child,
     words: String,
-    /// How the names of the files begin that its outputs go to.
+    /// The prefix of the names of its output files.
     outputs: &'static str,
-    /// None for a command that runs beside another one.
+    /// None for a command that runs at the same time as another one.
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
@@ -194,12 +194,12 @@ impl Running<'_> {
         self.bench.launch(words, stdout, "meanwhile-", None).wait()
     }
 
-    /// Waits for the end, at most for the time limit.
+    /// Waits for the end, for at most the time limit.
     pub(crate) fn wait(self) -> Done {
         self.wait_at_most(TIME_LIMIT)
     }
 
-    /// Waits for the end, at most for so long.
+    /// Waits for the end, for at most this long.
     pub(crate) fn wait_at_most(mut self, limit: Duration) -> Done {
         let start = Instant::now();
         let status = loop {
@@ -218,7 +218,7 @@ impl Running<'_> {
         }
     }
 
-    /// The number of the process.
+    /// The id of the process.
     pub(crate) fn id(&self) -> i32 {
         self.pid().as_raw_nonzero().get()
     }
@@ -234,7 +234,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Only a process that was not waited for still owns its number.
+        // Only a process that was not waited for still owns its id.
         if let Ok(None) = self.child.try_wait() {
             let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
             let _ = self.child.wait();
@@ -247,7 +247,7 @@ fn status_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Done {
     /// The exit status, or the negative number of the signal that ended it.
@@ -279,7 +279,7 @@ impl Done {
         flat(&self.stdout).contains(&flat(text))
     }
 
-    /// Standard error without the warnings and notes that some machines give rise to.
+    /// Standard error without the warnings and notes that depend on the machine.
     pub(crate) fn complaints(&self) -> String {
         let expected = |line: &&str| !line.starts_with("warning: ") && !line.starts_with("note: ");
         self.stderr.lines().filter(expected).collect::<Vec<_>>().join("\n")
@@ -311,12 +311,12 @@ impl Row {
         text.parse().unwrap_or_else(|_| panic!("{column} is {text:?}, not a whole number, in {}", self.name()))
     }
 
-    /// Whether the trial is invalid because another program, or the host, had a core of it.
+    /// Whether the trial is invalid because another program, or the host, had one of its cores.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.text("invalid_reason").contains("disturbed:")
     }
 
-    /// Which cell this is, for messages and for comparing.
+    /// The name of the cell, for messages and comparisons.
     pub(crate) fn name(&self) -> String {
         let columns = ["scenario", "backend", "batch", "payload", "window"];
         columns.map(|column| format!("{column} {}", self.text(column))).join(", ")
@@ -337,14 +337,14 @@ pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Fails unless every trial ran, accounts for every datagram and tells consistent rates.
+/// Fails unless every trial ran, accounts for every datagram and reports consistent rates.
 #[track_caller]
 pub(crate) fn assert_sound(rows: &[Row]) {
     assert!(!rows.is_empty(), "there are rows");
     for row in rows {
         assert_eq!(row.text("error"), "", "{}", row.name());
         assert_balanced(row);
-        // On a busy machine a short measured phase may go by before both threads have had their turn.
+        // On a busy machine a short measured phase may pass before both threads have run.
         let rounds = ["drain", "send"].contains(&row.text("scenario"));
         let must = if rounds { "measured_received" } else { "received" };
         assert!(row.count(must) > 0, "nothing came in {}", row.name());
@@ -363,7 +363,7 @@ pub(crate) fn assert_balanced(row: &Row) {
     for column in ["unexplained", "duplicate", "corrupt", "truncated", "foreign", "io_errors"] {
         assert_eq!(count(column), 0, "{column} of {}", row.name());
     }
-    // Where another program has the core, what is on its way may take longer than a round waits for it.
+    // If another program has the core, datagrams may stay in flight longer than a round waits for them.
     let reason = row.text("invalid_reason");
     assert!(reason.starts_with("disturbed:") || !reason.contains("whole"), "{reason}: {}", row.name());
 }

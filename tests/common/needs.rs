@@ -1,4 +1,4 @@
-//! What a test needs of the machine. A test that cannot run says so aloud; `HPBENCH_REQUIRE=uring,netns`
+//! What a test needs from the machine. A test that cannot run says so; `HPBENCH_REQUIRE=uring,netns`
 //! turns such a skip into a failure.
 
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use hpbench_backends::kernel::socket;
 use hpbench_backends::uring::Uring;
 use hpbench_backends::{Backend, Config, Kind, Socket};
 
-/// Says aloud that something is skipped (past the test runner's capture), or fails if `name` is required.
+/// Reports that something is skipped (past the test runner's capture), or fails if `name` is required.
 pub(crate) fn skip(name: &str, reason: &dyn Display) {
     let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required.trim() == name), "HPBENCH_REQUIRE={required}, but {reason}");
@@ -52,7 +52,7 @@ pub(crate) fn address(name: &str, address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).map_err(|error| skip(name, &format!("{address} cannot be bound: {error}"))).is_ok()
 }
 
-/// Whether a receive buffer of so many bytes is granted.
+/// Whether a receive buffer of this many bytes is granted.
 pub(crate) fn rcvbuf(bytes: usize) -> bool {
     let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
     socket.set_buffers(bytes, bytes).expect("buffers are granted up to the limit");
@@ -83,7 +83,7 @@ pub(crate) fn command(name: &str) -> bool {
     works(name, &[name, "--version"])
 }
 
-/// The command under which hpbench has a network of its own, with `$0` and `$@` in `script`.
+/// The command that gives hpbench a network of its own, with `$0` and `$@` in `script`.
 pub(crate) fn netns(script: &str) -> Option<Vec<String>> {
     let user = if rustix::process::geteuid().is_root() { "-n" } else { "-rn" };
     let command = |script: &str| ["unshare", user, "sh", "-c", script].map(str::to_owned).to_vec();
@@ -92,7 +92,7 @@ pub(crate) fn netns(script: &str) -> Option<Vec<String>> {
         .then(|| command(&format!("ip link set lo up && {script}")))
 }
 
-/// The command under which hpbench has an empty /proc.
+/// The command that gives hpbench an empty /proc.
 pub(crate) fn no_proc() -> Option<Vec<&'static str>> {
     let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
     let command = |script| vec!["unshare", user, "sh", "-c", script];
@@ -142,7 +142,7 @@ pub(crate) fn strace() -> bool {
     works("strace", &["strace", "-f", "-c", "-o", "/dev/null", "true"])
 }
 
-/// The command under which hpbench has no capabilities.
+/// The command that runs hpbench without capabilities.
 pub(crate) fn no_capabilities() -> Option<Vec<&'static str>> {
     const DROP: [&str; 4] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"];
     if !rustix::process::geteuid().is_root() {

@@ -1,10 +1,10 @@
-//! What the tests of reports share: rows that mean harm, and what every page must be.
+//! Shared by the tests of reports: hostile rows, and what every page must be.
 
 use hpbench::record::row::Row;
 
 use super::rows::{drain, latency};
 
-/// Labels that would do harm if they were taken for markup.
+/// Labels that would do harm if they were treated as markup.
 pub(crate) const HOSTILE: [&str; 8] = [
     "<script>alert(1)</script>",
     "\" onmouseover=\"alert(1)\" x=\"",
@@ -49,7 +49,7 @@ pub(crate) const ATTRIBUTES: [&str; 29] = [
     "title",
 ];
 
-/// Rows in which every text is a label that means harm.
+/// Rows in which every text is a hostile label.
 pub(crate) fn hostile(label: &str) -> Vec<Row> {
     let spoil = |mut row: Row, number: usize| {
         let own = format!("{label}{number}");
@@ -134,7 +134,7 @@ pub(crate) fn assert_self_contained(page: &str) {
     let controls: Vec<char> = page.chars().filter(|c| c.is_control() && *c != '\n').collect();
     assert!(controls.is_empty(), "control characters {controls:?}");
     assert!(!page.contains(['\u{202e}', '\u{2066}', '\u{200f}', '\u{fffe}']), "marks of direction");
-    // Between `<` and `>` there is nothing but what reports are made of.
+    // Between `<` and `>` there are only the tags and attributes of reports.
     let body = page.strip_prefix("<!DOCTYPE html>").expect("seen above");
     for piece in body.split('<').skip(1) {
         let (tag, _) = piece.split_once('>').unwrap_or_else(|| panic!("<{piece} is not closed"));

@@ -1,4 +1,4 @@
-//! Files of made-up rows: what the tests of `hpbench compare` and `hpbench report` share.
+//! Files of made-up rows, shared by the tests of `hpbench compare` and `hpbench report`.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use hpbench::record::row::Row;
 
 use super::{Bench, Done, HPBENCH, needs};
 
-/// How many cells the rows of [`run_on_many`] are of.
+/// How many cells the rows of [`run_on_many`] have.
 pub(crate) const CELLS: usize = 2500;
 
-/// A row of `drain`, of a backend in a block.
+/// A row of `drain`, for a backend in a block.
 pub(crate) fn drain(backend: &str, batch: usize, block: usize, ns: f64) -> Row {
     let variant = match backend {
         "plain" => "recvfrom+sendto",
@@ -96,8 +96,8 @@ fn many() -> Vec<Row> {
     rows
 }
 
-/// Runs hpbench with `args` on `big.csv`, of a hundred thousand rows, and with 300 MB of memory. Nothing where memory
-/// cannot be limited.
+/// Runs hpbench with `args` on `big.csv`, with a hundred thousand rows, in 300 MB of memory. Nothing if memory cannot
+/// be limited.
 pub(crate) fn run_on_many(args: &[&str]) -> Option<(Bench, Done)> {
     if !needs::command("prlimit") {
         return None;
@@ -106,7 +106,7 @@ pub(crate) fn run_on_many(args: &[&str]) -> Option<(Bench, Done)> {
     let start = Instant::now();
     let words = [&["prlimit", "--as=300000000", HPBENCH], args].concat();
     let done = bench.start_command(&words).wait_at_most(Duration::from_secs(300)).expect(0);
-    // Time is judged where the machine is known to be quiet, and the build is one with optimisation.
+    // Time is judged only if the machine is known to be quiet, and the build is optimised.
     if let Ok(limit) = std::env::var("HPBENCH_COMPARE_SECONDS") {
         let limit = limit.parse().expect("a number of seconds");
         assert!(start.elapsed().as_secs_f64() < limit, "{:?}", start.elapsed());
@@ -114,8 +114,8 @@ pub(crate) fn run_on_many(args: &[&str]) -> Option<(Bench, Done)> {
     Some((bench, done))
 }
 
-/// Takes back, in a file of rows, what other programs on the machine have done to trials that ran to their end: all of
-/// these count, and none is marked.
+/// Removes the marks of disturbances by other programs from a file of rows: all trials that ran to their end
+/// count.
 pub(crate) fn pardon(path: &Path) {
     let is_disturbed =
         |row: &super::Row| row.text("invalid_reason").split("; ").all(|why| why.starts_with("disturbed:"));
@@ -128,12 +128,12 @@ pub(crate) fn pardon(path: &Path) {
     fs::write(path, pardoned).expect("it is ours");
 }
 
-/// The text of a file of rows, with other fields in the columns named.
+/// The text of a file of rows, with other fields in the named columns.
 pub(crate) fn with(text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     changed(text, |_, column| fields.iter().find(|(name, _)| *name == column).map(|(_, field)| *field))
 }
 
-/// The text of a file of rows, with those fields of a row that `field` has for its columns.
+/// The text of a file of rows, with the fields of each row that `field` returns for their columns.
 fn changed<'f>(text: &str, field: impl Fn(&super::Row, &str) -> Option<&'f str>) -> Vec<u8> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().expect("a header").clone();

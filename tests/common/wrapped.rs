@@ -17,9 +17,9 @@ use hpbench_backends::{
     Variant,
 };
 
-/// What is done after a receive.
+/// Something to do after a receive.
 pub(crate) trait After {
-    /// It brought so many datagrams, which the app has not seen yet.
+    /// It returned this many datagrams, which the app has not seen yet.
     fn received(datagrams: usize);
 }
 

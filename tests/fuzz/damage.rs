@@ -1,11 +1,11 @@
-//! Damage to a file: bytes, fields, rows and columns that are changed, lost, doubled or in other places.
+//! Damage to a file: bytes, fields, rows and columns that are changed, lost, duplicated or moved.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
 use crate::pick;
 
-/// What a field may be replaced by.
+/// Replacements of a field.
 const FIELDS: [&[u8]; 20] = [
     b"",
     b"0",
@@ -35,7 +35,7 @@ const BYTES: &[u8] = b"\"\n\r,;0123456789.-+eE\0\xff\xef \t'=";
 /// The file, damaged in a few ways.
 pub(crate) fn draw(random: &mut ChaCha8Rng, good: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    // Most files have little damage: such with much are refused at their first line.
+    // Most files have little damage: those with much are refused at their first line.
     let ways = if random.random_ratio(1, 5) { random.random_range(2..10) } else { 1 };
     (0..ways).for_each(|_| one(random, &mut bytes));
     bytes
@@ -68,7 +68,7 @@ fn one(random: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
             let line = lines[at].clone();
             lines.insert(random.random_range(0..=at), line);
         }),
-        // A field, which is what a file of another program or of another version differs in.
+        // A field, as in a file of another program or of another version.
         _ => lines(random, bytes, |random, lines| {
             let at = random.random_range(0..lines.len());
             let mut fields: Vec<Vec<u8>> = lines[at].split(|&byte| byte == b',').map(<[u8]>::to_vec).collect();

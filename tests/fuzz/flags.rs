@@ -1,11 +1,11 @@
-//! Random flags: good and bad values, of flags that go together and of such that do not.
+//! Random flags: good and bad values, of flags that can be combined and of those that cannot.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 
 use crate::pick;
 
-/// Values that no flag takes, or hardly one.
+/// Values that no flag takes, or hardly any.
 const ODD: [&str; 16] = [
     "",
     " ",
@@ -25,7 +25,7 @@ const ODD: [&str; 16] = [
     "--",
 ];
 
-/// Flags of a plan, each with values that it takes, and after a `!` such that are refused, or mostly.
+/// Flags of a plan, each with values that it takes, and after a `!` those that are always or mostly refused.
 const PLAN: &[(&str, &[&str])] = &[
     (
         "--backend",
@@ -89,7 +89,7 @@ const SWITCHES: [&str; 10] = [
     "--dry-run",
 ];
 
-/// Flags that are safe only where nothing is run.
+/// Flags that are safe only if nothing is run.
 const DRY: &[(&str, &[&str])] = &[
     ("--backend", &["all", "uring:all"]),
     ("--fifo", &["1", "50", "99", "!100"]),
@@ -139,7 +139,7 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
     if random.random_ratio(1, 12) {
         let (command, known) = OTHERS[random.random_range(0..OTHERS.len())];
         words.push(command.into());
-        // What would run long is only ever asked for help, or with a flag that is refused.
+        // Long-running commands are only run for their help, or with a flag that is refused.
         words.extend(match command {
             "selftest" => vec!["--trials=0".to_owned()],
             "lab" => vec!["--dry-run".to_owned()],
@@ -172,7 +172,7 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
     if !["--trials", "--time", "--precision"].into_iter().any(has) {
         rest.extend(["--trials", "1"]);
     }
-    // One of these goes with the other.
+    // One of these needs the other.
     match (has("--state"), has("--pair")) {
         (true, false) => rest.extend(["--pair", "1"]),
         (false, true) => rest.extend(["--state", "as it is"]),
@@ -187,13 +187,13 @@ pub(crate) fn draw(random: &mut ChaCha8Rng) -> Vec<String> {
     if !is_dry && !has("--rate") {
         rest.extend(["--rate", "1000000"]);
     }
-    // A run of one attempt: where this machine is busy, all would be repeated.
+    // One attempt per trial: on a busy machine, all would be repeated.
     rest.extend(if has("--no-gates") { vec![] } else { vec!["--no-gates"] });
     words.extend(rest.into_iter().map(str::to_owned));
     words
 }
 
-/// One of the values, seldom one that is refused, or an odd one: most commands should get as far as to run.
+/// One of the values, rarely a refused or odd one: most commands should get as far as running.
 fn value(random: &mut ChaCha8Rng, values: &[&str]) -> String {
     if random.random_ratio(1, 30) {
         let any = pick(random, &[values, &ODD].concat());

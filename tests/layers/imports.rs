@@ -5,11 +5,11 @@ use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// The path of a module, from the root of the crate on.
+/// The path of a module, from the root of the crate.
 type Module = Vec<String>;
 
-/// One path that a file names outside of its tests: where, its segments with the first one resolved, and the name under
-/// which a `use` makes it known.
+/// One path that a file names outside its tests: where, its segments with the first one resolved, and the name that a
+/// `use` gives it.
 #[derive(Clone, Debug)]
 struct Named {
     line: usize,
@@ -41,7 +41,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Of files: their names from the folder of the crate's root on, and their texts.
+    /// From files: their names relative to the folder of the crate's root, and their texts.
     pub(crate) fn of(texts: impl Iterator<Item = (String, String)>) -> Self {
         let texts: Vec<(String, String)> = texts.collect();
         let modules: BTreeMap<Module, String> = texts.iter().map(|(name, _)| (module(name), name.clone())).collect();
@@ -57,7 +57,7 @@ impl Sources {
         sources
     }
 
-    /// Of all files in a folder.
+    /// From all files in a folder.
     pub(crate) fn read(folder: &Path) -> Self {
         let mut texts = Vec::new();
         let mut folders = vec![folder.to_path_buf()];
@@ -97,7 +97,7 @@ impl Sources {
         (imports.collect(), lost)
     }
 
-    /// The file that a path leads to, through what is re-exported on the way.
+    /// The file that a path leads to, through re-exports.
     fn resolve(&self, path: &[String], depth: usize) -> Result<String, String> {
         let length = (0..=path.len()).rev().find(|&length| self.modules.contains_key(&path[..length]));
         let length = length.unwrap_or(0);
@@ -107,7 +107,7 @@ impl Sources {
         let mut exports = exports.filter(|named| named.alias.as_ref() == Some(item) && depth < 8);
         match exports.next() {
             Some(export) => self.resolve(&[&export.path[..], &path[length + 1..]].concat(), depth + 1),
-            // Of what is no re-export only a path without further modules can be an item of this file.
+            // Without a re-export, only a path without further modules can be an item of this file.
             None if length == 0 && path.len() > 1 && item.starts_with(char::is_lowercase) => Err(item.clone()),
             None => Ok(name.clone()),
         }
@@ -140,7 +140,7 @@ fn module(name: &str) -> Module {
 /// Reads the tokens of a file.
 struct Reader<'m> {
     modules: &'m BTreeMap<Module, String>,
-    /// What a `use` has made known of the crate's modules, by the module that it is in.
+    /// The names that `use` declarations give to the crate's modules, by the module that they are in.
     aliases: BTreeMap<(Module, String), Vec<String>>,
     file: File,
 }
@@ -153,7 +153,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what begins at a token, and returns where the next thing begins.
+    /// Reads what begins at a token, and returns where it ends.
     fn step(&mut self, tokens: &[TokenTree], at: usize, here: &Module) -> usize {
         if is_for_tests(tokens, at) {
             let end = end_of_item(tokens, at + 2);
@@ -211,7 +211,7 @@ impl Reader<'_> {
                     return at + 1;
                 }
                 Some(TokenTree::Ident(_)) => {}
-                // A `*`, which is known under no name, or generic arguments.
+                // A `*`, which has no name, or generic arguments.
                 _ => {
                     is_glob = true;
                     break;
@@ -243,7 +243,7 @@ impl Reader<'_> {
         at
     }
 
-    /// A path from the root of the crate on; none if it is not one of the crate's modules.
+    /// A path from the root of the crate; none if it is not one of the crate's modules.
     fn rooted(&self, path: &[String], here: &Module) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let mut base = here.clone();
@@ -301,7 +301,7 @@ fn end_of_item(tokens: &[TokenTree], start: usize) -> usize {
     (start..tokens.len()).find(is_end).map_or(tokens.len(), |at| at + 1)
 }
 
-/// Files that import each other in a circle, if there are any: each imports the next one, the last one the first.
+/// Files that import each other in a cycle, if there are any: each imports the next one, the last one the first.
 pub(crate) fn circle(imports: &[Import]) -> Option<Vec<&str>> {
     let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for import in imports {

@@ -1,4 +1,4 @@
-//! A feature, and whether it is to be had.
+//! A feature, and whether it is available.
 
 /// Something that a kernel may offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,25 +7,25 @@ pub struct Feature {
     pub name: &'static str,
     /// The kernel release that brought it.
     pub since: &'static str,
-    /// Whether it is to be had here, by this process, now.
+    /// Whether it is available here, to this process, now.
     pub state: State,
 }
 
-/// Whether a feature is to be had.
+/// Whether a feature is available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It was used, and worked.
     Yes,
-    /// It was tried, and refused.
+    /// It was tried, and does not work.
     No {
-        /// By what.
+        /// The reason.
         why: String,
         /// What can be done.
         remedy: String,
     },
     /// It could not be tried.
     Unknown {
-        /// For what reason.
+        /// The reason.
         why: String,
     },
 }

@@ -8,8 +8,8 @@ use io_uring::types::BufRingEntry;
 
 use crate::frames::pool::Region;
 
-/// Two pages of 4 KiB, or a part of a larger one: first a buffer ring of [`Lent::BUFFERS`] entries and a place for headers, then the
-/// buffers.
+/// Two pages of 4 KiB, or a part of a larger one: first a buffer ring of [`Lent::BUFFERS`] entries and room for
+/// headers, then the buffers.
 #[derive(Debug)]
 pub(super) struct Lent(Region);
 
@@ -37,32 +37,32 @@ impl Lent {
         self.0.as_ptr() as u64
     }
 
-    /// The address of a buffer. It has no more than [`Lent::BUFFERS`].
+    /// The address of a buffer. There are [`Lent::BUFFERS`].
     pub(super) fn buffer(&self, index: u16) -> *mut u8 {
         assert!(index < Self::BUFFERS);
         // SAFETY: the last buffer ends within the second page.
         unsafe { self.0.as_ptr().add(Self::BUFFERS_AT + usize::from(index) * Self::SIZE) }
     }
 
-    /// What is in a buffer. The kernel must be done with it.
+    /// The content of a buffer. The kernel must be done with it.
     pub(super) fn bytes(&self, index: u16, len: usize) -> &[u8] {
-        // SAFETY: the memory is initialised, and at least so long; the kernel writes to it no more, says the caller.
+        // SAFETY: the memory is initialised, and at least that long; the caller says that the kernel is done with it.
         unsafe { std::slice::from_raw_parts(self.buffer(index), len.min(Self::SIZE)) }
     }
 
-    /// Puts something into a buffer that the kernel does not have yet.
+    /// Writes to a buffer that the kernel does not have yet.
     pub(super) fn write(&mut self, index: u16, bytes: &[u8]) {
         assert!(bytes.len() <= Self::SIZE);
-        // SAFETY: the buffer is so long, and no part of `bytes`, which was borrowed from elsewhere.
+        // SAFETY: the buffer is long enough, and no part of `bytes`, which was borrowed from elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.buffer(index), bytes.len()) };
     }
 
-    /// Gives all buffers to the kernel, which has been told of the ring.
+    /// Provides all buffers to the kernel; the ring must be registered.
     pub(super) fn publish(&mut self) {
         let entries = self.0.as_ptr().cast::<BufRingEntry>();
         for index in 0..Self::BUFFERS {
-            // SAFETY: the first page holds so many entries, zeroed or written; the kernel reads none before the
-            // tail is behind it. Entry 0 also holds the tail: it is set field by field.
+            // SAFETY: the first page holds that many entries, zeroed or written; the kernel reads none before the
+            // tail is past it. Entry 0 also holds the tail: it is set field by field.
             let entry = unsafe { &mut *entries.add(usize::from(index)) };
             entry.set_addr(self.buffer(index) as u64);
             entry.set_len(Self::SIZE as u32);

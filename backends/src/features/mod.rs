@@ -1,7 +1,7 @@
-//! What this kernel offers to programs that move datagrams, found out by trying it on throwaway rings and sockets.
+//! What this kernel offers to programs that move datagrams, determined by trying it on throwaway rings and sockets.
 //!
-//! Versions tell little: distributions carry features back, containers and limits take them away. So each
-//! feature is used once, on loopback, and what became of that is the answer.
+//! Versions say little: distributions backport features, containers and limits take them away. So each
+//! feature is used once, on loopback, and the result of that is the answer.
 
 mod feature;
 mod lent;
@@ -18,8 +18,8 @@ use row::Patience;
 
 /// Tries every feature: those of io_uring, in the order in which they arrived, then those of UDP sockets.
 ///
-/// Takes a few milliseconds where all is well, and never waits for longer than a second in all. Nothing is
-/// left behind: rings and sockets are closed.
+/// Takes a few milliseconds if all is well, and never waits for more than a second in total. Rings and
+/// sockets are closed afterwards.
 pub fn try_all() -> Vec<Feature> {
     let mut patience = Patience::new();
     let mut features = uring::try_all(&mut patience);
@@ -31,7 +31,7 @@ pub fn try_all() -> Vec<Feature> {
 ///
 /// # Errors
 ///
-/// The kernel's error, e.g. where the device is down; `TimedOut` where nothing comes.
+/// The kernel's error, e.g. if the device is down; `TimedOut` if nothing arrives.
 pub fn try_loopback() -> io::Result<()> {
     trial::open_pair().map(drop)
 }

@@ -1,4 +1,4 @@
-//! Why a trial failed, and what that says about the feature.
+//! Why a trial failed, and what follows for the feature.
 
 use std::io;
 
@@ -10,15 +10,15 @@ use crate::kernel::setup::{self, Refused};
 pub(super) enum Refusal {
     /// The kernel's answer to the call or request that *is* the feature.
     Refused {
-        /// Which one.
+        /// The call.
         call: &'static str,
         error: io::Error,
     },
     /// The kernel says that it does not have it.
     Missing,
-    /// The kernel took it, and did something else.
+    /// The kernel accepted it, and did something else.
     Inert(String),
-    /// It takes this capability, which the process lacks.
+    /// It needs this capability, which the process lacks.
     Privilege(&'static str),
     /// The trial could not be made.
     Untried(String),
@@ -35,12 +35,12 @@ impl Refusal {
         move |error| Self::Untried(format!("{call} failed: {error}"))
     }
 
-    /// Whether memory was what it lacked.
+    /// Whether it failed for lack of memory.
     pub(super) fn is_memory(&self) -> bool {
         matches!(self, Self::Refused { error, .. } if error.raw_os_error() == Some(libc::ENOMEM))
     }
 
-    /// What it says about a feature that came with the release `since`.
+    /// What follows for a feature that came with the release `since`.
     pub(super) fn state(self, since: &str) -> State {
         let (call, error) = match self {
             Self::Refused { call, error } => (call, error),
@@ -57,16 +57,16 @@ impl Refusal {
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
                 no(format!("{call} is refused ({error})"), FILTER_REMEDY.into())
             }
-            // What a smaller limit keeps from being tried may well be there.
+            // A feature that a limit keeps from being tried may well be there.
             Some(libc::ENOMEM) => State::Unknown {
-                why: format!("not enough memory may be locked to try it ({call}: {error}); {}", setup::MEMLOCK_REMEDY),
+                why: format!("the limit of locked memory is too low ({call}: {error}); {}", setup::MEMLOCK_REMEDY),
             },
             _ => State::Unknown { why: format!("{call} failed: {error}") },
         }
     }
 }
 
-/// Older kernels answer `EINVAL` to what they do not know.
+/// Older kernels answer `EINVAL` to a request they do not know.
 fn missing(since: &str) -> State {
     no("this kernel does not have it".into(), format!("use Linux {since} or newer"))
 }
@@ -77,7 +77,7 @@ fn no(why: String, remedy: String) -> State {
 
 const FILTER_REMEDY: &str = "let the container's seccomp filter, or the security module, pass this call (Docker: `--security-opt seccomp=FILE`)";
 
-/// What a refused `io_uring_setup` without any flags says.
+/// What a refused `io_uring_setup` without any flags means.
 pub(super) fn no_io_uring(refusal: Refusal) -> State {
     match refusal {
         Refusal::Refused { call: SETUP, error } => match setup::refused(&error) {
@@ -88,7 +88,7 @@ pub(super) fn no_io_uring(refusal: Refusal) -> State {
     }
 }
 
-/// The name of the call that makes a ring.
+/// The name of the call that creates a ring.
 pub(super) const SETUP: &str = "io_uring_setup";
 
 #[cfg(test)]

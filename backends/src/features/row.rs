@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::features::feature::{Feature, State};
 use crate::features::refusal::Refusal;
 
-/// A feature, and the trial that tells whether it is there.
+/// A feature, and the trial that shows whether it is there.
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) since: &'static str,
@@ -30,7 +30,7 @@ impl Row {
         self.feature(state)
     }
 
-    /// Tries again where there is no memory: rings that were closed a moment ago still count against the limit of
+    /// Tries again if memory runs out: rings that were closed a moment ago still count against the limit of
     /// locked memory.
     pub(super) fn try_for_memory(&self, patience: &mut Patience) -> Result<(), Refusal> {
         for _ in 1..Self::TRIES {
@@ -45,11 +45,11 @@ impl Row {
         (self.trial)(patience)
     }
 
-    /// How often a trial that finds no memory is made.
+    /// How often a trial that runs out of memory is made.
     const TRIES: usize = 3;
 }
 
-/// How long all trials together may still wait.
+/// How long all trials may still wait in total.
 #[derive(Debug)]
 pub(super) struct Patience {
     /// For completions.
@@ -67,12 +67,12 @@ impl Patience {
         Self { pauses: 250, memory: 8 }
     }
 
-    /// Sleeps for a moment; `false`, at once, if there is no patience left.
+    /// Sleeps for a moment; `false`, at once, if no waiting time is left.
     pub(super) fn pause(&mut self) -> bool {
         Self::sleep(&mut self.pauses, Self::PAUSE)
     }
 
-    /// Sleeps until closed rings are gone, as a rule; `false`, at once, if there is no patience left.
+    /// Sleeps long enough for closed rings to be gone, as a rule; `false`, at once, if no waiting time is left.
     pub(super) fn wait_for_memory(&mut self) -> bool {
         Self::sleep(&mut self.memory, Self::MEMORY)
     }

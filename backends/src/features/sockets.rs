@@ -53,14 +53,14 @@ fn segments() -> Result<(), Refusal> {
     let mut bytes = [0; 2 * TRAIN];
     let mut found = [0; 3];
     for len in &mut found {
-        *len = retry(|| far.recv(&mut bytes)).map_err(|error| inert("not all datagrams came", &error))?;
+        *len = retry(|| far.recv(&mut bytes)).map_err(|error| inert("not all datagrams arrived", &error))?;
     }
     let expected = [SEGMENT, SEGMENT, TRAIN - 2 * SEGMENT];
     let wrong = || Refusal::Inert(format!("it cuts a send into datagrams of {found:?} bytes"));
     if found == expected { Ok(()) } else { Err(wrong()) }
 }
 
-/// Three datagrams become one read, and the kernel tells how long each of them is.
+/// Three datagrams become one read, and the kernel reports how long each of them is.
 fn coalesces() -> Result<(), Refusal> {
     let (near, far) = pair()?;
     set_option(&far, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(Refusal::of("UDP_GRO"))?;
@@ -69,13 +69,13 @@ fn coalesces() -> Result<(), Refusal> {
     let (len, segment) = retry(|| receive_train(&far)).map_err(|error| inert("nothing came", &error))?;
     match segment {
         Some(segment) if (len, segment) == (TRAIN, SEGMENT as c_int) => Ok(()),
-        Some(segment) => Err(Refusal::Inert(format!("it brings {len} bytes in segments of {segment}"))),
-        None => Err(Refusal::Inert(format!("it is taken, but loopback brings each datagram for itself ({len} bytes)"))),
+        Some(segment) => Err(Refusal::Inert(format!("it returns {len} bytes in segments of {segment}"))),
+        None => Err(Refusal::Inert(format!("it is accepted, but loopback delivers single datagrams ({len} bytes)"))),
     }
 }
 
 fn inert(what: &str, error: &io::Error) -> Refusal {
-    Refusal::Inert(format!("it is taken, but {what} ({error})"))
+    Refusal::Inert(format!("it is accepted, but {what} ({error})"))
 }
 
 fn send_train(socket: &UdpSocket) -> io::Result<()> {
@@ -83,7 +83,7 @@ fn send_train(socket: &UdpSocket) -> io::Result<()> {
     socket.send(&[7; TRAIN]).map(drop)
 }
 
-/// Receives once. Returns how many bytes came, and the segment size that came with them.
+/// Receives once. Returns how many bytes arrived, and the segment size that came with them.
 fn receive_train(socket: &UdpSocket) -> io::Result<(usize, Option<c_int>)> {
     /// Aligned as `cmsghdr` is.
     #[repr(C, align(8))]
@@ -98,7 +98,7 @@ fn receive_train(socket: &UdpSocket) -> io::Result<(usize, Option<c_int>)> {
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control.0.len() as _;
-    // SAFETY: the message names live locals, each as long as it says.
+    // SAFETY: the message points to live locals, each as long as it says.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has filled the control buffer, and says how far; it is aligned as a header is.

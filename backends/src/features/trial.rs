@@ -1,4 +1,4 @@
-//! A throwaway io_uring, and requests on it whose completions are waited for, but not for ever.
+//! A throwaway io_uring, and requests on it that are waited for, but not for ever.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,9 +14,9 @@ use crate::features::row::Patience;
 /// An io_uring with memory for its requests.
 pub(super) struct Trial<'a> {
     ring: IoUring,
-    /// Unmapped only if no request is under way.
+    /// Unmapped only if no request is in flight.
     memory: ManuallyDrop<Lent>,
-    /// Requests whose last completion is not in.
+    /// Requests whose last completion has not arrived.
     under_way: usize,
     patience: &'a mut Patience,
 }
@@ -24,7 +24,7 @@ pub(super) struct Trial<'a> {
 /// The name of the call that submits requests.
 const ENTER: &str = "io_uring_enter";
 
-/// The number of a cancellation; other requests have the number 0.
+/// The user data of a cancellation; that of other requests is 0.
 const CANCEL: u64 = u64::MAX;
 
 impl<'a> Trial<'a> {
@@ -63,15 +63,15 @@ impl<'a> Trial<'a> {
     ///
     /// All memory that it names must be in [`Trial::memory`].
     pub(super) unsafe fn submit(&mut self, entry: &squeue::Entry) -> Result<(), Refusal> {
-        // SAFETY: the memory stays mapped while requests are under way, see `Drop`.
+        // SAFETY: the memory stays mapped while requests are in flight, see `Drop`.
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| Refusal::Untried("the submission queue is full".into()))?;
         self.under_way += 1;
         self.enter().map_err(Refusal::of(ENTER))
     }
 
-    /// Waits for `count` completions of the request `call` at most as long as there is patience; the first that
-    /// tells of an error ends it.
+    /// Waits for `count` completions of the request `call`, at most as long as [`Patience`] allows; the first that
+    /// reports an error ends it.
     pub(super) fn complete(&mut self, call: &'static str, count: usize) -> Result<Vec<cqueue::Entry>, Refusal> {
         let mut completions = Vec::new();
         loop {
@@ -98,7 +98,7 @@ impl<'a> Trial<'a> {
         Some(completion)
     }
 
-    /// Submits what is queued and runs what is deferred; never waits.
+    /// Submits queued requests and runs deferred work; never waits.
     fn enter(&mut self) -> io::Result<()> {
         if self.ring.params().is_setup_sqpoll() {
             return self.ring.submit().map(drop);
@@ -108,13 +108,13 @@ impl<'a> Trial<'a> {
         let entered =
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) };
         match entered {
-            // What waits for completions enters again.
+            // Callers that wait for completions enter again.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => Ok(()),
             result => result.map(drop),
         }
     }
 
-    /// Ends the request that is under way, and reaps what is left.
+    /// Ends the request that is in flight, and reaps what is left.
     pub(super) fn cancel(&mut self) {
         let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
         // SAFETY: the request names no memory.
@@ -136,7 +136,7 @@ impl Drop for Trial<'_> {
             self.cancel();
         }
         if self.under_way == 0 {
-            // SAFETY: it is dropped once, here, and the kernel writes to it no more. (A buffer ring that is still
+            // SAFETY: it is dropped once, here, and the kernel no longer writes to it. (A buffer ring that is still
             // registered has its pages pinned.)
             unsafe { ManuallyDrop::drop(&mut self.memory) };
         }
@@ -161,13 +161,13 @@ pub(super) fn open_pair() -> io::Result<(UdpSocket, UdpSocket)> {
     Ok((near, far))
 }
 
-/// Receives, for a moment: rings that are taken apart interrupt system calls of their thread.
+/// Receives, for a moment: rings that are being torn down interrupt system calls of their thread.
 pub(super) fn retry<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..RETRIES {
         match receive() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no datagram came"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no datagram arrived"));
             }
             result => return result,
         }

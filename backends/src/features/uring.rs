@@ -32,7 +32,7 @@ const ROWS: [Row; 17] = [
     row("min-wait", "6.12", |patience| says(patience, Parameters::is_feature_min_timeout)),
 ];
 
-/// What is sent in trials.
+/// The texts sent in trials.
 const TEXTS: [&[u8]; 2] = [b"first", b"second one"];
 
 pub(super) fn try_all(patience: &mut Patience) -> Vec<Feature> {
@@ -41,7 +41,7 @@ pub(super) fn try_all(patience: &mut Patience) -> Vec<Feature> {
     let rest: Vec<Feature> = match &state {
         State::Yes => ROWS.iter().map(|row| row.try_out(patience)).collect(),
         State::No { remedy, .. } => {
-            let state = State::No { why: "io_uring itself is not to be had".into(), remedy: remedy.clone() };
+            let state = State::No { why: "io_uring itself is not available".into(), remedy: remedy.clone() };
             ROWS.iter().map(|row| row.feature(state.clone())).collect()
         }
         State::Unknown { .. } => {
@@ -52,12 +52,12 @@ pub(super) fn try_all(patience: &mut Patience) -> Vec<Feature> {
     [vec![whole.feature(state)], rest].concat()
 }
 
-/// A ring with these flags is to be had, and works.
+/// A ring with these flags can be created, and works.
 fn works(patience: &mut Patience, choose: fn(&mut Builder) -> &mut Builder) -> Result<(), Refusal> {
     Trial::with(patience, choose)?.nop()
 }
 
-/// A kernel thread takes the requests. Before 5.13 only some processes may have one.
+/// A kernel thread takes the requests. Before 5.13 this needs a privilege.
 fn sqpoll(patience: &mut Patience) -> Result<(), Refusal> {
     works(patience, |ring| ring.setup_sqpoll(10)).map_err(|refusal| match refusal {
         Refusal::Refused { error, .. } if error.raw_os_error() == Some(libc::EPERM) => {
@@ -67,7 +67,7 @@ fn sqpoll(patience: &mut Patience) -> Result<(), Refusal> {
     })
 }
 
-/// Whether the kernel says of a ring that it has something.
+/// Whether the kernel reports a feature of the ring.
 fn says(patience: &mut Patience, has: fn(&Parameters) -> bool) -> Result<(), Refusal> {
     let mut trial = Trial::new(patience)?;
     let has = has(trial.ring().params());
@@ -124,7 +124,7 @@ fn buffer_ring(trial: &mut Trial<'_>) -> Result<(), Refusal> {
 /// The only group of buffers.
 const GROUP: u16 = 0;
 
-/// One request receives two datagrams, and stays armed.
+/// One request receives two datagrams and stays armed.
 fn multishot_recv(patience: &mut Patience) -> Result<(), Refusal> {
     let (near, far) = pair()?;
     let mut trial = Trial::new(patience)?;
@@ -159,10 +159,10 @@ fn multishot_recvmsg(patience: &mut Patience) -> Result<(), Refusal> {
         // SAFETY: the kernel only reads the headers, and so do we.
         let message = unsafe { &*message };
         let parsed = types::RecvMsgOut::parse(trial.memory().bytes(index, result), message);
-        let parsed = parsed.map_err(|()| inert("a datagram without its header came"))?;
+        let parsed = parsed.map_err(|()| inert("a datagram arrived without its header"))?;
         equals(parsed.payload_data(), text)?;
         if parsed.name_data().len() != name {
-            return Err(inert("a datagram came without its sender's address"));
+            return Err(inert("a datagram arrived without its sender's address"));
         }
     }
     trial.cancel();
@@ -185,7 +185,7 @@ fn send_zero_copy(patience: &mut Patience, call: &'static str) -> Result<(), Ref
     // SAFETY: headers and buffer are the trial's.
     unsafe { trial.submit(&entry) }?;
     let first = trial.complete(call, 1)?;
-    // The memory may be in use until the datagram is received.
+    // The kernel may use the memory until the datagram is received.
     arrives(&far, TEXTS[0])?;
     if cqueue::more(first[0].flags()) {
         trial.complete(call, 1)?;
@@ -198,7 +198,7 @@ fn buffer_of(completion: &cqueue::Entry) -> Result<u16, Refusal> {
         return Err(inert("the request ended with its first datagram"));
     }
     let index = cqueue::buffer_select(completion.flags()).filter(|&index| index < Lent::BUFFERS);
-    index.ok_or_else(|| inert("a datagram came in no buffer of the ring"))
+    index.ok_or_else(|| inert("a datagram arrived in no buffer of the ring"))
 }
 
 fn send_texts(socket: &UdpSocket) -> Result<(), Refusal> {
@@ -212,7 +212,7 @@ fn arrives(socket: &UdpSocket, text: &[u8]) -> Result<(), Refusal> {
 }
 
 fn equals(found: &[u8], text: &[u8]) -> Result<(), Refusal> {
-    if found == text { Ok(()) } else { Err(inert("other bytes arrived than were sent")) }
+    if found == text { Ok(()) } else { Err(inert("the bytes that arrived are not those that were sent")) }
 }
 
 fn inert(what: &str) -> Refusal {

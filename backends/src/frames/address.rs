@@ -1,18 +1,18 @@
-//! An address, in the frame of its datagram.
+//! An address in the frame of its datagram.
 //!
-//! It travels in front of the payload, so that an answer finds it there and nothing is copied: at byte 16, where a
-//! `recvmsg` multishot puts it, too.
+//! It precedes the payload, so that a reply finds it there and nothing is copied. It is at byte 16, where a
+//! `recvmsg` multishot also puts it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::frames::pool::Frame;
 
-/// Where in a frame the address is: behind the header that a `recvmsg` multishot writes there
+/// Where in a frame the address is: after the header that a `recvmsg` multishot writes there
 /// (`struct io_uring_recvmsg_out` in `include/uapi/linux/io_uring.h`: four words of 32 bits).
 pub(crate) const ADDRESS_AT: usize = 16;
 /// Bytes of the longest address, a `struct sockaddr_in6`.
 pub(crate) const ADDRESS_LEN: usize = 28;
-/// Where the payload begins in frames that have an address, unless the kernel decides where.
+/// Where the payload begins in frames that have an address, unless the kernel decides.
 pub(crate) const PAYLOAD_AT: usize = 64;
 /// The most bytes in front of a payload.
 pub(crate) const HEADROOM: usize = 128;
@@ -42,14 +42,14 @@ impl Address {
         Self(bytes)
     }
 
-    /// Reads what the kernel has written. `None` if it is no address of IP.
+    /// Reads what the kernel has written. `None` if it is not an IP address.
     pub(crate) fn parse(bytes: &[u8]) -> Option<SocketAddr> {
         let family = i32::from(u16::from_ne_bytes(array(bytes, 0)?));
         let port = u16::from_be_bytes(array(bytes, 2)?);
         match family {
             libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(array::<4>(bytes, 4)?), port).into()),
             libc::AF_INET6 => {
-                // The standard library, too, takes this word as it is.
+                // The standard library also takes this word as it is.
                 let flow = u32::from_ne_bytes(array(bytes, 4)?);
                 let scope = u32::from_ne_bytes(array(bytes, 24)?);
                 Some(SocketAddrV6::new(Ipv6Addr::from(array::<16>(bytes, 8)?), port, flow, scope).into())
@@ -58,7 +58,7 @@ impl Address {
         }
     }
 
-    /// Writes the address into the frame of a datagram that is going to be sent there.
+    /// Writes the address into the frame of a datagram to be sent there.
     #[inline]
     pub(crate) fn write(&self, frame: &mut Frame<'_>) {
         frame.bytes_mut()[ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN].copy_from_slice(&self.0);

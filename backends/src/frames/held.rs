@@ -7,7 +7,7 @@ use crate::frames::pool::{Frame, FreeList};
 /// A row of slots. The first ones are vacant, the others hold a frame each.
 ///
 /// A slot with a frame *is* the iovec of that frame: system calls with many headers read the slots
-/// themselves, so that a frame comes from the free list to the kernel by one copy of two words.
+/// themselves, so a frame gets from the free list to the kernel by one copy of two words.
 #[derive(Debug)]
 pub(crate) struct Held<'p> {
     slots: Box<[MaybeUninit<Frame<'p>>]>,
@@ -29,25 +29,25 @@ impl<'p> Held<'p> {
         self.slots.len()
     }
 
-    /// How many slots hold no frame: the first ones.
+    /// How many slots hold no frame; these come first.
     pub(crate) fn vacant(&self) -> usize {
         self.vacant
     }
 
-    /// The slots, for headers that are to point to them. A slot is an iovec while it holds a frame.
+    /// The slots, for headers that point to them. A slot is an iovec while it holds a frame.
     pub(crate) fn as_iovecs(&mut self) -> *mut libc::iovec {
         self.slots.as_mut_ptr().cast()
     }
 
     /// Puts free frames into the vacant slots, as far as there are any. Returns the first slot that holds
-    /// a frame; so do all behind it.
+    /// a frame; all later ones do, too.
     #[inline(always)]
     pub(crate) fn fill(&mut self, free: &mut FreeList<'p>) -> usize {
         self.vacant -= free.take_last(&mut self.slots[..self.vacant]);
         self.vacant
     }
 
-    /// As [`Held::fill`] of a row of one slot. Returns whether the slot holds a frame.
+    /// As [`Held::fill`], for a row of one slot. Returns whether the slot holds a frame.
     #[inline(always)]
     pub(crate) fn fill_one(&mut self, free: &mut FreeList<'p>) -> bool {
         if self.vacant > 0 {
@@ -63,7 +63,7 @@ impl<'p> Held<'p> {
     pub(crate) fn take_one(&mut self) -> Option<Frame<'p>> {
         let slot = self.slots.get(self.vacant)?;
         self.vacant += 1;
-        // SAFETY: the slot held a frame, as all from `vacant` on, and counts as vacant from here on.
+        // SAFETY: the slot held a frame, as do all from `vacant` on, and counts as vacant from here on.
         Some(unsafe { slot.assume_init_read() })
     }
 

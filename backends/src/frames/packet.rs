@@ -1,4 +1,4 @@
-//! What travels through the rings: a frame and the datagrams in it.
+//! The item of the rings: a frame and the datagrams in it.
 
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use crate::frames::ring::{Consumer, Producer};
 /// A frame with the datagrams that it holds.
 ///
 /// A packet is one datagram, or, with segmentation offload, a train of `ceil(len / segment)`
-/// datagrams of `segment` bytes each, of which the last may be shorter. Every count in hpbench is a
-/// count of datagrams.
+/// datagrams of `segment` bytes each, of which the last may be shorter. hpbench always counts
+/// datagrams.
 ///
-/// A packet is two words long: with one of four words, the 1,024 slots of a ring walked a whole L1
+/// A packet is two words long. With four words, the 1,024 slots of a ring filled a whole L1
 /// cache, which cost a `drain` 18 ns per datagram.
 #[derive(Debug)]
 #[must_use = "a dropped packet loses its frame"]
@@ -44,7 +44,7 @@ impl<'p> Packet<'p> {
         Self::train(frame, 0, len, len)
     }
 
-    /// A datagram that the kernel has put behind `offset` bytes of the frame.
+    /// A datagram that the kernel has put after the first `offset` bytes of the frame.
     ///
     /// # Safety
     ///
@@ -52,12 +52,12 @@ impl<'p> Packet<'p> {
     #[inline(always)]
     unsafe fn received(offset: usize, frame: Frame<'p>, len: usize) -> Self {
         let (base, lines) = frame.into_parts();
-        // Nothing is longer than 16 bits tell; should a datagram be, it is cut, and found to be corrupt.
+        // No length exceeds 16 bits; if a datagram's did, it would be cut, and found to be corrupt.
         let (offset, len) = (usize::from(offset as u16), usize::from(len as u16));
         Self { base, parts: (lines | offset << 16 | len << 32) as u64, pool: PhantomData }
     }
 
-    /// What the kernel has put into the frame, as a message tells.
+    /// What the kernel has put into the frame, as its message header reports.
     #[inline(always)]
     pub(crate) fn placed(frame: Frame<'p>, placed: Placed) -> Self {
         let Placed { offset, len, segment, .. } = placed;
@@ -68,8 +68,8 @@ impl<'p> Packet<'p> {
         Self { base, parts: (lines | offset << 16 | len << 32 | segment << 48) as u64, pool: PhantomData }
     }
 
-    /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes. From an offset of 44 on, the kernel's
-    /// form of an address is in the frame from byte 16 on.
+    /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes. If the offset is 44 or more, the frame
+    /// has an address, in the kernel's form, at byte 16.
     ///
     /// # Panics
     ///
@@ -81,11 +81,11 @@ impl<'p> Packet<'p> {
         Self::placed(frame, Placed { offset, len, segment, truncated: false })
     }
 
-    /// One datagram that is to be sent to `address`; `write` gets its `len` bytes.
+    /// One datagram to be sent to `address`; `write` gets its `len` bytes.
     ///
     /// # Panics
     ///
-    /// If the frame has no room for an address and so many bytes ([`crate::Config::frame_size`] does).
+    /// If the frame has no room for an address and that many bytes (one of [`crate::Config::frame_size`] has).
     #[inline]
     pub fn addressed(mut frame: Frame<'p>, len: usize, address: &Address, write: impl FnOnce(&mut [u8])) -> Self {
         address.write(&mut frame);
@@ -93,28 +93,28 @@ impl<'p> Packet<'p> {
         Self::train(frame, PAYLOAD_AT, len, len)
     }
 
-    /// Who sent the datagram, or to whom it is to be sent; `None` where the socket is connected.
+    /// The sender or the destination of the datagram; `None` if the socket is connected.
     pub fn address(&self) -> Option<SocketAddr> {
         Address::parse(self.name()?)
     }
 
-    /// The address in the kernel's form. A payload that begins so far behind the start of its frame has one there;
-    /// others begin before ([`Layout`](crate::message::Layout)).
+    /// The address in the kernel's form. Only payloads with an address begin this far into their frame
+    /// ([`Layout`](crate::message::Layout)).
     #[inline]
     pub(crate) fn name(&self) -> Option<&[u8]> {
         let offset = (self.parts >> 16) as usize & 0xffff;
         // SAFETY: the packet owns the frame, whose bytes up to the offset are initialised.
         let front = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), offset) };
         let name = front.get(ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN)?;
-        // What is behind a shorter address is of an earlier use of the frame.
+        // What follows a shorter address is from an earlier use of the frame.
         name.get(..Address::len(name) as usize)
     }
 
     /// The payload bytes of all datagrams of this packet.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the packet owns the frame, and `offset + len` is at most its size, as `placed` has made
-        // sure, or the caller of `received`; its bytes are initialised.
+        // SAFETY: the packet owns the frame, and `offset + len` is at most its size, as `placed` or the
+        // caller of `received` has ensured; its bytes are initialised.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
@@ -125,7 +125,7 @@ impl<'p> Packet<'p> {
         std::iter::once(first).chain(rest.chunks(self.segment().max(1)))
     }
 
-    /// The datagrams of a packet that has bytes: as [`Packet::datagrams`], and faster.
+    /// The datagrams of a packet that has bytes: as [`Packet::datagrams`], but faster.
     #[inline(always)]
     pub fn segments(&self) -> std::slice::Chunks<'_, u8> {
         self.bytes().chunks(self.segment_len().max(1))
@@ -172,7 +172,7 @@ impl<'p> Packet<'p> {
         unsafe { Frame::from_parts((self.base, self.parts as usize & 0xffff)) }
     }
 
-    /// Where the payload begins. Who hands it to the kernel must keep the packet until the kernel is done.
+    /// Where the payload begins. A caller that hands it to the kernel must keep the packet until the kernel is done.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         // SAFETY: the offset is within the frame.
@@ -183,7 +183,7 @@ impl<'p> Packet<'p> {
 /// A message found in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
-    /// Where the payload begins, and how much of it is there.
+    /// Where the payload begins, and how many bytes of it there are.
     pub(crate) offset: usize,
     pub(crate) len: usize,
     /// The segment size of a train; of a single datagram, its length.
@@ -192,9 +192,9 @@ pub(crate) struct Placed {
     pub(crate) truncated: bool,
 }
 
-/// The receiving direction's producer: a ring that counts what does not fit.
+/// The producer of the receiving direction: a ring that counts the datagrams that do not fit.
 ///
-/// A full ring is a counted drop, never a wait and never a lost frame, and it is counted here, once
+/// A full ring means a counted drop, never a wait and never a lost frame. It is counted here, once
 /// for all backends.
 #[derive(Debug)]
 pub struct RxRing<'p> {
@@ -209,7 +209,7 @@ impl<'p> RxRing<'p> {
     }
 
     /// Stages a packet for the next [`RxRing::publish`]. If the ring is full, the datagrams count as
-    /// dropped and the frame goes home.
+    /// dropped and the frame goes to the free list.
     #[inline(always)]
     pub fn deliver(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
         if let Err(packet) = self.ring.stage_compact(packet) {
@@ -224,8 +224,8 @@ impl<'p> RxRing<'p> {
         free.give(packet.into_frame());
     }
 
-    /// Stages a datagram of `len` bytes that the kernel has put at the start of the frame. One that was
-    /// longer than the frame is cut to it, and counted in `truncated`.
+    /// Stages a datagram of `len` bytes that the kernel has put at the start of the frame. A datagram that
+    /// was longer than the frame is cut to it, and counted in `truncated`.
     #[inline(always)]
     pub(crate) fn deliver_received(
         &mut self,
@@ -242,7 +242,7 @@ impl<'p> RxRing<'p> {
         unsafe { self.deliver_at(0, frame, len, free) };
     }
 
-    /// Stages a datagram of `len` bytes that the kernel has put behind `offset` bytes of the frame.
+    /// Stages a datagram of `len` bytes that the kernel has put after the first `offset` bytes of the frame.
     ///
     /// # Safety
     ///
@@ -255,8 +255,8 @@ impl<'p> RxRing<'p> {
         self.deliver(unsafe { Packet::received(offset, frame, len) }, free);
     }
 
-    /// As [`RxRing::deliver_received`], for a datagram that the kernel has put behind `offset` bytes of the frame, which
-    /// has so many.
+    /// As [`RxRing::deliver_received`], for a datagram that the kernel has put after the first `offset` bytes of the
+    /// frame, which has that many.
     #[inline(always)]
     pub(crate) fn deliver_behind(
         &mut self,

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Frames are whole cache lines long.
 pub(crate) const LINE: usize = 64;
 
-/// A page-aligned, pre-faulted region of frames, in huge pages where there are some, and locked into
-/// memory where the limits allow.
+/// A page-aligned, pre-faulted region of frames, in huge pages if available, and locked into
+/// memory if the limits allow.
 ///
 /// The memory lives until the pool and every backend that was opened on it are gone, so that a
 /// kernel reference to a frame can never outlive the frame.
@@ -30,7 +30,7 @@ pub struct Pool {
 
 impl Pool {
     /// Maps a pool of `frames` frames of `frame_size` bytes each (rounded up to whole cache lines of 64
-    /// bytes), writes to every page, and tries to lock it into memory. A refused lock is no error: see
+    /// bytes), writes to every page, and tries to lock it into memory. A refused lock is not an error: see
     /// [`Pool::lock_error`].
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Pool {
         Ok(Self { region: Arc::new(region), frame_size, frames, handed_out: AtomicBool::new(false), lock_error })
     }
 
-    /// How many bytes such a pool maps, up to whole huge pages; `None` if that is out of range.
+    /// How many bytes such a pool maps, rounded up to whole huge pages; `None` if that is out of range.
     pub fn bytes_for(frames: usize, frame_size: usize) -> Option<usize> {
         let frame_size = frame_size.checked_next_multiple_of(LINE)?;
         let bytes = stride(frame_size).checked_mul(frames)?;
@@ -66,7 +66,7 @@ impl Pool {
         // The first frame ends on top, so that a short run touches the low addresses only.
         for index in (0..self.frames).rev() {
             // SAFETY: `index < frames` and the region is `frames * stride` bytes long, so the pointer
-            // stays inside of it.
+            // stays inside it.
             let base = unsafe { self.region.base.add(index * stride(self.frame_size)) };
             frames.push(base);
         }
@@ -94,18 +94,18 @@ impl Pool {
         self.region.bytes
     }
 
-    /// Why the region could not be locked into memory, if it could not (`mlock(2)`: RLIMIT_MEMLOCK).
+    /// Why the region is not locked into memory, if it is not (`mlock(2)`: RLIMIT_MEMLOCK).
     pub fn lock_error(&self) -> Option<&io::Error> {
         self.lock_error.as_ref()
     }
 
-    /// A share in the region, for a backend whose kernel side may hold addresses of frames.
+    /// A shared handle on the region, for a backend whose kernel side may hold addresses of frames.
     pub(crate) fn region(&self) -> Arc<Region> {
         Arc::clone(&self.region)
     }
 }
 
-/// How far apart frames of `size` bytes begin: an odd number of cache lines.
+/// The stride of frames of `size` bytes: an odd number of cache lines.
 ///
 /// Frames at a stride of 2 KiB share two sets of a 64-set L1 cache, so that the first cache lines of
 /// 32 frames evict each other; an odd number of lines spreads them over all sets.
@@ -140,10 +140,10 @@ impl Region {
         Self::map_aligned(bytes, 1)
     }
 
-    /// The same in transparent huge pages, where the kernel has some to give.
+    /// The same in transparent huge pages, if the kernel has some.
     ///
     /// Frames lie far apart: 512 of them fill 264 pages of 4 KiB, more than the first-level TLB holds, and
-    /// their misses cost an io_uring `drain` 25 ns per datagram here, a sixteenth of all it takes.
+    /// the misses cost an io_uring `drain` 25 ns per datagram here, a sixteenth of its time.
     pub(crate) fn map_huge(bytes: usize) -> io::Result<Self> {
         /// The size of a huge page on x86-64, and on arm64 with pages of 4 KiB.
         const HUGE: usize = 2 << 20;
@@ -153,7 +153,7 @@ impl Region {
     fn map_aligned(bytes: usize, align: usize) -> io::Result<Self> {
         let total = bytes.checked_add(align - 1).ok_or(io::ErrorKind::OutOfMemory)?;
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+        // SAFETY: an anonymous mapping at an address that the kernel chooses touches no existing memory.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), total, access, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -181,7 +181,7 @@ impl Region {
     }
 
     fn lock(&self) -> io::Result<()> {
-        // SAFETY: the range is a mapping of ours; locking changes no content.
+        // SAFETY: the range is our mapping; locking changes no content.
         match unsafe { libc::mlock(self.base.as_ptr().cast(), self.bytes) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -239,8 +239,8 @@ impl Frame<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.size()) }
     }
 
-    /// Tells the processor that the frame's first bytes are going to be read: the kernel has driven them out of the
-    /// nearest cache since it wrote them, and with a hint they come back while other packets are handled.
+    /// Prefetches the frame's first bytes: the kernel has evicted them from the nearest cache since it wrote
+    /// them, and with a hint they are loaded while other packets are handled.
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
@@ -250,13 +250,13 @@ impl Frame<'_> {
         };
     }
 
-    /// The frame's address, and its size in whole cache lines: what a packet holds of it.
+    /// The frame's address, and its size in whole cache lines, as a packet stores them.
     #[inline(always)]
     pub(crate) fn into_parts(self) -> (NonNull<u8>, usize) {
         (self.base, self.size / LINE)
     }
 
-    /// The frame that was taken apart.
+    /// The frame from its parts.
     ///
     /// # Safety
     ///
@@ -267,14 +267,14 @@ impl Frame<'_> {
         Self { base, size: lines * LINE, pool: PhantomData }
     }
 
-    /// The address that the kernel is given. Who uses it must keep the frame until the kernel is done.
+    /// The address that the kernel is given. The caller must keep the frame until the kernel is done.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 }
 
-/// The frames that nobody uses, last in, first out: the frame used last is the one still in cache.
+/// The free frames, last in, first out: the frame used last is the one still in cache.
 #[derive(Debug)]
 pub struct FreeList<'p> {
     /// Where each free frame begins: all frames of a pool have the same size.
@@ -297,7 +297,7 @@ impl<'p> FreeList<'p> {
         Some(Frame { base, size: self.size, pool: PhantomData })
     }
 
-    /// Moves as many frames as there are, and fit, to the end of `slots`: those that were given back last.
+    /// Moves the frames that were given back last to the end of `slots`, as many as are free and fit.
     /// Returns how many.
     #[inline(always)]
     pub(crate) fn take_last(&mut self, slots: &mut [MaybeUninit<Frame<'p>>]) -> usize {
@@ -314,7 +314,7 @@ impl<'p> FreeList<'p> {
     ///
     /// # Panics
     ///
-    /// If the frame belongs to another pool: backends rely on the memory of theirs.
+    /// If the frame belongs to another pool: a backend relies on the memory of its own.
     #[inline(always)]
     pub fn give(&mut self, frame: Frame<'p>) {
         assert!((frame.base.as_ptr() as usize).wrapping_sub(self.start) < self.bytes, "a frame of another pool");
@@ -328,13 +328,13 @@ impl<'p> FreeList<'p> {
         }
     }
 
-    /// Whether the frames are those of this region.
+    /// Whether the frames belong to this region.
     #[inline(always)]
     pub(crate) fn is_of(&self, region: &Region) -> bool {
         self.begins_at(region.as_ptr() as usize)
     }
 
-    /// Whether the frames are those of the region that begins at this address.
+    /// Whether the frames belong to the region that begins at this address.
     #[inline(always)]
     pub(crate) fn begins_at(&self, start: usize) -> bool {
         self.start == start
@@ -351,17 +351,17 @@ impl<'p> FreeList<'p> {
         self.frames.is_empty()
     }
 
-    /// Number of frames that this list had when it was made, or was left with by [`FreeList::split_off`].
+    /// Number of frames that this list had when it was created, or after [`FreeList::split_off`].
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// Whether every frame has come home.
+    /// Whether every frame has been returned.
     pub fn is_whole(&self) -> bool {
         self.frames.len() == self.total
     }
 
-    /// Moves `count` frames (at most what is free) to a list of their own, for another thread.
+    /// Moves `count` frames (at most those that are free) to a list of their own, for another thread.
     pub fn split_off(&mut self, count: usize) -> FreeList<'p> {
         let mut frames = Vec::with_capacity(self.frames.capacity());
         frames.extend(self.frames.drain(self.frames.len().saturating_sub(count)..));

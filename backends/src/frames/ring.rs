@@ -5,13 +5,12 @@
 //!
 //! - the producer [stages](Producer::stage) items and [publishes](Producer::publish) them together;
 //! - the consumer [pops](Consumer::pop) items and [releases](Consumer::release) their slots together, or
-//!   [consumes](Consumer::consume) all that is there.
+//!   [consumes](Consumer::consume) all items.
 //!
 //! Head and tail count upwards without bound (they wrap with `usize`); a power-of-two capacity makes
-//! `index & mask` the slot. Within a run of neighbouring slots, a half only moves a pointer on and compares it
-//! with the run's end. `tests/loom_ring.rs` checks the
-//! orderings under the loom model checker; `benches/ring.rs` measures this ring beside `rtrb` and
-//! `crossbeam`'s `ArrayQueue`.
+//! `index & mask` the slot. Within a run of neighbouring slots, a half only advances a pointer and compares it
+//! with the run's end. `tests/loom_ring.rs` checks the orderings under the loom model checker;
+//! `benches/ring.rs` measures this ring beside `rtrb` and `crossbeam`'s `ArrayQueue`.
 
 use std::mem::MaybeUninit;
 
@@ -19,11 +18,11 @@ use crossbeam_utils::CachePadded;
 
 use sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 
-/// Makes a ring of at least `capacity` slots, rounded up to a power of two (at least 1).
+/// Creates a ring of at least `capacity` slots, rounded up to a power of two (at least 1).
 ///
 /// # Panics
 ///
-/// If the rounded capacity overflows `usize`, or its memory cannot be had.
+/// If the rounded capacity overflows `usize`, or memory runs out.
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     const { assert!(size_of::<T>() > 0, "a run measures its slots in bytes") };
     let capacity = capacity.max(1).next_power_of_two();
@@ -37,7 +36,7 @@ pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     (producer, Consumer { shared, head: START, tail: START })
 }
 
-/// The first index. Tests begin just before the indices wrap, and so go past that point.
+/// The first index. Tests begin just before the indices wrap, so that they cover that point.
 const START: usize = if cfg!(any(test, loom)) { usize::MAX - 1 } else { 0 };
 
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
@@ -46,7 +45,7 @@ type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 struct Shared<T> {
     /// First slot that holds an item; stored by the consumer only.
     head: CachePadded<AtomicUsize>,
-    /// First slot behind the items; stored by the producer only.
+    /// First slot after the items; stored by the producer only.
     tail: CachePadded<AtomicUsize>,
     slots: Box<[Slot<T>]>,
 }
@@ -80,10 +79,10 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-/// Neighbouring slots that the producer may write to before it has to look at the consumer's index, or to
-/// go on at the first slot.
+/// Neighbouring slots that the producer may write to before it has to load the consumer's index, or to
+/// continue at the first slot.
 ///
-/// Both pointers lie within the slots of the ring, or one behind them, and `next <= end`.
+/// Both pointers lie within the slots of the ring, or one past them, and `next <= end`.
 struct Run<T> {
     next: *const Slot<T>,
     end: *const Slot<T>,
@@ -107,7 +106,7 @@ impl<T> Run<T> {
     /// The index of the next slot.
     #[inline(always)]
     fn index(&self) -> usize {
-        // SAFETY: both pointers are to the same slots, and `next` is not behind `end`.
+        // SAFETY: both pointers are to the same slots, and `next` is not past `end`.
         self.end_index.wrapping_sub(unsafe { self.end.offset_from(self.next) } as usize)
     }
 
@@ -127,14 +126,14 @@ impl<T> Run<T> {
         unsafe { &*self.next }
     }
 
-    /// Leaves the next slot behind.
+    /// Moves past the next slot.
     ///
     /// # Safety
     ///
     /// The run is not empty.
     #[inline(always)]
     unsafe fn advance(&mut self) {
-        // SAFETY: the caller's promise: `next` is before `end`, and at most comes to it.
+        // SAFETY: the caller's promise: `next` is before `end`, and at most reaches it.
         self.next = unsafe { self.next.add(1) };
     }
 }
@@ -162,10 +161,10 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// The same in less code: what is seldom needed is out of line.
+    /// The same in less code: the rare case is out of line.
     ///
-    /// For loops around system calls. There the code has to be fetched anew each time, so that its size
-    /// counts for more than the registers that the call takes.
+    /// For loops around system calls. There the code has to be fetched anew each time, so its size
+    /// matters more than the registers that the call takes.
     #[inline(always)]
     pub(crate) fn stage_compact(&mut self, item: T) -> Result<(), T> {
         if self.run.is_empty() && self.free_compact() == 0 {
@@ -189,8 +188,9 @@ impl<T> Producer<T> {
     /// The run is not empty.
     #[inline(always)]
     unsafe fn put(&mut self, item: T) {
-        // SAFETY: the caller's promise. The run is of slots that `free` has counted: they lie in [tail, head + capacity) with a head that was loaded with Acquire: the consumer
-        // is done with them, and reads them again only after the next publish.
+        // SAFETY: the caller's promise. `free` has counted the slots of the run: they lie in [tail, head + capacity),
+        // with a head that was loaded with Acquire. The consumer is done with them, and reads them again only after
+        // the next publish.
         unsafe {
             self.run.slot().with_mut(|slot| (*slot).write(item));
             self.run.advance();
@@ -215,7 +215,7 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// Looks at the consumer's index: how many items can be staged now.
+    /// Loads the consumer's index. Returns how many items can be staged now.
     #[inline(always)]
     pub fn free(&mut self) -> usize {
         let tail = self.run.index();
@@ -224,13 +224,13 @@ impl<T> Producer<T> {
         free
     }
 
-    /// Goes on at the first slot if the ring is empty: a ring with both halves in one hand then stays within the
+    /// Continues at the first slot if the ring is empty: a ring whose halves share a thread then stays within the
     /// slots that are in the cache, as a stack does. Walking through all of 1,024 slots instead costs a `drain`
-    /// 3 ns per datagram, for the kernel has evicted each of them since it was used last.
+    /// 3 ns per datagram, because the kernel has evicted each of them since its last use.
     ///
     /// # Panics
     ///
-    /// If the other half is that of another ring.
+    /// If the consumer belongs to another ring.
     #[inline(always)]
     pub fn rewind(&mut self, consumer: &mut Consumer<T>) {
         assert!(Arc::ptr_eq(&self.shared, &consumer.shared), "the other half of another ring");
@@ -251,7 +251,7 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // Staged items belong to the ring now, which drops them with the rest.
+        // Staged items now belong to the ring, which drops them with the rest.
         self.publish();
     }
 }
@@ -274,15 +274,15 @@ impl<T> Consumer<T> {
         }
         let slot = self.shared.slot(self.head);
         // SAFETY: the slot lies in [head, tail) with a tail that was loaded with Acquire: it holds an item,
-        // which is moved out once, for the head goes on.
+        // which is moved out once, because the head advances.
         let item = slot.with(|slot| unsafe { (*slot).assume_init_read() });
         self.head = self.head.wrapping_add(1);
         Some(item)
     }
 
-    /// Takes the items that were there at the last look, or, if those are taken, at a look now: at most
-    /// `most`, oldest first. Hands their slots back to the producer. If `take` panics, items behind may be
-    /// lost.
+    /// Takes at most `most` items, oldest first: those seen when the tail was last loaded or, if all of them are
+    /// taken, those seen by loading it again. Hands their slots back to the producer. If `take` panics, later items
+    /// may be lost.
     #[inline(always)]
     pub fn consume(&mut self, most: usize, mut take: impl FnMut(T)) {
         let seen = self.tail.wrapping_sub(self.head);
@@ -291,19 +291,19 @@ impl<T> Consumer<T> {
         while left > 0 {
             let first = self.head & (slots.len() - 1);
             let run = &slots[first..][..left.min(slots.len() - first)];
-            // Whatever happens to an item, it is taken out once.
+            // Even if `take` panics, an item is taken out once.
             self.head = self.head.wrapping_add(run.len());
             left -= run.len();
             for slot in run {
-                // SAFETY: as in `pop`: the slots from the old head on hold items, and the head is behind them
-                // already.
+                // SAFETY: as in `pop`: the slots from the old head on hold items, and the head is already past
+                // them.
                 take(slot.with(|slot| unsafe { (*slot).assume_init_read() }));
             }
         }
         self.release();
     }
 
-    /// The `index`-th oldest item that [`Consumer::available`] has seen, left where it is.
+    /// The `index`-th oldest item that [`Consumer::available`] has seen; it stays in the ring.
     #[inline(always)]
     pub fn peek(&self, index: usize) -> Option<&T> {
         if index >= self.tail.wrapping_sub(self.head) {
@@ -315,7 +315,7 @@ impl<T> Consumer<T> {
         Some(slot.with(|slot| unsafe { (*slot).assume_init_ref() }))
     }
 
-    /// Looks at the producer's index: how many items can be popped now.
+    /// Loads the producer's index. Returns how many items can be popped now.
     #[inline(always)]
     pub fn available(&mut self) -> usize {
         self.tail = self.shared.tail.load(Ordering::Acquire);

@@ -1,8 +1,8 @@
-//! The table of descriptors that a thread's system calls look files up in.
+//! The descriptor table, in which a thread's system calls look up files.
 //!
-//! Threads of a process share one. While they do, each system call on a descriptor takes and drops a reference to the file,
-//! two atomic operations (`fdget` in the kernel's `fs/file.c`); a thread with a table of its own is spared them, as is a
-//! program with one thread. Files and buffers that are registered with io_uring are not looked up at all.
+//! The threads of a process share one. While they do, each system call on a descriptor takes and drops a reference to
+//! the file, two atomic operations (`fdget` in the kernel's `fs/file.c`). A thread with a table of its own avoids them,
+//! as does a program with one thread. Files and buffers that are registered with io_uring are not looked up at all.
 
 use std::io;
 use std::marker::PhantomData;
@@ -10,24 +10,24 @@ use std::marker::PhantomData;
 /// Descriptors below are standard input, output and error, which any thread may write to at any time.
 const FIRST: libc::c_uint = 3;
 
-/// A descriptor table of the calling thread's own. Dropped, it closes what is in it: else the copies would keep sockets
-/// open, and their ports bound, until the kernel has cleaned up behind the thread, some time after it was joined.
+/// A descriptor table of the calling thread's own. Dropping it closes what is in it. Otherwise the copies would keep
+/// sockets open, and their ports bound, until the kernel cleans up after the thread, some time after it was joined.
 #[derive(Debug)]
 pub struct OwnDescriptors(PhantomData<*const ()>);
 
 impl OwnDescriptors {
-    /// Gives the calling thread a table of its own, a copy of the one that it shared (`unshare(2)`). A descriptor that was
-    /// open before stays open in both tables until it is closed in both, so a thread should open what it wants to close.
+    /// Gives the calling thread a table of its own, a copy of the one that it shared (`unshare(2)`). A descriptor that
+    /// was open before stays open until it is closed in both tables, so a thread should open what it wants to close.
     ///
-    /// Only for a thread that is made for its work: what nobody else shares is not copied, and is closed all the same.
-    /// Threads that this thread makes share the new table; they can leave it in the same way. Make this the thread's first
-    /// value, so that it is dropped after all that uses descriptors.
+    /// Only for a thread that was started for its work: an unshared table is not copied, and is closed all the same.
+    /// Threads that this thread starts share the new table; they can leave it in the same way. Make this the thread's
+    /// first value, so that it is dropped after everything that uses descriptors.
     ///
     /// # Errors
     ///
-    /// The kernel's, e.g. where a seccomp filter forbids it.
+    /// The kernel's, e.g. if a seccomp filter forbids it.
     pub fn unshare() -> io::Result<Self> {
-        // SAFETY: the table is copied, so that every descriptor in it stays valid in this thread and elsewhere.
+        // SAFETY: the table is copied, so every descriptor in it stays valid in this thread and elsewhere.
         match unsafe { libc::unshare(libc::CLONE_FILES) } {
             0 => Ok(Self(PhantomData)),
             _ => Err(io::Error::last_os_error()),
@@ -38,8 +38,8 @@ impl OwnDescriptors {
 impl Drop for OwnDescriptors {
     fn drop(&mut self) {
         // Before Linux 5.9 there is no such call, and the copies stay until the kernel has cleaned up.
-        // SAFETY: the call takes numbers only. The table belongs to this thread alone (the value cannot leave it), which is at
-        // its end; what other threads hold is open in theirs.
+        // SAFETY: the call takes numbers only. The table belongs to this thread alone (the value cannot leave it), and
+        // the thread is at its end; what other threads hold is open in theirs.
         unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0 as libc::c_uint) };
     }
 }

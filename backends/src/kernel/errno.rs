@@ -5,13 +5,13 @@ use std::io;
 /// What to do about an error of a receive or a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing there, or no room: come back later (`EAGAIN`, and `ENOBUFS` from a full device queue).
+    /// Nothing there, or no room: try again later (`EAGAIN`, and `ENOBUFS` from a full device queue).
     Again,
-    /// A signal came in between: call again at once.
+    /// A signal interrupted the call: call again at once.
     Interrupted,
-    /// The error tells of an earlier datagram (an ICMP message came back), or will pass: count it, go on.
+    /// The error is about an earlier datagram (an ICMP message came back), or transient: count it, continue.
     Passing,
-    /// Going on is pointless.
+    /// Continuing is pointless.
     Fatal,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn judge(errno: i32) -> Verdict {
     }
 }
 
-/// The error of the last system call, judged. Out of line: what is rare stays out of the way of what is not.
+/// The error of the last system call, judged. Out of line, to keep the rare case out of the hot path.
 #[cold]
 #[inline(never)]
 pub(crate) fn last() -> (Verdict, io::Error) {
@@ -38,7 +38,7 @@ pub(crate) fn last() -> (Verdict, io::Error) {
     (judge(error.raw_os_error().unwrap_or(0)), error)
 }
 
-/// Makes a system call again until no signal interrupts it; counts each call in `syscalls`.
+/// Repeats a system call until no signal interrupts it; counts each call in `syscalls`.
 ///
 /// The call returns −1 and sets `errno`, or returns a count.
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! What is asked of the kernel: system calls, sockets, threads, and what an error means.
+//! The interface to the kernel: system calls, sockets, threads, and what an error means.
 
 pub mod descriptors;
 pub(crate) mod errno;

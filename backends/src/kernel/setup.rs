@@ -1,4 +1,4 @@
-//! Why this kernel gives no io_uring: what `io_uring_setup` without any flags answers, and what stands in its way.
+//! Why io_uring is not available here: the error of `io_uring_setup` without any flags, and what causes it.
 
 use std::fs;
 use std::io;
@@ -22,13 +22,13 @@ pub(crate) fn refused(error: &io::Error) -> Option<Refused> {
     explain(error, disabled.as_deref(), is_filtered(&status))
 }
 
-/// Whether a seccomp filter is in force, from `/proc/self/status`; `None` if it does not tell.
+/// Whether a seccomp filter is in force, from `/proc/self/status`; `None` if that does not say.
 fn is_filtered(status: &str) -> Option<bool> {
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
     Some(mode.trim() == "2")
 }
 
-/// `disabled` is the sysctl `kernel.io_uring_disabled`, which there is since 6.6 where io_uring is.
+/// `disabled` is the sysctl `kernel.io_uring_disabled`; since 6.6, every kernel with io_uring has it.
 fn explain(error: &io::Error, disabled: Option<&str>, filtered: Option<bool>) -> Option<Refused> {
     let disabled = disabled.map(str::trim);
     let is_disabled = disabled.is_some_and(|value| value != "0");
@@ -55,12 +55,12 @@ fn explain(error: &io::Error, disabled: Option<&str>, filtered: Option<bool>) ->
                     format!("{SYSCTL_REMEDY}; and {SECCOMP_REMEDY}"),
                 ),
                 ("1", _) => (
-                    format!(
-                        "kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and the group kernel.io_uring_group may ({error})"
-                    ),
+                    format!("kernel.io_uring_disabled is 1: it needs CAP_SYS_ADMIN or kernel.io_uring_group ({error})"),
                     format!("run as root, or {SYSCTL_REMEDY}"),
                 ),
-                _ => (format!("kernel.io_uring_disabled is {value}: nobody may ({error})"), SYSCTL_REMEDY.into()),
+                _ => {
+                    (format!("kernel.io_uring_disabled is {value}: nobody may use it ({error})"), SYSCTL_REMEDY.into())
+                }
             };
             refused_by(why, remedy)
         }
@@ -74,14 +74,14 @@ fn explain(error: &io::Error, disabled: Option<&str>, filtered: Option<bool>) ->
             ),
         },
         Some(libc::ENOMEM) => {
-            refused_by(format!("not enough memory may be locked for it ({error})"), MEMLOCK_REMEDY.into())
+            refused_by(format!("the limit of locked memory is too low for it ({error})"), MEMLOCK_REMEDY.into())
         }
         Some(libc::EMFILE | libc::ENFILE) => refused_by(
-            format!("no more files may be open ({error})"),
+            format!("too many files are open ({error})"),
             "raise the limit of open files: `ulimit -n`".into(),
         ),
         Some(libc::EAGAIN) => refused_by(
-            format!("no more threads may be started, and it needs one ({error})"),
+            format!("it needs a thread, and the limit of threads is reached ({error})"),
             "raise the limit of processes and threads: `ulimit -u`, pids.max of the cgroup".into(),
         ),
         _ => return None,

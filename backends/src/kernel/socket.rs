@@ -16,7 +16,7 @@ pub const GSO_SEGMENTS_MAX: usize = 64;
 /// The largest UDP payload over IPv4 (65,535 less 20 for IP and 8 for UDP).
 pub const PAYLOAD_MAX: usize = 65_507;
 
-/// A datagram socket with the facts about it that a measurement needs.
+/// A datagram socket, with what a measurement needs to know about it.
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
@@ -24,21 +24,21 @@ pub struct Socket {
     unrelated: u64,
 }
 
-/// Drops of a socket. The kernel counts them in 32 bits, which 300,000 a second fill in four hours; here they are widened as
-/// they are read.
+/// Drops of a socket. The kernel counts them in 32 bits, which 300,000 a second fill in four hours. Here they are
+/// widened as they are read.
 #[derive(Debug, Default)]
 struct Drops {
-    /// Where the kernel's count stood when this one began.
+    /// The kernel's count when this one began.
     base: u32,
     total: AtomicU64,
 }
 
 impl Drops {
-    /// The drops so far, where the kernel's count is `now`. Right as long as it is read once in 2^31 drops.
+    /// The drops so far, given the kernel's count `now`. Correct as long as it is read once in 2^31 drops.
     fn widen(&self, now: u32) -> u64 {
         let widened = |total: u64| {
             let grown = now.wrapping_sub(self.base).wrapping_sub(total as u32);
-            // Below 0 it was read before another thread read more.
+            // It is below 0 if another thread has since read a higher count.
             total + u64::from(grown) * u64::from(grown <= u32::MAX / 2)
         };
         self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| Some(widened(total))).map_or(0, widened)
@@ -52,16 +52,16 @@ pub struct MemInfo {
     pub rmem_alloc: u32,
     /// Limit of the receive queue, in bytes of truesize.
     pub rcvbuf: u32,
-    /// Limit of what is being sent, in bytes of truesize.
+    /// Limit of the data being sent, in bytes of truesize.
     pub sndbuf: u32,
-    /// Datagrams dropped at this socket since it was made; of one of a [`Socket::pair`], since it was connected. The kernel's
-    /// count has 32 bits: it must be read once in 2^31 drops.
+    /// Datagrams dropped at this socket since it was created; for one of a [`Socket::pair`], since it was connected.
+    /// The kernel's count has 32 bits: it must be read once in 2^31 drops.
     pub drops: u64,
 }
 
 impl Socket {
     /// Binds a non-blocking UDP socket to `address`. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set:
-    /// on UDP they let a second process take the traffic unnoticed.
+    /// with UDP they let a second process take the traffic unnoticed.
     ///
     /// # Errors
     ///
@@ -77,8 +77,8 @@ impl Socket {
         Self { inner, drops: Drops::default(), unrelated: 0 }
     }
 
-    /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`. What others have sent to
-    /// them until then is taken out, see [`Socket::unrelated`].
+    /// Binds two sockets and connects them with each other: (`near`, `far`), `near` on `address`. Datagrams that
+    /// unrelated senders have sent to them by then are discarded, see [`Socket::unrelated`].
     ///
     /// # Errors
     ///
@@ -101,8 +101,8 @@ impl Socket {
         Ok((near, far))
     }
 
-    /// Connects the socket, and takes out what came from others between `bind` and `connect`: a socket cannot be bound and
-    /// connected at once. Nothing of the peer may be under way.
+    /// Connects the socket, and discards what unrelated senders sent between `bind` and `connect`, which cannot be one
+    /// step. Nothing from the peer may be in flight.
     fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
         self.connect(peer)?;
         loop {
@@ -115,13 +115,13 @@ impl Socket {
                 },
             }
         }
-        // What of theirs found no room is theirs, too.
+        // The drops so far are of unrelated datagrams, too.
         let base = self.meminfo()?.drops as u32;
         self.drops = Drops { base, ..Drops::default() };
         Ok(())
     }
 
-    /// Datagrams of others that came before the socket was connected, and that were taken out.
+    /// Datagrams of unrelated senders that arrived before the socket was connected, and were discarded.
     pub fn unrelated(&self) -> u64 {
         self.unrelated
     }
@@ -151,9 +151,9 @@ impl Socket {
         self.inner.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
-    /// Asks for receive and send buffers of so many bytes: beyond the limits of `net.core.rmem_max`
+    /// Requests receive and send buffers of these sizes, in bytes: beyond the limits of `net.core.rmem_max`
     /// and `wmem_max` if that is permitted (`SO_RCVBUFFORCE`, CAP_NET_ADMIN), else up to them. The
-    /// kernel doubles what it grants; [`Socket::meminfo`] tells what that is.
+    /// kernel doubles what it grants; [`Socket::meminfo`] reports the result.
     ///
     /// # Errors
     ///
@@ -168,8 +168,8 @@ impl Socket {
         Ok(())
     }
 
-    /// The most bytes that a datagram to the peer may have, with its headers, before it is fragmented: the MTU of the path
-    /// (`IP_MTU`, `IPV6_MTU`). `None` for a socket that is not connected.
+    /// The largest datagram, with its headers, that reaches the peer without fragmentation: the MTU of the path
+    /// (`IP_MTU`, `IPV6_MTU`), in bytes. `None` for a socket that is not connected.
     pub fn path_mtu(&self) -> Option<usize> {
         let (level, name) = match self.local_addr().ok()? {
             SocketAddr::V4(_) => (libc::SOL_IP, libc::IP_MTU),
@@ -191,17 +191,17 @@ impl Socket {
         Ok(if self.local_addr()?.is_ipv4() { 20 + 8 } else { 40 + 8 })
     }
 
-    /// Whether datagrams of so many bytes reach the peer of this socket whole; true where the kernel does not tell.
+    /// Whether datagrams of this size reach the peer of this socket whole; true if the kernel does not report it.
     pub fn sends_whole(&self, payload: usize) -> bool {
         let mtu = self.path_mtu().zip(self.header_bytes().ok());
         mtu.is_none_or(|(mtu, headers)| payload + headers <= mtu)
     }
 
-    /// Cuts every longer send into datagrams of `segment` bytes (`UDP_SEGMENT`, Linux 4.18).
+    /// Has the kernel cut every longer send into datagrams of `segment` bytes (`UDP_SEGMENT`, Linux 4.18).
     ///
     /// # Errors
     ///
-    /// `ENOPROTOOPT` where the kernel has no GSO for UDP, `EINVAL` for a size beyond 65,535.
+    /// `ENOPROTOOPT` if the kernel has no GSO for UDP, `EINVAL` for a size beyond 65,535.
     pub fn set_segment(&self, segment: usize) -> io::Result<()> {
         self.set_option(libc::SOL_UDP, libc::UDP_SEGMENT, clamp(segment))
     }
@@ -210,7 +210,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// `ENOPROTOOPT` where the kernel has no GRO for UDP.
+    /// `ENOPROTOOPT` if the kernel has no GRO for UDP.
     pub fn receive_trains(&self) -> io::Result<()> {
         self.set_option(libc::SOL_UDP, libc::UDP_GRO, 1)
     }
@@ -270,11 +270,11 @@ impl Socket {
     }
 }
 
-/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), found out by asking it.
+/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), determined by asking it.
 ///
 /// # Errors
 ///
-/// The kernel's error where it does not, or where `address` cannot be bound.
+/// The kernel's error if it does not, or if `address` cannot be bound.
 pub fn probe_gso(address: IpAddr) -> io::Result<()> {
     Socket::bind(SocketAddr::new(address, 0))?.set_segment(1400)
 }

@@ -1,9 +1,9 @@
 //! The system calls of the socket backends, made directly.
 //!
 //! glibc's `recvfrom`, `sendto`, `recvmmsg` and `sendmmsg` are cancellation points: in a program with more
-//! than one thread each call does two atomic read-modify-writes around the system call (10 to 15 ns
-//! here), in a program with one thread none, and io_uring's calls never. Called directly, the rows of all
-//! backends hold what the kernel interface costs, whatever the C library.
+//! than one thread, each call does two atomic read-modify-writes around the system call (10 to 15 ns
+//! here). A program with one thread does none, and io_uring's calls never do. With direct calls, the rows
+//! of all backends hold the cost of the kernel interface, whatever the C library.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, PAYLOAD_AT};
 use crate::frames::pool::Frame;
 use crate::kernel::errno::Verdict;
 
-/// Receives one datagram into a frame, with `flags` beside `MSG_TRUNC`. Returns its real length, also of one that was cut,
+/// Receives one datagram into a frame, with `flags` beside `MSG_TRUNC`. Returns its real length, even if it was cut,
 /// or −1; `errno` then says why.
 ///
 /// # Safety
@@ -71,7 +71,7 @@ pub(crate) unsafe fn send(
     })
 }
 
-/// Sends a message. Without a control message and with one piece of memory, `sendto` does.
+/// Sends a message; one with a single piece of memory and no control message by `sendto`.
 ///
 /// # Safety
 ///
@@ -97,8 +97,8 @@ pub(crate) unsafe fn send_message(
 }
 
 /// Receives at most `count` datagrams as `headers` say; waits for the first one if `flags` are
-/// `MSG_WAITFORONE`, not at all if they are `MSG_DONTWAIT`. Returns how many came. The length of one that was cut
-/// is its real length (MSG_TRUNC).
+/// `MSG_WAITFORONE`, not at all if they are `MSG_DONTWAIT`. Returns how many arrived. The length of one that was
+/// cut is its real length (MSG_TRUNC).
 ///
 /// # Safety
 ///
@@ -112,8 +112,8 @@ pub(crate) unsafe fn receive_many(
     flags: c_int,
 ) -> Result<usize, (Verdict, io::Error)> {
     let (count, flags) = (count as c_uint, flags | libc::MSG_TRUNC);
-    // SAFETY: the caller vouches for the headers. There is no timeout: the kernel looks at it only between
-    // datagrams, the socket's own ends the wait for the first one.
+    // SAFETY: the caller vouches for the headers. There is no timeout: the kernel checks it only between
+    // datagrams; the socket's own ends the wait for the first one.
     crate::kernel::errno::retry(syscalls, || unsafe {
         libc::syscall(libc::SYS_recvmmsg, fd, headers, count, flags, NULL)
     })

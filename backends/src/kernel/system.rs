@@ -1,4 +1,4 @@
-//! What the kernel lab asks of the system: a guest's network interface, and guests that do not outlive it.
+//! System calls for the kernel lab: a guest's network interface, and guests that do not outlive it.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -8,12 +8,12 @@ use std::process::Command;
 ///
 /// # Errors
 ///
-/// The kernel's error from making a socket or from `ioctl`.
+/// The kernel's error from creating a socket or from `ioctl`.
 pub fn raise_loopback() -> io::Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
     let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-    // SAFETY: zeroes are a valid ifreq; the kernel reads the name and the flags, which are the member of the union
-    // that SIOCGIFFLAGS fills in, from and to a live local. The name ends with the zero bytes behind it.
+    // SAFETY: zeroes are a valid ifreq. The kernel accesses the name and the flags, the union's member that
+    // SIOCGIFFLAGS fills in, of a live local. The name ends with the zero bytes after it.
     let status = unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
@@ -29,17 +29,17 @@ pub fn raise_loopback() -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the kernel kill the child that `command` starts when the thread that starts it ends, for whatever reason.
+/// Has the kernel kill the child that `command` starts when the thread that started it ends, for whatever reason.
 pub fn end_with_parent(command: &mut Command) -> &mut Command {
     let parent = std::process::id();
-    // SAFETY: between fork and exec only system calls are made that are safe there (`prctl`, `getppid`); nothing is
+    // SAFETY: between fork and exec, only system calls that are safe there are made (`prctl`, `getppid`); nothing is
     // allocated, and no lock is taken.
     unsafe {
         command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // The parent may have ended before the kernel was told.
+            // The parent may have ended before the `prctl`.
             if libc::getppid() as u32 == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
         })
     }

@@ -1,9 +1,9 @@
-//! What the calling thread has cost, and how it is scheduled.
+//! What the calling thread has used, and how it is scheduled.
 
 use std::io;
 use std::mem;
 
-/// What a thread has used since it began.
+/// What a thread has used since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Time on a core, in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`: precise).
@@ -13,20 +13,20 @@ pub struct Usage {
     pub user_ns: u64,
     /// The part of it in the kernel.
     pub sys_ns: u64,
-    /// Times that the thread left its core, to wait or because it had to.
+    /// Context switches: the thread left its core, to wait or because it had to.
     pub context_switches: u64,
     /// Page faults that had to wait for a disk.
     pub major_faults: u64,
 }
 
 impl Usage {
-    /// What the calling thread has used so far. The clock is read last: what follows counts from then on.
+    /// What the calling thread has used so far. The clock is read last: an interval can begin here.
     pub fn now() -> Self {
         let usage = Self::estimates();
         Self { cpu_ns: Self::clock_ns(), ..usage }
     }
 
-    /// The same, with the clock read first: what went before counts until then.
+    /// The same, with the clock read first: an interval can end here.
     pub fn until_now() -> Self {
         let cpu_ns = Self::clock_ns();
         Self { cpu_ns, ..Self::estimates() }
@@ -34,7 +34,7 @@ impl Usage {
 
     fn clock_ns() -> u64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the kernel writes a timespec to a live local. With a clock that every Linux has, it cannot fail.
+        // SAFETY: the kernel writes a timespec to a live local. It cannot fail: every Linux has this clock.
         unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
@@ -78,10 +78,10 @@ impl Usage {
     }
 }
 
-/// Bits of a word of an affinity mask, which the kernel has as words of `long`.
+/// Bits of a word of an affinity mask, which consists of `long`s in the kernel.
 const WORD: usize = libc::c_ulong::BITS as usize;
 
-/// More cores than any kernel is built for; masks are no longer than that.
+/// More cores than any kernel is built for, and the longest mask.
 const CORES_MAX: usize = 1 << 20;
 
 /// The cores on which the calling thread may run, in ascending order: those that are online and in its mask.
@@ -91,14 +91,14 @@ const CORES_MAX: usize = 1 << 20;
 /// The kernel's, from `sched_getaffinity`.
 pub fn affinity() -> io::Result<Vec<usize>> {
     affinity_by(|mask| {
-        // SAFETY: the kernel writes at most so many bytes to a live buffer; 0 is the calling thread.
+        // SAFETY: the kernel writes at most that many bytes to a live buffer; 0 is the calling thread.
         let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(mask), mask.as_mut_ptr()) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     })
 }
 
-/// The same, with the call that fills a mask and returns how many bytes it wrote. It refuses a mask that is shorter than the
-/// kernel's, as that of the C library is where there are more than 1,024 cores (`sched_getaffinity(2)`).
+/// The same, with the call that fills a mask and returns how many bytes it wrote. It refuses a mask that is shorter
+/// than the kernel's, as the C library's is with more than 1,024 cores (`sched_getaffinity(2)`).
 fn affinity_by(mut call: impl FnMut(&mut [libc::c_ulong]) -> io::Result<usize>) -> io::Result<Vec<usize>> {
     let mut mask = vec![0; 1024 / WORD];
     loop {
@@ -127,16 +127,16 @@ pub fn pin(core: usize) -> io::Result<()> {
     }
     let mut mask = vec![0; core / WORD + 1];
     mask[core / WORD] = (1 as libc::c_ulong) << (core % WORD);
-    // SAFETY: the kernel reads so many bytes of a live buffer; what its own mask has beyond is empty.
+    // SAFETY: the kernel reads that many bytes of a live buffer, and clears the rest of its own mask.
     let status = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask.as_slice()), mask.as_ptr()) };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the calling thread run under `SCHED_FIFO`: before all ordinary threads of its core, until it waits.
+/// Runs the calling thread under `SCHED_FIFO`: ahead of all ordinary threads of its core, until it waits.
 ///
 /// # Errors
 ///
-/// `EPERM` without CAP_SYS_NICE and with a lower RLIMIT_RTPRIO; `EINVAL` for a priority other than 1 to 99.
+/// `EPERM` without CAP_SYS_NICE if RLIMIT_RTPRIO is lower; `EINVAL` for a priority other than 1 to 99.
 pub fn set_fifo(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: priority.into() };
     // SAFETY: the kernel reads the parameters from a live local; 0 is the calling thread.
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn masks_grow_until_the_kernel_takes_them() {
-        // As a kernel for 8,192 cores does.
+        // Like a kernel for 8,192 cores.
         let cores = affinity_by(|mask| {
             if size_of_val(mask) < 1024 {
                 return Err(io::Error::from_raw_os_error(libc::EINVAL));

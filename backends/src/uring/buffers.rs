@@ -1,11 +1,11 @@
 //! A registered buffer ring, filled with frames.
 //!
-//! The kernel takes buffers in the order in which they were given (first in, first out). The ring's
+//! The kernel uses buffers in the order in which they were provided (first in, first out). The ring's
 //! memory is an array of 16-byte entries; the reserved field of entry 0 *is* the ring's tail
 //! (`struct io_uring_buf_ring` in `include/uapi/linux/io_uring.h`).
 //!
-//! A buffer's id is the number of its entry. One request takes them, so that they come back in the order in which
-//! they were given; an entry then still tells whose frame it was, and no table is needed beside the ring.
+//! A buffer's id is the number of its entry. One request uses all buffers, so they come back in the order in which
+//! they were provided. An entry then still holds the address of its frame, and no table is needed beside the ring.
 
 use std::io;
 use std::marker::PhantomData;
@@ -22,13 +22,13 @@ use crate::frames::pool::{Frame, FreeList, LINE, Pool, Region};
 pub(super) struct BufferRing<'p> {
     memory: Region,
     mask: usize,
-    /// Counts the buffers that were taken back: masked, the entry of the one that comes back next. A number has a word
-    /// of its own: two of 16 bits were loaded as one right after one of them was stored, and the processor then waits for
-    /// the store, which cost a `drain` 1.5% here.
+    /// Counts the buffers that were taken back: masked, the entry of the one that comes back next. Each number has a
+    /// word of its own: two of 16 bits were loaded as one right after one of them was stored, and the processor then
+    /// waited for the store, which cost a `drain` 1.5% here.
     head: usize,
-    /// Entries without a frame; the next one goes to the first of them.
+    /// Entries without a frame; the next frame goes to the first of them.
     vacant: usize,
-    /// What `head` was when the kernel was shown the tail last.
+    /// The `head` at the last publish of the tail.
     shown: usize,
     /// Size of a frame in cache lines.
     lines: usize,
@@ -60,8 +60,8 @@ impl<'p> BufferRing<'p> {
             frames: PhantomData,
         };
         for id in 0..entries {
-            // SAFETY: the kernel is not told of the ring before this is done. Entry 0 holds the tail, too, so
-            // that entries are set field by field.
+            // SAFETY: the ring is not registered before this is done. Entry 0 also holds the tail, so
+            // entries are set field by field.
             let entry = unsafe { &mut *ring.entry(id) };
             entry.set_len(pool.frame_size() as u32);
             entry.set_bid(id as u16);
@@ -89,13 +89,13 @@ impl<'p> BufferRing<'p> {
         unsafe { self.memory.as_ptr().cast::<BufRingEntry>().add(number & self.mask) }
     }
 
-    /// Panics if the list is of another pool: backends rely on the memory of theirs.
+    /// Panics if the list belongs to another pool: a backend relies on the memory of its own.
     #[inline(always)]
     pub(super) fn assert_same_pool(&self, free: &FreeList<'p>) {
         assert!(free.begins_at(self.start), "a frame of another pool");
     }
 
-    /// Where the next buffer goes: as many entries behind `head` as the kernel has not used.
+    /// Where the next buffer goes: past `head` and the buffers that the kernel has not used.
     #[inline(always)]
     fn tail(&self) -> usize {
         self.head.wrapping_add(self.mask + 1 - self.vacant)
@@ -117,7 +117,7 @@ impl<'p> BufferRing<'p> {
         self.vacant > 0
     }
 
-    /// Takes the frame behind a buffer id that the kernel has used. `None` if that is not the one whose turn it is.
+    /// Takes the frame of a buffer id that the kernel has used. `None` if it is not that buffer's turn.
     #[inline(always)]
     pub(super) fn take(&mut self, id: u16) -> Option<Frame<'p>> {
         if usize::from(id) != self.head & self.mask || self.is_dry() {
@@ -129,12 +129,12 @@ impl<'p> BufferRing<'p> {
         Some(frame)
     }
 
-    /// As [`BufferRing::take`], and gives the kernel a free frame in its place, unseen by it until
-    /// [`BufferRing::publish`]. `None`, and nothing done, also where no frame is free, or a buffer is vacant already. The
-    /// list must be of the same pool.
+    /// As [`BufferRing::take`], and provides a free frame in its place, unseen by the kernel until
+    /// [`BufferRing::publish`]. `None`, and nothing done, also if no frame is free, or a buffer is already vacant. The
+    /// list must belong to the same pool.
     #[inline(always)]
     pub(super) fn swap(&mut self, id: u16, free: &mut FreeList<'p>) -> Option<Frame<'p>> {
-        // In a full ring the entry of the frame that is taken is the one to which the next one goes.
+        // In a full ring the next frame goes to the entry of the frame that is taken.
         let number = self.head & self.mask;
         if self.has_vacant() || usize::from(id) != number {
             return None;
@@ -146,7 +146,7 @@ impl<'p> BufferRing<'p> {
         Some(filled)
     }
 
-    /// The frame of an entry that holds one. The caller takes it out.
+    /// The frame of an entry that holds one. The caller must take it out.
     #[inline(always)]
     fn frame(&self, number: usize) -> Frame<'p> {
         // SAFETY: an entry from `head` up to the tail has the address of a frame of this pool, which was parked there
@@ -157,14 +157,15 @@ impl<'p> BufferRing<'p> {
         }
     }
 
-    /// Puts a frame of the same pool behind the others. There must be a vacancy.
+    /// Puts a frame of the same pool after the others. There must be a vacancy.
     #[inline(always)]
     fn park(&mut self, frame: Frame<'p>) {
         self.place(self.tail(), frame);
         self.vacant -= 1;
     }
 
-    /// Puts a frame of the same pool into an entry that the kernel does not read before the tail behind it is published.
+    /// Puts a frame of the same pool into an entry that the kernel does not read before the tail past it is
+    /// published.
     #[inline(always)]
     fn place(&mut self, number: usize, frame: Frame<'p>) {
         let (base, _) = frame.into_parts();
@@ -172,7 +173,7 @@ impl<'p> BufferRing<'p> {
         unsafe { (*self.entry(number)).set_addr(base.as_ptr() as u64) };
     }
 
-    /// Gives the kernel free frames, as far as there are vacancies, and publishes them.
+    /// Fills the vacancies with free frames, and publishes them.
     #[cold]
     #[inline(never)]
     pub(super) fn refill(&mut self, free: &mut FreeList<'p>) {
@@ -184,8 +185,8 @@ impl<'p> BufferRing<'p> {
         self.publish();
     }
 
-    /// Takes back the buffer that was given last, if the kernel has not used it, unseen by the kernel
-    /// until [`BufferRing::publish`]. No request may be armed: the kernel must not be looking at the ring.
+    /// Takes back the buffer that was provided last, if the kernel has not used it, unseen by the kernel
+    /// until [`BufferRing::publish`]. No request may be armed: the kernel must not be reading the ring.
     pub(super) fn retract(&mut self) -> Option<Frame<'p>> {
         if self.is_dry() {
             return None;
@@ -194,7 +195,7 @@ impl<'p> BufferRing<'p> {
         Some(self.frame(self.tail()))
     }
 
-    /// How many buffers were taken back since the kernel was last shown what there is.
+    /// How many buffers were taken back since the last publish.
     #[inline(always)]
     pub(super) fn unshown(&self) -> usize {
         self.head.wrapping_sub(self.shown)
@@ -208,7 +209,7 @@ impl<'p> BufferRing<'p> {
         let tail = unsafe { BufRingEntry::tail(self.memory.as_ptr().cast()) };
         // SAFETY: the tail is a u16 that we alone write and the kernel reads; it is aligned to two.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
-        // The entries must be there before the kernel sees the tail behind them.
+        // The entries must be there before the kernel sees the tail past them.
         tail.store(self.tail() as u16, Ordering::Release);
     }
 
@@ -217,7 +218,7 @@ impl<'p> BufferRing<'p> {
         std::mem::forget(Arc::clone(&self.region));
     }
 
-    /// Brings all parked frames home. The kernel must be done with the ring.
+    /// Returns all parked frames to the free list. The kernel must be done with the ring.
     pub(super) fn empty(&mut self, free: &mut FreeList<'p>) {
         while let Some(frame) = self.retract() {
             free.give(frame);

@@ -1,7 +1,7 @@
 //! io_uring, in many ways: a variant chooses how to receive, how to send, and how the rings are set up.
 //!
-//! Receive and send use separate rings, so that neither's completions wait behind the other's. Each half is one of
-//! a few; which one is decided when the backend opens, once for each call, and never for each datagram.
+//! Receive and send use separate rings, so that neither's completions wait behind the other's. Each half has a few
+//! implementations. One is chosen when the backend opens; each call dispatches once, never for each datagram.
 
 mod buffers;
 pub mod modes;
@@ -140,9 +140,9 @@ impl<'p> Uring<'p> {
             Receive::Singles(Singles::open(choices, &socket, config, pool)?)
         };
         let ring = receive.ring();
-        // The kernel's thread is waited for when its requests are to end.
+        // Ending the requests of a kernel thread takes a wait.
         if (config.block.is_some() || ring.has_thread()) && !ring.can_wait() {
-            return Err(OpenError::Missing { feature: "wait with a timeout for io_uring (EXT_ARG)", since: "5.11" });
+            return Err(OpenError::Missing { feature: "io_uring wait with a timeout (EXT_ARG)", since: "5.11" });
         }
         let segmented = config.variant.has(Mode::GSO) || config.variant.has(Mode::GRO);
         let send = match Outbox::wanted(config).filter(|_| segmented) {

@@ -1,4 +1,4 @@
-//! What the `uring` backend declares: its modes, what each needs, and which go together.
+//! The declaration of the `uring` backend: its modes, what each needs, and which can be combined.
 
 use crate::declaration::{Declaration, Dimension, Mode, Rule, Want};
 
@@ -22,7 +22,7 @@ const RULES: [Rule; 3] = [
     Rule {
         wanted_by: &[Want::Mode(Mode::GRO), Want::Addresses],
         able: &[RECVMSG_MULTISHOT, SINGLE_RECVMSG],
-        others_have: "no address and no control message, in which a train's segment size comes",
+        others_have: "no address and no control message, which carries a train's segment size",
     },
     Rule {
         wanted_by: &[Want::Mode(Mode::GSO), Want::Addresses],
@@ -32,11 +32,11 @@ const RULES: [Rule; 3] = [
     Rule {
         wanted_by: &[Want::Mode(Mode::GRO)],
         able: &[SEND, SENDMSG],
-        others_have: "no way to cut a train that is to be sent back",
+        others_have: "no way to cut a train before it is sent back",
     },
 ];
 
-/// One RECV that stays armed.
+/// A RECV that stays armed.
 pub const MULTISHOT: Mode = Mode {
     since: Some("6.0"),
     has_buffer_ring: true,
@@ -51,7 +51,7 @@ pub const MULTISHOT_DONTWAIT: Mode = Mode {
     ..MULTISHOT
 };
 
-/// One RECVMSG that stays armed.
+/// A RECVMSG that stays armed.
 pub const RECVMSG_MULTISHOT: Mode = Mode {
     name: "recvmsg-multishot",
     about: "one RECVMSG stays armed: addresses and control messages",
@@ -85,7 +85,7 @@ pub const SEND_ZC: Mode = Mode {
 pub const WRITE_FIXED: Mode =
     Mode { since: NO_WAIT, ..Mode::new("write-fixed", "a batch of WRITE_FIXED requests from registered memory") };
 
-/// Completions wait for calls of ours, or the nearest to it that the kernel has.
+/// Completions wait for our own calls, or the nearest to it that the kernel has.
 pub const DEFER: Mode =
     Mode { since: Some("6.1"), ..Mode::new("defer", "DEFER_TASKRUN, or the nearest to it that the kernel has") };
 
@@ -93,18 +93,18 @@ pub const DEFER: Mode =
 pub const COOP: Mode =
     Mode { since: Some("5.19"), ..Mode::new("coop", "COOP_TASKRUN: completions do not interrupt us") };
 
-/// No flag about completions: what a program gets that asks for nothing.
+/// No flag about completions: what a program gets by default.
 pub const DEFAULT: Mode = Mode { since: REQUESTS, ..Mode::new("default", "no flag: completions interrupt us") };
 
-/// A thread of the kernel submits and receives.
+/// A kernel thread submits and receives.
 pub const SQPOLL: Mode = Mode {
     since: Some("5.13"),
     has_kernel_thread: true,
-    ..Mode::new("sqpoll", "a thread of the kernel does the work, on a core of its own")
+    ..Mode::new("sqpoll", "a kernel thread does the work, on a core of its own")
 };
 
 /// The release with the requests and the flag (CLAMP) that every mode uses.
 const REQUESTS: Option<&str> = Some("5.6");
 
-/// The release in which a READ or a WRITE of a socket can be one that does not wait (RWF_NOWAIT).
+/// The release since which a READ or WRITE of a socket can be told not to wait (RWF_NOWAIT).
 const NO_WAIT: Option<&str> = Some("6.5");

@@ -22,11 +22,11 @@ const RECEIVE: u64 = 1;
 const CANCEL: u64 = 2;
 /// Entries of the submission queue: one receive, and the cancellations of a [`Multishot::disarm`].
 const SUBMISSIONS: u32 = 64;
-/// How long a kernel's thread may take for the trial of a request.
+/// How long a kernel thread may take for the trial of a request.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
-/// How often cancelling looks for the last completion before it gives up.
+/// How often a cancellation checks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
-/// How many buffers are given back together, if those are at most a quarter of all.
+/// How many buffers are given back together, if they are at most a quarter of all.
 const GIVEN_BACK: usize = 32;
 
 /// The receiving half of the `uring` backend.
@@ -44,7 +44,7 @@ pub(super) struct Multishot<'p> {
     block: Duration,
     /// Whether the kernel holds the request.
     armed: bool,
-    /// Whether an `enter` was made whose datagrams are not yet counted as its own.
+    /// Whether an `enter` was made that is not yet counted as having returned datagrams.
     entered: bool,
     counters: Counters,
 }
@@ -111,7 +111,7 @@ impl<'p> Multishot<'p> {
         }
     }
 
-    /// One datagram, and most often one that the last call has brought: a call brings 32, so that this path is the
+    /// One datagram, usually one that the last call returned: a call returns 32, so this path is the
     /// cost of a batch of 1.
     #[inline(always)]
     fn rx_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
@@ -132,7 +132,7 @@ impl<'p> Multishot<'p> {
         self.rx_batch(free, rx)
     }
 
-    /// A batch that begins with a completion out of the ordinary.
+    /// A batch that begins with an unusual completion.
     #[cold]
     #[inline(never)]
     fn rx_odd(
@@ -151,11 +151,11 @@ impl<'p> Multishot<'p> {
         result.map(|()| received)
     }
 
-    /// Out of line, so that what runs between two calls lies together.
+    /// Out of line, to keep the code that runs between two calls together.
     #[inline(never)]
     fn rx_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        // What is left of a call that brought more than a batch is topped up, so that 33 datagrams a call do
-        // not become batches of 32 and 1 in turn; but no call is made for that unless there is something.
+        // The remainder of a call that returned more than a batch is topped up, so that 33 datagrams a call do
+        // not become batches of 32 and 1 in turn; but no call is made for that unless the kernel has something.
         if self.ring.cq.len() < self.batch && (self.ring.cq.is_empty() || self.ring.is_flagged()) {
             self.ring.cq.sync();
             if (self.ring.cq.is_empty() || self.ring.is_flagged()) && !self.fetch(free)? {
@@ -166,7 +166,7 @@ impl<'p> Multishot<'p> {
     }
 
     /// As [`Multishot::rx`], but waits for the first completion: for one, as blocking `recvmmsg` does. (Waiting
-    /// for more of them saves wake-ups at the price of latency, and without a timeout it can last for ever: one
+    /// for more saves wake-ups at the cost of latency, and without a timeout it can last for ever: one
     /// wake-up stands for many datagrams.)
     pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let received = self.rx(free, rx)?;
@@ -194,7 +194,7 @@ impl<'p> Multishot<'p> {
         Ok(!self.ring.cq.is_empty())
     }
 
-    /// Sees that the kernel has buffers, and a request that will be submitted if it is not yet. `false` if there
+    /// Makes sure that the kernel has buffers, and a request that is submitted, or will be. `false` if there
     /// is no frame to receive into.
     #[inline]
     fn prepare(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
@@ -210,8 +210,8 @@ impl<'p> Multishot<'p> {
         Ok(true)
     }
 
-    /// Delivers and publishes at most `limit` messages from the completion queue, and gives the kernel new frames. Returns how many
-    /// datagrams there were: a message is one, or a train.
+    /// Delivers and publishes at most `limit` messages from the completion queue, and gives the kernel new frames.
+    /// Returns how many datagrams there were: a message is one, or a train.
     #[inline(always)]
     fn reap(&mut self, limit: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let (mut messages, mut received) = (0, 0);
@@ -244,7 +244,7 @@ impl<'p> Multishot<'p> {
         result.map(|()| received)
     }
 
-    /// The call that was made last has brought a datagram.
+    /// The last call has returned a datagram.
     #[inline(always)]
     fn note_received(&mut self) {
         if self.entered {
@@ -253,8 +253,8 @@ impl<'p> Multishot<'p> {
         }
     }
 
-    /// Delivers single datagrams, up to the first completion that is anything but one that is where it should be, with
-    /// more to come, and returns that completion. Out of line: the loop keeps its registers.
+    /// Delivers single datagrams that are where they should be, with more to come, up to the first other completion,
+    /// and returns that one. Out of line: the loop keeps its registers.
     #[inline(never)]
     fn reap_run(
         &mut self,
@@ -301,7 +301,7 @@ impl<'p> Multishot<'p> {
         (messages, received, None)
     }
 
-    /// Any other completion, which may be the last of the request. Returns how many datagrams it delivered all the same.
+    /// Any other completion, which may be the last of the request. Returns how many datagrams it delivered anyway.
     #[cold]
     #[inline(never)]
     fn settle_odd(
@@ -316,7 +316,8 @@ impl<'p> Multishot<'p> {
         (datagrams, result.and(ended))
     }
 
-    /// Delivers what an odd completion brought. Returns how many datagrams it delivered all the same, and how long their payload was.
+    /// Delivers what an odd completion holds. Returns how many datagrams it delivered anyway, and how long their
+    /// payload was.
     #[cold]
     fn reap_odd(
         &mut self,
@@ -338,15 +339,15 @@ impl<'p> Multishot<'p> {
                 }
             },
             Some(frame) => free.give(frame),
-            // The kernel takes the buffer back that it had chosen for an empty datagram, and the multishot
-            // ends, so that a buffer can be had from the ring where no frame is free.
+            // The kernel returns the buffer that it had chosen for an empty datagram, and the multishot
+            // ends. So if no frame is free, a buffer can be taken from the ring.
             None if res == 0 && completion.user_data() == RECEIVE => {
                 if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
                     rx.deliver(Packet::datagram(frame, 0), free);
                     return (1, 0, Ok(()));
                 }
             }
-            // No kernel says so: one request takes the buffers, in the order of the ring.
+            // No kernel does this: one request uses the buffers, in the order of the ring.
             None if res > 0 && completion.user_data() == RECEIVE => {
                 return (0, res, Err(io::Error::other("io_uring used a buffer out of its turn")));
             }
@@ -355,7 +356,7 @@ impl<'p> Multishot<'p> {
         (0, res, Ok(()))
     }
 
-    /// The multishot has ended: notes why. It is armed again by the next [`Multishot::fetch`].
+    /// The multishot has ended: notes why. The next [`Multishot::fetch`] arms it again.
     fn ended(&mut self, res: i32) -> io::Result<()> {
         self.armed = false;
         let rearms = &mut self.counters.rearms;
@@ -389,12 +390,12 @@ impl<'p> Multishot<'p> {
         Ok(())
     }
 
-    /// Ends the request if the kernel would go on without being called.
+    /// Ends the request if the kernel would continue without being called.
     pub(super) fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if self.ring.progresses_only_when_called() { Ok(0) } else { self.disarm(free, rx) }
     }
 
-    /// Cancels the request, and delivers what it still brings.
+    /// Cancels the request, and delivers what it still returns.
     fn disarm(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         for _ in 0..CANCEL_TRIES {
@@ -405,7 +406,7 @@ impl<'p> Multishot<'p> {
             }
             self.cancel()?;
         }
-        Err(io::Error::other("a multishot receive does not let itself be cancelled"))
+        Err(io::Error::other("a multishot receive could not be cancelled"))
     }
 
     fn cancel(&mut self) -> io::Result<()> {
@@ -423,14 +424,14 @@ impl<'p> Multishot<'p> {
     }
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
-        // What comes now is nobody's: a ring without room gives the frames straight back.
+        // Nobody wants what arrives now: a ring without room gives the frames straight back.
         let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
         let mut result = self.disarm(free, &mut rx).map(drop);
         while let Some(packet) = leftovers.pop() {
             free.give(packet.into_frame());
         }
-        // Also after an error that the receive itself brought: what counts is that it is over.
+        // Even after an error of the receive itself: what counts is that it has ended.
         if self.armed && self.ring.end_all() {
             self.armed = false;
         }
@@ -487,11 +488,11 @@ fn single<'p>(
     Some((buffers.swap(id, free)?, len))
 }
 
-/// The buffer that a completion tells of, and how many bytes are in it; `None` if it is anything but a datagram in a
+/// The buffer that a completion names, and how many bytes are in it; `None` if it is anything but a datagram in a
 /// buffer with more to come.
 #[inline(always)]
 fn filled(completion: &cqueue::Entry) -> Option<(u16, usize)> {
-    // One test after the other: what is combined is computed, and that takes longer.
+    // One test after the other: combining them takes longer.
     if !cqueue::more(completion.flags()) {
         return None;
     }
@@ -499,7 +500,7 @@ fn filled(completion: &cqueue::Entry) -> Option<(u16, usize)> {
     Some((cqueue::buffer_select(completion.flags())?, len))
 }
 
-/// Delivers what a RECVMSG has put into a buffer: `written` bytes, headers included. Returns how many datagrams
+/// Delivers what a RECVMSG has put into a buffer: `written` bytes, including headers. Returns how many datagrams
 /// there are, and the length of the payload.
 #[inline(always)]
 fn deliver_message<'p>(
@@ -511,7 +512,7 @@ fn deliver_message<'p>(
 ) -> (usize, i32) {
     frame.prefetch();
     let Some(placed) = layout.place(frame.bytes(), written) else {
-        // No kernel does this. Nothing is there to be delivered; the ledger will miss a datagram.
+        // No kernel does this. There is nothing to deliver; the ledger will miss a datagram.
         counters.io_errors += 1;
         free.give(frame);
         return (0, written as i32);
@@ -537,7 +538,7 @@ mod tests {
     use crate::variant::Addressing;
     use crate::{Kind, Variant};
 
-    /// What is found without a look at the header is what the header tells.
+    /// The place found without reading the header is the one that the header gives.
     #[test]
     fn a_datagram_is_where_its_header_says() {
         const SIZE: usize = 256;

@@ -1,4 +1,4 @@
-//! The request that a multishot receive keeps armed, and where its buffers have the payload.
+//! The request that a multishot receive keeps armed, and where the payload is in its buffers.
 
 use io_uring::{opcode, squeue, types};
 
@@ -9,7 +9,7 @@ use crate::uring::modes;
 /// The buffer group; there is one per ring.
 pub(super) const GROUP: u16 = 0;
 
-/// What is armed.
+/// The armed request.
 #[derive(Debug)]
 pub(super) enum Request {
     /// RECV: the payload, at the start of the buffer.
@@ -24,14 +24,14 @@ pub(super) enum Request {
 /// Where the payload is in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// From `offset` on, which is within the buffer, if it is one datagram of at most `longest` bytes: those fit behind
-    /// it. Of a longer one the header has to tell whether it was cut.
+    /// From `offset` on, which is within the buffer, if it is one datagram of at most `longest` bytes: those fit after
+    /// it. For a longer one, the header says whether it was cut.
     At { offset: usize, longest: usize },
-    /// Where a header tells.
+    /// Where the header says.
     Told(Layout),
 }
 
-/// The lengths that a RECVMSG asks for.
+/// The lengths that a RECVMSG requests.
 pub(super) struct Template(Box<libc::msghdr>);
 
 impl std::fmt::Debug for Template {
@@ -60,7 +60,7 @@ impl Request {
     pub(super) fn place(&self, size: usize) -> Place {
         match self {
             Self::Recv | Self::RecvDontwait => Place::At { offset: 0, longest: size },
-            // What does not fill its buffer was not cut.
+            // A datagram that does not fill its buffer was not cut.
             Self::Recvmsg(layout, _) if layout.control == 0 => {
                 let offset = layout.payload_at();
                 Place::At { offset, longest: size.saturating_sub(offset + 1) }
@@ -69,8 +69,8 @@ impl Request {
         }
     }
 
-    /// The length stays 0 (before 6.17 anything else is refused): buffers bring their own. MSG_TRUNC makes the
-    /// kernel tell the real length of a datagram that does not fit.
+    /// The length stays 0 (before 6.17 anything else is refused): the buffers have their own. MSG_TRUNC makes the
+    /// kernel report the real length of a datagram that does not fit.
     pub(super) fn build(&self) -> squeue::Entry {
         let (socket, flags) = (types::Fixed(0), libc::MSG_TRUNC);
         match self {
@@ -82,7 +82,7 @@ impl Request {
         }
     }
 
-    /// Keeps what the kernel may still read for good.
+    /// Never frees what the kernel may still read.
     pub(super) fn leak(self) {
         if let Self::Recvmsg(_, Template(template)) = self {
             Box::leak(template);

@@ -1,4 +1,4 @@
-//! An io_uring with the setup that this kernel takes, and the one way to enter it.
+//! An io_uring with the setup that this kernel accepts, and the one way to enter it.
 
 use std::fmt;
 use std::io;
@@ -15,15 +15,15 @@ use crate::frames::pool::Region;
 use crate::kernel::setup::MEMLOCK_REMEDY;
 use crate::uring::setup::{Setup, explain};
 
-/// How long a kernel's thread that is late is left alone.
+/// How long to wait for a late kernel thread between two checks.
 const LATE: Duration = Duration::from_micros(100);
-/// How often.
+/// How many such checks.
 const LATE_MAX: usize = 5_000;
 
-/// How long requests may take to end that were cancelled.
+/// How long cancelled requests may take to end.
 const CANCEL_WITHIN_NS: u32 = 500_000_000;
 
-/// How often to look for completions of a kernel's thread before another program gets the core.
+/// How often to check for completions of a kernel thread before yielding the core.
 const SPINS: usize = 10_000;
 
 /// A ring, split once into its three parts.
@@ -41,7 +41,7 @@ pub(super) struct Ring {
     params: Parameters,
     syscalls: u64,
     overflows: u64,
-    /// Whether a call has failed for good: then nothing more is submitted.
+    /// Whether a call has failed permanently: then nothing more is submitted.
     is_broken: bool,
 }
 
@@ -56,31 +56,31 @@ impl Drop for Owner {
     }
 }
 
-/// How many calls in a row may bring nothing of what they are to wait for. Each returns with a completion, or because
-/// of a signal or of completions that must be reaped first; nothing else is left after so many.
+/// How many calls in a row may return nothing that they wait for. Each returns with a completion, or because of a
+/// signal or of completions that must be reaped first; after so many, neither is left as a reason.
 const FRUITLESS_MAX: u32 = 20_000;
 
-/// Counts calls that brought nothing.
+/// Counts calls that returned nothing.
 #[derive(Debug, Default)]
 pub(super) struct Patience(u32);
 
 impl Patience {
-    /// Another call brought nothing.
+    /// Another call returned nothing.
     ///
     /// # Errors
     ///
-    /// If that were too many.
+    /// If there were too many.
     pub(super) fn lose(&mut self) -> io::Result<()> {
         self.0 += 1;
         if self.0 < FRUITLESS_MAX {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("{FRUITLESS_MAX} calls of io_uring_enter brought nothing")))
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("{FRUITLESS_MAX} calls of io_uring_enter had no result")))
     }
 }
 
 impl Ring {
-    /// Makes a ring with the first of `choices` that the kernel takes, which shares the kernel's thread of the
+    /// Creates a ring with the first of `choices` that the kernel accepts. It shares the kernel thread of the
     /// ring `beside` it, if they have one.
     pub(super) fn open(choices: &[Setup], sq: u32, cq: u32, beside: Option<&Self>) -> Result<Self, OpenError> {
         let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
@@ -92,7 +92,7 @@ impl Ring {
                 Err(error) => return Err(explain(error, setup)),
             }
         }
-        // What all choices have in common is what this kernel does not know. Every ring is asked for with CLAMP.
+        // The kernel does not know a flag that all choices share. Every ring is set up with CLAMP.
         if Setup::is_clamp_unknown() {
             return Err(OpenError::Missing { feature: "CLAMP for io_uring", since: "5.6" });
         }
@@ -105,12 +105,12 @@ impl Ring {
     fn split(ring: IoUring, setup: Setup) -> Self {
         let (fd, params) = (ring.as_raw_fd(), ring.params().clone());
         let owner = Owner(NonNull::from(Box::leak(Box::new(ring))));
-        // SAFETY: the parts borrow a ring on the heap that does not move, that nothing else touches while they live, and
-        // that is dropped after them (the order of the fields). `'static` does not leave this struct: its methods lend
-        // the parts out.
+        // SAFETY: the parts borrow a ring on the heap that does not move, that nothing else touches while they live,
+        // and that is dropped after them (the order of the fields). `'static` does not leave this struct: its methods
+        // lend the parts out.
         let whole: &'static mut IoUring = unsafe { &mut *owner.0.as_ptr() };
         let (mut submitter, sq, cq) = whole.split();
-        // Where it is not to be had, the plain descriptor does.
+        // If it is refused, the plain descriptor does.
         let _ = submitter.register_ring_fd();
         Self { submitter, sq, cq, _owner: owner, setup, fd, params, syscalls: 0, overflows: 0, is_broken: false }
     }
@@ -123,7 +123,7 @@ impl Ring {
         &self.submitter
     }
 
-    /// Registers the only file that this ring works on; requests name it as `Fixed(0)`.
+    /// Registers the only file that this ring uses; requests name it as `Fixed(0)`.
     pub(super) fn register_file(&self, fd: RawFd) -> Result<(), OpenError> {
         let failed = |error| OpenError::Failed { call: "registering the socket with io_uring", error };
         self.submitter.register_files(&[fd]).map_err(failed)
@@ -140,8 +140,8 @@ impl Ring {
         unsafe { self.sq.push(entry) }.map_err(|_| io::Error::other("the submission queue is full"))
     }
 
-    /// Submits a cancellation, and waits for a completion: its own, that of what it cancels, or another. Does nothing yet
-    /// while a kernel's thread has not taken what was submitted before.
+    /// Submits a cancellation, and waits for a completion: its own, that of the cancelled request, or another. Does
+    /// nothing while a kernel thread has not yet taken what was submitted before.
     ///
     /// # Safety
     ///
@@ -152,8 +152,8 @@ impl Ring {
         }
         self.sq.sync();
         if !self.sq.is_empty() {
-            // A kernel's thread has not come to the last requests yet, perhaps for want of a core. More of them would
-            // fill the queue, and nothing may be waited for: what is queued need not be a cancellation.
+            // The kernel thread has not yet taken the last requests, perhaps for lack of a core. More of them would
+            // fill the queue, and there is nothing to wait for: what is queued need not be a cancellation.
             self.enter(0)?;
             std::thread::sleep(LATE);
             return Ok(());
@@ -163,8 +163,8 @@ impl Ring {
         self.enter(1)
     }
 
-    /// Whether completions may be waiting for a call of ours: always, unless the kernel raises a flag
-    /// for it in memory that we share (`TASKRUN_FLAG`), or has a thread for them (`SQPOLL`).
+    /// Whether completions may be waiting for our next call: always, unless the kernel raises a flag
+    /// for it in shared memory (`TASKRUN_FLAG`), or has a thread for them (`SQPOLL`).
     #[inline]
     pub(super) fn wants_enter(&self) -> bool {
         if self.setup.sqpoll {
@@ -173,13 +173,13 @@ impl Ring {
         !self.setup.taskrun_flag || self.sq.taskrun() || self.sq.cq_overflow()
     }
 
-    /// Whether a thread of the kernel does the work, so that what was submitted completes some time later.
+    /// Whether a kernel thread does the work, so that what was submitted completes some time later.
     #[inline]
     pub(super) fn has_thread(&self) -> bool {
         self.setup.sqpoll
     }
 
-    /// Whether a call has failed for good, so that nothing more is submitted.
+    /// Whether a call has failed permanently, so that nothing more is submitted.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -230,7 +230,7 @@ impl Ring {
         }
     }
 
-    /// Whether the kernel has raised a flag for completions that wait for a call of ours.
+    /// Whether the kernel has raised a flag for completions that wait for our next call.
     #[inline]
     pub(super) fn is_flagged(&self) -> bool {
         self.setup.taskrun_flag && self.sq.taskrun()
@@ -241,18 +241,18 @@ impl Ring {
         self.setup.defer_taskrun
     }
 
-    /// Submits what is queued, runs what is deferred, and waits until `wait` completions are there.
+    /// Submits queued requests, runs deferred work, and waits until `wait` completions are there.
     ///
     /// # Errors
     ///
-    /// The kernel's. What was not submitted by then never is.
+    /// The kernel's. Requests that were not submitted by then never are.
     #[inline]
     pub(super) fn enter(&mut self, wait: u32) -> io::Result<()> {
         self.sq.sync();
         if self.setup.sqpoll {
             return self.nudge(wait);
         }
-        // Nothing that was not submitted is waited for.
+        // Requests that were not submitted are not waited for.
         let wait = if self.is_broken { 0 } else { wait };
         self.overflows += u64::from(self.sq.cq_overflow());
         let mut patience = Patience::default();
@@ -286,7 +286,7 @@ impl Ring {
         outcome.map_err(|error| self.judged(error))
     }
 
-    /// After an error that does not pass, nothing more is submitted.
+    /// After an error that is not transient, nothing more is submitted.
     #[cold]
     fn judged(&mut self, error: io::Error) -> io::Error {
         let passes = matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME));
@@ -294,17 +294,17 @@ impl Ring {
         error
     }
 
-    /// How many requests are queued that the kernel will not take: after [`Ring::end_all`], those that it has not taken.
+    /// How many queued requests the kernel will not take: after [`Ring::end_all`], those that it has not taken.
     pub(super) fn unsubmitted(&mut self) -> usize {
         self.sq.sync();
         if self.is_broken && !self.setup.sqpoll { self.sq.len() } else { 0 }
     }
 
-    /// Takes completions, and shows them to `note`, until `missing` have come.
+    /// Takes completions, and passes them to `note`, until `missing` have arrived.
     ///
     /// # Errors
     ///
-    /// The kernel's, or that they do not come.
+    /// The kernel's, or that they do not arrive.
     #[inline(always)]
     pub(super) fn complete(&mut self, mut missing: usize, mut note: impl FnMut(&cqueue::Entry)) -> io::Result<()> {
         let mut patience = Patience::default();
@@ -324,13 +324,13 @@ impl Ring {
         }
     }
 
-    /// Ends all requests that the kernel has, whatever became of calls before. Returns whether that is certain: then it
-    /// uses no memory that they named.
+    /// Ends all requests that the kernel has, whatever the outcome of earlier calls. Returns whether that is certain:
+    /// then the kernel uses no memory that they named.
     ///
     /// `IORING_REGISTER_SYNC_CANCEL` (Linux 6.0) is a call of its own, which needs no queue.
     pub(super) fn end_all(&mut self) -> bool {
         self.is_broken = true;
-        // A kernel's thread may come to the last requests only now; once it sleeps, nobody wakes it.
+        // A kernel thread may take the last requests only now; once it sleeps, nobody wakes it.
         self.sq.sync();
         for _ in 0..LATE_MAX {
             if !self.setup.sqpoll || self.sq.is_empty() || self.sq.need_wakeup() {
@@ -348,7 +348,7 @@ impl Ring {
         none_queued && ended.as_ref().err().is_none_or(none_left)
     }
 
-    /// As [`Ring::enter`], where a thread of the kernel does the work: a call only to wake it, or to wait.
+    /// As [`Ring::enter`], if a kernel thread does the work: a call only to wake it, or to wait.
     #[inline(never)]
     fn nudge(&mut self, wait: u32) -> io::Result<()> {
         let mut flags = EnterFlags::empty();
@@ -366,7 +366,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Waits for what was submitted: in the kernel, or, where a thread of the kernel does the work, by looking again.
+    /// Waits for what was submitted: in the kernel or, if a kernel thread does the work, by polling.
     pub(super) fn await_completion(&mut self) -> io::Result<()> {
         if !self.setup.sqpoll {
             return self.enter(1);
@@ -378,21 +378,21 @@ impl Ring {
             }
             std::hint::spin_loop();
         }
-        // Perhaps the kernel's thread has no core of its own.
+        // Perhaps the kernel thread has no core of its own.
         std::thread::yield_now();
         Ok(())
     }
 
-    /// Submits what is queued, and waits until a completion is there, at most for `timeout`. A signal ends the
-    /// wait, too.
+    /// Submits what is queued, and waits until a completion is there, at most for `timeout`. A signal also ends the
+    /// wait.
     pub(super) fn enter_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.enter_for(1, timeout)
     }
 
     /// Submits what is queued, and waits until `wanted` completions are there, at most for `timeout`.
     ///
-    /// Even where no time is left for a wait, the number matters: without one, the kernel does 20 pieces of deferred
-    /// work at most (`IO_LOCAL_TW_DEFAULT_MAX` in `io_uring/io_uring.c`, since 6.9).
+    /// Even if no time is left for a wait, the number matters: without one, the kernel does at most 20 pieces of
+    /// deferred work (`IO_LOCAL_TW_DEFAULT_MAX` in `io_uring/io_uring.c`, since 6.9).
     pub(super) fn enter_for(&mut self, wanted: u32, timeout: Duration) -> io::Result<()> {
         self.sq.sync();
         self.overflows += u64::from(self.sq.cq_overflow());
@@ -403,7 +403,7 @@ impl Ring {
         let queued = if self.is_broken { 0 } else { self.sq.len() as u32 };
         self.syscalls += 1;
         // SAFETY: with EXT_ARG the kernel reads a `struct io_uring_getevents_arg`, and the timespec that it
-        // names: both are live locals. The queued requests were vouched for in `push`.
+        // points to: both are live locals. The queued requests were vouched for in `push`.
         let outcome = unsafe { self.submitter.enter(queued, wanted, flags.bits(), Some(&argument)) };
         self.sq.sync();
         self.cq.sync();
@@ -422,7 +422,7 @@ impl Ring {
         self.syscalls
     }
 
-    /// Completions that did not fit: those that the kernel lost, and calls that found it holding some back.
+    /// Completions that did not fit: those that the kernel lost, and calls that found some held back.
     pub(super) fn overflows(&self) -> u64 {
         self.overflows + u64::from(self.cq.overflow())
     }
@@ -439,7 +439,7 @@ struct GetEvents {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // The kernel takes a closed ring apart some time later, and until then a registered socket
+        // The kernel tears down a closed ring some time later, and until then a registered socket
         // would keep its port.
         let _ = self.submitter.unregister_files();
     }
@@ -451,14 +451,14 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// Of a ring whose calls have failed before.
+/// The error of a ring with an earlier failed call.
 fn broken() -> io::Error {
     io::Error::other("an earlier call of io_uring_enter has failed")
 }
 
 /// Frames that the kernel may still use are lost to their pool, whose memory stays mapped for good.
 pub(super) fn held_back(frames: usize) -> io::Error {
-    let why = format!("io_uring does not give {frames} frames back: its requests do not let themselves be ended");
+    let why = format!("io_uring does not return {frames} frames: its requests could not be ended");
     io::Error::new(io::ErrorKind::ResourceBusy, why)
 }
 

@@ -1,4 +1,4 @@
-//! Batches of SEND, SENDMSG or WRITE_FIXED requests, each completed before the call returns.
+//! Batches of SEND, SENDMSG or WRITE_FIXED requests, which all complete before the call returns.
 
 use std::io;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ pub(super) struct Sends<'p> {
     ring: Ring,
     request: Request,
     batch: usize,
-    /// Packets handed to the kernel, or refused by it and kept for the next call, in order.
+    /// Packets that the kernel has, or has refused and that are kept for the next call, in order.
     pending: Vec<Packet<'p>>,
-    /// What became of each pending packet.
+    /// The result of each pending packet.
     results: Vec<i32>,
     counters: Counters,
     pool: Arc<Region>,
@@ -84,12 +84,12 @@ impl<'p> Sends<'p> {
         if !self.results.is_empty() {
             return Err(io::Error::other("an earlier batch has failed"));
         }
-        // After an error, what became of the packets is not known: they stay where they are.
+        // After an error, the results of the packets are not known: they stay where they are.
         self.submit()?;
         self.settle(free)
     }
 
-    /// Hands all pending packets to the kernel and waits for what became of each.
+    /// Hands all pending packets to the kernel and waits for the result of each.
     #[inline]
     fn submit(&mut self) -> io::Result<()> {
         let Self { ring, request, pending, results, .. } = self;
@@ -119,7 +119,7 @@ impl<'p> Sends<'p> {
         })
     }
 
-    /// Sends finished frames home and keeps the packets that the kernel did not take.
+    /// Returns finished frames to the free list and keeps the packets that the kernel did not take.
     #[inline]
     fn settle(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let mut sent = 0;
@@ -192,8 +192,8 @@ fn push(
     for (index, packet) in pending.iter().enumerate() {
         let entry = build(index, packet).user_data(index as u64);
         // SAFETY: the packet stays in `pending`, its header with its index, and the pool mapped, until the completion
-        // is in: `submit` waits for all of them. Should that fail, `close` and `drop` end the requests, or keep all
-        // that memory for good.
+        // arrives: `submit` waits for all of them. Should that fail, `close` and `drop` end the requests, or never free
+        // that memory.
         unsafe { ring.push(&entry) }?;
         results.push(UNDECIDED);
     }

@@ -1,4 +1,4 @@
-//! How a ring is set up: the flags, those that this kernel takes, and what a refusal means.
+//! How a ring is set up: the flags, which of them this kernel accepts, and what a refusal means.
 
 use std::fmt;
 use std::io;
@@ -10,9 +10,9 @@ use crate::backend::{Config, OpenError};
 use crate::kernel::setup::{Refused, refused};
 use crate::uring::modes;
 
-/// How completions reach the queue, with flags that cost nothing where they are understood.
+/// How completions reach the queue, with flags that cost nothing if the kernel knows them.
 ///
-/// What arrived when: SUBMIT_ALL 5.18; COOP_TASKRUN and TASKRUN_FLAG 5.19; SINGLE_ISSUER 6.0;
+/// Releases: SUBMIT_ALL 5.18; COOP_TASKRUN and TASKRUN_FLAG 5.19; SINGLE_ISSUER 6.0;
 /// DEFER_TASKRUN 6.1; NO_SQARRAY 6.6. An unknown flag makes `io_uring_setup` fail with EINVAL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Setup {
@@ -27,12 +27,12 @@ pub(super) struct Setup {
     pub(super) core: Option<u32>,
 }
 
-/// How long, in milliseconds, the kernel's thread looks for requests before it sleeps: longer than a trial
-/// pauses.
+/// How long, in milliseconds, the kernel thread polls for requests before it sleeps: longer than any pause of a
+/// trial.
 const SQPOLL_IDLE_MS: u32 = 2000;
 
 impl Setup {
-    /// From the newest kernel to the oldest: work is deferred to our own calls where the kernel can
+    /// From the newest kernel to the oldest: work is deferred to our own calls if the kernel can do that
     /// (6.1), else at least done without interrupting us (5.19), else left to its default. Only the
     /// requests themselves decide whether the variant as such runs here.
     pub(super) const DEFER_OR_NEAREST: [Self; 5] = [
@@ -59,8 +59,8 @@ impl Setup {
         core: None,
     };
 
-    /// What to try, best first, for the setup that `config` wants. Within one mode only flags are given up that
-    /// decide nothing about where and when completions are made.
+    /// What to try, best first, for the setup of `config`. Within one mode, only flags that do not affect where and
+    /// when completions are made are given up.
     pub(super) fn choices(config: &Config) -> Vec<Self> {
         let sqpoll = Self { sqpoll: true, core: config.kernel_core.map(|core| core as u32), ..Self::PLAIN };
         match config.variant {
@@ -84,12 +84,12 @@ impl Setup {
         }
     }
 
-    /// Whether this kernel has an io_uring without the flags that every ring of ours is asked for with.
+    /// Whether this kernel has an io_uring without the flags with which we set up every ring.
     pub(super) fn is_clamp_unknown() -> bool {
         Self::PLAIN.build(1, 2, None).is_err() && IoUring::new(1).is_ok()
     }
 
-    /// Makes a ring; its kernel thread, if it has one, is that of the ring `beside` it.
+    /// Creates a ring; its kernel thread, if it has one, is that of the ring `beside` it.
     pub(super) fn build(self, sq: u32, cq: u32, beside: Option<RawFd>) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(cq).setup_clamp();
@@ -150,7 +150,7 @@ pub(super) fn explain(error: io::Error, setup: Setup) -> OpenError {
         return OpenError::Refused {
             what: "SQPOLL",
             error,
-            remedy: "Linux 5.13 and later permit it to everybody; before, it needs CAP_SYS_NICE",
+            remedy: "Linux 5.13 and later permit it to everybody; older kernels need CAP_SYS_NICE",
         };
     }
     match refused(&error) {

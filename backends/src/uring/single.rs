@@ -16,11 +16,11 @@ use crate::uring::modes;
 use crate::uring::ring::{Patience, Ring, held_back};
 use crate::uring::setup::Setup;
 
-/// Marks the completion of a cancellation; all others have the number of a slot.
+/// Marks the completion of a cancellation; all others are marked with the number of a slot.
 const CANCEL: u64 = u64::MAX;
-/// How often cancelling looks for the last completion before it gives up.
+/// How often a cancellation checks for the last completion before it gives up.
 const CANCEL_TRIES: usize = 1000;
-/// How long requests that do not wait may take where a thread of the kernel works on them.
+/// How long requests that do not wait may take if a kernel thread handles them.
 const DONE_WITHIN: Duration = Duration::from_millis(10);
 
 /// The receiving half of the `uring` backend, without multishot.
@@ -32,7 +32,7 @@ pub(super) struct Singles<'p> {
     slots: Box<[Option<Frame<'p>>]>,
     /// Requests that the kernel has.
     pending: usize,
-    /// The request among them that waits for a datagram, if there is one.
+    /// The one of them that waits for a datagram, if any.
     waiting: bool,
     block: Duration,
     counters: Counters,
@@ -71,13 +71,13 @@ impl<'p> Singles<'p> {
         })
     }
 
-    /// Asks for a batch, none of which waits, and delivers what came.
+    /// Requests a batch, without waiting, and delivers what arrived.
     #[inline(always)]
     pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         assert!(free.is_of(&self.region), "a frame of another pool");
         if self.pending == 0 {
             for slot in 0..self.slots.len() {
-                // Where no frame is free, others may still have theirs.
+                // If no frame is free, other slots may still have theirs.
                 self.push(slot, false, free)?;
             }
         }
@@ -96,7 +96,7 @@ impl<'p> Singles<'p> {
         Ok(received)
     }
 
-    /// As [`Singles::rx`]; if nothing has come, waits for one datagram.
+    /// As [`Singles::rx`]; if nothing has arrived, waits for one datagram.
     pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = self.rx(free, rx)?;
         let mut patience = Patience::default();
@@ -124,8 +124,8 @@ impl<'p> Singles<'p> {
         }
         let Some(frame) = &self.slots[slot] else { return Ok(false) };
         let entry = self.request.build(slot, frame, waits).user_data(slot as u64);
-        // SAFETY: the frame, and the header that points to it, stay in their slot until the completion is in; if it
-        // never comes, `drop` keeps the memory for good.
+        // SAFETY: the frame, and the header that points to it, stay in their slot until the completion arrives; if it
+        // never does, `drop` leaks the memory.
         unsafe { self.ring.push(&entry) }?;
         self.pending += 1;
         self.waiting |= waits;
@@ -170,7 +170,7 @@ impl<'p> Singles<'p> {
         result.map(|()| received)
     }
 
-    /// Takes back what the kernel would go on with uncalled: a request that waits, and those that its thread has.
+    /// Takes back requests that the kernel would continue without a call: one that waits, and those of its thread.
     pub(super) fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         for _ in 0..CANCEL_TRIES {
@@ -185,12 +185,12 @@ impl<'p> Singles<'p> {
             received += self.reap(free, rx)?;
         }
         if self.pending > 0 {
-            return Err(io::Error::other("a receive does not let itself be cancelled"));
+            return Err(io::Error::other("a receive could not be cancelled"));
         }
         Ok(received)
     }
 
-    /// Cancels the request that waits: that of the first slot.
+    /// Cancels the request that waits, that of the first slot.
     fn cancel(&mut self) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
         // SAFETY: the request names no memory.
@@ -206,7 +206,7 @@ impl<'p> Singles<'p> {
     }
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
-        // What comes now is nobody's: a ring without room gives the frames straight back.
+        // Nobody wants what arrives now: a ring without room gives the frames straight back.
         let (producer, mut leftovers) = crate::frames::ring::ring(1);
         let mut rx = RxRing::new(producer);
         let mut result = self.quiesce(free, &mut rx).map(drop);
@@ -240,7 +240,7 @@ impl Request {
                 opcode::RecvMsg::new(socket, header).flags(flags as u32).build()
             }
             Self::ReadFixed => {
-                // Of a socket that does not block, the kernel would wait all the same, by polling it.
+                // The kernel would wait even for a non-blocking socket, by polling it.
                 let flags = if waits { 0 } else { libc::RWF_NOWAIT };
                 opcode::ReadFixed::new(socket, at, size, 0).rw_flags(flags).build()
             }

@@ -1,4 +1,4 @@
-//! What only this backend has: its setups for older kernels, and the ends of a multishot receive.
+//! What only this backend has: setups for older kernels, and the ways a multishot receive ends.
 
 use super::*;
 use crate::frames::ring::ring as spsc;
@@ -39,7 +39,7 @@ fn every_setup_moves_datagrams_and_conserves_frames() {
         let mut rx = RxRing::new(rx_in);
         let (mut sent, mut received) = (0_u32, 0_u32);
         for _ in 0..20 {
-            // Between the rounds the queue is left alone, as `drain` wants it.
+            // Between the rounds the queue is left alone, as `drain` requires.
             near.quiesce(&mut free, &mut rx).expect("disarmed");
             for _ in 0..100 {
                 let mut frame = free.take().expect("enough frames");

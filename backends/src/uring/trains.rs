@@ -16,15 +16,15 @@ use crate::uring::modes;
 use crate::uring::ring::{Ring, held_back};
 use crate::uring::setup::Setup;
 
-/// The sending half of the `uring` backend where packets and datagrams are not one to one.
+/// The sending half of the `uring` backend if packets and datagrams are not one to one.
 #[derive(Debug)]
 pub(super) struct Trains {
     ring: Ring,
-    /// The messages in hand; their packets stay on the TX ring until all of them went.
+    /// The current messages; their packets stay on the TX ring until all of them are sent.
     outbox: Outbox,
-    /// Those that did not go yet.
+    /// Those that are not yet sent.
     undone: Vec<usize>,
-    /// What became of each message.
+    /// The result of each message.
     results: Box<[i32]>,
     /// Whether a message of one piece is a SEND, or a SENDMSG like all others.
     plain_sends: bool,
@@ -81,7 +81,7 @@ impl Trains {
         result.map(|()| sent)
     }
 
-    /// Submits what is undone, and waits for what became of each.
+    /// Submits what is not yet sent, and waits for the result of each.
     fn submit(&mut self) -> io::Result<()> {
         let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
         for &index in &self.undone {
@@ -94,9 +94,9 @@ impl Trains {
                     opcode::SendMsg::new(socket, header).flags(flags as u32).build()
                 }
             };
-            // SAFETY: the packets stay on the ring, the headers in the outbox and the pool mapped until the completion
-            // is in: `complete` waits for all of them. Should that fail, `close` and `drop` end the requests, or keep all
-            // that memory for good.
+            // SAFETY: the packets stay on the ring, the headers in the outbox and the pool mapped until the
+            // completion arrives: `complete` waits for all of them. Should that fail, `close` and `drop` end the
+            // requests, or never free that memory.
             unsafe { self.ring.push(&entry.user_data(index as u64)) }?;
         }
         self.ring.enter(0)?;
@@ -112,7 +112,7 @@ impl Trains {
         Counters { syscalls: self.ring.syscalls(), cq_overflow: self.ring.overflows(), ..self.counters }
     }
 
-    /// Ends what has failed. Its packets are still on the TX ring.
+    /// Ends a failed batch. Its packets are still on the TX ring.
     pub(super) fn close(mut self) -> io::Result<()> {
         if self.has_failed && !self.ring.end_all() {
             // `drop` keeps the memory.

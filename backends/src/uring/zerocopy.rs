@@ -16,13 +16,13 @@ use crate::kernel::socket::Socket;
 use crate::uring::ring::{Patience, Ring, held_back};
 use crate::uring::setup::Setup;
 
-/// Batches that the kernel may still hold beside the one that is being sent.
+/// Batches that the kernel may still hold besides the one being sent.
 const LENT_BATCHES: usize = 4;
 /// How long closing waits for the kernel to be done with what was sent.
 const DONE_WITHIN: Duration = Duration::from_millis(100);
 const DONE_TRIES: usize = 10;
 
-/// The sending half of the `uring` backend, without the kernel's copy where the device can do without.
+/// The sending half of the `uring` backend, without the kernel's copy if the device does not need it.
 #[derive(Debug)]
 pub(super) struct ZeroCopy<'p> {
     ring: Ring,
@@ -82,7 +82,7 @@ impl<'p> ZeroCopy<'p> {
         if queued == 0 && self.vacant.len() == self.lent.len() {
             return Ok(0);
         }
-        // What was sent, and what the kernel is done with already: on loopback, all.
+        // What was sent, and what the kernel is already done with: on loopback, all of it.
         let lent = self.lent.len() - self.vacant.len();
         self.ring.enter_for((lent + self.undecided) as u32, Duration::ZERO)?;
         let mut sent = self.reap(free)?;
@@ -106,7 +106,7 @@ impl<'p> ZeroCopy<'p> {
         unsafe { self.ring.push(&entry.user_data(slot as u64)) }
     }
 
-    /// Looks at completions: what became of a request, and that the kernel is done with its memory. Returns how
+    /// Reads completions: the result of a request, and that the kernel is done with its memory. Returns how
     /// many datagrams were sent.
     fn reap(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let Self { ring, lent, vacant, refused, undecided, counters, .. } = self;
@@ -146,7 +146,7 @@ impl<'p> ZeroCopy<'p> {
             if self.vacant.len() == self.lent.len() || self.ring.enter_and_wait(DONE_WITHIN).is_err() {
                 break;
             }
-            // What became of a request that was not waited for does not matter any more.
+            // The result of a request that was not waited for no longer matters.
             let _ = self.reap(free);
         }
         if self.vacant.len() < self.lent.len() {
@@ -156,7 +156,7 @@ impl<'p> ZeroCopy<'p> {
         self.refused.drain(..).for_each(|packet| free.give(packet.into_frame()));
         let lent = self.lent.len() - self.vacant.len();
         if lent > self.ring.unsubmitted() {
-            // Somewhere on its way the kernel still reads from what was sent. `drop` keeps the memory.
+            // The kernel is still reading from what was sent. `drop` keeps the memory.
             return Err(held_back(lent));
         }
         self.lent.iter_mut().filter_map(Option::take).for_each(|lent| free.give(lent.packet.into_frame()));
@@ -165,7 +165,7 @@ impl<'p> ZeroCopy<'p> {
 }
 
 impl Drop for ZeroCopy<'_> {
-    /// The kernel may still read from what was lent.
+    /// The kernel may still read from lent packets.
     fn drop(&mut self) {
         if self.lent.iter().any(Option::is_some) {
             std::mem::forget(Arc::clone(&self.pool));

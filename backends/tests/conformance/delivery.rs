@@ -1,4 +1,4 @@
-//! What is sent arrives: once, in order, intact, with its own length.
+//! Datagrams that are sent arrive: once, in order, intact, with their own length.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -48,7 +48,7 @@ fn ipv6_is_here() -> bool {
 
 fn short_datagrams(subject: Subject, ip: IpAddr) {
     for batch in BATCHES {
-        // Two batches and a remainder on their way, one batch held by the receiver, and its buffers.
+        // Two batches and a remainder in flight, one batch held by the receiver, and its buffers.
         let count = 2 * batch + 3;
         let pool = subject.pool(2 * (count + batch + 100), 2048);
         deliver(subject, ip, &pool, batch, &SHORT, count as u64);
@@ -68,7 +68,7 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
         Medium::Memory => (Link::open(subject, &subject.config(batch), pool), vec![count; lengths.len()]),
         Medium::Sockets => {
             let (near, far) = subject.udp_pair(ip);
-            // What SEND_ZC sends comes in whole pages.
+            // SEND_ZC sends whole pages.
             let memory = if subject.has(modes::SEND_ZC) { 4 } else { 1 };
             let windows = lengths.iter().map(|&len| (room(&near, len) / memory).max(1)).collect();
             (Link::join(subject, &subject.config(batch), pool, (Port::Socket(near), Port::Socket(far))), windows)
@@ -102,13 +102,13 @@ pub(crate) fn empty_datagrams_are_datagrams(subject: Subject) {
     exchange(&mut link.far, &mut link.near, 35..70, 1, len);
     let counters = link.near.backend.counters();
     assert_eq!((counters.truncated, counters.io_errors), (0, 0));
-    // Only a multishot receive ends at them.
+    // Only a multishot receive is ended by them.
     let expected = if subject.variant().has_buffer_ring() { empty } else { 0 };
     assert_eq!(counters.rearms.empty_datagram, expected);
     link.close();
 }
 
-/// As in `echo`: what arrives goes back in the frame in which it arrived.
+/// As in `echo`: datagrams go back in the frames in which they arrived.
 pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
     let pool = subject.pool(512, 2048);
     let mut link = Link::open(subject, &subject.config(8), &pool);
@@ -126,7 +126,7 @@ pub(crate) fn echoed_frames_travel_both_ways(subject: Subject) {
     link.close();
 }
 
-/// `quiesce` loses nothing and changes no order, wherever the datagrams are at that time.
+/// `quiesce` loses and reorders nothing, wherever the datagrams are at that time.
 pub(crate) fn datagrams_arrive_after_a_pause(subject: Subject) {
     let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &subject.config(4), &pool);
@@ -155,7 +155,7 @@ pub(crate) fn datagrams_arrive_after_a_pause(subject: Subject) {
     link.close();
 }
 
-/// What a generator sends arrives as it was written, also without segmentation by the kernel.
+/// Datagrams of a generator arrive as they were written, even without segmentation by the kernel.
 pub(crate) fn trains_arrive_as_datagrams(subject: Subject) {
     trains(subject, false);
 }
@@ -194,15 +194,15 @@ fn trains(subject: Subject, gso: bool) {
     }
 }
 
-/// Whether a train that a socket sends arrives whole at one that wants trains, as a trial with bare system calls tells.
+/// Whether a train arrives whole at a socket that receives trains, tried with bare system calls.
 fn keeps_trains() -> bool {
     static KEEPS: OnceLock<bool> = OnceLock::new();
     let is_there = |feature: &Feature| feature.name == "UDP_GRO" && feature.state == State::Yes;
     *KEEPS.get_or_init(|| features::try_all().iter().any(is_there))
 }
 
-/// A train whose last datagram is shorter arrives as it was sent: as one packet where trains are received, else as
-/// datagrams. And it goes back, whole or cut, also where the backend's batch is shorter than the train.
+/// A train whose last datagram is shorter arrives as it was sent: as one packet if trains are received, else as
+/// datagrams. And it goes back, whole or cut, even if the backend's batch is shorter than the train.
 pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
     if let Err(error) = probe_gso(LOCALHOST) {
         return skip("gso", &format_args!("this kernel has no GSO for UDP ({error})"));
@@ -210,7 +210,7 @@ pub(crate) fn trains_with_a_shorter_end_travel_both_ways(subject: Subject) {
     const TRAIN: u64 = 30;
     const COUNT: u64 = 2 * TRAIN;
     let len = |seq: u64| if seq % TRAIN == TRAIN - 1 { 17 } else { 100 };
-    // Some kernels take UDP_GRO, and cut trains on loopback all the same (seen: 5.10).
+    // Some kernels accept UDP_GRO, but still cut trains on loopback (seen: 5.10).
     let together = if subject.has(Mode::GRO) && keeps_trains() { TRAIN } else { 1 };
     for batch in [1, 7, 64] {
         let pool = subject.pool(512, 65_536);

@@ -1,4 +1,4 @@
-//! Errors: those that pass are counted, those that do not are returned, and no frame is lost to any.
+//! Errors: transient ones are counted, others are returned, and none loses a frame.
 
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
@@ -23,7 +23,7 @@ fn lane_to<'p>(peer: SocketAddr, subject: Subject, pool: &'p Pool) -> (Lane<'p>,
     (Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), pool, pool.frames()), address)
 }
 
-/// The peer at an address of which nobody else knows.
+/// The peer at an address that nobody else knows.
 fn peer_at(address: SocketAddr, near: SocketAddr) -> UdpSocket {
     let peer = UdpSocket::bind(address).expect("a quiet address");
     peer.connect(near).expect("an address on loopback");
@@ -51,7 +51,7 @@ fn read(peer: &UdpSocket, count: usize) -> Vec<u64> {
     (0..count).map(|_| read()).collect()
 }
 
-/// A peer that is gone makes ECONNREFUSED, which is counted in both directions, and passes.
+/// A peer that is gone causes ECONNREFUSED, which is counted in both directions, and is transient.
 pub(crate) fn a_closed_peer_is_a_passing_error(subject: Subject) {
     if subject.is_unconnected() {
         return skip("connected", &"a socket that is not connected hears of no refusal");
@@ -70,7 +70,7 @@ pub(crate) fn a_closed_peer_is_a_passing_error(subject: Subject) {
             deadline.check(0, "meeting a refusal with a send");
         }
         nothing_arrives(&mut near);
-        // The answer to one send is met by the next call, and here that is a receive.
+        // The reply to one send is reported by the next call, and here that is a receive.
         let before = near.backend.counters().io_errors;
         send_all(&mut near, 20..21, |_| 64);
         while near.backend.counters().io_errors == before {
@@ -83,7 +83,7 @@ pub(crate) fn a_closed_peer_is_a_passing_error(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// A refusal tells of an earlier datagram; the one that met it is sent later, once, and not behind others.
+/// A refusal is about an earlier datagram; the send that reports it is repeated, once, and its datagram not overtaken.
 pub(crate) fn a_refused_send_keeps_its_place(subject: Subject) {
     if subject.is_unconnected() {
         return skip("connected", &"a socket that is not connected hears of no refusal");
@@ -93,7 +93,7 @@ pub(crate) fn a_refused_send_keeps_its_place(subject: Subject) {
     let (mut near, near_address) = lane_to(address, subject, &pool);
     for round in 0..5 {
         send_all(&mut near, 1000..1001, |_| 64);
-        // Time for the answer, where the kernel puts it off.
+        // Time for the reply, if the kernel defers it.
         thread::sleep(Duration::from_millis(2));
         let peer = peer_at(address, near_address);
         let (before, seqs) = (near.backend.counters().io_errors, round * 8..(round + 1) * 8);
@@ -119,18 +119,18 @@ fn catch_signals() {
     // SAFETY: an action of zeroes is valid: no flags (so no SA_RESTART) and an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-    // SAFETY: the handler does nothing but an atomic addition, which is safe in a signal handler.
+    // SAFETY: the handler only does an atomic addition, which is safe in a signal handler.
     let status = unsafe { libc::sigaction(libc::SIGUSR1, &action, ptr::null_mut()) };
     assert_eq!(status, 0, "SIGUSR1 can be caught");
 }
 
-/// A signal in the middle of a call loses nothing and doubles nothing.
+/// A signal in the middle of a call loses and duplicates nothing.
 pub(crate) fn signals_lose_nothing(subject: Subject) {
     catch_signals();
     let pool = subject.pool(512, 256);
     let mut link = Link::open(subject, &subject.config(16), &pool);
     let before = SIGNALS.load(Ordering::Relaxed);
-    // SAFETY: asks for nothing but the calling thread's own id.
+    // SAFETY: only asks for the calling thread's own id.
     let this = unsafe { libc::pthread_self() };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -159,7 +159,7 @@ pub(crate) fn signals_lose_nothing(subject: Subject) {
     link.close();
 }
 
-/// What no later call can mend is an error, and the frames are there nevertheless.
+/// A failure that no later call can repair is an error, and no frame is lost.
 pub(crate) fn a_send_that_cannot_be_made_is_an_error(subject: Subject) {
     let pool = subject.pool(160, 65_536);
     let (near, far) = subject.peer_pair();
@@ -178,7 +178,7 @@ pub(crate) fn a_send_that_cannot_be_made_is_an_error(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// As above for a receive: a stream socket that is not connected has none.
+/// As above for a receive: a stream socket that is not connected cannot receive.
 pub(crate) fn a_receive_that_cannot_be_made_is_an_error(subject: Subject) {
     if subject.is_bound_to_udp() {
         return skip("stream", &"this variant needs UDP, whose receives do not fail");
@@ -198,7 +198,7 @@ pub(crate) fn a_receive_that_cannot_be_made_is_an_error(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// Frames come home also if the backend closes before it could tell of an error.
+/// Frames are returned even if the backend closes before it could report an error.
 pub(crate) fn an_error_in_waiting_keeps_no_frame(subject: Subject) {
     if subject.is_bound_to_udp() {
         return skip("stream", &"this variant needs UDP, whose receives do not fail");
@@ -210,11 +210,11 @@ pub(crate) fn an_error_in_waiting_keeps_no_frame(subject: Subject) {
     near.write_all(b"unread").expect("room in an empty queue");
     drop(far);
     let port = Port::Socket(Arc::new(Socket::from_fd(OwnedFd::from(near))));
-    // One call for one datagram. Some learn of the error before it; others would with the next call.
+    // One call for one datagram. Some backends learn of the error before it; others would with the next call.
     let mut near = Lane::open(subject, &subject.config(1), port, &pool, pool.frames());
     let deadline = Deadline::new();
     let mut outcome = near.rx();
-    // A thread of the kernel takes its time.
+    // A kernel thread may be late.
     while subject.has_kernel_thread() && matches!(outcome, Ok(0)) {
         deadline.check(0, "waiting for the datagram or the error");
         outcome = near.rx();
@@ -227,7 +227,7 @@ pub(crate) fn an_error_in_waiting_keeps_no_frame(subject: Subject) {
         check(0, 64, packet.bytes());
         near.free.give(packet.into_frame());
     }
-    // That it was closed with an error is no error of the closing, but may be told.
+    // An earlier error is not an error of the close, but may be reported.
     let _ = near.backend.close(&mut near.free);
     assert!(near.free.is_whole(), "{} of {} frames came home", near.free.len(), near.free.total());
 }

@@ -1,4 +1,4 @@
-//! Frames: a backend gets along with few, uses all that it has, and gives all of them back.
+//! Frames: a backend works with few, uses all that it has, and returns all of them.
 
 use hpbench_backends::{Config, Port};
 
@@ -21,7 +21,7 @@ pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {
     link.close();
 }
 
-/// With fewer frames than a batch, `rx` brings what fits, and goes on as frames return.
+/// With fewer frames than a batch, `rx` receives what fits, and continues as frames return.
 pub(crate) fn few_free_frames_bound_reception(subject: Subject) {
     const FRAMES: usize = 5;
     const COUNT: u64 = 43;
@@ -36,7 +36,7 @@ pub(crate) fn few_free_frames_bound_reception(subject: Subject) {
         let mut next = first;
         while next < end {
             gather(&mut near, FRAMES.min((end - next) as usize));
-            // All frames are in the ring now: nothing can be received, however often one asks.
+            // All frames are in the ring now: nothing can be received, however often `rx` is called.
             for _ in 0..5 {
                 assert_eq!(near.rx().expect("no frame is no error"), 0);
             }
@@ -56,7 +56,7 @@ fn give_back(lane: &mut Lane<'_>, next: &mut u64, len: usize) {
     }
 }
 
-/// The smallest sizes of io_uring's buffer ring do, too: a run of datagrams needs no more than one.
+/// The smallest sizes of io_uring's buffer ring also work: a run of datagrams needs no more than one.
 pub(crate) fn few_buffers_suffice(subject: Subject) {
     for buffers in [1, 2, 8] {
         let pool = subject.pool(512, 256);
@@ -68,8 +68,8 @@ pub(crate) fn few_buffers_suffice(subject: Subject) {
     }
 }
 
-/// A frame that a backend holds is one that it can receive into: with a frame left for each datagram,
-/// each arrives, also when none is in the free list any more.
+/// A backend can receive into the frames that it holds: with a frame left for each datagram,
+/// each arrives, even when the free list is empty.
 pub(crate) fn every_frame_is_of_use(subject: Subject) {
     const FRAMES: usize = 8;
     let pool = subject.pool(FRAMES, 256);
@@ -105,7 +105,7 @@ pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
     }
     let mut next = 0;
     while next < 60 {
-        // The frames stay in the ring for a while, so that the backend runs out of them.
+        // The frames stay in the ring for a while, so the backend runs out of them.
         gather(&mut near, 3);
         assert_eq!(near.rx().expect("no frame is no error"), 0);
         while let Some(packet) = near.pop() {
@@ -117,7 +117,7 @@ pub(crate) fn empty_datagrams_wait_for_frames(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// Wherever the frames are (in the socket, with the kernel, in the rings), closing brings them home.
+/// Wherever the frames are (in the socket, with the kernel, in the rings), closing returns them.
 pub(crate) fn frames_come_home_after_close(subject: Subject) {
     for (sent, calls) in [(0, 0), (0, 1), (50, 0), (50, 1), (50, 3), (50, 100)] {
         for batch in [1, 16, 64] {

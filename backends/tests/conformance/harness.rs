@@ -1,4 +1,4 @@
-//! What the cases share: the backend under test, the ends of a link, and when a test may be skipped.
+//! Shared by the cases: the backend under test, the ends of a link, and when a test may be skipped.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use hpbench_backends::{
 /// Where the tests' sockets are.
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Slots of a lane's rings where a case does not say otherwise.
+/// Slots of a lane's rings unless a case says otherwise.
 const SLOTS: usize = 4096;
 
 /// A backend without its type, so that a case is written and compiled once.
@@ -81,7 +81,7 @@ pub(crate) struct Subject {
     pub(crate) open: for<'p> fn(&Config, Port<'p>, &'p Pool) -> Opened<'p>,
 }
 
-/// The [`Subject`] of a backend's type, which is generic over the life of its pool.
+/// The [`Subject`] of a backend's type, which is generic over the lifetime of its pool.
 macro_rules! subject {
     ($module:ident::$backend:ident, $medium:ident) => {
         $crate::harness::subject!($module::$backend, $medium, "", Connected)
@@ -114,7 +114,7 @@ impl Subject {
     /// A configuration with `buffers` small enough for the pools of these tests.
     pub(crate) fn config(&self, batch: usize) -> Config {
         let config = Config { addressing: self.addressing, buffers: 64, ..Config::of(self.variant(), batch) };
-        // The kernel's thread shares no core with a test that spins.
+        // The kernel thread shares no core with a test that spins.
         Config { kernel_core: None, ..config }
     }
 
@@ -127,7 +127,7 @@ impl Subject {
         self.variant().has(mode)
     }
 
-    /// Whether a thread of the kernel works for it, which comes when it has a core.
+    /// Whether a kernel thread works for it, which runs only when it has a core.
     pub(crate) fn has_kernel_thread(&self) -> bool {
         self.variant().kernel_thread().is_some()
     }
@@ -156,12 +156,12 @@ impl Subject {
         }
     }
 
-    /// A pool with frames for payloads of so many bytes.
+    /// A pool with frames for payloads of this size.
     pub(crate) fn pool(&self, frames: usize, payload: usize) -> Pool {
         Pool::new(frames, payload + self.config(1).headroom()).expect("a pool")
     }
 
-    /// Two UDP sockets with room for what these tests send, for the backend under test and its peer.
+    /// Two UDP sockets with large enough buffers for these tests, for the backend under test and its peer.
     pub(crate) fn udp_pair(&self, ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
         if !self.is_unconnected() {
             return udp_pair(ip);
@@ -187,14 +187,14 @@ impl Subject {
         (Arc::new(near), far)
     }
 
-    /// Whether datagrams overtake one of their batch that the kernel refuses, where it takes those behind
-    /// it. A loop of sends and `sendmmsg` stop at the first refusal; the SEND requests of io_uring are
+    /// Whether datagrams overtake one of their batch that the kernel refuses, if it takes later ones.
+    /// A loop of sends and `sendmmsg` stop at the first refusal; the SEND requests of io_uring are
     /// independent of each other. (Linked ones are not, and cost 5 to 20% more.)
     pub(crate) fn refused_are_overtaken(&self) -> bool {
         self.kind.declaration().has_independent_sends
     }
 
-    /// The simplest backend that can be at the other end.
+    /// The simplest backend that can be the peer.
     pub(crate) fn far(&self) -> Self {
         match self.medium {
             Medium::Memory => Self::NULL,
@@ -219,10 +219,10 @@ pub(crate) fn memory_ports<'p>(slots: usize) -> (Port<'p>, Port<'p>) {
     (Port::Memory(near), Port::Memory(far))
 }
 
-/// Tests that look at the whole process (its descriptors) run alone; all others run beside each other.
+/// Tests that look at the whole process (its descriptors) run alone; all others run in parallel.
 static CROWD: RwLock<()> = RwLock::new(());
 
-/// Runs a case beside others, if the backend can run here.
+/// Runs a case in parallel with others, if the backend can run here.
 pub(crate) fn run(subject: Subject, case: fn(Subject)) {
     let _crowd = CROWD.read().unwrap_or_else(PoisonError::into_inner);
     run_if_it_can(subject, case);
@@ -244,20 +244,20 @@ fn run_if_it_can(subject: Subject, case: fn(Subject)) {
     }
 }
 
-/// Says aloud that a test is skipped (past the test runner's capture), or fails if `name` is required.
+/// Reports that a test is skipped (past the test runner's capture), or fails if `name` is required.
 pub(crate) fn skip(name: &str, reason: &dyn Display) {
     let required = std::env::var("HPBENCH_REQUIRE").unwrap_or_default();
-    // Who requires a backend requires all of its modes.
+    // Requiring a backend requires all of its modes.
     let is_it =
         |required: &str| [Some(name), name.split_once(':').map(|(backend, _)| backend)].contains(&Some(required));
     assert!(!required.split(',').map(str::trim).any(is_it), "HPBENCH_REQUIRE={required}, but {reason}");
     let test = thread::current();
     let line = format!("SKIPPED: {reason} [{}]\n", test.name().unwrap_or("?"));
-    // One write, for others write beside it.
+    // One write, because other tests write at the same time.
     io::stderr().write_all(line.as_bytes()).expect("standard error is open");
 }
 
-/// Two connected UDP sockets with room for what these tests send.
+/// Two connected UDP sockets with large enough buffers for these tests.
 fn udp_pair(ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
     let (near, far) = Socket::pair(SocketAddr::new(ip, 0)).expect("loopback has free ports");
     for socket in [&near, &far] {
@@ -266,12 +266,12 @@ fn udp_pair(ip: IpAddr) -> (Arc<Socket>, Arc<Socket>) {
     (Arc::new(near), Arc::new(far))
 }
 
-/// A socket that nobody knows.
+/// An unrelated sender.
 pub(crate) fn stranger() -> UdpSocket {
     UdpSocket::bind((LOCALHOST, 0)).expect("loopback has free ports")
 }
 
-/// An address that is free, and that nobody is given who asks for any port.
+/// An address that is free, and that no bind to port 0 gets.
 pub(crate) fn quiet_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..1000 {
@@ -286,10 +286,10 @@ pub(crate) fn quiet_address() -> SocketAddr {
     panic!("none of a thousand ports is free");
 }
 
-/// How long a test waits for what must come: what hangs ends, and a machine with many other programs has its time.
+/// How long a test waits for what must arrive: a hang ends, and a busy machine has enough time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The end of a wait: every loop of this suite has one, or a count.
+/// The deadline of a wait: every loop of this suite has one, or a count.
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
@@ -297,7 +297,7 @@ impl Deadline {
         Self(Instant::now() + PATIENCE)
     }
 
-    /// Panics if the time is over. Where nothing `moved`, lets others run: they may have to move it.
+    /// Panics if the time is over. If nothing `moved`, yields: others may have to make progress first.
     pub(crate) fn check(&self, moved: usize, doing: impl Display) {
         assert!(Instant::now() < self.0, "not done after {PATIENCE:?}: {doing}");
         if moved == 0 {
@@ -311,7 +311,7 @@ pub(crate) struct Lane<'p> {
     pub(crate) backend: Box<dyn Mover<'p> + 'p>,
     /// The most datagrams that one call may move; a train is never cut.
     pub(crate) most: usize,
-    /// To whom datagrams are sent, where the socket does not know.
+    /// Where datagrams are sent if the socket is not connected.
     pub(crate) peer: Option<Address>,
     pub(crate) free: FreeList<'p>,
     /// Frames that the lane was given.

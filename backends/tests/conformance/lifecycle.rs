@@ -1,4 +1,4 @@
-//! Opening and closing: what is refused leaves nothing behind, and what is closed is gone.
+//! Opening and closing: a refusal leaves nothing behind, and neither does a closed backend.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -11,7 +11,7 @@ use hpbench_backends::{Config, Counters, OpenError, Port, Socket};
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, memory_ports, quiet_address};
 use crate::traffic::{datagram, exchange};
 
-/// Descriptors that this process has open (and the one that looks).
+/// Descriptors that this process has open (including the one that reads them).
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
 }
@@ -31,7 +31,7 @@ pub(crate) fn the_wrong_port_is_refused(subject: Subject) {
     assert!(free.is_whole());
 }
 
-/// A backend that was only opened, and then only asked in vain, has nothing to report.
+/// A backend that was opened, and then only called in vain, has nothing to report.
 pub(crate) fn what_did_not_happen_is_not_counted(subject: Subject) {
     let pool = subject.pool(256, 256);
     let mut link = Link::open(subject, &subject.config(8), &pool);
@@ -46,7 +46,7 @@ pub(crate) fn what_did_not_happen_is_not_counted(subject: Subject) {
     link.close();
 }
 
-/// Sizes that cannot be are refused, those that can be are not, and nothing is left behind by either.
+/// Impossible sizes are refused, possible ones are not, and neither leaves anything behind.
 pub(crate) fn refused_sizes_leave_nothing_behind(subject: Subject) {
     let pool = subject.pool(4, 256);
     let free = pool.frames();
@@ -82,7 +82,7 @@ pub(crate) fn a_closed_port_is_free_at_once(subject: Subject) {
             near.connect(far.local_addr().expect("it is bound")).expect("a peer on loopback");
         }
         let mut near = Lane::open(subject, &subject.config(8), Port::Socket(Arc::new(near)), &pool, pool.frames());
-        // Not used at all, with a receive on its way, or with datagrams that nobody has fetched.
+        // Not used at all, with a receive in flight, or with datagrams that nobody has fetched.
         if round % 3 > 0 {
             near.rx().expect("an empty queue");
         }
@@ -96,7 +96,7 @@ pub(crate) fn a_closed_port_is_free_at_once(subject: Subject) {
     }
 }
 
-/// Many lives in a row cost neither descriptors nor frames.
+/// Opening and closing many times leaks neither descriptors nor frames.
 pub(crate) fn opening_and_closing_leaks_nothing(subject: Subject) {
     let before = descriptors();
     for round in 0..50 {
@@ -110,7 +110,7 @@ pub(crate) fn opening_and_closing_leaks_nothing(subject: Subject) {
     }
 }
 
-/// Frames come home although datagrams keep arriving while the backend closes.
+/// Frames are returned even if datagrams keep arriving while the backend closes.
 pub(crate) fn closing_under_fire_brings_all_frames_home(subject: Subject) {
     let done = AtomicBool::new(false);
     let (socket, far) = subject.peer_pair();
@@ -118,7 +118,7 @@ pub(crate) fn closing_under_fire_brings_all_frames_home(subject: Subject) {
         scope.spawn(|| {
             let (bytes, deadline) = (datagram(0, 64), Deadline::new());
             while !done.load(Ordering::Relaxed) {
-                // A full queue drops; it is no error of the sender's.
+                // A full queue drops; that is not an error of the sender.
                 far.send(&bytes).expect("the socket stays open");
                 deadline.check(1, "the end of the fire");
             }

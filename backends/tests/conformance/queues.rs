@@ -1,4 +1,4 @@
-//! Queues that are full: nothing is lost uncounted, nothing is doubled, nothing changes places.
+//! Full queues: nothing is lost uncounted, duplicated or reordered.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +10,7 @@ use hpbench_backends::{Config, Port, Socket};
 use crate::harness::{Deadline, Lane, Link, Medium, PATIENCE, Subject, memory_ports, skip};
 use crate::traffic::{check, datagram, gather, nothing_arrives, number, queue, receive_until, send_all};
 
-/// A full RX ring is a counted drop: the datagrams are received, and their frames come home.
+/// A full RX ring means counted drops: the datagrams are received, and their frames are returned.
 pub(crate) fn a_full_rx_ring_is_a_counted_drop(subject: Subject) {
     const SLOTS: usize = 8;
     let pool = subject.pool(512, 256);
@@ -39,7 +39,7 @@ pub(crate) fn a_full_rx_ring_is_a_counted_drop(subject: Subject) {
     Link { near, far }.close();
 }
 
-/// What the kernel does not take stays queued, in order, and comes home at the end.
+/// Datagrams that the kernel does not take stay queued, in order, and their frames are returned at the end.
 pub(crate) fn a_full_send_queue_keeps_the_rest_in_order(subject: Subject) {
     if is_bound_to_udp(subject) {
         return;
@@ -62,7 +62,7 @@ pub(crate) fn a_full_send_queue_keeps_the_rest_in_order(subject: Subject) {
         next += sent;
     }
     assert_eq!(link.near.tx().expect("nothing to send"), 0);
-    // Some on their way, some put off, some not yet looked at: all come home.
+    // Some in flight, some deferred, some not yet read: all are returned.
     for seq in 0..COUNT {
         queue(&mut link.near, seq, len(seq));
     }
@@ -70,7 +70,7 @@ pub(crate) fn a_full_send_queue_keeps_the_rest_in_order(subject: Subject) {
     link.close();
 }
 
-/// Whether the subject cannot work on `AF_UNIX`, whose queues alone can be full.
+/// Whether the subject cannot work on `AF_UNIX`, the only sockets whose queues can be full.
 fn is_bound_to_udp(subject: Subject) -> bool {
     if subject.is_bound_to_udp() {
         skip("full-queue", &"only a socket of AF_UNIX has a full send queue here, and this variant needs UDP");
@@ -97,7 +97,7 @@ fn unix_port<'p>(socket: UnixDatagram) -> Port<'p> {
     Port::Socket(Arc::new(socket))
 }
 
-/// Sends until the queue is full, and returns how many datagrams that were.
+/// Sends until the queue is full, and returns how many datagrams that was.
 fn fill(lane: &mut Lane<'_>) -> u64 {
     let mut total = 0;
     for _ in 0..100 {
@@ -109,7 +109,7 @@ fn fill(lane: &mut Lane<'_>) -> u64 {
     panic!("the queue is never full");
 }
 
-/// With a full queue and nothing to send, nothing is put off and nothing is counted.
+/// With a full queue and nothing to send, nothing is deferred and nothing is counted.
 pub(crate) fn a_send_of_nothing_is_nothing(subject: Subject) {
     if is_bound_to_udp(subject) {
         return;
@@ -142,7 +142,7 @@ pub(crate) fn a_send_of_nothing_is_nothing(subject: Subject) {
     Link { near, far }.close();
 }
 
-/// The peer makes room at any time, also between two datagrams of one batch: nothing changes places.
+/// The peer makes room at any time, even between two datagrams of one batch: nothing is reordered.
 pub(crate) fn a_queue_that_the_peer_empties_keeps_its_order(subject: Subject) {
     if is_bound_to_udp(subject) {
         return;
@@ -182,7 +182,7 @@ pub(crate) fn a_queue_that_the_peer_empties_keeps_its_order(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// What the queue cannot hold is dropped by the kernel, which counts it; the rest arrives in order.
+/// The kernel drops and counts what the queue cannot hold; the rest arrives in order.
 pub(crate) fn an_overrun_queue_accounts_for_every_datagram(subject: Subject) {
     const COUNT: u64 = 500;
     const LEN: usize = 200;

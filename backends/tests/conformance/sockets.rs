@@ -1,4 +1,4 @@
-//! What only a socket can bring: datagrams that are too long, datagrams of strangers, system calls.
+//! What only sockets have: datagrams that are too long, unrelated senders, system calls.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all,
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
     const FRAME: usize = 256;
     if subject.has(modes::FIXED) {
-        return skip("truncation", &"a READ does not tell that a datagram was longer");
+        return skip("truncation", &"a READ does not report that a datagram was longer");
     }
     let pool = subject.pool(256, FRAME);
     let room = pool.frame_size() - subject.payload_at();
@@ -36,7 +36,7 @@ pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// A backend does not judge: who can reach the socket is delivered.
+/// A backend does not filter: it delivers the datagrams of everyone who can reach the socket.
 pub(crate) fn strangers_are_delivered_to_an_unconnected_socket(subject: Subject) {
     let pool = subject.pool(256, 256);
     let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
@@ -55,7 +55,7 @@ pub(crate) fn strangers_are_delivered_to_an_unconnected_socket(subject: Subject)
     assert!(near.close().is_whole());
 }
 
-/// The kernel keeps strangers from a connected socket, and a backend does nothing to undo that.
+/// The kernel keeps unrelated senders from a connected socket, and a backend does nothing to undo that.
 pub(crate) fn strangers_never_reach_a_connected_socket(subject: Subject) {
     if subject.is_unconnected() {
         return skip("connected", &"this variant is for sockets that are not connected");
@@ -65,7 +65,7 @@ pub(crate) fn strangers_never_reach_a_connected_socket(subject: Subject) {
     let address = near.local_addr().expect("it is bound");
     let mut near = Lane::open(subject, &subject.config(8), Port::Socket(near), &pool, pool.frames());
     for seq in 0..20 {
-        // Nobody is there for a stranger; one of its later sends may say so.
+        // To an unrelated sender the port is closed; one of its later sends may say so.
         stranger().send_to(&datagram(1000 + seq, 64), address).expect("a first send on loopback");
         far.send(&datagram(seq, 64)).expect("a send on loopback");
     }
@@ -83,7 +83,7 @@ pub(crate) fn calls_are_counted(subject: Subject) {
         let mut link = Link::open(subject, &subject.config(batch), &pool);
         send_all(&mut link.near, 0..COUNT, |_| 64);
         let sent = link.near.backend.counters();
-        // At most one call for each datagram; the last, in vain, has nothing to send and makes none. A kernel's thread
+        // At most one call for each datagram; the last, in vain, has nothing to send and makes none. A kernel thread
         // is woken as often as it has fallen asleep, and called again for as long as it has no core to wake up on.
         let (fewest, most) = match subject.has_kernel_thread() {
             false => (COUNT.div_ceil(batch as u64), COUNT),
@@ -99,7 +99,7 @@ pub(crate) fn calls_are_counted(subject: Subject) {
         let calls = both.syscalls - sent.syscalls;
         let least = u64::from(!subject.has_kernel_thread());
         assert!((least..=COUNT).contains(&both.rx_syscalls), "{COUNT} received in batches of {batch}: {both:?}");
-        assert!(calls >= both.rx_syscalls, "a call that brings something is a call: {both:?}");
+        assert!(calls >= both.rx_syscalls, "a call that returns something is a call: {both:?}");
         assert!(most > COUNT || calls <= 3 * COUNT, "far more calls than datagrams: {both:?}");
         link.close();
     }
@@ -135,10 +135,10 @@ pub(crate) fn a_receiver_at_rest_leaves_the_queue_alone(subject: Subject) {
     link.close();
 }
 
-/// Each datagram comes with the address of its sender, and an answer in the same frame goes there.
+/// Each datagram arrives with the address of its sender, and a reply in the same frame goes there.
 pub(crate) fn answers_find_the_sender(subject: Subject) {
     if !subject.is_unconnected() {
-        return skip("unconnected", &"the sockets of this variant know their peer");
+        return skip("unconnected", &"the sockets of this variant are connected");
     }
     let pool = subject.pool(256, 256);
     let near = Socket::bind(SocketAddr::new(LOCALHOST, 0)).expect("loopback has free ports");
@@ -170,7 +170,7 @@ pub(crate) fn answers_find_the_sender(subject: Subject) {
             assert_eq!(from, address);
         }
     }
-    // An address of one's own choice does, too.
+    // An address that the app chooses also works.
     let mut frame = near.free.take().expect("all frames are home");
     frame.bytes_mut().fill(0);
     let sender = senders[1].local_addr().expect("it is bound");

@@ -1,4 +1,4 @@
-//! Datagrams that can be told apart, how they are sent, and how they are checked.
+//! Distinguishable datagrams, how they are sent, and how they are checked.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use crate::harness::{Deadline, Lane};
 
 /// The most bytes in a datagram of these tests.
 const LONGEST: usize = 65_536;
-/// Datagrams start at so many different places of [`NOISE`]: a prime, so that no batch size divides it.
+/// Datagrams start at this many different places of [`NOISE`]: a prime, so that no batch size divides it.
 const STARTS: u64 = 4093;
 
 /// Bytes without a pattern.
@@ -47,7 +47,7 @@ pub(crate) fn check(seq: u64, len: usize, bytes: &[u8]) {
     assert!(bytes == datagram(seq, len), "datagram {seq} is another one or damaged; it says that it is {number:?}");
 }
 
-/// The number of a datagram that may be any, once its length and all its bytes have been checked.
+/// The number of any datagram, once its length and all its bytes have been checked.
 pub(crate) fn number(len: usize, bytes: &[u8]) -> u64 {
     let head = bytes.first_chunk().expect("these datagrams have room for a number");
     let seq = u64::from_le_bytes(*head);
@@ -55,7 +55,7 @@ pub(crate) fn number(len: usize, bytes: &[u8]) -> u64 {
     seq
 }
 
-/// How many datagrams of `len` bytes a socket's receive queue surely holds. The kernel accounts for
+/// How many datagrams of `len` bytes a socket's receive queue is sure to hold. The kernel accounts for
 /// more than the payload: headers, and memory rounded up to a power of two.
 pub(crate) fn room(socket: &Socket, len: usize) -> u64 {
     let rcvbuf = socket.meminfo().expect("Linux 4.12").rcvbuf;
@@ -75,7 +75,7 @@ pub(crate) fn queue(lane: &mut Lane<'_>, seq: u64, len: usize) {
     lane.queue.push(packet).expect("the TX ring has enough slots");
 }
 
-/// Queues the datagrams numbered `seqs` and sends them all. `tx` must own up to each of them once.
+/// Queues the datagrams numbered `seqs` and sends them all. `tx` must count each of them once.
 pub(crate) fn send_all(lane: &mut Lane<'_>, seqs: Range<u64>, len: impl Fn(u64) -> usize) {
     for seq in seqs.clone() {
         queue(lane, seq, len(seq));
@@ -83,7 +83,7 @@ pub(crate) fn send_all(lane: &mut Lane<'_>, seqs: Range<u64>, len: impl Fn(u64) 
     send_queued(lane, (seqs.end - seqs.start) as usize);
 }
 
-/// Sends `count` datagrams, which are all that is queued.
+/// Sends `count` datagrams, all that are queued.
 pub(crate) fn send_queued(lane: &mut Lane<'_>, count: usize) {
     let deadline = Deadline::new();
     let mut sent = 0;
@@ -97,7 +97,7 @@ pub(crate) fn send_queued(lane: &mut Lane<'_>, count: usize) {
 }
 
 /// Receives exactly the datagrams numbered `seqs`, in order and intact, and returns the most that one
-/// call brought. `rx` must own up to each of them once.
+/// call returned. `rx` must count each of them once.
 pub(crate) fn receive_until(lane: &mut Lane<'_>, seqs: Range<u64>, len: impl Fn(u64) -> usize) -> usize {
     let deadline = Deadline::new();
     let mut largest = 0;
@@ -135,7 +135,7 @@ pub(crate) fn gather(lane: &mut Lane<'_>, count: usize) {
     assert_eq!(received, count, "more datagrams than were sent, or than there are frames");
 }
 
-/// Looks a few times, and finds nothing.
+/// Receives a few times, and gets nothing.
 pub(crate) fn nothing_arrives(lane: &mut Lane<'_>) {
     for _ in 0..3 {
         assert_eq!(lane.rx().expect("a receive on loopback"), 0, "rx counted a datagram that was not sent");
@@ -143,8 +143,8 @@ pub(crate) fn nothing_arrives(lane: &mut Lane<'_>) {
     }
 }
 
-/// Sends `seqs` from one lane to the other, at most `window` on their way, and returns the most that
-/// one call of `rx` brought.
+/// Sends `seqs` from one lane to the other, at most `window` in flight, and returns the most that
+/// one call of `rx` returned.
 pub(crate) fn exchange<'p>(
     from: &mut Lane<'p>,
     to: &mut Lane<'p>,

@@ -1,4 +1,4 @@
-//! Waiting in the kernel: it ends when something comes, or in time, and it costs no core.
+//! Waiting in the kernel: it ends when something arrives, or at the timeout, and it uses no core.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use hpbench_backends::{Config, OpenError, Port};
 use crate::harness::{Deadline, Lane, Link, Subject, skip};
 use crate::traffic::{check, datagram, send_all};
 
-/// Longer than a busy machine keeps a thread from its core; a wait that nothing ended takes twice as long.
+/// Longer than a busy machine keeps a thread from its core; a wait that times out takes twice as long.
 const LONG: Duration = Duration::from_secs(20);
 
 fn waiting(subject: Subject, block: Duration) -> Config {
     Config { block: Some(block), ..subject.config(16) }
 }
 
-/// Whether the subject is one that never waits; then it must say so.
+/// Whether the subject never waits; then it must say so.
 fn never_waits(subject: Subject) -> bool {
     let refused = (subject.probe)(&waiting(subject, Duration::from_secs(1)));
     assert_eq!(matches!(refused, Err(OpenError::Impossible(_))), subject.never_waits(), "{refused:?}");
@@ -50,7 +50,7 @@ pub(crate) fn a_wait_ends_with_a_datagram(subject: Subject) {
     assert!(near.close().is_whole());
 }
 
-/// Where nothing comes, the wait ends at its timeout, with nothing; the thread has slept, not spun.
+/// If nothing arrives, the wait ends at its timeout, with nothing; the thread has slept, not spun.
 pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject) {
     if never_waits(subject) {
         return;
@@ -62,13 +62,13 @@ pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject)
         assert_eq!(link.near.rx_wait().expect("no error"), 0);
         let (took, used) = (start.elapsed(), Usage::now().since(before));
         assert!((Duration::from_millis(40)..LONG).contains(&took), "{took:?}");
-        // The first wait may have to look, again and again, until a kernel's thread has got a core to start on.
+        // The first wait may have to poll until a kernel thread gets a core to start on.
         assert!(round == 0 || used.cpu_ns < 20_000_000, "{used:?} in {took:?}");
     }
     link.close();
 }
 
-/// What is there already comes without a wait, and receives that do not wait still work.
+/// Datagrams that are already there are received without a wait, and receives that do not wait still work.
 pub(crate) fn a_wait_brings_all_that_came_in_order(subject: Subject) {
     if never_waits(subject) {
         return;
@@ -84,7 +84,7 @@ pub(crate) fn a_wait_brings_all_that_came_in_order(subject: Subject) {
     link.close();
 }
 
-/// Waits until these datagrams have come, in order and intact.
+/// Waits until these datagrams have arrived, in order and intact.
 fn wait_for(lane: &mut Lane<'_>, mut range: std::ops::Range<u64>) {
     let deadline = Deadline::new();
     while !range.is_empty() {

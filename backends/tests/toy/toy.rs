@@ -1,4 +1,5 @@
-//! The backend that `tests/toy_backend.rs` adds to a copy of this crate: one datagram per system call, connected sockets.
+//! The backend that `tests/toy_backend.rs` adds to a copy of this crate: one datagram per system call, connected
+//! sockets.
 
 use std::io;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl<'p> Backend<'p> for Toy<'p> {
         while sent < queued {
             let Some(packet) = tx.peek(0) else { break };
             let (at, len) = (packet.as_ptr(), packet.len());
-            // SAFETY: the packet stays in its slot, and its bytes with it, until the call is over.
+            // SAFETY: the packet stays in its slot, and its bytes with it, until the call returns.
             if let Err(refused) = unsafe { sys::send(&mut self.counters.syscalls, self.socket.raw(), at, len) } {
                 result = self.counters.note_refused(refused);
                 break;
@@ -88,7 +89,7 @@ impl<'p> Toy<'p> {
             let Some(frame) = self.held.take().or_else(|| free.take()) else { break };
             let (fd, at, size) = (self.socket.raw(), frame.as_ptr().cast(), frame.size());
             let outcome = errno::retry(&mut self.counters.syscalls, || {
-                // SAFETY: nobody else has the frame, and it has so many bytes.
+                // SAFETY: nobody else has the frame, and it has that many bytes.
                 unsafe { libc::recv(fd, at, size, flags | libc::MSG_TRUNC) as libc::c_long }
             });
             match outcome {

@@ -1,9 +1,9 @@
-//! How to find out whether an advice helps here: measured, not believed.
+//! How to find out whether a remedy helps here: by measuring, not by belief.
 
 use crate::commands::doctor::files::Files;
 use crate::commands::doctor::remedy::Way;
 
-/// The command that alternates between the state now and the one that `way` makes, if its effect can be taken back.
+/// The command that alternates between the current state and that of `way`, if its effect can be undone.
 pub(crate) fn alternation(files: &Files, way: &Way) -> Option<String> {
     let (before, after) = match way {
         Way::Sysctl { name, value } => {
@@ -13,7 +13,7 @@ pub(crate) fn alternation(files: &Files, way: &Way) -> Option<String> {
         }
         Way::Write { path, value } => {
             let text = files.text(path).ok()?;
-            // Of a list of choices, the one in brackets is in force.
+            // In a list of choices, the one in brackets is in force.
             let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen);
             let set = |value: &str| format!("echo {value} | sudo tee {path}");
             (set(word(chosen.unwrap_or(&text))?), set(value))
@@ -29,7 +29,7 @@ pub(crate) fn alternation(files: &Files, way: &Way) -> Option<String> {
     (is_plain(&before) && is_plain(&after)).then(|| format!("scripts/ab --a '{before}' --b '{after}'"))
 }
 
-/// A value of one word, which a shell takes as it is.
+/// A value of one word, which needs no quoting in a shell.
 fn word(text: &str) -> Option<&str> {
     (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
 }

@@ -1,4 +1,4 @@
-//! Files of `/proc` and `/sys`, of this machine or, in tests, of another one.
+//! Files of `/proc` and `/sys`, of this machine or, in tests, of another.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ impl Files {
         Self { root: "/".into() }
     }
 
-    /// What they tell of the cores.
+    /// What they say about the cores.
     pub(crate) fn topology(&self) -> Topology {
         Topology::at(&self.root)
     }
@@ -35,7 +35,7 @@ impl Files {
     /// The number in a file.
     pub(crate) fn number(&self, path: &str) -> Result<i64, String> {
         let text = self.text(path)?;
-        text.parse().map_err(|_| format!("{path} holds no number: {text:?}"))
+        text.parse().map_err(|_| format!("{path} does not hold a number: {text:?}"))
     }
 
     /// The cores that a file lists.
@@ -53,7 +53,7 @@ impl Files {
     }
 }
 
-/// The files of a machine that is not this one.
+/// The files of another machine.
 #[cfg(test)]
 pub(crate) struct Fixture {
     home: tempfile::TempDir,

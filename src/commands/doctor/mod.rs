@@ -27,7 +27,7 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// Whatever the doctor finds, the status is 0.
+/// The status is 0, whatever the doctor finds.
 pub(crate) fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     let report = examine();
     if args.json {

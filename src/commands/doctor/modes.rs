@@ -7,14 +7,14 @@ use hpbench_backends::{Addressing, Caps, Choice, Config, Kind, OpenError, Varian
 
 use super::report::Mode;
 
-/// How often a backend that finds no memory is tried, and after which pause: rings that were closed a moment ago
+/// How often a backend that runs out of memory is tried, and after which pause: rings that were closed a moment ago
 /// still count against the limit of locked memory.
 const TRIES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(80);
 /// How many of these pauses all backends together may take.
 const PAUSES_MAX: usize = 6;
 
-/// Tries every backend in every variant that is of interest.
+/// Tries every backend in every variant of interest.
 pub(crate) fn probe_all() -> Vec<Mode> {
     let choices = Kind::ALL.iter().copied().flat_map(Choice::alternatives);
     let variants = choices.filter_map(|choice| choice.resolve(Addressing::Connected).ok());

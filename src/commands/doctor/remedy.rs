@@ -1,4 +1,4 @@
-//! What mends a finding: a command where there is one, so that its effect can be measured, else words.
+//! The remedy for a finding: a command if there is one, so that its effect can be measured, else words.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remedy {
     pub(crate) way: Way,
-    /// Another way.
+    /// An alternative.
     or: Option<String>,
 }
 
-/// The ways to mend something.
+/// The ways to fix something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// A setting of the kernel.
@@ -26,17 +26,17 @@ pub(crate) enum Way {
 }
 
 impl Remedy {
-    /// To set `name` by `sysctl`.
+    /// Sets `name` by `sysctl`.
     pub(crate) fn sysctl(name: &'static str, value: impl fmt::Display) -> Self {
         Way::Sysctl { name, value: value.to_string() }.into()
     }
 
-    /// To write `value` to a file.
+    /// Writes `value` to a file.
     pub(crate) fn write(path: impl Into<String>, value: impl fmt::Display) -> Self {
         Way::Write { path: path.into(), value: value.to_string() }.into()
     }
 
-    /// This, or another way.
+    /// This, or an alternative.
     pub(crate) fn or(self, other: impl Into<String>) -> Self {
         Self { or: Some(other.into()), ..self }
     }

@@ -1,4 +1,4 @@
-//! What the doctor found: the form that `--json` prints.
+//! What the doctor found, in the form that `--json` prints.
 
 use hpbench_backends::Kind;
 use hpbench_backends::features::{Feature, State};
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::remedy::Remedy;
 
-/// All of it. Names of fields are part of the public interface.
+/// The whole report. Its field names are part of the public interface.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
@@ -16,7 +16,7 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
 }
 
-/// What machine this is; empty where the kernel does not tell.
+/// What machine this is; empty if the kernel does not report it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     pub(crate) ncpu: Option<usize>,
 }
 
-/// Something that the kernel offers, or not.
+/// A feature that the kernel may offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FeatureLine {
     pub(crate) name: &'static str,
@@ -77,7 +77,7 @@ impl Affects {
 pub(crate) const BOTH: &[Affects] = &[Affects::Rates, Affects::Latency];
 pub(crate) const LATENCY: &[Affects] = &[Affects::Latency];
 pub(crate) const RATES: &[Affects] = &[Affects::Rates];
-/// Worth mending, but nothing is spoilt by it.
+/// Worth fixing, but spoils nothing.
 pub(crate) const NOTHING: &[Affects] = &[];
 
 /// Something that may spoil measurements.
@@ -90,10 +90,10 @@ pub(crate) struct Check {
     pub(crate) wanted: String,
     /// `None`: it is not known.
     pub(crate) ok: Option<bool>,
-    /// What it spoils if it is not as it should be; nothing, if that is only worth mending.
+    /// What it spoils if it is not as it should be; nothing, if that is just worth fixing.
     pub(crate) affects: &'static [Affects],
     pub(crate) remedy: Option<Remedy>,
-    /// Whether it is about what is measured with, or about flags that few runs have: then an alternation of runs tells nothing.
+    /// Whether it is about the measuring tools, or about flags that few runs have: then alternating runs show nothing.
     #[serde(skip)]
     pub(crate) is_apart: bool,
     /// The command that finds out whether the remedy helps here.
@@ -105,7 +105,7 @@ impl Check {
         self.ok == Some(false)
     }
 
-    /// What to do, if it is not as it should be.
+    /// The remedy, if it is not as it should be.
     pub(crate) fn mend(&self) -> Option<String> {
         self.remedy.as_ref().map(Remedy::to_string)
     }
@@ -116,7 +116,7 @@ impl Check {
     }
 }
 
-/// What a check is about, before it is known how it stands.
+/// The subject of a check, before its result is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     name: &'static str,
@@ -126,12 +126,12 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// For something that spoils `affects` where it is not as `wanted`.
+    /// For something that spoils `affects` if it is not as `wanted`.
     pub(crate) fn new(name: &'static str, wanted: impl Into<String>, affects: &'static [Affects]) -> Self {
         Self { name, wanted: wanted.into(), affects, is_apart: false }
     }
 
-    /// What runs with and without the remedy would not show: see [`Check::is_apart`].
+    /// For something that runs with and without the remedy would not show, see [`Check::is_apart`].
     pub(crate) fn apart(self) -> Self {
         Self { is_apart: true, ..self }
     }
@@ -152,18 +152,18 @@ impl Topic {
         Check { affects: &[], ..self.bad(state, remedy) }
     }
 
-    /// It is not known, for a reason.
+    /// It is not known, for this reason.
     pub(crate) fn unknown(self, reason: impl AsRef<str>) -> Check {
         Check { ok: None, ..self.good(format!("unknown: {}", reason.as_ref())) }
     }
 }
 
-/// What this machine is fit for; `None` where most of what may spoil it is not known.
+/// What this machine is fit for; `None` if most of what may spoil it is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) rates: Option<bool>,
     pub(crate) latency: Option<bool>,
-    /// What spoils them, which backends do not run, and what is not known that may spoil them.
+    /// What spoils them, which backends do not run, and which unknowns may spoil them.
     pub(crate) reasons: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The report for people: in 80 columns, with what matters most at its end.
+//! The report for people: in 80 columns, with the most important part at the end.
 
 use anstyle::{AnsiColor, Style};
 use textwrap::{Options, WordSplitter};
@@ -15,13 +15,13 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 
 const MEASURE: &str = "`measure` is a command for a checkout of hpbench's repository, where scripts/ab is: it runs hpbench \
-    with and without the remedy, by turns, and says what it gained.";
+    with and without the remedy, by turns, and reports the gain.";
 
 const BEYOND: &str = "Beyond sockets, and beyond what hpbench measures: AF_XDP hands whole frames of a network \
     device to a program, past most of the kernel's network code; DPDK drives the device from the program itself, with \
-    cores that always spin; RDMA lets devices read and write memory without either kernel. Look there when a real \
-    device, not loopback, is to deliver more than a core takes in `flood` with GSO and GRO, or when the kernel's part \
-    of a round trip in `echo` is more than you can spare. All three ask for devices, drivers and code of their own.";
+    cores that always spin; RDMA lets devices read and write memory without either kernel. Look there if a real \
+    device, not loopback, has to deliver more than a core receives in `flood` with GSO and GRO, or if the kernel's \
+    part of a round trip in `echo` is more than you can spare. All three need special devices, drivers and code.";
 
 /// The whole report, with escape sequences for colours.
 pub(crate) fn render(report: &Report) -> String {
@@ -65,8 +65,8 @@ fn answer(available: Option<bool>) -> String {
 }
 
 fn modes(modes: &[Mode]) -> String {
-    let mut text = heading("Backends, each with one mode unlike the default, and whether they run here");
-    // What many have in common is told where it first is so.
+    let mut text = heading("Backends, each with at most one non-default mode, and whether they run here");
+    // What several have in common is shown at the first of them.
     let (mut why, mut flags) = (None, None);
     for mode in modes {
         text += &format!("  {}  {:<6} {}\n", answer(Some(mode.available)), mode.backend, mode.variant);
@@ -82,7 +82,7 @@ fn modes(modes: &[Mode]) -> String {
     text
 }
 
-/// Two columns, read from top to bottom; then why something is not to be had, once for each reason.
+/// Two columns, read from top to bottom; then why features are not available, once for each reason.
 fn features(features: &[FeatureLine]) -> String {
     let mut text = heading("What the kernel offers, each tried, with the release that brought it");
     let cell =
@@ -107,9 +107,9 @@ fn features(features: &[FeatureLine]) -> String {
         let others = names.len() - 1;
         let who = if others > 2 { format!("{} and {others} more", names[0]) } else { names.join(", ") };
         text += &wrap(&format!("{who}: {why}"), 2);
-        // They are in the order of their releases: what brings the last one brings all of them.
+        // They are in the order of their releases: the remedy for the last one brings all of them.
         if let Some(remedy) = features.iter().filter_map(|feature| feature.remedy.as_deref()).next_back() {
-            text += &labelled("mend", remedy);
+            text += &labelled("fix", remedy);
         }
     }
     text
@@ -138,7 +138,7 @@ fn section(title: &str, style: Style, checks: &[&Check]) -> Option<String> {
         }
         text += &labelled("should be", &check.wanted);
         if let Some(remedy) = check.mend() {
-            text += &labelled("mend", &remedy);
+            text += &labelled("fix", &remedy);
         }
         if let Some(measure) = &check.measure {
             text += &labelled("measure", measure);
@@ -167,10 +167,10 @@ fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
         (Some(false), Some(true)) => (DOUBTFUL, "Fit for latency, not for rates"),
         (Some(false), Some(false)) => (BAD, "Fit for neither rates nor latency"),
         (None, None) => (BAD, "Not known to be fit"),
-        (None, Some(true)) => (DOUBTFUL, "Fit for latency, for rates not known"),
-        (Some(true), None) => (DOUBTFUL, "Fit for rates, for latency not known"),
-        (None, Some(false)) => (BAD, "Not fit for latency, for rates not known"),
-        (Some(false), None) => (BAD, "Not fit for rates, for latency not known"),
+        (None, Some(true)) => (DOUBTFUL, "Fit for latency, not known for rates"),
+        (Some(true), None) => (DOUBTFUL, "Fit for rates, not known for latency"),
+        (None, Some(false)) => (BAD, "Not fit for latency, not known for rates"),
+        (Some(false), None) => (BAD, "Not fit for rates, not known for latency"),
     };
     let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty()).map(Check::title);
     let mut missing: Vec<String> =
@@ -189,7 +189,7 @@ fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
     format!("{HEADING}{style}{fit}{style:#}{HEADING:#}: {}.\n", shorten(&why, WIDTH - fit.len() - 3))
 }
 
-/// As many of the words as fit, and how many more there are.
+/// As many of the words as fit, and how many are left.
 fn shorten(words: &[String], width: usize) -> String {
     let some = |count: usize| {
         let shown = words[..count].join(", ");
@@ -207,7 +207,7 @@ fn fill(text: &str, first: &str, rest: &str) -> String {
     let options = Options::new(WIDTH)
         .initial_indent(first)
         .subsequent_indent(rest)
-        // Flags and commands are not to be cut at their hyphens.
+        // Flags and commands must not be broken at their hyphens.
         .word_splitter(WordSplitter::NoHyphenation);
     format!("{}\n", textwrap::fill(text, options))
 }

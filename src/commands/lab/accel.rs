@@ -1,4 +1,4 @@
-//! How QEMU runs a guest, and what that leaves of its measurements.
+//! How QEMU runs a guest, and which of its measurements are usable then.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::record::row::Row;
 pub enum Accel {
     /// Emulated; one instruction is one nanosecond of the guest's clock
     Icount,
-    /// On the processor itself: real time, where KVM works
+    /// On the processor itself, in real time; needs KVM
     Kvm,
     /// Emulated, with the host's clock: shows what works, measures nothing
     Tcg,
@@ -32,11 +32,11 @@ impl Accel {
         [Self::Icount, Self::Kvm, Self::Tcg].into_iter().find(|accel| accel.name() == name)
     }
 
-    /// Leaves in a row of a guest what its clock can tell: of times that are instruction counts, the costs of both
-    /// sides, as instructions per datagram; of an emulator's real times, nothing.
+    /// Keeps in a guest's row only what its clock can measure: if times are instruction counts, the costs of both
+    /// sides, as instructions per datagram; if they are an emulator's real times, nothing.
     ///
-    /// The trimmed mean over rounds counts. Where rounds of two kinds take turns, a median would jump from one to the other;
-    /// and a mean would hold what a kernel does once a second, if that falls into the trial.
+    /// The trimmed mean over rounds counts. If rounds of two kinds alternate, a median would jump from one to the
+    /// other; and a mean would include what a kernel does once a second, if that falls into the trial.
     pub fn judge(self, row: &mut Row) {
         if self == Self::Kvm {
             return;
@@ -78,7 +78,7 @@ impl Accel {
     }
 }
 
-/// Takes what rests on a clock that says nothing out of what speaks against a trial.
+/// Removes reasons against a trial that depend on an unusable clock.
 fn forget_disturbances(row: &mut Row) {
     row.invalid_reason.retain(|reason| !reason.is_disturbance());
     row.valid = u8::from(row.invalid_reason.is_empty() && row.error.is_empty());
@@ -137,7 +137,7 @@ mod tests {
             .filter(|name| !name.contains("instructions"))
             .collect();
         assert_eq!(times, ["warmup_s"; 0], "no time and no rate");
-        assert_eq!(row.syscalls_per_packet, Some(1.5), "what is counted in the guest stays");
+        assert_eq!(row.syscalls_per_packet, Some(1.5), "what the guest counts stays");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The flags of `hpbench lab`, and which run options a guest cannot do.
+//! The flags of `hpbench lab`, and the run options that do not work in a guest.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::plan::cells::{Cell, Scenario, Wait};
 use crate::plan::request;
 use crate::plan::values::{percentage, time};
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const EXAMPLES: &str = "\
 Example, after scripts/fetch-kernels:
   hpbench lab --kernel 6.1 6.12 --batch 1,32";
@@ -30,7 +30,7 @@ const LAB: &str = "Kernels";
 pub struct LabArgs {
     /// Paths of images, or versions such as 6.12
     ///
-    /// Kernels: paths of images (vmlinuz), or versions that scripts/fetch-kernels has brought, e.g. 6.12.
+    /// Kernels: paths of images (vmlinuz), or versions that scripts/fetch-kernels has downloaded, e.g. 6.12.
     #[arg(long, help_heading = LAB, value_name = "PATH|VERSION", num_args = 1.., value_delimiter = ',', required = true)]
     pub kernel: Vec<String>,
 
@@ -38,7 +38,7 @@ pub struct LabArgs {
     #[arg(long, help_heading = LAB, value_name = "HOW", default_value = "icount")]
     pub accel: Accel,
 
-    /// Guests that run at the same time [default: cores; with --conformance, half of them]
+    /// Guests that run at the same time [default: the number of cores; with --conformance, half of it]
     #[arg(long, help_heading = LAB, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
@@ -51,9 +51,9 @@ pub struct LabArgs {
     #[arg(long, help_heading = LAB, hide_short_help = true, value_name = "PATH")]
     pub guest: Option<PathBuf>,
 
-    /// Changes that are told
+    /// The smallest change to report
     ///
-    /// Change between neighbouring kernels from which on it is told, over 0% and below 100%.
+    /// The smallest change between neighbouring kernels to report, over 0% and below 100%.
     #[arg(long, help_heading = LAB, value_name = "PERCENT", default_value = "1%", value_parser = percentage)]
     pub threshold: f64,
 
@@ -64,7 +64,7 @@ pub struct LabArgs {
     #[arg(long, help_heading = LAB)]
     pub conformance: bool,
 
-    /// What the guests run.
+    /// The run options of the guests.
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -76,29 +76,29 @@ impl LabArgs {
         self.timeout.unwrap_or(Duration::from_secs(default))
     }
 
-    /// How the guests are run. Tests measure nothing, and are not counted.
+    /// How the guests are run. Tests measure nothing, so their instructions are not counted.
     pub fn accel(&self) -> Accel {
         if self.conformance && self.accel == Accel::Icount { Accel::Tcg } else { self.accel }
     }
 
-    /// How many cores a guest has. For tests one is not enough: a kernel's thread that polls a ring (`sqpoll`) and a test
-    /// that waits for it would take turns of a timer tick each.
+    /// How many cores a guest has. One is not enough for tests: a kernel thread that polls a ring (`sqpoll`) and a test
+    /// that waits for it would alternate every timer tick.
     pub fn guest_cores(&self) -> usize {
         if self.conformance { 2 } else { 1 }
     }
 }
 
-/// Gives the run options of the lab the defaults that suit a guest: one thread, a seed that is always the same, and
-/// trials that are short, since they are exact.
+/// Gives the run options of the lab the defaults that suit a guest: one thread, a fixed seed, and trials that are
+/// short, because they are exact.
 pub fn with_defaults(lab: Command) -> Command {
-    // Flags that are refused, or mean nothing, in a guest.
+    // Flags that are refused, or have no effect, in a guest.
     const OF_NO_USE: [&str; 9] =
         ["wait", "rate", "workers", "time", "precision", "cpu", "wait_quiet", "resume", "verbose"];
     let lab = OF_NO_USE.into_iter().fold(lab, |lab, name| lab.mut_arg(name, |arg| arg.hide_short_help(true)));
     [("scenario", "drain,send"), ("trials", "3"), ("seed", "1"), ("duration", "0.05"), ("warmup", "0.01")]
         .into_iter()
         .fold(lab, |lab, (name, value)| lab.mut_arg(name, |arg| arg.default_value(value)))
-        // Nothing is timed that a shared table would make slower, and all that was recorded has this.
+        // Nothing is timed that a shared table would slow down, and all recorded runs have this.
         .mut_arg("fd_table", |arg| arg.default_value("own"))
         .mut_arg("seed", |arg| arg.help("Decides the order of cells within a block"))
 }
@@ -110,12 +110,12 @@ pub fn with_defaults(lab: Command) -> Command {
 /// As [`request::cells`].
 pub(super) fn cells(args: &RunArgs) -> anyhow::Result<Vec<Cell>> {
     let mut cells = request::cells(args, false)?;
-    // Modes that were not named are left out where they cannot be; those that were are refused by `check`.
+    // Impossible modes are left out if they were not named; `check` refuses them if they were.
     cells.retain(|cell| !cell.has_kernel_thread());
     Ok(cells)
 }
 
-/// Refuses what a guest with one core, without a network and without this machine's files cannot do.
+/// Refuses what a guest cannot do with one core, no network and none of this machine's files.
 ///
 /// # Errors
 ///
@@ -133,30 +133,30 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
     }
     ensure!(!run.handoff, "--handoff gives the app a thread and a core of its own, and {ONE_CORE}; leave it out");
     ensure!(run.workers == 1, "--workers {}: each needs a core of its own, and {ONE_CORE}; leave it out", run.workers);
-    ensure!(run.generators.is_none(), "--generators: they need cores of their own, and {ONE_CORE}; leave it out");
+    ensure!(run.generators.is_none(), "--generators: they need their own cores, and {ONE_CORE}; leave it out");
     ensure!(
         run.cpu.is_none() && run.generator_cpu.is_none(),
         "--cpu and --generator-cpu choose between cores, and {ONE_CORE}; leave them out"
     );
-    ensure!(run.fifo.is_none(), "--fifo would keep everything else from the only core of a guest; leave it out");
+    ensure!(run.fifo.is_none(), "--fifo would keep everything else off a guest's only core; leave it out");
     ensure!(
         !run.wait.0.contains(&Wait::Block),
-        "--wait block: the scenarios of the lab never wait, for their queues are full; leave it out"
+        "--wait block: the scenarios of the lab never wait, because their queues are full; leave it out"
     );
     let mut named = run.backend.0.iter().filter(|asked| !asked.is_one_of_all).map(|asked| asked.choice);
     let thread = |choice: Choice| choice.resolve(Addressing::Connected).ok()?.kernel_thread();
     if let Some((kind, mode)) = named.find_map(|choice| thread(choice).map(|mode| (choice.kind(), mode))) {
         let mode = mode.name;
-        bail!("{kind}:{mode} gives a thread of the kernel a core of its own, and {ONE_CORE}; leave it out");
+        bail!("{kind}:{mode} gives a kernel thread a core of its own, and {ONE_CORE}; leave it out");
     }
-    ensure!(!run.is_open_ended(), "--time and --precision: counts are exact, and need few trials; use --trials");
-    ensure!(run.bind.is_loopback(), "--bind {}: a guest has no network but loopback; leave it out", run.bind);
+    ensure!(!run.is_open_ended(), "--time and --precision: counts are exact and need few trials; use --trials");
+    ensure!(run.bind.is_loopback(), "--bind {}: a guest's only network is loopback; leave it out", run.bind);
     ensure!(run.hlog.is_none(), "--hlog holds latencies, and no scenario of the lab has any; leave it out");
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");
     Ok(())
 }
 
-/// Options of a run that concern this machine, not a guest.
+/// Run options that concern this machine, not a guest.
 const OF_THE_HOST: [&str; 12] = [
     "out",
     "append",
@@ -172,14 +172,14 @@ const OF_THE_HOST: [&str; 12] = [
     "wait_quiet",
 ];
 
-/// The arguments with which hpbench runs in a guest: the run options among `matches`, with the values that are in
-/// effect.
+/// The arguments with which hpbench runs in a guest: the run options among `matches`, with their effective
+/// values.
 pub(super) fn guest_args(matches: &ArgMatches) -> Vec<String> {
     let options = RunArgs::augment_args(Command::new("hpbench"));
     let mut args = Vec::new();
     for option in options.get_arguments() {
         let (id, Some(long)) = (option.get_id().as_str(), option.get_long()) else { continue };
-        // The one excludes the other.
+        // These exclude each other.
         let is_overruled = id == "duration" && matches.contains_id("packets");
         if OF_THE_HOST.contains(&id) || is_overruled {
             continue;

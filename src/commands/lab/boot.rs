@@ -1,4 +1,4 @@
-//! One visit to a kernel: boots it, takes what it tells, and says what went wrong.
+//! One visit to a kernel: boots it, collects what it reports, and says what went wrong.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -13,29 +13,29 @@ use super::qemu::{Machine, News};
 use super::stream::{Decoder, Frame, Kind};
 use crate::measure::control::Interrupt;
 
-/// How often we look whether the user wants the end, or the time is over.
+/// How often to check for an interrupt by the user, or the end of the time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The largest console: one that is larger is that of a kernel that says the same for ever.
+/// The largest console: a kernel that writes more repeats itself for ever.
 const CONSOLE_MAX: u64 = 64 << 20;
 
-/// How much of its end is read.
+/// How much of its end to read.
 const CONSOLE_READ: u64 = 1 << 20;
 
-/// Lines of the console that an error tells.
+/// Lines of the console that an error quotes.
 const LAST_LINES: usize = 6;
 
-/// The longest of them.
+/// The length of the longest of them.
 const LINE_MAX: usize = 160;
 
-/// What came of a visit.
+/// The result of a visit.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    /// What the guest told, in order; without rows, its failure and its end.
+    /// What the guest reported, in order; without rows, its failure and its end.
     pub frames: Vec<Frame>,
-    /// Why it is not all; `None` after a whole visit.
+    /// Why it is incomplete; `None` after a complete visit.
     pub failure: Option<String>,
-    /// Whether the user ended it.
+    /// Whether the user interrupted it.
     pub interrupted: bool,
     /// How long it took.
     pub took: Duration,
@@ -51,7 +51,7 @@ pub fn write_initramfs(path: &Path, hpbench: &Path, plan: &GuestPlan, tests: Opt
     for folder in ["dev", "proc", "sys", "tmp"] {
         archive.directory(folder);
     }
-    // The kernel opens the console before the first process could make it.
+    // The kernel opens the console before the first process could create it.
     archive.device("dev/console", 5, 1).device("dev/null", 1, 3);
     archive.file("init", true, &fs::read(hpbench)?);
     archive.file(PLAN_PATH.trim_start_matches('/'), false, &plan.encode());
@@ -61,14 +61,14 @@ pub fn write_initramfs(path: &Path, hpbench: &Path, plan: &GuestPlan, tests: Opt
     fs::write(path, archive.finish())
 }
 
-/// Where one boot finds its files, and how long it may take.
+/// The files of one boot, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct Boot<'a> {
     /// How the guest is run.
     pub accel: Accel,
     /// How many cores the guest has: one where instructions are counted.
     pub cores: usize,
-    /// What is booted.
+    /// The image to boot.
     pub kernel: &'a Kernel,
     /// The archive with the guest's files.
     pub initramfs: &'a Path,
@@ -81,9 +81,9 @@ pub struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// Boots, and passes on each frame as it comes. A kernel that does not get as far as to start hpbench is booted a
-    /// second time, with another date: emulated processors have faults of their own, which a boot that is always the
-    /// same would run into always (seen with QEMU 7.2, in about one of sixty boots that differed).
+    /// Boots, and passes on each frame as it arrives. A kernel that does not get as far as starting hpbench is booted a
+    /// second time, with another date: emulated processors have their own bugs, which identical boots would always hit
+    /// (seen with QEMU 7.2, in about one of sixty differing boots).
     pub fn visit(&self, interrupt: &Interrupt, mut on_frame: impl FnMut(&Frame)) -> Visit {
         let visit = self.visit_once(interrupt, 0, &mut on_frame);
         let is_stillborn = visit.frames.is_empty() && visit.failure.is_some() && visit.took < self.time_limit;
@@ -93,7 +93,7 @@ impl Boot<'_> {
         self.visit_once(interrupt, 1, &mut on_frame)
     }
 
-    /// Boots on one of several days, all of which are alike but for their date.
+    /// Boots on one of several days, which differ only in their date.
     fn visit_once(&self, interrupt: &Interrupt, day: u32, on_frame: &mut impl FnMut(&Frame)) -> Visit {
         let start = Instant::now();
         let (kernel, initramfs, log) = (&self.kernel.path, self.initramfs, &self.log);
@@ -128,13 +128,13 @@ impl Boot<'_> {
                 on_frame(&frame);
                 match frame.kind {
                     Kind::Failure => told = Some(String::from_utf8_lossy(&frame.bytes).into_owned()),
-                    // Who wants them has seen them.
+                    // Whoever wanted them has received them.
                     Kind::Row => {}
                     _ => visit.frames.push(frame),
                 }
             }
-            // How long a machine takes to power off is of no interest, and some hang while they do. After an error
-            // nothing that comes is of use.
+            // How long a machine takes to power off does not matter, and some hang in it. After an error, nothing
+            // that arrives is of use.
             if decoder.is_whole() || decoder.is_broken() {
                 break None;
             }
@@ -146,14 +146,14 @@ impl Boot<'_> {
         visit
     }
 
-    /// The reason with what the console said last.
+    /// The reason, with the last lines of the console.
     fn with_console(&self, reason: &str) -> String {
         let log = end_of(&self.log).unwrap_or_default();
         let lines = last_lines(&String::from_utf8_lossy(&log));
         if lines.is_empty() {
             return format!("{reason}; the console is empty");
         }
-        format!("{reason}; the console says at last: {}", lines.join(" | "))
+        format!("{reason}; the console ends with: {}", lines.join(" | "))
     }
 }
 
@@ -167,11 +167,11 @@ fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The lines that tell most of a kernel's end: from a panic on, where there is one, else the last ones.
+/// The lines that say most about a kernel's end: from a panic on, if there is one, else the last ones.
 fn last_lines(console: &str) -> Vec<String> {
     let clean = |line: &str| -> String {
         let line = line.trim();
-        // A time stamp tells nothing here.
+        // A time stamp is useless here.
         let text = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(line, |(_, text)| text);
         text.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect()
     };

@@ -1,4 +1,4 @@
-//! `hpbench lab --conformance`: every backend's conformance suite inside each kernel.
+//! `hpbench lab --conformance`: the conformance suite of every backend, inside each kernel.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use super::stream::Kind;
 use super::visits::{Visits, tests_log};
 use crate::console::{Failure, print, printable_path, tell, usage};
 
-/// Where a guest has one core, tests beside each other would only wait for each other.
+/// If a guest has one core, parallel tests would only wait for each other.
 const TEST_ARGS: [&str; 2] = ["--test-threads=1", "--nocapture"];
 
-/// The most lines that the tests write, beside what the guest says of itself.
+/// The most lines that the tests write, besides the guest's own messages.
 const LINES_MAX: usize = 100_000;
 
 /// Runs the suite under each kernel, and prints what passed, failed and was skipped.
@@ -40,27 +40,27 @@ fn lines(visit: &Visit) -> Vec<String> {
     lines.map(|frame| String::from_utf8_lossy(&frame.bytes).into_owned()).collect()
 }
 
-/// Writes what the tests wrote.
+/// Saves the output of the tests.
 fn keep_lines(path: &Path, visit: &Visit) {
     if let Err(error) = std::fs::write(path, lines(visit).join("\n") + "\n") {
         tell!("warning: cannot write {}: {error}", printable_path(path));
     }
 }
 
-/// What came of the tests of one kernel.
+/// The results of the tests of one kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: usize,
     failed: Vec<String>,
-    /// Why tests were skipped, and how many: a test that is skipped passes as far as the test runner knows.
+    /// Why tests were skipped, and how many: the test runner counts a skipped test as passed.
     skipped: Vec<(String, usize)>,
-    /// Whether the test runner came to its end.
+    /// Whether the test runner finished.
     whole: bool,
 }
 
 impl Tally {
-    /// Reads what the test runner writes: `test NAME ... ok`, where what a test says may stand in between, and what
-    /// tests say of themselves: `SKIPPED: reason [NAME]`.
+    /// Reads the output of the test runner: `test NAME ... ok`, possibly with a test's own output in between, and what
+    /// tests write themselves: `SKIPPED: reason [NAME]`.
     fn of(lines: &[String]) -> Self {
         let mut tally = Self::default();
         let (mut skipped, mut running) = (Vec::new(), None);
@@ -113,14 +113,14 @@ impl Tally {
             text += &format!("  failed: {name}\n");
         }
         if !self.failed.is_empty() {
-            text += &format!("  what they said is in {}\n", printable_path(said));
+            text += &format!("  their output is in {}\n", printable_path(said));
         }
         for (reason, count) in &self.skipped {
             text += &format!("  skipped {count}: {reason}\n");
         }
         match failure {
             Some(failure) => text + &format!("  the visit failed: {failure}\n"),
-            None if !self.whole => text + "  the tests did not come to their end\n",
+            None if !self.whole => text + "  the tests did not finish\n",
             None => text,
         }
     }
@@ -157,13 +157,13 @@ mod tests {
         assert!(tally.whole && !tally.is_good());
         let text = tally.render("6.1", None, Path::new("logs/6.1.tests"));
         assert!(text.contains("6.1: 1 passed, 1 failed, 3 skipped") && text.contains("skipped 2: io_uring"), "{text}");
-        assert!(text.contains("failed: mmsg::a\n  what they said is in logs/6.1.tests\n"), "{text}");
+        assert!(text.contains("failed: mmsg::a\n  their output is in logs/6.1.tests\n"), "{text}");
     }
 
     #[test]
     fn a_test_that_never_ended_failed() {
         let tally = tally("test null::a ... ok\ntest uring::a ... \n");
         assert_eq!((tally.passed, tally.failed.as_slice(), tally.whole), (1, &["uring::a".to_owned()][..], false));
-        assert!(tally.render("6.1", None, Path::new("6.1.tests")).contains("did not come to their end"));
+        assert!(tally.render("6.1", None, Path::new("6.1.tests")).contains("did not finish"));
     }
 }

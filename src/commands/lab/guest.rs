@@ -1,4 +1,4 @@
-//! The guest's side: hpbench as the first process of a kernel that was booted to be measured.
+//! The guest: hpbench as the first process of a kernel that was booted to be measured.
 
 pub mod plan;
 mod report;
@@ -14,22 +14,22 @@ use crate::commands::lab::accel::Accel;
 use plan::{GuestPlan, PLAN_PATH, Task};
 use report::Report;
 
-/// What a kernel still has to do when its first process begins takes time, and would be counted: memory that is
-/// initialised late, workers that free what the start needed. Where the emulator skips idle time, this costs none.
+/// A pause for the work that a kernel still has to do when its first process starts, which would be counted: late
+/// initialisation of memory, workers that free what the start needed. If the emulator skips idle time, it is free.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// The same where time passes as it does outside.
+/// The same if time passes as it does outside.
 const SETTLE_REAL: Duration = Duration::from_secs(1);
 
-/// Whether this process is the first one of a guest of the lab: a plan lies in the root of its file system.
+/// Whether this process is the first one of a guest of the lab: its file system has a plan in the root.
 pub fn is_guest() -> bool {
     std::process::id() == 1 && Path::new(PLAN_PATH).is_file()
 }
 
-/// Does what the plan says, tells the host, and powers off.
+/// Does what the plan says, reports to the host, and powers off.
 pub fn run() -> ExitCode {
     if let Err(error) = visit() {
-        // The console is all that is left.
+        // Only the console is left.
         eprintln!("hpbench: the guest failed: {error:#}");
     }
     system::power_off();

@@ -1,31 +1,31 @@
-//! The programs that run in a guest: statically linked, for a guest has no libraries.
+//! The programs that run in a guest: statically linked, because a guest has no libraries.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::console::printable_path;
 
-/// The target for which the C library can be linked statically. Naming it keeps the flags from build scripts.
+/// The target for which the C library can be linked statically. Naming it keeps the flags away from build scripts.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Static, without symbols: a smaller file is unpacked faster.
+/// Static, without symbols: a smaller file unpacks faster.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";
 
-/// A file that is in every source checkout and nowhere else.
+/// A file that exists only in source checkouts.
 const MARK: &str = "scripts/fetch-kernels";
 
 /// Why there is no program for the guest.
 #[derive(Debug, thiserror::Error)]
 pub enum BinaryError {
-    /// There is nothing to build it from.
+    /// There are no sources to build it from.
     #[error(
-        "there is no source checkout around this directory or around hpbench itself, so that no statically linked \
-         hpbench can be built for the guests; in a checkout, `RUSTFLAGS='{FLAGS}' cargo build --release --target \
-         {TARGET}` makes one, and --guest PATH names it"
+        "there is no source checkout around this directory or around hpbench itself, so no statically linked \
+        hpbench can be built for the guests; in a checkout, `RUSTFLAGS='{FLAGS}' cargo build --release --target \
+         {TARGET}` builds one, and --guest PATH names it"
     )]
     NoCheckout,
     /// The conformance suite can only be built.
-    #[error("--conformance builds its test binary from a source checkout, and there is none around this directory")]
+    #[error("--conformance builds its test binary from a source checkout, and this directory is not in one")]
     NoTests,
     /// Cargo does not run.
     #[error("cannot run cargo to build the guests' program: {0}; name one with --guest PATH")]
@@ -33,14 +33,14 @@ pub enum BinaryError {
     /// The build failed.
     #[error("the guests' program could not be built (`{command}`):\n{output}")]
     Failed {
-        /// What was run.
+        /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// The file named cannot run in a guest.
     #[error(
-        "{0} is no statically linked program for x86-64; `RUSTFLAGS='{FLAGS}' cargo build --release --target {TARGET}` makes one",
+        "{0} is not a statically linked program for x86-64; `RUSTFLAGS='{FLAGS}' cargo build --release --target {TARGET}` builds one",
         printable_path(path)
     )]
     NotStatic {
@@ -49,18 +49,18 @@ pub enum BinaryError {
     },
 }
 
-/// The root of the source checkout around the current directory, or around this program.
+/// The root of the source checkout that holds the current directory, or this program.
 pub fn checkout() -> Option<PathBuf> {
     let places = [std::env::current_dir().ok(), std::env::current_exe().ok()];
     let mut around = places.iter().flatten().flat_map(|place| place.ancestors());
     around.find(|folder| folder.join(MARK).is_file()).map(Path::to_owned)
 }
 
-/// The statically linked hpbench: the one that was `named`, else it is built.
+/// The statically linked hpbench: the one that was `named`, else a new build.
 ///
 /// # Errors
 ///
-/// If it cannot be built, or what was named cannot run in a guest.
+/// If it cannot be built, or the named one cannot run in a guest.
 pub fn hpbench(named: Option<&Path>, checkout: Option<&Path>) -> Result<PathBuf, BinaryError> {
     let path = match (named, checkout) {
         (Some(path), _) => path.to_owned(),
@@ -86,13 +86,13 @@ pub fn conformance(checkout: Option<&Path>) -> Result<PathBuf, BinaryError> {
     path.ok_or_else(|| BinaryError::Failed { command: args.join(" "), output: "cargo names no test binary".into() })
 }
 
-/// The program that one of cargo's messages names. Paths with characters that JSON escapes are none we make.
+/// The program that one of cargo's messages names. We create no paths with characters that JSON escapes.
 fn executable(message: &str) -> Option<&str> {
     let rest = message.split_once("\"executable\":\"")?.1;
     rest.split_once('"').map(|(path, _)| path)
 }
 
-/// A folder of its own, so that these flags and those of other builds do not undo each other's work.
+/// A folder of its own, so that builds with these flags and with others do not invalidate each other.
 fn target_dir(root: &Path) -> PathBuf {
     root.join("target/guest")
 }
@@ -101,7 +101,7 @@ fn target_dir(root: &Path) -> PathBuf {
 fn cargo(root: &Path, args: &[&str]) -> Result<String, BinaryError> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).args(["--locked", "--target", TARGET]).current_dir(root).stdin(Stdio::null());
-    // Flags from outside would make another program of the same name.
+    // Flags from the environment would build a different program of the same name.
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", target_dir(root));
     let output = command.output().map_err(BinaryError::NoCargo)?;
     if output.status.success() {

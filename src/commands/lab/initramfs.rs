@@ -2,7 +2,7 @@
 //!
 //! The format is described in the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
-/// What ends an archive.
+/// The name that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
 /// Type bits of a mode.
@@ -18,17 +18,17 @@ pub struct Initramfs {
 }
 
 impl Initramfs {
-    /// An archive with nothing in it.
+    /// An empty archive.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a directory. Its parent must have been added before.
+    /// Adds a directory. Its parent must already have been added.
     pub fn directory(&mut self, path: &str) -> &mut Self {
         self.entry(path, DIRECTORY | 0o755, (0, 0), &[])
     }
 
-    /// Adds a file that everybody may read, and run if it is to be `executable`.
+    /// Adds a file that everybody may read, and run if it is `executable`.
     pub fn file(&mut self, path: &str, executable: bool, content: &[u8]) -> &mut Self {
         self.entry(path, REGULAR | if executable { 0o755 } else { 0o644 }, (0, 0), content)
     }
@@ -45,7 +45,7 @@ impl Initramfs {
     }
 
     fn entry(&mut self, path: &str, mode: u32, (major, minor): (u32, u32), content: &[u8]) -> &mut Self {
-        // One link each, except for the trailer; owner, group and time are 0, so that equal files make equal archives.
+        // One link each, except for the trailer. Owner, group and time are 0, so equal files make equal archives.
         let (inode, links) = if path == TRAILER { (0, 1) } else { (self.entries + 1, 1) };
         let (size, name_size) = (content.len() as u32, path.len() as u32 + 1);
         let fields = [inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0];
@@ -62,7 +62,7 @@ impl Initramfs {
         self
     }
 
-    /// Names and contents are filled up to four bytes.
+    /// Names and contents are padded to four bytes.
     fn align(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }

@@ -1,4 +1,4 @@
-//! Kernel images: where they are, and which release is in them.
+//! Kernel images: where they are, and which release they hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::console::printable_path;
 pub struct Kernel {
     /// The image.
     pub path: PathBuf,
-    /// The release that its header tells, e.g. `6.12.94+deb13-cloud-amd64`; else the name of the file.
+    /// The release from its header, e.g. `6.12.94+deb13-cloud-amd64`; else the name of the file.
     pub release: String,
 }
 
@@ -19,7 +19,7 @@ pub struct Kernel {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The file is something else.
-    #[error("{0} is no kernel image that can be booted (a bzImage, such as /boot/vmlinuz-…)", printable_path(path))]
+    #[error("{0} is not a bootable kernel image (a bzImage, such as /boot/vmlinuz-…)", printable_path(path))]
     NoImage {
         /// Which.
         path: PathBuf,
@@ -32,33 +32,33 @@ pub enum KernelError {
         /// Why.
         error: std::io::Error,
     },
-    /// There is none of this version.
+    /// There is none with this version.
     #[error(
-        "{wanted} is neither a file nor the version of a kernel in {0}{there}; `scripts/fetch-kernels {wanted}` brings \
-         one, and any vmlinuz can be named by its path",
+        "{wanted} is neither a file nor the version of a kernel in {0}{there}; `scripts/fetch-kernels {wanted}` \
+        downloads one, and any vmlinuz can be named by its path",
         printable_path(cache)
     )]
     Unknown {
-        /// What was asked for.
+        /// The version that was requested.
         wanted: String,
-        /// Where it was looked for.
+        /// Where it was searched for.
         cache: PathBuf,
-        /// What is there.
+        /// What was found there.
         there: String,
     },
 }
 
-/// Begins the name of each image in the cache; its release follows.
+/// The prefix of each image's name in the cache; its release follows.
 const PREFIX: &str = "vmlinuz-";
 
-/// The kernel that `wanted` names: the path of an image, or a version, of which the newest in `cache` is taken.
+/// The kernel that `wanted` names: the path of an image, or a version, for which the newest match in `cache` is taken.
 ///
 /// # Errors
 ///
 /// If there is none, or the file is something else.
 pub fn find(wanted: &str, cache: &Path) -> Result<Kernel, KernelError> {
     let path = Path::new(wanted);
-    // A version could be the name of a file, too: then the file is meant only if it is named by more than that.
+    // A version could also be the name of a file; a file must then be named by more than that.
     if path.is_file() {
         return open(path);
     }
@@ -83,7 +83,7 @@ fn releases_in(cache: &Path) -> Vec<String> {
     releases
 }
 
-/// The last one of `releases` that is of version `wanted`: 6.1 means 6.1.0 and 6.1.9, but not 6.12.
+/// The last of `releases` with the version `wanted`: 6.1 means 6.1.0 and 6.1.9, but not 6.12.
 fn newest_of<'a>(wanted: &str, releases: &'a [String]) -> Option<&'a str> {
     let is_of = |release: &&String| match release.strip_prefix(wanted) {
         Some(rest) => !wanted.is_empty() && !rest.starts_with(|c: char| c.is_ascii_digit()),
@@ -161,7 +161,7 @@ mod tests {
         assert!(unknown.contains("fetch-kernels 6.10") && unknown.contains("6.9.1-x"), "{unknown}");
         fs::write(&path, b"text").expect("a file");
         let refused = find("6.9", home.path()).expect_err("no image").to_string();
-        assert!(refused.contains("no kernel image"), "{refused}");
+        assert!(refused.contains("not a bootable kernel image"), "{refused}");
     }
 
     #[test]
@@ -170,6 +170,6 @@ mod tests {
         image[0x202..0x206].copy_from_slice(b"HdrS");
         assert_eq!(release_in(&image), None);
         image[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
-        assert_eq!(release_in(&image), None, "it points behind the end");
+        assert_eq!(release_in(&image), None, "it points past the end");
     }
 }

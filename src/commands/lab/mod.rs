@@ -1,10 +1,10 @@
 //! `hpbench lab`: the same cells under other kernels, each booted in QEMU with hpbench as its first process.
 //!
-//! - [`args`], [`kernels`], [`guest_binary`]: what is asked for, and what is booted;
-//! - [`accel`]: how, and what a guest's clock can tell;
+//! - [`args`], [`kernels`], [`guest_binary`]: what is requested, and what is booted;
+//! - [`accel`]: how, and what a guest's clock can measure;
 //! - [`initramfs`], [`qemu`], [`boot`], [`stream`]: one visit to one kernel;
 //! - [`guest`]: what happens inside;
-//! - `visits`, `results`, `conformance`: several kernels, and what came of it.
+//! - `visits`, `results`, `conformance`: several kernels, and their results.
 
 pub mod accel;
 pub mod args;
@@ -37,7 +37,7 @@ use guest::plan::{GuestPlan, Task};
 use kernels::Kernel;
 use visits::{Visits, console_log, tests_log};
 
-/// How long a kernel may take to start where KVM works.
+/// How long a kernel may take to start if KVM works.
 const KVM_TEST: Duration = Duration::from_secs(10);
 
 /// Plans, boots, and prints.
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
         task: Task::Hello,
     };
     let guest = guest_binary::hpbench(args.guest.as_deref(), checkout.as_deref()).map_err(usage)?;
-    // From here on a signal ends guests; before, it ends us and the build.
+    // From here on, a signal ends guests; before, it ends us and the build.
     let interrupt = Interrupt::install().map_err(broken)?;
     let home = tempfile::tempdir().map_err(broken)?;
     if args.accel == Accel::Kvm {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &LabArgs, matches: &ArgMatches) -> Result<u8, Failure> {
     results::run(&visits, &cells, args::guest_args(matches))
 }
 
-/// All kernels that are asked for, oldest first, none twice.
+/// All requested kernels, oldest first, none twice.
 fn find_kernels(wanted: &[String], checkout: Option<&Path>) -> Result<Vec<Kernel>, Failure> {
     let cache = checkout.unwrap_or(Path::new("")).join("kernels");
     let mut kernels: Vec<Kernel> = Vec::new();
@@ -84,7 +84,7 @@ fn find_kernels(wanted: &[String], checkout: Option<&Path>) -> Result<Vec<Kernel
         let kernel = kernels::find(wanted, &cache).map_err(usage)?;
         if let Some(same) = kernels.iter().find(|other| other.release == kernel.release) {
             let error = anyhow::anyhow!(
-                "--kernel: {} and {} are the same release, {}, so that their rows could not be told apart; name one",
+                "--kernel: {} and {} are the same release, {}, so their rows could not be told apart; name one",
                 printable_path(&same.path),
                 printable_path(&kernel.path),
                 kernel.release
@@ -97,7 +97,7 @@ fn find_kernels(wanted: &[String], checkout: Option<&Path>) -> Result<Vec<Kernel
     Ok(kernels)
 }
 
-/// Starts a kernel that has nothing to do: whether KVM works is seen only by trying.
+/// Starts a kernel that has nothing to do: only a trial shows whether KVM works.
 fn test_kvm(
     kernel: &Kernel,
     hpbench: &Path,

@@ -1,4 +1,4 @@
-//! QEMU: which one there is, how it is started, and that it never outlives us.
+//! QEMU: its version, how it is started, and that it never outlives us.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,29 +15,29 @@ use super::accel::Accel;
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
 
-/// How long `--version` may take, how many bytes of its output are read, and how many characters of it an error shows.
+/// How long `--version` may take, how many bytes of its output are read, and how many characters an error shows.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
 const VERSION_MAX: usize = 4096;
 const SHOWN_MAX: usize = 80;
 
-/// How many pieces of what a child says may wait for us, of at most so many bytes.
+/// How many pieces of a child's output may wait for us, and the most bytes in each.
 const WAITING_MAX: usize = 16;
 const PIECE_MAX: usize = 1 << 16;
 
 /// Memory of a guest, in MiB. More takes longer to initialise.
 const MEMORY_MIB: usize = 512;
 
-/// What every kernel is told. Addresses that are always the same make counts that are always the same, so nothing is
-/// placed at random. The clock is the processor's, which counts instructions under `icount`; a kernel may not
-/// distrust it. A panic reboots, which QEMU was told to take for an end.
+/// The command line of every kernel. Equal addresses make equal counts, so nothing is placed at random. The clock is
+/// the processor's, which counts instructions under `icount`; a kernel must not distrust it. A panic reboots, which
+/// ends QEMU.
 const KERNEL_OPTIONS: &str =
     "console=ttyS0 panic=-1 oops=panic nokaslr norandmaps random.trust_cpu=off nowatchdog rdinit=/init";
 
-/// What an emulated one is told besides.
+/// The additional options of an emulated one.
 const EMULATED_OPTIONS: &str = "tsc=reliable clocksource=tsc no_timer_check";
 
-/// The same with one core. Its timer is the older one, which only one core can have: to find out how fast the newer one
-/// runs, a kernel spins for 0.1 s, which takes the emulator longer than all the rest of the start.
+/// The same with one core. It uses the older timer, which only one core can have: to calibrate the newer one, a kernel
+/// spins for 0.1 s, which takes the emulator longer than the rest of the start.
 const EMULATED_ONE_CORE: &str = "tsc=reliable clocksource=tsc nolapic_timer no_timer_check";
 
 /// Why QEMU cannot be used.
@@ -46,8 +46,8 @@ pub enum QemuError {
     /// It is not there.
     #[error("{QEMU} does not run here ({0}); the lab needs QEMU, e.g. `apt-get install qemu-system-x86`")]
     Missing(std::io::Error),
-    /// It does not say its version.
-    #[error("`{QEMU} --version` says nothing that can be understood: {0:?}")]
+    /// It does not print its version.
+    #[error("`{QEMU} --version` printed no version: {0:?}")]
     Version(String),
     /// `--version` does not end.
     #[error("`{QEMU} --version` did not end within {} s; is it QEMU? see `type {QEMU}`", .0.as_secs())]
@@ -84,10 +84,10 @@ pub fn version() -> Result<String, QemuError> {
     found.ok_or_else(|| QemuError::Version(text.chars().take(SHOWN_MAX).collect()))
 }
 
-/// What is booted.
+/// A machine to boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
-    /// How it is run.
+    /// How QEMU runs it.
     pub accel: Accel,
     /// How many cores it has: one where instructions are counted.
     pub cores: usize,
@@ -95,9 +95,9 @@ pub struct Machine<'a> {
     pub kernel: &'a Path,
     /// The archive with the guest's files.
     pub initramfs: &'a Path,
-    /// Where the console goes, and what QEMU itself has to say.
+    /// Where the console goes, and QEMU's own messages.
     pub log: &'a Path,
-    /// The date under `icount`: days after one that is always the same.
+    /// The date under `icount`: days after a fixed one.
     pub day: u32,
 }
 
@@ -109,17 +109,17 @@ impl Machine<'_> {
         command.args(["-machine", "pc,usb=off,vmport=off,hpet=off", "-m", &MEMORY_MIB.to_string()]);
         command.args(["-smp", &self.cores.to_string()]);
         match self.accel {
-            // Instructions that repeat are counted per repetition, so that the clearing of pages would swamp the
-            // rest; random numbers of the processor, and the host's date, would differ from boot to boot; tables of
-            // five levels only make boots slower.
+            // Repeated instructions are counted per repetition, so clearing pages would swamp the rest. The
+            // processor's random numbers and the host's date would differ from boot to boot. Five-level page
+            // tables only make boots slower.
             Accel::Icount => command.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]).args([
                 "-cpu",
                 "max,-erms,-fsrm,-rdrand,-rdseed,-la57",
                 "-rtc",
                 &format!("base=2025-01-{:02}T00:00:00,clock=vm", 1 + self.day % 28),
             ]),
-            // QEMU 7.2 with several cores was seen to come back from a CMPXCHG16B of 6.12's allocator with an address in
-            // the flags, which the kernel did not survive. A processor without it makes the kernel do without.
+            // QEMU 7.2 with several cores was seen to return from a CMPXCHG16B of 6.12's allocator with an address in
+            // the flags, which crashed the kernel. On a processor without that instruction, the kernel does not use it.
             Accel::Tcg => command.args(["-accel", "tcg", "-cpu", "max,-la57,-cx16"]),
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         };
@@ -148,7 +148,7 @@ impl Machine<'_> {
     }
 }
 
-/// A character device that writes to a file. QEMU takes a comma for the end of a value unless there are two.
+/// A character device that writes to a file. For QEMU, a comma ends a value unless it is doubled.
 fn chardev_file(id: &str, path: &Path) -> std::ffi::OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut value = format!("file,id={id},append=on,path=").into_bytes();
@@ -158,36 +158,36 @@ fn chardev_file(id: &str, path: &Path) -> std::ffi::OsString {
     std::ffi::OsString::from_vec(value)
 }
 
-/// A guest, or another QEMU, that runs; killed when it is dropped.
+/// A running guest, or another QEMU; killed when dropped.
 #[derive(Debug)]
 pub struct Guest {
     child: Child,
     bytes: Receiver<Vec<u8>>,
 }
 
-/// What came of waiting for a guest.
+/// The result of waiting for a guest.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
     /// Bytes over the second serial port.
     Bytes(Vec<u8>),
     /// Nothing so far.
     Nothing,
-    /// QEMU has closed the port: it ends.
+    /// QEMU has closed the port: it is ending.
     Over,
 }
 
 impl Guest {
-    /// Starts it; what it writes to standard output is what comes.
+    /// Starts it, and collects what it writes to standard output.
     fn start(mut command: Command) -> Result<Self, QemuError> {
         // A process group of its own: Ctrl-C reaches us, and we end it in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         system::end_with_parent(&mut command);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(QemuError::Missing)?;
-        // What says more than we take waits.
+        // A child that writes more than we read waits.
         let (sender, bytes) = sync_channel(WAITING_MAX);
         let mut stdout = child.stdout.take();
         let guest = Self { child, bytes };
-        // Ends when QEMU does, for then the pipe has no other end.
+        // Ends when QEMU does, because the pipe is then closed.
         std::thread::Builder::new().spawn(move || {
             let mut buffer = vec![0; PIECE_MAX];
             while let Some(count) = stdout.as_mut().and_then(|stdout| stdout.read(&mut buffer).ok()).filter(|&n| n > 0)
@@ -200,7 +200,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Waits a while for something to come.
+    /// Waits a while for output.
     pub fn wait(&self, at_most: Duration) -> News {
         match self.bytes.recv_timeout(at_most) {
             Ok(bytes) => News::Bytes(bytes),
@@ -212,7 +212,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Neither fails for a child that was not waited for. Where it is a script, what that started ends with it.
+        // Neither fails for a child that was not waited for. If it is a script, its children end with it.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The rows of all kernels: gathered, completed by those of trials that never came, and compared.
+//! The rows of all kernels: collected, completed by error rows for missing trials, and compared.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::record::row::{Row, Run};
 
 mod text;
 
-/// What a guest says beside its rows: that it has begun, and why it failed.
+/// A guest's frames besides its rows: that it has started, and why it failed.
 const BESIDE_ROWS: usize = 2;
 
 /// Runs the trials under each kernel, writes their rows, and compares the kernels.
@@ -63,7 +63,7 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
     Ok(finish(visits, &rows, &gathered.output)?.max(u8::from(!is_in_place)))
 }
 
-/// Prints the comparison, and says where everything is.
+/// Prints the comparison, and where everything is.
 fn finish(visits: &Visits<'_>, rows: &[Row], output: &Output) -> Result<u8, Failure> {
     let text = text::render(rows, visits.args.accel, visits.args.threshold);
     if output.is_stdout() {
@@ -85,15 +85,15 @@ fn finish(visits: &Visits<'_>, rows: &[Row], output: &Output) -> Result<u8, Fail
 struct Gathered {
     output: Output,
     rows: Vec<Vec<Row>>,
-    /// Why rows could not be written: the visits go on, for the comparison is still of use.
+    /// Why rows could not be written: the visits continue, because the comparison is still useful.
     failure: Option<OutputError>,
 }
 
 impl Gathered {
-    /// Takes a row that a guest sent. One that cannot be read is lacking, and becomes an error row later.
+    /// Takes a row that a guest sent. One that cannot be read is missing, and becomes an error row later.
     fn take(&mut self, kernel: usize, frame: &Frame) {
         if let Some(row) = decode(&frame.bytes) {
-            // The guest's clock begins where ours does not.
+            // The guest's clock does not start where ours does.
             self.keep(kernel, Row { started_at: now(), ..row });
         }
     }
@@ -116,20 +116,20 @@ fn decode(line: &[u8]) -> Option<Row> {
     csv::Reader::from_reader(text.as_slice()).deserialize().next()?.ok()
 }
 
-/// The trials of which there is no row.
+/// The trials without a row.
 fn lacking(trials: Schedule, rows: &[Row]) -> Vec<Planned> {
     let known: HashSet<usize> = rows.iter().map(|row| row.order).collect();
     trials.iter().filter(|planned| !known.contains(&planned.order)).collect()
 }
 
-/// Why trials are lacking.
+/// Why trials are missing.
 fn reason(visit: &Visit, lacking: usize) -> String {
     visit.failure.clone().unwrap_or_else(|| {
-        format!("the guest sent no row of {lacking} trials, or rows of other columns; is its hpbench of this version?")
+        format!("the guest sent no row for {lacking} trials, or rows with other columns; is its hpbench this version?")
     })
 }
 
-/// What is known of a run in a guest that did not tell.
+/// What is known about a run in a guest that did not report.
 fn run_of(plan: &GuestPlan, kernel: &Kernel, args: &RunArgs) -> Run {
     Run {
         id: plan.run_id.clone(),

@@ -1,12 +1,12 @@
-//! What a guest tells over its second serial port: frames with a length and a checksum, and one that ends them.
+//! What a guest sends over its second serial port: frames with a length and a checksum, and an end frame.
 //!
-//! A frame is a line `hpbench-lab KIND LENGTH CHECKSUM`, then so many bytes and a line end. The checksum is the CRC-32
-//! of kind and bytes. The last frame is of the kind `end` and holds the number of those before it, so that a stream
-//! that was cut is told from a whole one at whatever place it was cut.
+//! A frame is a line `hpbench-lab KIND LENGTH CHECKSUM`, then that many bytes and a line end. The checksum is the
+//! CRC-32 of kind and bytes. The last frame has the kind `end` and holds the number of those before it, so a cut
+//! stream is distinguished from a whole one wherever it was cut.
 
 use std::fmt;
 
-/// Begins each frame.
+/// The beginning of each frame.
 const MARK: &str = "hpbench-lab";
 
 /// The longest first line of a frame, and the most bytes in one.
@@ -16,18 +16,18 @@ const LENGTH_MAX: usize = 1 << 20;
 /// The most bytes of a stream: those of 200,000 rows.
 const TOTAL_MAX: usize = 256 << 20;
 
-/// What is in a frame.
+/// The kinds of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The guest has begun: its kernel's release.
+    /// The guest has started: its kernel's release.
     Hello,
     /// A row of the CSV, without the header.
     Row,
     /// A line that a test binary wrote.
     Line,
-    /// Why the guest could not do what it should.
+    /// Why the guest could not do its task.
     Failure,
-    /// Nothing follows: how many frames there were before.
+    /// The end: how many frames there were before.
     End,
 }
 
@@ -54,31 +54,31 @@ impl fmt::Display for Kind {
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Why a stream cannot be trusted from some place on.
+/// Why a stream cannot be trusted from some point on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// What should be the first line of a frame is something else.
-    #[error("the serial stream of rows holds something that is no frame: {0:?}")]
+    /// Something else stands where a frame should start.
+    #[error("the serial stream of rows holds something that is not a frame: {0:?}")]
     Garbage(String),
-    /// The bytes are not those that were sent.
+    /// The bytes differ from those that were sent.
     #[error("a frame of the kind {0} in the serial stream is damaged: its checksum does not fit")]
     Damaged(Kind),
-    /// There is no end marker.
+    /// The end marker is missing.
     #[error("the serial stream ends without its end marker, after {frames} whole frames and {rest} bytes of the next")]
     Cut {
         /// Frames that came.
         frames: usize,
-        /// Bytes of one that did not come to its end.
+        /// Bytes of an incomplete one.
         rest: usize,
     },
-    /// There is no end of it.
-    #[error("the serial stream goes on after {frames} frames and {bytes} bytes, more than a guest has to send")]
+    /// It does not end.
+    #[error("the serial stream continues after {frames} frames and {bytes} bytes, more than a guest has to send")]
     Endless {
         /// Frames that came.
         frames: usize,
@@ -95,7 +95,7 @@ pub enum StreamError {
     },
 }
 
-/// One frame as it is sent.
+/// The bytes of one frame.
 pub fn encode(kind: Kind, bytes: &[u8]) -> Vec<u8> {
     let mut frame = format!("{MARK} {kind} {} {:08x}\n", bytes.len(), checksum(kind, bytes)).into_bytes();
     frame.extend_from_slice(bytes);
@@ -110,7 +110,7 @@ fn checksum(kind: Kind, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Takes a stream apart as it comes in; keeps no more than a frame of it.
+/// Splits a stream into frames as it arrives; buffers at most one frame.
 #[derive(Debug, Default)]
 pub struct Decoder {
     pending: Vec<u8>,
@@ -122,12 +122,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For a new stream of at most so many frames, its end aside.
+    /// For a new stream of at most this many frames, not counting its end.
     pub fn new(frames_max: usize) -> Self {
         Self { frames_max, ..Self::default() }
     }
 
-    /// Takes what came, and returns the frames that it makes whole. After an error nothing more is taken.
+    /// Takes new bytes, and returns the frames that they complete. After an error nothing more is taken.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
         let mut whole = Vec::new();
         if self.broken.is_some() {
@@ -157,12 +157,12 @@ impl Decoder {
         self.broken.is_some()
     }
 
-    /// Whether the end marker came.
+    /// Whether the end marker has arrived.
     pub fn is_whole(&self) -> bool {
         self.ended && self.broken.is_none()
     }
 
-    /// The stream is over.
+    /// Ends the stream.
     ///
     /// # Errors
     ///
@@ -183,11 +183,11 @@ impl Decoder {
         self.ended = true;
     }
 
-    /// Takes the next frame from what is pending; none if it is not all there.
+    /// Takes the next frame from the pending bytes; none if it is incomplete.
     fn next(&mut self) -> Result<Option<Frame>, StreamError> {
         let garbage = |bytes: &[u8]| StreamError::Garbage(String::from_utf8_lossy(bytes).into_owned());
         let Some(end) = self.pending.iter().take(HEAD_MAX).position(|&byte| byte == b'\n') else {
-            // What can no longer become a first line is not waited for.
+            // Do not wait for bytes that can no longer become a first line.
             let start = &self.pending[..self.pending.len().min(MARK.len())];
             let is_bad = self.pending.len() >= HEAD_MAX || !MARK.as_bytes().starts_with(start);
             return if is_bad { Err(garbage(&self.pending[..self.pending.len().min(HEAD_MAX)])) } else { Ok(None) };
@@ -271,7 +271,7 @@ mod tests {
         assert!(decoder.is_broken() && decoder.pending.len() <= garbage.len());
         let mut decoder = Decoder::new(3);
         let came: usize = (0..10).map(|_| decoder.push(&encode(Kind::Row, b"row")).len()).sum();
-        assert_eq!((came, decoder.is_broken()), (4, true), "a row of no trial is one too many");
+        assert_eq!((came, decoder.is_broken()), (4, true), "a row without a trial is one too many");
         assert!(matches!(decoder.finish(), Err(StreamError::Endless { frames: 4, .. })));
         let (mut decoder, large) = (Decoder::new(1000), encode(Kind::Row, &vec![b'x'; LENGTH_MAX]));
         let came: usize = (0..1000).map(|_| decoder.push(&large).len()).sum();

@@ -1,4 +1,4 @@
-//! Visits to several kernels, some of them at the same time.
+//! Visits to several kernels, some at the same time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use super::stream::Frame;
 use crate::console::{Failure, broken, printable_path, tell};
 use crate::measure::control::Interrupt;
 
-/// What all visits have in common.
+/// What all visits share.
 #[derive(Debug)]
 pub(super) struct Visits<'a> {
     pub(super) args: &'a LabArgs,
     pub(super) kernels: &'a [Kernel],
-    /// What the guests do; its task is set by who makes the visits.
+    /// The plan of the guests; the caller sets its task.
     pub(super) plan: GuestPlan,
     /// The statically linked hpbench.
     pub(super) guest: PathBuf,
-    /// A folder for what is not kept.
+    /// A folder for temporary files.
     pub(super) home: &'a Path,
     /// A folder for the consoles.
     pub(super) logs: &'a Path,
@@ -30,23 +30,23 @@ pub(super) struct Visits<'a> {
 }
 
 impl Visits<'_> {
-    /// Makes what the visits need. Returns what is in the guests besides the kernel.
+    /// Creates what the visits need. Returns the guests' archive.
     ///
     /// # Errors
     ///
-    /// If a file or the folder for the consoles cannot be made.
+    /// If a file or the folder for the consoles cannot be created.
     pub(super) fn prepare(&self, plan: &GuestPlan, tests: Option<&Path>) -> Result<PathBuf, Failure> {
         let initramfs = self.home.join("initramfs");
         boot::write_initramfs(&initramfs, &self.guest, plan, tests).map_err(broken)?;
         fs::create_dir_all(self.logs).map_err(|error| {
             let folder = printable_path(self.logs);
-            broken(anyhow::Error::new(error).context(format!("cannot make {folder} for the consoles")))
+            broken(anyhow::Error::new(error).context(format!("cannot create {folder} for the consoles")))
         })?;
         Ok(initramfs)
     }
 
-    /// Visits each kernel, and passes on each frame, of which there are at most `frames_max`, with the index of its kernel
-    /// as it comes. Returns what came of the visits, in the order of the kernels.
+    /// Visits each kernel, and passes on each frame as it arrives, with the index of its kernel; at most `frames_max`
+    /// of each. Returns the results of the visits, in the order of the kernels.
     pub(super) fn make(
         &self,
         initramfs: &Path,
@@ -72,7 +72,7 @@ impl Visits<'_> {
             }
         };
         std::thread::scope(|scope| {
-            // This thread is one of them. Where the limits allow no others, it makes all visits.
+            // This thread is one of them. If the limits allow no others, it makes all visits.
             for _ in 1..self.jobs() {
                 if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
@@ -102,7 +102,7 @@ pub(super) fn console_log(logs: &Path, kernel: &Kernel) -> PathBuf {
     logs.join(format!("{}.log", kernel.release))
 }
 
-/// The file for what tests under a kernel wrote.
+/// The file for the output of tests under a kernel.
 pub(super) fn tests_log(logs: &Path, kernel: &Kernel) -> PathBuf {
     logs.join(format!("{}.tests", kernel.release))
 }

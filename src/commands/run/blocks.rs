@@ -15,34 +15,34 @@ use crate::plan::schedule::Planned;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{Row, Run};
 
-/// What trials are run with.
+/// What trials need to run.
 pub(super) struct Bench<'a> {
     pub args: &'a RunArgs,
     pub run: &'a Run,
     pub cells: &'a [Cell],
     pub interrupt: &'a Interrupt,
-    /// How often a trial that was disturbed is tried, in all.
+    /// The maximum number of attempts at a trial.
     pub tries: usize,
 }
 
-/// What has come of the trials so far.
+/// The results of the trials so far.
 struct Done<'a> {
     bench: &'a Bench<'a>,
     stock: Stock,
     files: &'a mut Files,
-    /// Of each trial the last attempt, with its cell.
+    /// The last attempt at each trial, with its cell.
     rows: Vec<(usize, Row)>,
     /// How long a cache line took between the cores of two threads before this block.
     core_transfer_ns: Option<f64>,
-    /// Trials that were disturbed, with the number of the next attempt: what disturbed them often lasts longer than a
-    /// trial, so that they come again in a later block.
+    /// Trials that were disturbed, with the number of the next attempt. Disturbances often last longer than a trial, so
+    /// they are repeated in a later block.
     again: VecDeque<(Planned, usize)>,
 }
 
-/// The rows of all trials, of each the last attempt, with their cells; and why the run is over, if not because the plan is.
+/// The last attempt at each trial, with its cell; and why the run ended, if not with its plan.
 type Measured = (Vec<(usize, Row)>, Option<End>);
 
-/// Runs the trials that are lacking; each row is written as soon as it is there.
+/// Runs the missing trials; each row is written as soon as it is there.
 pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut Files) -> Result<Measured, Failure> {
     let Rest { rows, lacking } = rest;
     let bar = progress(bench.args, if bench.args.is_open_ended() { 0 } else { lacking.len() });
@@ -73,7 +73,7 @@ pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut F
 }
 
 impl Done<'_> {
-    /// Measures how far apart the cores of two threads are, if any cell has two. Virtual cores are moved in mid-run.
+    /// Measures how far apart the cores of two threads are, if any cell has two. Hosts move virtual cores during a run.
     fn look_at_cores(&mut self) {
         let Bench { run, cells, .. } = *self.bench;
         let place = &run.options.cores.places[0];
@@ -83,7 +83,7 @@ impl Done<'_> {
         self.core_transfer_ns = transfer_ns.map(|ns| (10.0 * ns).round() / 10.0);
     }
 
-    /// Tries again what was disturbed up to now, once.
+    /// Repeats the trials that were disturbed so far, once each.
     fn repeat(&mut self, ends: &mut Ends) -> Result<(), Failure> {
         for _ in 0..self.again.len() {
             let Some((planned, attempt)) = self.again.pop_front().filter(|_| !self.bench.interrupt.is_raised()) else {
@@ -121,7 +121,7 @@ impl Done<'_> {
     }
 }
 
-/// Tells whose latencies an interval of the log holds.
+/// The trial whose latencies an interval of the log holds.
 fn tag(cell: &Cell, row: &Row) -> String {
     let load = row.rate_pps.map_or_else(
         || format!("window{}", row.window.unwrap_or(0)),

@@ -1,4 +1,5 @@
-//! When a run is over before its plan is: its time is up, its comparisons are precise enough, or the machine lets no trial count.
+//! When a run ends before its plan does: its time is up, its comparisons are precise enough, or the machine disturbs
+//! nearly every trial.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ const ATTEMPTS_MIN: usize = 200;
 /// … if fewer than one in so many counts.
 const COUNTS_ONE_IN: usize = 20;
 
-/// Why a run is over although its plan is not.
+/// Why a run ended before its plan.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum End {
     /// The time of `--time` is up.
@@ -35,7 +36,7 @@ pub(super) enum End {
         /// How many blocks there are.
         blocks: usize,
     },
-    /// The looks that were planned are used up.
+    /// All planned looks are used up.
     Looks {
         /// The widest half of an interval, in percent.
         half_pct: f64,
@@ -49,11 +50,11 @@ pub(super) enum End {
     },
     /// Nearly all trials are disturbed.
     Disturbed {
-        /// How many attempts are.
+        /// How many attempts were.
         disturbed: usize,
         /// Of how many.
         attempts: usize,
-        /// By what the last one was.
+        /// What disturbed the last one.
         why: String,
     },
 }
@@ -68,7 +69,7 @@ impl End {
         }
     }
 
-    /// Whether the run has not found what it was to find.
+    /// Whether the run did not reach its goal.
     pub(super) fn is_failure(&self) -> bool {
         matches!(self, Self::Never { .. } | Self::Disturbed { .. })
     }
@@ -80,14 +81,14 @@ impl fmt::Display for End {
             Self::Time { blocks } => write!(f, "time is up after {blocks} blocks"),
             Self::Precise { half_pct, blocks } => write!(f, "precise to ±{half_pct:.2}% after {blocks} blocks"),
             Self::Floor { half_pct, blocks } => {
-                write!(f, "floor reached: ±{half_pct:.2}% after {blocks} blocks, and more of them gain less than 10%")
+                write!(f, "floor reached: ±{half_pct:.2}% after {blocks} blocks; more blocks would gain less than 10%")
             }
             Self::Looks { half_pct, blocks } => write!(
                 f,
-                "±{half_pct:.2}% after {blocks} blocks and {LOOKS_MAX} looks: more looks would find a precision that is luck"
+                "±{half_pct:.2}% after {blocks} blocks and {LOOKS_MAX} looks: with more looks, precision could be luck"
             ),
             Self::Never { why } => {
-                write!(f, "no comparison can have the precision of --precision, the last one because: {why}")
+                write!(f, "no comparison can reach --precision, the last one because: {why}")
             }
             Self::Disturbed { disturbed, attempts, why } => write!(
                 f,
@@ -104,7 +105,7 @@ pub(super) struct Ends {
     start: Instant,
     time: Option<Duration>,
     precision: Option<Looks>,
-    /// Whether trials that were disturbed are tried again: those who leave that out want all rows.
+    /// Whether disturbed trials are repeated: users who turn that off want all rows.
     is_gated: bool,
     attempts: usize,
     disturbed: usize,
@@ -112,7 +113,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// For a run that begins now, with `rows` of before.
+    /// For a run that starts now, with earlier `rows`.
     pub(super) fn new(args: &RunArgs, is_gated: bool, rows: &[(usize, Row)]) -> Self {
         let blocks = rows.iter().map(|(_, row)| row.trial).max().unwrap_or(0);
         let precision = args.precision.map(|target| Looks::new(target, blocks));
@@ -122,7 +123,7 @@ impl Ends {
         ends
     }
 
-    /// Takes note of an attempt.
+    /// Counts an attempt.
     pub(super) fn note(&mut self, row: &Row) {
         self.attempts += 1;
         if row.is_disturbed() {
@@ -131,7 +132,7 @@ impl Ends {
         }
     }
 
-    /// Whether the run is over after so many blocks.
+    /// Whether the run ends after this many blocks.
     pub(super) fn after_block(&mut self, blocks: usize, rows: &[(usize, Row)]) -> Option<End> {
         if self.time.is_some_and(|time| self.start.elapsed() >= time) {
             return Some(End::Time { blocks });

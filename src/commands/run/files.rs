@@ -15,7 +15,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens and locks all files; what is in them is as it was.
+    /// Opens and locks all files, without changing them.
     pub(super) fn open(args: &RunArgs, begun: &Begun, host: &str) -> Result<Self, Failure> {
         let used = [("-o", &args.out), ("--hlog", &args.hlog)];
         let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
@@ -25,8 +25,8 @@ impl Files {
         Ok(Self { output, hlog })
     }
 
-    /// Has the files begin as they must, now that nothing can be refused any more; a log of histograms only if some will
-    /// be written.
+    /// Writes the start of each file, now that nothing can be refused any more; of the log of histograms only if some
+    /// will be written.
     pub(super) fn begin(&mut self, begun: &Begun, is_complete: bool) -> Result<(), Failure> {
         if let Some(hlog) = self.hlog.as_mut().filter(|_| !is_complete) {
             hlog.begin()?;
@@ -42,7 +42,7 @@ impl Files {
         Ok(())
     }
 
-    /// Whether everything is in the files that were named.
+    /// Whether everything was written to the named files.
     pub(super) fn finish(&mut self) -> Result<bool, Failure> {
         let is_hlog_in_place = self.hlog.as_mut().map_or(Ok(true), Hlog::finish)?;
         Ok(self.output.finish()? && is_hlog_in_place)

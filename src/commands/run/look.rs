@@ -1,4 +1,4 @@
-//! The look before the first trial: which cores of the run are busy, and by whom.
+//! The look before the first trial: which cores of the run are busy, and which programs use them.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use crate::record::row::Run;
 /// How long a look at the cores takes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A run that is expected to take less than this begins without a look, in seconds.
+/// A run that is expected to take less than this, in seconds, starts without a look.
 const LOOK_FROM_S: f64 = 5.0;
 
-/// Tells which cores of the run are busy, and by whom, before the first trial; waits for them, if that is asked for.
+/// Reports which cores of the run are busy before the first trial, and which programs use them; waits for them if
+/// requested.
 pub(super) fn look_around(args: &RunArgs, run: &Run, seconds: f64, interrupt: &Interrupt) {
     if args.wait_quiet.is_none() && (seconds < LOOK_FROM_S || args.no_gates || args.quiet) {
         return;
@@ -30,7 +31,7 @@ pub(super) fn look_around(args: &RunArgs, run: &Run, seconds: f64, interrupt: &I
     let mut is_told = false;
     while !look.is_quiet() && start.elapsed() < wait && !interrupt.is_raised() {
         if !is_told {
-            tell!("note: {look}; waiting {} s for quiet at most", wait.as_secs());
+            tell!("note: {look}; waiting at most {} s for quiet", wait.as_secs());
             is_told = true;
         }
         let Some(next) = Look::take(&cores, LOOK) else { return };

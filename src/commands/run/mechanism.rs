@@ -1,4 +1,4 @@
-//! What explains the numbers of a run, with `--verbose`: batches, polls, re-arms.
+//! The figures behind the results of a run, with `--verbose`: batches, polls, re-arms.
 
 use crate::commands::table::align;
 use crate::gates;
@@ -33,7 +33,7 @@ impl<'a> Group<'a> {
         self.summary(value).map(|summary| summary.median)
     }
 
-    /// Says which cell this is, for a message.
+    /// Names the cell, for a message.
     fn label(&self) -> String {
         let row = self.rows.first();
         let number = |value: Option<usize>| value.map_or_else(String::new, |value| value.to_string());
@@ -47,7 +47,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What explains the numbers: batches, polls, re-arms.
+/// The figures behind the results: batches, polls, re-arms.
 pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
     let mut table = plain_table();
     table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls each", "empty polls", "re-arms"]);
@@ -66,11 +66,11 @@ pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
     }
     align(&mut table, |index| index == 0);
     let sizes: String = groups.iter().filter_map(batch_sizes).collect();
-    let title = "medians of what explains the numbers";
+    let title = "medians of the figures behind the results";
     (!table.is_empty()).then(|| format!("{title}\n{}\n{sizes}", trim_lines(&table.to_string())))
 }
 
-/// How many datagrams the calls of `rx` that brought any brought, over all trials of a cell: a line.
+/// How many datagrams the successful calls of `rx` returned, over all trials of a cell, in one line.
 fn batch_sizes(group: &Group<'_>) -> Option<String> {
     let mut sizes = [0_u64; 11];
     group.valid().for_each(|row| sizes.iter_mut().zip(row.batch_sizes).for_each(|(sum, calls)| *sum += calls));

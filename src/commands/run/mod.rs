@@ -1,4 +1,4 @@
-//! `hpbench [RUN OPTIONS]`: the trials of a plan, one after the other, and what is printed of them.
+//! `hpbench [RUN OPTIONS]`: the trials of a plan, one after the other, and the printed results.
 
 mod blocks;
 mod ends;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
     if args.precision.is_some() && compared.len() < 2 {
         return Err(usage(anyhow::anyhow!(
-            "--precision is that of a comparison: name two backends or modes, e.g. --backend plain,uring"
+            "--precision is the precision of a comparison: name two backends or modes, e.g. --backend plain,uring"
         )));
     }
     warn_of_unknown(&options);
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     };
     let schedule = Schedule::new(cells.len(), args.blocks(), run.seed);
     let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
-    // Where trials are not repeated, one of an earlier run that was disturbed is left as it is.
+    // If trials are not repeated, a disturbed one of an earlier run is left as it is.
     rest.lacking.give_up_after(tries);
     let expected = expected(args, &cells, rest.lacking.len());
     let kept = rest.rows.len() + expected;
@@ -101,7 +101,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     } else {
         print(&text)?;
         let written: usize = rows.iter().map(|(_, row)| row.attempt).sum();
-        let already = if args.resume { format!(", {before} of them were there before") } else { String::new() };
+        let already = if args.resume { format!(", {before} of them from before") } else { String::new() };
         match is_complete {
             true => tell!("nothing was left to run: {} has all {} trials of the plan", files.output.name(), rows.len()),
             false => tell!("{written} rows in {}{already}", files.output.name()),
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     Ok(interrupt.exit_status().unwrap_or(status))
 }
 
-/// Says once what the kernel does not tell, so that no trial is repeated for it.
+/// Notes once what the kernel does not report, so no trial is repeated because of it.
 fn warn_of_unknown(options: &Options) {
     let cores: Vec<usize> = options.cores.places.iter().flat_map(Place::all).collect();
     let unknown = [
@@ -129,14 +129,14 @@ fn warn_of_unknown(options: &Options) {
     let unknown: Vec<&str> = unknown.into_iter().filter(|(_, is_so)| *is_so).map(|(what, _)| what).collect();
     if !unknown.is_empty() {
         tell!(
-            "warning: the kernel does not tell {}: a trial that is disturbed counts like any other, and the column unknown says \
-             so; give hpbench a /proc that it can read",
+            "warning: the kernel does not report {}: a disturbed trial counts like any other, and the column unknown says \
+            so; give hpbench a readable /proc",
             unknown.join(", nor ")
         );
     }
 }
 
-/// Names what others of this machine's programs send through, and hpbench does not.
+/// Names preloaded libraries that other programs on this machine send through, and hpbench does not.
 fn warn_of_bypasses() {
     if let Some(libraries) = preload::preloaded_here() {
         tell!(
@@ -146,14 +146,14 @@ fn warn_of_bypasses() {
     }
 }
 
-/// The exit status that the results deserve.
+/// The exit status for the results.
 fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
     let bad = |row: &Row| row.is_failed() || !row.balances();
     let doubtful = |row: &Row| row.is_invalid() || row.generator_limited == Some(1);
     u8::from(rows.iter().any(|(_, row)| bad(row) || strict && doubtful(row)))
 }
 
-/// How often a trial that was disturbed is tried, in all.
+/// The maximum number of attempts at a trial.
 fn tries(args: &RunArgs) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).map_or("0", str::trim);
@@ -167,7 +167,7 @@ fn tries(args: &RunArgs) -> usize {
     }
 }
 
-/// What a run comes to, ready to be printed: the answer, the table, and with `--verbose` what explains the numbers.
+/// The results of a run, ready to print: the answer, the table, and with `--verbose` the figures behind them.
 fn outcome(args: &RunArgs, cells: &[Cell], rows: &[(usize, Row)], look: Look) -> String {
     let data = Dataset::of_rows(summaries::columns(), rows.iter().map(|(_, row)| row));
     let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[])];
@@ -184,7 +184,7 @@ fn groups<'a>(cells: &[Cell], rows: &'a [(usize, Row)]) -> Vec<Group<'a>> {
     groups
 }
 
-/// What of a plan is left to run; nothing if no run is gone on with.
+/// What is left to run of a plan; empty if no run is resumed.
 fn left(args: &RunArgs, cells: &[Cell], begun: &Begun, rest: &Rest, trials: usize) -> String {
     if !args.resume || args.is_open_ended() {
         return String::new();
@@ -203,7 +203,7 @@ fn left(args: &RunArgs, cells: &[Cell], begun: &Begun, rest: &Rest, trials: usiz
     text + "\n"
 }
 
-/// What of a plan this machine cannot run, and why: found out by trying.
+/// What this machine cannot run of a plan, and why, determined by trying.
 fn lacking(cells: &[Cell]) -> String {
     let mut tried = Vec::new();
     let mut text = String::new();

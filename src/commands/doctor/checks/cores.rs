@@ -11,8 +11,8 @@ use crate::measure::transfer::core_transfer_ns;
 use crate::plan::cgroup;
 use crate::plan::topology::kind_of;
 
-/// Device interrupts per second on the worker's core from which latency is spoilt. Each takes a few microseconds,
-/// so that fewer disturb less than one datagram in a thousand.
+/// The rate of device interrupts on the worker's core, per second, from which latency suffers. Each takes a few
+/// microseconds, so fewer disturb less than one datagram in a thousand.
 const INTERRUPTS_PER_S_MAX: f64 = 100.0;
 
 pub(super) fn all(files: &Files, chosen: &Chosen, sample: Result<&Sample, &String>) -> Vec<Check> {
@@ -35,8 +35,8 @@ pub(super) fn topic() -> Topic {
 fn cores(chosen: &Chosen) -> Check {
     match chosen.generators.as_slice() {
         [] => topic().bad(
-            format!("only core {} may be used", chosen.worker),
-            "allow more cores: `taskset`, the container's cpuset; until then there are drain and send only",
+            format!("only core {} is allowed", chosen.worker),
+            "allow more cores: `taskset`, the container's cpuset; until then only drain and send run",
         ),
         generators => topic().good(format!("worker on {}, generators on {}", chosen.worker, sorted(generators))),
     }
@@ -51,24 +51,24 @@ fn sorted(cores: &[usize]) -> String {
 /// The most cores whose distance is measured: each takes a few milliseconds.
 const MEASURED_MAX: usize = 16;
 
-/// A core that is nearer by this factor is worth another choice.
+/// A core that is nearer by this factor is a better choice.
 const NEARER: f64 = 1.5;
 
-/// How long a cache line takes between the worker's core and others: which pair a run should have. Where a virtual machine's cores
-/// are moved, that changes within minutes.
+/// How long a cache line takes between the worker's core and others: which pair a run should use. In a virtual
+/// machine whose cores are moved, that changes within minutes.
 fn distance(files: &Files, chosen: &Chosen, transfer_ns: impl Fn(usize, usize) -> Option<f64>) -> Check {
     let topic = Topic::new("core_distance", "the generator's core near the worker's", NOTHING);
-    let Some(&generator) = chosen.generators.first() else { return topic.good("there is one core only") };
+    let Some(&generator) = chosen.generators.first() else { return topic.good("there is only one core") };
     let worker = chosen.worker;
     let Some(ns) = transfer_ns(worker, generator) else {
-        return topic.unknown(format!("the cores {worker} and {generator} are too busy to measure it"));
+        return topic.unknown(format!("cores {worker} and {generator} are too busy to measure it"));
     };
     let siblings = files.topology().siblings(worker);
     let others =
         chosen.allowed.iter().filter(|core| **core != worker && **core != generator && !siblings.contains(core));
     let measured = others.take(MEASURED_MAX).filter_map(|&core| Some((core, transfer_ns(worker, core)?)));
     let nearest = measured.min_by(|a, b| a.1.total_cmp(&b.1));
-    let state = format!("a cache line takes {ns:.0} ns between {worker} and {generator}");
+    let state = format!("a cache line takes {ns:.0} ns between cores {worker} and {generator}");
     match nearest.filter(|(_, nearest)| nearest * NEARER < ns) {
         Some((core, nearest)) => topic.hint(
             format!("{state}, and {nearest:.0} ns between {worker} and {core}"),
@@ -78,9 +78,9 @@ fn distance(files: &Files, chosen: &Chosen, transfer_ns: impl Fn(usize, usize) -
     }
 }
 
-/// Two threads on one core take its units from each other.
+/// Two threads on one core compete for its units.
 fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
-    let topic = Topic::new("smt_siblings", "no thread beside the worker on its core", BOTH);
+    let topic = Topic::new("smt_siblings", "no other thread on the worker's core", BOTH);
     let worker = chosen.worker;
     let path = format!("/sys/devices/system/cpu/cpu{worker}/topology/thread_siblings_list");
     let siblings: Vec<usize> = match files.cores(&path) {
@@ -97,14 +97,14 @@ fn smt_siblings(files: &Files, chosen: &Chosen) -> Check {
     }
     let others: Vec<usize> = chosen.generators.iter().copied().filter(|core| !used(core)).collect();
     if others.len() < chosen.generators.len() {
-        let state = format!("worker {worker} has the sibling {}, which generators of flood use", sorted(&siblings));
+        let state = format!("worker {worker} has the sibling {}, which flood's generators use", sorted(&siblings));
         let named: Vec<String> = others.iter().map(usize::to_string).collect();
         return topic.hint(state, off.or(format!("--generator-cpu {}", named.join(","))));
     }
     topic.good(format!("worker {worker} has the sibling {}, which a run leaves alone", sorted(&siblings)))
 }
 
-/// A generator on a slower core offers less, and a worker there costs more.
+/// On a slower core, a generator offers less and a worker costs more.
 fn core_kinds(files: &Files, chosen: &Chosen) -> Check {
     let topic = Topic::new("core_kinds", "worker and generator on cores of one kind", BOTH);
     if files.names("/sys/devices/system/cpu").is_empty() {
@@ -124,15 +124,15 @@ fn core_kinds(files: &Files, chosen: &Chosen) -> Check {
                 name(core),
                 shown()
             ),
-            "name cores of one kind with --cpu and --generator-cpu, or allow more of one (`taskset`)",
+            "name cores of one kind with --cpu and --generator-cpu, or allow more of that kind (`taskset`)",
         ),
-        _ => topic.good(format!("a run is on {} ones; {}", name(chosen.worker), shown())),
+        _ => topic.good(format!("a run uses {} ones; {}", name(chosen.worker), shown())),
     }
 }
 
 fn isolated(files: &Files, chosen: &Chosen) -> Check {
     let topic = Topic::new("isolated_cores", "the cores of a run, for latencies beyond p99.9", NOTHING);
-    // Without the option `nohz_full` the kernel may not have the file.
+    // A kernel without the option `nohz_full` may not have the file.
     let tickless = files.cores("/sys/devices/system/cpu/nohz_full").unwrap_or_default();
     let isolated = match files.cores("/sys/devices/system/cpu/isolated") {
         Ok(isolated) => isolated,
@@ -146,7 +146,7 @@ fn isolated(files: &Files, chosen: &Chosen) -> Check {
         return topic.good(state);
     }
     if chosen.allowed.len() <= wanted.len() {
-        return topic.hint(state, "use a machine with more cores: isolated ones are lost to all other programs");
+        return topic.hint(state, "use a machine with more cores: other programs cannot use isolated ones");
     }
     let list = sorted(&wanted);
     topic.hint(state, format!("boot with `isolcpus={list} nohz_full={list} rcu_nocbs={list}`"))
@@ -164,7 +164,7 @@ fn interrupts(files: &Files, chosen: &Chosen, sample: Result<&Sample, &String>) 
     let rate = fired.iter().map(|irq| irq.count).sum::<u64>() as f64 / seconds;
     let busiest = fired.iter().max_by_key(|irq| irq.count);
     let named = busiest.map_or_else(String::new, |irq| format!(", most of them {} ({})", irq.number, irq.name));
-    let state = format!("{rate:.0} per second on core {worker}{named}; {may} interrupts may come there");
+    let state = format!("{rate:.0} per second on core {worker}{named}; {may} interrupts may arrive there");
     if rate <= INTERRUPTS_PER_S_MAX {
         return topic.good(state);
     }
@@ -173,7 +173,7 @@ fn interrupts(files: &Files, chosen: &Chosen, sample: Result<&Sample, &String>) 
         state,
         match chosen.allowed.iter().find(|&&core| core != worker) {
             Some(other) => Remedy::write(format!("/proc/irq/{number}/smp_affinity_list"), other),
-            None => "allow a second core, which can take the interrupts".into(),
+            None => "allow a second core to take the interrupts".into(),
         },
     )
 }
@@ -215,7 +215,7 @@ fn numa(files: &Files, chosen: &Chosen) -> Check {
     }
 }
 
-/// A quota stops all threads of a group for a while when they have used it up.
+/// A quota stops all threads of a group for a while once they have used it up.
 fn quota(files: &Files, chosen: &Chosen) -> Check {
     let threads = 1 + chosen.generators.len().max(1);
     let topic = Topic::new("cpu_quota", "none, or more than a run's threads use", BOTH);
@@ -223,7 +223,7 @@ fn quota(files: &Files, chosen: &Chosen) -> Check {
         Ok(groups) => groups,
         Err(reason) => return topic.unknown(reason),
     };
-    // The least one on the way from the process's control group to the root counts.
+    // The smallest one on the path from the process's control group to the root counts.
     let groups = cgroup::groups(&groups, Path::new("/sys/fs/cgroup"), "cpu");
     let groups = groups.iter().map(|group| group.display().to_string());
     let quotas = groups.filter_map(|group| v2_quota(files, &group).or_else(|| v1_quota(files, &group)));

@@ -1,4 +1,4 @@
-//! What checks are given: the cores that a run would use, and what the kernel offers.
+//! The input of the checks: the cores that a run would use, and what the kernel offers.
 
 use hpbench_backends::features::{Feature, State};
 
@@ -8,7 +8,7 @@ use crate::plan::cores::{self, Cores, Wanted};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chosen {
     pub(crate) worker: usize,
-    /// Those of the generators, in turn; empty if there is none to spare.
+    /// Those of the generators, in order; empty if none can be spared.
     pub(crate) generators: Vec<usize>,
     /// Those that this process may run on.
     pub(crate) allowed: Vec<usize>,
@@ -22,13 +22,13 @@ impl Chosen {
         Ok(Self { worker: place.worker, generators: place.generators, allowed })
     }
 
-    /// The worker's core and the first generator's: those that every scenario of two threads uses.
+    /// The worker's core and the first generator's, which every scenario of two threads uses.
     pub(super) fn both(&self) -> Vec<usize> {
         [self.worker].into_iter().chain(self.generators.first().copied()).collect()
     }
 }
 
-/// Whether a feature is to be had.
+/// Whether a feature is available.
 pub(super) fn has(features: &[Feature], name: &str) -> bool {
     features.iter().any(|feature| feature.name == name && feature.state == State::Yes)
 }

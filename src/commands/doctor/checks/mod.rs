@@ -1,4 +1,4 @@
-//! What would spoil measurements: how each thing is now, how it should be, and how to mend it.
+//! What would spoil measurements: the state of each thing, how it should be, and how to fix it.
 
 mod cores;
 pub(super) mod given;
@@ -39,7 +39,7 @@ pub(crate) fn all(
     checks
 }
 
-/// What the check of a name says.
+/// The check with this name.
 #[cfg(test)]
 #[track_caller]
 fn named<'a>(checks: &'a [Check], name: &str) -> &'a Check {

@@ -12,7 +12,7 @@ use crate::plan::args::RunArgs;
 const BACKLOG_MIN: i64 = 1000;
 
 pub(super) fn all(files: &Files, features: &[Feature]) -> Vec<Check> {
-    // What a run asks for that does not say otherwise.
+    // What a run asks for by default.
     let run = RunArgs::from_words::<&str>([]).expect("every flag has a default");
     let forced = has(features, "SO_RCVBUFFORCE");
     vec![
@@ -49,7 +49,7 @@ fn buffer(files: &Files, name: &'static str, wanted: usize, forced: bool) -> Che
     }
 }
 
-/// Loopback's datagrams go through a core's backlog, and are dropped, uncounted by any socket, if it is full.
+/// Loopback's datagrams go through a core's backlog. If it is full, they are dropped, and no socket counts them.
 fn backlog(files: &Files) -> Check {
     let name = "net.core.netdev_max_backlog";
     let topic = Topic::new(name, format!("at least {BACKLOG_MIN}"), RATES);
@@ -69,7 +69,7 @@ fn busy(files: &Files, name: &'static str) -> Check {
     }
 }
 
-/// Receive packet steering hands datagrams to other cores than the sender's.
+/// Receive packet steering passes datagrams to cores other than the sender's.
 fn steering(files: &Files) -> Check {
     let topic = Topic::new("rps_on_loopback", "off", BOTH);
     const QUEUES: &str = "/sys/class/net/lo/queues";

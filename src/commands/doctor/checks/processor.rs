@@ -57,7 +57,7 @@ fn is_without(files: &Files, core: &str, name: &str) -> bool {
 
 fn turbo(files: &Files) -> Check {
     let topic = Topic::new("turbo", "off, so that the frequency does not depend on temperature", NOTHING);
-    // One says whether it is off, the other one whether it is on.
+    // One file says whether it is off, the other whether it is on.
     let switches = [("intel_pstate/no_turbo", "1"), ("cpufreq/boost", "0")];
     for (file, off) in switches {
         let path = format!("{CPU}/{file}");
@@ -70,7 +70,7 @@ fn turbo(files: &Files) -> Check {
     topic.unknown(if files.names(CPU).is_empty() { format!("there is no {CPU}") } else { "no switch for it".into() })
 }
 
-/// Clocks that a program reads by itself, on x86, arm64 and others.
+/// Clocks that a program reads without the kernel, on x86, arm64 and others.
 const FAST: [&str; 6] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "timebase", "tod"];
 /// Clocks that take a system call, and a slow device.
 const SLOW: [&str; 5] = ["hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies"];
@@ -79,7 +79,7 @@ fn clock(files: &Files, source: &str) -> Check {
     const DIRECTORY: &str = "/sys/devices/system/clocksource/clocksource0";
     let topic = Topic::new("clock_source", "one that is read without a system call", BOTH);
     match source {
-        "" => topic.unknown("the kernel does not tell"),
+        "" => topic.unknown("the kernel does not report it"),
         fast if FAST.contains(&fast) => topic.good(fast),
         slow if SLOW.contains(&slow) => {
             let offered = files.text(&format!("{DIRECTORY}/available_clocksource")).unwrap_or_default();
@@ -97,7 +97,7 @@ fn clock(files: &Files, source: &str) -> Check {
 }
 
 fn mitigations(files: &Files, option: &str) -> Check {
-    let wanted = "as where the results are to hold: they make system calls slower";
+    let wanted = "as on the target machine: they make system calls slower";
     let topic = Topic::new("mitigations", wanted, NOTHING);
     let directory = format!("{CPU}/vulnerabilities");
     let names = files.names(&directory);
@@ -107,7 +107,7 @@ fn mitigations(files: &Files, option: &str) -> Check {
     };
     let (in_force, open) = (starting("Mitigation"), starting("Vulnerable"));
     match (names.is_empty(), option) {
-        (true, "") => topic.unknown(format!("there is no {directory}, nor a readable /proc/cmdline")),
+        (true, "") => topic.unknown(format!("there is no {directory}, and no readable /proc/cmdline")),
         (true, option) => topic.good(format!("mitigations={option}")),
         (false, "") => topic.good(format!("{in_force} in force, {open} open")),
         (false, option) => topic.good(format!("mitigations={option}: {in_force} in force, {open} open")),
@@ -124,7 +124,7 @@ fn huge_pages(files: &Files) -> Check {
     match text.split(['[', ']']).nth(1) {
         Some(state @ ("always" | "madvise")) => topic.good(state),
         Some(state) => topic.hint(state, Remedy::write(path, "madvise")),
-        None => topic.unknown(format!("{path} marks no choice: {text:?}")),
+        None => topic.unknown(format!("{path} does not mark the choice in force: {text:?}")),
     }
 }
 

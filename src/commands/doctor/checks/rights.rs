@@ -12,11 +12,11 @@ use crate::commands::doctor::report::{Check, NOTHING, Topic};
 use crate::measure::counters::{CountersError, PerfCounters};
 use crate::record::preload;
 
-/// About as many frames as a run has that does not say otherwise.
+/// About as many frames as a default run has.
 const FRAMES: usize = 900;
 const FRAME_SIZE: usize = 2048;
 
-/// The capabilities that hpbench makes use of.
+/// The capabilities that hpbench can use.
 const CAPABILITIES: [(&str, CapabilitySet); 4] = [
     ("cap_net_admin", CapabilitySet::NET_ADMIN),
     ("cap_sys_nice", CapabilitySet::SYS_NICE),
@@ -57,13 +57,13 @@ fn locked_memory() -> Check {
     }
 }
 
-/// What others of this machine's programs send through, and hpbench does not.
+/// Preloaded libraries that other programs on this machine send through, and hpbench does not.
 fn bypasses(files: &Files, environment: &str) -> Check {
     let topic = Topic::new("bypass_libraries", "none preloaded: hpbench makes its system calls itself", NOTHING);
     match preload::preloaded(environment, &files.text(preload::FOR_ALL).unwrap_or_default()) {
         None => topic.good("none preloaded"),
         Some(libraries) => topic.hint(
-            format!("{libraries} is preloaded, and ignored: figures are those of the kernel"),
+            format!("{libraries} is preloaded, and ignored: figures are the kernel's"),
             "unset LD_PRELOAD, or start hpbench without the library's launcher",
         ),
     }
@@ -74,7 +74,7 @@ fn rt_priority() -> Check {
     // Tried on a thread that ends at once.
     let thread = match std::thread::Builder::new().spawn(|| hpbench_backends::kernel::thread::set_fifo(1)) {
         Ok(thread) => thread,
-        Err(error) => return topic.unknown(format!("no thread to try it on: {error}")),
+        Err(error) => return topic.unknown(format!("no thread could be started to try it: {error}")),
     };
     match thread.join() {
         Ok(Ok(())) => topic.good("SCHED_FIFO is permitted"),
@@ -85,7 +85,7 @@ fn rt_priority() -> Check {
                 "ulimit -r 99, as root; or CAP_SYS_NICE",
             )
         }
-        Err(_) => topic.unknown("the thread that tried ended"),
+        Err(_) => topic.unknown("the thread that tried it ended"),
     }
 }
 
@@ -106,7 +106,7 @@ fn capabilities() -> Check {
     let topic = Topic::new("capabilities", CAPABILITIES.map(|(name, _)| name).join(", "), NOTHING);
     match rustix::thread::capabilities(None) {
         Ok(sets) => judge_capabilities(topic, sets.effective),
-        Err(error) => topic.unknown(format!("the kernel does not tell ({error})")),
+        Err(error) => topic.unknown(format!("the kernel does not report it ({error})")),
     }
 }
 
@@ -152,7 +152,7 @@ fn perf_counters(files: &Files) -> Check {
 }
 
 fn seccomp(files: &Files) -> Check {
-    let topic = Topic::new("seccomp", "no filter, which every system call would have to pass", NOTHING);
+    let topic = Topic::new("seccomp", "no filter: every system call would pass through it", NOTHING);
     let status = match files.text("/proc/self/status") {
         Ok(status) => status,
         Err(reason) => return topic.unknown(reason),
@@ -164,14 +164,14 @@ fn seccomp(files: &Files) -> Check {
             let count = count.map_or_else(String::new, |count| format!(" ({count})"));
             topic.hint(
                 format!("a filter is in force{count}"),
-                "run outside of the container (Docker: `--security-opt seccomp=unconfined`)",
+                "run outside the container (Docker: `--security-opt seccomp=unconfined`)",
             )
         }
-        (None, _) => topic.unknown("/proc/self/status does not tell"),
+        (None, _) => topic.unknown("/proc/self/status does not say"),
     }
 }
 
-/// `works`: whether this process has io_uring all the same, as root has where the value is 1.
+/// `works`: whether this process has io_uring anyway, as root does if the value is 1.
 fn io_uring_disabled(files: &Files, works: bool) -> Check {
     let name = "kernel.io_uring_disabled";
     let topic = Topic::new(name, "0", NOTHING).apart();
@@ -179,7 +179,7 @@ fn io_uring_disabled(files: &Files, works: bool) -> Check {
         Ok(0) => topic.good("0"),
         Ok(value) if works => topic.good(format!("{value}, but not for this process")),
         Ok(value) => topic.hint(value.to_string(), Remedy::sysctl(name, 0)),
-        Err(_) if works => topic.good("no such switch is seen, and io_uring works"),
+        Err(_) if works => topic.good("no such switch here, and io_uring works"),
         Err(reason) => topic.unknown(reason),
     }
 }

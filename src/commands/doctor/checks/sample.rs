@@ -1,4 +1,4 @@
-//! A short look at the worker's core: whether it is left alone.
+//! A short look at the worker's core: whether anything disturbs it.
 
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,29 @@ use crate::measure::kthreads;
 use crate::plan::cores;
 use crate::record::environment::Environment;
 
-/// The core is watched as trials would: in windows of this length, …
+/// The core is watched as in a trial: in windows of this length, …
 const WINDOW: Duration = Duration::from_millis(10);
-/// … of which there are so many. Stolen time is told in ticks of 10 ms.
+/// … of which there are this many. Stolen time is reported in ticks of 10 ms.
 const WINDOWS: usize = 60;
 
-/// Where more of the windows than this are disturbed, in percent, a run takes more than twice as long, and may end early.
+/// If more of the windows than this are disturbed, in percent, a run takes more than twice as long, and may end early.
 const DISTURBED_MAX_PCT: f64 = 50.0;
-/// Where more than this are, it takes noticeably longer.
+/// If more than this are, it takes noticeably longer.
 const DISTURBED_SOME_PCT: f64 = 10.0;
 
-/// What happened on a core while a thread did nothing but use it.
+/// What happened on a core while a thread just used it.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) seconds: f64,
     /// Device interrupts on it, or why they are not known.
     pub(super) interrupts: Result<Vec<Interrupt>, String>,
     disturbance: Disturbance,
-    /// The share of the windows in which another thread had the core for so long that a trial would be repeated, in percent.
+    /// The share of the windows, in percent, in which another thread had the core so long that a trial would be
+    /// repeated.
     disturbed_pct: Option<f64>,
 }
 
-/// A device interrupt that came.
+/// A device interrupt that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interrupt {
     pub(super) number: u32,
@@ -42,7 +43,7 @@ pub(super) struct Interrupt {
 }
 
 impl Sample {
-    /// Keeps a core busy for a while, as a worker would.
+    /// Keeps a core busy for a while, like a worker.
     pub(super) fn take(files: &Files, core: usize) -> Result<Self, String> {
         let files = files.clone();
         let thread = std::thread::Builder::new().spawn(move || {
@@ -58,8 +59,8 @@ impl Sample {
             let interrupts = before.and_then(|before| difference(&before, &after?, core));
             Ok(Self { seconds, interrupts, disturbance, disturbed_pct })
         });
-        let thread = thread.map_err(|error| format!("no thread that could watch: {error}"))?;
-        thread.join().unwrap_or_else(|_| Err("the thread that watches ended".into()))
+        let thread = thread.map_err(|error| format!("no thread could be started to watch it: {error}"))?;
+        thread.join().unwrap_or_else(|_| Err("the watching thread ended".into()))
     }
 }
 
@@ -78,7 +79,7 @@ fn window() -> Option<bool> {
     Some(gates::disturbances(watched).next().is_some())
 }
 
-/// The device interrupts that came on a core between two readings of `/proc/interrupts`.
+/// The device interrupts that arrived on a core between two readings of `/proc/interrupts`.
 fn difference(before: &str, after: &str, core: usize) -> Result<Vec<Interrupt>, String> {
     let (before, after) = (device_interrupts(before, core), device_interrupts(after, core));
     let (Some(before), Some(after)) = (before, after) else {
@@ -92,7 +93,7 @@ fn difference(before: &str, after: &str, core: usize) -> Result<Vec<Interrupt>, 
     Ok(after.into_iter().map(since).filter(|irq| irq.count > 0).collect())
 }
 
-/// The lines with a number: others are the timer's, and what cores tell each other.
+/// The lines with a number; others are the timer's, and interrupts between cores.
 fn device_interrupts(text: &str, core: usize) -> Option<Vec<Interrupt>> {
     let mut lines = text.lines();
     let column = lines.next()?.split_whitespace().position(|name| name == format!("CPU{core}"))?;
@@ -121,17 +122,17 @@ fn virtualization(files: &Files, environment: &Environment) -> Check {
     let virt = environment.virt.as_str();
     let is_container = virt.split(' ').next().is_some_and(|name| CONTAINERS.contains(&name));
     match virt {
-        "" => topic.unknown("the kernel does not tell"),
+        "" => topic.unknown("the kernel does not report it"),
         "none" => topic.good("none"),
         _ if is_container && shows_hypervisors(&files.text("/proc/cpuinfo").unwrap_or_default()) => {
             topic.good(format!("{virt}, without a hypervisor"))
         }
-        _ if is_container => topic.unknown(format!("{virt} is seen, a hypervisor may be there")),
+        _ if is_container => topic.unknown(format!("{virt}; there may also be a hypervisor")),
         _ => topic.bad(virt, "measure latency on a machine without a hypervisor, which pauses its guests unseen"),
     }
 }
 
-/// Whether a hypervisor would have been seen: on x86 the flags of the processor tell of it.
+/// Whether a hypervisor would have been seen: on x86, the processor's flags show it.
 fn shows_hypervisors(cpuinfo: &str) -> bool {
     cpuinfo.lines().any(|line| line.split(':').next().is_some_and(|key| key.trim() == "flags"))
 }
@@ -143,7 +144,7 @@ fn steal(files: &Files, chosen: Option<&Chosen>, sample: Result<&Sample, &String
         Err(reason) => return topic.unknown(reason),
     };
     let Disturbance { steal_ticks: Some(ticks), steal_pct, .. } = sample.disturbance else {
-        return topic.unknown("/proc/stat does not tell");
+        return topic.unknown("/proc/stat does not say");
     };
     let since_boot = files.text("/proc/stat").ok().and_then(|stat| steal_since_boot(&stat, chosen?.worker));
     let since_boot = since_boot.map_or_else(String::new, |pct| format!("; {pct:.1}% of its work since boot"));
@@ -170,7 +171,7 @@ fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> 
     let (sample, chosen) = match (sample, chosen) {
         (Ok(sample), Some(chosen)) => (sample, chosen),
         (Err(reason), _) => return topic.unknown(reason),
-        (_, None) => return topic.unknown("no core is known"),
+        (_, None) => return topic.unknown("no core was chosen"),
     };
     let Some(disturbed_pct) = sample.disturbed_pct else {
         return topic.unknown("there is no /proc/thread-self/schedstat");
@@ -181,7 +182,7 @@ fn other_programs(chosen: Option<&Chosen>, sample: Result<&Sample, &String>) -> 
         sample.seconds, chosen.worker
     );
     let remedy =
-        "end what else runs (see `top`), or keep it from this core with `taskset`; --wait-quiet 60 waits for it";
+        "end other programs (see `top`), or keep them off this core with `taskset`; --wait-quiet 60 waits for quiet";
     match disturbed_pct {
         pct if pct > DISTURBED_MAX_PCT => topic.bad(state, remedy),
         pct if pct > DISTURBED_SOME_PCT => topic.hint(state, remedy),

@@ -1,4 +1,4 @@
-//! What a guest is to do: a file in its file system.
+//! The plan of a guest: a file in its file system.
 
 use std::fs;
 use std::path::Path;
@@ -7,31 +7,31 @@ use anyhow::{Context, bail};
 
 use crate::commands::lab::accel::Accel;
 
-/// Where the plan lies in the guest.
+/// The path of the plan in the guest.
 pub const PLAN_PATH: &str = "/hpbench-lab.plan";
 
-/// Where the test binary lies in the guest.
+/// The path of the test binary in the guest.
 pub const TESTS_PATH: &str = "/conformance";
 
-/// What a guest is to do.
+/// The plan of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestPlan {
-    /// How it is run.
+    /// How the guest is run.
     pub accel: Accel,
     /// The version of QEMU.
     pub qemu: String,
     /// The name of the machine in the results.
     pub host: String,
-    /// Identifies the run that all kernels' rows belong to.
+    /// Identifies the run, which the rows of all kernels share.
     pub run_id: String,
     /// What to do.
     pub task: Task,
 }
 
-/// What a guest is to do once it has started.
+/// The task of a guest once it has started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Nothing: that it starts is the question.
+    /// Nothing: the question is whether it starts.
     Hello,
     /// The trials of `hpbench` with these arguments.
     Trials(Vec<String>),
@@ -40,7 +40,7 @@ pub enum Task {
 }
 
 impl GuestPlan {
-    /// As it lies in the guest: fields that end with a zero byte, since arguments may hold anything else.
+    /// Its form in the guest: fields that end with a zero byte, because arguments may hold anything else.
     pub fn encode(&self) -> Vec<u8> {
         let (task, args) = match &self.task {
             Task::Hello => ("hello", &[][..]),
@@ -56,10 +56,10 @@ impl GuestPlan {
     ///
     /// # Errors
     ///
-    /// If it is none that this version wrote.
+    /// If this version did not write it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::decode(&bytes).with_context(|| format!("{} is no plan of this version", path.display()))
+        Self::decode(&bytes).with_context(|| format!("{} is not a plan of this version", path.display()))
     }
 
     fn decode(bytes: &[u8]) -> anyhow::Result<Self> {

@@ -1,4 +1,4 @@
-//! What the guest tells the host, over the second serial port.
+//! The guest's reports to the host, over the second serial port.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::record::row::Row;
 /// The second serial port; the first is the kernel's console.
 const PORT: &str = "/dev/ttyS1";
 
-/// The way to the host.
+/// The connection to the host.
 #[derive(Debug)]
 pub(super) struct Report {
     port: File,
@@ -48,12 +48,12 @@ impl Report {
         self.send(Kind::Failure, why.as_bytes())
     }
 
-    /// The last thing to tell.
+    /// The last report.
     pub(super) fn end(&mut self) -> anyhow::Result<()> {
         self.send(Kind::End, self.frames.to_string().as_bytes())
     }
 
-    /// Returns when all of it has left: its interrupts must not fall into what is measured next.
+    /// Returns when all of it is sent: its interrupts must not fall into the next measurement.
     fn send(&mut self, kind: Kind, bytes: &[u8]) -> anyhow::Result<()> {
         self.port.write_all(&stream::encode(kind, bytes)).context("cannot write to the serial port")?;
         termios::tcdrain(&self.port).context("cannot wait for the serial port")?;

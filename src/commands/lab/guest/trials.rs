@@ -1,4 +1,4 @@
-//! The trials of a run, in a guest.
+//! The trials of a run in a guest.
 
 use std::cell::OnceCell;
 
@@ -20,10 +20,10 @@ use crate::plan::schedule::{Planned, Schedule};
 use crate::record::environment::Environment;
 use crate::record::row::{Row, Run};
 
-/// How often at most each scenario is run with each backend before the first trial that counts.
+/// The most warm-up trials of each scenario with each backend before the first trial that counts.
 const SETTLING_MAX: usize = 4;
 
-/// Runs the trials of `hpbench` with `args`, and reports each row as it comes.
+/// Runs the trials of `hpbench` with `args`, and reports each row as soon as it is there.
 pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> anyhow::Result<()> {
     let args = RunArgs::from_words(args)?;
     let cells = cells_of(&args)?;
@@ -53,7 +53,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
     Ok(())
 }
 
-/// What is run.
+/// What to run.
 struct Trials<'t> {
     plan: &'t GuestPlan,
     run: &'t Run,
@@ -62,8 +62,8 @@ struct Trials<'t> {
 }
 
 impl Trials<'_> {
-    /// Runs a trial of each scenario with each backend, and discards it, until all cost what they cost before: what a
-    /// kernel does for the first time, above all filling its caches of objects, costs more.
+    /// Runs and discards trials of each scenario with each backend until their costs no longer change: what a kernel
+    /// does for the first time, above all filling its slab caches, costs more.
     fn settle(&mut self) -> anyhow::Result<()> {
         let mut first: Vec<usize> = Vec::new();
         for (index, cell) in self.cells.iter().enumerate() {
@@ -94,14 +94,14 @@ impl Trials<'_> {
         let cell = &self.cells[planned.cell];
         let interrupt = Interrupt::default();
         let row = bench::one_trial(self.run, cell, (planned, 1), self.stock.of(cell), &interrupt)?;
-        let (mut row, _) = row.context("a trial was interrupted, in a guest where nobody could")?;
+        let (mut row, _) = row.context("a trial was interrupted, in a guest where nothing could interrupt it")?;
         self.plan.accel.judge(&mut row);
         (row.accel, row.qemu) = (self.plan.accel.to_string(), self.plan.qemu.clone());
         Ok(row)
     }
 }
 
-/// Whether both sides cost the same twice, within what a settled cell may scatter.
+/// Whether both sides cost the same twice, within the scatter of a settled cell.
 fn agree(before: [Option<f64>; 2], now: [Option<f64>; 2]) -> bool {
     let near = |(a, b): (Option<f64>, Option<f64>)| {
         a.zip(b).is_some_and(|(a, b)| (100.0 * (a / b - 1.0)).abs() <= SETTLED_MAX_PCT / 2.0)

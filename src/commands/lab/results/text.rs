@@ -1,4 +1,4 @@
-//! The comparison by kernel, as text in 80 columns where the names allow it.
+//! The comparison by kernel, as text in 80 columns if the names allow it.
 
 use comfy_table::CellAlignment;
 
@@ -21,10 +21,10 @@ use crate::record::columns::Column;
 use crate::record::row::Row;
 use crate::text::{plain_table, trim_lines, wrap};
 
-/// What every row of a table says of its cell.
+/// The columns of a table that name the cell of each row.
 const ALWAYS_SHOWN: [Column; 4] = [Column::backend, Column::variant, Column::batch, Column::payload];
 
-/// Formats the costs by kernel, the steps between neighbours, and what went wrong.
+/// Formats the costs by kernel, the steps between neighbouring kernels, and what went wrong.
 pub(super) fn render(rows: &[Row], accel: Accel, threshold: f64) -> String {
     let data = Dataset::of_rows(metrics::all_defaults().into_iter().map(|metric| metric.column), rows.iter());
     let trials = Trials::new(&data, By::Column(Column::kernel), &[]);
@@ -99,7 +99,7 @@ fn figure(value: Value) -> String {
     format!("{mark}{:.1}", value.median)
 }
 
-/// Which backends ran under which kernel, where nothing was measured.
+/// Which backends ran under which kernel, if nothing was measured.
 fn works(rows: &[Row]) -> String {
     let mut kernels: Vec<&str> = rows.iter().map(|row| row.kernel.as_str()).collect();
     kernels.dedup();
@@ -114,13 +114,13 @@ fn works(rows: &[Row]) -> String {
         format!("{kernel}: {}\n", if backends.is_empty() { "nothing".into() } else { backends.join(", ") })
     };
     let lines: String = kernels.into_iter().map(line).collect();
-    format!("what ran to its end, with every datagram accounted for (--accel tcg measures nothing)\n{lines}")
+    format!("what ran to the end, with every datagram accounted for (--accel tcg measures nothing)\n{lines}")
 }
 
 /// The steps that `hpbench compare --by kernel` finds among the same trials, or why it finds none.
 fn step_list(trials: &Trials<'_>, threshold: f64) -> String {
     if trials.side_count() < 2 {
-        return "one kernel only: there is nothing to compare it with\n".into();
+        return "only one kernel: there is nothing to compare it with\n".into();
     }
     let settings = Settings { threshold, ..answer::SETTINGS };
     match Comparisons::new(trials, &settings) {
@@ -129,7 +129,7 @@ fn step_list(trials: &Trials<'_>, threshold: f64) -> String {
     }
 }
 
-/// Times have noise, under KVM as anywhere: without enough trials there is no verdict on them, and so no step.
+/// Times are noisy, under KVM as anywhere: without enough trials there is no verdict on them, and hence no step.
 fn too_few(report: &Comparisons) -> String {
     let mut reasons = report.comparisons.iter().filter_map(|comparison| comparison.reason.as_ref());
     let first = reasons.find(|reason| !matches!(reason, Reason::Refused(_)));
@@ -141,7 +141,7 @@ fn notes(matrix: &Matrix, accel: Accel) -> Vec<String> {
     let values = matrix.lines.iter().flat_map(|line| &line.values).flatten();
     let unsettled = values.filter(|value| value.unsettled).count();
     if unsettled > 0 {
-        let why = format!("their trials differ by more than {SETTLED_MAX_PCT}% from each other, or there is one only");
+        let why = format!("their trials differ by more than {SETTLED_MAX_PCT}%, or there is only one");
         notes.push(wrap(&format!("~  {unsettled} figures have not settled: {why}.")));
     }
     if accel == Accel::Icount && !matrix.lines.is_empty() {
@@ -255,7 +255,7 @@ mod tests {
         assert!(told.contains("no step of 1% or more"), "{told}");
         let mut one = rows();
         one.truncate(2);
-        assert!(text(&one).contains("one kernel only"), "{told}");
+        assert!(text(&one).contains("only one kernel"), "{told}");
     }
 
     #[test]
