@@ -80,7 +80,7 @@ mod tests {
         let fixture = Fixture::new(&[("/proc/a", "12\n"), ("/proc/b", "x\n"), ("/proc/c", "0-2,5\n")]);
         let files = fixture.files();
         assert_eq!(files.number("/proc/a"), Ok(12));
-        assert!(files.number("/proc/b").is_err_and(|why| why.contains("no number")));
+        assert!(files.number("/proc/b").is_err_and(|why| why.contains("not hold a number")));
         assert_eq!(files.cores("/proc/c"), Ok(vec![0, 1, 2, 5]));
         assert_eq!(files.text("/proc/d"), Err("there is no /proc/d".into()));
         assert!(files.text("/proc").is_err_and(|why| why.contains("cannot be read")));
