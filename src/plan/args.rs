@@ -272,7 +272,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = OUTPUT)]
     pub verbose: bool,
 
-    /// The flags of the plan that were given, see [`crate::plan::command`].
+    /// The flags of the plan that were given, see `plan::command`.
     #[arg(skip)]
     pub command: String,
 }
