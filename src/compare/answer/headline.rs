@@ -71,7 +71,7 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
     }
     if !silent.is_empty() {
         silent.dedup();
-        sentences.push(format!("No verdict of a difference: {}.", silent.join(", ")));
+        sentences.push(format!("No difference found: {}.", silent.join(", ")));
     }
     sentences.into_iter().map(capital).collect()
 }
