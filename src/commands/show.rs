@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ShowArgs) -> Result<u8, Failure> {
         Some(Summary::Csv) => csv(&cells, &data.files)?,
         Some(Summary::Json) => json(&cells, &data.files)?,
         None => {
-            let mut parts = vec![answer::after_run(&data, look()), table::render(&cells, &data.files)];
+            let mut parts = vec![answer::of_trials(&data, look()), table::render(&cells, &data.files)];
             parts.retain(|part| !part.is_empty());
             parts.join("\n")
         }

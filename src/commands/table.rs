@@ -1,19 +1,19 @@
 //! The table of results: a row for each cell, in 80 columns.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, Table};
 
 use crate::compare::answer::text::{constants, rate, value_text};
 use crate::compare::axes;
-use crate::compare::messages::Messages;
+use crate::compare::messages::{self, Messages, Similar};
 use crate::compare::sections::{self, short};
 use crate::compare::summaries::{CellSummary, TOLD};
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::record::row::State;
 use crate::stats::median::Median;
-use crate::text::{WIDTH, plain_table, trim_lines, width, wrap};
+use crate::text::{WIDTH, counted, plain_table, trim_lines, width, wrap};
 
 /// Above this share of a cell's cost, in percent, the harness's own cost is worth a note.
 const HARNESS_NOTE_PCT: f64 = 5.0;
@@ -125,7 +125,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
         title += &format!("; {}", constants(&constant));
     }
     if let [count] = counts.iter().copied().collect::<Vec<_>>()[..] {
-        title += &format!("; {count} trial{} each", if count == 1 { "" } else { "s" });
+        title += &format!("; {} each", counted(count, "trial"));
     }
     let has_block = cells.iter().any(|cell| cell.get(Column::wait) == "block");
     // A worker that spins uses its whole core at every rate.
@@ -171,6 +171,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
         rows.push(row);
     }
     let cut = cut_to_fit(&header, &mut rows, usize::from(scenarios.len() > 1));
+    drop_intervals_to_fit(&mut header, &mut rows);
     let mut table = plain_table();
     table.set_header(&header);
     rows.into_iter().for_each(|row| {
@@ -188,12 +189,8 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
 
 /// Cuts the names of backends in a column, so that the table fits, and returns notes with the full names.
 fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> String {
-    let widest = |at: usize, rows: &[Vec<String>]| {
-        rows.iter().map(|row| width(&row[at])).chain([width(&header[at])]).max().unwrap_or(0)
-    };
-    let all: usize = (0..header.len()).map(|at| widest(at, rows) + 2).sum::<usize>() - 2;
-    let over = all.saturating_sub(WIDTH);
-    let most = widest(names, rows).saturating_sub(over).max(8);
+    let over = line_width(header, rows).saturating_sub(WIDTH);
+    let most = column_width(header, rows, names).saturating_sub(over).max(8);
     let mut told: Vec<String> = Vec::new();
     for row in rows.iter_mut().filter(|_| over > 0) {
         let name = &mut row[names];
@@ -211,6 +208,26 @@ fn cut_to_fit(header: &[String], rows: &mut [Vec<String>], names: usize) -> Stri
         }
     }
     told.iter().map(|note| wrap(note)).collect()
+}
+
+/// Drops intervals from the right, but not the first, until the table fits: `show --summary` has them all.
+fn drop_intervals_to_fit(header: &mut Vec<String>, rows: &mut [Vec<String>]) {
+    let first = header.iter().position(|name| name == "±");
+    while line_width(header, rows) > WIDTH {
+        let Some(at) = header.iter().rposition(|name| name == "±").filter(|at| Some(*at) != first) else { return };
+        header.remove(at);
+        rows.iter_mut().for_each(|row| drop(row.remove(at)));
+    }
+}
+
+/// The widest text of a column.
+fn column_width(header: &[String], rows: &[Vec<String>], at: usize) -> usize {
+    rows.iter().map(|row| width(&row[at])).chain([width(&header[at])]).max().unwrap_or(0)
+}
+
+/// How wide the lines of a table are.
+fn line_width(header: &[String], rows: &[Vec<String>]) -> usize {
+    (0..header.len()).map(|at| column_width(header, rows, at) + 2).sum::<usize>() - 2
 }
 
 /// The figures of a part; `-` if there are none.
@@ -289,14 +306,9 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
 
 /// How many trials were disturbed, if that is the only reason for unusable trials, and fewer than one in twenty are.
 fn few_disturbed(cells: &[CellSummary], all: usize) -> Option<usize> {
-    let reasons: Vec<&str> = cells
-        .iter()
-        .flat_map(|cell| &cell.reasons)
-        .map(|(_, why)| why.as_str())
-        .filter(|why| !why.is_empty())
-        .collect();
-    let is_few = !reasons.is_empty() && 20 * reasons.len() < all;
-    (is_few && reasons.iter().all(|why| why.starts_with("disturbed"))).then_some(reasons.len())
+    let unusable: usize = cells.iter().map(|cell| cell.reasons.len()).sum();
+    let disturbed: usize = cells.iter().map(|cell| cell.disturbed).sum();
+    (disturbed > 0 && disturbed == unusable && 20 * disturbed < all).then_some(disturbed)
 }
 
 /// Why trials are unusable: one note for each kind of reason, across all cells.
@@ -307,20 +319,21 @@ fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
         cell.reasons.iter().filter(|(_, why)| !why.is_empty()).map(move |(state, why)| ((*state, at), why.as_str()))
     });
     let messages = Messages::of(reasons);
-    let mut kinds: Vec<(State, String, usize, String, Vec<usize>)> = Vec::new();
-    let mut known: HashMap<(State, String), usize> = HashMap::new();
-    for kind in messages.kinds {
-        let (state, cell) = kind.of;
-        let key: String = kind.first.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
-        let at = *known.entry((state, key.clone())).or_insert(kinds.len());
-        if at == kinds.len() {
-            kinds.push((state, key, 0, kind.first.clone(), Vec::new()));
+    // Those of one kind in several cells are one note.
+    let mut kinds: Vec<(State, Similar<Vec<usize>>)> = Vec::new();
+    for Similar { of: (state, cell), first, count, differ } in messages.kinds {
+        let is_like = |(of, known): &&mut (State, Similar<Vec<usize>>)| {
+            *of == state && messages::kind(&known.first) == messages::kind(&first)
+        };
+        match kinds.iter_mut().find(is_like) {
+            Some((_, known)) => {
+                known.count += count;
+                known.of.push(cell);
+            }
+            None => kinds.push((state, Similar { of: vec![cell], first, count, differ })),
         }
-        let own = &mut kinds[at];
-        own.2 += kind.count;
-        own.4.push(cell);
     }
-    let told = kinds.into_iter().map(|(state, _, count, first, of)| {
+    let told = kinds.into_iter().map(|(state, Similar { of, first, count, .. })| {
         let what = match (state, count) {
             (State::Failed, _) => "failed",
             (_, 1) => "is invalid and left out",
@@ -447,6 +460,33 @@ mod tests {
         assert!(text.contains("≥ 12.35 M") && flat(&text).contains("12346 0.0%"), "{text}");
         assert!(text.contains(" is uring:recvmsg-multishot+sendmsg+coop."), "{text}");
         assert!(flat(&text).contains("drain, send: ns per datagram"), "{text}");
+    }
+
+    #[test]
+    fn intervals_that_do_not_fit_are_left_out_from_the_right() {
+        let axes = [("spin", 20_000), ("block", 20_000), ("spin", 200_000), ("block", 200_000)];
+        let rows: Vec<Row> = axes
+            .into_iter()
+            .enumerate()
+            .flat_map(|(at, (wait, rate))| {
+                (1..=6 + at).map(move |trial| Row {
+                    wait: wait.into(),
+                    rate_pps: Some(rate),
+                    order: 100 * at + trial,
+                    lat_p99_ns: Some(10_000 * trial as u64),
+                    lat_p999_ns: Some(100_000 * trial as u64),
+                    cpu_ns_per_packet: Some(1000.0 * trial as f64),
+                    ..row("pace", trial, 0.0)
+                })
+            })
+            .collect();
+        let text = told(&rows);
+        assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        let header = text.lines().find(|line| line.starts_with("backend")).expect("a header");
+        let names: Vec<&str> = header.split_whitespace().collect();
+        let place = |name: &str| names.iter().position(|known| *known == name).expect("a column");
+        assert_eq!(names[place("p50") + 1], "±", "{text}");
+        assert!(place("p99.9") > place("p99") && place("CPU") > place("lost"), "{text}");
     }
 
     #[test]

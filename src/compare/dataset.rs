@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     pub is_marked: bool,
     /// Whether the generators could not keep the load.
     pub is_limited: bool,
+    /// Whether it is unusable because something disturbed it.
+    pub is_disturbed: bool,
     /// How long a cache line took between its cores; NaN if not known.
     pub core_transfer_ns: f64,
     /// Datagrams per system call; NaN if not known.
@@ -179,6 +181,7 @@ impl Dataset {
             is_repeated: false,
             is_marked: false,
             is_limited: row.generator_limited == Some(1),
+            is_disturbed: row.is_disturbed(),
             core_transfer_ns: row.core_transfer_ns.unwrap_or(f64::NAN),
             per_call: row.per_call().unwrap_or(f64::NAN),
             order: u32::try_from(row.order).unwrap_or(u32::MAX),

@@ -29,6 +29,15 @@ impl<G> Similar<G> {
     }
 }
 
+/// The kind of a message.
+pub(crate) fn kind(message: &str) -> String {
+    digitless(message).collect()
+}
+
+fn digitless(message: &str) -> impl Iterator<Item = char> {
+    message.chars().filter(|c| !c.is_ascii_digit() && *c != '.')
+}
+
 /// Messages by kind.
 #[derive(Debug)]
 pub(crate) struct Messages<G> {
@@ -48,7 +57,7 @@ impl<G: Copy + Eq + Hash> Messages<G> {
         for (of, message) in messages {
             let message = message.as_ref();
             kind.clear();
-            kind.extend(message.chars().filter(|c| !c.is_ascii_digit() && *c != '.'));
+            kind.extend(digitless(message));
             let places = known.entry(of).or_default();
             match places.get(&kind) {
                 Some(&at) => {

@@ -62,13 +62,15 @@ pub fn defaults(scenario: &str, accel: &str) -> &'static [Column] {
         _ if accel == "icount" => &[Column::instructions_per_packet, Column::peer_instructions_per_packet],
         "drain" | "send" => &[Column::ns_per_packet_p50, Column::peer_ns_per_packet],
         "flood" => &[Column::rx_pps],
+        // At a fixed rate, cost is processor time.
+        "pace" => &[Column::lat_p50_ns, Column::lat_p99_ns, Column::cpu_ns_per_packet],
         _ => &[Column::lat_p50_ns, Column::lat_p99_ns],
     }
 }
 
 /// The default metrics of all scenarios.
 pub fn all_defaults() -> Vec<Metric> {
-    let defaults = [("drain", ""), ("flood", ""), ("echo", ""), ("drain", "icount")];
+    let defaults = [("drain", ""), ("flood", ""), ("pace", ""), ("drain", "icount")];
     let columns = defaults.into_iter().flat_map(|(scenario, accel)| self::defaults(scenario, accel));
     columns.filter_map(|&column| Metric::of(column)).collect()
 }
@@ -85,7 +87,7 @@ mod tests {
                 assert!(defaults.iter().all(|&column| Metric::of(column).is_some()), "{scenario}");
             }
         }
-        assert_eq!(all_defaults().len(), 7);
+        assert_eq!(all_defaults().len(), 8);
         assert_eq!(Metric::find("batch"), None);
     }
 }

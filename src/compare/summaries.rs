@@ -44,6 +44,8 @@ pub(crate) struct CellSummary {
     pub per_call: Option<f64>,
     /// How many trials are left out because their cores were in another state than those of most, as in comparisons.
     pub other_state: usize,
+    /// How many trials are unusable because something disturbed them.
+    pub disturbed: usize,
     /// Why trials are unusable: their state, and the reason.
     pub reasons: Vec<(State, String)>,
     medians: HashMap<Column, Median>,
@@ -108,6 +110,7 @@ impl CellSummary {
             is_limited: counting.iter().any(|at| of(at).is_limited),
             per_call: Summary::of(counting.iter().map(|at| of(at).per_call)).map(|summary| summary.median),
             other_state,
+            disturbed: attempts.iter().filter(|at| of(at).is_disturbed).count(),
             reasons: lost.map(|attempt| (attempt.state, data.reason(attempt).to_owned())).collect(),
             medians,
         }
@@ -160,7 +163,8 @@ fn in_series(a: &CellSummary, b: &CellSummary) -> Ordering {
     };
     let side = |one: &CellSummary| format!("{}:{}", one.get(Column::backend), one.get(Column::variant));
     let by = axes::By::Column(Column::variant);
-    let axes = || AXES.iter().map(|&axis| axes::natural(a.get(axis), b.get(axis))).find(|order| order.is_ne());
+    let text = |axis: Column| axes::natural(a.get(axis), b.get(axis)).then_with(|| a.get(axis).cmp(b.get(axis)));
+    let axes = || AXES.iter().map(|&axis| text(axis)).find(|order| order.is_ne());
     place(a)
         .cmp(&place(b))
         .then_with(|| by.order(&side(a), &side(b)))

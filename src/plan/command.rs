@@ -14,24 +14,24 @@ pub(crate) fn version() -> &'static str {
     }
 }
 
-/// Flags that are not part of a plan: where the rows go, what is shown, and what the machine is called.
-const NOT_OF_A_PLAN: [&str; 15] = [
+/// Flags about files, about what is shown, and about this machine.
+pub(crate) const OF_THE_HOST: [&str; 12] = [
     "out",
     "append",
     "resume",
     "force",
     "hlog",
     "plan",
+    "label",
     "strict",
     "dry_run",
     "quiet",
     "verbose",
-    "label",
-    "state",
-    "pair",
-    "added_ns",
     "wait_quiet",
 ];
+
+/// Flags that tell the runs of an experiment apart. Neither these nor those of the host are part of a plan.
+const OF_AN_EXPERIMENT: [&str; 3] = ["state", "pair", "added_ns"];
 
 /// The command that repeats the plan: the flags that were given, by their long names.
 pub(crate) fn command(matches: &ArgMatches) -> String {
@@ -39,7 +39,7 @@ pub(crate) fn command(matches: &ArgMatches) -> String {
     for option in RunArgs::augment_args(clap::Command::new("hpbench")).get_arguments() {
         let (id, Some(long)) = (option.get_id().as_str(), option.get_long()) else { continue };
         let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
-        if NOT_OF_A_PLAN.contains(&id) || !is_given {
+        if OF_THE_HOST.contains(&id) || OF_AN_EXPERIMENT.contains(&id) || !is_given {
             continue;
         }
         words.push(format!("--{long}"));

@@ -10,6 +10,7 @@ use hpbench_backends::{Addressing, Choice};
 use super::accel::Accel;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, Scenario, Wait};
+use crate::plan::command::OF_THE_HOST;
 use crate::plan::request;
 use crate::plan::values::{percentage, time};
 
@@ -155,22 +156,6 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");
     Ok(())
 }
-
-/// Run options that concern this machine, not a guest.
-const OF_THE_HOST: [&str; 12] = [
-    "out",
-    "append",
-    "resume",
-    "force",
-    "hlog",
-    "plan",
-    "label",
-    "strict",
-    "dry_run",
-    "quiet",
-    "verbose",
-    "wait_quiet",
-];
 
 /// The arguments with which hpbench runs in a guest: the run options among `matches`, with their effective
 /// values.

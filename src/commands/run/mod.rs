@@ -170,7 +170,7 @@ fn tries(args: &RunArgs) -> usize {
 /// The results of a run, ready to print: the answer, the table, and with `--verbose` the figures behind them.
 fn outcome(args: &RunArgs, cells: &[Cell], rows: &[(usize, Row)], look: Look) -> String {
     let data = Dataset::of_rows(summaries::columns(), rows.iter().map(|(_, row)| row));
-    let mut parts = vec![answer::after_run(&data, look), table::render(&summaries::of(&data), &[])];
+    let mut parts = vec![answer::of_trials(&data, look), table::render(&summaries::of(&data), &[])];
     parts.extend(mechanism::render(&groups(cells, rows)).filter(|_| args.verbose));
     parts.retain(|part| !part.is_empty());
     parts.join("\n")

@@ -105,12 +105,19 @@ impl<'r> Cell<'r> {
     }
 }
 
+/// Why cells have no verdict, if all cells without one have the same reason.
+pub(crate) fn only_reason<'c, 'r: 'c>(cells: impl Iterator<Item = &'c Cell<'r>>) -> Option<&'r Reason> {
+    let mut reasons = cells.filter(|cell| cell.mark == Mark::None).map(|cell| cell.reason);
+    let first = reasons.next()??;
+    reasons.all(|other| other.is_some_and(|other| other.is_like(first))).then_some(first)
+}
+
 /// A row of the grid.
 #[derive(Clone, Debug)]
 pub(crate) struct Line<'r> {
-    /// The metric.
+    /// The scenario.
     pub scenario: &'r str,
-    /// The cell.
+    /// The metric.
     pub metric: Metric,
     /// The values of the grid's axes; empty for a line over all values.
     pub values: Vec<&'r str>,
@@ -173,26 +180,18 @@ pub(crate) fn of(report: &Comparisons) -> Vec<Grid<'_>> {
                     && (&known.columns, &known.base, &known.new) == (&grid.columns, &grid.base, &grid.new)
             };
             match grids.iter_mut().find(is_like) {
-                Some(known) => {
-                    known.constant.retain(|(column, value)| {
-                        grid.constant.iter().all(|(other, their)| other != column || their == value)
-                    });
-                    let news = grid.constant.iter().filter(|(column, _)| *column != Column::round);
-                    for own in news {
-                        let is_known = known.constant.iter().any(|(column, _)| *column == own.0);
-                        let is_elsewhere = topics.iter().flat_map(|topic| &topic.2).any(|one| {
-                            let value = one.cell.get(own.0);
-                            !value.is_empty() && value != own.1
-                        });
-                        if !is_known && !is_elsewhere {
-                            known.constant.push(*own);
-                        }
-                    }
-                    known.lines.extend(grid.lines);
-                }
+                Some(known) => known.lines.extend(grid.lines),
                 None => grids.push(grid),
             }
         }
+    }
+    // A grid of several scenarios says only what holds for each that has a value.
+    let holds = |(column, value): &(Column, &str)| {
+        let values = report.comparisons.iter().map(|one| one.cell.get(*column)).filter(|value| !value.is_empty());
+        values.into_iter().all(|other| other == *value)
+    };
+    for grid in grids.iter_mut().filter(|grid| grid.axes.is_empty()) {
+        grid.constant.retain(holds);
     }
     grids
 }

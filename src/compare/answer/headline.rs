@@ -1,9 +1,8 @@
 //! The headline: the grid in words, in at most three lines made from few patterns.
 
-use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
+use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark, only_reason};
 use crate::compare::answer::text::{constants, rate};
 use crate::compare::verdict::Ratio;
-use crate::compare::warnings::Reason;
 use crate::record::column::Better;
 use crate::record::columns::Column;
 use crate::text::{WIDTH, percent, width, wrap};
@@ -47,7 +46,8 @@ pub(crate) fn of(grids: &[Grid<'_>], threshold: f64) -> String {
 /// A sentence for each scenario of each grid.
 fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
-    let mut silent: Vec<&str> = Vec::new();
+    // Scenarios without a difference, and those of which nothing is known.
+    let (mut same, mut open): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for grid in grids {
         let mut scenarios: Vec<&str> = Vec::new();
         for line in &grid.lines {
@@ -60,7 +60,10 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
             let differs =
                 lines.iter().flat_map(|line| line.cells.iter().flatten()).any(|cell| cell.mark.is_difference());
             if detail == Detail::DifferencesOnly && !differs {
-                silent.push(scenario);
+                let mut cells = lines.iter().flat_map(|line| line.cells.iter().flatten());
+                let is_same = cells.all(|cell| matches!(cell.mark, Mark::Same | Mark::Certain));
+                let silent = if is_same { &mut same } else { &mut open };
+                silent.push(format!("{scenario}{}", metric_suffix(lines[0].metric.column)));
                 continue;
             }
             let parts = parts(grid, &lines, threshold, detail, sentences.is_empty());
@@ -69,9 +72,12 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
             }
         }
     }
-    if !silent.is_empty() {
-        silent.dedup();
-        sentences.push(format!("No difference found: {}.", silent.join(", ")));
+    let same_is = format!("no difference beyond {}", percent(threshold));
+    for (what, mut scenarios) in [(same_is.as_str(), same), ("undecided", open)] {
+        scenarios.dedup();
+        if !scenarios.is_empty() {
+            sentences.push(format!("{what}: {}.", scenarios.join(", ")));
+        }
     }
     sentences.into_iter().map(capital).collect()
 }
@@ -80,6 +86,16 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
 fn capital(text: String) -> String {
     let mut rest = text.chars();
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+}
+
+/// What tells a metric of a scenario from its main one.
+fn metric_suffix(column: Column) -> &'static str {
+    match column {
+        Column::lat_p99_ns => " (p99)",
+        Column::instructions_per_packet => " (instructions)",
+        Column::peer_instructions_per_packet => " (peer)",
+        _ => "",
+    }
 }
 
 /// The topic of a sentence.
@@ -93,12 +109,7 @@ fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
         ("echo", Column::lat_p50_ns) => "round trips",
         (scenario, _) => scenario,
     };
-    let metric = match line.metric.column {
-        Column::lat_p99_ns => " (p99)",
-        Column::instructions_per_packet => " (instructions)",
-        Column::peer_instructions_per_packet => " (peer)",
-        _ => "",
-    };
+    let metric = metric_suffix(line.metric.column);
     let sides = match (&grid.base, &grid.new) {
         (Some(base), Some(new)) if is_first => format!("{new} against {base}, "),
         (Some(base), None) if is_first && !grid.axes.is_empty() => return format!("{what}{metric} (against {base})"),
@@ -222,13 +233,6 @@ fn of_one(grid: &Grid<'_>, line: &Line<'_>, threshold: f64, detail: Detail, base
         parts.push(format!("{who}no verdict{reason}"));
     }
     parts.join(", ")
-}
-
-/// Why cells have no verdict, if all cells without one have the same reason.
-fn only_reason<'c, 'r: 'c>(cells: impl Iterator<Item = &'c Cell<'r>>) -> Option<&'r Reason> {
-    let mut reasons = cells.filter_map(|cell| cell.reason);
-    let first = reasons.next()?;
-    reasons.all(|other| other.is_like(first)).then_some(first)
 }
 
 /// Neighbouring values at which a side has the same verdict.

@@ -7,11 +7,11 @@ use crate::compare::dataset::{Attempt, Dataset};
 use crate::compare::notes;
 use crate::compare::trials::Trials;
 use crate::compare::verdict::Basis;
+use crate::compare::warnings::Reason;
 use crate::console::Look;
 use crate::record::columns::Column;
-use crate::record::row::State;
 use crate::stats::estimate::BLOCKS_MIN;
-use crate::text::wrap;
+use crate::text::{counted, wrap};
 
 pub(crate) mod grid;
 mod headline;
@@ -61,7 +61,7 @@ impl<'r> Answer<'r> {
 }
 
 /// The answer for trials of several backends or variants, to print before their table; empty for other trials.
-pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
+pub(crate) fn of_trials(data: &Dataset, look: Look) -> String {
     let sides = |attempt: &Attempt| {
         let text = |column| data.text(attempt, column);
         (text(Column::backend), text(Column::variant))
@@ -82,26 +82,22 @@ pub(crate) fn after_run(data: &Dataset, look: Look) -> String {
     let blocks = report.comparisons.iter().flat_map(|one| one.counts).max().unwrap_or(0);
     let disturbed = disturbed(data).map_or_else(String::new, |note| wrap(&note));
     if disturbed.is_empty() && blocks < BLOCKS_MIN {
-        let s = if blocks == 1 { "" } else { "s" };
         let needed = format!("too few for a verdict, which needs {BLOCKS_MIN}; --trials 100 is better");
-        return wrap(&format!("{blocks} trial{s} per cell: {needed}."));
+        return wrap(&format!("{} per cell: {needed}.", counted(blocks, "trial")));
     }
     let answer = Answer::of(&report);
+    // The table marks what the generators limited.
     let reasons = report.comparisons.iter().filter_map(|one| one.reason.as_ref());
-    let is_told = text::only_reason(&answer.grids).is_some_and(|reason| {
-        answer.headline.split_whitespace().collect::<Vec<_>>().join(" ").contains(&reason.brief())
-    });
-    let none = if !is_told { notes::without_verdict(reasons, report.comparisons.len()) } else { Vec::new() };
-    let none: String = none.iter().map(|note| wrap(note)).collect();
+    let reasons = reasons.filter(|reason| **reason != Reason::Limited);
+    let none: String =
+        notes::without_verdict(reasons, report.comparisons.len()).iter().map(|note| wrap(note)).collect();
     format!("{disturbed}{}{none}", answer.render(look))
 }
 
 /// If most trials were disturbed because the machine was busy: that, and what helps.
 fn disturbed(data: &Dataset) -> Option<String> {
     let last = || data.attempts.iter().filter(|attempt| !attempt.is_repeated);
-    let is_disturbed =
-        |attempt: &&Attempt| attempt.state == State::Invalid && data.reason(attempt).starts_with("disturbed");
-    let (all, lost) = (last().count(), last().filter(is_disturbed).count());
+    let (all, lost) = (last().count(), last().filter(|attempt| attempt.is_disturbed).count());
     (2 * lost > all).then(|| {
         format!(
             "The machine was busy: {lost} of {all} trials were disturbed and do not count. End what else runs, try \

@@ -1,13 +1,13 @@
 //! The grid as text, in 80 columns.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark};
+use crate::compare::answer::grid::{Cell, Change, Grid, Line, Mark, only_reason};
 use crate::compare::sections::short;
 use crate::compare::verdict::Ratio;
-use crate::compare::warnings::Reason;
 use crate::console::Look;
 use crate::record::columns::Column;
 use crate::text::{WIDTH, digits, percent, width, wrap};
@@ -136,18 +136,14 @@ pub(crate) fn render(grids: &[Grid<'_>], of: &str, threshold: f64, look: Look) -
     let mut text = grids_text.join("\n");
     let cells = || grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| &line.cells).flatten();
     let marks: BTreeSet<Mark> = cells().map(|cell| cell.mark).collect();
-    let meaning = |mark: &Mark| format!("{} {}", mark.sign(look.unicode), mark.meaning(threshold));
+    let why = only_reason(cells()).map_or_else(String::new, |reason| format!(": {}", reason.brief()));
+    let meaning = |mark: &Mark| {
+        let why = if *mark == Mark::None { why.as_str() } else { "" };
+        format!("{} {}{why}", mark.sign(look.unicode), mark.meaning(threshold))
+    };
     let meanings = wrap(&marks.iter().map(meaning).collect::<Vec<String>>().join("  "));
     text += &if look.unicode { meanings } else { plain(&meanings) };
     text
-}
-
-/// Why there is no verdict, if the reason is the same for all cells without one.
-pub(crate) fn only_reason<'r>(grids: &[Grid<'r>]) -> Option<&'r Reason> {
-    let cells = grids.iter().flat_map(|grid| &grid.lines).flat_map(|line| line.cells.iter().flatten());
-    let mut reasons = cells.filter(|cell| cell.mark == Mark::None).map(|cell| cell.reason);
-    let first = reasons.next()??;
-    reasons.all(|other| other.is_some_and(|other| other.is_like(first))).then_some(first)
 }
 
 /// The text in ASCII only.
@@ -213,82 +209,117 @@ fn head(grid: &Grid<'_>, line: &Line<'_>, before: Option<&Line<'_>>) -> Vec<Stri
     values.map(|(axis, value)| if *axis == Column::rate_pps { rate(value) } else { (*value).to_owned() }).collect()
 }
 
-fn one(grid: &Grid<'_>, of: &str, look: Look) -> String {
-    let has_base = grid.lines.iter().any(|line| line.base.is_some());
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut top: Vec<String> = if grid.axes.is_empty() {
-        vec![String::new(); 2]
-    } else {
-        grid.axes.iter().map(|axis| short(*axis).to_owned()).collect()
-    };
-    let heads = top.len();
-    top.extend(has_base.then(|| grid.base.clone().unwrap_or_default()));
-    rows.push(top);
-    for (at, line) in grid.lines.iter().enumerate() {
-        let mut row = head(grid, line, at.checked_sub(1).map(|before| &grid.lines[before]));
-        let base = line.base.map_or_else(|| "-".into(), |base| value_text(line.metric.column, base));
-        row.extend(has_base.then_some(base));
-        rows.push(row);
+/// A grid laid out in columns: heads, the base, a change for each name, and datagrams per call.
+struct Layout<'g, 'r> {
+    grid: &'g Grid<'r>,
+    look: Look,
+    /// The texts before the changes, for the header and for each line.
+    left: Vec<Vec<String>>,
+    left_widths: Vec<usize>,
+    /// The names of the columns, cut to fit.
+    names: Vec<String>,
+    widths: Vec<usize>,
+    /// Datagrams per call, for each line.
+    calls: Vec<Option<String>>,
+    calls_width: usize,
+}
+
+impl<'g, 'r> Layout<'g, 'r> {
+    fn new(grid: &'g Grid<'r>, names: Vec<String>, look: Look) -> Self {
+        let has_base = grid.lines.iter().any(|line| line.base.is_some());
+        let mut top: Vec<String> = match grid.axes[..] {
+            [] => vec![String::new(); 2],
+            _ => grid.axes.iter().map(|axis| short(*axis).to_owned()).collect(),
+        };
+        top.extend(has_base.then(|| grid.base.clone().unwrap_or_default()));
+        let mut left = vec![top];
+        for (at, line) in grid.lines.iter().enumerate() {
+            let mut row = head(grid, line, at.checked_sub(1).map(|before| &grid.lines[before]));
+            let base = line.base.map_or_else(|| "-".into(), |base| value_text(line.metric.column, base));
+            row.extend(has_base.then_some(base));
+            left.push(row);
+        }
+        let widest = |at: usize| left.iter().map(|row| width(&row[at])).max().unwrap_or(0);
+        let left_widths = (0..left[0].len()).map(widest).collect();
+        let calls: Vec<Option<String>> = grid.lines.iter().map(per_call).collect();
+        let calls_width = calls.iter().flatten().map(|text| width(text)).max().unwrap_or(0).max(width(PER_CALL));
+        let mut layout = Self { grid, look, left, left_widths, names, widths: Vec::new(), calls, calls_width };
+        let of_column = |at: usize| {
+            let texts = grid.lines.iter().map(|line| width(&layout.change(&line.cells[at])) + 2);
+            texts.chain([width(&layout.names[at])]).max().unwrap_or(0)
+        };
+        layout.widths = (0..layout.names.len()).map(of_column).collect();
+        layout
     }
-    let texts = |cell: &Option<Cell<'_>>| {
+
+    /// The change in a cell.
+    fn change(&self, cell: &Option<Cell<'_>>) -> String {
         let text = cell.as_ref().map_or_else(String::new, |cell| change_text(cell.change));
-        if look.unicode { text } else { plain(&text) }
-    };
+        if self.look.unicode { text } else { plain(&text) }
+    }
+
+    /// How wide a line is that has these columns of changes.
+    fn width(&self, columns: &Range<usize>) -> usize {
+        let all = self.left_widths.iter().chain(&self.widths[columns.clone()]);
+        all.map(|width| width + 2).sum::<usize>() - 2
+    }
+
+    /// The columns of changes, in blocks that fit beside the heads.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        for at in 0..self.names.len() {
+            match blocks.last_mut().filter(|block| self.width(&(block.start..at + 1)) <= WIDTH) {
+                Some(block) => block.end = at + 1,
+                None => blocks.push(at..at + 1),
+            }
+        }
+        blocks
+    }
+
+    /// The header, or a line of the grid, with a block of columns.
+    fn line(&self, line: Option<usize>, columns: Range<usize>, has_calls: bool) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        let heads = if self.grid.axes.is_empty() { 2 } else { self.grid.axes.len() };
+        for (at, (part, width)) in self.left[line.map_or(0, |line| line + 1)].iter().zip(&self.left_widths).enumerate()
+        {
+            let is_text = at < heads && self.grid.axes.get(at).is_none_or(|axis| !is_number(*axis));
+            parts.push(if is_text { format!("{part:<width$}") } else { format!("{part:>width$}") });
+        }
+        for column in columns {
+            let width = self.widths[column];
+            parts.push(match line.map(|line| &self.grid.lines[line].cells[column]) {
+                None => format!("{:>width$}", self.names[column]),
+                Some(cell) => {
+                    let mark = cell.as_ref().map(|cell| cell.mark);
+                    let sign = mark.map_or(' ', |mark| mark.sign(self.look.unicode));
+                    let style = mark.filter(|_| self.look.coloured).map_or_else(Style::new, Mark::style);
+                    format!("{style}{:>1$} {sign}{style:#}", self.change(cell), width - 2)
+                }
+            });
+        }
+        let calls = line.map_or(Some(PER_CALL), |line| self.calls[line].as_deref()).unwrap_or_default();
+        parts.extend(has_calls.then(|| format!("{calls:>0$}", self.calls_width)));
+        format!("{}\n", parts.join("  ").trim_end())
+    }
+}
+
+/// The name of the last column.
+const PER_CALL: &str = "per call";
+
+fn one(grid: &Grid<'_>, of: &str, look: Look) -> String {
     let mut cut: Vec<String> = Vec::new();
     let names: Vec<String> = grid.columns.iter().map(|name| cut_name(name, &mut cut)).collect();
-    let widths: Vec<usize> = (0..names.len())
-        .map(|at| {
-            let texts = grid.lines.iter().map(|line| width(&texts(&line.cells[at])) + 2);
-            texts.max().unwrap_or(0).max(width(&names[at]))
-        })
-        .collect();
-    let left: Vec<usize> =
-        (0..rows[0].len()).map(|at| rows.iter().map(|row| width(&row[at])).max().unwrap_or(0)).collect();
-    let left_width: usize = left.iter().map(|width| width + 2).sum::<usize>();
-    let calls: Vec<Option<String>> = grid.lines.iter().map(per_call).collect();
-    let calls_width = calls.iter().flatten().map(|text| width(text) + 2).max().unwrap_or(0).max(10);
-
+    let layout = Layout::new(grid, names, look);
+    let blocks = layout.blocks();
     let mut text = wrap(&title(grid, of));
-    let mut from = 0;
-    while from < names.len() {
-        let mut to = from;
-        let mut used = left_width.saturating_sub(2);
-        while to < names.len() && (to == from || used + widths[to] + 2 <= WIDTH) {
-            used += widths[to] + 2;
-            to += 1;
-        }
-        let is_all = from == 0 && to == names.len();
-        let has_calls = is_all && names.len() <= 3 && calls.iter().any(Option::is_some) && used + calls_width <= WIDTH;
-        for (at, row) in rows.iter().enumerate() {
-            let mut line = String::new();
-            for (index, part) in row.iter().enumerate() {
-                let gap = if index == 0 { "" } else { "  " };
-                let is_text = index < heads && grid.axes.get(index).is_none_or(|axis| !is_number(*axis));
-                let width = left[index];
-                line += &if is_text { format!("{gap}{part:<width$}") } else { format!("{gap}{part:>width$}") };
-            }
-            for column in from..to {
-                let width = widths[column];
-                match at.checked_sub(1).map(|at| &grid.lines[at].cells[column]) {
-                    None => line += &format!("  {:>width$}", names[column]),
-                    Some(cell) => {
-                        let mark = cell.as_ref().map(|cell| cell.mark);
-                        let sign = mark.map_or(' ', |mark| mark.sign(look.unicode));
-                        let style = mark.filter(|_| look.coloured).map_or_else(Style::new, Mark::style);
-                        let width = width - 2;
-                        line += &format!("  {style}{:>width$} {sign}{style:#}", texts(cell));
-                    }
-                }
-            }
-            if has_calls {
-                let own = at.checked_sub(1).map_or(Some("per call"), |at| calls[at].as_deref());
-                let width = calls_width - 2;
-                line += &format!("  {:>width$}", own.unwrap_or_default());
-            }
-            text += line.trim_end();
-            text.push('\n');
-        }
-        from = to;
+    for block in &blocks {
+        // More than three sides would be more than a reader can tell apart.
+        let has_calls = blocks.len() == 1
+            && block.len() <= 3
+            && layout.calls.iter().any(Option::is_some)
+            && layout.width(block) + 2 + layout.calls_width <= WIDTH;
+        let lines = std::iter::once(None).chain((0..grid.lines.len()).map(Some));
+        text.extend(lines.map(|line| layout.line(line, block.clone(), has_calls)));
     }
     text.extend(cut.iter().map(|full| wrap(full)));
     if look.unicode { text } else { plain(&text) }

@@ -80,7 +80,7 @@ fn backends_are_not_ranked_by_counts_of_instructions() {
     let columns = metrics::all_defaults().into_iter().map(|metric| metric.column);
     let data = Dataset::of_rows(columns, rows.iter());
     let look = crate::console::Look { coloured: false, unicode: true };
-    assert_eq!(answer::after_run(&data, look), "", "nor in the answer");
+    assert_eq!(answer::of_trials(&data, look), "", "nor in the answer");
 }
 
 fn rename(row: Row) -> Row {

@@ -1,7 +1,7 @@
 //! The answer: headline and grid.
 
 use super::*;
-use crate::compare::answer::{Answer, after_run};
+use crate::compare::answer::{Answer, of_trials};
 use crate::console::Look;
 
 /// Colours would come between the words.
@@ -15,7 +15,7 @@ fn headline(rows: &[Row]) -> String {
 /// What a run with these rows prints first.
 fn told(rows: &[Row], look: Look) -> String {
     let columns = crate::compare::metrics::all_defaults().into_iter().map(|metric| metric.column);
-    after_run(&Dataset::of_rows(columns, rows.iter()), look)
+    of_trials(&Dataset::of_rows(columns, rows.iter()), look)
 }
 
 #[test]
@@ -172,4 +172,29 @@ fn what_has_no_verdict_says_why_and_a_busy_machine_what_helps() {
     });
     let text = told(&busy.collect::<Vec<_>>(), PLAIN);
     assert!(text.starts_with("The machine was busy: ") && text.contains("--wait-quiet 60"), "{text}");
+}
+
+/// Four scenarios do not fit into three lines: where nothing is known, no headline says that there is no difference.
+#[test]
+fn what_is_not_known_is_not_called_the_same() {
+    let of = |(at, (scenario, limited)): (usize, (&'static str, bool))| {
+        variants().into_iter().map(move |row| Row {
+            scenario: scenario.into(),
+            order: row.order + 10_000 * at,
+            // All alike but in the first scenario, and in the last one limited.
+            ns_per_packet_p50: row.ns_per_packet_p50.filter(|_| at < 2).map(|ns| if at == 0 { ns } else { 100.0 }),
+            rx_pps: Some(1e6).filter(|_| at == 2),
+            peer_ns_per_packet: row.peer_ns_per_packet.filter(|_| at < 2),
+            generator_limited: limited.then_some(1),
+            ..row
+        })
+    };
+    let rows: Vec<Row> =
+        [("drain", false), ("send", false), ("flood", true)].into_iter().enumerate().flat_map(of).collect();
+    let rows: Vec<Row> = rows.into_iter().filter(|row| !row.variant.contains("recvmsg-multishot")).collect();
+    let report = compare("variant", &rows).expect("a report");
+    let text = Answer::of(&report).headline.replace('\n', " ");
+    let cut =
+        ["Receiving, batch 32: plain:gro 20 times as fast", "No difference beyond 3%: send.", "Undecided: flood."];
+    assert!(cut.iter().all(|part| text.contains(part)), "{text}");
 }

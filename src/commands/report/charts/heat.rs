@@ -6,7 +6,7 @@ use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Figures, 
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::plot;
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::data::{Cell, Data};
+use crate::commands::report::data::Data;
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::heat::{self, Heat, Step};
 use crate::compare::comparisons::Comparisons;
@@ -35,14 +35,8 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
         return Err(None);
     }
     let names = releases::short_names(&kernels);
-    let is_counted = data.cells.iter().any(Cell::is_counted);
-    let (value, unit) = if is_counted {
-        (Column::instructions_per_packet, Unit::Instructions)
-    } else {
-        (Column::ns_per_packet_p50, Unit::Cost)
-    };
-    // Counts and times are never mixed.
-    let cells = plot::cells(data, |cell| plot::is_of_rounds(cell) && cell.is_counted() == is_counted);
+    let plot::Costs { cells, value, unit } = plot::costs(data);
+    let is_counted = value == Column::instructions_per_packet;
     let steps = report.map(|report| steps_of(report, value)).unwrap_or_default();
     let along = [Column::kernel, Column::batch];
     let mut maps: Vec<Heat> = Vec::new();

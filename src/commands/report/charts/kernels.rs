@@ -4,7 +4,7 @@ use crate::commands::report::charts::figure::{Figure, FigureOrMissing, Missing, 
 use crate::commands::report::charts::grouping::{self, LineBy};
 use crate::commands::report::charts::plot;
 use crate::commands::report::charts::units::Unit;
-use crate::commands::report::data::{Cell, Data};
+use crate::commands::report::data::Data;
 use crate::commands::report::svg::Chart;
 use crate::commands::report::svg::axis::Axis;
 use crate::commands::report::svg::lines::{Line, Lines, Point};
@@ -24,14 +24,7 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         return Err(Some(Missing { what: "change from kernel to kernel", remedy }));
     }
     let names = releases::short_names(&kernels);
-    let is_counted = data.cells.iter().any(Cell::is_counted);
-    let (value, unit) = if is_counted {
-        (Column::instructions_per_packet, Unit::Instructions)
-    } else {
-        (Column::ns_per_packet_p50, Unit::Cost)
-    };
-    // Counts and times are never mixed.
-    let cells = plot::cells(data, |cell| plot::is_of_rounds(cell) && cell.is_counted() == is_counted);
+    let plot::Costs { cells, value, unit } = plot::costs(data);
     let waits = grouping::waits(cells.iter().map(|&at| &data.cells[at]));
     let mut charts = Vec::new();
     let mut table = Table::new(&["cell", "backend", "kernel", unit.axis(), "against the first, %", "trials"], 3);

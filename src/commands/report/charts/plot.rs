@@ -51,6 +51,28 @@ pub(super) fn cells(data: &Data, wanted: impl Fn(&Cell) -> bool) -> Vec<usize> {
     all.filter(|(_, cell)| axes::has_socket(cell.get(Column::backend)) && wanted(cell)).map(|(at, _)| at).collect()
 }
 
+/// What is compared across kernels: instructions if they were counted, else time.
+pub(super) struct Costs {
+    /// The cells of scenarios with rounds. Counts and times are never mixed.
+    pub cells: Vec<usize>,
+    /// The column.
+    pub value: Column,
+    /// Its unit.
+    pub unit: Unit,
+}
+
+/// What is compared across kernels.
+pub(super) fn costs(data: &Data) -> Costs {
+    let is_counted = data.cells.iter().any(Cell::is_counted);
+    let (value, unit) = if is_counted {
+        (Column::instructions_per_packet, Unit::Instructions)
+    } else {
+        (Column::ns_per_packet_p50, Unit::Cost)
+    };
+    let cells = cells(data, |cell| is_of_rounds(cell) && cell.is_counted() == is_counted);
+    Costs { cells, value, unit }
+}
+
 /// Whether it is of a scenario with rounds.
 pub(super) fn is_of_rounds(cell: &Cell) -> bool {
     ["drain", "send"].contains(&cell.get(Column::scenario))
