@@ -117,3 +117,21 @@ fn bad_usage_runs_nothing() {
     assert!(done.stderr.contains("are the same"), "{}", done.stderr);
     assert_eq!(bench.files(), ["there.csv".to_owned()].into(), "no command ran, and nothing was written");
 }
+
+/// Whatever the verdicts are: each interval is counted once.
+#[test]
+fn experiments_with_equal_sides_are_counted() {
+    let bench = Bench::new();
+    let trial = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ab-trial");
+    let options = "--backend plain,mmsg --trials 6 -t 0.001 --warmup 0 --round 32 --batch 8 --no-gates";
+    let script = format!("HPBENCH={HPBENCH} exec {trial} -n 2 --slow 1000 -- --pairs 6 -- {options}");
+    let done = bench.run_command(&["bash", "-c", &script]).expect(0);
+    let of = |kind: &str| done.stdout.lines().filter(|line| line.split(' ').nth(1) == Some(kind)).count();
+    assert_eq!((of("absolute"), of("relative")), (4, 2), "{}", done.stdout);
+    assert!(done.stdout.contains("absolute: of 4 intervals, 4 exclude no change"), "1 µs more is found: {}", done.stdout);
+    assert!(done.stdout.contains("relative: of 2 intervals, "), "{}", done.stdout);
+    for args in ["-n 0", "-n x", "--what", "--slow"] {
+        let done = bench.run_command(&["bash", "-c", &format!("HPBENCH={HPBENCH} exec {trial} {args}")]).expect(2);
+        assert!(done.stderr.contains("ab-trial: "), "{args}: {}", done.stderr);
+    }
+}

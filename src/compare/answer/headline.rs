@@ -46,6 +46,7 @@ pub(crate) fn of(grids: &[Grid<'_>], threshold: f64) -> String {
 /// A sentence for each scenario of each grid.
 fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
+    let mut last_new: Option<String> = None;
     // Scenarios without a difference, and those of which nothing is known.
     let (mut same, mut open): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for grid in grids {
@@ -66,9 +67,12 @@ fn sentences(grids: &[Grid<'_>], threshold: f64, detail: Detail) -> Vec<String> 
                 silent.push(format!("{scenario}{}", metric_suffix(lines[0].metric.column)));
                 continue;
             }
-            let parts = parts(grid, &lines, threshold, detail, sentences.is_empty());
+            // Both sides are named in the first sentence, and again if another side is meant.
+            let is_first = sentences.is_empty() || last_new != grid.new;
+            last_new.clone_from(&grid.new);
+            let parts = parts(grid, &lines, threshold, detail, is_first);
             if !parts.is_empty() {
-                sentences.push(format!("{}: {}.", topic(grid, lines[0], sentences.is_empty()), parts.join("; ")));
+                sentences.push(format!("{}: {}.", topic(grid, lines[0], is_first), parts.join("; ")));
             }
         }
     }
