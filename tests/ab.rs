@@ -128,7 +128,11 @@ fn experiments_with_equal_sides_are_counted() {
     let done = bench.run_command(&["bash", "-c", &script]).expect(0);
     let of = |kind: &str| done.stdout.lines().filter(|line| line.split(' ').nth(1) == Some(kind)).count();
     assert_eq!((of("absolute"), of("relative")), (4, 2), "{}", done.stdout);
-    assert!(done.stdout.contains("absolute: of 4 intervals, 4 exclude no change"), "1 µs more is found: {}", done.stdout);
+    assert!(
+        done.stdout.contains("absolute: of 4 intervals, 4 exclude no change"),
+        "1 µs more is found: {}",
+        done.stdout
+    );
     assert!(done.stdout.contains("relative: of 2 intervals, "), "{}", done.stdout);
     for args in ["-n 0", "-n x", "--what", "--slow"] {
         let done = bench.run_command(&["bash", "-c", &format!("HPBENCH={HPBENCH} exec {trial} {args}")]).expect(2);
