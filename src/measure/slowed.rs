@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hpbench_backends::kernel::order::wait_for_instructions;
 use hpbench_backends::{
     Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Visitor,
 };
@@ -64,7 +65,10 @@ impl<B> Slowed<B> {
         self.owed += self.steps * datagrams as f64;
         let whole = self.owed as u64;
         self.owed -= whole as f64;
+        // Otherwise a part of the work overlaps with what is before and after it, and does not take its time.
+        wait_for_instructions();
         cost::work(whole);
+        wait_for_instructions();
     }
 }
 
