@@ -176,11 +176,10 @@ fn within_a_run_intervals_hold_its_own_average() {
 #[test]
 fn few_blocks_have_wider_intervals_that_hold_as_well() {
     for machine in MACHINES {
-        // With the fewest blocks and a correlation of 0.5, it is 90.0% in 20,000 simulations.
-        for (count, times) in [(18, 5 * TIMES), (49, TIMES)] {
+        for (count, times) in [(18, 3 * TIMES), (23, TIMES), (24, 3 * TIMES), (49, TIMES)] {
             let found = coverage(machine, count, times);
             eprintln!("{count} blocks, {machine:?}: {found}");
-            assert!(found >= 0.895, "{machine:?}, {count} blocks: {found}");
+            assert!(found >= 0.90, "{machine:?}, {count} blocks: {found}");
         }
     }
 }
