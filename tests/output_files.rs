@@ -110,6 +110,41 @@ fn a_file_that_vanishes_in_the_middle_of_a_run_costs_no_row() {
 }
 
 #[test]
+fn a_plan_is_no_output() {
+    let bench = Bench::new();
+    let plan = "backend = 'null'\nscenario = 'drain'\npackets = 1\nwarmup = 0\ntrials = 2\n";
+    fs::write(bench.path("plan.toml"), plan).expect("a file");
+    fs::hard_link(bench.path("plan.toml"), bench.path("hard")).expect("a link");
+    for args in
+        ["-o plan.toml --force", "-o hard --force", "-o new.csv --hlog hard --force", "--hlog plan.toml --append"]
+    {
+        let done = bench.run(&format!("--plan plan.toml {args}")).expect(2);
+        assert!(done.stderr.contains("--plan plan.toml are one file"), "{args}: {}", done.stderr);
+        assert_eq!(read(&bench.path("plan.toml")), plan, "{args}");
+    }
+    // The rows of a run may be the plan of the same file, unless they would be lost.
+    bench.run("--plan plan.toml -o run.csv").expect(0);
+    bench.run("--plan run.csv -o run.csv --append").expect(0);
+    bench.run("--plan run.csv -o run.csv --force").expect(2);
+    assert_eq!(bench.rows("run.csv").len(), 4);
+}
+
+#[test]
+fn a_report_replaces_no_file_that_a_run_writes_to() {
+    let bench = rows::bench("other.csv", &rows::text(&rows::backends()));
+    let mut running = bench.start(&format!("{ENDLESS} -o out.csv"));
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > 3);
+    symlink("out.csv", bench.path("soft.html")).expect("a link");
+    for out in ["out.csv", "soft.html"] {
+        let done = running.meanwhile(&format!("report other.csv -o {out} --force")).expect(2);
+        assert!(done.stderr.contains("another run of hpbench writes to"), "{}", done.stderr);
+    }
+    running.signal(Signal::INT);
+    let done = running.wait().expect(130);
+    assert_trials(&done.rows(), done.rows().len());
+}
+
+#[test]
 fn a_run_that_is_gone_on_with_keeps_what_was_there_before() {
     let bench = Bench::new();
     let mut running = bench.start(&format!("{SOME} -o out.csv"));
