@@ -84,10 +84,12 @@ pub(crate) fn for_stdout(text: &str) -> String {
     if is_coloured() { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
 }
 
-/// Whether a character commands a terminal, or changes the direction or the place of the characters around it.
+/// Whether a character commands a terminal, changes the direction or the place of the characters around it, or is not
+/// seen: two texts that look alike are alike.
 pub(crate) fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether a spreadsheet that opens a CSV file would evaluate a text as a formula.

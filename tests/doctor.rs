@@ -446,6 +446,25 @@ fn what_cannot_be_read_is_unknown() {
     }
 }
 
+/// A container that hides `/proc` only: nothing shows whether trials are disturbed.
+#[test]
+fn where_disturbances_cannot_be_seen_nothing_is_fit() {
+    let hide = "mount -t tmpfs none /proc";
+    let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let probe = Command::new("unshare").args([user, "sh", "-c", hide]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return needs::skip("mounts", &"`unshare -m` does not let this test hide /proc");
+    }
+    let script = format!("{hide} && exec \"$0\" \"$@\"");
+    let bench = Bench::under(["unshare", user, "sh", "-c", &script]);
+    let answers = examine(&bench);
+    assert!(answers.0["verdict"]["rates"] != true && answers.0["verdict"]["latency"] != true);
+    if needs::two_cores().is_some() {
+        let text = bench.run("doctor").expect(0).stdout;
+        assert!(text.lines().last().is_some_and(|line| line.contains("checks not known")), "{text}");
+    }
+}
+
 #[test]
 fn without_loopback_nothing_can_be_measured() {
     let Some(wrapper) = needs::netns("ip link set lo down && exec \"$0\" \"$@\"") else { return };

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
 use common::{Bench, Done, Row, needs, read, rows, tiny};
@@ -107,6 +107,78 @@ fn a_file_that_vanishes_in_the_middle_of_a_run_costs_no_row() {
         assert_trials(&bench.rows("out.rescued.csv"), ROWS);
         assert!(done.shows(&format!("{ROWS} trials")), "the table is of all rows: {}", done.stdout);
     }
+}
+
+/// A change that leaves the length as it is.
+#[test]
+fn a_file_that_is_overwritten_in_part_is_told_of_and_costs_no_row() {
+    for (at, how) in [(10, ""), (2000, ""), (2000, "--append")] {
+        let bench = Bench::new();
+        if !how.is_empty() {
+            bench.tiny(QUICK).expect(0);
+        }
+        let begun = lines(&bench.path("out.csv"));
+        let mut running = bench.start(&format!("{SOME} -o out.csv {how}"));
+        running.wait_until("some rows came", || lines(&bench.path("out.csv")) > begun + 3);
+        let file = OpenOptions::new().write(true).open(bench.path("out.csv")).expect("it is there");
+        let end = fs::metadata(bench.path("out.csv")).expect("it is there").len();
+        let at = if how.is_empty() { at } else { end - 100 };
+        file.write_all_at(&[0; 50], at).expect("it has room");
+        let done = running.wait().expect(1);
+        assert!(done.stderr.contains("out.csv was overwritten in part"), "{}", done.stderr);
+        assert!(done.stderr.contains("40 rows in out.rescued.csv"), "{}", done.stderr);
+        assert_trials(&bench.rows("out.rescued.csv"), ROWS);
+    }
+}
+
+#[test]
+fn a_file_of_standard_output_that_is_truncated_is_told_of_and_costs_no_row() {
+    for append in [false, true] {
+        let bench = Bench::new();
+        let path = bench.path("out.csv");
+        let stdout = OpenOptions::new().create(true).write(true).append(append).open(&path).expect("a file");
+        let mut running = bench.start_to(&format!("{SOME} -o -"), stdout.into());
+        running.wait_until("some rows came", || lines(&path) > 5);
+        fs::write(&path, "").expect("it is there");
+        let done = running.wait().expect(1);
+        assert!(done.stderr.contains("was truncated") && done.stderr.contains("stdout.rescued.csv"), "{}", done.stderr);
+        assert_trials(&bench.rows("stdout.rescued.csv"), ROWS);
+    }
+}
+
+#[test]
+fn a_plan_is_no_output() {
+    let bench = Bench::new();
+    let plan = "backend = 'null'\nscenario = 'drain'\npackets = 1\nwarmup = 0\ntrials = 2\n";
+    fs::write(bench.path("plan.toml"), plan).expect("a file");
+    fs::hard_link(bench.path("plan.toml"), bench.path("hard")).expect("a link");
+    for args in
+        ["-o plan.toml --force", "-o hard --force", "-o new.csv --hlog hard --force", "--hlog plan.toml --append"]
+    {
+        let done = bench.run(&format!("--plan plan.toml {args}")).expect(2);
+        assert!(done.stderr.contains("--plan plan.toml are one file"), "{args}: {}", done.stderr);
+        assert_eq!(read(&bench.path("plan.toml")), plan, "{args}");
+    }
+    // The rows of a run may be the plan of the same file, unless they would be lost.
+    bench.run("--plan plan.toml -o run.csv").expect(0);
+    bench.run("--plan run.csv -o run.csv --append").expect(0);
+    bench.run("--plan run.csv -o run.csv --force").expect(2);
+    assert_eq!(bench.rows("run.csv").len(), 4);
+}
+
+#[test]
+fn a_report_replaces_no_file_that_a_run_writes_to() {
+    let bench = rows::bench("other.csv", &rows::text(&rows::backends()));
+    let mut running = bench.start(&format!("{ENDLESS} -o out.csv"));
+    running.wait_until("some rows came", || lines(&bench.path("out.csv")) > 3);
+    symlink("out.csv", bench.path("soft.html")).expect("a link");
+    for out in ["out.csv", "soft.html"] {
+        let done = running.meanwhile(&format!("report other.csv -o {out} --force")).expect(2);
+        assert!(done.stderr.contains("another run of hpbench writes to"), "{}", done.stderr);
+    }
+    running.signal(Signal::INT);
+    let done = running.wait().expect(130);
+    assert_trials(&done.rows(), done.rows().len());
 }
 
 #[test]

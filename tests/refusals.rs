@@ -125,6 +125,26 @@ fn a_call_that_the_kernel_lacks_is_named_with_what_to_do() {
     assert!(message.contains("not implemented") && message.contains("seccomp"), "{message}");
 }
 
+/// A call that is interrupted again and again, as if a signal came each time: the trial fails, in time.
+#[test]
+fn a_call_that_is_always_interrupted_is_not_made_for_ever() {
+    if !needs::strace() {
+        return;
+    }
+    for (call, backend, scenario) in [
+        ("sendto", "plain", "send"),
+        ("recvfrom", "plain", "drain"),
+        ("sendmmsg", "mmsg", "send"),
+        ("recvmmsg", "mmsg", "drain"),
+    ] {
+        let flags = format!("--backend {backend} --scenario {scenario} --trials 1 --packets 2000 --round 64 --batch 8");
+        let done = refused(call, "EINTR", "20+", &flags).expect(1);
+        for row in done.rows() {
+            assert!(row.text("error").contains("calls in a row were interrupted"), "{call}: {}", row.text("error"));
+        }
+    }
+}
+
 /// One refusal in the middle of a trial: that trial may fail, by name; others do not, and no frame is lost.
 #[test]
 fn one_refused_call_ends_one_trial_at_most() {

@@ -8,12 +8,12 @@ use common::rows::{backends, bench, text};
 use common::{Bench, Done, HPBENCH, read, tiny};
 use hpbench::record::row::Row;
 
-/// Colours, a title, a bell, a deletion, a carriage return, one of C1 (CSI in one character), and one that reverses the
-/// text.
-const ORDERS: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{8}\r\u{9b}2J\u{202e}";
+/// Colours, a title, a bell, a deletion, a carriage return, one of C1 (CSI in one character), one that reverses the
+/// text, and some that are not seen.
+const ORDERS: &str = "\u{1b}[31m\u{1b}]0;title\u{7}\u{8}\r\u{9b}2J\u{202e}\u{ad}\u{2060}\u{e0041}";
 
 /// How they are written.
-const WRITTEN: &str = "\\u001b[31m\\u001b]0;title\\u0007\\u0008\\u000d\\u009b2J\\u202e";
+const WRITTEN: &str = "\\u001b[31m\\u001b]0;title\\u0007\\u0008\\u000d\\u009b2J\\u202e\\u00ad\\u2060\\ue0041";
 
 /// The shortest run.
 const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0";
@@ -22,7 +22,8 @@ const QUICK: &str = "--backend null --scenario drain,send --packets 1 --warmup 0
 #[track_caller]
 fn assert_printable(done: &Done) {
     for text in [&done.stdout, &done.stderr] {
-        let order = text.chars().find(|&c| c.is_control() && c != '\n' || c == '\u{202e}');
+        let is_unseen = |c| matches!(c, '\u{202e}' | '\u{ad}' | '\u{2060}' | '\u{e0041}');
+        let order = text.chars().find(|&c| c.is_control() && c != '\n' || is_unseen(c));
         assert_eq!(order, None, "{text:?}");
     }
 }

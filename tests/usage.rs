@@ -47,7 +47,7 @@ fn every_bad_value_is_refused_with_the_flag_and_its_range() {
         ("--generators", &["0", "65"], ["1", "64"]),
         ("--port", &["-1", "65536", "http"], ["0", "65535"]),
         ("--bind", &["localhost", "127.0.0.1:80", "", "127.0.0"], ["IPv4", "IPv6"]),
-        ("--cpu", &["x", "-1", "", "1024"], ["0", "1023"]),
+        ("--cpu", &["x", "-1", "", "8192"], ["0", "8191"]),
         ("--generator-cpu", &["x", "-1", "0,0"], ["0", ""]),
         ("--ring", &["0", "1048577"], ["1", "1048576"]),
         ("--rcvbuf", &["0", "1073741824", "16MB", "1Gi"], ["1", "1073741823"]),
@@ -121,6 +121,8 @@ fn an_address_that_cannot_be_had_is_named_with_the_way_out() {
     // 192.0.2.0/24 is for documentation (RFC 5737); nothing is ever sent there.
     let message = refused(&bench, "--bind 192.0.2.1");
     assert!(message.contains("192.0.2.1") && message.contains("--bind"), "{message}");
+    let message = refused(&bench, "--bind fe80::1");
+    assert!(message.contains("fe80::1") && message.contains("--bind"), "{message}");
 }
 
 #[test]

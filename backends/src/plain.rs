@@ -168,7 +168,7 @@ fn receive_each<'p, W: Way>(
     counters: &mut Counters,
     (free, rx): (&mut FreeList<'p>, &mut RxRing<'p>),
 ) -> io::Result<usize> {
-    let (mut calls, mut datagrams) = (0, 0);
+    let (mut calls, mut datagrams, mut interruptions) = (0, 0, 0);
     let mut result = Ok(());
     while calls < most {
         let Some(frame) = free.take() else { break };
@@ -178,7 +178,11 @@ fn receive_each<'p, W: Way>(
             free.give(frame);
             match counters.note_failed_receive(flags) {
                 Some(ended) => result = ended,
-                None => continue,
+                None if interruptions < errno::INTERRUPTIONS_MAX => {
+                    interruptions += 1;
+                    continue;
+                }
+                None => result = Err(errno::interrupted_for_ever()),
             }
             break;
         }

@@ -368,7 +368,7 @@ mod tests {
             ("--batch", "1025", "from 1 to 1024"),
             ("--batch", "8..2", "write 2..8"),
             ("--batch", "0..8", "from 1 to 1024"),
-            ("--cpu", "0-1024", "from 0 to 1023"),
+            ("--cpu", "0-8192", "from 0 to 8191"),
             ("--batch", "8,8", "already"),
             ("--batch", "", "from 1 to 1024"),
             ("--payload", "31", "from 32 to 65507"),

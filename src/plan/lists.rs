@@ -166,9 +166,12 @@ fn doubling(text: &str, least: usize, most: usize) -> Result<List<usize>, String
     })
 }
 
+/// The highest number of a core that a kernel can be built for (`CONFIG_NR_CPUS`).
+const CORE_MAX: usize = 8191;
+
 /// Numbers of cores, and ranges, which mean each core: `3..9`, or `3-9` as the kernel writes it.
 pub(super) fn cores(text: &str) -> Result<List<usize>, String> {
-    let core = |text: &str| number(text, 0, 1023);
+    let core = |text: &str| number(text, 0, CORE_MAX);
     List::parse(text, |part| {
         let range = part.split_once("..").or_else(|| part.split_once('-').filter(|(first, _)| !first.is_empty()));
         let Some((first, last)) = range else { return Ok(vec![core(part)?]) };
@@ -202,7 +205,7 @@ mod tests {
         for text in ["3..6,1", "3-6,1"] {
             assert_eq!(cores(text).expect("a list").0, [3, 4, 5, 6, 1], "{text}");
         }
-        for text in ["6-3", "-1", "3-", "..3", "1-2-3", "0..1024"] {
+        for text in ["6-3", "-1", "3-", "..3", "1-2-3", "0..8192"] {
             assert!(cores(text).is_err(), "{text}");
         }
     }

@@ -235,10 +235,18 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
                 (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
             }
             _ if is_short_of_files(&error) => (error, "raise the limit of open files (`ulimit -n`)"),
-            _ => (error, "choose another --bind"),
+            _ if is_link_local(address) => (
+                error,
+                "a link-local address is one of an interface, which --bind cannot name; choose another, see `ip address`",
+            ),
+            _ => (error, "choose another --bind, see `ip address`"),
         },
     };
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
+}
+
+fn is_link_local(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn is_short_of_files(error: &io::Error) -> bool {

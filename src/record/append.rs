@@ -3,11 +3,12 @@
 //! Opening it changes nothing that is there, so a command that is refused later has destroyed nothing; the file is
 //! locked from then on. It is replaced or given its header by a second step, the last one before anything is measured.
 //! From then on it is watched: when something else removes it, replaces it or writes to it, all that was added goes to
-//! another file beside it.
+//! another file beside it. Something that overwrites a part of it is noticed at the end.
 
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::console::{printable_path, tell};
@@ -49,7 +50,12 @@ enum Loss {
     Replaced,
     Shorter,
     Longer,
+    /// It has the length that it should have, but not the content.
+    Overwritten,
 }
+
+/// How much of a file is compared at once, in bytes.
+const PIECE: usize = 1 << 16;
 
 impl AppendFile {
     /// Opens and locks a file; creates it if it does not exist. Nothing in it is changed.
@@ -66,6 +72,18 @@ impl AppendFile {
         };
         let replace = existing == Existing::Replace;
         Ok(Self { path: path.into(), file, replace, content, is_begun: false, is_diverted: false })
+    }
+
+    /// A file with `all`, which goes on instead of one that was lost.
+    ///
+    /// # Errors
+    ///
+    /// If none can be created.
+    pub(crate) fn stand_in(lost: &Path, all: Vec<u8>) -> Result<Self, FileError> {
+        let (path, file, identity) = locked::stand_in(lost, &all)?;
+        let len = all.len() as u64;
+        let content = Content { identity, len, start: all, added: Vec::new(), is_new: true };
+        Ok(Self { path, file, replace: false, content: Some(content), is_begun: true, is_diverted: true })
     }
 
     /// Where the added lines are: in another file than the one that was opened, if that was lost.
@@ -128,7 +146,7 @@ impl AppendFile {
     ///
     /// If they cannot be written, neither here nor in a file beside this one.
     pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), FileError> {
-        self.divert_if_lost()?;
+        self.divert(self.loss())?;
         self.put(lines)
     }
 
@@ -138,7 +156,7 @@ impl AppendFile {
     ///
     /// If the file was lost, and no other one can be written.
     pub(crate) fn finish(&mut self) -> Result<bool, FileError> {
-        self.divert_if_lost()?;
+        self.divert(self.loss_at_end())?;
         Ok(!self.is_diverted)
     }
 
@@ -175,6 +193,27 @@ impl AppendFile {
         }
     }
 
+    /// The same, with a look at the content.
+    fn loss_at_end(&self) -> Option<Loss> {
+        let is_overwritten = || self.content.as_ref().is_some_and(|content| !self.has(content));
+        self.loss().or_else(|| is_overwritten().then_some(Loss::Overwritten))
+    }
+
+    /// Whether the file begins as it should, and ends with what was added.
+    fn has(&self, content: &Content) -> bool {
+        let mut found = vec![0; PIECE];
+        let mut has = |mut at: u64, bytes: &[u8]| {
+            bytes.chunks(PIECE).all(|piece| {
+                let found = &mut found[..piece.len()];
+                let is_there = self.file.read_exact_at(found, at).is_ok() && found == piece;
+                at += piece.len() as u64;
+                is_there
+            })
+        };
+        let end = content.len.checked_sub(content.added.len() as u64);
+        has(0, &content.start) && end.is_some_and(|at| has(at, &content.added))
+    }
+
     /// What is in the file, up to the length that it has as far as this process knows.
     fn read(&mut self) -> Option<Vec<u8>> {
         let len = self.content.as_ref()?.len;
@@ -184,8 +223,8 @@ impl AppendFile {
     }
 
     /// Continues in another file if something has happened to this one, and says so.
-    fn divert_if_lost(&mut self) -> Result<(), FileError> {
-        let (Some(loss), true) = (self.loss(), self.is_begun) else { return Ok(()) };
+    fn divert(&mut self, loss: Option<Loss>) -> Result<(), FileError> {
+        let (Some(loss), true) = (loss, self.is_begun) else { return Ok(()) };
         let there = self.read();
         let Some(content) = &mut self.content else { return Ok(()) };
         let what = match loss {
@@ -193,9 +232,10 @@ impl AppendFile {
             Loss::Replaced => "was replaced by another file",
             Loss::Shorter => "was truncated",
             Loss::Longer => "was written to by another program",
+            Loss::Overwritten => "was overwritten in part",
         };
         // A file that has lost its name only, or has more now, has what was there before this run.
-        let is_ours = |text: &Vec<u8>| text.ends_with(&content.added);
+        let is_ours = |text: &Vec<u8>| text.starts_with(&content.start) && text.ends_with(&content.added);
         let all = there.filter(is_ours).unwrap_or_else(|| [content.start.as_slice(), &content.added].concat());
         let (path, file, identity) = locked::stand_in(&self.path, &all)?;
         tell!(
@@ -214,7 +254,7 @@ impl Drop for AppendFile {
     fn drop(&mut self) {
         if self.is_begun {
             // A run that ends early leaves its rows, too.
-            let _ = self.divert_if_lost();
+            let _ = self.divert(self.loss_at_end());
         } else if self.content.as_ref().is_some_and(|content| content.is_new) && self.loss().is_none() {
             // A command that was refused leaves nothing behind. What a link leads to was made, not the link.
             let _ = self.path.canonicalize().and_then(std::fs::remove_file);

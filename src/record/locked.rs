@@ -124,6 +124,20 @@ pub(crate) fn open(path: &Path, existing: Existing) -> Result<Opened, FileError>
     Err(failed(io::Error::other("another file replaces it again and again")))
 }
 
+/// Keeps runs from writing to a file that another command is about to replace, until the result is dropped. Nothing if
+/// there is no such file, or if it cannot be opened.
+///
+/// # Errors
+///
+/// If a run writes to it.
+pub(crate) fn hold(path: &Path) -> Result<Option<File>, FileError> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(FileError::Busy { path: path.into() }),
+        _ => Ok(Some(file)),
+    }
+}
+
 /// Locks a file until it is closed.
 fn lock(file: &File, path: &Path) -> Result<(), FileError> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {

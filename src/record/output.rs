@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::console::{Failure, printable_path};
+use crate::console::{Failure, printable_path, tell};
 use crate::record::append::AppendFile;
 use crate::record::format::{BYTE_ORDER_MARK, encode, header};
 use crate::record::locked::{Existing, FileError};
@@ -82,12 +83,23 @@ pub struct Output {
     sink: Sink,
     /// The length of what is kept of a file that is continued.
     keep: Option<u64>,
+    /// Whether standard output was asked for.
+    is_stdout: bool,
 }
 
 #[derive(Debug)]
 enum Sink {
     File(AppendFile),
     Stdout,
+    /// Standard output, which is a file.
+    Redirected(Redirected),
+}
+
+/// A file that standard output leads to, and what was written to it.
+#[derive(Debug)]
+struct Redirected {
+    file: File,
+    written: Vec<u8>,
 }
 
 impl Output {
@@ -98,13 +110,14 @@ impl Output {
     /// Why the file cannot be used.
     pub fn open(path: &Path, existing: Existing) -> Result<Self, OutputError> {
         if path == Path::new("-") {
-            return Ok(Self { sink: Sink::Stdout, keep: None });
+            let sink = Redirected::here().map_or(Sink::Stdout, Sink::Redirected);
+            return Ok(Self { sink, keep: None, is_stdout: true });
         }
         let mut file = AppendFile::open(path, existing)?;
         if file.len() > 0 {
             check_same_columns(path, file.reader(), &header())?;
         }
-        Ok(Self { sink: Sink::File(file), keep: None })
+        Ok(Self { sink: Sink::File(file), keep: None, is_stdout: false })
     }
 
     /// Opens and locks a file of which `whole` bytes are kept and the `cut` bytes after them are not; none if it has
@@ -116,7 +129,7 @@ impl Output {
     pub(crate) fn open_begun(path: &Path, whole: u64, cut: u64) -> Result<Option<Self>, OutputError> {
         let file = AppendFile::open(path, Existing::Append)?;
         let is_same = file.len() == whole + cut;
-        Ok(is_same.then_some(Self { sink: Sink::File(file), keep: Some(whole) }))
+        Ok(is_same.then_some(Self { sink: Sink::File(file), keep: Some(whole), is_stdout: false }))
     }
 
     /// Empties a file that is replaced, removes a truncated row, and writes the header if there is none: the last step
@@ -133,6 +146,7 @@ impl Output {
                 Ok(file.begin(&header, self.keep.is_some())?)
             }
             Sink::Stdout => put_stdout(&header),
+            Sink::Redirected(redirected) => redirected.put(&header),
         }
     }
 
@@ -143,9 +157,11 @@ impl Output {
     /// Why it cannot be written.
     pub fn write(&mut self, row: &Row) -> Result<(), OutputError> {
         let row = encode(row, false);
+        self.divert_if_lost()?;
         match &mut self.sink {
             Sink::File(file) => Ok(file.append(&row)?),
             Sink::Stdout => put_stdout(&row),
+            Sink::Redirected(redirected) => redirected.put(&row),
         }
     }
 
@@ -155,23 +171,60 @@ impl Output {
     ///
     /// If rows are lost, and cannot be written elsewhere.
     pub fn finish(&mut self) -> Result<bool, OutputError> {
+        self.divert_if_lost()?;
         match &mut self.sink {
             Sink::File(file) => Ok(file.finish()?),
-            Sink::Stdout => Ok(true),
+            Sink::Stdout | Sink::Redirected(_) => Ok(true),
         }
     }
 
-    /// Whether rows go to standard output.
+    /// Continues in a file of its own if the one that standard output leads to was truncated.
+    fn divert_if_lost(&mut self) -> Result<(), OutputError> {
+        let Sink::Redirected(redirected) = &mut self.sink else { return Ok(()) };
+        if !redirected.is_lost() {
+            return Ok(());
+        }
+        let file = AppendFile::stand_in(Path::new("stdout.csv"), std::mem::take(&mut redirected.written))?;
+        tell!(
+            "hpbench: the file of standard output was truncated while this run wrote to it; all that this run has written \
+             and will write is in {}",
+            printable_path(file.path())
+        );
+        self.sink = Sink::File(file);
+        Ok(())
+    }
+
+    /// Whether standard output is for rows.
     pub fn is_stdout(&self) -> bool {
-        matches!(self.sink, Sink::Stdout)
+        self.is_stdout
     }
 
     /// The name of the file that has the rows, for messages.
     pub fn name(&self) -> String {
         match &self.sink {
             Sink::File(file) => printable_path(file.path()),
-            Sink::Stdout => STDOUT.into(),
+            Sink::Stdout | Sink::Redirected(_) => STDOUT.into(),
         }
+    }
+}
+
+impl Redirected {
+    /// The file of standard output, if it is one.
+    fn here() -> Option<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+        file.metadata().ok()?.is_file().then(|| Self { file, written: Vec::new() })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        put_stdout(bytes)?;
+        self.written.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Whether it ends before the place that was written to last.
+    fn is_lost(&self) -> bool {
+        let at = (&self.file).stream_position();
+        !self.written.is_empty() && self.file.metadata().ok().zip(at.ok()).is_some_and(|(found, at)| found.len() < at)
     }
 }
 

@@ -369,7 +369,7 @@ impl Row {
     }
 
     /// What is impossible in the row, and shows that it is not as it was written: a ledger with a wrong sum, or a trial
-    /// that counts although it does not balance.
+    /// that counts although it does not balance, or although nothing was received.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let ledger = [self.sent, self.received, self.drop_socket, self.drop_ring].map(|count| count.map(i128::from));
         if let ([Some(sent), Some(received), Some(at_socket), Some(at_ring)], Some(unexplained)) =
@@ -387,6 +387,10 @@ impl Row {
         }
         match self.valid {
             1 if !self.balances() => Some("it is valid although datagrams are unexplained".into()),
+            // Rows of which only some columns were kept have neither count.
+            1 if self.error.is_empty() && self.measured_received.map_or(self.sent.is_some(), |count| count == 0) => {
+                Some("it is valid although nothing was received in its measured phase".into())
+            }
             0 | 1 => None,
             other => Some(format!("its valid is {other}, neither 0 nor 1")),
         }

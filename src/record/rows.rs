@@ -342,6 +342,7 @@ mod tests {
             received: Some(received),
             drop_socket: Some(drop_socket),
             drop_ring: Some(0),
+            measured_received: Some(received),
             unexplained,
             valid,
             ..Row::default()
@@ -351,6 +352,14 @@ mod tests {
             (row([10, 8, 1], Some(1), 0), None),
             (row([10, 8, 1], None, 0), None),
             (Row::default(), None),
+            (Row { valid: 1, ..Row::default() }, None),
+            (Row { measured_received: None, ..row([10, 8, 2], Some(0), 0) }, None),
+            (
+                Row { measured_received: None, ..row([10, 8, 2], Some(0), 1) },
+                Some("valid although nothing was received"),
+            ),
+            (row([10, 0, 10], Some(0), 1), Some("valid although nothing was received")),
+            (Row { measured_received: Some(0), valid: 1, ..Row::default() }, Some("although nothing was received")),
             (row([10, 7, 2], Some(0), 1), Some("contradicts itself")),
             (row([10, 8, 2], Some(1), 0), Some("contradicts itself")),
             (row([u64::MAX, 0, 0], Some(i64::MIN), 0), Some("contradicts itself")),

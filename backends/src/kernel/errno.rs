@@ -38,11 +38,22 @@ pub(crate) fn last() -> (Verdict, io::Error) {
     (judge(error.raw_os_error().unwrap_or(0)), error)
 }
 
-/// Repeats a system call until no signal interrupts it; counts each call in `syscalls`.
+/// How often in a row a call may be interrupted. Signals are rare; after so many interruptions, none is left as a reason.
+pub(crate) const INTERRUPTIONS_MAX: u32 = 20_000;
+
+/// What a call has if signals seem to interrupt it for ever.
+#[cold]
+#[inline(never)]
+pub(crate) fn interrupted_for_ever() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{INTERRUPTIONS_MAX} calls in a row were interrupted"))
+}
+
+/// Repeats a system call until no signal interrupts it, within reason; counts each call in `syscalls`.
 ///
 /// The call returns −1 and sets `errno`, or returns a count.
 #[inline(always)]
 pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> libc::c_long) -> Result<usize, (Verdict, io::Error)> {
+    let mut interruptions = 0;
     loop {
         *syscalls += 1;
         let status = call();
@@ -50,7 +61,8 @@ pub(crate) fn retry(syscalls: &mut u64, mut call: impl FnMut() -> libc::c_long) 
             return Ok(status as usize);
         }
         match last() {
-            (Verdict::Interrupted, _) => {}
+            (Verdict::Interrupted, _) if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
+            (Verdict::Interrupted, _) => return Err((Verdict::Fatal, interrupted_for_ever())),
             failed => return Err(failed),
         }
     }
@@ -75,6 +87,14 @@ mod tests {
         });
         assert!(matches!(result, Ok(7)));
         assert_eq!(syscalls, 3);
+    }
+
+    #[test]
+    fn a_call_that_is_always_interrupted_fails() {
+        let mut syscalls = 0;
+        let (verdict, error) = retry(&mut syscalls, || fail(libc::EINTR)).expect_err("it ends");
+        assert_eq!((verdict, error.kind()), (Verdict::Fatal, io::ErrorKind::TimedOut));
+        assert_eq!(syscalls, u64::from(INTERRUPTIONS_MAX) + 1);
     }
 
     #[test]

@@ -105,13 +105,14 @@ impl Socket {
     /// step. Nothing from the peer may be in flight.
     fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
         self.connect(peer)?;
+        let mut failures = 0;
         loop {
             match self.inner.recv(&mut [std::mem::MaybeUninit::uninit(); 1]) {
                 Ok(_) => self.unrelated += 1,
                 Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
                     Verdict::Again => break,
-                    Verdict::Interrupted | Verdict::Passing => {}
-                    Verdict::Fatal => return Err(error),
+                    Verdict::Interrupted | Verdict::Passing if failures < errno::INTERRUPTIONS_MAX => failures += 1,
+                    Verdict::Interrupted | Verdict::Passing | Verdict::Fatal => return Err(error),
                 },
             }
         }

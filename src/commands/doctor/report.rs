@@ -158,7 +158,10 @@ impl Topic {
     }
 }
 
-/// What this machine is fit for; `None` if most of what may spoil it is not known.
+/// The checks of what disturbs single trials.
+const DISTURBANCES: [&str; 2] = ["steal", "other_programs"];
+
+/// What this machine is fit for; `None` if most of what may spoil it is not known, or what disturbs trials is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) rates: Option<bool>,
@@ -172,10 +175,12 @@ impl Verdict {
         let runs = modes.iter().any(|mode| mode.available && Kind::named(mode.backend).is_none_or(Kind::has_socket));
         let fit = |what| {
             let may_spoil = || checks.iter().filter(|check| check.affects.contains(&what));
-            let dark = may_spoil().filter(|check| check.ok.is_none()).count();
+            let dark = || may_spoil().filter(|check| check.ok.is_none());
+            // Without these, no trial would be known to be disturbed.
+            let is_blind = dark().any(|check| DISTURBANCES.contains(&check.name));
             match runs && !may_spoil().any(Check::is_bad) {
                 false => Some(false),
-                true => (2 * dark <= may_spoil().count()).then_some(true),
+                true => (!is_blind && 2 * dark().count() <= may_spoil().count()).then_some(true),
             }
         };
         let spoilt = checks.iter().filter(|check| check.is_bad() && !check.affects.is_empty());
@@ -213,6 +218,16 @@ mod tests {
         assert_eq!(verdict.reasons[0], "a thing: two");
         let verdict = Verdict::of(&modes[..1], &checks);
         assert_eq!((verdict.rates, verdict.latency), (Some(false), Some(false)), "nothing that moves datagrams runs");
+    }
+
+    #[test]
+    fn where_disturbances_are_not_known_nothing_is_fit() {
+        for name in DISTURBANCES {
+            let good = || Topic::new("a_thing", "none", BOTH).good("none");
+            let checks = [good(), good(), good(), Topic::new(name, "none", BOTH).unknown("dark")];
+            let verdict = Verdict::of(&[mode("plain", true)], &checks);
+            assert_eq!((verdict.rates, verdict.latency), (None, None), "{verdict:?}");
+        }
     }
 
     #[test]

@@ -178,10 +178,12 @@ fn verdict(verdict: &Verdict, checks: &[Check], modes: &[Mode]) -> String {
     missing.dedup();
     let why: Vec<String> = spoilt.chain(missing).collect();
     let dark = checks.iter().filter(|check| check.ok.is_none()).count();
+    let is_dark = verdict.rates.is_none() || verdict.latency.is_none();
     let why = match (why.is_empty(), dark) {
+        (false, _) if is_dark => [vec![format!("{dark} of {} checks not known", checks.len())], why].concat(),
         (false, _) => why,
         (true, 0) => vec!["nothing found that spoils them".to_owned()],
-        (true, dark) if verdict.rates.is_none() || verdict.latency.is_none() => {
+        (true, dark) if is_dark => {
             vec![format!("{dark} of {} checks not known", checks.len())]
         }
         (true, dark) => vec![format!("nothing found; {dark} of {} checks not known", checks.len())],

@@ -11,6 +11,7 @@ use super::initramfs::Initramfs;
 use super::kernels::Kernel;
 use super::qemu::{Machine, News};
 use super::stream::{Decoder, Frame, Kind};
+use crate::console::is_control;
 use crate::measure::control::Interrupt;
 
 /// How often to check for an interrupt by the user, or the end of the time.
@@ -173,7 +174,7 @@ fn last_lines(console: &str) -> Vec<String> {
         let line = line.trim();
         // A time stamp is useless here.
         let text = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(line, |(_, text)| text);
-        text.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect()
+        text.chars().filter(|&c| !is_control(c)).take(LINE_MAX).collect()
     };
     let lines: Vec<String> = console.lines().map(clean).filter(|line| !line.is_empty()).collect();
     let panic = lines.iter().position(|line| line.contains("Kernel panic"));

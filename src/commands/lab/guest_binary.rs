@@ -11,6 +11,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Static, without symbols: a smaller file unpacks faster.
 const FLAGS: &str = "-C target-feature=+crt-static -C strip=symbols";
 
+/// The largest program that is read, in bytes.
+const PROGRAM_MAX: u64 = 256 << 20;
+
 /// A file that exists only in source checkouts.
 const MARK: &str = "scripts/fetch-kernels";
 
@@ -70,7 +73,7 @@ pub fn hpbench(named: Option<&Path>, checkout: Option<&Path>) -> Result<PathBuf,
         }
         (None, None) => return Err(BinaryError::NoCheckout),
     };
-    if is_static(&std::fs::read(&path).unwrap_or_default()) { Ok(path) } else { Err(BinaryError::NotStatic { path }) }
+    if is_static(&program(&path)) { Ok(path) } else { Err(BinaryError::NotStatic { path }) }
 }
 
 /// The conformance suite of the backends as a statically linked test binary, built from `checkout`.
@@ -111,14 +114,20 @@ fn cargo(root: &Path, args: &[&str]) -> Result<String, BinaryError> {
     Err(BinaryError::Failed { command: format!("cargo {}", args.join(" ")), output: text.trim_end().to_owned() })
 }
 
+/// The file of a program; empty if it is none, or is larger than a guest can unpack.
+fn program(path: &Path) -> Vec<u8> {
+    let is_program = path.metadata().is_ok_and(|found| found.is_file() && found.len() <= PROGRAM_MAX);
+    if is_program { std::fs::read(path).unwrap_or_default() } else { Vec::new() }
+}
+
 /// Whether these are the bytes of a program for x86-64 that needs no dynamic linker.
 fn is_static(bytes: &[u8]) -> bool {
     let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let half = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let interpreter = || {
         let (table, size, count) = (word(32)?, half(54)?, half(56)?);
-        let kind = |index: u16| half((table + u64::from(size) * u64::from(index)) as usize);
-        Some((0..count).any(|index| kind(index) == Some(3)))
+        let kind = |index: u16| half(table.checked_add(u64::from(size) * u64::from(index))? as usize);
+        (0..count).try_fold(false, |found, index| Some(found || kind(index)? == 3))
     };
     // ELF of 64 bits, little endian, for x86-64; PT_INTERP is 3.
     bytes.starts_with(b"\x7fELF\x02\x01") && half(18) == Some(62) && interpreter() == Some(false)
@@ -136,6 +145,11 @@ mod tests {
         assert!(!is_static(b"#!/bin/sh\n") && !is_static(b"\x7fELF\x02\x01"));
         let refused = hpbench(Some(Path::new("/etc/hostname")), None).expect_err("no program").to_string();
         assert!(refused.contains("crt-static") && refused.contains("/etc/hostname"), "{refused}");
+        hpbench(Some(Path::new("/dev/zero")), None).expect_err("a file without end is not read");
+        let mut damaged = b"\x7fELF\x02\x01".to_vec();
+        damaged.resize(64, 0xff);
+        (damaged[18], damaged[19]) = (62, 0);
+        assert!(!is_static(&damaged), "its table is nowhere");
     }
 
     #[test]

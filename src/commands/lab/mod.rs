@@ -128,7 +128,9 @@ fn check_outputs(args: &LabArgs, kernels: &[Kernel], logs: &Path) -> Result<(), 
     let out = args.run.out.iter().map(|path| ("-o", path.as_path()));
     let outputs: Vec<_> = out.chain(logs.iter().map(|path| ("the console", path.as_path()))).collect();
     let kernels = kernels.iter().map(|kernel| ("--kernel", kernel.path.as_path()));
-    let inputs: Vec<_> = kernels.chain(args.guest.iter().map(|path| ("--guest", path.as_path()))).collect();
+    let others = [("--guest", &args.guest), ("--plan", &args.run.plan)];
+    let others = others.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?)));
+    let inputs: Vec<_> = kernels.chain(others).collect();
     place::check_outputs(&outputs, &inputs).map_err(usage)
 }
 

@@ -11,6 +11,7 @@ use hpbench_backends::kernel::system;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::accel::Accel;
+use crate::console::printable;
 
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
@@ -80,7 +81,7 @@ pub fn version() -> Result<String, QemuError> {
     bytes.truncate(VERSION_MAX);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let words: Vec<&str> = text.split_whitespace().collect();
-    let found = words.iter().skip_while(|&&word| word != "version").nth(1).map(|&word| word.to_owned());
+    let found = words.iter().skip_while(|&&word| word != "version").nth(1).map(|&word| printable(word).into_owned());
     found.ok_or_else(|| QemuError::Version(text.chars().take(SHOWN_MAX).collect()))
 }
 

@@ -1,5 +1,6 @@
 //! The files of a report: each is written whole or not at all.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use crate::console::{Failure, print, printable_path};
 use crate::place::Place;
+use crate::record::locked::{self, FileError};
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub(crate) enum WriteError {
         /// Why.
         error: io::Error,
     },
+    /// A run writes to it.
+    #[error(transparent)]
+    Busy(#[from] FileError),
     /// It cannot be written.
     #[error("cannot write {0}: {error}; what was there before is unchanged", printable_path(path))]
     Write {
@@ -61,8 +66,8 @@ pub(crate) fn check(path: &Path, force: bool) -> Result<(), WriteError> {
 /// A file that is written but not yet in place.
 #[derive(Debug)]
 pub(crate) enum Staged<'a> {
-    /// Beside its final place, which still has its old content.
-    Beside(NamedTempFile, PathBuf),
+    /// Beside its final place, which still has its old content, and which no run may write to meanwhile.
+    Beside(NamedTempFile, PathBuf, Option<File>),
     /// For standard output, a device or a pipe.
     Stream(&'a Path, &'a str),
 }
@@ -72,7 +77,7 @@ pub(crate) enum Staged<'a> {
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// If it cannot be written, or a run writes to it.
 pub(crate) fn stage<'a>(path: &'a Path, text: &'a str) -> Result<Staged<'a>, WriteError> {
     let failed = |error| WriteError::Write { path: path.into(), error };
     // A link stays a link: its target is replaced.
@@ -80,12 +85,13 @@ pub(crate) fn stage<'a>(path: &'a Path, text: &'a str) -> Result<Staged<'a>, Wri
     if is_stdout(path) || matches!(Place::of(&target), Ok(Place::Stream)) {
         return Ok(Staged::Stream(path, text));
     }
+    let held = locked::hold(&target)?;
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = std::fs::Permissions::from_mode(0o666);
     let mut file =
         tempfile::Builder::new().prefix(".hpbench-").permissions(permissions).tempfile_in(folder).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    Ok(Staged::Beside(file, target))
+    Ok(Staged::Beside(file, target, held))
 }
 
 impl Staged<'_> {
@@ -96,7 +102,7 @@ impl Staged<'_> {
     /// If that fails.
     pub(crate) fn put(self) -> Result<(), Failure> {
         match self {
-            Self::Beside(file, path) => match file.persist(&path) {
+            Self::Beside(file, path, _held) => match file.persist(&path) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(WriteError::Write { path, error: error.error }.into()),
             },

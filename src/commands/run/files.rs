@@ -20,6 +20,11 @@ impl Files {
         let used = [("-o", &args.out), ("--hlog", &args.hlog)];
         let used: Vec<_> = used.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
         place::check_outputs(&used, &[]).map_err(usage)?;
+        // A file of rows that is continued may also say how.
+        let is_continued = args.append || args.resume;
+        let used: Vec<_> = used.into_iter().filter(|(flag, _)| !is_continued || *flag != "-o").collect();
+        let plan = args.plan.iter().map(|path| ("--plan", path.as_path())).collect::<Vec<_>>();
+        place::check_outputs(&used, &plan).map_err(usage)?;
         let output = if args.resume { begun.open()? } else { open_output(args, host)? };
         let hlog = args.hlog.as_deref().map(|path| Hlog::open(path, existing(args))).transpose()?;
         Ok(Self { output, hlog })
