@@ -165,11 +165,17 @@ fn hpbench_runs_in_it() {
     let Some(rig) = Rig::new("r") else { return };
     rig.does("up");
     let bench = Bench::new();
-    for bind in ["10.77.0.1", "fd77::1"] {
+    for bind in ["10.77.0.1", "fd77::1", "fe80::1%rig-a"] {
         let env = format!("HPBENCH_RIG={}", rig.0);
-        let args = common::tiny(&format!("--backend plain --scenario drain,send --bind {bind} --force"));
+        let args = common::tiny(&format!(
+            "--backend plain --scenario drain,send,echo --addressing connected,unconnected --bind {bind} --force"
+        ));
         let words = ["env", &env, RIG, "run", "--", HPBENCH].into_iter().chain(args.split(' '));
         let done = bench.run_command(&words.collect::<Vec<_>>()).expect(0);
         common::assert_sound(&done.rows());
+        for row in done.rows() {
+            assert_eq!(row.text("bind"), bind);
+            assert!(row.text("command").ends_with(&format!("--bind {bind}")), "{}", row.text("command"));
+        }
     }
 }

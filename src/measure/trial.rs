@@ -1,7 +1,6 @@
 //! One trial: what goes in, and what its threads share. [`scenario`](crate::measure::scenario) runs it; the result is
 //! an [`Outcome`], or a [`TrialError`] that says why there is none.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -190,7 +189,7 @@ impl<'p> Part<'_, 'p> {
     ) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         let options = self.options;
         let failed = |what| move |error| TrialError::Socket { what, error };
-        let address = SocketAddr::new(options.bind, port);
+        let address = options.bind.at(port);
         let pair = match addressing {
             Addressing::Connected => Socket::pair(address),
             Addressing::Unconnected => Socket::half_connected_pair(address),

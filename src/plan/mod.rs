@@ -1,5 +1,6 @@
 //! What is measured: the cells, the cores, and the request that they come from.
 
+pub mod address;
 pub mod args;
 pub(crate) mod backends;
 pub mod cells;

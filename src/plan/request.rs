@@ -1,7 +1,7 @@
 //! From the flags of a run to its plan: checks that what is asked for is possible before anything runs.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
@@ -116,10 +116,10 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         args.workers
     );
     for index in 0..args.workers as u16 {
-        check_address(SocketAddr::new(args.bind, if port == 0 { 0 } else { port + index }))?;
+        check_address(args.bind.at(if port == 0 { 0 } else { port + index }))?;
     }
-    check_path(args.bind)?;
-    let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
+    check_path(args.bind.at(0))?;
+    let gso = hpbench_backends::kernel::socket::probe_gso(args.bind.ip());
     if let Err(error) = &gso {
         tell!(
             "warning: no GSO for UDP here ({error}; it needs Linux 4.18): queues are filled by sendmmsg, and flood \
@@ -138,7 +138,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         },
         warmup: args.warmup,
         verify: args.verify.into(),
-        bind: args.bind,
+        bind: args.bind.clone(),
         port: args.port as u16,
         ring: args.ring.next_power_of_two(),
         rcvbuf: args.rcvbuf,
@@ -246,8 +246,8 @@ fn is_short_of_files(error: &io::Error) -> bool {
 }
 
 /// Connects two sockets once, so that an address to which nothing can be sent is found before anything is run.
-fn check_path(address: IpAddr) -> anyhow::Result<()> {
-    let Err(error) = Socket::pair(SocketAddr::new(address, 0)) else { return Ok(()) };
+fn check_path(address: SocketAddr) -> anyhow::Result<()> {
+    let Err(error) = Socket::pair(address) else { return Ok(()) };
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "it is a broadcast address, and broadcasts leave the machine; --bind takes an address of this machine, see \
@@ -262,7 +262,7 @@ fn check_path(address: IpAddr) -> anyhow::Result<()> {
         _ if is_short_of_files(&error) => "raise the limit of open files (`ulimit -n`)",
         _ => "choose another --bind, see `ip address`",
     };
-    anyhow::bail!("cannot connect two sockets on {address}: {error}; {remedy}")
+    anyhow::bail!("cannot connect two sockets on {}: {error}; {remedy}", address.ip())
 }
 
 /// The frames of a run.

@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 pub(crate) mod errno;
+pub mod interface;
 pub(crate) mod setup;
 pub mod socket;
 pub(crate) mod sys;

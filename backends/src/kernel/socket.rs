@@ -84,7 +84,7 @@ impl Socket {
     ///
     /// The kernel's error from any of the calls.
     pub fn pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let (mut near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        let (mut near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
         near.connect_alone(far.local_addr()?)?;
         far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
@@ -96,7 +96,7 @@ impl Socket {
     ///
     /// As [`Socket::pair`].
     pub fn half_connected_pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let (near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        let (near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
         far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
     }
@@ -270,13 +270,22 @@ impl Socket {
     }
 }
 
-/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), determined by asking it.
+/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), determined by asking it for a socket of the family of
+/// `address`.
 ///
 /// # Errors
 ///
-/// The kernel's error if it does not, or if `address` cannot be bound.
+/// The kernel's error if it does not, or if it has no such sockets.
 pub fn probe_gso(address: IpAddr) -> io::Result<()> {
-    Socket::bind(SocketAddr::new(address, 0))?.set_segment(1400)
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    Socket::of(socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?).set_segment(1400)
+}
+
+/// The same address at a port that the kernel chooses.
+fn beside(mut address: SocketAddr) -> SocketAddr {
+    // Unlike a new one from its IP address, it keeps the interface of a link-local address.
+    address.set_port(0);
+    address
 }
 
 fn clamp(value: usize) -> libc::c_int {
