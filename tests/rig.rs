@@ -2,9 +2,17 @@
 
 mod common;
 
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Bench, HPBENCH, needs};
+use hpbench::plan::path::check_whole;
+use hpbench_backends::kernel::interface;
+use hpbench_backends::{Offer, Socket};
 
 const RIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/rig");
 
@@ -156,6 +164,83 @@ fn loss_and_duplication_are_what_the_counters_say() {
         assert_eq!(arrived, DATAGRAMS + twice, "{address}");
         assert!((1..DATAGRAMS).contains(&twice), "{twice}");
         rig.does("duplicate b 0");
+    }
+}
+
+/// Calls `check` on a thread that is in a namespace of the rig.
+fn inside<T: Send>(rig: &Rig, side: &str, check: impl FnOnce() -> T + Send) -> T {
+    let netns = File::open(format!("/run/netns/{}-{side}", rig.0)).expect("the namespace is there");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(netns.as_fd(), kind).expect("root may");
+            check()
+        });
+        thread.join().expect("it does not panic")
+    })
+}
+
+/// A socket of side a, connected with an address of side b.
+fn connected(local: &str, peer: &str) -> Socket {
+    let socket = Socket::bind(SocketAddr::new(local.parse().expect("an address"), 0)).expect("it is bound");
+    socket.connect(SocketAddr::new(peer.parse().expect("an address"), 9)).expect("there is a route");
+    socket
+}
+
+#[test]
+fn a_payload_beyond_the_mtu_is_refused_between_hosts_only() {
+    let Some(rig) = Rig::new("m") else { return };
+    rig.does("up");
+    inside(&rig, "a", || {
+        for (local, peer, headers) in [("10.77.0.1", "10.77.0.2", 28), ("fd77::1", "fd77::2", 48)] {
+            let socket = connected(local, peer);
+            let path = socket.path().expect("a route");
+            assert_eq!((path.interface.as_str(), path.is_local), ("rig-a", false));
+            assert_eq!(interface::driver_of("rig-a").as_deref(), Some("veth"));
+            assert!(check_whole(1500 - headers, &socket).is_ok());
+            let error = check_whole(1501 - headers, &socket).expect_err("it is fragmented").to_string();
+            let told = [format!("--payload {} or less", 1500 - headers), "through rig-a".into(), "mtu 1501".into()];
+            assert!(told.iter().all(|told| error.contains(told)), "{error}");
+            let own = connected(local, local);
+            let path = own.path().expect("a route");
+            assert_eq!((path.interface.as_str(), path.is_local), ("lo", true), "whatever interface has the address");
+            assert!(check_whole(65_507, &own).is_ok(), "nothing is lost there");
+        }
+    });
+    rig.does("mtu 9000");
+    inside(&rig, "a", || {
+        assert!(check_whole(8972, &connected("10.77.0.1", "10.77.0.2")).is_ok());
+    });
+}
+
+/// A queueing discipline that drops: silently, unless the socket asks.
+#[test]
+fn what_a_queueing_discipline_drops_is_not_sent() {
+    let Some(rig) = Rig::new("q") else { return };
+    rig.does("up");
+    let tbf = "run -- tc qdisc add dev rig-a root tbf rate 1mbit burst 2000 limit 2000";
+    let output = rig.run(tbf);
+    if !output.status.success() {
+        return needs::skip("tbf", &String::from_utf8_lossy(&output.stderr).trim());
+    }
+    for (local, peer) in [("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")] {
+        let before = rig.arrived();
+        let [silent, told] = inside(&rig, "a", || {
+            [false, true].map(|reports| {
+                let socket = connected(local, peer);
+                if reports {
+                    socket.report_drops().expect("an old option");
+                }
+                let mut offer = Offer::new(Arc::new(socket), 1000, false).expect("no GSO is asked for");
+                (0..50).map(|_| offer.send(1, |datagram| datagram.fill(7)).expect("no fatal error")).sum::<usize>()
+            })
+        });
+        // The first two each report an ICMP message that says that the port is nobody's.
+        std::thread::sleep(Duration::from_millis(100));
+        let arrived = rig.arrived() - before;
+        assert_eq!(silent, 50, "each is a success");
+        assert!(told < 25, "{told} of 50 were taken");
+        assert!(arrived <= 25 + told as u64, "{arrived} arrived, {told} were taken");
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub mod cores;
 pub mod lists;
 mod memory;
+pub mod path;
 pub mod pointless;
 pub mod request;
 pub mod schedule;

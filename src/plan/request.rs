@@ -12,6 +12,7 @@ use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
+use crate::plan::path;
 use crate::text::counted;
 
 /// The cells of the plan.
@@ -263,6 +264,16 @@ fn check_path(address: SocketAddr) -> anyhow::Result<()> {
         _ => "choose another --bind, see `ip address`",
     };
     anyhow::bail!("cannot connect two sockets on {}: {error}; {remedy}", address.ip())
+}
+
+/// Refuses payloads that would be fragmented on their way to the peer of `socket`, which is connected to another host.
+///
+/// # Errors
+///
+/// The largest payload that is sent whole, and what to do for a larger one.
+pub fn check_payloads(cells: &[Cell], socket: &Socket) -> anyhow::Result<()> {
+    let payloads = cells.iter().filter(|cell| cell.variant.kind().has_socket()).map(|cell| cell.payload);
+    payloads.max().map_or(Ok(()), |payload| Ok(path::check_whole(payload, socket)?))
 }
 
 /// The frames of a run.
