@@ -14,14 +14,25 @@ use hpbench_backends::{Kind, Pool};
 
 /// A network of its own whose loopback is shaped by a token bucket; `None` where that is not available.
 fn shaped(tbf: &str) -> Option<Bench> {
-    let shape = format!("tc qdisc add dev lo root tbf {tbf}");
-    let probe = needs::netns(&shape)?;
+    spoiled("tbf", &format!("tc qdisc add dev lo root tbf {tbf}"))
+}
+
+/// A network of its own in which loopback loses one in ten datagrams, behind the back of every counter.
+fn lossy() -> Option<Bench> {
+    const RULE: &str = "table ip lossy { chain prerouting { type filter hook prerouting priority raw; \
+        meta l4proto udp numgen random mod 10 == 0 drop; }; }";
+    spoiled("nft", &format!("echo '{RULE}' | nft -f -"))
+}
+
+/// A network of its own that a command spoils.
+fn spoiled(name: &str, command: &str) -> Option<Bench> {
+    let probe = needs::netns(command)?;
     let output = Command::new(&probe[0]).args(&probe[1..]).output().expect("it ran before");
     if !output.status.success() {
-        needs::skip("tbf", &String::from_utf8_lossy(&output.stderr).trim());
+        needs::skip(name, &String::from_utf8_lossy(&output.stderr).trim());
         return None;
     }
-    let wrapper = needs::netns(&format!("{shape} && exec \"$0\" \"$@\""))?;
+    let wrapper = needs::netns(&format!("{command} && exec \"$0\" \"$@\""))?;
     Some(Bench::under(wrapper.iter().map(String::as_str)))
 }
 
@@ -30,7 +41,7 @@ fn loss_on_the_way_is_unexplained_and_makes_the_trial_invalid() {
     if needs::two_cores().is_none() {
         return;
     }
-    let Some(bench) = shaped("rate 10mbit burst 20000 limit 20000") else { return };
+    let Some(bench) = lossy() else { return };
     let done = bench.tiny("--backend mmsg --scenario flood -t 0.3").expect(1);
     for row in done.rows() {
         let lost = row.count("unexplained");
@@ -39,6 +50,20 @@ fn loss_on_the_way_is_unexplained_and_makes_the_trial_invalid() {
         assert_eq!((row.text("valid"), row.text("error")), ("0", ""));
         assert!(row.text("invalid_reason").contains(&format!("{lost} datagrams unexplained")));
         assert!(done.stdout.contains("invalid") && !done.stdout.contains('≥'), "{}", done.stdout);
+    }
+}
+
+/// A queueing discipline says what it drops: that is not sent, and sent again.
+#[test]
+fn what_a_queueing_discipline_drops_is_sent_again() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let Some(bench) = shaped("rate 10mbit burst 20000 limit 20000") else { return };
+    let args = format!("--backend {} --scenario flood,drain,send --round 64 -t 0.3", needs::backends());
+    for row in bench.tiny(&args).expect(0).rows() {
+        assert_balanced(&row);
+        assert_eq!(row.text("error"), "", "{}", row.name());
     }
 }
 

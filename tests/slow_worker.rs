@@ -29,7 +29,7 @@ impl After for Slow {
 /// One flood with a small receive buffer.
 fn check<'p, B: Backend<'p>>(pool: &'p Pool, free: &mut FreeList<'p>) {
     let options = wrapped::options(Duration::from_millis(100), Duration::from_millis(10));
-    let gso = hpbench_backends::kernel::socket::probe_gso(options.bind).is_ok();
+    let gso = hpbench_backends::kernel::socket::probe_gso(options.bind.ip()).is_ok();
     let options = Options { gso, ring: 1024, rcvbuf: 65_536, ..options };
     let cell = wrapped::cell(Scenario::Flood, B::KIND, 16);
     let ledger = wrapped::run::<Wrapped<B, Slow>>(&cell, &options, pool, free).ledger;

@@ -1,6 +1,7 @@
 //! The contract between the driver and a way of moving datagrams.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::frames::address::HEADROOM;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::{Consumer, Producer, ring};
-use crate::kernel::errno::Verdict;
+use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::variant::{Addressing, Variant};
 
@@ -307,14 +308,22 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts a send that the kernel has refused.
+    /// Counts an error of a call on this socket that a transient cause had, e.g. an ICMP message that came back, and
+    /// empties the socket's error queue.
+    #[cold]
+    pub(crate) fn note_passing(&mut self, fd: RawFd) {
+        self.io_errors += 1;
+        errno::empty_queue(fd);
+    }
+
+    /// Counts a send on this socket that the kernel has refused.
     ///
     /// # Errors
     ///
     /// The refusal, if it makes continuing pointless.
-    pub(crate) fn note_refused(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<()> {
+    pub(crate) fn note_refused(&mut self, fd: RawFd, (verdict, error): (Verdict, io::Error)) -> io::Result<()> {
         match verdict {
-            Verdict::Passing => self.io_errors += 1,
+            Verdict::Passing => self.note_passing(fd),
             Verdict::Again | Verdict::Interrupted => self.send_eagain += 1,
             Verdict::Fatal => return Err(error),
         }

@@ -4,6 +4,7 @@
 //! frame changes (and for a send its length): the frames move, the headers do not.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
@@ -93,8 +94,8 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr().cast());
         // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
         // stays in the ring until the call returns; the kernel only reads them.
-        let sent =
-            sent(unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) }, &mut self.counters)?;
+        let outcome = unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) };
+        let sent = sent(fd, outcome, &mut self.counters)?;
         for _ in 0..sent {
             if let Some(packet) = tx.pop() {
                 free.give(packet.into_frame());
@@ -130,15 +131,15 @@ fn post<'p>(
     // only reads them.
     let outcome =
         unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr().cast(), messages) };
-    Ok(outbox.settle(sent(outcome, counters)?, tx, free))
+    Ok(outbox.settle(sent(socket.raw(), outcome, counters)?, tx, free))
 }
 
 /// How many messages were sent by a call that may have failed.
 #[inline(always)]
-fn sent(outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -> io::Result<usize> {
+fn sent(fd: RawFd, outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -> io::Result<usize> {
     match outcome {
         Ok(sent) => Ok(sent),
-        Err(refused) => counters.note_refused(refused).map(|()| 0),
+        Err(refused) => counters.note_refused(fd, refused).map(|()| 0),
     }
 }
 
@@ -170,7 +171,9 @@ impl<'p> Mmsg<'p> {
         if verdict == Verdict::Fatal {
             return Err(error);
         }
-        self.counters.io_errors += u64::from(verdict == Verdict::Passing);
+        if verdict == Verdict::Passing {
+            self.counters.note_passing(self.socket.raw());
+        }
         Ok(0)
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::kernel::errno::Verdict;
+use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
 use crate::kernel::sys;
 use crate::message::Headers;
@@ -85,6 +85,10 @@ impl Offer {
         match outcome {
             Ok(sent) => Ok(sent),
             Err((Verdict::Fatal, error)) => Err(error),
+            Err((Verdict::Passing, _)) => {
+                errno::empty_queue(fd);
+                Ok(0)
+            }
             Err(_) => Ok(0),
         }
     }

@@ -88,7 +88,7 @@ impl<'p> Backend<'p> for Plain<'p> {
                 let outcome =
                     unsafe { sys::send_message(&mut self.counters.syscalls, self.socket.raw(), &header.msg_hdr) };
                 if let Err(refused) = outcome {
-                    result = self.counters.note_refused(refused);
+                    result = self.counters.note_refused(self.socket.raw(), refused);
                     break;
                 }
                 went += 1;
@@ -110,7 +110,7 @@ impl<'p> Backend<'p> for Plain<'p> {
                     sent += 1;
                 }
                 Err(refused) => {
-                    result = self.counters.note_refused(refused);
+                    result = self.counters.note_refused(self.socket.raw(), refused);
                     break;
                 }
             }
@@ -176,7 +176,7 @@ fn receive_each<'p, W: Way>(
         let status = unsafe { way.call(fd, &frame, flags) };
         if status < 0 {
             free.give(frame);
-            match counters.note_failed_receive(flags) {
+            match counters.note_failed_receive(fd, flags) {
                 Some(ended) => result = ended,
                 None if interruptions < errno::INTERRUPTIONS_MAX => {
                     interruptions += 1;
@@ -199,13 +199,13 @@ impl Counters {
     /// Judges why a receive returned nothing: `None` if it must be repeated.
     #[cold]
     #[inline(never)]
-    fn note_failed_receive(&mut self, flags: libc::c_int) -> Option<io::Result<()>> {
+    fn note_failed_receive(&mut self, fd: libc::c_int, flags: libc::c_int) -> Option<io::Result<()>> {
         self.syscalls += 1;
         match errno::last() {
             // A wait that a signal interrupts is over.
             (Verdict::Interrupted, _) if flags != 0 => return None,
             (Verdict::Fatal, error) => return Some(Err(error)),
-            (Verdict::Passing, _) => self.io_errors += 1,
+            (Verdict::Passing, _) => self.note_passing(fd),
             (Verdict::Again | Verdict::Interrupted, _) => {}
         }
         Some(Ok(()))

@@ -7,7 +7,7 @@ use hpbench_backends::kernel::thread::Usage;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::counters::{Counts, PerfCounters};
-use crate::measure::kthreads::{self, KernelThreads};
+use crate::measure::kthreads::{self, KernelThreads, Softirqs};
 
 /// What one side of a trial has used: the worker, or the peer of its rounds.
 #[derive(Debug, Default)]
@@ -67,6 +67,8 @@ pub struct Disturbance {
     pub steal_ticks: Option<u64>,
     /// The same as a share of the cores' time, in percent.
     pub steal_pct: f64,
+    /// Time in softirqs on the cores of this host that received, in ticks; `None` if the kernel does not report it.
+    pub softirq_ticks: Option<u64>,
     /// How long the thread was watched, in nanoseconds.
     pub watched_ns: u64,
     /// Page faults that had to wait for a disk.
@@ -85,6 +87,8 @@ impl Disturbance {
             run_delay_pct: self.run_delay_pct.max(other.run_delay_pct),
             steal_ticks: self.steal_ticks.max(other.steal_ticks),
             steal_pct: self.steal_pct.max(other.steal_pct),
+            // The same cores were watched, or those of another host, which did not receive.
+            softirq_ticks: self.softirq_ticks,
             watched_ns: self.watched_ns.max(other.watched_ns),
             major_faults: self.major_faults + other.major_faults,
             context_switches: self.context_switches + other.context_switches,
@@ -101,6 +105,7 @@ pub struct Watch {
     usage: Usage,
     run_delay_ns: Option<u64>,
     steal_ticks: Option<u64>,
+    softirqs: Softirqs,
     kernel_threads: KernelThreads,
 }
 
@@ -109,6 +114,7 @@ impl Watch {
     pub fn begin(cores: &[usize]) -> Self {
         Self {
             steal_ticks: kthreads::steal_ticks(cores),
+            softirqs: Softirqs::now(),
             kernel_threads: kthreads::kernel_threads(),
             run_delay_ns: kthreads::run_delay_ns(),
             usage: Usage::now(),
@@ -131,6 +137,7 @@ impl Watch {
             run_delay_ns,
             run_delay_pct: share(run_delay_ns.unwrap_or(0) as f64, 1),
             steal_ticks,
+            softirq_ticks: Softirqs::now().ticks_since(&self.softirqs),
             steal_pct: share(steal_ticks.unwrap_or(0) as f64 * tick_ns, self.cores.len()),
             watched_ns,
             major_faults: usage.major_faults,
@@ -188,6 +195,14 @@ pub(crate) fn work(steps: u64) {
     black_box(state);
 }
 
+/// The least number of ticks that says something: what a core's ticks are short of, or more than, is up to one each.
+const SOFTIRQ_TICKS_MIN: u64 = 10;
+
+/// The time of so many ticks in softirqs, in nanoseconds; `None` if they are too few to say something.
+pub fn softirq_ns(ticks: u64) -> Option<u64> {
+    (ticks >= SOFTIRQ_TICKS_MIN).then(|| ticks.saturating_mul(1_000_000_000) / kthreads::user_hz())
+}
+
 /// Shortest measured phase whose user and system times are more than tick noise, where the kernel estimates them.
 const SPLIT_FROM: Duration = Duration::from_secs(5);
 
@@ -216,6 +231,12 @@ mod tests {
         assert!(side.usage.cpu_ns > 2_000_000, "{side:?}");
         side.reset();
         assert_eq!(side.usage, Usage::default());
+    }
+
+    #[test]
+    fn few_ticks_say_nothing() {
+        assert_eq!([0, 9].map(softirq_ns), [None; 2]);
+        assert_eq!(softirq_ns(10), Some(10_000_000_000 / kthreads::user_hz()));
     }
 
     #[test]

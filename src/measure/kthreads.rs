@@ -1,5 +1,6 @@
 //! What the kernel reports about threads and cores: io_uring's own threads, waiting for a core, and stolen time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -57,6 +58,59 @@ fn parse_steal(stat: &str, cpus: &[usize]) -> Option<u64> {
     cpus.iter().map(steal).sum()
 }
 
+/// Time that each core has spent in softirqs so far, and how many of them have received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Softirqs {
+    /// By the number of the core.
+    cores: BTreeMap<usize, Softirq>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Softirq {
+    /// Time, in ticks of [`user_hz`] per second: the seventh number of a core in `/proc/stat`.
+    ticks: u64,
+    /// Runs of `NET_RX` in `/proc/softirqs`.
+    receives: u64,
+}
+
+impl Softirqs {
+    /// Reads two files. Empty if the kernel does not show them.
+    pub fn now() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        Self::parse(&read("/proc/stat"), &read("/proc/softirqs"))
+    }
+
+    fn parse(stat: &str, softirqs: &str) -> Self {
+        let mut lines = softirqs.lines();
+        let cores = lines.next().unwrap_or_default().split_ascii_whitespace();
+        let cores = cores.map(|name| name.strip_prefix("CPU").and_then(|core| core.parse().ok()));
+        let receives = lines.find_map(|line| line.trim_start().strip_prefix("NET_RX:")).unwrap_or_default();
+        let receives = receives.split_ascii_whitespace().map(|count| count.parse().ok());
+        let receives: BTreeMap<usize, u64> =
+            cores.zip(receives).filter_map(|(core, count)| Some((core?, count?))).collect();
+        let of_line = |line: &str| {
+            let (name, values) = line.split_once(' ')?;
+            let core = name.strip_prefix("cpu")?.parse().ok()?;
+            // user, nice, system, idle, iowait, irq, softirq
+            Some((core, Softirq { ticks: number(values, 6)?, receives: *receives.get(&core)? }))
+        };
+        Self { cores: stat.lines().filter_map(of_line).collect() }
+    }
+
+    /// Ticks since `before` on the cores that received. Those with less than a hundredth of the receives are left out: what
+    /// they did has nothing to do with the load. `None` if no core received, or the kernel does not report it.
+    pub fn ticks_since(&self, before: &Self) -> Option<u64> {
+        let rise = |(core, now): (&usize, &Softirq)| {
+            let before = before.cores.get(core)?;
+            Some((now.receives.saturating_sub(before.receives), now.ticks.saturating_sub(before.ticks)))
+        };
+        let rises: Vec<(u64, u64)> = self.cores.iter().filter_map(rise).collect();
+        let receives: u64 = rises.iter().map(|(receives, _)| receives).sum();
+        let receiving = rises.iter().filter(|(own, _)| own.saturating_mul(100) >= receives);
+        (receives > 0).then(|| receiving.map(|(_, ticks)| ticks).sum())
+    }
+}
+
 /// The kernel's ticks per second, as in `/proc/stat`.
 pub fn user_hz() -> u64 {
     rustix::param::clock_ticks_per_second()
@@ -107,6 +161,26 @@ mod tests {
         assert_eq!(parse_steal(stat, &[0, 2]), None, "no such core");
         assert_eq!(parse_steal("cpu0 1 2 3 4\n", &[0]), None, "before Linux 2.6.11");
         assert!(steal_ticks(&[usize::MAX]).is_none());
+    }
+
+    #[test]
+    fn softirqs_count_on_the_cores_that_receive() {
+        let stat = |ticks: [u64; 3]| {
+            let line = |core: usize| format!("cpu{core} 1 2 3 4 5 6 {} 8 0 0\n", ticks[core]);
+            format!("cpu  1 2 3 4 5 6 999 8 0 0\n{}{}{}intr 1\n", line(0), line(1), line(2))
+        };
+        let softirqs = |receives: [u64; 3]| {
+            let [a, b, c] = receives;
+            format!("                CPU0   CPU1  CPU2\n  NET_TX: 5 5 5\n  NET_RX: {a} {b} {c}\n   SCHED: 9 9 9\n")
+        };
+        let at = |ticks, receives| Softirqs::parse(&stat(ticks), &softirqs(receives));
+        let before = at([10, 20, 30], [1000, 1000, 1000]);
+        assert_eq!(at([15, 27, 90], [1500, 1500, 1009]).ticks_since(&before), Some(12), "core 2 did something else");
+        assert_eq!(at([15, 27, 90], [1500, 1500, 1011]).ticks_since(&before), Some(72));
+        assert_eq!(at([15, 27, 90], [1000; 3]).ticks_since(&before), None, "nothing was received");
+        assert_eq!(Softirqs::parse("", "").ticks_since(&before), None);
+        assert_eq!(Softirqs::parse(&stat([1; 3]), "CPU0\n").cores.len(), 0);
+        assert_eq!(Softirqs::parse("cpu1 1 2 3 4 5 6 7\ncpux 1\ncpu7 1\n", &softirqs([1; 3])).cores.len(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
 use crate::measure::remedy::remedy;
 use crate::plan::cores;
+use crate::plan::path::PathError;
 use crate::traffic::ledger::Ledger;
 
 /// The result of a trial.
@@ -250,6 +251,9 @@ pub enum TrialError {
         /// Bytes of the headers before a payload.
         headers: usize,
     },
+    /// The path to another host fragments the datagrams.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The queue is too short for even one batch.
     #[error(
         "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, less than one batch \

@@ -1,7 +1,6 @@
 //! One trial: what goes in, and what its threads share. [`scenario`](crate::measure::scenario) runs it; the result is
 //! an [`Outcome`], or a [`TrialError`] that says why there is none.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +16,7 @@ use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
+use crate::plan::path;
 use crate::traffic::wire::{Tag, Wire};
 
 /// What a trial is run with.
@@ -173,7 +173,24 @@ impl<'p> Part<'_, 'p> {
         let port = if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 };
         let (near, far) = self.open_sockets(port, self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&far)?;
+        let failed = |error| TrialError::Socket { what: "setting IP_RECVERR", error };
+        // What a queueing discipline drops is not sent, and sent again: loopback may have one, too.
+        let [near_sends, far_sends] = senders(self.cell.scenario);
+        for socket in [(&near, near_sends), (&far, far_sends)].into_iter().filter_map(|(it, sends)| sends.then_some(it))
+        {
+            socket.report_drops().map_err(failed)?;
+        }
         Ok((near, far))
+    }
+
+    /// Whether datagrams of this trial reach the peer of `socket`, which is connected, in one piece; on this machine they
+    /// may be fragmented. For a peer on another host.
+    ///
+    /// # Errors
+    ///
+    /// [`TrialError::Path`] if they do not, with the largest payload that does.
+    pub fn check_whole(&self, socket: &Socket) -> Result<(), TrialError> {
+        Ok(path::check_whole(self.cell.payload, socket)?)
     }
 
     /// Two connected sockets besides those of [`Part::sockets`], at ports that are free, with room for the longest train
@@ -190,7 +207,7 @@ impl<'p> Part<'_, 'p> {
     ) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
         let options = self.options;
         let failed = |what| move |error| TrialError::Socket { what, error };
-        let address = SocketAddr::new(options.bind, port);
+        let address = options.bind.at(port);
         let pair = match addressing {
             Addressing::Connected => Socket::pair(address),
             Addressing::Unconnected => Socket::half_connected_pair(address),
@@ -222,6 +239,15 @@ impl<'p> Part<'_, 'p> {
     /// Whether this trial goes through sockets.
     pub(crate) fn has_sockets(&self) -> bool {
         self.cell.variant.kind().has_socket()
+    }
+}
+
+/// Which sockets send: the worker's, and the peer's.
+fn senders(scenario: Scenario) -> [bool; 2] {
+    match scenario {
+        Scenario::Drain | Scenario::Flood | Scenario::Pace => [false, true],
+        Scenario::Send => [true, false],
+        Scenario::Echo => [true, true],
     }
 }
 

@@ -1,17 +1,17 @@
 //! The flags of a run: their defaults and their bounds.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches, ValueEnum};
 use hpbench_backends::{Addressing, Config};
 
+use crate::plan::address::HostAddress;
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
 use crate::plan::lists::{self, List};
-use crate::plan::values::{added_ns, address, amount, label, number, percentage, seconds, whole};
+use crate::plan::values::{added_ns, amount, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
 
 /// What to measure, and how. Any flag whose value is not a path can also be in a plan file.
@@ -172,10 +172,10 @@ pub struct RunArgs {
     #[arg(help_heading = MACHINE, hide_short_help = true)]
     pub fifo: Option<usize>,
 
-    /// IPv4 or IPv6 address of all sockets, one of this machine's
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = address)]
+    /// IPv4 or IPv6 address of all sockets, one of this machine's, e.g. ::1 or fe80::1%eth0
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = str::parse::<HostAddress>)]
     #[arg(help_heading = MACHINE, hide_short_help = true)]
-    pub bind: IpAddr,
+    pub bind: HostAddress,
 
     /// First UDP port: worker i uses N + i; 0 lets the kernel choose
     #[arg(short = 'p', long, value_name = "N", default_value = "0", value_parser = |text: &str| number(text, 0, 65_535))]
@@ -396,6 +396,7 @@ mod tests {
             ("--bind", "224.0.0.1", "one machine"),
             ("--bind", "255.255.255.255", "one machine"),
             ("--bind", "ff02::1", "one machine"),
+            ("--bind", "fe80::1", "fe80::1%eth0"),
             ("--workers", "0", "from 1 to 256"),
             ("--seed", "-1", "whole number"),
         ] {

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::address::HostAddress;
 use crate::plan::cores::Cores;
 use crate::traffic::wire::Verify;
 
@@ -187,7 +187,7 @@ pub struct Options {
     /// How much of each datagram is checked.
     pub verify: Verify,
     /// The address of all sockets.
-    pub bind: IpAddr,
+    pub bind: HostAddress,
     /// The worker's port; 0 lets the kernel choose.
     pub port: u16,
     /// Slots of each ring.

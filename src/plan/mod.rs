@@ -1,5 +1,6 @@
 //! What is measured: the cells, the cores, and the request that they come from.
 
+pub mod address;
 pub mod args;
 pub(crate) mod backends;
 pub mod cells;
@@ -8,6 +9,7 @@ pub(crate) mod command;
 pub mod cores;
 pub mod lists;
 mod memory;
+pub mod path;
 pub mod pointless;
 pub mod request;
 pub mod schedule;

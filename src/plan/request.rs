@@ -1,7 +1,7 @@
 //! From the flags of a run to its plan: checks that what is asked for is possible before anything runs.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
@@ -12,6 +12,7 @@ use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
+use crate::plan::path;
 use crate::text::counted;
 
 /// The cells of the plan.
@@ -116,10 +117,10 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         args.workers
     );
     for index in 0..args.workers as u16 {
-        check_address(SocketAddr::new(args.bind, if port == 0 { 0 } else { port + index }))?;
+        check_address(args.bind.at(if port == 0 { 0 } else { port + index }))?;
     }
-    check_path(args.bind)?;
-    let gso = hpbench_backends::kernel::socket::probe_gso(args.bind);
+    check_path(args.bind.at(0))?;
+    let gso = hpbench_backends::kernel::socket::probe_gso(args.bind.ip());
     if let Err(error) = &gso {
         tell!(
             "warning: no GSO for UDP here ({error}; it needs Linux 4.18): queues are filled by sendmmsg, and flood \
@@ -138,7 +139,7 @@ pub(crate) fn on(args: &RunArgs, cores: Cores) -> Options {
         },
         warmup: args.warmup,
         verify: args.verify.into(),
-        bind: args.bind,
+        bind: args.bind.clone(),
         port: args.port as u16,
         ring: args.ring.next_power_of_two(),
         rcvbuf: args.rcvbuf,
@@ -254,8 +255,8 @@ fn is_short_of_files(error: &io::Error) -> bool {
 }
 
 /// Connects two sockets once, so that an address to which nothing can be sent is found before anything is run.
-fn check_path(address: IpAddr) -> anyhow::Result<()> {
-    let Err(error) = Socket::pair(SocketAddr::new(address, 0)) else { return Ok(()) };
+fn check_path(address: SocketAddr) -> anyhow::Result<()> {
+    let Err(error) = Socket::pair(address) else { return Ok(()) };
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "it is a broadcast address, and broadcasts leave the machine; --bind takes an address of this machine, see \
@@ -270,7 +271,17 @@ fn check_path(address: IpAddr) -> anyhow::Result<()> {
         _ if is_short_of_files(&error) => "raise the limit of open files (`ulimit -n`)",
         _ => "choose another --bind, see `ip address`",
     };
-    anyhow::bail!("cannot connect two sockets on {address}: {error}; {remedy}")
+    anyhow::bail!("cannot connect two sockets on {}: {error}; {remedy}", address.ip())
+}
+
+/// Refuses payloads that would be fragmented on their way to the peer of `socket`, which is connected to another host.
+///
+/// # Errors
+///
+/// The largest payload that is sent whole, and what to do for a larger one.
+pub fn check_payloads(cells: &[Cell], socket: &Socket) -> anyhow::Result<()> {
+    let payloads = cells.iter().filter(|cell| cell.variant.kind().has_socket()).map(|cell| cell.payload);
+    payloads.max().map_or(Ok(()), |payload| Ok(path::check_whole(payload, socket)?))
 }
 
 /// The frames of a run.

@@ -284,6 +284,18 @@ columns! {
         command: String, Other;
         /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
         kernel_canary_ratio: Option<f64>, Other;
+        /// Time in softirqs of the receiving host's cores, in ns per datagram received: the network stack's own work, of which
+        /// only a part is in the worker's time. Counted are the cores with at least a hundredth of the receiving softirqs
+        /// (NET_RX). The kernel counts it in ticks of 10 ms, so it is empty where there are fewer than ten of them; use `-t 5`.
+        softirq_ns_per_packet: Option<f64>, Metric("ns", Lower);
+        /// Whether the kernel measures time in interrupts: `yes` or `no`; empty if unknown. Without it, softirqs are only
+        /// estimated by looking at each timer tick what a core does, and those on the worker's core are also in the worker's
+        /// time.
+        irq_time_accounting: String, Circumstance, "interrupts timed exactly";
+        /// The interface by which datagrams reach the peer; `lo` for an address of the same machine, whatever interface has it.
+        interface: String, Circumstance, "interface";
+        /// The interface's driver, e.g. `virtio_net`; empty for `lo`.
+        driver: String, Circumstance, "its driver";
     }
 }
 

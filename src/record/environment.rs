@@ -1,7 +1,10 @@
 //! What machine this is: for the columns that let a reader judge a result.
 
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::net::SocketAddr;
+
+use hpbench_backends::kernel::interface::{self, Path};
 
 use crate::console::{is_formula, printable};
 use crate::plan::topology::parse_cpu_list;
@@ -34,9 +37,22 @@ pub struct Environment {
     pub clocksource: String,
     /// What the kernel does against speculative execution attacks: `auto`, `off`, … from its command line.
     pub mitigations: String,
+    /// Whether the kernel measures time in interrupts: `yes` or `no`.
+    pub irq_time_accounting: String,
+    /// The interface by which datagrams leave.
+    pub interface: String,
+    /// Its driver.
+    pub driver: String,
 }
 
 impl Environment {
+    /// The same machine, with the interface by which datagrams leave for `peer` from `local`.
+    pub fn with_path(mut self, local: SocketAddr, peer: SocketAddr) -> Self {
+        self.interface = Path::between(local, peer).map_or_else(|_| String::new(), |path| path.interface);
+        self.driver = interface::driver_of(&self.interface).unwrap_or_default();
+        self
+    }
+
     /// Looks at the machine. `label` replaces the host name.
     pub fn read(label: Option<&str>, worker_core: usize) -> Self {
         let uname = rustix::system::uname();
@@ -66,8 +82,8 @@ impl Environment {
                 ),
                 init_environment: &all("/proc/1/environ"),
                 systemd_container: &first_line("/run/systemd/container"),
-                docker_file: Path::new("/.dockerenv").exists(),
-                podman_file: Path::new("/run/.containerenv").exists(),
+                docker_file: fs::exists("/.dockerenv").unwrap_or(false),
+                podman_file: fs::exists("/run/.containerenv").unwrap_or(false),
                 pid_namespace: &fs::read_link("/proc/self/ns/pid")
                     .map(|link| link.to_string_lossy().into_owned())
                     .unwrap_or_default(),
@@ -75,6 +91,9 @@ impl Environment {
             governor: first_line(&cpu),
             clocksource: clock_source(),
             mitigations: mitigations(&first_line("/proc/cmdline")),
+            irq_time_accounting: irq_time_accounting(&kernel_config(&kernel), &first_line("/proc/cmdline")).into(),
+            interface: String::new(),
+            driver: String::new(),
             kernel,
         }
     }
@@ -143,6 +162,33 @@ fn mitigations(cmdline: &str) -> String {
     let words: Vec<&str> = cmdline.split_whitespace().take_while(|&word| word != "--").collect();
     let option = words.iter().rev().find_map(|word| word.strip_prefix("mitigations="));
     if cmdline.is_empty() { String::new() } else { option.unwrap_or("auto").to_owned() }
+}
+
+/// The configuration that the kernel was built with; empty if it is nowhere.
+fn kernel_config(release: &str) -> String {
+    /// Far more than any has.
+    const MAX: u64 = 4 << 20;
+    let mut text = String::new();
+    let zipped = fs::File::open("/proc/config.gz").map(|file| flate2::read::GzDecoder::new(file).take(MAX));
+    if zipped.is_ok_and(|mut zipped| zipped.read_to_string(&mut text).is_ok()) {
+        return text;
+    }
+    let paths = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
+    paths.iter().map(|path| all(path)).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// Whether the kernel measures time in interrupts, by its configuration and its command line: `yes`, `no`, or nothing if
+/// the configuration is unknown. Where it does so natively (ppc64, s390), no other option is needed. x86 does not if told
+/// `tsc=noirqtime` (`Documentation/admin-guide/kernel-parameters.txt`).
+fn irq_time_accounting(config: &str, cmdline: &str) -> &'static str {
+    let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
+    let is_off = cmdline.split_whitespace().any(|word| word == "tsc=noirqtime");
+    match config.contains("CONFIG_") {
+        false => "",
+        true if has("CONFIG_VIRT_CPU_ACCOUNTING_NATIVE") => "yes",
+        true if has("CONFIG_IRQ_TIME_ACCOUNTING") && !is_off => "yes",
+        true => "no",
+    }
 }
 
 /// What may reveal a hypervisor or container. An empty text is a file that does not exist.
@@ -306,6 +352,19 @@ mod tests {
         assert_eq!(mitigations("quiet"), "auto");
         assert_eq!(mitigations("x mitigations=off y"), "off");
         assert_eq!(mitigations("mitigations=off mitigations=auto,nosmt -- mitigations=off"), "auto,nosmt");
+    }
+
+    #[test]
+    fn time_in_interrupts_is_measured_if_the_kernel_was_built_for_it() {
+        let on = "CONFIG_HZ=250\nCONFIG_IRQ_TIME_ACCOUNTING=y\n";
+        let off = "CONFIG_HAVE_IRQ_TIME_ACCOUNTING=y\n# CONFIG_IRQ_TIME_ACCOUNTING is not set\n";
+        assert_eq!((irq_time_accounting(on, "quiet"), irq_time_accounting(off, "quiet")), ("yes", "no"));
+        assert_eq!(irq_time_accounting(on, "quiet tsc=noirqtime"), "no");
+        assert_eq!(irq_time_accounting("CONFIG_VIRT_CPU_ACCOUNTING_NATIVE=y\n", ""), "yes");
+        assert_eq!(
+            (irq_time_accounting("", ""), kernel_config("no such release").is_empty()),
+            ("", !fs::exists("/proc/config.gz").unwrap_or(false))
+        );
     }
 
     #[test]

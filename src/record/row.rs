@@ -72,6 +72,8 @@ impl Row {
         let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
         let generator_cpu = list(cores.places.iter().flat_map(generators_of).collect());
         let shares = !generator_cpu.is_empty() || options.handoff;
+        let has_socket = cell.variant.kind().has_socket();
+        let of_sockets = |text: &String| if has_socket { text.clone() } else { String::new() };
         Self {
             schema: SCHEMA,
             run_id: run.id.clone(),
@@ -122,6 +124,9 @@ impl Row {
             governor: run.environment.governor.clone(),
             clocksource: run.environment.clocksource.clone(),
             mitigations: run.environment.mitigations.clone(),
+            irq_time_accounting: run.environment.irq_time_accounting.clone(),
+            interface: of_sockets(&run.environment.interface),
+            driver: of_sockets(&run.environment.driver),
             hpbench: env!("CARGO_PKG_VERSION").into(),
             git_rev: env!("HPBENCH_GIT_REV").into(),
             rustc: env!("HPBENCH_RUSTC").into(),
@@ -228,10 +233,15 @@ impl Row {
             self.user_ns_per_packet = each(usage.user_ns);
             self.sys_ns_per_packet = each(usage.sys_ns);
         }
+        // What was watched may be longer than what was measured.
+        let share = (outcome.measured_ns as f64 / outcome.disturbance.watched_ns.max(1) as f64).min(1.0);
+        if cell.variant.kind().has_socket() {
+            let softirq_ns = outcome.disturbance.softirq_ticks.and_then(cost::softirq_ns);
+            let each = softirq_ns.and_then(|ns| ratio(ns as f64 * share, outcome.measured_received as f64));
+            self.softirq_ns_per_packet = each.map(|mean| round_to(mean, 3));
+        }
         if cell.variant.kind().declaration().has_kernel_workers {
-            // What was watched may be longer than what was measured.
-            let share = outcome.measured_ns as f64 / outcome.disturbance.watched_ns.max(1) as f64;
-            let kthread_ns = outcome.disturbance.kernel_threads.cpu_ns as f64 * share.min(1.0);
+            let kthread_ns = outcome.disturbance.kernel_threads.cpu_ns as f64 * share;
             self.kthread_ns_per_packet = each(kthread_ns as u64);
             self.io_workers = Some(outcome.disturbance.kernel_threads.io_workers);
         }

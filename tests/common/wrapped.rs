@@ -2,7 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hpbench::measure::control::Interrupt;
@@ -82,7 +82,7 @@ pub(crate) fn options(duration: Duration, warmup: Duration) -> Options {
         until: Some(Until::Elapsed(duration)),
         warmup: Some(warmup),
         verify: Verify::Full,
-        bind: Ipv4Addr::LOCALHOST.into(),
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
         port: 0,
         ring: 64,
         rcvbuf: 1 << 20,

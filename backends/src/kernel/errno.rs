@@ -1,6 +1,7 @@
 //! What the errors of datagram calls mean, in one place for all backends.
 
 use std::io;
+use std::os::fd::RawFd;
 
 /// What to do about an error of a receive or a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,27 @@ pub(crate) const INTERRUPTIONS_MAX: u32 = 20_000;
 #[inline(never)]
 pub(crate) fn interrupted_for_ever() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{INTERRUPTIONS_MAX} calls in a row were interrupted"))
+}
+
+/// What is read from an error queue at once: far more than there is room for in a receive buffer.
+const QUEUED_ERRORS_MAX: usize = 1 << 16;
+
+/// Empties the error queue of a socket with `IP_RECVERR` (ip(7)). What is in it takes room in the receive buffer, and makes
+/// every poll of the socket return at once. Out of line: it is called only after an error.
+#[cold]
+#[inline(never)]
+pub(crate) fn empty_queue(fd: RawFd) {
+    for _ in 0..QUEUED_ERRORS_MAX {
+        // SAFETY: zeroes are a valid `msghdr` with no room for anything: the kernel takes an error from the queue, and
+        // writes only flags to the live local.
+        let status = unsafe {
+            let mut header: libc::msghdr = std::mem::zeroed();
+            libc::syscall(libc::SYS_recvmsg, fd, &raw mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
+        };
+        if status < 0 {
+            break;
+        }
+    }
 }
 
 /// Repeats a system call until no signal interrupts it, within reason; counts each call in `syscalls`.

@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 pub(crate) mod errno;
+pub mod interface;
 pub mod order;
 pub(crate) mod setup;
 pub mod socket;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::kernel::errno::{self, Verdict};
+use crate::kernel::interface::Path;
 
 /// The most datagrams that one send with `UDP_SEGMENT` may be cut into on every kernel that has it
 /// (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`: 64 since 4.18, 128 since 6.9).
@@ -84,7 +85,7 @@ impl Socket {
     ///
     /// The kernel's error from any of the calls.
     pub fn pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let (mut near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        let (mut near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
         near.connect_alone(far.local_addr()?)?;
         far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
@@ -96,7 +97,7 @@ impl Socket {
     ///
     /// As [`Socket::pair`].
     pub fn half_connected_pair(address: SocketAddr) -> io::Result<(Self, Self)> {
-        let (near, mut far) = (Self::bind(address)?, Self::bind(SocketAddr::new(address.ip(), 0))?);
+        let (near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
         far.connect_alone(near.local_addr()?)?;
         Ok((near, far))
     }
@@ -111,7 +112,11 @@ impl Socket {
                 Ok(_) => self.unrelated += 1,
                 Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
                     Verdict::Again => break,
-                    Verdict::Interrupted | Verdict::Passing if failures < errno::INTERRUPTIONS_MAX => failures += 1,
+                    Verdict::Interrupted if failures < errno::INTERRUPTIONS_MAX => failures += 1,
+                    Verdict::Passing if failures < errno::INTERRUPTIONS_MAX => {
+                        failures += 1;
+                        errno::empty_queue(self.raw());
+                    }
                     Verdict::Interrupted | Verdict::Passing | Verdict::Fatal => return Err(error),
                 },
             }
@@ -198,6 +203,16 @@ impl Socket {
         mtu.is_none_or(|(mtu, headers)| payload + headers <= mtu)
     }
 
+    /// The path to the peer of this socket, which is connected.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if it is not connected, and those of [`Path::between`].
+    pub fn path(&self) -> io::Result<Path> {
+        let peer = self.inner.peer_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+        Path::between(self.local_addr()?, peer)
+    }
+
     /// Has the kernel cut every longer send into datagrams of `segment` bytes (`UDP_SEGMENT`, Linux 4.18).
     ///
     /// # Errors
@@ -205,6 +220,26 @@ impl Socket {
     /// `ENOPROTOOPT` if the kernel has no GSO for UDP, `EINVAL` for a size beyond 65,535.
     pub fn set_segment(&self, segment: usize) -> io::Result<()> {
         self.set_option(libc::SOL_UDP, libc::UDP_SEGMENT, clamp(segment))
+    }
+
+    /// Lets a send report what the kernel dropped on its way out (`IP_RECVERR`, `IPV6_RECVERR`, see ip(7)): one that a
+    /// queueing discipline has dropped is then `ENOBUFS`, else it is a success (`udp_send_skb` in `net/ipv4/udp.c` and
+    /// `udp_v6_send_skb` in `net/ipv6/udp.c`). The backends take it as "no room", and send the datagram again.
+    ///
+    /// A send that succeeds costs the same. What loopback drops at a full receive queue stays the receiver's: no queueing
+    /// discipline is there. ICMP messages then come to sockets that are not connected, too, and those of passing troubles
+    /// (a host or network out of reach) to all (`__udp4_lib_err`): the next call on the socket returns each as its error.
+    /// They are also put into the socket's error queue, which takes room in its receive buffer; the backends empty it when
+    /// they meet such an error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn report_drops(&self) -> io::Result<()> {
+        match self.local_addr()? {
+            SocketAddr::V4(_) => self.set_option(libc::SOL_IP, libc::IP_RECVERR, 1),
+            SocketAddr::V6(_) => self.set_option(libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
+        }
     }
 
     /// Lets trains of datagrams arrive as they were sent (`UDP_GRO`, Linux 5.0).
@@ -271,13 +306,22 @@ impl Socket {
     }
 }
 
-/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), determined by asking it.
+/// Whether this kernel cuts sends into datagrams (`UDP_SEGMENT`), determined by asking it for a socket of the family of
+/// `address`.
 ///
 /// # Errors
 ///
-/// The kernel's error if it does not, or if `address` cannot be bound.
+/// The kernel's error if it does not, or if it has no such sockets.
 pub fn probe_gso(address: IpAddr) -> io::Result<()> {
-    Socket::bind(SocketAddr::new(address, 0))?.set_segment(1400)
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    Socket::of(socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?).set_segment(1400)
+}
+
+/// The same address at a port that the kernel chooses.
+fn beside(mut address: SocketAddr) -> SocketAddr {
+    // Unlike a new one from its IP address, it keeps the interface of a link-local address.
+    address.set_port(0);
+    address
 }
 
 fn clamp(value: usize) -> libc::c_int {
@@ -302,8 +346,39 @@ mod tests {
     fn a_connected_socket_knows_what_is_sent_whole() {
         let (near, far) = Socket::half_connected_pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
         assert_eq!(near.path_mtu(), None, "it is not connected");
+        assert!(near.path().is_err() && far.path().is_ok_and(|path| path.is_local && path.interface == "lo"));
         let mtu = far.path_mtu().expect("it is connected");
         assert!(mtu >= 1280 && far.sends_whole(mtu - 28) && !far.sends_whole(mtu - 27) && near.sends_whole(65_507));
+    }
+
+    #[test]
+    fn an_error_queue_is_emptied_when_its_error_is_met() {
+        let local = (Ipv4Addr::LOCALHOST, 0).into();
+        let (sender, gone) = (Socket::bind(local).expect("loopback"), Socket::bind(local).expect("loopback"));
+        let address = gone.local_addr().expect("bound").into();
+        drop(gone);
+        sender.inner.send_to(b"x", &address).expect("sent");
+        let error = sender.inner.take_error().expect("an option");
+        assert!(error.is_none(), "nobody tells a socket that is not connected: {error:?}");
+        sender.report_drops().expect("an old option");
+        sender.inner.send_to(b"x", &address).expect("sent");
+        assert!(sender.meminfo().expect("Linux 4.12").rmem_alloc > 0, "the ICMP message takes room");
+        let error = sender.inner.send_to(b"x", &address).expect_err("the message comes first");
+        assert_eq!(errno::judge(error.raw_os_error().expect("the kernel's")), Verdict::Passing);
+        errno::empty_queue(sender.raw());
+        assert_eq!(sender.meminfo().expect("Linux 4.12").rmem_alloc, 0);
+        sender.inner.send_to(b"x", &address).expect("nothing is left of it");
+        errno::empty_queue(-1);
+    }
+
+    #[test]
+    fn a_full_queue_on_loopback_is_still_the_receivers_loss() {
+        let (near, far) = Socket::pair((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        near.set_buffers(1, 1 << 20).expect("the least that there is");
+        far.report_drops().expect("an old option");
+        while near.meminfo().expect("Linux 4.12").drops < 9 {
+            far.inner.send(&[1; 999]).expect("it is sent, whether there is room or not");
+        }
     }
 
     #[test]

@@ -371,7 +371,7 @@ impl<'p> Multishot<'p> {
                 rearms.error += 1;
                 match errno::judge(-res) {
                     Verdict::Fatal => return Err(io::Error::from_raw_os_error(-res)),
-                    Verdict::Passing => self.counters.io_errors += 1,
+                    Verdict::Passing => self.counters.note_passing(self.ring.file()),
                     Verdict::Again | Verdict::Interrupted => {}
                 }
             }

@@ -1,5 +1,6 @@
 //! An io_uring with the setup that this kernel accepts, and the one way to enter it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -38,6 +39,8 @@ pub(super) struct Ring {
     _owner: Owner,
     setup: Setup,
     fd: RawFd,
+    /// The only file, once it is registered.
+    file: Cell<RawFd>,
     params: Parameters,
     syscalls: u64,
     overflows: u64,
@@ -112,7 +115,8 @@ impl Ring {
         let (mut submitter, sq, cq) = whole.split();
         // If it is refused, the plain descriptor does.
         let _ = submitter.register_ring_fd();
-        Self { submitter, sq, cq, _owner: owner, setup, fd, params, syscalls: 0, overflows: 0, is_broken: false }
+        let (file, syscalls, overflows, is_broken) = (Cell::new(-1), 0, 0, false);
+        Self { submitter, sq, cq, _owner: owner, setup, fd, file, params, syscalls, overflows, is_broken }
     }
 
     pub(super) fn setup(&self) -> Setup {
@@ -126,7 +130,13 @@ impl Ring {
     /// Registers the only file that this ring uses; requests name it as `Fixed(0)`.
     pub(super) fn register_file(&self, fd: RawFd) -> Result<(), OpenError> {
         let failed = |error| OpenError::Failed { call: "registering the socket with io_uring", error };
+        self.file.set(fd);
         self.submitter.register_files(&[fd]).map_err(failed)
+    }
+
+    /// The file that is registered: the socket, or no file's number.
+    pub(super) fn file(&self) -> RawFd {
+        self.file.get()
     }
 
     /// Queues a request for the next [`Ring::enter`].

@@ -136,7 +136,7 @@ impl<'p> Sends<'p> {
             }
             match errno::judge(-result) {
                 Verdict::Again | Verdict::Interrupted => self.counters.send_eagain += 1,
-                Verdict::Passing => self.counters.io_errors += 1,
+                Verdict::Passing => self.counters.note_passing(self.ring.file()),
                 Verdict::Fatal => fatal = Some(io::Error::from_raw_os_error(-result)),
             }
             self.pending.swap(kept, index);

@@ -138,6 +138,7 @@ impl<'p> Singles<'p> {
         let Self { ring, request, slots, counters, pending, waiting, .. } = self;
         let mut received = 0;
         let mut result = Ok(());
+        let file = ring.file();
         for completion in ring.cq.by_ref() {
             let (slot, res) = (completion.user_data() as usize, completion.result());
             let Some(place) = slots.get_mut(slot).filter(|_| completion.user_data() != CANCEL) else { continue };
@@ -146,7 +147,7 @@ impl<'p> Singles<'p> {
             if res < 0 {
                 match errno::judge(-res) {
                     Verdict::Fatal if res != -libc::ECANCELED => result = Err(io::Error::from_raw_os_error(-res)),
-                    Verdict::Passing => counters.io_errors += 1,
+                    Verdict::Passing => counters.note_passing(file),
                     Verdict::Again | Verdict::Interrupted | Verdict::Fatal => {}
                 }
                 continue;

@@ -64,12 +64,12 @@ impl Trains {
         }
         self.submit().inspect_err(|_| self.has_failed = true)?;
         let (mut sent, mut result) = (0, Ok(()));
-        let Self { outbox, undone, results, counters, .. } = self;
+        let Self { outbox, undone, results, counters, ring, .. } = self;
         undone.retain(|&index| {
             let res = results[index];
             if res < 0 {
                 let refused = (errno::judge(-res), io::Error::from_raw_os_error(-res));
-                counters.note_refused(refused).unwrap_or_else(|error| result = Err(error));
+                counters.note_refused(ring.file(), refused).unwrap_or_else(|error| result = Err(error));
                 return true;
             }
             sent += outbox.datagrams(index);

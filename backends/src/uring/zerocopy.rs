@@ -111,6 +111,7 @@ impl<'p> ZeroCopy<'p> {
     fn reap(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let Self { ring, lent, vacant, refused, undecided, counters, .. } = self;
         let (mut sent, mut result) = (0, Ok(()));
+        let file = ring.file();
         for completion in ring.cq.by_ref() {
             let (slot, res, flags) = (completion.user_data() as usize, completion.result(), completion.flags());
             let Some(place) = lent.get_mut(slot) else { continue };
@@ -120,7 +121,7 @@ impl<'p> ZeroCopy<'p> {
                     sent += 1;
                 } else {
                     let error = (errno::judge(-res), io::Error::from_raw_os_error(-res));
-                    counters.note_refused(error).unwrap_or_else(|error| result = Err(error));
+                    counters.note_refused(file, error).unwrap_or_else(|error| result = Err(error));
                     place.iter_mut().for_each(|lent| lent.is_refused = true);
                 }
             }

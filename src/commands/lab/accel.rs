@@ -66,6 +66,7 @@ impl Accel {
             &mut row.steal_pct,
             &mut row.canary_ratio,
             &mut row.kernel_canary_ratio,
+            &mut row.softirq_ns_per_packet,
         ] {
             *time = None;
         }
@@ -120,6 +121,7 @@ mod tests {
             kthread_ns_per_packet: some,
             canary_ratio: some,
             kernel_canary_ratio: some,
+            softirq_ns_per_packet: some,
             run_delay_ns: Some(7),
             syscalls_per_packet: some,
             ..Row::default()

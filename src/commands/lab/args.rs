@@ -151,7 +151,7 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
         bail!("{kind}:{mode} gives a kernel thread a core of its own, and {ONE_CORE}; leave it out");
     }
     ensure!(!run.is_open_ended(), "--time and --precision: counts are exact and need few trials; use --trials");
-    ensure!(run.bind.is_loopback(), "--bind {}: a guest's only network is loopback; leave it out", run.bind);
+    ensure!(run.bind.ip().is_loopback(), "--bind {}: a guest's only network is loopback; leave it out", run.bind);
     ensure!(run.hlog.is_none(), "--hlog holds latencies, and no scenario of the lab has any; leave it out");
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");
     Ok(())

@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
         ..Environment::read(args.label.as_deref(), options.cores.places[0].worker)
+            .with_path(options.bind.at(0), options.bind.at(0))
     };
     let run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),

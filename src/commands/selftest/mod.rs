@@ -50,7 +50,8 @@ fn within_a_run(args: &SelftestArgs, seed: u64, interrupt: &Interrupt) -> Result
     let run = Run {
         id: "selftest".into(),
         seed,
-        environment: Environment::read(None, options.cores.places[0].worker),
+        environment: Environment::read(None, options.cores.places[0].worker)
+            .with_path(options.bind.at(0), options.bind.at(0)),
         rt_limited: None,
         canary_ns: std::cell::OnceCell::new(),
         command: String::new(),

@@ -23,7 +23,7 @@ pub(super) fn run() -> Run {
         until: Some(Until::Elapsed(Duration::from_millis(250))),
         warmup: Some(Duration::from_millis(50)),
         verify: Verify::Header,
-        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
         port: 0,
         ring: 1024,
         rcvbuf: 1 << 20,

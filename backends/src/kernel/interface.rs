@@ -1,0 +1,206 @@
+//! Network interfaces: their numbers and drivers, and which one the kernel chooses for a path.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Type};
+
+use crate::frames::address::array;
+
+/// The number of loopback in every network namespace (`LOOPBACK_IFINDEX` in `include/net/flow.h`).
+const LOOPBACK: u32 = 1;
+
+/// The number of an interface of this network namespace.
+///
+/// # Errors
+///
+/// `ENODEV` if there is none of this name.
+pub fn index_of(name: &str) -> io::Result<u32> {
+    let name = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the C library reads a string that ends with a zero byte.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// The name of an interface of this network namespace. `None` if there is none with this number.
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the C library writes at most `IF_NAMESIZE` bytes, with the zero byte that ends them.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    (!found.is_null()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// The driver of an interface, e.g. `virtio_net` or `veth` (`ETHTOOL_GDRVINFO`). `None` if the kernel names none, as for
+/// loopback.
+pub fn driver_of(name: &str) -> Option<String> {
+    /// From `include/uapi/linux/sockios.h` and `ethtool.h`.
+    const SIOCETHTOOL: libc::c_int = 0x8946;
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    /// Bytes of `struct ethtool_drvinfo`: the command, six texts of 32, 32, 32, 32, 32 and 12 bytes, and five numbers.
+    const INFO_LEN: usize = 4 + 5 * 32 + 12 + 5 * 4;
+    /// A `struct ifreq`: the name, and a union of 24 bytes that begins with a pointer.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        data: *mut u8,
+        rest: [u8; 16],
+    }
+    if name.len() >= libc::IFNAMSIZ {
+        return None;
+    }
+    let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
+    let mut info = [0_u32; INFO_LEN / 4];
+    info[0] = ETHTOOL_GDRVINFO;
+    let mut request = Request { name: [0; libc::IFNAMSIZ], data: info.as_mut_ptr().cast(), rest: [0; 16] };
+    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads a `struct ifreq`, and writes a `struct ethtool_drvinfo` to where it points; both live.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = bytes[4..36].split(|&byte| byte == 0).next().unwrap_or_default();
+    (status == 0 && !text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Where datagrams to an address leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The interface; `lo` for an address of this machine, whatever interface has it.
+    pub interface: String,
+    /// Whether they stay on this machine.
+    pub is_local: bool,
+}
+
+impl Path {
+    /// The path from `local` to `peer`, as the kernel's routing tables have it now (`RTM_GETROUTE`, rtnetlink(7)).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error if there is no route, or `InvalidData` if it answers in a way that is not understood.
+    pub fn between(local: SocketAddr, peer: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(Protocol::from(0)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.send(&request(local, peer))?;
+        let mut answer = [MaybeUninit::uninit(); 4096];
+        let len = socket.recv(&mut answer)?;
+        // SAFETY: the kernel has written the first `len` bytes.
+        let answer: Vec<u8> = answer[..len].iter().map(|byte| unsafe { byte.assume_init() }).collect();
+        let (index, is_local) = read(&answer)?;
+        let index = if is_local { LOOPBACK } else { index };
+        let interface = name_of(index).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        Ok(Self { interface, is_local })
+    }
+}
+
+/// Bytes of a `struct nlmsghdr`, and of a `struct rtmsg`.
+const HEADER: usize = 16;
+const ROUTE: usize = 12;
+
+/// The question to the kernel: how does one get from `local` to `peer`?
+fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (from, to) = (octets(local.ip()), octets(peer.ip()));
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
+    let has_source = local.is_ipv4() == peer.is_ipv4() && !local.ip().is_unspecified();
+    let source_bits = if has_source { 8 * from.len() as u8 } else { 0 };
+    let mut message = vec![0; HEADER];
+    // Family, bits of the address to and from; then what is left open.
+    message.extend([family, 8 * to.len() as u8, source_bits, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut attribute = |name: u16, value: &[u8]| {
+        // Their lengths are multiples of 4, so that there is no padding.
+        message.extend((4 + value.len() as u16).to_ne_bytes());
+        message.extend(name.to_ne_bytes());
+        message.extend(value);
+    };
+    attribute(libc::RTA_DST, &to);
+    if has_source {
+        attribute(libc::RTA_SRC, &from);
+    }
+    if let SocketAddr::V6(peer) = peer
+        && peer.scope_id() != 0
+    {
+        attribute(libc::RTA_OIF, &peer.scope_id().to_ne_bytes());
+    }
+    let len = message.len() as u32;
+    message[..4].copy_from_slice(&len.to_ne_bytes());
+    message[4..6].copy_from_slice(&libc::RTM_GETROUTE.to_ne_bytes());
+    message[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    message
+}
+
+/// The kernel's answer: the number of the interface, and whether the address is one of this machine.
+fn read(answer: &[u8]) -> io::Result<(u32, bool)> {
+    let bad = || io::Error::from(io::ErrorKind::InvalidData);
+    let kind = u16::from_ne_bytes(array(answer, 4).ok_or_else(bad)?);
+    if i32::from(kind) == libc::NLMSG_ERROR {
+        let error = i32::from_ne_bytes(array(answer, HEADER).ok_or_else(bad)?);
+        return Err(io::Error::from_raw_os_error(error.saturating_neg()));
+    }
+    let route = answer.get(HEADER..HEADER + ROUTE).filter(|_| kind == libc::RTM_NEWROUTE).ok_or_else(bad)?;
+    let is_local = route[7] == libc::RTN_LOCAL;
+    let mut at = HEADER + ROUTE;
+    while let (Some(len), Some(name)) = (array(answer, at), array(answer, at + 2)) {
+        let (len, name) = (usize::from(u16::from_ne_bytes(len)), u16::from_ne_bytes(name));
+        if name == libc::RTA_OIF {
+            return Ok((u32::from_ne_bytes(array(answer, at + 4).ok_or_else(bad)?), is_local));
+        }
+        // Each takes at least its own head, so that this ends.
+        at += len.max(4).next_multiple_of(4);
+    }
+    Err(bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn loopback_has_a_number_and_no_driver() {
+        assert_eq!((index_of("lo").ok(), name_of(LOOPBACK).as_deref()), (Some(LOOPBACK), Some("lo")));
+        assert!(index_of("no such one").is_err() && index_of("a\0b").is_err() && name_of(u32::MAX).is_none());
+        assert_eq!((driver_of("lo"), driver_of("none"), driver_of("a name that is far too long")), (None, None, None));
+    }
+
+    #[test]
+    fn the_path_to_this_machine_is_loopback() {
+        let local = Path { interface: "lo".into(), is_local: true };
+        for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            if std::net::UdpSocket::bind((ip, 0)).is_ok() {
+                let address = SocketAddr::new(ip, 1);
+                assert_eq!(Path::between(address, address).expect("a route"), local);
+                let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+                assert_eq!(Path::between(any, address).expect("a route"), local);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_an_error() {
+        let question = request((Ipv4Addr::LOCALHOST, 1).into(), (Ipv4Addr::LOCALHOST, 2).into());
+        assert_eq!(question.len(), HEADER + ROUTE + 8 + 8);
+        for len in 0..question.len() {
+            assert!(read(&question[..len]).is_err());
+        }
+        let mut refusal = vec![0; HEADER + 4];
+        refusal[4] = libc::NLMSG_ERROR as u8;
+        refusal[HEADER..].copy_from_slice(&(-libc::ENETUNREACH).to_ne_bytes());
+        assert_eq!(read(&refusal).expect_err("an error").raw_os_error(), Some(libc::ENETUNREACH));
+        let mut route = vec![0; HEADER + ROUTE];
+        route[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
+        // Attributes of length 0 do not hold it up.
+        route.extend([0; 64]);
+        assert!(read(&route).is_err());
+        route.extend([8, 0, libc::RTA_OIF as u8, 0, 7, 0, 0, 0]);
+        #[cfg(target_endian = "little")]
+        assert_eq!(read(&route).expect("a route"), (7, false));
+    }
+}

@@ -1,0 +1,266 @@
+//! `scripts/rig`: two network namespaces that a veth pair joins.
+
+mod common;
+
+use std::fs::File;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Bench, HPBENCH, needs};
+use hpbench::plan::path::check_whole;
+use hpbench_backends::kernel::interface;
+use hpbench_backends::{Offer, Socket};
+
+const RIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/rig");
+
+/// How many datagrams are sent, each from a socket of its own.
+const DATAGRAMS: u64 = 400;
+
+/// A rig of this test's own; removed at its end.
+struct Rig(String);
+
+impl Rig {
+    /// The rig, not made yet. `None` where there can be none.
+    fn new(name: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            needs::skip("rig", &"scripts/rig needs root");
+            return None;
+        }
+        let rig = Self(format!("rig{}{name}", std::process::id()));
+        let env = format!("HPBENCH_RIG={}", rig.0);
+        needs::works("rig", &["env", &env, RIG, "up"]).then(|| {
+            rig.does("down");
+            rig
+        })
+    }
+
+    fn run(&self, args: &str) -> Output {
+        let mut command = Command::new(RIG);
+        command.args(args.split(' ')).env("HPBENCH_RIG", &self.0).stdin(Stdio::null());
+        command.output().expect("bash is there")
+    }
+
+    /// Runs it, and returns what it prints.
+    #[track_caller]
+    fn does(&self, args: &str) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args}: {stderr}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// What is left of it in the system.
+    fn namespaces(&self) -> usize {
+        let output = Command::new("ip").arg("netns").output().expect("ip is there");
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with(&self.0)).count()
+    }
+
+    /// Sends datagrams from a to a port of b that nobody has. Returns how many arrived there.
+    fn send(&self, address: &str) -> u64 {
+        let before = self.arrived();
+        let script = format!("for((i=0;i<{DATAGRAMS};i++));do echo>/dev/udp/{address}/9;done");
+        let output = Command::new(RIG).args(["run", "--", "bash", "-c", &script]).env("HPBENCH_RIG", &self.0).output();
+        assert!(output.expect("bash is there").status.success());
+        self.arrived() - before
+    }
+
+    /// Datagrams that have arrived in b at ports that nobody has, in IPv4 and IPv6.
+    fn arrived(&self) -> u64 {
+        let udp = self.does("run b -- cat /proc/net/snmp");
+        let mut lines = udp.lines().filter(|line| line.starts_with("Udp:"));
+        let names = lines.next().expect("names").split(' ');
+        let values = lines.next().expect("values").split(' ');
+        let (_, no_ports) = names.zip(values).find(|(name, _)| *name == "NoPorts").expect("a counter");
+        let udp6 = self.does("run b -- cat /proc/net/snmp6");
+        let no_ports6 = udp6.lines().find_map(|line| line.strip_prefix("Udp6NoPorts"));
+        [no_ports, no_ports6.unwrap_or("0")].map(|count| count.trim().parse::<u64>().expect("a number")).iter().sum()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.run("down");
+    }
+}
+
+#[test]
+fn a_rig_is_made_and_removed_however_often_that_is_asked() {
+    let Some(rig) = Rig::new("a") else { return };
+    assert_eq!(rig.namespaces(), 0);
+    rig.does("down");
+    let addresses = |rig: &Rig| rig.does("run b -- ip -br address show dev rig-b");
+    assert!(addresses(&rig).contains("10.77.0.2/24"), "it is made for the command");
+    assert_eq!(rig.namespaces(), 0, "and removed after it");
+    rig.does("up");
+    rig.does("run -- ip link set dev rig-a down");
+    rig.does("up");
+    assert!(!rig.does("run -- ip link show dev rig-a").contains("state UP"), "it was there already");
+    rig.does("down");
+    rig.does("up");
+    assert!(rig.does("run -- ip link show dev rig-a").contains("state UP"));
+    rig.does("mtu 9000");
+    assert!(rig.does("run b -- ip link show dev rig-b").contains("mtu 9000"));
+    rig.does("down");
+    assert_eq!(rig.namespaces(), 0);
+}
+
+#[test]
+fn a_rig_that_is_half_made_is_made_anew() {
+    let Some(rig) = Rig::new("h") else { return };
+    let half = Command::new("ip").args(["netns", "add", &format!("{}-a", rig.0)]).status();
+    assert!(half.is_ok_and(|status| status.success()));
+    assert!(rig.run("mtu 9000").status.code() == Some(1), "that is no rig");
+    rig.does("up");
+    rig.does("mtu 9000");
+}
+
+#[test]
+fn a_command_that_fails_or_is_wrong_says_so() {
+    let Some(rig) = Rig::new("w") else { return };
+    assert_eq!(rig.run("run -- false").status.code(), Some(1));
+    assert_eq!(rig.namespaces(), 0);
+    for (args, told) in [
+        ("fly", "unknown command fly"),
+        ("run --", "no command to run"),
+        ("run c -- true", "a side is a or b"),
+        ("loss a", "wrong number"),
+        ("loss a 1%", "one in how many"),
+        ("count a luck", "there are loss and duplicate"),
+        ("mtu large", "an MTU in bytes"),
+    ] {
+        let output = rig.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(told), "{args}: {stderr}");
+    }
+}
+
+#[test]
+fn loss_and_duplication_are_what_the_counters_say() {
+    let Some(rig) = Rig::new("l") else { return };
+    rig.does("up");
+    let env = format!("HPBENCH_RIG={}", rig.0);
+    if !needs::works("nft", &["env", &env, RIG, "loss", "b", "4"]) {
+        return;
+    }
+    for address in ["10.77.0.2", "fd77::2"] {
+        if address.contains(':') && !rig.does("run -- ip address").contains("fd77::1") {
+            needs::skip("ipv6", &"no IPv6 here");
+            continue;
+        }
+        rig.does("loss b 0");
+        assert_eq!(rig.send(address), DATAGRAMS, "nothing is lost: {address}");
+        rig.does("loss b 4");
+        let arrived = rig.send(address);
+        let lost: u64 = rig.does("count b loss").parse().expect("a number");
+        assert_eq!(arrived, DATAGRAMS - lost, "{address}");
+        assert!((1..DATAGRAMS).contains(&lost), "{lost}");
+        rig.does("loss b 0");
+        rig.does("duplicate b 4");
+        let arrived = rig.send(address);
+        let twice: u64 = rig.does("count b duplicate").parse().expect("a number");
+        assert_eq!(arrived, DATAGRAMS + twice, "{address}");
+        assert!((1..DATAGRAMS).contains(&twice), "{twice}");
+        rig.does("duplicate b 0");
+    }
+}
+
+/// Calls `check` on a thread that is in a namespace of the rig.
+fn inside<T: Send>(rig: &Rig, side: &str, check: impl FnOnce() -> T + Send) -> T {
+    let netns = File::open(format!("/run/netns/{}-{side}", rig.0)).expect("the namespace is there");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(netns.as_fd(), kind).expect("root may");
+            check()
+        });
+        thread.join().expect("it does not panic")
+    })
+}
+
+/// A socket of side a, connected with an address of side b.
+fn connected(local: &str, peer: &str) -> Socket {
+    let socket = Socket::bind(SocketAddr::new(local.parse().expect("an address"), 0)).expect("it is bound");
+    socket.connect(SocketAddr::new(peer.parse().expect("an address"), 9)).expect("there is a route");
+    socket
+}
+
+#[test]
+fn a_payload_beyond_the_mtu_is_refused_between_hosts_only() {
+    let Some(rig) = Rig::new("m") else { return };
+    rig.does("up");
+    inside(&rig, "a", || {
+        for (local, peer, headers) in [("10.77.0.1", "10.77.0.2", 28), ("fd77::1", "fd77::2", 48)] {
+            let socket = connected(local, peer);
+            let path = socket.path().expect("a route");
+            assert_eq!((path.interface.as_str(), path.is_local), ("rig-a", false));
+            assert_eq!(interface::driver_of("rig-a").as_deref(), Some("veth"));
+            assert!(check_whole(1500 - headers, &socket).is_ok());
+            let error = check_whole(1501 - headers, &socket).expect_err("it is fragmented").to_string();
+            let told = [format!("--payload {} or less", 1500 - headers), "through rig-a".into(), "mtu 1501".into()];
+            assert!(told.iter().all(|told| error.contains(told)), "{error}");
+            let own = connected(local, local);
+            let path = own.path().expect("a route");
+            assert_eq!((path.interface.as_str(), path.is_local), ("lo", true), "whatever interface has the address");
+            assert!(check_whole(65_507, &own).is_ok(), "nothing is lost there");
+        }
+    });
+    rig.does("mtu 9000");
+    inside(&rig, "a", || {
+        assert!(check_whole(8972, &connected("10.77.0.1", "10.77.0.2")).is_ok());
+    });
+}
+
+/// A queueing discipline that drops: silently, unless the socket asks.
+#[test]
+fn what_a_queueing_discipline_drops_is_not_sent() {
+    let Some(rig) = Rig::new("q") else { return };
+    rig.does("up");
+    let tbf = "run -- tc qdisc add dev rig-a root tbf rate 1mbit burst 2000 limit 2000";
+    let output = rig.run(tbf);
+    if !output.status.success() {
+        return needs::skip("tbf", &String::from_utf8_lossy(&output.stderr).trim());
+    }
+    for (local, peer) in [("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")] {
+        let receiver = inside(&rig, "b", || UdpSocket::bind((peer, 9)).expect("it is bound"));
+        receiver.set_read_timeout(Some(Duration::from_millis(200))).expect("an old option");
+        let [silent, told] = [false, true].map(|reports| {
+            let taken = inside(&rig, "a", || {
+                let socket = connected(local, peer);
+                if reports {
+                    socket.report_drops().expect("an old option");
+                }
+                let mut offer = Offer::new(Arc::new(socket), 1000, false).expect("no GSO is asked for");
+                (0..50).map(|_| offer.send(1, |datagram| datagram.fill(7)).expect("no fatal error")).sum::<usize>()
+            });
+            (taken, std::iter::from_fn(|| receiver.recv(&mut [0; 1]).ok()).count())
+        });
+        assert_eq!(silent.0, 50, "each is a success");
+        assert!(silent.1 < 25, "{silent:?}: sent and received");
+        assert_eq!(told.0, told.1, "what is not sent is told");
+        assert!((1..25).contains(&told.0), "{told:?}");
+    }
+}
+
+/// A run inside the rig, on an address of the veth: sockets of one namespace reach each other through its loopback.
+#[test]
+fn hpbench_runs_in_it() {
+    let Some(rig) = Rig::new("r") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    for bind in ["10.77.0.1", "fd77::1", "fe80::1%rig-a"] {
+        let env = format!("HPBENCH_RIG={}", rig.0);
+        let args = common::tiny(&format!(
+            "--backend plain --scenario drain,send,echo --addressing connected,unconnected --bind {bind} --force"
+        ));
+        let words = ["env", &env, RIG, "run", "--", HPBENCH].into_iter().chain(args.split(' '));
+        let done = bench.run_command(&words.collect::<Vec<_>>()).expect(0);
+        common::assert_sound(&done.rows());
+        for row in done.rows() {
+            assert_eq!(row.text("bind"), bind);
+            assert!(row.text("command").ends_with(&format!("--bind {bind}")), "{}", row.text("command"));
+        }
+    }
+}
