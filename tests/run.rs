@@ -23,7 +23,8 @@ const COLUMNS: &str = "schema, run_id, started_at, scenario, backend, variant, w
     enobufs, cq_overflow, io_workers, host, kernel, kernel_build, arch, cpu_model, ncpu, virt, accel, qemu, governor, \
     clocksource, mitigations, rcvbuf, sndbuf, worker_cpu, generator_cpu, cpu_relation, fill, uring_flags, rt_limited, \
     hpbench, git_rev, rustc, steal_pct, run_delay_ns, canary_ratio, steady, valid, invalid_reason, error, \
-    fd_table, state, pair, core_transfer_ns, unknown, lat_tail, command, kernel_canary_ratio";
+    fd_table, state, pair, core_transfer_ns, unknown, lat_tail, command, kernel_canary_ratio, lost, \
+    peer_host, peer_kernel, fill_core";
 
 const TRIALS: usize = 2;
 

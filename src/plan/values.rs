@@ -41,6 +41,15 @@ fn scaled(text: &str) -> Option<usize> {
     if product.is_multiple_of(divisor) { usize::try_from(product / divisor).ok() } else { None }
 }
 
+/// Reads a command: at least one word, as a shell would split it.
+pub(crate) fn command(text: &str) -> Result<String, String> {
+    match shlex::split(text) {
+        Some(words) if !words.is_empty() => Ok(text.to_owned()),
+        Some(_) => Err("it takes a command, e.g. 'ssh lab2 hpbench agent'".into()),
+        None => Err("a quote in the command is not closed".into()),
+    }
+}
+
 /// Reads a number of 64 bits.
 pub(crate) fn whole(text: &str) -> Result<u64, String> {
     u64::from_str(text).map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u64::MAX))

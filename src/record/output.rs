@@ -233,7 +233,7 @@ mod tests {
         kernel_build,arch,cpu_model,ncpu,virt,accel,qemu,governor,clocksource,mitigations,rcvbuf,sndbuf,worker_cpu,\
         generator_cpu,cpu_relation,fill,uring_flags,rt_limited,hpbench,git_rev,rustc,steal_pct,run_delay_ns,\
         canary_ratio,steady,valid,invalid_reason,error,fd_table,state,pair,core_transfer_ns,unknown,lat_tail,\
-        command,kernel_canary_ratio\n";
+        command,kernel_canary_ratio,lost,peer_host,peer_kernel,fill_core\n";
 
     #[test]
     fn the_columns_are_those_of_the_interface() {
@@ -244,6 +244,6 @@ mod tests {
     fn a_row_is_one_line_even_if_a_message_is_not() {
         let row = Row { error: "a \"b\", c".into(), ..Row::default() };
         let line = String::from_utf8(encode(&row, false)).expect("UTF-8");
-        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,\n"), "{line}");
+        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,,,,,\n"), "{line}");
     }
 }

@@ -262,6 +262,15 @@ impl Ledger {
         self.arrived.foreign > 0 && self.drop_socket > 0
     }
 
+    /// Where the way leads out of a process: datagrams that were lost on it, and those that nobody accounts for. What came
+    /// damaged was not lost, and nothing can come that was not sent.
+    pub fn lost(&self) -> (u64, i64) {
+        let missing = self.unexplained();
+        let damaged = (self.arrived.corrupt as i64).min(missing.max(0));
+        let lost = (missing - damaged).max(0);
+        (lost as u64, missing - lost)
+    }
+
     /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
     pub fn unexplained(&self) -> i64 {
         self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64
