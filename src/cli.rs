@@ -85,6 +85,8 @@ pub enum Command {
     /// Works as the peer of another hpbench, which starts it with --peer and speaks with it over standard input and output. It
     /// ends with it: it sends only what it is asked for, only to whom has asked for it, and nothing once it has heard nothing
     /// for three seconds.
+    // Not in the list of commands: hpbench calls it.
+    #[command(hide = true)]
     Agent(crate::commands::agent::AgentArgs),
     /// Completions of these flags for a shell
     ///

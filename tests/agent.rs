@@ -225,6 +225,43 @@ fn a_run_whose_agent_is_killed_or_stopped_ends_and_keeps_its_rows() {
     }
 }
 
+#[test]
+fn a_run_that_is_interrupted_takes_its_agent_along() {
+    let bench = Bench::new();
+    let pid_file = bench.beside("pid");
+    let peer = script(&bench, &[], &format!("echo $$ > {}; exec {HPBENCH} agent", pid_file.display()));
+    for scenario in ["flood", "echo", "drain"] {
+        let _ = fs::remove_file(bench.path("out.csv"));
+        let args = format!("--scenario {scenario} --backend plain --trials 50 -t 1");
+        let mut running = start(&bench, &peer, &args);
+        running.wait_until("it has a row", || {
+            fs::read_to_string(bench.path("out.csv")).is_ok_and(|text| text.lines().count() > 1)
+        });
+        running.signal(Signal::INT);
+        let begun = Instant::now();
+        let done = running.wait().expect(130);
+        assert!(begun.elapsed() < ENDS_WITHIN && done.rows().iter().all(|row| row.text("error").is_empty()));
+        let pid = read(&pid_file).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        assert!(!is_there(pid), "{scenario}");
+    }
+}
+
+#[test]
+fn a_run_is_resumed_with_the_same_peer_only() {
+    let bench = Bench::new();
+    let args = "--scenario drain --backend plain --seed 1 --packets 64 --warmup 0";
+    with_peer(&bench, &agent(), args).expect(0);
+    let more = format!("{args} --trials 3 --resume");
+    let done = bench.tiny(&more).expect(2);
+    assert!(done.stderr.contains("peer_host"), "{}", done.stderr);
+    assert_eq!(with_peer(&bench, &agent(), &more).expect(0).rows().len(), 3);
+
+    // Nor are trials with and without it compared.
+    bench.tiny(&format!("{args} --trials 3 -o alone.csv")).expect(0);
+    let done = bench.run("compare alone.csv out.csv");
+    assert!(done.stderr.contains("peer") || done.stdout.contains("peer"), "{} {}", done.stdout, done.stderr);
+}
+
 /// An agent that a test speaks with.
 struct Driven {
     child: Child,

@@ -11,7 +11,7 @@ use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
 use crate::measure::remedy::remedy;
-use crate::measure::remote::link::LinkError;
+use crate::measure::remote::error::LinkError;
 use crate::plan::cores;
 use crate::traffic::ledger::Ledger;
 

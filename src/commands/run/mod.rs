@@ -72,6 +72,12 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         peer: None,
         options,
     };
+    // A run that is resumed must have the same peer.
+    if let (Some(command), Some(address)) = (&args.peer, peer_address)
+        && (!args.dry_run || args.resume)
+    {
+        run.peer = Some(start_peer(args, command, address, &run.options, &cells)?);
+    }
     let schedule = Schedule::new(cells.len(), args.blocks(), run.seed);
     let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
     // If trials are not repeated, a disturbed one of an earlier run is left as it is.
@@ -86,9 +92,6 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     }
     let interrupt = Interrupt::install().map_err(broken)?;
     let is_complete = rest.lacking.is_empty();
-    if let (Some(command), Some(address), false) = (&args.peer, peer_address, is_complete) {
-        run.peer = Some(start_peer(args, command, address, &run.options, &cells)?);
-    }
     let pools = (!is_complete).then(|| request::make_pools(&cells, &run.options, kept)).transpose();
     let pools = pools.map_err(Failure::Usage)?;
     let mut files = Files::open(args, &begun, &run.environment.host)?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::console::printable;
+use crate::measure::remote::error::LinkError;
 use crate::measure::remote::frame::{self, FrameError};
 use crate::measure::remote::message::{FromAgent, Hello, LEASE, RENEWED_EVERY, ToAgent};
 
@@ -27,42 +28,6 @@ const WAITING_MAX: usize = 1024;
 
 /// The most that is kept of what an agent writes to standard error, in bytes.
 const SAID_MAX: usize = 400;
-
-/// Why the peer's process is of no use.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The command is none.
-    #[error("--peer '{}' cannot be split into words; check its quotes", printable(.0))]
-    NoWords(String),
-    /// It cannot be started.
-    #[error("--peer: cannot start '{}': {}; name a command that runs `hpbench agent`", printable(command), error)]
-    Start {
-        /// The program.
-        command: String,
-        /// Why.
-        error: Arc<io::Error>,
-    },
-    /// Its version is another one.
-    #[error(
-        "--peer: the agent is hpbench {}, and this is {ours}; install the same build on both hosts",
-        printable(theirs)
-    )]
-    OtherVersion {
-        /// The agent's.
-        theirs: String,
-        /// Ours.
-        ours: &'static str,
-    },
-    /// It has ended, or is of no more use.
-    #[error("--peer: the agent is lost: {0}")]
-    Lost(String),
-    /// It says why it cannot go on.
-    #[error("--peer: the agent says: {}", printable(.0))]
-    Failed(String),
-    /// It sent something else than what was asked for.
-    #[error("--peer: the agent did not answer as agents do; it may be another program")]
-    Unexpected,
-}
 
 /// A running agent. When it is dropped, the agent's process ends.
 pub struct Link {
@@ -157,7 +122,7 @@ impl Link {
         while start.elapsed() < HELLO_WITHIN {
             *lock(&self.state.heard) = Instant::now();
             match self.receive(Duration::from_millis(200))? {
-                Some(FromAgent::Hello(hello)) if hello.version == version => return Ok(hello),
+                Some(FromAgent::Hello(hello)) if hello.version == version => return Ok(hello.cleaned()),
                 Some(FromAgent::Hello(hello)) => {
                     return Err(LinkError::OtherVersion { theirs: hello.version, ours: version });
                 }

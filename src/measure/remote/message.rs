@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::{is_formula, printable};
 use crate::measure::control::Phase;
+use crate::measure::cost::Disturbance;
 use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::remote::consent::Token;
 use crate::plan::cells::Until;
@@ -51,6 +53,21 @@ impl Hello {
         }
     }
 }
+
+impl Hello {
+    /// The same with names that may stand in a table: an agent may send anything.
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        for name in [&mut self.host, &mut self.kernel] {
+            let text: String = printable(name).chars().take(NAME_MAX).collect();
+            *name = if is_formula(&text) { format!("_{text}") } else { text };
+        }
+        self
+    }
+}
+
+/// The longest name of a host, in characters.
+const NAME_MAX: usize = 100;
 
 fn clock() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -236,16 +253,24 @@ impl FromAgent {
     /// Whether all counts are possible: an agent may send anything.
     pub fn is_sane(&self) -> bool {
         let small = |counts: &[u64]| counts.iter().all(|&count| count <= COUNT_MAX);
+        let is_method = |name: &str| ["", "gso", "sendmmsg"].contains(&name);
+        let calm = |it: &Disturbance| small(&[it.watched_ns, it.major_faults, it.context_switches]);
         match self {
             Self::Sent(sent) => small(&[*sent]),
+            Self::Agreed(agreed) => is_method(&agreed.method) && agreed.train <= 1 << 16,
             Self::Filled(filled) => small(&[filled.sent, filled.ns]),
             Self::Counted(counted) => counted.is_sane(),
             Self::Report(report) => {
-                let offered = report.offered.as_ref().is_none_or(|it| small(&[it.measured_sent, it.cpu_ns]));
+                let offered = report.offered.as_ref().is_none_or(|it| {
+                    small(&[it.measured_sent, it.cpu_ns, it.train as u64])
+                        && is_method(&it.fill)
+                        && calm(&it.disturbance)
+                });
                 let trips = report.trips.as_ref().is_none_or(|it| {
                     let counted = Counted { tally: it.arrived, drop_ring: it.drop_ring, ..Counted::default() };
                     small(&[it.sent, it.measured_sent, it.measured_received, it.measured_ns, it.cpu_ns])
                         && counted.is_sane()
+                        && calm(&it.disturbance)
                 });
                 small(&[report.sent, report.unrelated, report.measured_ns])
                     && report.counted.is_sane()

@@ -6,13 +6,16 @@
 //! - [`frame`]: bounded frames, and the line that they begin with;
 //! - [`message`]: what is in them;
 //! - [`consent`]: how an agent makes sure that whoever gets its load has asked for it;
-//! - [`link`]: the coordinator's end of the pipe, and the process behind it;
+//! - [`link`]: the coordinator's end of the pipe, and the process behind it; [`error`]: why it is of no use;
 //! - [`session`]: one trial over the link;
-//! - [`agent`]: the other end.
+//! - [`agent`]: the other end; `shared`: what its threads share; `work`: one trial there.
 
 pub mod agent;
 pub mod consent;
+pub mod error;
 pub mod frame;
 pub mod link;
 pub mod message;
 pub mod session;
+mod shared;
+mod work;

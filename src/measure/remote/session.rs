@@ -12,7 +12,8 @@ use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
 use crate::measure::remote::consent::{self, MARK, Token};
-use crate::measure::remote::link::{Link, LinkError};
+use crate::measure::remote::error::LinkError;
+use crate::measure::remote::link::Link;
 use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
 use crate::plan::cells::{Scenario, Until};
 
