@@ -294,6 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_on_the_way_is_lost_and_what_came_damaged_or_too_often_is_not() {
+        let ledger = |sent, received, corrupt| Ledger {
+            sent,
+            arrived: Tally { received, corrupt, ..Tally::default() },
+            drop_socket: 2,
+            drop_ring: 1,
+        };
+        for (sent, received, corrupt, lost) in
+            [(10, 7, 0, (0, 0)), (10, 4, 0, (3, 0)), (10, 4, 1, (2, 1)), (10, 8, 0, (0, -1)), (10, 8, 5, (0, -1))]
+        {
+            let ledger = ledger(sent, received, corrupt);
+            assert_eq!(ledger.lost(), lost, "{ledger:?}");
+            assert_eq!(lost.0 as i64 + lost.1, ledger.unexplained(), "{ledger:?}");
+        }
+    }
+
+    #[test]
     fn late_numbers_count_once() {
         let mut window = Window::default();
         assert_eq!(window.note(200), Seen::First);

@@ -161,6 +161,12 @@ impl Link {
         Some(LinkError::Lost(format!("{why}{said}")))
     }
 
+    /// Gives the agent up, for this reason, and returns why it is lost.
+    pub fn give_up(&self, why: &str) -> LinkError {
+        self.state.lose(why);
+        self.lost().unwrap_or_else(|| LinkError::Lost(why.into()))
+    }
+
     /// The number of a new trial.
     pub fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1

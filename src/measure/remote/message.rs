@@ -112,7 +112,7 @@ impl Open {
             && (1..=100_000_000).contains(&order.rate_pps)
             && (1..=1024).contains(&order.burst)
             && order.warmup <= hour
-            && self.within <= 3 * hour
+            && self.within <= 4 * hour
             && self.datagrams <= COUNT_MAX
             && self.buffers.iter().all(|&bytes| bytes < 1 << 31)
             && until;
@@ -278,6 +278,79 @@ impl FromAgent {
                     && trips
             }
             _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cells::Scenario;
+    use crate::traffic::wire::{Tag, Verify, Wire};
+
+    #[test]
+    fn names_may_stand_in_a_table() {
+        let cleaned = |name: &str| Hello { host: name.into(), ..Hello::default() }.cleaned().host;
+        assert_eq!(["lab 2", "=1+1", "a\u{1b}[31m"].map(cleaned), ["lab 2", "_=1+1", "a\\u001b[31m"]);
+        assert_eq!(cleaned(&"é".repeat(1000)).chars().count(), NAME_MAX);
+    }
+
+    #[test]
+    fn an_order_that_nobody_gives_is_refused() {
+        let order = Order {
+            scenario: Scenario::Pace,
+            wire: Wire { tag: Tag::new(1), verify: Verify::Full },
+            flow: 0,
+            payload: 64,
+            gso: true,
+            rate_pps: 1000,
+            burst: 1,
+            window: 1,
+            warmup: Duration::ZERO,
+            until: Until::Elapsed(Duration::from_secs(1)),
+            core: Some(0),
+            fifo: None,
+        };
+        let (bind, nonce) = (std::net::Ipv4Addr::LOCALHOST.into(), Token::draw());
+        let open =
+            |order| Open { id: 1, order, bind, buffers: [1; 2], nonce, within: Duration::from_secs(9), datagrams: 9 };
+        assert_eq!(open(order).check(), Ok(()));
+        for bad in [
+            Order { payload: 0, ..order },
+            Order { payload: 1 << 20, ..order },
+            Order { rate_pps: 0, ..order },
+            Order { burst: 0, ..order },
+            Order { window: 1 << 40, ..order },
+            Order { warmup: Duration::MAX, ..order },
+            Order { until: Until::Elapsed(Duration::MAX), ..order },
+            Order { until: Until::Datagrams(u64::MAX), ..order },
+        ] {
+            assert!(open(bad).check().is_err(), "{bad:?}");
+        }
+        assert!(Open { within: Duration::MAX, ..open(order) }.check().is_err());
+        assert!(Open { datagrams: u64::MAX, ..open(order) }.check().is_err());
+    }
+
+    #[test]
+    fn impossible_counts_are_no_message() {
+        let offered = |offered| FromAgent::Report(Box::new(Report { offered: Some(offered), ..Report::default() }));
+        let trips = |trips| FromAgent::Report(Box::new(Report { trips: Some(trips), ..Report::default() }));
+        let many = Tally { received: u64::MAX, ..Tally::default() };
+        for bad in [
+            FromAgent::Sent(u64::MAX),
+            FromAgent::Filled(Filled { sent: u64::MAX, ns: 0 }),
+            FromAgent::Counted(Counted { tally: many, ..Counted::default() }),
+            FromAgent::Agreed(Agreed { method: "=1+1".into(), ..Agreed::default() }),
+            offered(Offered { measured_sent: u64::MAX, ..Offered::default() }),
+            offered(Offered { fill: "=1+1".into(), ..Offered::default() }),
+            trips(RoundTrips { arrived: many, ..RoundTrips::default() }),
+        ] {
+            assert!(!bad.is_sane(), "{bad:?}");
+        }
+        for good in
+            [FromAgent::Alive, FromAgent::Sent(1 << 40), offered(Offered::default()), trips(RoundTrips::default())]
+        {
+            assert!(good.is_sane(), "{good:?}");
         }
     }
 }

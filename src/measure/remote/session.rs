@@ -54,6 +54,8 @@ pub struct Session<'a> {
     link: &'a Link,
     id: u64,
     interrupt: Interrupt,
+    /// How long the trial takes at most.
+    within: Duration,
     /// What the agent's socket was granted.
     pub agreed: Agreed,
     /// Its address.
@@ -83,6 +85,7 @@ impl<'a> Session<'a> {
                 link,
                 id,
                 interrupt: interrupt.clone(),
+                within,
                 agreed: Agreed::default(),
                 address: SocketAddr::new(peer.bind, 0),
             };
@@ -143,7 +146,7 @@ impl<'a> Session<'a> {
                 None => break,
             }
         }
-        Err(LinkError::Lost(format!("it did not answer within {} s", REPLY_WITHIN.as_secs())).into())
+        Err(self.link.give_up(&format!("it did not answer within {} s", REPLY_WITHIN.as_secs())).into())
     }
 
     /// The next message.
@@ -186,7 +189,7 @@ impl<'a> Session<'a> {
                 self.link.send(&ToAgent::Phase(told))?;
             }
             if phase >= Phase::Settle && settled.get_or_insert_with(Instant::now).elapsed() > REPLY_WITHIN {
-                return Err(LinkError::Lost("it did not end its load when it was told to".into()).into());
+                return Err(self.link.give_up("it did not end its load when it was told to").into());
             }
             match self.receive(LOOK_EVERY)? {
                 Some(FromAgent::Ready) => control.report_ready(),
@@ -210,7 +213,11 @@ impl<'a> Session<'a> {
     pub fn echo(&self, control: &Control) -> Result<Report, TrialError> {
         let _stop = StopAtEnd(control);
         let (mut is_ready, mut dropped, mut is_over) = (false, 0, false);
+        let start = Instant::now();
         loop {
+            if start.elapsed() > self.within {
+                return Err(self.link.give_up("its part of the trial does not end").into());
+            }
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
             }
