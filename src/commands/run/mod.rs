@@ -123,6 +123,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
+    tell_losses(&rows);
     if let Some(end) = &end {
         tell!("{}{end}", if end.is_failure() { "hpbench: ended early: " } else { "" });
     }
@@ -155,6 +156,20 @@ fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, ce
         );
     }
     Ok(peer)
+}
+
+/// Says what was lost on the way to or from a peer in another process. Such trials count.
+fn tell_losses(rows: &[(usize, Row)]) {
+    let lost: Vec<u64> = rows.iter().filter_map(|(_, row)| row.lost).filter(|&lost| lost > 0).collect();
+    if !lost.is_empty() {
+        tell!(
+            "warning: in {} of {} trials datagrams were lost on the way, {} in all: neither sockets nor rings have dropped them; \
+             see the column lost, `ip -s link` and `tc -s qdisc`",
+            lost.len(),
+            rows.len(),
+            lost.iter().sum::<u64>()
+        );
+    }
 }
 
 /// Notes once what the kernel does not report, so no trial is repeated because of it.
