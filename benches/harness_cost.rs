@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use hpbench::measure::driver::Lane;
 use hpbench::measure::order::Order;
 use hpbench::measure::peer::filler::Filler;
-use hpbench::measure::scenario::drain::{self, Drain};
+use hpbench::measure::scenario::drain::{self, Drain, Load};
 use hpbench::measure::scenario::rounds::{Exchange, Queue};
 use hpbench::plan::cells::{Scenario, Until};
 use hpbench::plan::cores::{self, Cores, Wanted};
@@ -155,14 +155,15 @@ impl<'p> Bench<'_, 'p> {
         let Self { pool, free, time, batch, .. } = self;
         let (bare_socket, mut bare_filler) = filled_socket::<'p>()?;
         let mut bare = L::open(Arc::clone(&bare_socket), *batch).context("opening the bare loop")?;
-        let (socket, mut filler) = filled_socket()?;
+        let (socket, filler) = filled_socket()?;
+        let mut load = Load::Here(filler);
         let config = variant(B::KIND, modes.trim_matches('*'), *batch);
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
         let (near, sample) = filled_socket()?;
-        let queue = Queue::known(&socket, drain::truesize(&near, sample, trains, free)?)?;
-        let mut drain = Drain::new((&mut lane, &mut sink), &mut filler, Some(queue));
+        let queue = Queue::known(&socket, drain::truesize(&near, Load::Here(sample), trains, free)?)?;
+        let mut drain = Drain::new((&mut lane, &mut sink), &mut load, Some(queue));
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let start = Instant::now();
@@ -199,16 +200,16 @@ impl<'p> Bench<'_, 'p> {
 fn null<'p>(pool: &'p Pool, free: &mut FreeList<'p>, time: Duration, batch: usize) -> Result<()> {
     let (near, far) = MemoryPort::pair(ROUND);
     let config = Config::new(Kind::NULL, batch);
-    let mut filler = Filler::memory(&order(false), Port::Memory(far), pool, SLOTS)?;
+    let mut load = Load::Here(Filler::memory(&order(false), Port::Memory(far), pool, SLOTS)?);
     let mut lane = Lane::<Null<'p>>::open(&config, Port::Memory(near), pool, SLOTS)?;
     let mut sink = Sink::new(1, wire());
-    let mut drain = Drain::new((&mut lane, &mut sink), &mut filler, None);
+    let mut drain = Drain::new((&mut lane, &mut sink), &mut load, None);
     let mut costs_ns = Vec::new();
     let start = Instant::now();
     while start.elapsed() < time / 4 || costs_ns.len() < 4 {
         costs_ns.push(drain.round(free, ROUND)?.near_ns as f64 / ROUND as f64);
     }
-    filler.close(free)?;
+    load.close(free)?;
     lane.close(free)?;
     let rounds = costs_ns.len();
     let median = Summary::of(costs_ns).map_or(f64::NAN, |summary| summary.median);

@@ -80,6 +80,14 @@ pub enum Command {
     ///
     /// Measures the same cells under other kernels, booted in QEMU, and compares the kernels.
     Lab(Box<crate::commands::lab::args::LabArgs>),
+    /// The peer of another hpbench, for --peer
+    ///
+    /// Works as the peer of another hpbench, which starts it with --peer and speaks with it over standard input and output. It
+    /// ends with it: it sends only what it is asked for, only to whom has asked for it, and nothing once it has heard nothing
+    /// for three seconds.
+    // Not in the list of commands: hpbench calls it.
+    #[command(hide = true)]
+    Agent(crate::commands::agent::AgentArgs),
     /// Completions of these flags for a shell
     ///
     /// Prints a script that completes commands and flags in a shell; put it where the shell looks for completions.
@@ -159,6 +167,7 @@ pub fn run() -> ExitCode {
         Some(Command::Lab(args)) => {
             crate::commands::lab::run(args, matches.subcommand_matches("lab").unwrap_or(&matches))
         }
+        Some(Command::Agent(args)) => crate::commands::agent::run(args),
         Some(Command::Completions { shell }) => complete(*shell),
     };
     end(result)
@@ -218,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_short_help_fits_on_a_screen_and_the_long_one_has_every_flag() {
-        let names = ["", "compare", "show", "report", "doctor", "selftest", "lab", "completions"];
+        let names = ["", "compare", "show", "report", "doctor", "selftest", "lab", "agent", "completions"];
         for name in names {
             let (short, long) = (help(name, false), help(name, true));
             assert!(short.lines().count() <= 50, "{name}: {} lines\n{short}", short.lines().count());

@@ -23,6 +23,7 @@ const HPBENCH: &[&[&str]] = &[
         "commands/doctor",
         "commands/selftest",
         "commands/lab",
+        "commands/agent",
     ],
     &["commands/bench", "commands/plan_file", "commands/table"],
     &["compare"],

@@ -159,7 +159,8 @@ fn one_trial_by(
     let pool = frames.pool;
     let started_at =
         time::UtcDateTime::now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    let trial = Trial { cell, options: &run.options, pool, interrupt, truesizes: &run.truesizes, tag: Tag::draw() };
+    let (truesizes, peer) = (&run.truesizes, run.peer.as_ref());
+    let trial = Trial { cell, options: &run.options, pool, interrupt, truesizes, tag: Tag::draw(), peer };
     let clock = environment::clock_source();
     let (mut result, stop) = watched(&trial, || measure(&trial, &mut frames.free));
     if interrupt.is_raised() && matches!(result, Err(TrialError::Interrupted)) {
@@ -358,6 +359,7 @@ mod tests {
             canary_ns,
             command: String::new(),
             truesizes: crate::measure::truesizes::Truesizes::default(),
+            peer: None,
             options,
         };
         let (cell, interrupt) = (&cells[0], Interrupt::default());

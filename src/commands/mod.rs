@@ -1,5 +1,6 @@
 //! One folder for each verb; what a verb prints is in its folder.
 
+pub mod agent;
 pub(crate) mod bench;
 pub mod compare;
 pub mod doctor;

@@ -209,7 +209,7 @@ mod tests {
     fn each_flag_of_a_run_is_a_key() {
         const KEYS: &str = "backend scenario batch payload wait addressing fd-table buffers verify rate burst window round workers \
             generators handoff trials time precision duration packets warmup no-gates seed cpu generator-cpu wait-quiet fifo \
-            bind port ring rcvbuf sndbuf force-plan label state pair out append resume force hlog strict dry-run quiet verbose";
+            bind port ring rcvbuf sndbuf force-plan peer peer-bind peer-cpu clock-uncertainty label state pair out append resume force hlog strict dry-run quiet verbose";
         let options = options();
         let known: Vec<&str> = options.get_arguments().filter_map(Arg::get_long).collect();
         for key in KEYS.split_whitespace() {

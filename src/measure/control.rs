@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// The phases of a trial with two threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Phase {
     /// Threads open what they need.
@@ -95,6 +97,11 @@ impl Control {
         self.ready.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// How many threads are ready.
+    pub fn ready(&self) -> usize {
+        self.ready.load(Ordering::Acquire)
+    }
+
     /// Waits until that many threads are ready. `false` if the trial ended first, or 10 seconds passed.
     pub fn wait_ready(&self, threads: usize) -> bool {
         self.wait(|| self.ready.load(Ordering::Acquire) >= threads)
@@ -142,6 +149,11 @@ impl Control {
     #[inline]
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.is_raised()
+    }
+
+    /// What ends the trial early.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// A generator will send no more.
@@ -197,6 +209,11 @@ impl Interrupt {
     #[inline]
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Relaxed)
+    }
+
+    /// Ends what looks at it, as a signal would.
+    pub fn raise(&self) {
+        self.raised.store(true, Ordering::Relaxed);
     }
 
     /// Notes a continuation, as SIGCONT does.

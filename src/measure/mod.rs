@@ -12,6 +12,7 @@ pub mod order;
 pub mod outcome;
 pub mod peer;
 mod remedy;
+pub mod remote;
 pub mod scenario;
 pub(crate) mod slowed;
 pub mod stops;

@@ -11,6 +11,7 @@ use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
 use crate::measure::remedy::remedy;
+use crate::measure::remote::error::LinkError;
 use crate::plan::cores;
 use crate::plan::path::PathError;
 use crate::traffic::ledger::Ledger;
@@ -28,6 +29,10 @@ pub struct Outcome {
     pub measured_received: u64,
     /// Those of `measured_sent` that were never received, not even after it.
     pub measured_lost: u64,
+    /// Length of the generator's measured phase by its own clock, in nanoseconds, if it is in another process.
+    pub offered_ns: Option<u64>,
+    /// Whether the peer was in another process: what is missing may be lost on the way.
+    pub remote: bool,
     /// What the backend counted in the measured phase.
     pub counters: Counters,
     /// What the driver counted in it.
@@ -254,6 +259,18 @@ pub enum TrialError {
     /// The path to another host fragments the datagrams.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The process of the peer is of no use.
+    #[error(transparent)]
+    Peer(#[from] LinkError),
+    /// Nothing passes between the worker and a peer in another process.
+    #[error(
+        "no answer came from the peer's socket on {far}: check that the addresses of --bind and --peer-bind reach each \
+         other (`ping`, `ip route get {far}`), and that no firewall drops UDP (`nft list ruleset`, `iptables -S`)"
+    )]
+    NoWay {
+        /// The peer's address.
+        far: std::net::IpAddr,
+    },
     /// The queue is too short for even one batch.
     #[error(
         "the receive queue holds {held} datagrams of {payload} bytes in half of its {rcvbuf} bytes, less than one batch \

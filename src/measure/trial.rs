@@ -13,6 +13,7 @@ use crate::measure::control::Interrupt;
 use crate::measure::cost;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::remote::session::{Peer, Session};
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
@@ -34,6 +35,17 @@ pub struct Trial<'a, 'p> {
     pub truesizes: &'a Truesizes,
     /// Tells its datagrams from those of other trials.
     pub tag: Tag,
+    /// Who offers or counts the load, if another process does.
+    pub peer: Option<&'a Peer>,
+}
+
+/// The other end of a worker's socket.
+#[derive(Debug)]
+pub enum Far<'a> {
+    /// A socket of this process.
+    Here(Arc<Socket>),
+    /// One of an agent.
+    There(Session<'a>),
 }
 
 /// One worker's part of a trial; most trials have one part only.
@@ -56,7 +68,7 @@ impl<'a, 'p> Deref for Part<'a, 'p> {
     }
 }
 
-impl<'p> Part<'_, 'p> {
+impl<'a, 'p> Part<'a, 'p> {
     /// Pins the calling thread as the worker and does its work, with the canary before and after it.
     ///
     /// The thread is never alone: the one that waits for it shares its descriptor table, unless it has its own.
@@ -123,16 +135,26 @@ impl<'p> Part<'_, 'p> {
             window: cell.window.unwrap_or(1),
             warmup: self.warmup(),
             until: self.until(),
-            // In rounds, the peer is on the worker's thread.
-            core: (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
+            core: match self.peer {
+                Some(peer) => Some(peer.core),
+                // In rounds, the peer is on the worker's thread.
+                None => (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
+            },
             fifo: options.fifo,
         }
+    }
+
+    /// What ends the trial early: the user's wish, which a relay passes on if the peer is an agent. It then ends the
+    /// worker, too, if the agent is lost.
+    pub(crate) fn own_interrupt(&self) -> Interrupt {
+        if self.peer.is_some() { Interrupt::default() } else { self.interrupt.clone() }
     }
 
     /// All cores of this part.
     pub(crate) fn cores(&self) -> Vec<usize> {
         let place = self.place;
-        let generators = place.generators.iter().copied().take(self.options.generators_in(self.cell.scenario));
+        let generators = if self.peer.is_some() { 0 } else { self.options.generators_in(self.cell.scenario) };
+        let generators = place.generators.iter().copied().take(generators);
         let others = self.app_core().into_iter().chain(self.kernel_core());
         let mut cores: Vec<usize> = [place.worker].into_iter().chain(others).chain(generators).collect();
         cores.sort_unstable();
@@ -191,6 +213,43 @@ impl<'p> Part<'_, 'p> {
     /// [`TrialError::Path`] if they do not, with the largest payload that does.
     pub fn check_whole(&self, socket: &Socket) -> Result<(), TrialError> {
         Ok(path::check_whole(self.cell.payload, socket)?)
+    }
+
+    /// The worker's socket, and the other end of it: a socket of this process, or of an agent.
+    pub(crate) fn ends(&self) -> Result<(Arc<Socket>, Far<'a>), TrialError> {
+        let Some(peer) = self.peer else { return self.sockets().map(|(near, far)| (near, Far::Here(far))) };
+        let port = self.options.port;
+        let (near, session) = self.open_session(peer, port, self.cell.addressing, self.options.rcvbuf)?;
+        self.check_segments(&near)?;
+        Ok((near, Far::There(session)))
+    }
+
+    /// As [`Part::roomy_pair`], with a socket of an agent.
+    pub(crate) fn roomy_session(&self, peer: &'a Peer) -> Result<(Arc<Socket>, Session<'a>), TrialError> {
+        self.open_session(peer, 0, Addressing::Connected, self.options.rcvbuf.max(ROOMY))
+    }
+
+    fn open_session(
+        &self,
+        peer: &'a Peer,
+        port: u16,
+        addressing: Addressing,
+        rcvbuf: usize,
+    ) -> Result<(Arc<Socket>, Session<'a>), TrialError> {
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let bound = Socket::bind(self.options.bind.at(port));
+        let mut near = bound.map_err(failed("binding the worker's socket"))?;
+        let buffers = [rcvbuf, self.options.sndbuf];
+        near.set_buffers(buffers[0], buffers[1]).map_err(failed("setting socket buffers"))?;
+        let connects = addressing == Addressing::Connected;
+        let session = Session::open(peer, self.order(0), buffers, (&mut near, connects), self.interrupt)?;
+        if connects {
+            self.check_whole(&near)?;
+        }
+        if senders(self.cell.scenario)[0] {
+            near.report_drops().map_err(failed("setting IP_RECVERR"))?;
+        }
+        Ok((Arc::new(near), session))
     }
 
     /// Two connected sockets besides those of [`Part::sockets`], at ports that are free, with room for the longest train

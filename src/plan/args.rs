@@ -1,6 +1,7 @@
 //! The flags of a run: their defaults and their bounds.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::plan::address::HostAddress;
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
 use crate::plan::lists::{self, List};
-use crate::plan::values::{added_ns, amount, label, number, percentage, seconds, whole};
+use crate::plan::values::{added_ns, address, amount, command, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
 
 /// What to measure, and how. Any flag whose value is not a path can also be in a plan file.
@@ -220,6 +221,29 @@ pub struct RunArgs {
     #[arg(long, hide = true, value_name = "NS", requires = "state", value_parser = added_ns)]
     pub added_ns: Option<f64>,
 
+    /// Run the peer in another process, e.g. 'ssh lab2 hpbench agent'
+    ///
+    /// Run the other side of every scenario in another process, on this host or another one: a command that runs
+    /// `hpbench agent`, of the same build, e.g. 'ssh lab2 hpbench agent' or 'ip netns exec b hpbench agent'. It is split into
+    /// words as a shell would, and run without one.
+    #[arg(long, value_name = "COMMAND", value_parser = command, help_heading = HOSTS, hide_short_help = true)]
+    pub peer: Option<String>,
+
+    /// Address of the peer's sockets [default: that of --bind, if it is a loopback address]
+    #[arg(long, value_name = "ADDR", requires = "peer", value_parser = address)]
+    #[arg(help_heading = HOSTS, hide_short_help = true)]
+    pub peer_bind: Option<IpAddr>,
+
+    /// Core of the peer [default: chosen]
+    #[arg(long, value_name = "LIST", requires = "peer", value_parser = lists::cores)]
+    #[arg(help_heading = HOSTS, hide_short_help = true)]
+    pub peer_cpu: Option<List<usize>>,
+
+    /// How far the two hosts' clocks are apart at most, in nanoseconds: pace then records one-way latencies
+    #[arg(long, value_name = "NS", requires = "peer", value_parser = whole)]
+    #[arg(help_heading = HOSTS, hide_short_help = true)]
+    pub clock_uncertainty: Option<u64>,
+
     /// CSV file; - is standard output [default: a new file]
     ///
     /// CSV file to write; - writes CSV to standard output [default: hpbench-TIME-HOST.csv, in UTC].
@@ -282,6 +306,7 @@ const COMPARED: &str = "What is compared";
 const LOAD: &str = "Load";
 const LENGTH: &str = "Length and precision";
 const MACHINE: &str = "Machine";
+const HOSTS: &str = "Two hosts";
 /// The last one.
 pub(crate) const OUTPUT: &str = "Output";
 

@@ -1,7 +1,7 @@
 //! From the flags of a run to its plan: checks that what is asked for is possible before anything runs.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
@@ -94,7 +94,8 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         );
     }
     let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
-    let generators = args.generators.unwrap_or(spare.clamp(1, 64));
+    let by_default = if args.peer.is_some() { 1 } else { spare.clamp(1, 64) };
+    let generators = args.generators.unwrap_or(by_default);
     if generators > spare.max(1) {
         tell!(
             "warning: {} share {}; each spins, so they get in each other's way",
@@ -128,6 +129,59 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         );
     }
     Ok(Options { generators, gso: gso.is_ok(), fifo, ..on(args, cores) })
+}
+
+/// The address of the peer's sockets, if the peer is in another process; refuses what that cannot do.
+///
+/// # Errors
+///
+/// What to leave out, or to add.
+pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Option<IpAddr>> {
+    if args.peer.is_none() {
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        args.workers == 1,
+        "--peer with --workers {}: an agent serves one worker; leave out one",
+        args.workers
+    );
+    anyhow::ensure!(
+        args.generators.unwrap_or(1) == 1,
+        "--peer with --generators {}: an agent has one generator; leave out one",
+        args.generators.unwrap_or(1)
+    );
+    anyhow::ensure!(
+        args.generator_cpu.is_none(),
+        "--peer with --generator-cpu: the generator is in the agent; use --peer-cpu"
+    );
+    anyhow::ensure!(
+        args.peer_cpu.as_ref().is_none_or(|list| list.0.len() == 1),
+        "--peer-cpu: an agent has one generator; name one core"
+    );
+    let without = cells.iter().map(|cell| cell.variant.kind()).find(|kind| !kind.has_socket());
+    anyhow::ensure!(
+        without.is_none(),
+        "--peer with --backend {}: it has no socket that another process could send to; leave out one",
+        without.map_or("null", |kind| kind.name())
+    );
+    let address = match args.peer_bind {
+        Some(address) => address,
+        None if args.bind.ip().is_loopback() => args.bind.ip(),
+        None => anyhow::bail!(
+            "--peer with --bind {}: say with --peer-bind which address the peer's sockets have",
+            args.bind
+        ),
+    };
+    anyhow::ensure!(
+        address.is_ipv4() == args.bind.ip().is_ipv4(),
+        "--bind {} and --peer-bind {address}: one is of IPv4 and the other of IPv6; use two of one kind",
+        args.bind
+    );
+    anyhow::ensure!(
+        !address.is_unspecified(),
+        "--peer-bind {address} is no address that can be sent to; name one of the peer's"
+    );
+    Ok(Some(address))
 }
 
 /// What the flags set for all trials, on `cores`, whatever this machine can do.
@@ -236,18 +290,10 @@ fn check_address(address: SocketAddr) -> anyhow::Result<()> {
                 (error, "ports below 1024 need CAP_NET_BIND_SERVICE; choose another --port")
             }
             _ if is_short_of_files(&error) => (error, "raise the limit of open files (`ulimit -n`)"),
-            _ if is_link_local(address) => (
-                error,
-                "a link-local address is one of an interface, which --bind cannot name; choose another, see `ip address`",
-            ),
             _ => (error, "choose another --bind, see `ip address`"),
         },
     };
     anyhow::bail!("cannot bind {address}: {}; {}", remedy.0, remedy.1)
-}
-
-fn is_link_local(address: SocketAddr) -> bool {
-    matches!(address.ip(), IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn is_short_of_files(error: &io::Error) -> bool {

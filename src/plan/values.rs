@@ -1,5 +1,6 @@
 //! What the values of flags look like: numbers, amounts, times, shares, names and addresses.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -38,6 +39,15 @@ fn scaled(text: &str) -> Option<usize> {
     }
     let (product, divisor) = (u128::from_str(&digits).ok()? * scale, 10_u128.pow(decimals.len() as u32));
     if product.is_multiple_of(divisor) { usize::try_from(product / divisor).ok() } else { None }
+}
+
+/// Reads a command: at least one word, as a shell would split it.
+pub(crate) fn command(text: &str) -> Result<String, String> {
+    match shlex::split(text) {
+        Some(words) if !words.is_empty() => Ok(text.to_owned()),
+        Some(_) => Err("it takes a command, e.g. 'ssh lab2 hpbench agent'".into()),
+        None => Err("a quote in the command is not closed".into()),
+    }
 }
 
 /// Reads a number of 64 bits.
@@ -90,6 +100,14 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
         Some(c) => Err(format!("it has a control character, {}; leave it out", printable(c.encode_utf8(&mut [0; 4])))),
         None => Ok(text.to_owned()),
     }
+}
+
+/// Reads the address of one machine, which need not be this one.
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
+    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is not an IPv4 or IPv6 address"))?;
+    // Datagrams to these leave the machine.
+    let is_shared = address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    if is_shared { Err(format!("'{text}' is not the address of one machine")) } else { Ok(address) }
 }
 
 #[cfg(test)]

@@ -296,6 +296,17 @@ columns! {
         interface: String, Circumstance, "interface";
         /// The interface's driver, e.g. `virtio_net`; empty for `lo`.
         driver: String, Circumstance, "its driver";
+        /// With `--peer`: datagrams that were sent, and that neither the sockets nor the rings admit to have dropped or
+        /// received: lost on the way between two processes. Then `sent` is the sum of `received`, `drop_socket`,
+        /// `drop_ring`, `lost` and `unexplained`, and `unexplained` has what came damaged, or too often.
+        lost: Option<u64>, Metric("datagrams", Lower);
+        /// With `--peer`: the name of the peer's host, which may be this one.
+        peer_host: String, Condition, "host of the peer";
+        /// With `--peer`: the release of the kernel there.
+        peer_kernel: String, Circumstance, "kernel of the peer";
+        /// Where the peer of a round was (`drain`, `send`): on the `same` core as the worker, on an `other` one of the machine,
+        /// or on a `remote` machine.
+        fill_core: String, Condition, "core of the peer of rounds";
     }
 }
 

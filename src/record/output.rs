@@ -286,7 +286,8 @@ mod tests {
         kernel_build,arch,cpu_model,ncpu,virt,accel,qemu,governor,clocksource,mitigations,rcvbuf,sndbuf,worker_cpu,\
         generator_cpu,cpu_relation,fill,uring_flags,rt_limited,hpbench,git_rev,rustc,steal_pct,run_delay_ns,\
         canary_ratio,steady,valid,invalid_reason,error,fd_table,state,pair,core_transfer_ns,unknown,lat_tail,\
-        command,kernel_canary_ratio,softirq_ns_per_packet,irq_time_accounting,interface,driver\n";
+        command,kernel_canary_ratio,softirq_ns_per_packet,irq_time_accounting,interface,driver,\
+         lost,peer_host,peer_kernel,fill_core\n";
 
     #[test]
     fn the_columns_are_those_of_the_interface() {

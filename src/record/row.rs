@@ -10,6 +10,7 @@ use crate::gates::reason::{Reason, Reasons};
 use crate::gates::{self, Sign, Watched};
 use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::remote::session::Peer;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, Options, Scenario, Until};
 use crate::plan::cores::Place;
@@ -52,6 +53,32 @@ pub struct Run {
     pub command: String,
     /// What its trials have measured of queues.
     pub truesizes: Truesizes,
+    /// Who offers or counts the load, if another process does.
+    pub peer: Option<Peer>,
+}
+
+impl Run {
+    /// Where the peer of rounds is.
+    fn fill_core(&self, worker: usize) -> &'static str {
+        match &self.peer {
+            None => "same",
+            Some(peer) if !peer.link.shares_clock() => "remote",
+            Some(peer) if peer.core == worker => "same",
+            Some(_) => "other",
+        }
+    }
+
+    /// How the worker's core and the generator's relate.
+    fn relation(&self) -> &'static str {
+        let cores = &self.options.cores;
+        match &self.peer {
+            None => cores.relation,
+            Some(peer) if !peer.link.shares_clock() => "",
+            Some(peer) if peer.core == cores.places[0].worker => "one-core",
+            Some(peer) if cores.places[0].generators.first() == Some(&peer.core) => cores.relation,
+            Some(_) => "",
+        }
+    }
 }
 
 impl Row {
@@ -70,7 +97,10 @@ impl Row {
         };
         let used = options.generators_in(cell.scenario);
         let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
-        let generator_cpu = list(cores.places.iter().flat_map(generators_of).collect());
+        let generator_cpu = match &run.peer {
+            None => list(cores.places.iter().flat_map(generators_of).collect()),
+            Some(peer) => list(vec![peer.core].into_iter().take(used).collect()),
+        };
         let shares = !generator_cpu.is_empty() || options.handoff;
         let has_socket = cell.variant.kind().has_socket();
         let of_sockets = |text: &String| if has_socket { text.clone() } else { String::new() };
@@ -109,7 +139,13 @@ impl Row {
             fd_table: cell.fd_table.map_or_else(String::new, |table| table.name().into()),
             worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
             generator_cpu,
-            cpu_relation: if shares { cores.relation.into() } else { String::new() },
+            cpu_relation: if shares { run.relation().into() } else { String::new() },
+            peer_host: run.peer.as_ref().map_or_else(String::new, |peer| peer.link.hello().host.clone()),
+            peer_kernel: run.peer.as_ref().map_or_else(String::new, |peer| peer.link.hello().kernel.clone()),
+            fill_core: match cell.scenario.has_rounds() {
+                true => run.fill_core(cores.places[0].worker).into(),
+                false => String::new(),
+            },
             rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
             state: run.environment.state.clone(),
@@ -161,7 +197,9 @@ impl Row {
         self.reordered = Some(ledger.arrived.reordered);
         self.corrupt = Some(ledger.arrived.corrupt);
         self.foreign = Some(ledger.arrived.foreign);
-        self.unexplained = Some(ledger.unexplained());
+        let (lost, unexplained) = if outcome.remote { ledger.lost() } else { (0, ledger.unexplained()) };
+        self.lost = outcome.remote.then_some(lost);
+        self.unexplained = Some(unexplained);
         self.truncated = Some(outcome.counters_total.truncated);
         self.send_eagain = Some(outcome.counters_total.send_eagain);
         self.io_errors = Some(outcome.counters_total.io_errors);
@@ -180,10 +218,10 @@ impl Row {
         }
         if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_unrelated() {
             // The kernel's count of drops holds the unrelated ones as well.
-            self.unexplained = None;
+            (self.unexplained, self.lost) = (None, None);
             reasons.push(Reason::ForeignWithLoss { foreign: ledger.arrived.foreign });
-        } else if ledger.unexplained() != 0 {
-            reasons.push(Reason::Unexplained { datagrams: ledger.unexplained() });
+        } else if unexplained != 0 {
+            reasons.push(Reason::Unexplained { datagrams: unexplained });
         }
         if outcome.measured_received == 0 {
             let has_arrived = ledger.arrived.received > 0 || ledger.drop_socket > 0 || ledger.sent == 0;
@@ -384,7 +422,7 @@ impl Row {
         let ledger = [self.sent, self.received, self.drop_socket, self.drop_ring].map(|count| count.map(i128::from));
         if let ([Some(sent), Some(received), Some(at_socket), Some(at_ring)], Some(unexplained)) =
             (ledger, self.unexplained)
-            && sent - received - at_socket - at_ring != i128::from(unexplained)
+            && sent - received - at_socket - at_ring - i128::from(self.lost.unwrap_or(0)) != i128::from(unexplained)
         {
             return Some(format!(
                 "its ledger contradicts itself: sent {sent}, received {received}, dropped {at_socket} and {at_ring}, \

@@ -291,6 +291,7 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
         ("fd_table", "null", _) => "",
         ("fd_table", _, "drain" | "send") => "own",
         ("fd_table", ..) => "shared",
+        ("fill_core", _, "drain" | "send") => "same",
         _ => "",
     }
 }

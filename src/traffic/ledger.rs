@@ -262,6 +262,15 @@ impl Ledger {
         self.arrived.foreign > 0 && self.drop_socket > 0
     }
 
+    /// Where the way leads out of a process: datagrams that were lost on it, and those that nobody accounts for. What came
+    /// damaged was not lost, and nothing can come that was not sent.
+    pub fn lost(&self) -> (u64, i64) {
+        let missing = self.unexplained();
+        let damaged = (self.arrived.corrupt as i64).min(missing.max(0));
+        let lost = (missing - damaged).max(0);
+        (lost as u64, missing - lost)
+    }
+
     /// Datagrams that nobody accounts for (negative: too many). Anything but zero makes the trial invalid.
     pub fn unexplained(&self) -> i64 {
         self.sent as i64 - (self.arrived.received + self.drop_socket + self.drop_ring) as i64
@@ -281,6 +290,23 @@ mod tests {
         }
         for sequence in [3 * WINDOW + 6, 3 * WINDOW, 2 * WINDOW + 100, 5] {
             assert_eq!(window.note(sequence), Seen::Before);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_on_the_way_is_lost_and_what_came_damaged_or_too_often_is_not() {
+        let ledger = |sent, received, corrupt| Ledger {
+            sent,
+            arrived: Tally { received, corrupt, ..Tally::default() },
+            drop_socket: 2,
+            drop_ring: 1,
+        };
+        for (sent, received, corrupt, lost) in
+            [(10, 7, 0, (0, 0)), (10, 4, 0, (3, 0)), (10, 4, 1, (2, 1)), (10, 8, 0, (0, -1)), (10, 8, 5, (0, -1))]
+        {
+            let ledger = ledger(sent, received, corrupt);
+            assert_eq!(ledger.lost(), lost, "{ledger:?}");
+            assert_eq!(lost.0 as i64 + lost.1, ledger.unexplained(), "{ledger:?}");
         }
     }
 

@@ -105,8 +105,15 @@ pub(crate) fn run<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Outcome {
     let interrupt = Interrupt::default();
-    let trial =
-        Trial { cell, options, pool, interrupt: &interrupt, truesizes: &Truesizes::default(), tag: Tag::new(7) };
+    let trial = Trial {
+        cell,
+        options,
+        pool,
+        interrupt: &interrupt,
+        truesizes: &Truesizes::default(),
+        tag: Tag::new(7),
+        peer: None,
+    };
     let outcome = trial.run_as::<B>(free).expect("the trial runs");
     assert!(free.is_whole(), "{}: frames were not returned to the pool", B::KIND);
     outcome

@@ -127,6 +127,59 @@ impl Socket {
         Ok(())
     }
 
+    /// Connects the socket with a peer that has spoken with it before, as [`Socket::pair`] connects. What begins with
+    /// `mark` belongs to that conversation; it is discarded, and is not [unrelated](Self::unrelated).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn connect_after(&mut self, peer: SocketAddr, mark: &[u8]) -> io::Result<()> {
+        let mut bytes = [0; 64];
+        while let Some((length, _)) = self.receive_from(&mut bytes)? {
+            self.unrelated += u64::from(!bytes[..length].starts_with(mark));
+        }
+        self.connect_alone(peer)
+    }
+
+    /// Sends a datagram to `peer`, from a socket that is not connected. It is lost if there is no room for it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error, unless it is a passing one.
+    pub fn send_to(&self, bytes: &[u8], peer: SocketAddr) -> io::Result<()> {
+        match self.inner.send_to(bytes, &SockAddr::from(peer)) {
+            Ok(_) => Ok(()),
+            Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
+                Verdict::Fatal => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// The next datagram in the queue and its sender, if there is one. What does not fit into `bytes` is cut off.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error, unless it is a passing one.
+    pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        // SAFETY: bytes that are initialised may be written to like those that are not, and the kernel writes only
+        // whole ones.
+        let room = unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [std::mem::MaybeUninit<u8>]) };
+        loop {
+            match self.inner.recv_from(room) {
+                Ok((length, from)) => {
+                    let from = from.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+                    return Ok(Some((length, from)));
+                }
+                Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
+                    Verdict::Again => return Ok(None),
+                    Verdict::Interrupted | Verdict::Passing => {}
+                    Verdict::Fatal => return Err(error),
+                },
+            }
+        }
+    }
+
     /// Datagrams of unrelated senders that arrived before the socket was connected, and were discarded.
     pub fn unrelated(&self) -> u64 {
         self.unrelated

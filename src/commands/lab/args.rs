@@ -152,6 +152,7 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
     }
     ensure!(!run.is_open_ended(), "--time and --precision: counts are exact and need few trials; use --trials");
     ensure!(run.bind.ip().is_loopback(), "--bind {}: a guest's only network is loopback; leave it out", run.bind);
+    ensure!(run.peer.is_none(), "--peer: a guest has no other host to speak with; leave it out");
     ensure!(run.hlog.is_none(), "--hlog holds latencies, and no scenario of the lab has any; leave it out");
     ensure!(!run.resume, "--resume: a guest runs the whole plan of its kernel; use --append, or name fewer kernels");
     Ok(())

@@ -146,6 +146,7 @@ fn run_of(plan: &GuestPlan, kernel: &Kernel, args: &RunArgs) -> Run {
         canary_ns: std::cell::OnceCell::new(),
         command: String::new(),
         truesizes: crate::measure::truesizes::Truesizes::default(),
+        peer: None,
     }
 }
 

@@ -25,6 +25,14 @@ pub(super) struct Bench<'a> {
     pub tries: usize,
 }
 
+impl Bench<'_> {
+    /// The end of a run whose peer is lost.
+    fn peer_end(&self) -> Option<End> {
+        let lost = self.run.peer.as_ref()?.link.lost()?;
+        Some(End::Peer { why: lost.to_string() })
+    }
+}
+
 /// The results of the trials so far.
 struct Done<'a> {
     bench: &'a Bench<'a>,
@@ -63,10 +71,15 @@ pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut F
         bar.set_message(format!("{} {}, batch {}", name(cell), cell.scenario, cell.batch));
         done.attempt(planned, attempt, &mut ends)?;
         bar.inc(1);
+        end = bench.peer_end();
+        if end.is_some() {
+            break;
+        }
     }
+    end = end.or_else(|| bench.peer_end());
     while end.is_none() && !done.again.is_empty() && !bench.interrupt.is_raised() {
         done.repeat(&mut ends)?;
-        end = ends.of_disturbed();
+        end = ends.of_disturbed().or_else(|| bench.peer_end());
     }
     bar.finish_and_clear();
     Ok((done.rows, end))
@@ -76,6 +89,9 @@ impl Done<'_> {
     /// Measures how far apart the cores of two threads are, if any cell has two. Hosts move virtual cores during a run.
     fn look_at_cores(&mut self) {
         let Bench { run, cells, .. } = *self.bench;
+        if run.peer.is_some() {
+            return;
+        }
         let place = &run.options.cores.places[0];
         let has_two = cells.iter().any(|cell| !cell.scenario.has_rounds());
         let generator = place.generators.first().copied().filter(|_| has_two);

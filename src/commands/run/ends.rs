@@ -48,6 +48,11 @@ pub(super) enum End {
         /// Why the last one cannot.
         why: String,
     },
+    /// The process of the peer is lost.
+    Peer {
+        /// Why.
+        why: String,
+    },
     /// Nearly all trials are disturbed.
     Disturbed {
         /// How many attempts were.
@@ -71,7 +76,7 @@ impl End {
 
     /// Whether the run did not reach its goal.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Never { .. } | Self::Disturbed { .. })
+        matches!(self, Self::Never { .. } | Self::Disturbed { .. } | Self::Peer { .. })
     }
 }
 
@@ -95,6 +100,7 @@ impl fmt::Display for End {
                 "{disturbed} of {attempts} attempts do not count, the last one for this reason: {why}. Stop what else runs (`hpbench \
                  doctor` names it), name other cores with --cpu, or use --wait-quiet 60"
             ),
+            Self::Peer { why } => write!(f, "{why}; --resume runs the trials that are left"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod look;
 mod mechanism;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
@@ -22,9 +23,12 @@ use crate::console::{Failure, broken, look, print, tell, usage};
 use crate::gates::ATTEMPTS_MAX;
 use crate::measure::control::Interrupt;
 use crate::measure::kthreads;
+use crate::measure::remote::link::Link;
+use crate::measure::remote::session::Peer;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Cell, Options};
+use crate::plan::cells::{Cell, Options, Scenario};
+use crate::plan::command::version;
 use crate::plan::cores::Place;
 use crate::plan::schedule::Schedule;
 use crate::plan::{pointless, request};
@@ -43,6 +47,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         cells = pointless::leave_out(cells, &options, scenarios_by_default).map_err(Failure::Usage)?;
     }
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
+    let peer_address = request::peer_address(args, &cells).map_err(Failure::Usage)?;
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
     if args.precision.is_some() && compared.len() < 2 {
         return Err(usage(anyhow::anyhow!(
@@ -55,9 +60,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
         ..Environment::read(args.label.as_deref(), options.cores.places[0].worker)
-            .with_path(options.bind.at(0), options.bind.at(0))
+            .with_path(options.bind.at(0), peer_address.map_or(options.bind.at(0), |peer| (peer, 0).into()))
     };
-    let run = Run {
+    let mut run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
         seed: args.seed.or(begun.seed()).unwrap_or_else(rand::random),
         environment,
@@ -65,8 +70,15 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         canary_ns: std::cell::OnceCell::new(),
         command: args.command.clone(),
         truesizes: Truesizes::default(),
+        peer: None,
         options,
     };
+    // A run that is resumed must have the same peer.
+    if let (Some(command), Some(address)) = (&args.peer, peer_address)
+        && (!args.dry_run || args.resume)
+    {
+        run.peer = Some(start_peer(args, command, address, &run.options, &cells)?);
+    }
     let schedule = Schedule::new(cells.len(), args.blocks(), run.seed);
     let (mut rest, tries) = (begun.rest(&run, &cells, schedule)?, tries(args));
     // If trials are not repeated, a disturbed one of an earlier run is left as it is.
@@ -112,12 +124,53 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
+    tell_losses(&rows);
     if let Some(end) = &end {
         tell!("{}{end}", if end.is_failure() { "hpbench: ended early: " } else { "" });
     }
     let is_cut_short = end.is_some_and(|end| end.is_failure());
     let status = status(&rows, args.strict).max(u8::from(!is_in_place || is_cut_short));
     Ok(interrupt.exit_status().unwrap_or(status))
+}
+
+/// Starts the peer's process.
+fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, cells: &[Cell]) -> Result<Peer, Failure> {
+    let link = Link::start(command, version()).map_err(broken)?;
+    let place = &options.cores.places[0];
+    let allowed = &link.hello().cores;
+    let wanted = args.peer_cpu.as_ref().and_then(|list| list.0.first().copied());
+    if let Some(core) = wanted.filter(|core| !allowed.contains(core)) {
+        return Err(usage(anyhow::anyhow!(
+            "--peer-cpu {core} is not one of the cores that the agent may run on, {allowed:?}"
+        )));
+    }
+    let shares_cores = link.shares_clock();
+    let is_free = |core: &&usize| !shares_cores || **core != place.worker;
+    let chosen = place.generators.iter().find(|core| shares_cores && allowed.contains(core));
+    let chosen = chosen.or_else(|| allowed.iter().rev().find(is_free)).or(allowed.last()).copied();
+    let core = wanted.or(chosen).ok_or_else(|| broken(anyhow::anyhow!("--peer: the agent does not know its cores")))?;
+    let peer = Peer { link, bind, core, clock_uncertainty_ns: args.clock_uncertainty };
+    if !peer.has_known_clock() && cells.iter().any(|cell| cell.scenario == Scenario::Pace) {
+        tell!(
+            "note: pace records no latency, because the peer has another clock; --clock-uncertainty says how far apart the \
+             two hosts' clocks are, where something keeps them together (PTP)"
+        );
+    }
+    Ok(peer)
+}
+
+/// Says what was lost on the way to or from a peer in another process. Such trials count.
+fn tell_losses(rows: &[(usize, Row)]) {
+    let lost: Vec<u64> = rows.iter().filter_map(|(_, row)| row.lost).filter(|&lost| lost > 0).collect();
+    if !lost.is_empty() {
+        tell!(
+            "warning: in {} of {} trials datagrams were lost on the way, {} in all: neither sockets nor rings have dropped them; \
+             see the column lost, `ip -s link` and `tc -s qdisc`",
+            lost.len(),
+            rows.len(),
+            lost.iter().sum::<u64>()
+        );
+    }
 }
 
 /// Notes once what the kernel does not report, so no trial is repeated because of it.

@@ -93,7 +93,7 @@ impl<'a> Bench<'a> {
     ) -> Result<Row, Failure> {
         let (options, pool, interrupt) = (&self.run.options, self.pool, self.interrupt);
         let truesizes = &self.run.truesizes;
-        let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw() };
+        let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw(), peer: None };
         slowed::set_delay(delay_ns);
         let result = slowed::run(&trial, free);
         match &result {

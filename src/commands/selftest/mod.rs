@@ -56,6 +56,7 @@ fn within_a_run(args: &SelftestArgs, seed: u64, interrupt: &Interrupt) -> Result
         canary_ns: std::cell::OnceCell::new(),
         command: String::new(),
         truesizes: Truesizes::default(),
+        peer: None,
         options,
     };
     let bar = progress(&run_args, args.trials.map_or(0, |trials| SIDES * trials));

@@ -38,6 +38,15 @@ impl<'p, B: Backend<'p>> Receiver<'p, B> {
         driver::receive(&mut self.lane, &mut self.sink, free, count).map_err(TrialError::io("receiving what was sent"))
     }
 
+    /// Receives what is there, at most a batch. Returns how many datagrams came.
+    ///
+    /// # Errors
+    ///
+    /// An error that makes it pointless to continue.
+    pub fn poll(&mut self, free: &mut FreeList<'p>) -> Result<usize, TrialError> {
+        driver::receive_once(&mut self.lane, &mut self.sink, free).map_err(TrialError::io("receiving what was sent"))
+    }
+
     /// What has arrived so far.
     pub fn arrived(&self) -> Tally {
         self.sink.arrivals.tally()

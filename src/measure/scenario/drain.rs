@@ -10,8 +10,9 @@ use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::filler::Filler;
+use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
-use crate::measure::trial::Part;
+use crate::measure::trial::{Far, Part};
 use crate::traffic::app::{App, Sink};
 use crate::traffic::ledger::Ledger;
 
@@ -21,22 +22,87 @@ const EMPTY_WITHIN: Duration = Duration::from_millis(200);
 /// How long an app on another thread may take for what is on the ring.
 const APP_WITHIN: Duration = Duration::from_millis(200);
 
+/// What fills the queue: here, or in an agent.
+#[derive(Debug)]
+pub enum Load<'p, 's> {
+    /// On the worker's thread.
+    Here(Filler<'p>),
+    /// In an agent.
+    There {
+        /// The trial there.
+        session: Session<'s>,
+        /// How many datagrams it has sent.
+        sent: u64,
+    },
+}
+
+impl<'p> Load<'p, '_> {
+    /// Sends `count` datagrams, as [`Filler::fill`]. Returns how many went, and how long the peer says that it took.
+    fn fill(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<(usize, Option<u64>), TrialError> {
+        match self {
+            Self::Here(filler) => Ok((filler.fill(free, count)?, None)),
+            Self::There { session, sent } => {
+                let filled = session.fill(count)?;
+                *sent += filled.sent;
+                Ok((filled.sent as usize, Some(filled.ns)))
+            }
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        match self {
+            Self::Here(filler) => filler.sent(),
+            Self::There { sent, .. } => *sent,
+        }
+    }
+
+    fn train(&self) -> usize {
+        match self {
+            Self::Here(filler) => filler.train(),
+            Self::There { session, .. } => session.agreed.train,
+        }
+    }
+
+    fn method(&self) -> String {
+        match self {
+            Self::Here(filler) => filler.method().into(),
+            Self::There { session, .. } => session.agreed.method.clone(),
+        }
+    }
+
+    fn is_remote(&self) -> bool {
+        matches!(self, Self::There { .. })
+    }
+
+    /// Ends it; all frames return to `free`. Returns how many datagrams of unrelated senders came to an agent.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, or that the agent is lost.
+    pub fn close(self, free: &mut FreeList<'p>) -> Result<u64, TrialError> {
+        match self {
+            Self::Here(filler) => filler.close(free).map(|()| 0),
+            Self::There { session, .. } => session.close().map(|report| report.unrelated),
+        }
+    }
+}
+
 /// A backend under test with its app, and what fills its queue.
 #[derive(Debug)]
-pub struct Drain<'d, 'p, B, A> {
+pub struct Drain<'d, 'p, 's, B, A> {
     lane: &'d mut Lane<'p, B>,
     app: &'d mut A,
-    filler: &'d mut Filler<'p>,
+    filler: &'d mut Load<'p, 's>,
     /// The queue of the backend's socket, if it has a socket.
     queue: Option<Queue>,
     sides: Sides,
 }
 
-impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
+impl<'d, 'p, 's, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, 's, B, A> {
     /// `filler` fills the backend's queue: `queue`, unless it is memory.
     pub fn new(
         (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
-        filler: &'d mut Filler<'p>,
+        filler: &'d mut Load<'p, 's>,
         queue: Option<Queue>,
     ) -> Self {
         Self { lane, app, filler, queue, sides: Sides::new() }
@@ -70,18 +136,21 @@ impl<'d, 'p, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, B, A> {
     }
 }
 
-impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
+impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
         let before = self.app.received();
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
+        let remote = self.queue.as_ref().filter(|_| self.filler.is_remote());
+        let drops = remote.map(Queue::drops).transpose()?;
         self.sides.far.begin();
         let start_ns = now_ns();
-        let sent = self.filler.fill(free, count)?;
-        let filled_ns = now_ns();
+        let (sent, took_ns) = self.filler.fill(free, count)?;
+        let far_ns = took_ns.unwrap_or_else(|| now_ns() - start_ns);
         self.sides.far.end();
-        let filled = match &self.queue {
-            Some(queue) => queue.is_whole(sent)?,
-            None => true,
+        let filled = match (&self.queue, drops) {
+            (Some(queue), None) => queue.is_whole(sent)?,
+            (Some(queue), Some(drops)) => queue.is_settled(sent, drops)?,
+            (None, _) => true,
         };
 
         self.sides.near.begin();
@@ -95,7 +164,7 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
         let received = self.app.received() - before;
         Ok(Round {
             near_ns: empty_ns - full_ns,
-            far_ns: filled_ns - start_ns,
+            far_ns,
             sent: sent as u64,
             received,
             whole: filled && sent == count && received == count as u64,
@@ -118,12 +187,22 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, B, A> {
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (options, order) = (part.options, part.order(0));
+    if let Some(peer) = part.peer.filter(|_| part.truesizes.get(part.cell).is_none()) {
+        // Before the trial: an agent takes part in one at a time.
+        let (near, session) = part.roomy_session(peer)?;
+        let measured = truesize(&near, Load::There { session, sent: 0 }, part.cell.receives_trains(), free)?;
+        part.truesizes.note(part.cell, measured);
+    }
     let (port, mut filler, socket) = if part.has_sockets() {
-        let (near, far) = part.sockets()?;
-        (Port::Socket(Arc::clone(&near)), Filler::socket(&order, &far)?, Some(near))
+        let (near, far) = part.ends()?;
+        let load = match far {
+            Far::Here(far) => Load::Here(Filler::socket(&order, &far)?),
+            Far::There(session) => Load::There { session, sent: 0 },
+        };
+        (Port::Socket(Arc::clone(&near)), load, Some(near))
     } else {
         let (near, far) = part.memory_link();
-        (near, Filler::memory(&order, far, part.pool, options.ring)?, None)
+        (near, Load::Here(Filler::memory(&order, far, part.pool, options.ring)?), None)
     };
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
     let mut sink = Sink::new(1, part.wire());
@@ -140,21 +219,25 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
-    let (fill, sent) = (filler.method().into(), filler.sent());
+    let (fill, sent, remote) = (filler.method(), filler.sent(), filler.is_remote());
     let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
-    let closed = filler.close(free).and(lane.close(free).map_err(TrialError::io("closing the backend")));
-    let (outcome, sink) = worked?;
+    let ended = filler.close(free);
+    let closed = lane.close(free).map_err(TrialError::io("closing the backend"));
+    let (mut outcome, sink) = worked?;
+    // What a peer in another process counts is not known.
+    outcome.peer_counts = outcome.peer_counts.filter(|_| !remote);
+    let unrelated = ended?;
     closed?;
     let mut arrived = sink.arrivals.tally();
-    arrived.foreign += outcome.ledger.arrived.foreign;
+    arrived.foreign += outcome.ledger.arrived.foreign + unrelated;
     let mut ledger = Ledger { sent, arrived, drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
-    Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
+    Ok(Outcome { ledger, counters_total, fill, in_effect, remote, ..outcome })
 }
 
 fn work<'p, B: Backend<'p>, A: App<'p>>(
     (lane, app): (&mut Lane<'p, B>, &mut A),
-    load: &mut Filler<'p>,
+    load: &mut Load<'p, '_>,
     socket: Option<&Arc<Socket>>,
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
@@ -167,7 +250,8 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         Some(known) => known,
         None => {
             let (order, (near, far)) = (part.order(0), part.roomy_pair()?);
-            let measured = truesize(&near, Filler::socket(&order, &far)?, part.cell.receives_trains(), free)?;
+            let filler = Load::Here(Filler::socket(&order, &far)?);
+            let measured = truesize(&near, filler, part.cell.receives_trains(), free)?;
             part.truesizes.note(part.cell, measured);
             measured
         }
@@ -193,7 +277,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
 /// If the datagrams cannot be sent, or the kernel does not report it.
 pub fn truesize<'p>(
     near: &Arc<Socket>,
-    mut filler: Filler<'p>,
+    mut filler: Load<'p, '_>,
     trains: bool,
     free: &mut FreeList<'p>,
 ) -> Result<u32, TrialError> {
@@ -202,7 +286,7 @@ pub fn truesize<'p>(
     }
     // A whole train: a datagram of a shorter one may take more.
     let train = filler.train();
-    let sent = filler.fill(free, train)?;
+    let (sent, _) = filler.fill(free, train)?;
     filler.close(free)?;
     Queue::measure(near, sent, Ok).map(|queue| queue.truesize())
 }

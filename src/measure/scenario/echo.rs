@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::thread;
 
-use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Pool, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
-use crate::measure::order::RoundTrips;
+use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::remote::message::{Counted, Report};
 use crate::measure::scenario::stream::LOOK_NS;
 use crate::measure::threads;
-use crate::measure::trial::Part;
+use crate::measure::trial::{Far, Part};
 use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
 use crate::traffic::ledger::{Ledger, Tally};
@@ -26,14 +27,17 @@ use crate::traffic::ledger::{Ledger, Tally};
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (near, far) = part.sockets()?;
+    let (near, far) = part.ends()?;
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
-    let mut far_free = free.split_off(4 * order.window + 16);
-    let outcome: Result<(Outcome, RoundTrips), TrialError> = thread::scope(|scope| {
+    let mut far_free = free.split_off(if part.peer.is_none() { 4 * order.window + 16 } else { 0 });
+    let outcome: Result<(Outcome, Report), TrialError> = thread::scope(|scope| {
         // If only one of the two can be started, it still ends.
         let _stop = StopAtEnd(&control);
         let far_free = &mut far_free;
-        let generator = threads::spawn(scope, || peer::echo::generate(&order, &far, &control, (part.pool, far_free)))?;
+        let generator = threads::spawn(scope, || match &far {
+            Far::Here(far) => here(&order, far, &control, (part.pool, far_free)),
+            Far::There(session) => session.echo(&control),
+        })?;
         let (near, control, free) = (&near, &control, &mut *free);
         let worker = threads::spawn(scope, move || {
             let _stop = StopAtEnd(control);
@@ -41,20 +45,24 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         })?;
         let worked = threads::join(worker);
         let generated = threads::join(generator);
-        Ok((worked?, generated?))
+        // An agent that is lost is why the worker ended.
+        match generated {
+            Err(TrialError::Peer(lost)) => Err(lost.into()),
+            generated => Ok((worked?, generated?)),
+        }
     });
     free.absorb(far_free);
-    let (worked, trips) = outcome?;
-    let failed = TrialError::io("reading SO_MEMINFO");
-    let (info, far_info) = near.meminfo().and_then(|info| Ok((info, far.meminfo()?))).map_err(failed)?;
+    let (worked, report) = outcome?;
+    let trips = report.trips.unwrap_or_default();
+    let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     let mut ledger = Ledger {
         sent: trips.sent,
         arrived: trips.arrived,
-        drop_socket: info.drops + far_info.drops,
+        drop_socket: info.drops + report.counted.drop_socket,
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
     // Unrelated senders reach the worker if its socket is not connected; the generator's is.
-    ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + far.unrelated();
+    ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + report.unrelated;
     Ok(Outcome {
         ledger,
         measured_ns: trips.measured_ns,
@@ -65,10 +73,24 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         disturbance: worked.disturbance.merge(trips.disturbance),
         steady: Some(trips.steady),
         latency: Some(trips.latency.into()),
+        remote: matches!(far, Far::There(_)),
         rcvbuf: Some(info.rcvbuf),
         sndbuf: Some(info.sndbuf),
         ..worked
     })
+}
+
+/// The generator on the calling thread. Reports as an agent would.
+fn here<'p>(
+    order: &Order,
+    far: &Arc<Socket>,
+    control: &Control,
+    frames: (&'p Pool, &mut FreeList<'p>),
+) -> Result<Report, TrialError> {
+    let trips = peer::echo::generate(order, far, control, frames)?;
+    let drop_socket = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
+    let counted = Counted { drop_socket, ..Counted::default() };
+    Ok(Report { trips: Some(trips), counted, unrelated: far.unrelated(), ..Report::default() })
 }
 
 /// The worker: echoes until the generator is done.
@@ -134,7 +156,8 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         let next = control.phase();
         if next != phase {
             let (counters, polls) = lane.counters();
-            if phase < Phase::Warmup && next >= Phase::Warmup {
+            // If the next phase is over already, the thread was kept from its core, which the watch must show.
+            if phase < Phase::Warmup && next == Phase::Warmup {
                 watch = Watch::begin(&part.cores());
             }
             if phase < Phase::Measure && next >= Phase::Measure {

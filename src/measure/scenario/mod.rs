@@ -83,7 +83,7 @@ impl<'p> Trial<'_, 'p> {
         let (scenario, cores) = (self.cell.scenario, &self.options.cores);
         let workers = cores.places.len();
         let has_others = cores.places.iter().all(|place| !place.generators.is_empty());
-        if !has_others && !scenario.has_rounds() {
+        if !has_others && self.peer.is_none() && !scenario.has_rounds() {
             return Err(TrialError::TooFewCores {
                 what: format!("{scenario}, with a core for each worker and one for a generator,"),
                 needed: workers + 1,
@@ -143,7 +143,8 @@ impl<'p> Part<'_, 'p> {
             }
             // Datagrams come in ticks, one of which may have fallen on either side of an edge.
             Scenario::Pace => {
-                let offered = self.cell.rate.unwrap_or(0) as f64 * measured_ns / 1e9;
+                let offered_ns = outcome.offered_ns.map_or(measured_ns, |ns| ns as f64);
+                let offered = self.cell.rate.unwrap_or(0) as f64 * offered_ns / 1e9;
                 let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);
                 Some(!gates::keeps_rate(sent as f64, offered))
             }

@@ -6,8 +6,9 @@ use hpbench_backends::{Backend, FreeList};
 use crate::measure::clock::now_ns;
 use crate::measure::control::Control;
 use crate::measure::outcome::{Outcome, TrialError, latency_histogram};
+use crate::measure::remote::session::Peer;
 use crate::measure::scenario::stream;
-use crate::measure::trial::Part;
+use crate::measure::trial::{Far, Part};
 use crate::traffic::app::Observer;
 use crate::traffic::wire::Header;
 
@@ -17,6 +18,8 @@ struct Latency<'a> {
     histogram: Histogram<u64>,
     now_ns: u64,
     measured_ns: std::ops::Range<u64>,
+    /// What makes a time of the generator's clock one of ours, in nanoseconds; 0 if it is the same clock.
+    shift_ns: i64,
 }
 
 impl Observer for Latency<'_> {
@@ -29,8 +32,9 @@ impl Observer for Latency<'_> {
 
     #[inline]
     fn note(&mut self, header: &Header) {
-        if self.measured_ns.contains(&header.intended_ns) {
-            self.histogram.saturating_record(self.now_ns.saturating_sub(header.intended_ns).max(1));
+        let intended_ns = header.intended_ns.wrapping_add_signed(self.shift_ns);
+        if self.measured_ns.contains(&intended_ns) {
+            self.histogram.saturating_record(self.now_ns.saturating_sub(intended_ns).max(1));
         }
     }
 }
@@ -41,9 +45,19 @@ impl Observer for Latency<'_> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let control = Control::new(1, part.interrupt);
-    let latency =
-        Latency { control: &control, histogram: latency_histogram(), now_ns: 0, measured_ns: u64::MAX..u64::MAX };
+    let control = Control::new(1, &part.own_interrupt());
+    let latency = |far: &Far<'_>| Latency {
+        control: &control,
+        histogram: latency_histogram(),
+        now_ns: 0,
+        measured_ns: u64::MAX..u64::MAX,
+        shift_ns: match far {
+            Far::Here(_) => 0,
+            Far::There(session) => session.shift_ns(),
+        },
+    };
     let (outcome, latency) = stream::run::<B, _>(part, free, (&control, 1), latency)?;
-    Ok(Outcome { latency: Some(latency.histogram), ..outcome })
+    // Two clocks that nobody has compared show no latency.
+    let is_known = part.peer.is_none_or(Peer::has_known_clock);
+    Ok(Outcome { latency: is_known.then_some(latency.histogram), ..outcome })
 }

@@ -154,13 +154,7 @@ impl Queue {
     ///
     /// If that is less than one batch.
     pub fn round(&self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
-        let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
-        let held = (self.rcvbuf / 2 / self.truesize) as usize;
-        match asked.min(held) / batch * batch {
-            0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
-            0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf: self.rcvbuf, batch }),
-            round => Ok(round),
-        }
+        round_within(self.rcvbuf, self.truesize, trial)
     }
 
     /// Whether nothing is in the queue.
@@ -171,6 +165,29 @@ impl Queue {
     pub fn is_empty(&self) -> Result<bool, TrialError> {
         let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         Ok(info.rmem_alloc == 0)
+    }
+
+    /// Whether the `count` datagrams that a peer in another process has sent are in the queue: as [`Queue::is_whole`], or
+    /// nothing changes there any more, and nothing was dropped beyond `drops`. They may take another truesize than
+    /// those that were measured, and whether all have come shows when they are received.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not report it.
+    pub fn is_settled(&self, count: usize, drops: u64) -> Result<bool, TrialError> {
+        if self.is_whole(count)? {
+            return Ok(true);
+        }
+        Ok(Self::at_rest(&self.socket)?.drops == drops)
+    }
+
+    /// Datagrams dropped there so far.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not report it.
+    pub fn drops(&self) -> Result<u64, TrialError> {
+        Ok(self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops)
     }
 
     /// Waits, briefly, until `count` datagrams are in the queue.
@@ -189,6 +206,21 @@ impl Queue {
                 return Ok(false);
             }
         }
+    }
+}
+
+/// The size of a round into a queue of `rcvbuf` bytes, see [`Queue::round`].
+///
+/// # Errors
+///
+/// If that is less than one batch.
+pub fn round_within(rcvbuf: u32, truesize: u32, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
+    let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
+    let held = (rcvbuf / 2 / truesize) as usize;
+    match asked.min(held) / batch * batch {
+        0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
+        0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf, batch }),
+        round => Ok(round),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `send`: handing a round of datagrams to the kernel; they are received and checked afterwards, timed separately.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
@@ -10,35 +12,103 @@ use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::receiver::Receiver;
+use crate::measure::remote::message::{Counted, Report};
+use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
-use crate::measure::trial::Part;
+use crate::measure::trial::{Far, Part};
 use crate::traffic::app::Source;
-use crate::traffic::ledger::Ledger;
+use crate::traffic::ledger::{Ledger, Tally};
 
 /// Datagrams sent to find out how much of the queue each takes.
 const SAMPLE: usize = 64;
 
+/// How long nothing may arrive at an agent until what is missing is lost.
+const LOST_AFTER: Duration = Duration::from_millis(200);
+
+/// What a datagram takes of a queue beside its payload, in bytes, at most: an agent empties its queue all the time, so
+/// no round depends on it.
+const TRUESIZE_BESIDE: u32 = 832;
+
+/// What empties the queue: here, between the timed parts, or an agent, all the time.
+enum Counter<'p, 's, F> {
+    Here(Receiver<'p, F>),
+    There { session: Session<'s>, counted: Counted },
+}
+
+impl<'p, F: Backend<'p>> Counter<'p, '_, F> {
+    /// Receives `count` datagrams; an agent, until it knows of all that were `sent` so far.
+    fn receive(&mut self, free: &mut FreeList<'p>, count: usize, sent: u64) -> Result<usize, TrialError> {
+        let (session, counted) = match self {
+            Self::Here(receiver) => return receiver.receive(free, count),
+            Self::There { session, counted } => (session, counted),
+        };
+        let (before, mut last) = (counted.tally.received, (counted.known(), Instant::now()));
+        loop {
+            *counted = session.count()?;
+            let known = counted.known();
+            if known > last.0 {
+                last = (known, Instant::now());
+            }
+            if known >= sent || last.1.elapsed() > LOST_AFTER {
+                return Ok(counted.tally.received.saturating_sub(before) as usize);
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    fn arrived(&self) -> Tally {
+        match self {
+            Self::Here(receiver) => receiver.arrived(),
+            Self::There { counted, .. } => counted.tally,
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        match self {
+            Self::Here(receiver) => receiver.dropped(),
+            Self::There { counted, .. } => counted.drop_ring,
+        }
+    }
+
+    /// How long an agent's receives have taken so far, in nanoseconds.
+    fn took_ns(&self) -> Option<u64> {
+        match self {
+            Self::Here(_) => None,
+            Self::There { counted, .. } => Some(counted.ns),
+        }
+    }
+
+    /// Ends it; all frames return to `free`. Returns what an agent says at the end.
+    fn close(self, free: &mut FreeList<'p>) -> Result<Option<Report>, TrialError> {
+        match self {
+            Self::Here(receiver) => receiver.close(free).map(|()| None).map_err(TrialError::io("closing the backend")),
+            Self::There { session, .. } => session.close().map(Some),
+        }
+    }
+}
+
 /// A backend under test, and what empties the queue that it fills: `recvmmsg`, or memory for `null`.
-struct Send<'p, B, F> {
+struct Send<'p, 's, B, F> {
     lane: Lane<'p, B>,
     source: Source,
-    far: Receiver<'p, F>,
+    far: Counter<'p, 's, F>,
     sent: u64,
     batch: usize,
     queue: Option<Queue>,
     sides: Sides,
 }
 
-impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
-    fn open(trial: &Part<'_, 'p>, near: Port<'p>, far: Port<'p>) -> Result<Self, TrialError> {
+impl<'p, 's, B: Backend<'p>, F: Backend<'p>> Send<'p, 's, B, F> {
+    /// `to` is the peer's address.
+    fn open(
+        trial: &Part<'_, 'p>,
+        near: Port<'p>,
+        far: Counter<'p, 's, F>,
+        to: Option<SocketAddr>,
+    ) -> Result<Self, TrialError> {
         let (cell, options) = (trial.cell, trial.options);
-        let to = match &far {
-            Port::Socket(socket) if cell.addressing == Addressing::Unconnected => Some(socket.local_addr()),
-            _ => None,
-        };
-        let to = to.transpose().map_err(TrialError::io("reading a socket's address"))?;
+        let to = to.filter(|_| cell.addressing == Addressing::Unconnected);
         let order = trial.order(0);
-        let far = Receiver::open(&order, far, trial.pool)?;
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
             source: order.source().addressed_to(to),
@@ -58,24 +128,35 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Send<'p, B, F> {
     }
 
     fn receive(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<usize, TrialError> {
-        self.far.receive(free, count)
+        self.far.receive(free, count, self.sent)
     }
 
     fn finish(self, outcome: Result<Outcome, TrialError>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let (counters_total, in_effect) = (self.lane.counters().0, self.lane.in_effect());
         let (mut arrived, drop_ring) = (self.far.arrived(), self.far.dropped());
         arrived.foreign += outcome.as_ref().map_or(0, |outcome| outcome.ledger.arrived.foreign);
-        let closed = self.lane.close(free).and(self.far.close(free));
+        let closed = self.lane.close(free).map_err(TrialError::io("closing the backend"));
+        let ended = self.far.close(free);
         let outcome = outcome?;
-        closed.map_err(TrialError::io("closing the backend"))?;
+        closed?;
         let ledger = Ledger { sent: self.sent, arrived, drop_ring, ..outcome.ledger };
-        Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
+        let outcome = Outcome { ledger, counters_total, in_effect, ..outcome };
+        // An agent's last word is the whole account.
+        Ok(match ended? {
+            None => outcome,
+            Some(report) => {
+                let Counted { mut tally, drop_socket, drop_ring, .. } = report.counted;
+                tally.foreign += report.unrelated;
+                let ledger = Ledger { sent: self.sent, arrived: tally, drop_socket, drop_ring };
+                Outcome { ledger, remote: true, peer_counts: None, ..outcome }
+            }
+        })
     }
 }
 
-impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
+impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, '_, B, F> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
-        let before = self.far.arrived().received;
+        let (before, before_ns) = (self.far.arrived().received, self.far.took_ns());
 
         self.sides.near.begin();
         let start_ns = now_ns();
@@ -96,7 +177,11 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
         let received = self.far.arrived().received - before;
         Ok(Round {
             near_ns: sent_ns - start_ns,
-            far_ns: empty_ns - full_ns,
+            far_ns: self
+                .far
+                .took_ns()
+                .zip(before_ns)
+                .map_or(empty_ns - full_ns, |(now, before)| now.saturating_sub(before)),
             sent: sent as u64,
             received,
             whole: filled && sent == count && received == count as u64,
@@ -120,18 +205,45 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, B, F> {
 pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     if !B::KIND.has_socket() {
         let (near, far) = trial.memory_link();
-        let mut send = Send::<B, Null<'p>>::open(trial, near, far)?;
+        let far = Counter::Here(Receiver::<Null<'p>>::open(&trial.order(0), far, trial.pool)?);
+        let mut send = Send::<B, Null<'p>>::open(trial, near, far, None)?;
         let outcome = rounds::memory_round(trial).and_then(|size| rounds::measure(&mut send, trial, free, size));
         return send.finish(outcome, free);
     }
-    let (near, far) = trial.sockets()?;
-    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(near), Port::Socket(far.clone()))?;
+    let (near, far) = trial.ends()?;
+    let far = match far {
+        Far::Here(far) => far,
+        Far::There(session) => return with_agent::<B>(session, &near, trial, free),
+    };
+    let to = far.local_addr().map_err(TrialError::io("reading a socket's address"))?;
+    let receiver = Receiver::<Mmsg<'p>>::open(&trial.order(0), Port::Socket(Arc::clone(&far)), trial.pool)?;
+    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(near), Counter::Here(receiver), Some(to))?;
     let outcome = over_socket(&mut send, &far, trial, free);
     send.finish(outcome, free)
 }
 
+fn with_agent<'p, B: Backend<'p>>(
+    session: Session<'_>,
+    near: &Arc<Socket>,
+    trial: &Part<'_, 'p>,
+    free: &mut FreeList<'p>,
+) -> Result<Outcome, TrialError> {
+    let (to, rcvbuf) = (session.address, session.agreed.rcvbuf);
+    let far = Counter::There { session, counted: Counted::default() };
+    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(Arc::clone(near)), far, Some(to))?;
+    let truesize = TRUESIZE_BESIDE + trial.cell.payload as u32;
+    let outcome = rounds::round_within(rcvbuf, truesize, trial);
+    let outcome = outcome.and_then(|size| rounds::measure(&mut send, trial, free, size));
+    let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
+    let outcome = outcome.and_then(|outcome| {
+        let info = info?;
+        Ok(Outcome { rcvbuf: Some(rcvbuf), sndbuf: Some(info.sndbuf), ..outcome })
+    });
+    send.finish(outcome, free)
+}
+
 fn over_socket<'p, B: Backend<'p>>(
-    send: &mut Send<'p, B, Mmsg<'p>>,
+    send: &mut Send<'p, '_, B, Mmsg<'p>>,
     far: &Arc<Socket>,
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,

@@ -15,8 +15,9 @@ use crate::measure::handoff;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::remote::message::Report;
 use crate::measure::threads;
-use crate::measure::trial::Part;
+use crate::measure::trial::{Far, Part};
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Observer, Sink};
 use crate::traffic::ledger::Ledger;
@@ -32,7 +33,8 @@ const CATCH_UP_NS: u64 = 2_000_000;
 /// [`Socket::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
-/// Runs a trial on threads of its own: the generators, and the worker, whose sink shows `observer` what arrives.
+/// Runs a trial on threads of its own: the generators, and the worker, whose sink shows what arrives to the observer
+/// that `observer` makes for the other end of the socket.
 /// Returns the outcome and the observer.
 ///
 /// # Errors
@@ -42,15 +44,20 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     (control, generators): (&Control, usize),
-    observer: O,
+    observer: impl FnOnce(&Far<'_>) -> O,
 ) -> Result<(Outcome, O), TrialError> {
-    let (near, far) = part.sockets()?;
+    let (near, far) = part.ends()?;
+    let observer = observer(&far);
     let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
     thread::scope(|scope| {
         let far = &far;
         // If not all threads can be started, those that were still end.
         let _stop = StopAtEnd(control);
-        let generators = orders.iter().map(|order| threads::spawn(scope, move || peer::offer(order, far, control)));
+        let offer = move |order| match far {
+            Far::Here(far) => peer::offer(order, far, control).map(Offering::from),
+            Far::There(session) => session.offer(control).map(Offering::from),
+        };
+        let generators = orders.iter().map(|order| threads::spawn(scope, move || offer(order)));
         let generators = generators.collect::<Result<Vec<_>, _>>()?;
         let worker = threads::spawn(scope, || {
             let _stop = StopAtEnd(control);
@@ -65,11 +72,14 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             Ok((outcome, observed.ok_or(TrialError::Panicked)?))
         })?;
         let worked = threads::join(worker);
-        let mut offered = Offered::default();
+        let (mut offered, mut offered_ns) = (Offered::default(), None);
         for generator in generators {
-            offered.add(threads::join(generator)?);
+            let generated = threads::join(generator)?;
+            offered_ns = offered_ns.or(generated.measured_ns);
+            offered.add(generated.offered);
         }
         let (mut outcome, observer) = worked?;
+        (outcome.offered_ns, outcome.remote) = (offered_ns, matches!(far, Far::There(_)));
         if part.cell.receives_trains() {
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
@@ -79,6 +89,25 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
         let (generator_cpu_ns, late) = (Some(offered.cpu_ns), offered.late.map(Histogram::from));
         Ok((Outcome { fill: offered.fill, late, generator_cpu_ns, disturbance, ..outcome }, observer))
     })
+}
+
+/// What a generator has done, here or in an agent.
+struct Offering {
+    offered: Offered,
+    /// Length of the measured phase by the agent's clock, in nanoseconds.
+    measured_ns: Option<u64>,
+}
+
+impl From<Offered> for Offering {
+    fn from(offered: Offered) -> Self {
+        Self { offered, measured_ns: None }
+    }
+}
+
+impl From<Report> for Offering {
+    fn from(report: Report) -> Self {
+        Self { offered: report.offered.unwrap_or_default(), measured_ns: Some(report.measured_ns) }
+    }
 }
 
 struct Worker<'t, 'a, 'p> {
@@ -131,7 +160,7 @@ impl<'p> Worker<'_, '_, 'p> {
         part.meet()?;
         let mut side = Side::new();
         control.advance(Phase::Warmup);
-        let mut loop_ = Loop::new(part.interrupt, self.near);
+        let mut loop_ = Loop::new(control.interrupt(), self.near);
         let warm_ns = now_ns() + part.warmup().as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading the kernel's files takes a while: what came meanwhile belongs to the warm-up.

@@ -118,11 +118,19 @@ fn is_settled(last: &Row) -> bool {
 }
 
 /// Columns that are the same in the whole run, besides axes.
-const OF_RUN: [Column; 7] =
-    [Column::schema, Column::run_id, Column::seed, Column::host, Column::state, Column::pair, Column::kernel];
+const OF_RUN: [Column; 8] = [
+    Column::schema,
+    Column::run_id,
+    Column::seed,
+    Column::host,
+    Column::state,
+    Column::pair,
+    Column::kernel,
+    Column::peer_host,
+];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 13] = [
+const OF_TRIAL: [Column; 14] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -136,6 +144,7 @@ const OF_TRIAL: [Column; 13] = [
     Column::generators,
     Column::buffers,
     Column::fd_table,
+    Column::fill_core,
 ];
 
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before

@@ -50,6 +50,7 @@ pub(super) fn run() -> Run {
         canary_ns: std::cell::OnceCell::new(),
         command: String::new(),
         truesizes: Truesizes::default(),
+        peer: None,
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
         canary_ns: OnceCell::new(),
         command: String::new(),
         truesizes: Truesizes::default(),
+        peer: None,
         options,
     };
     let mut trials = Trials { plan, run: &run, cells: &cells, stock: Stock::new(pools) };

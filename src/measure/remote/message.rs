@@ -1,0 +1,356 @@
+//! What coordinator and agent tell each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::console::{is_formula, printable};
+use crate::measure::control::Phase;
+use crate::measure::cost::Disturbance;
+use crate::measure::order::{Offered, Order, RoundTrips};
+use crate::measure::remote::consent::Token;
+use crate::plan::cells::Until;
+use crate::plan::command;
+use crate::plan::cores;
+use crate::traffic::ledger::Tally;
+use crate::traffic::wire::HEADER_LEN;
+
+/// How often the coordinator renews the agent's lease.
+pub const RENEWED_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a lease lasts; also how long the agent may be silent.
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// No count of datagrams is beyond this: what is, is no count, and would overflow sums.
+const COUNT_MAX: u64 = 1 << 48;
+
+/// Who an agent is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version and revision, as `--version` prints them.
+    pub version: String,
+    /// Its host.
+    pub host: String,
+    /// The release of its kernel.
+    pub kernel: String,
+    /// Whose clocks it has: which boot of which machine, and which namespace of times. Empty if unknown.
+    pub clock: String,
+    /// The cores that it may run on.
+    pub cores: Vec<usize>,
+}
+
+impl Hello {
+    /// Of this process, on the host of this name.
+    pub fn of_this_process(host: String) -> Self {
+        let uname = rustix::system::uname();
+        Self {
+            version: command::version().into(),
+            host,
+            kernel: uname.release().to_string_lossy().into_owned(),
+            clock: clock(),
+            cores: cores::allowed().unwrap_or_default(),
+        }
+    }
+}
+
+impl Hello {
+    /// The same with names that may stand in a table: an agent may send anything.
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        for name in [&mut self.host, &mut self.kernel] {
+            let text: String = printable(name).chars().take(NAME_MAX).collect();
+            *name = if is_formula(&text) { format!("_{text}") } else { text };
+        }
+        self
+    }
+}
+
+/// The longest name of a host, in characters.
+const NAME_MAX: usize = 100;
+
+fn clock() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    if boot.trim().is_empty() { String::new() } else { format!("{} {}", boot.trim(), namespace.display()) }
+}
+
+/// A trial that an agent is to take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// Which one it is: answers to another one are late.
+    pub id: u64,
+    /// What to do.
+    pub order: Order,
+    /// The address of its socket.
+    pub bind: IpAddr,
+    /// Buffers to ask for, in bytes: receive and send.
+    pub buffers: [usize; 2],
+    /// What a request for load must show.
+    pub nonce: Token,
+    /// When it ends at the latest, from its beginning.
+    pub within: Duration,
+    /// How many datagrams it sends at most; a train may exceed it.
+    pub datagrams: u64,
+}
+
+impl Open {
+    /// Whether an order can be carried out: it may come from anybody.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        let order = &self.order;
+        let hour = Duration::from_secs(3600);
+        let until = match order.until {
+            Until::Elapsed(duration) => duration <= hour,
+            Until::Datagrams(count) => count <= COUNT_MAX,
+        };
+        let is_sane = (HEADER_LEN..=65_507).contains(&order.payload)
+            && (1..=1024).contains(&order.window)
+            && (1..=100_000_000).contains(&order.rate_pps)
+            && (1..=1024).contains(&order.burst)
+            && order.warmup <= hour
+            && self.within <= 4 * hour
+            && self.datagrams <= COUNT_MAX
+            && self.buffers.iter().all(|&bytes| bytes < 1 << 31)
+            && until;
+        if is_sane { Ok(()) } else { Err(format!("the order is not one that hpbench gives: {order:?}")) }
+    }
+}
+
+/// From the coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// Go on for another [`LEASE`].
+    Lease,
+    /// Begin a trial.
+    Open(Box<Open>),
+    /// The worker has had this challenge.
+    Consent(Token),
+    /// The worker of `echo` is ready.
+    Ready,
+    /// A phase that the worker decides on has begun.
+    Phase(Phase),
+    /// What the kernel has dropped at the worker's socket so far, in `echo`.
+    Dropped(u64),
+    /// Fill the worker's queue with so many datagrams.
+    Fill {
+        /// How many.
+        count: usize,
+    },
+    /// Say what has arrived.
+    Count,
+    /// End the trial.
+    Close,
+}
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// Who it is: the first message.
+    Hello(Hello),
+    /// It has got a lease.
+    Alive,
+    /// The trial can begin.
+    Opened {
+        /// Which.
+        id: u64,
+        /// Where requests for load are heard.
+        address: SocketAddr,
+    },
+    /// Consent was given, and the socket is connected.
+    Agreed(Agreed),
+    /// A generator is ready.
+    Ready,
+    /// A phase that the generator decides on has begun.
+    Phase(Phase),
+    /// How many datagrams were sent so far.
+    Sent(u64),
+    /// The worker's queue was filled.
+    Filled(Filled),
+    /// What has arrived.
+    Counted(Counted),
+    /// The trial is over.
+    Report(Box<Report>),
+    /// Why a trial cannot go on.
+    Failed {
+        /// Which.
+        id: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What was granted to an agent's socket, and what its clock shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// Bytes of its receive buffer, doubled by the kernel.
+    pub rcvbuf: u32,
+    /// The most datagrams in a train, and how they are sent; in `send` and `echo`, nothing.
+    pub train: usize,
+    /// `gso` or `sendmmsg`.
+    pub method: String,
+    /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`, in nanoseconds.
+    pub offset_ns: i64,
+}
+
+/// What a filling took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// How many datagrams went.
+    pub sent: u64,
+    /// How long it took, in nanoseconds.
+    pub ns: u64,
+}
+
+/// What an agent has received so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// What arrived.
+    pub tally: Tally,
+    /// Dropped by the kernel at its socket.
+    pub drop_socket: u64,
+    /// Dropped because its ring was full.
+    pub drop_ring: u64,
+    /// Time in calls that brought datagrams, in nanoseconds.
+    pub ns: u64,
+}
+
+impl Counted {
+    /// Datagrams that have come, or will not.
+    pub fn known(&self) -> u64 {
+        self.tally.received + self.drop_socket + self.drop_ring
+    }
+
+    /// Whether sums of the counts cannot overflow.
+    pub fn is_sane(&self) -> bool {
+        let Tally { received, reordered, measured, duplicate, corrupt, foreign } = self.tally;
+        let counts = [received, reordered, measured, duplicate, corrupt, foreign, self.drop_socket, self.drop_ring];
+        counts.iter().chain([&self.ns]).all(|&count| count <= 1 << 62) && counts.iter().all(|&it| it <= COUNT_MAX)
+    }
+}
+
+/// What an agent has done in a trial.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Datagrams sent, by generators of `flood` and `pace` and by the filling of `drain`.
+    pub sent: u64,
+    /// What it has received, in `send`; the drops at its socket, always.
+    pub counted: Counted,
+    /// Datagrams of unrelated senders before its socket was connected.
+    pub unrelated: u64,
+    /// Length of the measured phase by its clock, in nanoseconds (`flood`, `pace`).
+    pub measured_ns: u64,
+    /// Of a generator of `flood` or `pace`.
+    pub offered: Option<Offered>,
+    /// Of the generator of `echo`.
+    pub trips: Option<RoundTrips>,
+}
+
+impl FromAgent {
+    /// Whether all counts are possible: an agent may send anything.
+    pub fn is_sane(&self) -> bool {
+        let small = |counts: &[u64]| counts.iter().all(|&count| count <= COUNT_MAX);
+        let is_method = |name: &str| ["", "gso", "sendmmsg"].contains(&name);
+        let calm = |it: &Disturbance| small(&[it.watched_ns, it.major_faults, it.context_switches]);
+        match self {
+            Self::Sent(sent) => small(&[*sent]),
+            Self::Agreed(agreed) => is_method(&agreed.method) && agreed.train <= 1 << 16,
+            Self::Filled(filled) => small(&[filled.sent, filled.ns]),
+            Self::Counted(counted) => counted.is_sane(),
+            Self::Report(report) => {
+                let offered = report.offered.as_ref().is_none_or(|it| {
+                    small(&[it.measured_sent, it.cpu_ns, it.train as u64])
+                        && is_method(&it.fill)
+                        && calm(&it.disturbance)
+                });
+                let trips = report.trips.as_ref().is_none_or(|it| {
+                    let counted = Counted { tally: it.arrived, drop_ring: it.drop_ring, ..Counted::default() };
+                    small(&[it.sent, it.measured_sent, it.measured_received, it.measured_ns, it.cpu_ns])
+                        && counted.is_sane()
+                        && calm(&it.disturbance)
+                });
+                small(&[report.sent, report.unrelated, report.measured_ns])
+                    && report.counted.is_sane()
+                    && offered
+                    && trips
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cells::Scenario;
+    use crate::traffic::wire::{Tag, Verify, Wire};
+
+    #[test]
+    fn names_may_stand_in_a_table() {
+        let cleaned = |name: &str| Hello { host: name.into(), ..Hello::default() }.cleaned().host;
+        assert_eq!(["lab 2", "=1+1", "a\u{1b}[31m"].map(cleaned), ["lab 2", "_=1+1", "a\\u001b[31m"]);
+        assert_eq!(cleaned(&"é".repeat(1000)).chars().count(), NAME_MAX);
+    }
+
+    #[test]
+    fn an_order_that_nobody_gives_is_refused() {
+        let order = Order {
+            scenario: Scenario::Pace,
+            wire: Wire { tag: Tag::new(1), verify: Verify::Full },
+            flow: 0,
+            payload: 64,
+            gso: true,
+            rate_pps: 1000,
+            burst: 1,
+            window: 1,
+            warmup: Duration::ZERO,
+            until: Until::Elapsed(Duration::from_secs(1)),
+            core: Some(0),
+            fifo: None,
+        };
+        let (bind, nonce) = (std::net::Ipv4Addr::LOCALHOST.into(), Token::draw());
+        let open =
+            |order| Open { id: 1, order, bind, buffers: [1; 2], nonce, within: Duration::from_secs(9), datagrams: 9 };
+        assert_eq!(open(order).check(), Ok(()));
+        for bad in [
+            Order { payload: 0, ..order },
+            Order { payload: 1 << 20, ..order },
+            Order { rate_pps: 0, ..order },
+            Order { burst: 0, ..order },
+            Order { window: 1 << 40, ..order },
+            Order { warmup: Duration::MAX, ..order },
+            Order { until: Until::Elapsed(Duration::MAX), ..order },
+            Order { until: Until::Datagrams(u64::MAX), ..order },
+        ] {
+            assert!(open(bad).check().is_err(), "{bad:?}");
+        }
+        assert!(Open { within: Duration::MAX, ..open(order) }.check().is_err());
+        assert!(Open { datagrams: u64::MAX, ..open(order) }.check().is_err());
+    }
+
+    #[test]
+    fn impossible_counts_are_no_message() {
+        let offered = |offered| FromAgent::Report(Box::new(Report { offered: Some(offered), ..Report::default() }));
+        let trips = |trips| FromAgent::Report(Box::new(Report { trips: Some(trips), ..Report::default() }));
+        let many = Tally { received: u64::MAX, ..Tally::default() };
+        for bad in [
+            FromAgent::Sent(u64::MAX),
+            FromAgent::Filled(Filled { sent: u64::MAX, ns: 0 }),
+            FromAgent::Counted(Counted { tally: many, ..Counted::default() }),
+            FromAgent::Agreed(Agreed { method: "=1+1".into(), ..Agreed::default() }),
+            offered(Offered { measured_sent: u64::MAX, ..Offered::default() }),
+            offered(Offered { fill: "=1+1".into(), ..Offered::default() }),
+            trips(RoundTrips { arrived: many, ..RoundTrips::default() }),
+        ] {
+            assert!(!bad.is_sane(), "{bad:?}");
+        }
+        for good in
+            [FromAgent::Alive, FromAgent::Sent(1 << 40), offered(Offered::default()), trips(RoundTrips::default())]
+        {
+            assert!(good.is_sane(), "{good:?}");
+        }
+    }
+}

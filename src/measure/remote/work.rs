@@ -1,0 +1,208 @@
+//! One trial in an agent: what a trial's peer does on its thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hpbench_backends::kernel::socket::probe_gso;
+use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::{Config, Kind, Pool, Port, Socket};
+
+use crate::measure::clock::now_ns;
+use crate::measure::control::Control;
+use crate::measure::order::Order;
+use crate::measure::outcome::TrialError;
+use crate::measure::peer;
+use crate::measure::peer::filler::Filler;
+use crate::measure::peer::receiver::Receiver as Counter;
+use crate::measure::remote::consent::{Door, MARK};
+use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
+use crate::measure::remote::session::offset_ns;
+use crate::measure::remote::shared::{Job, Shared};
+use crate::plan::cells::Scenario;
+
+/// How long consent may take.
+const CONSENT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most datagrams of a filling.
+const FILL_MAX: usize = 1 << 20;
+
+/// Why a trial cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    #[error("{0}")]
+    Order(String),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    #[error("the coordinator ended the trial")]
+    Closed,
+}
+
+/// A trial on the working thread.
+pub(super) struct Work<'w> {
+    pub(super) shared: &'w Shared,
+    pub(super) open: &'w Open,
+    pub(super) control: &'w Arc<Control>,
+    pub(super) orders: &'w Receiver<Job>,
+}
+
+impl Work<'_> {
+    /// Runs the trial to its end.
+    pub(super) fn run(&self) -> Result<Report, WorkError> {
+        let open = self.open;
+        open.check().map_err(WorkError::Order)?;
+        let core = open.order.core.filter(|core| self.shared.cores.contains(core));
+        let core = core.ok_or_else(|| {
+            WorkError::Order(format!("core {:?} is not one of the agent's, {:?}", open.order.core, self.shared.cores))
+        })?;
+        if open.order.fifo.is_some() && self.shared.cores.len() < 2 {
+            return Err(WorkError::Order("--fifo on the agent's only core would keep its lease from ending".into()));
+        }
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let bind = SocketAddr::new(open.bind, 0);
+        let mut socket = Socket::bind(bind).map_err(failed("binding the agent's socket to --peer-bind"))?;
+        let [rcvbuf, sndbuf] = open.buffers;
+        socket.set_buffers(rcvbuf, sndbuf).map_err(failed("setting socket buffers"))?;
+        let address = socket.local_addr().map_err(failed("reading a socket's address"))?;
+        self.shared.begin(open, self.control, core);
+        self.shared.tell(&FromAgent::Opened { id: open.id, address });
+        let peer = self.agree(&socket)?;
+        socket.connect_after(peer, &MARK).map_err(failed("connecting with the worker"))?;
+        if open.order.scenario != Scenario::Send {
+            // What a queueing discipline drops is not sent, and sent again.
+            socket.report_drops().map_err(failed("setting IP_RECVERR"))?;
+        }
+        let gso = open.order.gso && probe_gso(open.bind).is_ok();
+        let order = Order { gso, ..open.order };
+        order.pin().map_err(TrialError::from)?;
+        let socket = Arc::new(socket);
+        let report = match order.scenario {
+            Scenario::Flood | Scenario::Pace => self.offer(&order, &socket),
+            Scenario::Echo => self.echo(&order, &socket),
+            Scenario::Drain => self.fill(&order, &socket),
+            Scenario::Send => self.count(&order, &socket),
+        }?;
+        let drop_socket = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
+        Ok(Report { counted: Counted { drop_socket, ..report.counted }, unrelated: socket.unrelated(), ..report })
+    }
+
+    /// Waits until the worker has asked for load, and has had the challenge. Returns its address.
+    fn agree(&self, socket: &Socket) -> Result<SocketAddr, WorkError> {
+        let (mut door, start) = (Door::new(self.open.nonce), Instant::now());
+        while start.elapsed() < CONSENT_WITHIN {
+            door.answer(socket).map_err(TrialError::io("answering the worker"))?;
+            match self.orders.try_recv() {
+                Ok(Job::Message(ToAgent::Consent(challenge))) => {
+                    let told = || WorkError::Order("the challenge that came back is another one".into());
+                    return door.consenting(challenge).ok_or_else(told);
+                }
+                Ok(Job::Message(ToAgent::Close)) | Err(TryRecvError::Disconnected) => return Err(WorkError::Closed),
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(100)),
+            }
+        }
+        Err(WorkError::Order("nobody has consented to the load".into()))
+    }
+
+    fn tell_agreed(&self, socket: &Socket, train: usize, method: &str) -> Result<(), TrialError> {
+        let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        let agreed = Agreed { rcvbuf: info.rcvbuf, train, method: method.into(), offset_ns: offset_ns() };
+        self.shared.tell(&FromAgent::Agreed(agreed));
+        Ok(())
+    }
+
+    fn offer(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+        self.tell_agreed(socket, 0, "")?;
+        let offered = peer::offer(order, socket, self.control)?;
+        let measured_ns = self.control.measured_ns();
+        let measured_ns = match measured_ns.end {
+            u64::MAX => 0,
+            end => end.saturating_sub(measured_ns.start),
+        };
+        Ok(Report { sent: self.control.sent(), measured_ns, offered: Some(offered), ..Report::default() })
+    }
+
+    fn echo(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+        let pool = pool(4 * order.window + 64, order.payload)?;
+        let mut free = pool.frames();
+        self.tell_agreed(socket, 0, "")?;
+        let trips = peer::echo::generate(order, socket, self.control, (&pool, &mut free))?;
+        Ok(Report { trips: Some(trips), ..Report::default() })
+    }
+
+    fn fill(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+        let pool = pool(1, order.payload)?;
+        let (mut filler, mut free) = (Filler::socket(order, socket)?, pool.frames());
+        self.tell_agreed(socket, filler.train(), filler.method())?;
+        let ends = Instant::now() + self.open.within;
+        loop {
+            match self.orders.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+                Ok(Job::Message(ToAgent::Fill { count })) => {
+                    let most = self.open.datagrams.saturating_sub(filler.sent());
+                    let count = count.min(FILL_MAX).min(most as usize);
+                    let start_ns = now_ns();
+                    let sent = filler.fill(&mut free, count)? as u64;
+                    self.shared.tell(&FromAgent::Filled(Filled { sent, ns: now_ns() - start_ns }));
+                }
+                Ok(Job::Message(ToAgent::Close)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return Err(WorkError::Order("the trial's time is over".into())),
+            }
+        }
+        let sent = filler.sent();
+        filler.close(&mut free)?;
+        Ok(Report { sent, ..Report::default() })
+    }
+
+    /// Counts what arrives, all the time.
+    fn count(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+        let pool = pool(1024, order.payload)?;
+        let mut free = pool.frames();
+        let mut counter = Counter::<Mmsg<'_>>::open(order, Port::Socket(Arc::clone(socket)), &pool)?;
+        self.tell_agreed(socket, 0, "")?;
+        let (ends, mut ns, mut result) = (Instant::now() + self.open.within, 0, Ok(()));
+        loop {
+            let start_ns = now_ns();
+            match counter.poll(&mut free) {
+                Ok(0) => {}
+                Ok(_) => {
+                    ns += now_ns() - start_ns;
+                    continue;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            match self.orders.try_recv() {
+                Ok(Job::Message(ToAgent::Count)) => {
+                    self.shared.tell(&FromAgent::Counted(counted(socket, &counter, ns)));
+                }
+                Ok(Job::Message(ToAgent::Close)) | Err(TryRecvError::Disconnected) => break,
+                Ok(_) => {}
+                // The worker may be on the same core.
+                Err(TryRecvError::Empty) => thread::yield_now(),
+            }
+            if Instant::now() > ends {
+                break;
+            }
+        }
+        let counted = counted(socket, &counter, ns);
+        counter.close(&mut free).map_err(TrialError::io("closing the receiver"))?;
+        result?;
+        Ok(Report { counted, ..Report::default() })
+    }
+}
+
+fn counted<'p>(socket: &Socket, counter: &Counter<'p, Mmsg<'p>>, ns: u64) -> Counted {
+    let drop_socket = socket.meminfo().map_or(0, |info| info.drops);
+    Counted { tally: counter.arrived(), drop_socket, drop_ring: counter.dropped(), ns }
+}
+
+/// Frames for datagrams of this size.
+fn pool(frames: usize, payload: usize) -> Result<Pool, TrialError> {
+    let size = Config::new(Kind::MMSG, 1).frame_size(payload).max(2048);
+    Pool::new(frames, size).map_err(TrialError::io("mapping frames"))
+}

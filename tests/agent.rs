@@ -1,0 +1,472 @@
+//! `--peer`: the other side of every scenario in another process, and what that process does when it is left alone, or
+//! asked for what it must not do.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Bench, Done, HPBENCH, assert_sound, needs, parse, read};
+use hpbench::measure::control::Phase;
+use hpbench::measure::order::Order;
+use hpbench::measure::remote::consent::{Token, challenge_in, request};
+use hpbench::measure::remote::frame::{self, MAGIC};
+use hpbench::measure::remote::message::{FromAgent, Hello, LEASE, Open, ToAgent};
+use hpbench::plan::cells::{Scenario, Until};
+use hpbench::traffic::wire::{Tag, Verify, Wire};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A run that ends because its peer is lost takes 5 s on a quiet machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Runs hpbench with a peer that this command starts, and with short trials.
+fn with_peer(bench: &Bench, peer: &str, args: &str) -> Done {
+    start(bench, peer, args).wait()
+}
+
+fn start<'b>(bench: &'b Bench, peer: &str, args: &str) -> common::Running<'b> {
+    let args = common::tiny(args);
+    let words: Vec<&str> = [HPBENCH, "--peer", peer].into_iter().chain(args.split_whitespace()).collect();
+    bench.start_command(&words)
+}
+
+fn agent() -> String {
+    format!("{HPBENCH} agent")
+}
+
+/// A script that writes some files, and then runs a command.
+fn script(bench: &Bench, files: &[&[u8]], then: &str) -> String {
+    let mut text = "#!/bin/sh\n".to_owned();
+    for (at, content) in files.iter().enumerate() {
+        let path = bench.beside(&format!("said{at}"));
+        fs::write(&path, content).expect("a file");
+        text += &format!("cat '{}'\n", path.display());
+    }
+    let path = bench.beside("agent.sh");
+    fs::write(&path, text + then + "\n").expect("a file");
+    format!("sh {}", path.display())
+}
+
+/// The first bytes of an agent of this version.
+fn hello(version: &str) -> Vec<u8> {
+    let mut bytes = MAGIC.as_bytes().to_vec();
+    let hello = Hello { version: version.into(), cores: vec![0], ..Hello::default() };
+    frame::write(&mut bytes, &FromAgent::Hello(hello)).expect("memory");
+    bytes
+}
+
+fn version() -> String {
+    let output = Command::new(HPBENCH).arg("--version").output().expect("it starts");
+    String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("hpbench ").to_owned()
+}
+
+#[test]
+fn every_scenario_and_backend_has_a_balanced_ledger() {
+    let bench = Bench::new();
+    let backends = if needs::uring() { "plain,mmsg,uring" } else { "plain,mmsg" };
+    let args = format!("--backend {backends} --scenario drain,send,flood,pace,echo --trials 2");
+    let done = with_peer(&bench, &agent(), &args).expect(0);
+    let rows = done.rows();
+    assert_eq!(rows.len(), 5 * backends.split(',').count() * 2);
+    assert_sound(&rows);
+    for row in &rows {
+        assert_eq!((row.count("lost"), row.count("unexplained")), (0, 0), "{}", row.name());
+        assert!(!row.text("peer_host").is_empty() && !row.text("peer_kernel").is_empty());
+        let is_round = ["drain", "send"].contains(&row.text("scenario"));
+        assert_eq!(!row.text("fill_core").is_empty(), is_round, "{}", row.name());
+    }
+    let timed = rows.iter().filter(|row| ["pace", "echo"].contains(&row.text("scenario")));
+    assert!(timed.clone().any(|row| !row.text("lat_p50_ns").is_empty()), "both processes have one clock");
+
+    // The rows have the command, with its quotes.
+    let again = bench.run("--plan out.csv --scenario drain --backend plain --trials 1 -o again.csv").expect(0);
+    let row = &bench.rows("again.csv")[0];
+    assert!(!row.text("peer_host").is_empty() && row.text("command").contains("--peer '"), "{}", again.stderr);
+}
+
+#[test]
+fn modes_addresses_and_threads_of_the_worker_are_as_without_a_peer() {
+    let bench = Bench::new();
+    let mut plans = vec![
+        "--backend plain:all,mmsg:all --scenario drain,send,flood,echo --addressing connected,unconnected",
+        "--backend mmsg --scenario drain,flood,echo --handoff --verify full --payload 500 --force-plan",
+        "--backend plain,mmsg --scenario flood,pace,echo --wait block --packets 50 --rate 20k",
+        "--backend plain --scenario drain,send,flood,pace,echo --bind ::1",
+    ];
+    if needs::uring() {
+        plans.push("--backend uring:all --scenario drain,send,flood,echo");
+    }
+    for plan in plans {
+        if plan.contains("::1") && UdpSocket::bind("[::1]:0").is_err() {
+            needs::skip("ipv6", &"there is no ::1");
+            continue;
+        }
+        let rows = with_peer(&bench, &agent(), &format!("{plan} --force")).expect(0).rows();
+        for row in &rows {
+            assert_eq!(row.text("error"), "", "{}", row.name());
+            let counts = ["lost", "unexplained", "foreign", "corrupt", "duplicate"].map(|column| row.count(column));
+            assert_eq!(counts, [0; 5], "{plan}: {}, {}", row.name(), row.text("variant"));
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_cannot_do_is_refused() {
+    let bench = Bench::new();
+    for (args, told) in [
+        ("--workers 2 --cpu 0,1", "--workers 2: an agent serves one worker"),
+        ("--generators 2", "--generators 2: an agent has one generator"),
+        ("--backend null --scenario drain", "--backend null: it has no socket"),
+        ("--bind 127.0.0.1 --peer-bind ::1", "one is of IPv4 and the other of IPv6"),
+        ("--peer-bind 0.0.0.0", "no address that can be sent to"),
+        ("--generator-cpu 0", "use --peer-cpu"),
+    ] {
+        let done = with_peer(&bench, &agent(), args);
+        assert!(done.stderr.contains(told) && done.status == 2, "{args}: {} {}", done.status, done.stderr);
+    }
+    let done = bench.run("--peer-bind 127.0.0.1").expect(2);
+    assert!(done.stderr.contains("--peer <COMMAND>"), "{}", done.stderr);
+    assert!(bench.files().is_empty(), "{:?}", bench.files());
+}
+
+#[test]
+fn who_is_no_agent_of_this_build_is_told_from_one() {
+    let bench = Bench::new();
+    let other = script(&bench, &[&hello("0.0.9 (feedbeef)")], "exec sleep 60");
+    let done = with_peer(&bench, &other, "--scenario drain").expect(1);
+    let ours = version();
+    assert!(
+        done.stderr.contains("0.0.9 (feedbeef)") && done.stderr.contains(&ours) && done.stderr.contains("same build"),
+        "{}",
+        done.stderr
+    );
+    for (said, then, told) in [
+        (
+            &b"Welcome to lab2\n"[..],
+            format!("exec {HPBENCH} agent"),
+            "'Welcome to lab2' instead of an agent's first line",
+        ),
+        (b"hpbench agent 1\n\xff\xff\xff\xff", "exec sleep 60".into(), "message of 4294967295 bytes"),
+        (b"hpbench agent 1\n\x04\0\0\0nope", "exec sleep 60".into(), "a message that is none"),
+        (b"", "exec yes".into(), "'y' instead of"),
+        (b"hpbench agent 1\n", "exec cat /dev/zero".into(), "a message that is none"),
+        (b"", "echo no such host >&2; exit 255".into(), "its last message is 'no such host'"),
+    ] {
+        let peer = script(&bench, &[said], &then);
+        let begun = Instant::now();
+        let done = with_peer(&bench, &peer, "--scenario drain").expect(1);
+        assert!(done.stderr.contains(told), "{told}: {}", done.stderr);
+        assert!(begun.elapsed() < ENDS_WITHIN, "{told}");
+    }
+    let done = with_peer(&bench, "/nonexistent/agent", "--scenario drain").expect(1);
+    assert!(done.stderr.contains("cannot start '/nonexistent/agent'"), "{}", done.stderr);
+}
+
+#[test]
+fn an_agent_that_floods_its_output_ends_the_run() {
+    let bench = Bench::new();
+    let mut frames = Vec::new();
+    for _ in 0..1000 {
+        frame::write(&mut frames, &FromAgent::Sent(1)).expect("memory");
+    }
+    let path = bench.beside("flood");
+    fs::write(&path, frames).expect("a file");
+    let peer = script(&bench, &[&hello(&version())], &format!("while :; do cat {}; done", path.display()));
+    let begun = Instant::now();
+    let done = with_peer(&bench, &peer, "--scenario flood --backend plain --trials 5").expect(1);
+    assert!(done.stderr.contains("more than was asked for"), "{}", done.stderr);
+    assert!(begun.elapsed() < ENDS_WITHIN && done.rows().len() < 5);
+}
+
+/// Runs trials with a peer that writes its process id, lets some of them end, and does something to the peer.
+fn disturbed(scenario: &str, disturb: impl FnOnce(Pid)) -> (Done, Duration, Pid) {
+    let bench = Bench::new();
+    let pid_file = bench.beside("pid");
+    let peer = script(&bench, &[], &format!("echo $$ > {}; exec {HPBENCH} agent", pid_file.display()));
+    let args = format!("--scenario {scenario} --backend plain --trials 50 -t 1 --warmup 0");
+    let mut running = start(&bench, &peer, &args);
+    running.wait_until("it has a row", || {
+        fs::read_to_string(bench.path("out.csv")).is_ok_and(|text| text.lines().count() > 1)
+    });
+    thread::sleep(Duration::from_millis(300));
+    let pid = read(&pid_file).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+    disturb(pid);
+    let begun = Instant::now();
+    let done = running.wait();
+    (done, begun.elapsed(), pid)
+}
+
+fn is_there(pid: Pid) -> bool {
+    rustix::process::test_kill_process(pid).is_ok()
+}
+
+#[test]
+fn a_run_whose_agent_is_killed_or_stopped_ends_and_keeps_its_rows() {
+    for scenario in ["flood", "echo", "drain", "send"] {
+        for (signal, told) in [(Signal::KILL, "the agent is lost: its output ended"), (Signal::STOP, "it was stopped")]
+        {
+            if signal == Signal::STOP && ["drain", "send"].contains(&scenario) {
+                continue;
+            }
+            let (done, took, pid) = disturbed(scenario, |pid| kill_process(pid, signal).expect("it is there"));
+            let done = done.expect(1);
+            assert!(done.stderr.contains(told) && done.stderr.contains("--resume"), "{scenario}: {}", done.stderr);
+            assert!(took < ENDS_WITHIN, "{scenario}: {took:?}");
+            let rows = done.rows();
+            assert!(rows.len() >= 2 && rows[0].text("error").is_empty(), "{scenario}: {}", rows.len());
+            assert!(rows.last().is_some_and(|row| row.text("error").contains("--peer")), "{scenario}");
+            assert!(!is_there(pid), "{scenario}: process {pid:?} is left");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_takes_its_agent_along() {
+    let bench = Bench::new();
+    let pid_file = bench.beside("pid");
+    let peer = script(&bench, &[], &format!("echo $$ > {}; exec {HPBENCH} agent", pid_file.display()));
+    for scenario in ["flood", "echo", "drain"] {
+        let _ = fs::remove_file(bench.path("out.csv"));
+        let args = format!("--scenario {scenario} --backend plain --trials 50 -t 1");
+        let mut running = start(&bench, &peer, &args);
+        running.wait_until("it has a row", || {
+            fs::read_to_string(bench.path("out.csv")).is_ok_and(|text| text.lines().count() > 1)
+        });
+        running.signal(Signal::INT);
+        let begun = Instant::now();
+        let done = running.wait().expect(130);
+        assert!(begun.elapsed() < ENDS_WITHIN && done.rows().iter().all(|row| row.text("error").is_empty()));
+        let pid = read(&pid_file).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        assert!(!is_there(pid), "{scenario}");
+    }
+}
+
+#[test]
+fn a_run_is_resumed_with_the_same_peer_only() {
+    let bench = Bench::new();
+    let args = "--scenario drain --backend plain --seed 1 --packets 64 --warmup 0";
+    with_peer(&bench, &agent(), args).expect(0);
+    let more = format!("{args} --trials 3 --resume");
+    let done = bench.tiny(&more).expect(2);
+    assert!(done.stderr.contains("peer_host"), "{}", done.stderr);
+    assert_eq!(with_peer(&bench, &agent(), &more).expect(0).rows().len(), 3);
+
+    // Nor are trials with and without it compared.
+    bench.tiny(&format!("{args} --trials 3 -o alone.csv")).expect(0);
+    let done = bench.run("compare alone.csv out.csv");
+    assert!(done.stderr.contains("peer") || done.stdout.contains("peer"), "{} {}", done.stdout, done.stderr);
+}
+
+/// An agent that a test speaks with.
+struct Driven {
+    child: Child,
+    stdin: ChildStdin,
+    messages: Receiver<FromAgent>,
+}
+
+impl Driven {
+    fn start() -> Self {
+        let mut command = Command::new(HPBENCH);
+        command.arg("agent").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        let (stdin, mut stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let (sender, messages) = mpsc::channel();
+        let read_all = move |stdout: &mut ChildStdout| {
+            let mut magic = vec![0; MAGIC.len()];
+            stdout.read_exact(&mut magic).expect("its first line");
+            assert_eq!(magic, MAGIC.as_bytes());
+            while let Ok(message) = frame::read::<FromAgent>(stdout) {
+                if sender.send(message).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::spawn(move || read_all(&mut stdout));
+        let driven = Self { child, stdin, messages };
+        assert!(matches!(driven.next(), Some(FromAgent::Hello(_))));
+        driven
+    }
+
+    fn send(&mut self, message: ToAgent) {
+        let _ = frame::write(&mut self.stdin, &message);
+    }
+
+    /// The next message that is no answer to a lease.
+    fn next(&self) -> Option<FromAgent> {
+        loop {
+            match self.messages.recv_timeout(Duration::from_secs(2)) {
+                Ok(FromAgent::Alive) => {}
+                message => return message.ok(),
+            }
+        }
+    }
+
+    fn open(&mut self, nonce: Token) -> SocketAddr {
+        let order = Order {
+            scenario: Scenario::Flood,
+            wire: Wire { tag: Tag::new(1), verify: Verify::Header },
+            flow: 0,
+            payload: 64,
+            gso: false,
+            rate_pps: 1,
+            burst: 1,
+            window: 1,
+            warmup: Duration::ZERO,
+            until: Until::Elapsed(Duration::from_secs(1)),
+            core: Some(hpbench::plan::cores::allowed().expect("cores")[0]),
+            fifo: None,
+        };
+        let (bind, within) = (Ipv4Addr::LOCALHOST.into(), Duration::from_secs(5));
+        let open = Open { id: 7, order, bind, buffers: [1 << 16; 2], nonce, within, datagrams: 1000 };
+        self.send(ToAgent::Open(Box::new(open)));
+        match self.next() {
+            Some(FromAgent::Opened { id: 7, address }) => address,
+            other => panic!("it did not open: {other:?}"),
+        }
+    }
+
+    /// Whether it ends on its own within a time.
+    fn ends_within(&mut self, limit: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if self.child.try_wait().expect("a child of ours").is_some() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    socket
+}
+
+/// All datagrams that come until none comes for a while, at most 100.
+fn heard(socket: &UdpSocket) -> Vec<Vec<u8>> {
+    let mut bytes = [0; 2000];
+    let next = || socket.recv(&mut bytes).ok().map(|length| bytes[..length].to_vec());
+    std::iter::from_fn(next).take(100).collect()
+}
+
+#[test]
+fn load_goes_only_to_whom_has_asked_for_it_and_has_consented() {
+    let (mut agent, nonce) = (Driven::start(), Token::draw());
+    let address = agent.open(nonce);
+    let [worker, foreign, stranger] = [(); 3].map(|()| socket());
+    stranger.send_to(&request(Token::draw()), address).expect("loopback");
+    foreign.send_to(&request(nonce), address).expect("loopback");
+    foreign.send_to(&request(nonce), address).expect("loopback");
+    worker.send_to(&request(nonce), address).expect("loopback");
+    let told = heard(&worker);
+    let challenge = challenge_in(&told[0]).expect("a challenge");
+    assert_eq!(told.len(), 1, "nothing comes before consent");
+    agent.send(ToAgent::Lease);
+    agent.send(ToAgent::Consent(challenge));
+    assert!(matches!(agent.next(), Some(FromAgent::Agreed(_))));
+    agent.send(ToAgent::Phase(Phase::Warmup));
+    assert!(!heard(&worker).is_empty());
+    agent.send(ToAgent::Close);
+    let to_foreign = heard(&foreign);
+    assert!(to_foreign.len() <= 1 && to_foreign.iter().all(|it| it.len() <= request(nonce).len()), "{to_foreign:?}");
+    assert_eq!(heard(&stranger), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn an_order_ends_by_itself() {
+    let (mut agent, nonce) = (Driven::start(), Token::draw());
+    let (address, worker) = (agent.open(nonce), socket());
+    worker.send_to(&request(nonce), address).expect("loopback");
+    let challenge = challenge_in(&heard(&worker)[0]).expect("a challenge");
+    agent.send(ToAgent::Consent(challenge));
+    agent.send(ToAgent::Phase(Phase::Warmup));
+    // Nobody ends the trial: its 1000 datagrams or its time do.
+    let start = Instant::now();
+    let report = loop {
+        agent.send(ToAgent::Lease);
+        match agent.next() {
+            Some(FromAgent::Report(report)) => break report,
+            _ => assert!(start.elapsed() < ENDS_WITHIN, "it goes on"),
+        }
+    };
+    assert!(report.sent > 1000, "{report:?}");
+}
+
+#[test]
+fn another_challenge_than_the_one_that_was_sent_is_no_consent() {
+    let (mut agent, nonce) = (Driven::start(), Token::draw());
+    let (address, worker) = (agent.open(nonce), socket());
+    worker.send_to(&request(nonce), address).expect("loopback");
+    assert_eq!(heard(&worker).len(), 1);
+    agent.send(ToAgent::Consent(Token::draw()));
+    assert!(matches!(agent.next(), Some(FromAgent::Failed { id: 7, .. })));
+    assert!(heard(&worker).is_empty());
+}
+
+#[test]
+fn an_agent_ends_with_its_lease() {
+    let mut silent = Driven::start();
+    assert!(!silent.ends_within(LEASE / 3), "it has a lease");
+    assert!(silent.ends_within(ENDS_WITHIN), "nobody renews it");
+
+    let mut stopped = Driven::start();
+    let pid = Pid::from_child(&stopped.child);
+    kill_process(pid, Signal::STOP).expect("it is there");
+    let start = Instant::now();
+    while start.elapsed() < LEASE + Duration::from_millis(500) {
+        stopped.send(ToAgent::Lease);
+        thread::sleep(Duration::from_millis(300));
+    }
+    kill_process(pid, Signal::CONT).expect("it is there");
+    assert!(stopped.ends_within(ENDS_WITHIN), "renewals that it did not see in time are none");
+
+    let mut kept = Driven::start();
+    let start = Instant::now();
+    while start.elapsed() < LEASE + Duration::from_millis(500) {
+        kept.send(ToAgent::Lease);
+        assert!(!kept.ends_within(Duration::from_millis(200)));
+    }
+    drop(std::mem::replace(&mut kept.stdin, socket_pair()));
+    assert!(kept.ends_within(ENDS_WITHIN), "its input has ended");
+}
+
+/// A pipe that nobody reads, to take the place of another one.
+fn socket_pair() -> ChildStdin {
+    let mut child = Command::new("true").stdin(Stdio::piped()).spawn().expect("it starts");
+    let stdin = child.stdin.take().expect("a pipe");
+    let _ = child.wait();
+    stdin
+}
+
+#[test]
+fn an_agent_ends_with_its_coordinator() {
+    let bench = Bench::new();
+    let pid_file = bench.beside("pid");
+    let peer = script(&bench, &[], &format!("echo $$ > {}; exec {HPBENCH} agent", pid_file.display()));
+    let mut running = start(&bench, &peer, "--scenario flood --backend plain --trials 50 -t 1");
+    running.wait_until("it has a row", || {
+        fs::read_to_string(bench.path("out.csv")).is_ok_and(|text| !parse(&text).is_empty())
+    });
+    running.signal(Signal::KILL);
+    running.wait().expect(-9);
+    let pid = read(&pid_file).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+    let start = Instant::now();
+    while is_there(pid) {
+        assert!(start.elapsed() < ENDS_WITHIN, "the agent is left");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
