@@ -33,6 +33,9 @@ pub enum LinkError {
     /// It has ended, or is of no more use.
     #[error("--peer: the agent is lost: {0}")]
     Lost(String),
+    /// It is alive, but an answer is overdue.
+    #[error("--peer: the agent is too slow: {0}; another program may have its core, see --peer-cpu")]
+    Slow(String),
     /// It says why it cannot go on.
     #[error("--peer: the agent says: {}", printable(.0))]
     Failed(String),

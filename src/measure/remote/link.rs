@@ -23,6 +23,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(20);
 /// How long an agent may take to end after its input was closed.
 const END_WITHIN: Duration = Duration::from_millis(500);
 
+/// So many overdue answers in a row, and an agent is given up.
+const OVERDUE_MAX: u64 = 3;
+
 /// The most messages of an agent that wait to be read. It is asked for one at a time.
 const WAITING_MAX: usize = 1024;
 
@@ -38,6 +41,8 @@ pub struct Link {
     hello: Hello,
     /// The number of the last trial.
     last_id: AtomicU64,
+    /// How many answers in a row were overdue.
+    overdue: AtomicU64,
 }
 
 impl fmt::Debug for Link {
@@ -103,6 +108,7 @@ impl Link {
             child: Mutex::new(child),
             hello: Hello::default(),
             last_id: AtomicU64::new(0),
+            overdue: AtomicU64::new(0),
         };
         let thread = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let started = thread::Builder::new().name(name.into()).spawn(work);
@@ -165,6 +171,19 @@ impl Link {
     pub fn give_up(&self, why: &str) -> LinkError {
         self.state.lose(why);
         self.lost().unwrap_or_else(|| LinkError::Lost(why.into()))
+    }
+
+    /// Notes that an answer is overdue. An agent that is slow again and again is given up.
+    pub fn overdue(&self, why: &str) -> LinkError {
+        if self.overdue.fetch_add(1, Ordering::Relaxed) + 1 >= OVERDUE_MAX {
+            return self.give_up(why);
+        }
+        LinkError::Slow(why.into())
+    }
+
+    /// Notes that an answer came in time.
+    pub fn is_in_time(&self) {
+        self.overdue.store(0, Ordering::Relaxed);
     }
 
     /// The number of a new trial.
