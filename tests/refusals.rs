@@ -83,15 +83,38 @@ fn a_payload_above_the_mtu_is_fragmented_unless_the_kernel_is_to_cut_sends() {
     assert!(done.rows().iter().all(|row| row.text("scenario") == "send" || row.text("fill") == "gso"));
 }
 
-/// A token bucket without room for a datagram drops all of them, as a firewall does.
+/// A token bucket without room for a datagram takes none of them, and says so.
+#[test]
+fn a_queue_that_takes_nothing_is_named() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let full = "tc qdisc add dev lo root tbf rate 8bit burst 10 limit 10";
+    let Some(wrapper) = needs::netns(full) else { return };
+    if !needs::works("tbf", &wrapper.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return;
+    }
+    for row in in_network(full, "--backend plain --scenario drain,send,flood,echo").expect("it works").expect(1).rows()
+    {
+        if ["drain", "send"].contains(&row.text("scenario")) {
+            assert!(row.text("error").contains("tc -s qdisc"), "{}: {}", row.name(), row.text("error"));
+        } else {
+            assert!(row.text("invalid_reason").contains("nothing was received"), "{}", row.name());
+            assert_eq!((row.text("error"), row.count("sent")), ("", 0), "{}", row.name());
+        }
+    }
+}
+
+/// A firewall drops what arrives, behind the back of the sender.
 #[test]
 fn a_network_that_drops_everything_is_named() {
     if needs::two_cores().is_none() {
         return;
     }
-    let drop = "tc qdisc add dev lo root tbf rate 8bit burst 10 limit 10";
+    let drop = "echo 'table ip none { chain prerouting { type filter hook prerouting priority raw; meta l4proto udp drop; }; }' \
+        | nft -f -";
     let Some(wrapper) = needs::netns(drop) else { return };
-    if !needs::works("tbf", &wrapper.iter().map(String::as_str).collect::<Vec<_>>()) {
+    if !needs::works("nft", &wrapper.iter().map(String::as_str).collect::<Vec<_>>()) {
         return;
     }
     for row in in_network(drop, "--backend plain --scenario drain,send,flood,echo").expect("it works").expect(1).rows()

@@ -112,9 +112,10 @@ pub struct Watch {
 impl Watch {
     /// Begins; steal is read for `cores`. Reads files, which takes 0.1 ms.
     pub fn begin(cores: &[usize]) -> Self {
+        let (steal_ticks, softirqs) = kthreads::cores_now(cores);
         Self {
-            steal_ticks: kthreads::steal_ticks(cores),
-            softirqs: Softirqs::now(),
+            steal_ticks,
+            softirqs,
             kernel_threads: kthreads::kernel_threads(),
             run_delay_ns: kthreads::run_delay_ns(),
             usage: Usage::now(),
@@ -130,14 +131,15 @@ impl Watch {
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
         let threads = kthreads::kernel_threads();
         let run_delay_ns = since(kthreads::run_delay_ns(), self.run_delay_ns);
-        let steal_ticks = since(kthreads::steal_ticks(&self.cores), self.steal_ticks);
+        let (steal_ticks, softirqs) = kthreads::cores_now(&self.cores);
+        let steal_ticks = since(steal_ticks, self.steal_ticks);
         let share = |ns: f64, threads: usize| 100.0 * ns / (watched_ns.max(1) as f64 * threads.max(1) as f64);
         let tick_ns = 1e9 / kthreads::user_hz() as f64;
         Disturbance {
             run_delay_ns,
             run_delay_pct: share(run_delay_ns.unwrap_or(0) as f64, 1),
             steal_ticks,
-            softirq_ticks: Softirqs::now().ticks_since(&self.softirqs),
+            softirq_ticks: softirqs.ticks_since(&self.softirqs),
             steal_pct: share(steal_ticks.unwrap_or(0) as f64 * tick_ns, self.cores.len()),
             watched_ns,
             major_faults: usage.major_faults,

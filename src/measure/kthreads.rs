@@ -58,6 +58,14 @@ fn parse_steal(stat: &str, cpus: &[usize]) -> Option<u64> {
     cpus.iter().map(steal).sum()
 }
 
+/// Stolen time of these cores so far, as in [`steal_ticks`], and the softirqs of all. `/proc/stat` takes a millisecond where
+/// there are hundreds of cores, so it is read once.
+pub fn cores_now(cpus: &[usize]) -> (Option<u64>, Softirqs) {
+    let Ok(stat) = fs::read_to_string("/proc/stat") else { return Default::default() };
+    let softirqs = fs::read_to_string("/proc/softirqs").unwrap_or_default();
+    (parse_steal(&stat, cpus), Softirqs::parse(&stat, &softirqs))
+}
+
 /// Time that each core has spent in softirqs so far, and how many of them have received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Softirqs {
@@ -74,12 +82,6 @@ struct Softirq {
 }
 
 impl Softirqs {
-    /// Reads two files. Empty if the kernel does not show them.
-    pub fn now() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        Self::parse(&read("/proc/stat"), &read("/proc/softirqs"))
-    }
-
     fn parse(stat: &str, softirqs: &str) -> Self {
         let mut lines = softirqs.lines();
         let cores = lines.next().unwrap_or_default().split_ascii_whitespace();

@@ -195,13 +195,6 @@ impl<'a, 'p> Part<'a, 'p> {
         let port = if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 };
         let (near, far) = self.open_sockets(port, self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&far)?;
-        let failed = |error| TrialError::Socket { what: "setting IP_RECVERR", error };
-        // What a queueing discipline drops is not sent, and sent again: loopback may have one, too.
-        let [near_sends, far_sends] = senders(self.cell.scenario);
-        for socket in [(&near, near_sends), (&far, far_sends)].into_iter().filter_map(|(it, sends)| sends.then_some(it))
-        {
-            socket.report_drops().map_err(failed)?;
-        }
         Ok((near, far))
     }
 
@@ -274,6 +267,10 @@ impl<'a, 'p> Part<'a, 'p> {
         let (near, far) = pair.map_err(failed("opening two connected sockets"))?;
         for socket in [&near, &far] {
             socket.set_buffers(rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
+        }
+        // What a queueing discipline drops is not sent, and sent again: loopback may have one, too.
+        for (socket, _) in [&near, &far].into_iter().zip(senders(self.cell.scenario)).filter(|(_, sends)| *sends) {
+            socket.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }
         Ok((Arc::new(near), Arc::new(far)))
     }

@@ -56,7 +56,7 @@ impl<'p> Backend<'p> for Toy<'p> {
             let (at, len) = (packet.as_ptr(), packet.len());
             // SAFETY: the packet stays in its slot, and its bytes with it, until the call returns.
             if let Err(refused) = unsafe { sys::send(&mut self.counters.syscalls, self.socket.raw(), at, len) } {
-                result = self.counters.note_refused(refused);
+                result = self.counters.note_refused(self.socket.raw(), refused);
                 break;
             }
             tx.pop().into_iter().for_each(|packet| free.give(packet.into_frame()));
@@ -97,7 +97,7 @@ impl<'p> Toy<'p> {
                 Err((verdict, error)) => {
                     self.held = Some(frame);
                     match verdict {
-                        Verdict::Passing => self.counters.io_errors += 1,
+                        Verdict::Passing => self.counters.note_passing(self.socket.raw()),
                         Verdict::Again | Verdict::Interrupted => {}
                         Verdict::Fatal => result = Err(error),
                     }

@@ -19,6 +19,9 @@ use crate::plan::cells::Until;
 /// is whole at once, unless the kernel deferred the work to a thread of its own.
 const WHOLE_WITHIN: Duration = Duration::from_millis(50);
 
+const NONE_TAKEN: &str = "the kernel took no datagram for 200 ms: the interface's queue is full, or drops them; see \
+    `tc -s qdisc` and `ip link`";
+
 /// How long a queue must not have changed to be at rest.
 const AT_REST: Duration = Duration::from_millis(2);
 
@@ -122,7 +125,7 @@ impl Queue {
         // If the network loses all, nothing is in the queue. A train is lost as a whole.
         let held = if info.rmem_alloc == 0 { 0 } else { receive(sent.saturating_sub(drops))? };
         let truesize = match held {
-            0 if sent == 0 => return Err(TrialError::Stalled("the kernel took no datagram for 200 ms")),
+            0 if sent == 0 => return Err(TrialError::Stalled(NONE_TAKEN)),
             0 if drops == 0 => return Err(TrialError::NothingArrived { sent }),
             0 => return Err(TrialError::QueueFull { sent }),
             _ => (info.rmem_alloc / held as u32).max(1),
