@@ -298,6 +298,6 @@ mod tests {
     fn a_row_is_one_line_even_if_a_message_is_not() {
         let row = Row { error: "a \"b\", c".into(), ..Row::default() };
         let line = String::from_utf8(encode(&row, false)).expect("UTF-8");
-        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,,,,,\n"), "{line}");
+        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,,,,,,,,,\n"), "{line}");
     }
 }
