@@ -264,3 +264,182 @@ fn hpbench_runs_in_it() {
         }
     }
 }
+
+/// Runs hpbench in a, with its peer in b.
+fn run_with_peer(rig: &Rig, bench: &Bench, args: &str, [near, far]: [&str; 2]) -> common::Done {
+    let peer = format!("ip netns exec {}-b {HPBENCH} agent", rig.0);
+    run_with(rig, bench, args, &peer, [near, far])
+}
+
+fn run_with(rig: &Rig, bench: &Bench, args: &str, peer: &str, [near, far]: [&str; 2]) -> common::Done {
+    let env = format!("HPBENCH_RIG={}", rig.0);
+    let args = common::tiny(&format!("{args} --bind {near} --peer-bind {far} --force"));
+    let words = ["env", &env, RIG, "run", "--", HPBENCH, "--peer", peer].into_iter().chain(args.split(' '));
+    bench.run_command(&words.collect::<Vec<_>>())
+}
+
+#[test]
+fn two_hosts_have_one_ledger() {
+    let Some(rig) = Rig::new("t") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    for ends in [["10.77.0.1", "10.77.0.2"], ["fd77::1", "fd77::2"]] {
+        if ends[0].contains(':') && !rig.does("run -- ip address").contains("fd77::1") {
+            needs::skip("ipv6", &"no IPv6 here");
+            continue;
+        }
+        let args = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000";
+        let done = run_with_peer(&rig, &bench, args, ends).expect(0);
+        common::assert_sound(&done.rows());
+        assert_eq!(done.rows().len(), 10);
+        for row in done.rows() {
+            let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));
+            let known = ["received", "drop_socket", "drop_ring"].map(|name| row.count(name));
+            assert_eq!((lost, sent), (0, known.iter().sum()), "{row:?}");
+            assert_eq!((row.text("interface"), row.text("driver")), ("rig-a", "veth"));
+        }
+    }
+}
+
+/// What is lost on the way is what the firewall says that it dropped, and what comes twice is what it sent twice.
+#[test]
+fn the_ledger_of_two_hosts_finds_what_a_firewall_drops_and_doubles() {
+    let Some(rig) = Rig::new("f") else { return };
+    rig.does("up");
+    let env = format!("HPBENCH_RIG={}", rig.0);
+    if !needs::works("nft", &["env", &env, RIG, "loss", "a", "0"]) {
+        return;
+    }
+    let bench = Bench::new();
+    let ends = ["10.77.0.1", "10.77.0.2"];
+    for (what, column) in [("loss", "lost"), ("duplicate", "duplicate")] {
+        for scenario in ["pace", "echo"] {
+            rig.does(&format!("{what} a 50"));
+            let mut args = format!("--backend plain --scenario {scenario} --packets 600");
+            if scenario == "pace" {
+                args += " --rate 2000";
+            }
+            let done = run_with_peer(&rig, &bench, &args, ends);
+            let counted: i64 = rig.does(&format!("count a {what}")).parse().expect("a number");
+            let found: i64 = done.rows().iter().map(|row| row.count(column)).sum();
+            // The answer before a trial can be hit, too. A generator that is late sends a train, which is one packet here.
+            let longest = if scenario == "pace" { 64 } else { 1 };
+            let is_explained = found <= counted * longest && counted <= found + 2;
+            assert!(is_explained, "{scenario}: {found} of {counted} {}", done.stderr);
+            assert!(found > 0, "{scenario}: {}", done.stderr);
+            rig.does(&format!("{what} a 0"));
+        }
+    }
+}
+
+#[test]
+fn payloads_that_the_way_to_the_peer_would_fragment_are_refused() {
+    let Some(rig) = Rig::new("m") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    let done =
+        run_with_peer(&rig, &bench, "--backend plain --scenario echo --payload 1473", ["10.77.0.1", "10.77.0.2"]);
+    let done = done.expect(2);
+    assert!(done.stderr.contains("1472"), "the largest that fits is named: {}", done.stderr);
+}
+
+/// A real `sshd` in b, with keys made for this test.
+struct Sshd {
+    child: std::process::Child,
+    command: String,
+}
+
+impl Sshd {
+    fn start(rig: &Rig, bench: &Bench) -> Option<Self> {
+        if !needs::works("sshd", &["sh", "-c", "command -v sshd ssh ssh-keygen >/dev/null"]) {
+            return None;
+        }
+        let at = |name: &str| bench.path(name).display().to_string();
+        for key in ["host", "user"] {
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(key)]).status();
+            assert!(made.is_ok_and(|status| status.success()));
+        }
+        // Where sshd gives up its privileges; Debian's package makes it when it is started by init.
+        std::fs::create_dir_all("/run/sshd").expect("root may");
+        let config = format!(
+            "HostKey {}\nAuthorizedKeysFile {}\nPidFile none\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n\
+             ListenAddress 10.77.0.2:2222\nPasswordAuthentication no\n",
+            at("host"),
+            at("user.pub")
+        );
+        std::fs::write(bench.path("config"), config).expect("a file");
+        let sshd = String::from_utf8(Command::new("sh").args(["-c", "command -v sshd"]).output().ok()?.stdout).ok()?;
+        let child = Command::new("ip")
+            .args(["netns", "exec", &format!("{}-b", rig.0), sshd.trim(), "-D", "-e", "-f", &at("config")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ip is there");
+        let command = format!(
+            "ssh -F none -p 2222 -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o \
+             LogLevel=ERROR root@10.77.0.2 {HPBENCH} agent",
+            at("user")
+        );
+        let sshd = Self { child, command };
+        let listens = || rig.does("run b -- ss -ltn").contains(":2222");
+        let start = std::time::Instant::now();
+        while !listens() {
+            assert!(start.elapsed() < Duration::from_secs(20), "sshd does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(sshd)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_agent_behind_ssh_works_and_ends_when_the_way_is_cut() {
+    let Some(rig) = Rig::new("s") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    let Some(sshd) = Sshd::start(&rig, &bench) else { return };
+    let ends = ["10.77.0.1", "10.77.0.2"];
+    let done = run_with(&rig, &bench, "--backend plain --scenario drain,echo", &sshd.command, ends).expect(0);
+    common::assert_sound(&done.rows());
+    assert_eq!(done.rows().len(), 2);
+
+    let agents = || {
+        let namespace = format!("{}-b", rig.0);
+        let pids = Command::new("ip").args(["netns", "pids", &namespace]).output().expect("ip is there");
+        let is_agent = |pid: &&str| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"hpbench\0agent\0"))
+        };
+        String::from_utf8_lossy(&pids.stdout).lines().filter(is_agent).count()
+    };
+    let (cut, seen) = std::thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            let args = "--backend plain --scenario flood -t 60";
+            let start = std::time::Instant::now();
+            (run_with(&rig, &bench, args, &sshd.command, ends), start.elapsed())
+        });
+        let start = std::time::Instant::now();
+        while agents() == 0 && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let seen = agents();
+        std::thread::sleep(Duration::from_secs(1));
+        rig.does("run -- ip link set dev rig-a down");
+        (run.join().expect("no panic"), seen)
+    });
+    assert_eq!(seen, 1);
+    let (done, took) = cut;
+    assert!(took < Duration::from_secs(40), "it does not wait for the end of the trial: {took:?}");
+    assert_eq!(done.status, 1, "{}", done.stderr);
+    let start = std::time::Instant::now();
+    while agents() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "the agent outlives its lease");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

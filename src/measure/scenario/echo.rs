@@ -61,6 +61,8 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         drop_socket: info.drops + report.counted.drop_socket,
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
+    ledger.arrived.duplicate += worked.ledger.arrived.duplicate;
+    ledger.arrived.corrupt += worked.ledger.arrived.corrupt;
     // Unrelated senders reach the worker if its socket is not connected; the generator's is.
     ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + report.unrelated;
     Ok(Outcome {
@@ -118,8 +120,9 @@ fn worker<'p, B: Backend<'p>>(
     let closed = lane.close(free);
     let (outcome, echo) = worked?;
     closed.map_err(TrialError::io("closing the backend"))?;
-    let foreign = echo.arrivals.tally().foreign;
-    let arrived = Tally { foreign, ..Tally::default() };
+    // What the generator cannot see: it was not sent back.
+    let Tally { foreign, duplicate, corrupt, .. } = echo.arrivals.tally();
+    let arrived = Tally { foreign, duplicate, corrupt, ..Tally::default() };
     let ledger = Ledger { arrived, drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
     Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
 }
