@@ -48,7 +48,7 @@ const SHAPES: [Shape; 4] = [
     },
     Shape {
         scenarios: &["flood"],
-        title: "datagrams delivered per second under full load",
+        title: "datagrams per second under full load",
         parts: &[
             Part::Median(Column::rx_pps, "per second"),
             Part::Share(Column::loss_pct, "lost", 2),
