@@ -347,6 +347,7 @@ fn payloads_that_the_way_to_the_peer_would_fragment_are_refused() {
 struct Sshd {
     child: std::process::Child,
     command: String,
+    namespace: String,
 }
 
 impl Sshd {
@@ -381,7 +382,7 @@ impl Sshd {
              LogLevel=ERROR root@10.77.0.2 {HPBENCH} agent",
             at("user")
         );
-        let sshd = Self { child, command };
+        let sshd = Self { child, command, namespace: format!("{}-b", rig.0) };
         let listens = || rig.does("run b -- ss -ltn").contains(":2222");
         let start = std::time::Instant::now();
         while !listens() {
@@ -396,7 +397,18 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Those of its sessions whose connection was cut know nothing of it. Nobody else is in this namespace.
+        for pid in processes_in(&self.namespace) {
+            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
     }
+}
+
+/// The processes in a namespace.
+fn processes_in(namespace: &str) -> Vec<String> {
+    let pids = Command::new("ip").args(["netns", "pids", namespace]).output().expect("ip is there");
+    String::from_utf8_lossy(&pids.stdout).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -410,14 +422,10 @@ fn an_agent_behind_ssh_works_and_ends_when_the_way_is_cut() {
     common::assert_sound(&done.rows());
     assert_eq!(done.rows().len(), 2);
 
-    let agents = || {
-        let namespace = format!("{}-b", rig.0);
-        let pids = Command::new("ip").args(["netns", "pids", &namespace]).output().expect("ip is there");
-        let is_agent = |pid: &&str| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"hpbench\0agent\0"))
-        };
-        String::from_utf8_lossy(&pids.stdout).lines().filter(is_agent).count()
+    let is_agent = |pid: &String| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"hpbench\0agent\0"))
     };
+    let agents = || processes_in(&sshd.namespace).iter().filter(|pid| is_agent(pid)).count();
     let (cut, seen) = std::thread::scope(|scope| {
         let run = scope.spawn(|| {
             let args = "--backend plain --scenario flood -t 60";

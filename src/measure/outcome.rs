@@ -13,7 +13,6 @@ use crate::measure::driver::Polls;
 use crate::measure::remedy::remedy;
 use crate::measure::remote::error::LinkError;
 use crate::plan::cores;
-use crate::plan::path::PathError;
 use crate::traffic::ledger::Ledger;
 
 /// The result of a trial.
@@ -31,8 +30,6 @@ pub struct Outcome {
     pub measured_lost: u64,
     /// Length of the generator's measured phase by its own clock, in nanoseconds, if it is in another process.
     pub offered_ns: Option<u64>,
-    /// Whether the peer was in another process: what is missing may be lost on the way.
-    pub remote: bool,
     /// What the backend counted in the measured phase.
     pub counters: Counters,
     /// What the driver counted in it.
@@ -256,9 +253,6 @@ pub enum TrialError {
         /// Bytes of the headers before a payload.
         headers: usize,
     },
-    /// The path to another host fragments the datagrams.
-    #[error(transparent)]
-    Path(#[from] PathError),
     /// The process of the peer is of no use.
     #[error(transparent)]
     Peer(#[from] LinkError),

@@ -17,7 +17,6 @@ use crate::measure::remote::session::{Peer, Session};
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
-use crate::plan::path;
 use crate::traffic::wire::{Tag, Wire};
 
 /// What a trial is run with.
@@ -198,16 +197,6 @@ impl<'a, 'p> Part<'a, 'p> {
         Ok((near, far))
     }
 
-    /// Whether datagrams of this trial reach the peer of `socket`, which is connected, in one piece; on this machine they
-    /// may be fragmented. For a peer on another host.
-    ///
-    /// # Errors
-    ///
-    /// [`TrialError::Path`] if they do not, with the largest payload that does.
-    pub fn check_whole(&self, socket: &Socket) -> Result<(), TrialError> {
-        Ok(path::check_whole(self.cell.payload, socket)?)
-    }
-
     /// The worker's socket, and the other end of it: a socket of this process, or of an agent.
     pub(crate) fn ends(&self) -> Result<(Arc<Socket>, Far<'a>), TrialError> {
         let Some(peer) = self.peer else { return self.sockets().map(|(near, far)| (near, Far::Here(far))) };
@@ -236,9 +225,6 @@ impl<'a, 'p> Part<'a, 'p> {
         near.set_buffers(buffers[0], buffers[1]).map_err(failed("setting socket buffers"))?;
         let connects = addressing == Addressing::Connected;
         let session = Session::open(peer, self.order(0), buffers, (&mut near, connects), self.interrupt)?;
-        if connects {
-            self.check_whole(&near)?;
-        }
         if senders(self.cell.scenario)[0] {
             near.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }

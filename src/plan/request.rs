@@ -8,6 +8,7 @@ use hpbench_backends::{Pool, Socket};
 use rustix::io::Errno;
 
 use crate::console::tell;
+use crate::plan::address::HostAddress;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
@@ -320,14 +321,22 @@ fn check_path(address: SocketAddr) -> anyhow::Result<()> {
     anyhow::bail!("cannot connect two sockets on {}: {error}; {remedy}", address.ip())
 }
 
-/// Refuses payloads that would be fragmented on their way to the peer of `socket`, which is connected to another host.
+/// Refuses payloads that would be fragmented on their way to a peer in another process. Nothing is sent.
 ///
 /// # Errors
 ///
-/// The largest payload that is sent whole, and what to do for a larger one.
-pub fn check_payloads(cells: &[Cell], socket: &Socket) -> anyhow::Result<()> {
-    let payloads = cells.iter().filter(|cell| cell.variant.kind().has_socket()).map(|cell| cell.payload);
-    payloads.max().map_or(Ok(()), |payload| Ok(path::check_whole(payload, socket)?))
+/// That there is no way, or the largest payload that is sent whole, and what to do for a larger one.
+pub(crate) fn check_way(cells: &[Cell], bind: &HostAddress, peer: IpAddr) -> anyhow::Result<()> {
+    // A socket knows its path once it is connected; the port does not matter.
+    const ANY_PORT: u16 = 9;
+    let connected = Socket::bind(bind.at(0)).and_then(|socket| {
+        socket.connect((peer, ANY_PORT).into())?;
+        Ok(socket)
+    });
+    let way = || format!("there is no way from --bind {bind} to --peer-bind {peer}; see `ip route get {peer}`");
+    let socket = connected.with_context(way)?;
+    let payloads = cells.iter().map(|cell| cell.payload);
+    payloads.max().map_or(Ok(()), |payload| Ok(path::check_whole(payload, &socket)?))
 }
 
 /// The frames of a run.

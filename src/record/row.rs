@@ -197,8 +197,9 @@ impl Row {
         self.reordered = Some(ledger.arrived.reordered);
         self.corrupt = Some(ledger.arrived.corrupt);
         self.foreign = Some(ledger.arrived.foreign);
-        let (lost, unexplained) = if outcome.remote { ledger.lost() } else { (0, ledger.unexplained()) };
-        self.lost = outcome.remote.then_some(lost);
+        let is_remote = run.peer.is_some();
+        let (lost, unexplained) = if is_remote { ledger.lost() } else { (0, ledger.unexplained()) };
+        self.lost = is_remote.then_some(lost);
         self.unexplained = Some(unexplained);
         self.truncated = Some(outcome.counters_total.truncated);
         self.send_eagain = Some(outcome.counters_total.send_eagain);

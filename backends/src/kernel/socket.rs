@@ -86,8 +86,8 @@ impl Socket {
     /// The kernel's error from any of the calls.
     pub fn pair(address: SocketAddr) -> io::Result<(Self, Self)> {
         let (mut near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
-        near.connect_alone(far.local_addr()?)?;
-        far.connect_alone(near.local_addr()?)?;
+        near.connect_alone(far.local_addr()?, None)?;
+        far.connect_alone(near.local_addr()?, None)?;
         Ok((near, far))
     }
 
@@ -98,28 +98,20 @@ impl Socket {
     /// As [`Socket::pair`].
     pub fn half_connected_pair(address: SocketAddr) -> io::Result<(Self, Self)> {
         let (near, mut far) = (Self::bind(address)?, Self::bind(beside(address))?);
-        far.connect_alone(near.local_addr()?)?;
+        far.connect_alone(near.local_addr()?, None)?;
         Ok((near, far))
     }
 
-    /// Connects the socket, and discards what unrelated senders sent between `bind` and `connect`, which cannot be one
-    /// step. Nothing from the peer may be in flight.
-    fn connect_alone(&mut self, peer: SocketAddr) -> io::Result<()> {
+    /// Connects the socket, and discards what came between `bind` and `connect`, which cannot be one step: that of
+    /// unrelated senders, and what begins with the `mark` of a conversation before. Nothing else from the peer may be in
+    /// flight.
+    fn connect_alone(&mut self, peer: SocketAddr, mark: Option<&[u8]>) -> io::Result<()> {
         self.connect(peer)?;
-        let mut failures = 0;
-        loop {
-            match self.inner.recv(&mut [std::mem::MaybeUninit::uninit(); 1]) {
-                Ok(_) => self.unrelated += 1,
-                Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
-                    Verdict::Again => break,
-                    Verdict::Interrupted if failures < errno::INTERRUPTIONS_MAX => failures += 1,
-                    Verdict::Passing if failures < errno::INTERRUPTIONS_MAX => {
-                        failures += 1;
-                        errno::empty_queue(self.raw());
-                    }
-                    Verdict::Interrupted | Verdict::Passing | Verdict::Fatal => return Err(error),
-                },
-            }
+        let mut bytes = [0; 64];
+        // Others reach it no more, so this ends.
+        while let Some((length, _)) = self.receive_from(&mut bytes)? {
+            let is_of_conversation = mark.is_some_and(|mark| bytes[..length].starts_with(mark));
+            self.unrelated += u64::from(!is_of_conversation);
         }
         // The drops so far are of unrelated datagrams, too.
         let base = self.meminfo()?.drops as u32;
@@ -134,11 +126,7 @@ impl Socket {
     ///
     /// The kernel's error.
     pub fn connect_after(&mut self, peer: SocketAddr, mark: &[u8]) -> io::Result<()> {
-        let mut bytes = [0; 64];
-        while let Some((length, _)) = self.receive_from(&mut bytes)? {
-            self.unrelated += u64::from(!bytes[..length].starts_with(mark));
-        }
-        self.connect_alone(peer)
+        self.connect_alone(peer, Some(mark))
     }
 
     /// Sends a datagram to `peer`, from a socket that is not connected. It is lost if there is no room for it.
@@ -160,11 +148,12 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The kernel's error, unless it is a passing one.
+    /// The kernel's error, unless it is a passing one that does not come again and again.
     pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         // SAFETY: bytes that are initialised may be written to like those that are not, and the kernel writes only
         // whole ones.
         let room = unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [std::mem::MaybeUninit<u8>]) };
+        let mut failures = 0;
         loop {
             match self.inner.recv_from(room) {
                 Ok((length, from)) => {
@@ -173,8 +162,12 @@ impl Socket {
                 }
                 Err(error) => match errno::judge(error.raw_os_error().unwrap_or(0)) {
                     Verdict::Again => return Ok(None),
-                    Verdict::Interrupted | Verdict::Passing => {}
-                    Verdict::Fatal => return Err(error),
+                    Verdict::Interrupted if failures < errno::INTERRUPTIONS_MAX => failures += 1,
+                    Verdict::Passing if failures < errno::INTERRUPTIONS_MAX => {
+                        failures += 1;
+                        errno::empty_queue(self.raw());
+                    }
+                    Verdict::Interrupted | Verdict::Passing | Verdict::Fatal => return Err(error),
                 },
             }
         }
@@ -456,7 +449,7 @@ mod tests {
         while near.meminfo().expect("Linux 4.12").drops == 0 {
             send(&other);
         }
-        near.connect_alone(far.local_addr().expect("bound")).expect("connected");
+        near.connect_alone(far.local_addr().expect("bound"), None).expect("connected");
         send(&other);
         let info = near.meminfo().expect("Linux 4.12");
         assert!(near.unrelated() > 0 && (info.drops, info.rmem_alloc) == (0, 0), "{} {info:?}", near.unrelated());

@@ -9,9 +9,6 @@ mod mechanism;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use anyhow::Context;
-use hpbench_backends::Socket;
-
 use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
 use crate::commands::run::files::Files;
@@ -51,6 +48,9 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     }
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let peer_address = request::peer_address(args, &cells).map_err(Failure::Usage)?;
+    if let Some(peer) = peer_address {
+        request::check_way(&cells, &options.bind, peer).map_err(Failure::Usage)?;
+    }
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
     if args.precision.is_some() && compared.len() < 2 {
         return Err(usage(anyhow::anyhow!(
@@ -152,7 +152,6 @@ fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, ce
     let chosen = place.generators.iter().find(|core| shares_cores && allowed.contains(core));
     let chosen = chosen.or_else(|| allowed.iter().rev().find(is_free)).or(allowed.last()).copied();
     let core = wanted.or(chosen).ok_or_else(|| broken(anyhow::anyhow!("--peer: the agent does not know its cores")))?;
-    check_path(options, bind, cells).map_err(Failure::Usage)?;
     let peer = Peer { link, bind, core, clock_uncertainty_ns: args.clock_uncertainty };
     if !peer.has_known_clock() && cells.iter().any(|cell| cell.scenario == Scenario::Pace) {
         tell!(
@@ -161,17 +160,6 @@ fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, ce
         );
     }
     Ok(peer)
-}
-
-/// Refuses payloads that would be fragmented on their way to the peer. Nothing is sent.
-fn check_path(options: &Options, peer: IpAddr, cells: &[Cell]) -> anyhow::Result<()> {
-    const ANY_PORT: u16 = 9;
-    let socket = Socket::bind(options.bind.at(0));
-    let connected = socket.and_then(|socket| socket.connect((peer, ANY_PORT).into()).map(|()| socket));
-    let socket = connected.with_context(|| {
-        format!("there is no way from --bind {} to --peer-bind {peer}; see `ip route get {peer}`", options.bind)
-    })?;
-    request::check_payloads(cells, &socket)
 }
 
 /// Says what was lost on the way to or from a peer in another process. Such trials count.

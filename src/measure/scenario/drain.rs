@@ -232,7 +232,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     arrived.foreign += outcome.ledger.arrived.foreign + unrelated;
     let mut ledger = Ledger { sent, arrived, drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
-    Ok(Outcome { ledger, counters_total, fill, in_effect, remote, ..outcome })
+    Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
 }
 
 fn work<'p, B: Backend<'p>, A: App<'p>>(

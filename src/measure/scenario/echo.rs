@@ -75,7 +75,6 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         disturbance: worked.disturbance.merge(trips.disturbance),
         steady: Some(trips.steady),
         latency: Some(trips.latency.into()),
-        remote: matches!(far, Far::There(_)),
         rcvbuf: Some(info.rcvbuf),
         sndbuf: Some(info.sndbuf),
         ..worked

@@ -148,7 +148,7 @@ impl<'p, 's, B: Backend<'p>, F: Backend<'p>> Send<'p, 's, B, F> {
                 let Counted { mut tally, drop_socket, drop_ring, .. } = report.counted;
                 tally.foreign += report.unrelated;
                 let ledger = Ledger { sent: self.sent, arrived: tally, drop_socket, drop_ring };
-                Outcome { ledger, remote: true, peer_counts: None, ..outcome }
+                Outcome { ledger, peer_counts: None, ..outcome }
             }
         })
     }

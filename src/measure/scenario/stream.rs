@@ -79,7 +79,7 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             offered.add(generated.offered);
         }
         let (mut outcome, observer) = worked?;
-        (outcome.offered_ns, outcome.remote) = (offered_ns, matches!(far, Far::There(_)));
+        outcome.offered_ns = offered_ns;
         if part.cell.receives_trains() {
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
