@@ -5,6 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::measure::control::Phase;
 use crate::measure::cost::Disturbance;
 use crate::measure::outcome::latency_histogram;
 use crate::plan::cells::{Scenario, Until};
@@ -53,6 +54,18 @@ impl Order {
         cores::pin(core)?;
         cores::prioritise(self.fifo);
         Ok(())
+    }
+
+    /// How long whoever mirrors the phases of a trial may sleep, if `phase` began so long ago: until it is about to end, as
+    /// far as that is known. Whoever looks every millisecond takes more than a percent of a core.
+    pub fn pause(&self, phase: Phase, ago: Duration) -> Duration {
+        const LOOK_EVERY: Duration = Duration::from_millis(1);
+        let planned = match (phase, self.until) {
+            (Phase::Warmup, _) => self.warmup,
+            (Phase::Measure, Until::Elapsed(duration)) => duration,
+            _ => Duration::ZERO,
+        };
+        planned.saturating_sub(ago).clamp(LOOK_EVERY, Duration::from_millis(100))
     }
 
     /// What writes the datagrams.
@@ -145,9 +158,10 @@ mod tests {
     use super::*;
     use crate::traffic::wire::{Tag, Verify};
 
-    #[test]
-    fn orders_and_reports_pass_through_text() {
-        let order = Order {
+    const MS: Duration = Duration::from_millis(1);
+
+    fn order() -> Order {
+        Order {
             scenario: Scenario::Pace,
             wire: Wire { tag: Tag::new(77), verify: Verify::Full },
             flow: 3,
@@ -160,12 +174,30 @@ mod tests {
             until: Until::Elapsed(Duration::from_millis(250)),
             core: Some(1),
             fifo: None,
-        };
+        }
+    }
+
+    #[test]
+    fn orders_and_reports_pass_through_text() {
+        let order = order();
         let text = serde_json::to_string(&order).expect("plain data");
         assert_eq!(serde_json::from_str::<Order>(&text).expect("the same"), order);
         let offered = Offered { fill: "gso".into(), late: Some(Recorded(vec![(5, 2)])), ..Offered::default() };
         let text = serde_json::to_string(&offered).expect("plain data");
         assert_eq!(serde_json::from_str::<Offered>(&text).expect("the same"), offered);
+    }
+
+    #[test]
+    fn phases_are_looked_at_when_they_may_end() {
+        let order = Order { warmup: MS * 5, until: Until::Elapsed(MS * 20), ..order() };
+        let pause = |phase, ago: u32| order.pause(phase, MS * ago);
+        assert_eq!([0, 4, 9].map(|ago| pause(Phase::Warmup, ago)), [MS * 5, MS, MS]);
+        assert_eq!([0, 15].map(|ago| pause(Phase::Measure, ago)), [MS * 20, MS * 5]);
+        assert_eq!([Phase::Setup, Phase::Settle].map(|phase| pause(phase, 0)), [MS; 2]);
+        let long = Order { until: Until::Elapsed(MS * 9000), ..order };
+        assert_eq!(long.pause(Phase::Measure, Duration::ZERO), MS * 100, "a signal ends it, too");
+        let counted = Order { until: Until::Datagrams(1 << 40), ..order };
+        assert_eq!(counted.pause(Phase::Measure, Duration::ZERO), MS, "nobody knows when that is");
     }
 
     #[test]

@@ -29,9 +29,6 @@ const REPLY_WITHIN: Duration = Duration::from_secs(4);
 /// more than four seconds, once in a thousand trials; one that was stopped is found out by its silence.
 const END_WITHIN: Duration = Duration::from_secs(8);
 
-/// How long a relay sleeps between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
-
 /// The other side of a run's trials.
 #[derive(Debug)]
 pub struct Peer {
@@ -56,6 +53,7 @@ impl Peer {
 #[derive(Debug)]
 pub struct Session<'a> {
     link: &'a Link,
+    order: Box<Order>,
     id: u64,
     interrupt: Interrupt,
     /// How long the trial takes at most.
@@ -87,6 +85,7 @@ impl<'a> Session<'a> {
             link.send(&ToAgent::Open(Box::new(open)))?;
             let mut session = Self {
                 link,
+                order: Box::new(order),
                 id,
                 interrupt: interrupt.clone(),
                 within,
@@ -179,7 +178,7 @@ impl<'a> Session<'a> {
     }
 
     fn relay_load(&self, control: &Control) -> Result<Report, TrialError> {
-        let (mut told, mut sent, mut settled) = (Phase::Setup, 0, None);
+        let (mut told, mut since, mut sent, mut settled) = (Phase::Setup, Instant::now(), 0, None);
         let add = |total: u64, sent: &mut u64| {
             control.add_sent(total.saturating_sub(*sent) as usize);
             *sent = total.max(*sent);
@@ -190,13 +189,13 @@ impl<'a> Session<'a> {
             }
             let phase = control.phase();
             while told < phase {
-                told = next(told, phase);
+                (told, since) = (next(told, phase), Instant::now());
                 self.link.send(&ToAgent::Phase(told))?;
             }
             if phase >= Phase::Settle && settled.get_or_insert_with(Instant::now).elapsed() > END_WITHIN {
                 return Err(self.link.overdue("it did not end its load when it was told to").into());
             }
-            match self.receive(LOOK_EVERY)? {
+            match self.receive(self.order.pause(phase, since.elapsed()))? {
                 Some(FromAgent::Ready) => control.report_ready(),
                 Some(FromAgent::Sent(total)) => add(total, &mut sent),
                 Some(FromAgent::Report(report)) if report.offered.is_some() => {
@@ -218,7 +217,7 @@ impl<'a> Session<'a> {
     /// If the agent's generator fails, or the agent is lost; the trial then ends.
     pub fn echo(&self, control: &Control) -> Result<Report, TrialError> {
         let _stop = StopAtEnd(control);
-        let (mut is_ready, mut dropped, mut is_over) = (false, 0, false);
+        let (mut is_ready, mut dropped, mut is_over, mut since) = (false, 0, false, Instant::now());
         let start = Instant::now();
         loop {
             if start.elapsed() > self.within {
@@ -238,9 +237,10 @@ impl<'a> Session<'a> {
                 dropped = control.dropped();
                 self.link.send(&ToAgent::Dropped(dropped))?;
             }
-            match self.receive(LOOK_EVERY)? {
+            match self.receive(self.order.pause(control.phase(), since.elapsed()))? {
                 Some(FromAgent::Phase(phase)) => {
                     is_over |= phase == Phase::Stop;
+                    since = Instant::now();
                     control.advance(phase);
                 }
                 Some(FromAgent::Report(report)) if report.trips.is_some() => return Ok(*report),

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::console::tell;
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase};
+use crate::measure::order::Order;
 use crate::measure::remote::frame::{self, FrameError};
 use crate::measure::remote::message::{FromAgent, LEASE, Open, ToAgent};
 use crate::plan::cells::Scenario;
@@ -36,7 +37,7 @@ pub(super) struct Shared {
 
 /// The trial under way.
 pub(super) struct Current {
-    scenario: Scenario,
+    order: Order,
     control: Arc<Control>,
     ends: Instant,
     datagrams: u64,
@@ -45,6 +46,8 @@ pub(super) struct Current {
     /// What was told of it.
     ready: bool,
     phase: Phase,
+    /// When that phase was noticed.
+    since: Instant,
     sent: u64,
 }
 
@@ -84,13 +87,14 @@ impl Shared {
     /// A trial begins, with its generator on a core.
     pub(super) fn begin(&self, open: &Open, control: &Arc<Control>, core: usize) {
         *self.current() = Some(Current {
-            scenario: open.order.scenario,
+            order: open.order,
             control: Arc::clone(control),
             ends: Instant::now() + open.within,
             datagrams: open.datagrams,
             before: 0,
             ready: false,
             phase: Phase::Setup,
+            since: Instant::now(),
             sent: 0,
         });
         self.core.store(core, Ordering::Release);
@@ -194,13 +198,13 @@ impl Current {
         if Instant::now() > self.ends || control.sent() > self.datagrams {
             end(control);
         }
-        if self.scenario == Scenario::Echo {
+        if self.order.scenario == Scenario::Echo {
             let phase = control.phase();
             if phase != self.phase {
-                self.phase = phase;
+                (self.phase, self.since) = (phase, Instant::now());
                 shared.tell(&FromAgent::Phase(phase));
             }
-            return Duration::from_millis(1);
+            return self.order.pause(phase, self.since.elapsed());
         }
         if !self.ready && control.ready() > 0 {
             self.ready = true;
@@ -211,7 +215,7 @@ impl Current {
             self.sent = sent;
             shared.tell(&FromAgent::Sent(sent));
         }
-        match self.scenario {
+        match self.order.scenario {
             Scenario::Flood | Scenario::Pace if !self.ready => Duration::from_micros(500),
             _ => Duration::from_millis(50),
         }
