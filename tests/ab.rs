@@ -66,8 +66,9 @@ fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
         let bench = Bench::new();
         let temporary = bench.beside("temporary");
         fs::create_dir(&temporary).expect("a directory");
+        // Under nohup, say, the tests have inherited that a signal is ignored, which a shell cannot change.
         let script = format!(
-            "TMPDIR={} HPBENCH={HPBENCH} exec {AB} --pairs 6 --a 'echo A >>states' --b 'echo B >>states' -o ab.csv -- \
+            "TMPDIR={} HPBENCH={HPBENCH} exec env --default-signal {AB} --pairs 6 --a 'echo A >>states' --b 'echo B >>states' -o ab.csv -- \
              --backend null --trials 1 -t 3600 --warmup 0 --no-gates",
             temporary.display()
         );
