@@ -52,6 +52,8 @@ impl By {
             // Only io_uring has buffers, and every variant is of one backend.
             Self::Column(Column::backend | Column::variant) => &[Column::backend, Column::variant, Column::buffers],
             Self::Column(Column::kernel) => &[Column::kernel_build],
+            // On the worker's core there is no other core.
+            Self::Column(Column::fill_core) => &[Column::cpu_relation],
             _ => &[],
         };
         *self == Self::Column(column) || follows.contains(&column)

@@ -83,9 +83,9 @@ impl<'a, 'p> Part<'a, 'p> {
         Ok(Outcome { canary_ns: [0, 1].map(|at| u64::midpoint(before[at], after[at])), ..outcome })
     }
 
-    /// Pins the calling thread as the app's. Returns its own descriptor table, if it needs one: where the worker has
-    /// one, the app's thread would share it.
-    pub(crate) fn pin_app(&self, core: usize) -> Result<Option<OwnDescriptors>, TrialError> {
+    /// Pins the calling thread, which the worker's has started: the app's, or one that fills. Returns its own descriptor
+    /// table, if it needs one: where the worker has one, it would share that.
+    pub(crate) fn pin_beside(&self, core: usize) -> Result<Option<OwnDescriptors>, TrialError> {
         let table = self.descriptors()?;
         self.pin(core)?;
         Ok(table)
@@ -136,8 +136,8 @@ impl<'a, 'p> Part<'a, 'p> {
             until: self.until(),
             core: match self.peer {
                 Some(peer) => Some(peer.core),
-                // In rounds, the peer is on the worker's thread.
-                None => (!cell.scenario.has_rounds()).then(|| cores[flow % cores.len()]),
+                // In rounds, the peer is on the worker's thread, unless it is asked for elsewhere.
+                None => cell.has_two_threads().then(|| cores[flow % cores.len()]),
             },
             fifo: options.fifo,
         }
@@ -152,7 +152,7 @@ impl<'a, 'p> Part<'a, 'p> {
     /// All cores of this part.
     pub(crate) fn cores(&self) -> Vec<usize> {
         let place = self.place;
-        let generators = if self.peer.is_some() { 0 } else { self.options.generators_in(self.cell.scenario) };
+        let generators = if self.peer.is_some() { 0 } else { self.options.generators_of(self.cell) };
         let generators = place.generators.iter().copied().take(generators);
         let others = self.app_core().into_iter().chain(self.kernel_core());
         let mut cores: Vec<usize> = [place.worker].into_iter().chain(others).chain(generators).collect();

@@ -10,7 +10,7 @@ use hpbench_backends::{Addressing, Config};
 
 use crate::plan::address::HostAddress;
 use crate::plan::backends as words;
-use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
+use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::lists::{self, List};
 use crate::plan::values::{added_ns, address, amount, command, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
@@ -58,6 +58,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", default_value = "shared", value_parser = lists::fd_tables)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub fd_table: List<FdTable>,
+
+    /// Where the queue of drain is filled: on the same core as the worker, or on an other one, as by a network
+    ///
+    /// Where the queue of drain is filled: by the worker's thread, on the same core, or by a thread on an other one, the
+    /// generator's. Then the worker finds datagrams that are in the other core's caches. --peer fills elsewhere anyway.
+    #[arg(long, value_name = "LIST", default_value = "same", value_parser = lists::fill_cores)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub fill_core: List<FillCore>,
 
     /// Entries of io_uring's buffer ring: powers of two from 1 to 32768
     #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = lists::buffers)]

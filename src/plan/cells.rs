@@ -111,6 +111,28 @@ impl FdTable {
     }
 }
 
+/// Where the queue of `drain` is filled, in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FillCore {
+    /// By the worker's thread, on its core.
+    Same,
+    /// By a thread on the generator's core, as if the datagrams came from elsewhere.
+    Other,
+}
+
+impl FillCore {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Same, Self::Other];
+
+    /// The name in flags and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// One point of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
@@ -138,6 +160,8 @@ pub struct Cell {
     pub buffers: Option<usize>,
     /// Whose descriptor table the worker uses; for backends that have descriptors.
     pub fd_table: Option<FdTable>,
+    /// Where the queue is filled; in `drain`, for backends that have a socket.
+    pub fill_core: Option<FillCore>,
 }
 
 impl Cell {
@@ -155,6 +179,16 @@ impl Cell {
     /// Whether a frame may hold many datagrams.
     pub fn receives_trains(&self) -> bool {
         self.variant.has(Mode::GRO)
+    }
+
+    /// Whether the queue is filled by a thread of its own.
+    pub fn has_filling_thread(&self) -> bool {
+        self.fill_core == Some(FillCore::Other)
+    }
+
+    /// Whether another thread of hpbench offers load to the worker's.
+    pub fn has_two_threads(&self) -> bool {
+        !self.scenario.has_rounds() || self.has_filling_thread()
     }
 
     /// Whether a thread of the kernel works beside the worker's.
@@ -224,10 +258,10 @@ impl Options {
         self.warmup.unwrap_or(scenario.usual_warmup())
     }
 
-    /// Generators of each worker in a scenario.
-    pub fn generators_in(&self, scenario: Scenario) -> usize {
-        match scenario {
-            Scenario::Drain | Scenario::Send => 0,
+    /// Threads that offer load to each worker in a cell.
+    pub fn generators_of(&self, cell: &Cell) -> usize {
+        match cell.scenario {
+            Scenario::Drain | Scenario::Send => usize::from(cell.has_filling_thread()),
             Scenario::Flood => self.generators,
             Scenario::Pace | Scenario::Echo => 1,
         }
@@ -308,6 +342,8 @@ pub struct Axes {
     pub buffers: Vec<usize>,
     /// Whose descriptor table workers use.
     pub fd_tables: Vec<FdTable>,
+    /// Where queues are filled.
+    pub fill_cores: Vec<FillCore>,
 }
 
 impl Axes {
@@ -350,8 +386,10 @@ impl Axes {
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
-                    // A mode chosen by default may be one that was also named.
-                    cells.add(Cell { variant, addressing, buffers, fd_table, ..*settings });
+                    for fill_core in axis(kind.has_socket() && scenario == Scenario::Drain, &self.fill_cores) {
+                        // A mode chosen by default may be one that was also named.
+                        cells.add(Cell { variant, addressing, buffers, fd_table, fill_core, ..*settings });
+                    }
                 }
             }
         }
@@ -379,6 +417,7 @@ impl Axes {
             addressing: Addressing::Connected,
             buffers: None,
             fd_table: None,
+            fill_core: None,
         };
         // One at a time: lists of many values make more combinations than there is memory for.
         let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
@@ -443,6 +482,7 @@ mod tests {
             addressings: vec![Addressing::Connected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
+            fill_cores: vec![FillCore::Same],
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
@@ -483,6 +523,7 @@ mod tests {
             addressings: vec![Addressing::Connected, Addressing::Unconnected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
+            fill_cores: vec![FillCore::Same],
         }
     }
 

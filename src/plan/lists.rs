@@ -8,7 +8,7 @@ use hpbench_backends::kernel::socket::PAYLOAD_MAX;
 use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
 
 use crate::plan::backends as words;
-use crate::plan::cells::{Asked, FdTable, Scenario, Wait};
+use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::values::{amount, number};
 use crate::text::did_you_mean;
 use crate::traffic::wire::HEADER_LEN;
@@ -101,6 +101,11 @@ pub(super) fn addressings(text: &str) -> Result<List<Addressing>, String> {
 /// The values of `--fd-table`.
 pub(super) fn fd_tables(text: &str) -> Result<List<FdTable>, String> {
     List::parse(text, |part| named(part, &FdTable::ALL, FdTable::name, "neither shared nor own"))
+}
+
+/// The values of `--fill-core`.
+pub(super) fn fill_cores(text: &str) -> Result<List<FillCore>, String> {
+    List::parse(text, |part| named(part, &FillCore::ALL, FillCore::name, "neither same nor other"))
 }
 
 /// The values of `--buffers`.

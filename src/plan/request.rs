@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::console::tell;
 use crate::plan::address::HostAddress;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Axes, Cell, Options, Scenario, Until, Wait};
+use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
 use crate::plan::path;
@@ -31,7 +31,16 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         addressings: args.addressing.0.clone(),
         buffers: args.buffers.0.clone(),
         fd_tables: args.fd_table.0.clone(),
+        fill_cores: args.fill_core.0.clone(),
     };
+    anyhow::ensure!(
+        args.peer.is_none() || axes.fill_cores == [FillCore::Same],
+        "--fill-core with --peer: the peer fills the queue, on the core that --peer-cpu names; leave out one of the two"
+    );
+    anyhow::ensure!(
+        axes.scenarios.contains(&Scenario::Drain) || axes.fill_cores == [FillCore::Same],
+        "--fill-core: only drain fills a queue before it measures; add it to --scenario"
+    );
     anyhow::ensure!(
         !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
         "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
@@ -223,7 +232,7 @@ pub(crate) fn check_kernel_threads(cells: &[Cell], options: &Options) -> anyhow:
     );
     let with_threads = cells.iter().filter(|cell| cell.has_kernel_thread());
     let is_shared = |cell: &&Cell| {
-        let (generators, places) = (options.generators_in(cell.scenario), &options.cores.places);
+        let (generators, places) = (options.generators_of(cell), &options.cores.places);
         places.iter().any(|place| {
             let others = generators + usize::from(options.handoff);
             !place.generators.is_empty() && others >= place.generators.len() && others > 0

@@ -306,7 +306,7 @@ columns! {
         peer_kernel: String, Circumstance, "kernel of the peer";
         /// Where the peer of a round was (`drain`, `send`): on the `same` core as the worker, on an `other` one of the machine,
         /// or on a `remote` machine.
-        fill_core: String, Condition, "core of the peer of rounds";
+        fill_core: String, ConditionalAxis;
     }
 }
 

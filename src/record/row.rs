@@ -12,7 +12,7 @@ use crate::measure::cost;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::remote::session::Peer;
 use crate::measure::truesizes::Truesizes;
-use crate::plan::cells::{Cell, Options, Scenario, Until};
+use crate::plan::cells::{Cell, FillCore, Options, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::plan::schedule::Planned;
 use crate::record::environment::Environment;
@@ -59,9 +59,10 @@ pub struct Run {
 
 impl Run {
     /// Where the peer of rounds is.
-    fn fill_core(&self, worker: usize) -> &'static str {
+    fn fill_core(&self, cell: &Cell) -> &'static str {
+        let worker = self.options.cores.places[0].worker;
         match &self.peer {
-            None => "same",
+            None => cell.fill_core.unwrap_or(FillCore::Same).name(),
             Some(peer) if !peer.link.shares_clock() => "remote",
             Some(peer) if peer.core == worker => "same",
             Some(_) => "other",
@@ -95,7 +96,7 @@ impl Row {
             }
             names.join(" ")
         };
-        let used = options.generators_in(cell.scenario);
+        let used = options.generators_of(cell);
         let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
         let generator_cpu = match &run.peer {
             None => list(cores.places.iter().flat_map(generators_of).collect()),
@@ -143,7 +144,7 @@ impl Row {
             peer_host: run.peer.as_ref().map_or_else(String::new, |peer| peer.link.hello().host.clone()),
             peer_kernel: run.peer.as_ref().map_or_else(String::new, |peer| peer.link.hello().kernel.clone()),
             fill_core: match cell.scenario.has_rounds() {
-                true => run.fill_core(cores.places[0].worker).into(),
+                true => run.fill_core(cell).into(),
                 false => String::new(),
             },
             rt_limited: run.rt_limited.map(u8::from),

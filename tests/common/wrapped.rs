@@ -73,6 +73,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         addressing: Addressing::Connected,
         buffers: (kind == Kind::URING).then_some(64),
         fd_table: Some(FdTable::Shared),
+        fill_core: None,
     }
 }
 

@@ -93,7 +93,7 @@ impl Done<'_> {
             return;
         }
         let place = &run.options.cores.places[0];
-        let has_two = cells.iter().any(|cell| !cell.scenario.has_rounds());
+        let has_two = cells.iter().any(Cell::has_two_threads);
         let generator = place.generators.first().copied().filter(|_| has_two);
         let transfer_ns = generator.and_then(|generator| core_transfer_ns(place.worker, generator));
         self.core_transfer_ns = transfer_ns.map(|ns| (10.0 * ns).round() / 10.0);
@@ -117,7 +117,7 @@ impl Done<'_> {
         let began = Instant::now();
         let trial = one_trial(run, cell, (planned, attempt), self.stock.of(cell), interrupt);
         let Some((mut row, latency)) = trial.map_err(Failure::Broken)? else { return Ok(()) };
-        row.core_transfer_ns = self.core_transfer_ns.filter(|_| !cell.scenario.has_rounds() && !row.is_failed());
+        row.core_transfer_ns = self.core_transfer_ns.filter(|_| cell.has_two_threads() && !row.is_failed());
         self.files.output.write(&row)?;
         if let (Some(hlog), Some(latency)) = (&mut self.files.hlog, latency) {
             let length = Duration::from_secs_f64(row.duration_s.unwrap_or(0.0));

@@ -3,6 +3,7 @@
 //! A peer works from an [`Order`], a socket and a [`Control`], and returns a report. It knows nothing of the trial, so
 //! it may run in another process.
 
+pub mod beside;
 pub mod echo;
 pub mod filler;
 pub mod flood;

@@ -1,6 +1,7 @@
 //! `drain`: emptying a queue that was filled before; the filling is timed separately.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
@@ -9,6 +10,7 @@ use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::peer::beside::Beside;
 use crate::measure::peer::filler::Filler;
 use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
@@ -22,11 +24,13 @@ const EMPTY_WITHIN: Duration = Duration::from_millis(200);
 /// How long an app on another thread may take for what is on the ring.
 const APP_WITHIN: Duration = Duration::from_millis(200);
 
-/// What fills the queue: here, or in an agent.
+/// What fills the queue: here, on another core, or in an agent.
 #[derive(Debug)]
 pub enum Load<'p, 's> {
     /// On the worker's thread.
     Here(Filler<'p>),
+    /// On a thread of its own.
+    Beside(Beside),
     /// In an agent.
     There {
         /// The trial there.
@@ -41,6 +45,7 @@ impl<'p> Load<'p, '_> {
     fn fill(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<(usize, Option<u64>), TrialError> {
         match self {
             Self::Here(filler) => Ok((filler.fill(free, count)?, None)),
+            Self::Beside(beside) => beside.fill(count).map(|filled| (filled.sent as usize, Some(filled.ns))),
             Self::There { session, sent } => {
                 let filled = session.fill(count)?;
                 *sent += filled.sent;
@@ -52,6 +57,7 @@ impl<'p> Load<'p, '_> {
     fn sent(&self) -> u64 {
         match self {
             Self::Here(filler) => filler.sent(),
+            Self::Beside(beside) => beside.sent,
             Self::There { sent, .. } => *sent,
         }
     }
@@ -59,6 +65,7 @@ impl<'p> Load<'p, '_> {
     fn train(&self) -> usize {
         match self {
             Self::Here(filler) => filler.train(),
+            Self::Beside(beside) => beside.train,
             Self::There { session, .. } => session.agreed.train,
         }
     }
@@ -66,12 +73,18 @@ impl<'p> Load<'p, '_> {
     fn method(&self) -> String {
         match self {
             Self::Here(filler) => filler.method().into(),
+            Self::Beside(beside) => beside.method.into(),
             Self::There { session, .. } => session.agreed.method.clone(),
         }
     }
 
     fn is_remote(&self) -> bool {
         matches!(self, Self::There { .. })
+    }
+
+    /// Whether the worker's thread fills the queue, so that what it counts is known.
+    fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
     }
 
     /// Ends it; all frames return to `free`. Returns how many datagrams of unrelated senders came to an agent.
@@ -82,6 +95,7 @@ impl<'p> Load<'p, '_> {
     pub fn close(self, free: &mut FreeList<'p>) -> Result<u64, TrialError> {
         match self {
             Self::Here(filler) => filler.close(free).map(|()| 0),
+            Self::Beside(_) => Ok(0),
             Self::There { session, .. } => session.close().map(|report| report.unrelated),
         }
     }
@@ -193,17 +207,36 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         let measured = truesize(&near, Load::There { session, sent: 0 }, part.cell.receives_trains(), free)?;
         part.truesizes.note(part.cell, measured);
     }
-    let (port, mut filler, socket) = if part.has_sockets() {
-        let (near, far) = part.ends()?;
-        let load = match far {
-            Far::Here(far) => Load::Here(Filler::socket(&order, &far)?),
-            Far::There(session) => Load::There { session, sent: 0 },
-        };
-        (Port::Socket(Arc::clone(&near)), load, Some(near))
-    } else {
+    if !part.has_sockets() {
         let (near, far) = part.memory_link();
-        (near, Load::Here(Filler::memory(&order, far, part.pool, options.ring)?), None)
-    };
+        let load = Load::Here(Filler::memory(&order, far, part.pool, options.ring)?);
+        return run_with::<B>(part, near, load, None, free);
+    }
+    let (near, far) = part.ends()?;
+    let port = Port::Socket(Arc::clone(&near));
+    match far {
+        Far::Here(far) if part.cell.has_filling_thread() => thread::scope(|scope| {
+            let pin = || order.core.map(|core| part.pin_beside(core)).transpose();
+            let load = Load::Beside(Beside::start(scope, order, far, pin, free.split_off(0))?);
+            run_with::<B>(part, port, load, Some(near), free)
+        }),
+        Far::Here(far) => {
+            let load = Load::Here(Filler::socket(&order, &far)?);
+            run_with::<B>(part, port, load, Some(near), free)
+        }
+        Far::There(session) => run_with::<B>(part, port, Load::There { session, sent: 0 }, Some(near), free),
+    }
+}
+
+/// Runs a trial with what fills the queue behind `port`, which is that of `socket`, unless it is memory.
+fn run_with<'p, B: Backend<'p>>(
+    part: &Part<'_, 'p>,
+    port: Port<'p>,
+    mut filler: Load<'p, '_>,
+    socket: Option<Arc<Socket>>,
+    free: &mut FreeList<'p>,
+) -> Result<Outcome, TrialError> {
+    let options = part.options;
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
     let mut sink = Sink::new(1, part.wire());
     let load = &mut filler;
@@ -213,19 +246,19 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
             &mut lane,
             sink,
             free,
-            || part.pin_app(core),
+            || part.pin_beside(core),
             |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
         )
         .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
-    let (fill, sent, remote) = (filler.method(), filler.sent(), filler.is_remote());
+    let (fill, sent, elsewhere) = (filler.method(), filler.sent(), !filler.is_here());
     let longest = if part.cell.receives_trains() { filler.train() as u64 } else { 1 };
     let ended = filler.close(free);
     let closed = lane.close(free).map_err(TrialError::io("closing the backend"));
     let (mut outcome, sink) = worked?;
-    // What a peer in another process counts is not known.
-    outcome.peer_counts = outcome.peer_counts.filter(|_| !remote);
+    // What another thread counts is not known.
+    outcome.peer_counts = outcome.peer_counts.filter(|_| !elsewhere);
     let unrelated = ended?;
     closed?;
     let mut arrived = sink.arrivals.tally();

@@ -110,7 +110,7 @@ fn worker<'p, B: Backend<'p>>(
             &mut lane,
             echo,
             free,
-            || part.pin_app(core),
+            || part.pin_beside(core),
             |lane, app, free| work(lane, app, (part, socket), control, free),
         )
         .and_then(|done| done.outcome()),

@@ -83,12 +83,12 @@ impl<'p> Trial<'_, 'p> {
         let (scenario, cores) = (self.cell.scenario, &self.options.cores);
         let workers = cores.places.len();
         let has_others = cores.places.iter().all(|place| !place.generators.is_empty());
-        if !has_others && self.peer.is_none() && !scenario.has_rounds() {
+        if !has_others && self.peer.is_none() && self.cell.has_two_threads() {
             return Err(TrialError::TooFewCores {
                 what: format!("{scenario}, with a core for each worker and one for a generator,"),
                 needed: workers + 1,
                 allowed: workers,
-                instead: "measure drain and send",
+                instead: if scenario.has_rounds() { "use --fill-core same" } else { "measure drain and send" },
             });
         }
         if !has_others && self.cell.has_kernel_thread() {

@@ -128,10 +128,14 @@ impl<'p> Worker<'_, '_, 'p> {
         let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
         let worked = match part.app_core() {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
-            Some(core) => {
-                handoff::run(&mut lane, sink, free, || part.pin_app(core), |lane, app, free| self.work(lane, app, free))
-                    .and_then(|done| done.outcome())
-            }
+            Some(core) => handoff::run(
+                &mut lane,
+                sink,
+                free,
+                || part.pin_beside(core),
+                |lane, app, free| self.work(lane, app, free),
+            )
+            .and_then(|done| done.outcome()),
         };
         let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
         let closed = lane.close(free);

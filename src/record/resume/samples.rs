@@ -70,6 +70,7 @@ pub(super) fn cells() -> Vec<Cell> {
         addressings: vec![Addressing::Connected],
         buffers: vec![512],
         fd_tables: vec![cells::FdTable::Shared],
+        fill_cores: vec![cells::FillCore::Same],
     };
     axes.cells().expect("they go together")
 }
