@@ -280,6 +280,17 @@ pub enum TrialError {
         /// Datagrams per call.
         batch: usize,
     },
+    /// The device's ring holds less than one batch.
+    #[error(
+        "the receiving ring of the network device holds {ring} packets, less than one batch of {batch}; use a smaller \
+         --batch, or lengthen the ring (`ethtool -G`)"
+    )]
+    RingTooShort {
+        /// Packets that it holds.
+        ring: usize,
+        /// Datagrams per call.
+        batch: usize,
+    },
     /// A round holds less than one batch.
     #[error("a round of {round} holds less than one batch of {batch}; use a smaller --batch or a larger --round")]
     RoundTooShort {

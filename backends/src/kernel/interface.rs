@@ -40,11 +40,32 @@ pub fn name_of(index: u32) -> Option<String> {
 /// The driver of an interface, e.g. `virtio_net` or `veth` (`ETHTOOL_GDRVINFO`). `None` if the kernel names none, as for
 /// loopback.
 pub fn driver_of(name: &str) -> Option<String> {
-    /// From `include/uapi/linux/sockios.h` and `ethtool.h`.
-    const SIOCETHTOOL: libc::c_int = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
     /// Bytes of `struct ethtool_drvinfo`: the command, six texts of 32, 32, 32, 32, 32 and 12 bytes, and five numbers.
     const INFO_LEN: usize = 4 + 5 * 32 + 12 + 5 * 4;
+    let info = ethtool::<{ INFO_LEN / 4 }>(name, ETHTOOL_GDRVINFO)?;
+    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = bytes[4..36].split(|&byte| byte == 0).next().unwrap_or_default();
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// How many packets the receiving ring of an interface holds, as `ethtool -g` shows it (`ETHTOOL_GRINGPARAM`). `None` if it
+/// has no ring, as loopback and veth.
+pub fn receive_ring_of(name: &str) -> Option<usize> {
+    const ETHTOOL_GRINGPARAM: u32 = 16;
+    /// The words of `struct ethtool_ringparam`: the command, four that are the most possible, and four in use, of which the
+    /// first is the receiving ring's.
+    const WORDS: usize = 9;
+    const RX_PENDING: usize = 5;
+    let ring = ethtool::<WORDS>(name, ETHTOOL_GRINGPARAM)?[RX_PENDING] as usize;
+    (ring > 0).then_some(ring)
+}
+
+/// Asks the driver of an interface with a command of `include/uapi/linux/ethtool.h`, whose answer has `WORDS` words of 32
+/// bits. `None` if it does not answer.
+fn ethtool<const WORDS: usize>(name: &str, command: u32) -> Option<[u32; WORDS]> {
+    /// From `include/uapi/linux/sockios.h`.
+    const SIOCETHTOOL: libc::c_int = 0x8946;
     /// A `struct ifreq`: the name, and a union of 24 bytes that begins with a pointer.
     #[repr(C)]
     struct Request {
@@ -56,15 +77,14 @@ pub fn driver_of(name: &str) -> Option<String> {
         return None;
     }
     let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
-    let mut info = [0_u32; INFO_LEN / 4];
-    info[0] = ETHTOOL_GDRVINFO;
-    let mut request = Request { name: [0; libc::IFNAMSIZ], data: info.as_mut_ptr().cast(), rest: [0; 16] };
+    let mut answer = [0_u32; WORDS];
+    answer[0] = command;
+    let mut request = Request { name: [0; libc::IFNAMSIZ], data: answer.as_mut_ptr().cast(), rest: [0; 16] };
     request.name[..name.len()].copy_from_slice(name.as_bytes());
-    // SAFETY: the kernel reads a `struct ifreq`, and writes a `struct ethtool_drvinfo` to where it points; both live.
+    // SAFETY: the kernel reads a `struct ifreq`, and writes the structure of the command to where it points, which has as many
+    // words as the callers above say; both live.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
-    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let text = bytes[4..36].split(|&byte| byte == 0).next().unwrap_or_default();
-    (status == 0 && !text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+    (status == 0).then_some(answer)
 }
 
 /// Where datagrams to an address leave.
@@ -94,6 +114,11 @@ impl Path {
         let index = if is_local { LOOPBACK } else { index };
         let interface = name_of(index).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         Ok(Self { interface, is_local })
+    }
+
+    /// How many packets the receiving ring of its interface holds, if it has one.
+    pub fn receive_ring(&self) -> Option<usize> {
+        if self.is_local { None } else { receive_ring_of(&self.interface) }
     }
 }
 
@@ -168,6 +193,7 @@ mod tests {
         assert_eq!((index_of("lo").ok(), name_of(LOOPBACK).as_deref()), (Some(LOOPBACK), Some("lo")));
         assert!(index_of("no such one").is_err() && index_of("a\0b").is_err() && name_of(u32::MAX).is_none());
         assert_eq!((driver_of("lo"), driver_of("none"), driver_of("a name that is far too long")), (None, None, None));
+        assert_eq!((receive_ring_of("lo"), receive_ring_of("none")), (None, None));
     }
 
     #[test]

@@ -192,6 +192,8 @@ pub struct Agreed {
     pub method: String,
     /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`, in nanoseconds.
     pub offset_ns: i64,
+    /// Packets that the receiving ring of its device holds, if there is one.
+    pub receive_ring: Option<usize>,
 }
 
 /// What a filling took.
@@ -255,7 +257,9 @@ impl FromAgent {
         let calm = |it: &Disturbance| small(&[it.watched_ns, it.major_faults, it.context_switches]);
         match self {
             Self::Sent(sent) => small(&[*sent]),
-            Self::Agreed(agreed) => is_method(&agreed.method) && agreed.train <= 1 << 16,
+            Self::Agreed(agreed) => {
+                is_method(&agreed.method) && agreed.train <= 1 << 16 && agreed.receive_ring != Some(0)
+            }
             Self::Filled(filled) => small(&[filled.sent, filled.ns]),
             Self::Counted(counted) => counted.is_sane(),
             Self::Report(report) => {

@@ -108,7 +108,13 @@ impl Work<'_> {
 
     fn tell_agreed(&self, socket: &Socket, train: usize, method: &str) -> Result<(), TrialError> {
         let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-        let agreed = Agreed { rcvbuf: info.rcvbuf, train, method: method.into(), offset_ns: offset_ns() };
+        let agreed = Agreed {
+            rcvbuf: info.rcvbuf,
+            train,
+            method: method.into(),
+            offset_ns: offset_ns(),
+            receive_ring: socket.path().ok().and_then(|path| path.receive_ring()),
+        };
         self.shared.tell(&FromAgent::Agreed(agreed));
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hpbench_backends::kernel::interface::Path;
 use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
@@ -289,7 +290,11 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
             measured
         }
     };
-    let queue = Queue::known(socket, truesize)?;
+    let mut queue = Queue::known(socket, truesize)?;
+    if let Load::There { session, .. } = load {
+        let local = socket.local_addr().map_err(TrialError::io("reading a socket's address"))?;
+        queue.ring = Path::between(local, session.address).ok().and_then(|path| path.receive_ring());
+    }
     let size = queue.round(part)?;
     let mut drain = Drain::new((lane, app), load, Some(queue));
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;

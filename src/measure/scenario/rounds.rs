@@ -91,6 +91,8 @@ pub struct Queue {
     /// Bytes of the queue that each datagram takes.
     truesize: u32,
     rcvbuf: u32,
+    /// Packets that the receiving ring of the device holds, if there is one in front of it.
+    pub ring: Option<usize>,
 }
 
 impl Queue {
@@ -101,7 +103,7 @@ impl Queue {
     /// If the kernel does not report its size.
     pub fn known(socket: &Arc<Socket>, truesize: u32) -> Result<Self, TrialError> {
         let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
+        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf, ring: None })
     }
 
     /// Bytes of the queue that each datagram takes.
@@ -130,7 +132,7 @@ impl Queue {
             0 => return Err(TrialError::QueueFull { sent }),
             _ => (info.rmem_alloc / held as u32).max(1),
         };
-        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf })
+        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf, ring: None })
     }
 
     /// The state of a queue in which nothing has changed for a while: the kernel may defer work, and not
@@ -157,7 +159,7 @@ impl Queue {
     ///
     /// If that is less than one batch.
     pub fn round(&self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
-        round_within(self.rcvbuf, self.truesize, trial)
+        Room { rcvbuf: self.rcvbuf, truesize: self.truesize, ring: self.ring }.round_of(trial)
     }
 
     /// Whether nothing is in the queue.
@@ -212,18 +214,43 @@ impl Queue {
     }
 }
 
-/// The size of a round into a queue of `rcvbuf` bytes, see [`Queue::round`].
-///
-/// # Errors
-///
-/// If that is less than one batch.
-pub fn round_within(rcvbuf: u32, truesize: u32, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
-    let (batch, asked) = (trial.cell.batch, trial.cell.round.unwrap_or(1));
-    let held = (rcvbuf / 2 / truesize) as usize;
-    match asked.min(held) / batch * batch {
-        0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
-        0 => Err(TrialError::QueueTooShort { held, payload: trial.cell.payload, rcvbuf, batch }),
-        round => Ok(round),
+/// What holds a round.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of the receive buffer.
+    pub rcvbuf: u32,
+    /// Bytes that each datagram takes there.
+    pub truesize: u32,
+    /// Packets that the receiving ring of the device holds, if they come through one: a round that it holds gets into the
+    /// queue whoever has the core that empties it.
+    pub ring: Option<usize>,
+}
+
+impl Room {
+    /// The size of a round: `asked`, if there is so much room, and a multiple of the batch, see [`Queue::round`].
+    ///
+    /// # Errors
+    ///
+    /// If that is less than one batch.
+    pub fn round(self, asked: usize, batch: usize, payload: usize) -> Result<usize, TrialError> {
+        let Self { rcvbuf, truesize, ring } = self;
+        let ring = ring.unwrap_or(usize::MAX);
+        let held = (rcvbuf / 2 / truesize) as usize;
+        match asked.min(held).min(ring) / batch * batch {
+            0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
+            0 if ring < batch => Err(TrialError::RingTooShort { ring, batch }),
+            0 => Err(TrialError::QueueTooShort { held, payload, rcvbuf, batch }),
+            round => Ok(round),
+        }
+    }
+
+    /// The size of the rounds of a trial, likewise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Room::round`].
+    pub fn round_of(self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
+        self.round(trial.cell.round.unwrap_or(1), trial.cell.batch, trial.cell.payload)
     }
 }
 
@@ -420,6 +447,19 @@ mod tests {
 
     fn round(near_ns: u64) -> Round {
         Round { near_ns, far_ns: 2000, sent: 10, received: 10, whole: true }
+    }
+
+    #[test]
+    fn a_round_has_room_in_the_queue_and_in_the_ring_of_the_device() {
+        let room = Room { rcvbuf: 2048 * 1000, truesize: 1000, ring: None };
+        let round = |room: Room, asked, batch| room.round(asked, batch, 64).map_err(|error| error.to_string());
+        assert_eq!([1000, 1024, 4096].map(|asked| round(room, asked, 32)), [992, 1024, 1024].map(Ok));
+        let behind = Room { ring: Some(500), ..room };
+        assert_eq!([100, 4096].map(|asked| round(behind, asked, 32)), [96, 480].map(Ok));
+        for (room, asked, word) in [(behind, 4096, "ethtool -G"), (room, 512, "--round"), (room, 4096, "--rcvbuf")] {
+            let error = round(room, asked, 1025).expect_err("no batch");
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

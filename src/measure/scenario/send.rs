@@ -14,7 +14,7 @@ use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::receiver::Receiver;
 use crate::measure::remote::message::{Counted, Report};
 use crate::measure::remote::session::Session;
-use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
+use crate::measure::scenario::rounds::{self, Exchange, Queue, Room, Round, Sides};
 use crate::measure::trial::{Far, Part};
 use crate::traffic::app::Source;
 use crate::traffic::ledger::{Ledger, Tally};
@@ -228,11 +228,11 @@ fn with_agent<'p, B: Backend<'p>>(
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let (to, rcvbuf) = (session.address, session.agreed.rcvbuf);
+    let (to, rcvbuf, ring) = (session.address, session.agreed.rcvbuf, session.agreed.receive_ring);
     let far = Counter::There { session, counted: Counted::default() };
     let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(Arc::clone(near)), far, Some(to))?;
     let truesize = TRUESIZE_BESIDE + trial.cell.payload as u32;
-    let outcome = rounds::round_within(rcvbuf, truesize, trial);
+    let outcome = Room { rcvbuf, truesize, ring }.round_of(trial);
     let outcome = outcome.and_then(|size| rounds::measure(&mut send, trial, free, size));
     let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
     let outcome = outcome.and_then(|outcome| {
