@@ -52,6 +52,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("--wait", &["spin", "block", "spin,block"]),
     ("--addressing", &["connected", "unconnected", "connected,unconnected"]),
     ("--fd-table", &["shared", "own", "own,shared"]),
+    ("--fill-core", &["same", "other", "same,other"]),
     ("--verify", &["header", "full", "!none"]),
     ("--trials", &["1", "2", "!100001"]),
     ("--warmup", &["0", "1ms", "!3601"]),

@@ -14,8 +14,9 @@ use crate::stats::median::Median;
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
 
-/// How many axes come before the figures; axes added later come after them.
+/// How many axes come before the figures, and how many after them; those that were added last come behind everything.
 const AXES_FIRST: usize = 21;
+const AXES_LATER: usize = 1;
 
 /// The columns after the axes.
 const FIGURES: [&str; 19] = [
@@ -44,11 +45,11 @@ const FIGURES: [&str; 19] = [
 pub(crate) fn csv(report: &Comparisons) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Columns added later stay behind all others.
-    let (axes, later) = AXES.split_at(AXES_FIRST);
+    let [axes, later, last] = in_order(AXES);
     let names = |axes: &'static [Column]| axes.iter().map(|axis| axis.name());
     let header = ["metric", "unit", "better"].into_iter().chain(names(axes)).chain(FIGURES);
     let header = header.chain(names(later)).chain(["reason", "basis", "certain", "by_threshold"]);
-    let header = header.chain(conditions().map(Column::name));
+    let header = header.chain(conditions().map(Column::name)).chain(names(last));
     writer.write_record(header).expect("memory takes all bytes");
     for comparison in &report.comparisons {
         let figures = Figures::of(comparison, report.threshold);
@@ -77,17 +78,24 @@ pub(crate) fn csv(report: &Comparisons) -> String {
             warnings(comparison).join("; "),
         ];
         let axes: Vec<&str> = comparison.cell.iter().map(|(_, value)| value).collect();
-        let (axes, later) = axes.split_at(AXES_FIRST);
+        let [axes, later, last] = in_order(&axes);
         let texts = first.iter().map(String::as_str).chain(axes.iter().copied());
         let record = texts.chain(figures.iter().map(String::as_str)).chain(later.iter().copied());
         let judged = Beside::of(comparison, report.threshold);
         let flag = |is_so: bool| u8::from(is_so).to_string();
         let judged = [judged.reason, judged.basis.into(), flag(judged.certain), flag(judged.by_threshold)];
         let record = record.chain(judged.iter().map(String::as_str));
-        let record = record.chain(conditions().map(|column| comparison.get(column)));
+        let record = record.chain(conditions().map(|column| comparison.get(column))).chain(last.iter().copied());
         writer.write_record(record).expect("memory takes all bytes");
     }
     String::from_utf8(writer.into_inner().expect("memory takes all bytes")).expect("text was written")
+}
+
+/// The axes that come first, those that were added later, and those that were added last.
+fn in_order<T>(axes: &[T]) -> [&[T]; 3] {
+    let (first, later) = axes.split_at(AXES_FIRST);
+    let (later, last) = later.split_at(AXES_LATER);
+    [first, later, last]
 }
 
 /// The conditions of both sides that are not axes.
