@@ -2,17 +2,16 @@
 
 use std::ffi::CString;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Type};
 
 use crate::frames::address::array;
+use crate::kernel::netlink::{self, Message};
 
 /// The number of loopback in every network namespace (`LOOPBACK_IFINDEX` in `include/net/flow.h`).
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 
 /// The number of an interface of this network namespace.
 ///
@@ -103,14 +102,7 @@ impl Path {
     ///
     /// The kernel's error if there is no route, or `InvalidData` if it answers in a way that is not understood.
     pub fn between(local: SocketAddr, peer: SocketAddr) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(Protocol::from(0)))?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        socket.send(&request(local, peer))?;
-        let mut answer = [MaybeUninit::uninit(); 4096];
-        let len = socket.recv(&mut answer)?;
-        // SAFETY: the kernel has written the first `len` bytes.
-        let answer: Vec<u8> = answer[..len].iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        let (index, is_local) = read(&answer)?;
+        let (index, is_local) = read(&netlink::ask(&request(local, peer))?)?;
         let index = if is_local { LOOPBACK } else { index };
         let interface = name_of(index).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         Ok(Self { interface, is_local })
@@ -122,8 +114,7 @@ impl Path {
     }
 }
 
-/// Bytes of a `struct nlmsghdr`, and of a `struct rtmsg`.
-const HEADER: usize = 16;
+/// Bytes of a `struct rtmsg`.
 const ROUTE: usize = 12;
 
 /// The question to the kernel: how does one get from `local` to `peer`?
@@ -136,51 +127,38 @@ fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8;
     let has_source = local.is_ipv4() == peer.is_ipv4() && !local.ip().is_unspecified();
     let source_bits = if has_source { 8 * from.len() as u8 } else { 0 };
-    let mut message = vec![0; HEADER];
     // Family, bits of the address to and from; then what is left open.
-    message.extend([family, 8 * to.len() as u8, source_bits, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut body = vec![family, 8 * to.len() as u8, source_bits, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut attribute = |name: u16, value: &[u8]| {
         // Their lengths are multiples of 4, so that there is no padding.
-        message.extend((4 + value.len() as u16).to_ne_bytes());
-        message.extend(name.to_ne_bytes());
-        message.extend(value);
+        body.extend((4 + value.len() as u16).to_ne_bytes());
+        body.extend(name.to_ne_bytes());
+        body.extend(value);
     };
     attribute(libc::RTA_DST, &to);
     if has_source {
         attribute(libc::RTA_SRC, &from);
     }
-    if let SocketAddr::V6(peer) = peer
-        && peer.scope_id() != 0
-    {
-        attribute(libc::RTA_OIF, &peer.scope_id().to_ne_bytes());
+    // A link-local address means something on one interface only, which either end may name.
+    let scope = |address: SocketAddr| match address {
+        SocketAddr::V6(address) if address.scope_id() != 0 => Some(address.scope_id()),
+        _ => None,
+    };
+    if let Some(scope) = scope(peer).or_else(|| scope(local)) {
+        attribute(libc::RTA_OIF, &scope.to_ne_bytes());
     }
-    let len = message.len() as u32;
-    message[..4].copy_from_slice(&len.to_ne_bytes());
-    message[4..6].copy_from_slice(&libc::RTM_GETROUTE.to_ne_bytes());
-    message[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    message
+    netlink::message(libc::RTM_GETROUTE, 0, &body)
 }
 
 /// The kernel's answer: the number of the interface, and whether the address is one of this machine.
 fn read(answer: &[u8]) -> io::Result<(u32, bool)> {
-    let bad = || io::Error::from(io::ErrorKind::InvalidData);
-    let kind = u16::from_ne_bytes(array(answer, 4).ok_or_else(bad)?);
-    if i32::from(kind) == libc::NLMSG_ERROR {
-        let error = i32::from_ne_bytes(array(answer, HEADER).ok_or_else(bad)?);
-        return Err(io::Error::from_raw_os_error(error.saturating_neg()));
-    }
-    let route = answer.get(HEADER..HEADER + ROUTE).filter(|_| kind == libc::RTM_NEWROUTE).ok_or_else(bad)?;
-    let is_local = route[7] == libc::RTN_LOCAL;
-    let mut at = HEADER + ROUTE;
-    while let (Some(len), Some(name)) = (array(answer, at), array(answer, at + 2)) {
-        let (len, name) = (usize::from(u16::from_ne_bytes(len)), u16::from_ne_bytes(name));
-        if name == libc::RTA_OIF {
-            return Ok((u32::from_ne_bytes(array(answer, at + 4).ok_or_else(bad)?), is_local));
-        }
-        // Each takes at least its own head, so that this ends.
-        at += len.max(4).next_multiple_of(4);
-    }
-    Err(bad())
+    let route = netlink::messages(answer).find(|message| message.kind == libc::RTM_NEWROUTE);
+    let found = route.and_then(|Message { body, .. }| {
+        let (route, rest) = body.split_at_checked(ROUTE)?;
+        let index = netlink::attribute(rest, libc::RTA_OIF)?;
+        Some((u32::from_ne_bytes(array(index, 0)?), route[7] == libc::RTN_LOCAL))
+    });
+    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -212,21 +190,16 @@ mod tests {
     #[test]
     fn an_answer_that_is_none_is_an_error() {
         let question = request((Ipv4Addr::LOCALHOST, 1).into(), (Ipv4Addr::LOCALHOST, 2).into());
-        assert_eq!(question.len(), HEADER + ROUTE + 8 + 8);
+        assert_eq!(question.len(), netlink::HEADER + ROUTE + 8 + 8);
         for len in 0..question.len() {
             assert!(read(&question[..len]).is_err());
         }
-        let mut refusal = vec![0; HEADER + 4];
-        refusal[4] = libc::NLMSG_ERROR as u8;
-        refusal[HEADER..].copy_from_slice(&(-libc::ENETUNREACH).to_ne_bytes());
-        assert_eq!(read(&refusal).expect_err("an error").raw_os_error(), Some(libc::ENETUNREACH));
-        let mut route = vec![0; HEADER + ROUTE];
-        route[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
-        // Attributes of length 0 do not hold it up.
-        route.extend([0; 64]);
-        assert!(read(&route).is_err());
-        route.extend([8, 0, libc::RTA_OIF as u8, 0, 7, 0, 0, 0]);
+        let route = |attributes: &[u8]| {
+            let body = [&[0; ROUTE], attributes].concat();
+            read(&netlink::message(libc::RTM_NEWROUTE, 0, &body))
+        };
+        assert!(route(&[0; 64]).is_err(), "an attribute of length 0 does not hold it up");
         #[cfg(target_endian = "little")]
-        assert_eq!(read(&route).expect("a route"), (7, false));
+        assert_eq!(route(&[8, 0, libc::RTA_OIF as u8, 0, 7, 0, 0, 0]).expect("a route"), (7, false));
     }
 }

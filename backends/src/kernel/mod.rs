@@ -1,8 +1,10 @@
 //! The interface to the kernel: system calls, sockets, threads, and what an error means.
 
 pub mod descriptors;
+pub mod drops;
 pub(crate) mod errno;
 pub mod interface;
+mod netlink;
 pub mod order;
 pub(crate) mod setup;
 pub mod socket;
