@@ -19,6 +19,7 @@ pub struct Offer {
     payload: usize,
     train: usize,
     gso: bool,
+    refused: u64,
     bytes: Box<[u8]>,
     headers: Headers,
 }
@@ -41,7 +42,7 @@ impl Offer {
         for (chunk, iovec) in bytes.chunks_exact_mut(payload).zip(&mut headers.iovecs) {
             *iovec = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: payload };
         }
-        Ok(Self { socket, payload, train, gso, bytes, headers })
+        Ok(Self { socket, payload, train, gso, refused: 0, bytes, headers })
     }
 
     /// The most datagrams of `payload` bytes in one train, with or without GSO.
@@ -58,6 +59,11 @@ impl Offer {
     /// The most datagrams in one train.
     pub fn train(&self) -> usize {
         self.train
+    }
+
+    /// How often the kernel took nothing: it had no room, or a queueing discipline dropped all.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Sends one train of at most `count` datagrams, each written by `write`, and returns how many the
@@ -83,13 +89,12 @@ impl Offer {
             unsafe { sys::send_many(&mut 0, fd, headers, count) }
         };
         match outcome {
-            Ok(sent) => Ok(sent),
-            Err((Verdict::Fatal, error)) => Err(error),
-            Err((Verdict::Passing, _)) => {
-                errno::empty_queue(fd);
-                Ok(0)
-            }
-            Err(_) => Ok(0),
+            Ok(sent) => return Ok(sent),
+            Err((Verdict::Fatal, error)) => return Err(error),
+            Err((Verdict::Passing, _)) => errno::empty_queue(fd),
+            Err(_) => {}
         }
+        self.refused += 1;
+        Ok(0)
     }
 }

@@ -24,6 +24,8 @@ pub enum Reason {
     },
     /// Nothing was received in the measured phase.
     NothingReceived,
+    /// The kernel took no datagram of the generator in the measured phase.
+    NothingTaken,
     /// No datagram arrived in the whole trial, and the socket dropped none.
     NothingArrived {
         /// How many datagrams were sent.
@@ -80,6 +82,11 @@ impl Reason {
         matches!(self, Self::UnbalancedWorker)
     }
 
+    /// Whether the trial failed: nothing got through, whatever the backend did.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::NothingTaken | Self::NothingArrived { .. })
+    }
+
     /// Reads a reason back. Only here are reasons recognised by their words; the result has the same words.
     pub fn parse(text: &str) -> Self {
         let known = Self::known(text).filter(|known| known.to_string() == text);
@@ -91,7 +98,7 @@ impl Reason {
             let known = Disturbed::known(what).filter(|known| known.to_string() == what);
             return Some(Self::Disturbed(known.unwrap_or_else(|| Disturbed::Other(what.to_owned()))));
         }
-        let plain = [Self::ThrottledLatency, Self::NothingReceived, Self::UnbalancedWorker];
+        let plain = [Self::ThrottledLatency, Self::NothingReceived, Self::NothingTaken, Self::UnbalancedWorker];
         if let Some(known) = plain.into_iter().find(|known| known.to_string() == text) {
             return Some(known);
         }
@@ -136,6 +143,10 @@ impl fmt::Display for Reason {
             ),
             Self::Unexplained { datagrams } => write!(f, "{datagrams} datagrams unexplained"),
             Self::NothingReceived => f.write_str("nothing was received in the measured phase"),
+            Self::NothingTaken => f.write_str(
+                "the kernel took none of the datagrams in the measured phase (is the interface's queue full, or does it drop \
+                 them? see `tc -s qdisc`, `ip -s link`)",
+            ),
             Self::NothingArrived { sent } => write!(
                 f,
                 "none of the {sent} datagrams that were sent has arrived (does a firewall drop them? see `nft list ruleset`, \
@@ -242,6 +253,7 @@ mod tests {
             Reason::Unexplained { datagrams: -3 },
             Reason::Unexplained { datagrams: 3 },
             Reason::NothingReceived,
+            Reason::NothingTaken,
             Reason::NothingArrived { sent: 9 },
             Reason::UnbalancedWorker,
             Reason::BrokenRounds { count: 2 },

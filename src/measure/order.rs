@@ -88,6 +88,8 @@ pub struct Offered {
     pub train: usize,
     /// Datagrams sent in the measured phase, each with the flag that says so.
     pub measured_sent: u64,
+    /// How often the kernel took none of a train.
+    pub refused: u64,
     /// Time on its core in that phase, in nanoseconds.
     pub cpu_ns: u64,
     /// What happened to its thread.
@@ -104,6 +106,7 @@ impl Offered {
         }
         self.train = self.train.max(other.train);
         self.measured_sent += other.measured_sent;
+        self.refused += other.refused;
         self.cpu_ns += other.cpu_ns;
         self.disturbance = self.disturbance.merge(other.disturbance);
         self.late = self.late.take().or(other.late);
@@ -125,6 +128,8 @@ pub struct RoundTrips {
     pub measured_sent: u64,
     /// Datagrams that came back in it.
     pub measured_received: u64,
+    /// How often the kernel refused a send.
+    pub refused: u64,
     /// Time on its core in it, in nanoseconds.
     pub cpu_ns: u64,
     /// What happened to its thread.

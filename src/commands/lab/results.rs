@@ -73,7 +73,7 @@ fn finish(visits: &Visits<'_>, rows: &[Row], output: &Output) -> Result<u8, Fail
         tell!("{} rows in {}", rows.len(), output.name());
     }
     visits.tell_logs();
-    let bad = |row: &Row| row.is_failed() || !row.balances() || visits.args.run.strict && row.is_invalid();
+    let bad = |row: &Row| row.is_bad() || visits.args.run.strict && row.is_invalid();
     let failed = rows.iter().filter(|row| bad(row)).count();
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());

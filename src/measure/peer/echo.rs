@@ -62,10 +62,10 @@ pub fn generate<'p>(
     };
     control.advance(Phase::Stop);
     let Generator { lane, replies, sent, .. } = generator;
-    let drop_ring = lane.dropped();
+    let (drop_ring, refused) = (lane.dropped(), lane.counters().0.send_eagain);
     lane.close(free).map_err(TrialError::io("closing the generator"))?;
     let (arrived, latency) = (replies.arrivals.tally(), Recorded::from(&replies.latency));
-    measured.map(|measured| RoundTrips { sent, arrived, drop_ring, latency, ..measured })
+    measured.map(|measured| RoundTrips { sent, arrived, drop_ring, latency, refused, ..measured })
 }
 
 struct Generator<'t, 'p> {
@@ -176,7 +176,8 @@ impl<'p> Generator<'_, 'p> {
             } else if now_ns - moved_ns > STALL_NS {
                 return Err(TrialError::Stalled(match self.replies.arrivals.tally().received {
                     0 => {
-                        "nothing came back for five seconds; does a firewall drop it? see `nft list ruleset`, `iptables -S`"
+                        "nothing came back for five seconds; does a firewall or a queueing discipline drop it? see `nft list \
+                         ruleset`, `iptables -S`, `tc -s qdisc`"
                     }
                     _ => "nothing came back for five seconds",
                 }));

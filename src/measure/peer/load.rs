@@ -100,5 +100,6 @@ fn offer_until_settled(
     let cpu_ns = measured.map_or(0, |before| Usage::until_now().since(before).cpu_ns);
     control.add_sent(load.finish(&mut offer, &mut source, control.measured_ns().end)?);
     let disturbance = Disturbance { context_switches: 0, ..watch.end() };
-    Ok(Offered { measured_sent, cpu_ns, disturbance, late: load.late().map(Recorded::from), ..offered })
+    let refused = offer.refused();
+    Ok(Offered { measured_sent, refused, cpu_ns, disturbance, late: load.late().map(Recorded::from), ..offered })
 }
