@@ -288,7 +288,7 @@ fn two_hosts_have_one_ledger() {
             needs::skip("ipv6", &"no IPv6 here");
             continue;
         }
-        let args = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000";
+        let args = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000 --verbose";
         let done = run_with_peer(&rig, &bench, args, ends).expect(0);
         common::assert_sound(&done.rows());
         assert_eq!(done.rows().len(), 10);
@@ -296,40 +296,188 @@ fn two_hosts_have_one_ledger() {
             let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));
             let known = ["received", "drop_socket", "drop_ring"].map(|name| row.count(name));
             assert_eq!((lost, sent), (0, known.iter().sum()), "{row:?}");
+            assert!(row.count("drop_host") >= 0 && !done.stdout.contains("qdisc"), "{}", done.stdout);
             assert_eq!((row.text("interface"), row.text("driver")), ("rig-a", "veth"));
         }
     }
 }
 
-/// What is lost on the way is what the firewall says that it dropped, and what comes twice is what it sent twice.
+/// A rule of nftables in a that does something with one in `every` packets of a load: not with those of the consent, which
+/// are shorter. Replaces the one before it, and begins to count. `false` where there is no nftables.
+fn rule(rig: &Rig, bench: &Bench, every: u32, action: &str) -> bool {
+    let matching = format!("iifname \"rig-a\" udp length >= 40 numgen random mod {every} == 0");
+    let text = format!(
+        "add table ip load\ndelete table ip load\ntable ip load {{\n counter matched {{ }}\n chain prerouting {{\n type filter \
+         hook prerouting priority raw;\n {matching} counter name matched {action}\n }}\n}}\n"
+    );
+    std::fs::write(bench.path("rules.nft"), text).expect("a file");
+    let env = format!("HPBENCH_RIG={}", rig.0);
+    needs::works("nft", &["env", &env, RIG, "run", "--", "nft", "-f", &bench.path("rules.nft").display().to_string()])
+}
+
+/// How many packets the rule has matched. A train that is not cut is one.
+fn matched(rig: &Rig) -> i64 {
+    let text = rig.does("run -- nft list counter ip load matched");
+    let (_, count) = text.split_once("packets ").expect("a counter");
+    count.split_whitespace().next().and_then(|count| count.parse().ok()).expect("a number")
+}
+
+/// What a load is on the wire.
+enum Wire {
+    /// Trains: one packet each.
+    Trains,
+    /// Trains that the sender's kernel cuts before the interface has them.
+    Cut,
+    /// Datagrams of which no two fit into a train.
+    Single,
+}
+
+impl Wire {
+    /// Has b send so. Returns what is added to the command, how the load is sent, and how many datagrams a packet has.
+    /// `None` where `ip` cannot.
+    fn prepare(&self, rig: &Rig) -> Option<(&'static str, &'static str, i64)> {
+        match self {
+            Self::Trains => Some(("", "gso", Offer::longest(64, true) as i64)),
+            Self::Cut => {
+                let output = rig.run("run b -- ip link set dev rig-b gso_max_segs 1");
+                if !output.status.success() {
+                    needs::skip("gso_max_segs", &String::from_utf8_lossy(&output.stderr).trim());
+                    return None;
+                }
+                Some(("", "gso", 1))
+            }
+            Self::Single => {
+                rig.does("mtu 65535");
+                Some((" --payload 40000", "sendmmsg", 1))
+            }
+        }
+    }
+}
+
+/// What is lost on the way is what the firewall says that it dropped, to the datagram, whatever receives.
+#[test]
+fn the_ledger_of_two_hosts_finds_what_a_firewall_drops() {
+    let bench = Bench::new();
+    let backends: &[&str] = if needs::uring() { &["plain", "mmsg", "uring"] } else { &["plain", "mmsg"] };
+    for (name, wire) in [("ft", Wire::Trains), ("fc", Wire::Cut), ("fs", Wire::Single)] {
+        let Some(rig) = Rig::new(name) else { return };
+        rig.does("up");
+        let Some((extra, fill, each)) = wire.prepare(&rig) else { continue };
+        for backend in backends {
+            if !rule(&rig, &bench, 20, "drop") {
+                return;
+            }
+            // Some 470 packets or more, so that the rule matches some of them.
+            let packets = if each > 1 { 30_000 } else { 3000 };
+            let args = format!("--backend {backend} --scenario flood --packets {packets}{extra}");
+            let done = run_with_peer(&rig, &bench, &args, ["10.77.0.1", "10.77.0.2"]).expect(0);
+            let sum = |column: &str| done.rows().iter().map(|row| row.count(column)).sum::<i64>();
+            let dropped = matched(&rig);
+            assert_eq!(sum("lost"), dropped * each, "{backend}, {name}: {}", done.stderr);
+            assert!(dropped > 0 && sum("received") > 0, "{backend}, {name}: {}", done.stderr);
+            for row in done.rows() {
+                assert_eq!((row.text("fill"), row.count("unexplained")), (fill, 0), "{backend}, {name}");
+            }
+            // No counter of a host sees it. What comes when a trial is over may find no socket.
+            assert!(sum("drop_host") < dropped.max(2), "{backend}, {name}: {} of {dropped}", sum("drop_host"));
+        }
+    }
+}
+
+/// The same at an offered rate and in round trips, and what comes twice is what the firewall sent twice.
 #[test]
 fn the_ledger_of_two_hosts_finds_what_a_firewall_drops_and_doubles() {
     let Some(rig) = Rig::new("f") else { return };
     rig.does("up");
-    let env = format!("HPBENCH_RIG={}", rig.0);
-    if !needs::works("nft", &["env", &env, RIG, "loss", "a", "0"]) {
+    let bench = Bench::new();
+    // A generator that is late sends a train.
+    if Wire::Cut.prepare(&rig).is_none() {
         return;
     }
-    let bench = Bench::new();
-    let ends = ["10.77.0.1", "10.77.0.2"];
-    for (what, column) in [("loss", "lost"), ("duplicate", "duplicate")] {
+    for (action, column) in [("drop", "lost"), ("dup to 10.77.0.1", "duplicate")] {
         for scenario in ["pace", "echo"] {
-            rig.does(&format!("{what} a 50"));
+            if !rule(&rig, &bench, 50, action) {
+                return;
+            }
             let mut args = format!("--backend plain --scenario {scenario} --packets 600");
             if scenario == "pace" {
                 args += " --rate 2000";
             }
-            let done = run_with_peer(&rig, &bench, &args, ends);
-            let counted: i64 = rig.does(&format!("count a {what}")).parse().expect("a number");
+            let done = run_with_peer(&rig, &bench, &args, ["10.77.0.1", "10.77.0.2"]).expect(0);
             let found: i64 = done.rows().iter().map(|row| row.count(column)).sum();
-            // The answer before a trial can be hit, too. A generator that is late sends a train, which is one packet here.
-            let longest = if scenario == "pace" { 64 } else { 1 };
-            let is_explained = found <= counted * longest && counted <= found + 2;
-            assert!(is_explained, "{scenario}: {found} of {counted} {}", done.stderr);
-            assert!(found > 0, "{scenario}: {}", done.stderr);
-            rig.does(&format!("{what} a 0"));
+            assert_eq!(found, matched(&rig), "{scenario}, {action}: {}", done.stderr);
+            assert!(found > 0, "{scenario}, {action}: {}", done.stderr);
         }
     }
+}
+
+/// A token bucket on the sender's interface cuts trains and drops some of what they held: the socket is told of nothing,
+/// but a counter of its host moves.
+#[test]
+fn what_a_queueing_discipline_drops_unseen_is_lost_and_named() {
+    let Some(rig) = Rig::new("d") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    let ends = ["10.77.0.1", "10.77.0.2"];
+    let run = |side: &str, scenario: &str| {
+        let tbf = format!("run {side} -- tc qdisc replace dev rig-{side} root tbf rate 8mbit burst 2000 limit 20000");
+        let output = rig.run(&tbf);
+        if !output.status.success() {
+            needs::skip("tbf", &String::from_utf8_lossy(&output.stderr).trim());
+            return None;
+        }
+        let backend = if scenario == "send" { "plain:gso" } else { "plain" };
+        let args = format!("--backend {backend} --scenario {scenario} --packets 3000 --no-gates --verbose");
+        let done = run_with_peer(&rig, &bench, &args, ends).expect(0);
+        rig.does(&format!("run {side} -- tc qdisc del dev rig-{side} root"));
+        Some(done)
+    };
+    for (side, scenario, who) in [("b", "flood", "peer "), ("a", "send", "this host: ")] {
+        let Some(done) = run(side, scenario) else { return };
+        for row in done.rows() {
+            let [lost, dropped, unexplained] = ["lost", "drop_host", "unexplained"].map(|column| row.count(column));
+            assert!(lost > 0 && unexplained == 0, "{scenario}: {row:?}");
+            // Of a train of which nothing was left, the socket is told.
+            assert!(dropped >= lost, "{scenario}: {row:?}");
+        }
+        let text = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(who) && text.contains(&format!("qdisc rig-{side} drops ")), "{scenario}: {text}");
+    }
+}
+
+/// Where nothing gets through, a trial has failed, and says why: unlike one whose worker is too slow.
+#[test]
+fn a_way_that_takes_nothing_is_a_failure() {
+    let Some(rig) = Rig::new("n") else { return };
+    rig.does("up");
+    let bench = Bench::new();
+    let ends = ["10.77.0.1", "10.77.0.2"];
+    let fails = |args: &str, told: &str| {
+        let done = run_with_peer(&rig, &bench, args, ends).expect(1);
+        for row in done.rows() {
+            let why = format!("{}{}", row.text("error"), row.text("invalid_reason"));
+            assert!(why.contains(told) && row.text("valid") == "0", "{}: {why}", row.name());
+        }
+        assert!(done.stderr.contains("trials failed"), "{}", done.stderr);
+    };
+    // The consent of a scenario passes, and then its load does not.
+    for scenario in ["flood", "pace", "echo"] {
+        if !rule(&rig, &bench, 1, "drop") {
+            break;
+        }
+        fails(&format!("--backend plain --scenario {scenario} -t 0.3 --trials 2"), "nft list ruleset");
+        rig.does("run -- nft delete table ip load");
+        let tbf = "run b -- tc qdisc replace dev rig-b root tbf rate 8bit burst 80 limit 80";
+        if scenario != "echo" && rig.run(tbf).status.success() {
+            // Longer than the bucket, as the consent is not.
+            fails(&format!("--backend plain --scenario {scenario} -t 0.3 --trials 2 --payload 200"), "tc -s qdisc");
+            rig.does("run b -- tc qdisc del dev rig-b root");
+        }
+    }
+    // A queue for one datagram: nearly all is dropped there, and the trials count or do not, but none has failed.
+    let args = "--backend plain --scenario flood --rcvbuf 2304 --wait block";
+    let done = run_with_peer(&rig, &bench, args, ends).expect(0);
+    assert!(done.rows().iter().any(|row| row.count("drop_socket") > 0), "{}", done.stderr);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::console::{Failure, usage};
 use crate::measure::remote::agent;
 use crate::measure::remote::message::Hello;
-use crate::record::environment::host_name;
+use crate::record::environment::{host_name, irq_time_accounting};
 
 /// The flags of `hpbench agent`: none.
 #[derive(Clone, Debug, Args)]
@@ -21,5 +21,5 @@ pub(crate) fn run(_args: &AgentArgs) -> Result<u8, Failure> {
             "hpbench agent speaks with another hpbench over a pipe; that one starts it: hpbench --peer 'ssh HOST hpbench agent'"
         )));
     }
-    agent::run(Hello::of_this_process(host_name()))
+    agent::run(Hello::of_this_process(host_name(), irq_time_accounting()))
 }

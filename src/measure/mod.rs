@@ -6,6 +6,7 @@ pub mod cost;
 pub mod counters;
 pub mod driver;
 pub mod handoff;
+pub mod host;
 pub mod kthreads;
 pub mod neighbours;
 pub mod order;

@@ -10,6 +10,7 @@ use crate::gates::reason::Reason;
 use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
 use crate::measure::driver::Polls;
+use crate::measure::host::BothHosts;
 use crate::measure::remedy::remedy;
 use crate::measure::remote::error::LinkError;
 use crate::plan::cores;
@@ -28,6 +29,10 @@ pub struct Outcome {
     pub measured_received: u64,
     /// Those of `measured_sent` that were never received, not even after it.
     pub measured_lost: u64,
+    /// How often the kernel refused a send of a generator.
+    pub refused: u64,
+    /// What the counters of the hosts say that they dropped in the trial.
+    pub hosts: BothHosts,
     /// Length of the generator's measured phase by its own clock, in nanoseconds, if it is in another process.
     pub offered_ns: Option<u64>,
     /// What the backend counted in the measured phase.
@@ -113,6 +118,11 @@ impl Outcome {
         self.measured_sent += other.measured_sent;
         self.measured_received += other.measured_received;
         self.measured_lost += other.measured_lost;
+        self.refused += other.refused;
+        self.hosts.peer = match (self.hosts.peer, other.hosts.peer) {
+            (Some(own), Some(other)) => Some(own.or_more(&other)),
+            (own, other) => own.or(other),
+        };
         self.measured_ns = self.measured_ns.max(other.measured_ns);
         self.limited = both(self.limited, other.limited, |a, b| a || b);
         self.counters = self.counters.and(other.counters);
@@ -224,7 +234,7 @@ pub enum TrialError {
     /// Datagrams were sent, and none arrived.
     #[error(
         "none of the {sent} datagrams that were sent has arrived: the interface is down, or a firewall or its queue drops \
-         them; see `ip link show lo`, `nft list ruleset`, `iptables -S` and `tc qdisc`"
+         them; see `ip -s link`, `nft list ruleset`, `iptables -S` and `tc -s qdisc`, with --peer on both hosts"
     )]
     NothingArrived {
         /// How many were sent.
@@ -259,7 +269,8 @@ pub enum TrialError {
     /// Nothing passes between the worker and a peer in another process.
     #[error(
         "no answer came from the peer's socket on {far}: check that the addresses of --bind and --peer-bind reach each \
-         other (`ping`, `ip route get {far}`), and that no firewall drops UDP (`nft list ruleset`, `iptables -S`)"
+         other (`ping`, `ip route get {far}`), and that no firewall and no queue drops UDP (`nft list ruleset`, \
+         `iptables -S`, `tc -s qdisc`)"
     )]
     NoWay {
         /// The peer's address.

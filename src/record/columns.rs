@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gates::reason::Reasons;
+use crate::measure::host::BothHosts;
 use crate::record::column::Better::{Higher, Lower};
 use crate::record::column::{Field, FieldType, Group, Role, columns};
 use crate::record::lat_tail::LatTail;
@@ -17,6 +18,8 @@ columns! {
         trimmed_ns_per_packet: [Option<f64>; 2];
         /// Whether something speaks against the trial that only the whole run shows, or that causes no repeat.
         marked: bool;
+        /// The counters of the worker's and of the peer's host that say what `drop_host` is.
+        hosts: BothHosts;
     }
     Identity {
         /// Version of the columns: 1.
@@ -285,10 +288,11 @@ columns! {
         /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
         kernel_canary_ratio: Option<f64>, Other;
         /// Time in softirqs of the receiving host's cores, in ns per datagram received: the network stack's own work, of which
-        /// only a part is in the worker's time. Counted are the cores with at least a hundredth of the receiving softirqs
+        /// only a part is in the worker's time. With `--peer`, the peer's host receives in `send`, and both in `echo`. Counted are the cores with at least a hundredth of the receiving softirqs
         /// (NET_RX). The kernel counts it in ticks of 10 ms, so it is empty where there are fewer than ten of them; use `-t 5`.
         softirq_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// Whether the kernel measures time in interrupts: `yes` or `no`; empty if unknown. Without it, softirqs are only
+        /// Whether the kernel of the receiving host measures time in interrupts: `yes` or `no`; `no yes` or `yes no` where the
+        /// peer's differs and both receive (`echo`); empty if unknown. Without it, softirqs are only
         /// estimated by looking at each timer tick what a core does, and those on the worker's core are also in the worker's
         /// time.
         irq_time_accounting: String, Circumstance, "interrupts timed exactly";
@@ -307,6 +311,11 @@ columns! {
         /// Where the peer of a round was (`drain`, `send`): on the `same` core as the worker, on an `other` one of the machine,
         /// or on a `remote` machine.
         fill_core: String, ConditionalAxis;
+        /// Packets that the counters of the worker's host, and of the peer's, say that they dropped during the trial:
+        /// queueing disciplines and statistics of the interface, and datagrams to ports that nobody has. Whoever uses
+        /// the interface is in it, and a train is one packet. It explains a part of `lost`, and is no part of a sum: what a
+        /// queueing discipline drops is sent again. `--verbose` names the counters. Empty where the kernel does not tell.
+        drop_host: Option<u64>, Metric("packets", Lower);
     }
 }
 

@@ -91,7 +91,7 @@ impl Environment {
             governor: first_line(&cpu),
             clocksource: clock_source(),
             mitigations: mitigations(&first_line("/proc/cmdline")),
-            irq_time_accounting: irq_time_accounting(&kernel_config(&kernel), &first_line("/proc/cmdline")).into(),
+            irq_time_accounting: irq_time_accounting(),
             interface: String::new(),
             driver: String::new(),
             kernel,
@@ -105,6 +105,12 @@ pub(crate) fn host_name() -> String {
     let name = uname.nodename().to_string_lossy();
     let name = printable(&name);
     if is_formula(&name) { format!("_{name}") } else { name.into_owned() }
+}
+
+/// Whether this kernel measures time in interrupts: `yes` or `no`; empty if unknown.
+pub(crate) fn irq_time_accounting() -> String {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    accounts_irq_time(&kernel_config(&release), &first_line("/proc/cmdline")).into()
 }
 
 /// The clock source now: the kernel changes it when it no longer trusts it. Empty if the kernel does not report it.
@@ -180,7 +186,7 @@ fn kernel_config(release: &str) -> String {
 /// Whether the kernel measures time in interrupts, by its configuration and its command line: `yes`, `no`, or nothing if
 /// the configuration is unknown. Where it does so natively (ppc64, s390), no other option is needed. x86 does not if told
 /// `tsc=noirqtime` (`Documentation/admin-guide/kernel-parameters.txt`).
-fn irq_time_accounting(config: &str, cmdline: &str) -> &'static str {
+fn accounts_irq_time(config: &str, cmdline: &str) -> &'static str {
     let has = |option: &str| config.lines().any(|line| line.strip_prefix(option) == Some("=y"));
     let is_off = cmdline.split_whitespace().any(|word| word == "tsc=noirqtime");
     match config.contains("CONFIG_") {
@@ -358,11 +364,11 @@ mod tests {
     fn time_in_interrupts_is_measured_if_the_kernel_was_built_for_it() {
         let on = "CONFIG_HZ=250\nCONFIG_IRQ_TIME_ACCOUNTING=y\n";
         let off = "CONFIG_HAVE_IRQ_TIME_ACCOUNTING=y\n# CONFIG_IRQ_TIME_ACCOUNTING is not set\n";
-        assert_eq!((irq_time_accounting(on, "quiet"), irq_time_accounting(off, "quiet")), ("yes", "no"));
-        assert_eq!(irq_time_accounting(on, "quiet tsc=noirqtime"), "no");
-        assert_eq!(irq_time_accounting("CONFIG_VIRT_CPU_ACCOUNTING_NATIVE=y\n", ""), "yes");
+        assert_eq!((accounts_irq_time(on, "quiet"), accounts_irq_time(off, "quiet")), ("yes", "no"));
+        assert_eq!(accounts_irq_time(on, "quiet tsc=noirqtime"), "no");
+        assert_eq!(accounts_irq_time("CONFIG_VIRT_CPU_ACCOUNTING_NATIVE=y\n", ""), "yes");
         assert_eq!(
-            (irq_time_accounting("", ""), kernel_config("no such release").is_empty()),
+            (accounts_irq_time("", ""), kernel_config("no such release").is_empty()),
             ("", !fs::exists("/proc/config.gz").unwrap_or(false))
         );
     }

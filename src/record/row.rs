@@ -69,6 +69,20 @@ impl Run {
         }
     }
 
+    /// Whether the kernels of the hosts that receive measure time in interrupts.
+    fn irq_time_accounting(&self, scenario: Scenario) -> String {
+        let own = &self.environment.irq_time_accounting;
+        let Some(peer) = self.peer.as_ref().filter(|peer| !peer.link.shares_clock()) else { return own.clone() };
+        let others = &peer.link.hello().irq_time_accounting;
+        match scenario {
+            Scenario::Drain | Scenario::Flood | Scenario::Pace => own.clone(),
+            Scenario::Send => others.clone(),
+            Scenario::Echo if own == others => own.clone(),
+            Scenario::Echo if own.is_empty() || others.is_empty() => String::new(),
+            Scenario::Echo => format!("{own} {others}"),
+        }
+    }
+
     /// How the worker's core and the generator's relate.
     fn relation(&self) -> &'static str {
         let cores = &self.options.cores;
@@ -161,7 +175,7 @@ impl Row {
             governor: run.environment.governor.clone(),
             clocksource: run.environment.clocksource.clone(),
             mitigations: run.environment.mitigations.clone(),
-            irq_time_accounting: run.environment.irq_time_accounting.clone(),
+            irq_time_accounting: run.irq_time_accounting(cell.scenario),
             interface: of_sockets(&run.environment.interface),
             driver: of_sockets(&run.environment.driver),
             hpbench: env!("CARGO_PKG_VERSION").into(),
@@ -201,6 +215,8 @@ impl Row {
         let is_remote = run.peer.is_some();
         let (lost, unexplained) = if is_remote { ledger.lost() } else { (0, ledger.unexplained()) };
         self.lost = is_remote.then_some(lost);
+        self.drop_host = outcome.hosts.dropped(is_remote);
+        self.hosts = outcome.hosts.clone();
         self.unexplained = Some(unexplained);
         self.truncated = Some(outcome.counters_total.truncated);
         self.send_eagain = Some(outcome.counters_total.send_eagain);
@@ -226,10 +242,12 @@ impl Row {
             reasons.push(Reason::Unexplained { datagrams: unexplained });
         }
         if outcome.measured_received == 0 {
-            let has_arrived = ledger.arrived.received > 0 || ledger.drop_socket > 0 || ledger.sent == 0;
-            reasons.push(match has_arrived {
-                true => Reason::NothingReceived,
-                false => Reason::NothingArrived { sent: ledger.sent },
+            // Overload is not a way that nothing takes: what a full queue or ring drops has arrived.
+            let has_arrived = ledger.arrived.received > 0 || ledger.drop_socket > 0 || ledger.drop_ring > 0;
+            reasons.push(match (outcome.measured_sent, ledger.sent) {
+                (0, _) if outcome.refused > 0 => Reason::NothingTaken,
+                (_, 1..) if !has_arrived => Reason::NothingArrived { sent: ledger.sent },
+                _ => Reason::NothingReceived,
             });
         }
         reasons.extend(outcome.invalid.clone());
@@ -411,6 +429,11 @@ impl Row {
     /// Whether the trial failed.
     pub fn is_failed(&self) -> bool {
         !self.error.is_empty()
+    }
+
+    /// Whether it makes the exit status 1: it failed, its ledger does not balance, or nothing got through.
+    pub fn is_bad(&self) -> bool {
+        self.is_failed() || !self.balances() || self.invalid_reason.iter().any(Reason::is_failure)
     }
 
     /// Whether every datagram is accounted for; a trial that failed has no ledger.

@@ -2,6 +2,7 @@
 
 use crate::commands::table::align;
 use crate::gates;
+use crate::measure::host::HostCounts;
 use crate::plan::cells::Scenario;
 use crate::record::row::Row;
 use crate::stats::Summary;
@@ -67,7 +68,29 @@ pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
     align(&mut table, |index| index == 0);
     let sizes: String = groups.iter().filter_map(batch_sizes).collect();
     let title = "medians of the figures behind the results";
-    (!table.is_empty()).then(|| format!("{title}\n{}\n{sizes}", trim_lines(&table.to_string())))
+    let mut text = match table.is_empty() {
+        true => String::new(),
+        false => format!("{title}\n{}\n{sizes}", trim_lines(&table.to_string())),
+    };
+    text.extend(groups.iter().filter_map(host_counters));
+    (!text.is_empty()).then_some(text)
+}
+
+/// The counters of the hosts that moved, over all trials of a cell, in a line for each host.
+fn host_counters(group: &Group<'_>) -> Option<String> {
+    let (mut own, mut peer) = (HostCounts::default(), HostCounts::default());
+    for hosts in group.rows.iter().map(|row| &row.hosts) {
+        hosts.own.iter().for_each(|counts| own.add(counts));
+        hosts.peer.iter().for_each(|counts| peer.add(counts));
+    }
+    let peer_host = group.rows.first().map_or("", |row| &row.peer_host);
+    let names = ["this host".to_owned(), format!("peer {peer_host}")];
+    // On loopback, both sides have the same counters.
+    let is_one = own.is_of_both_sides();
+    let moved = names.into_iter().zip([&own, &peer]).take(if is_one { 1 } else { 2 });
+    let lines = moved.filter(|(_, counts)| !counts.is_empty());
+    let text: String = lines.map(|(name, counts)| wrap(&format!("{}: {name}: {counts}", group.label()))).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 /// How many datagrams the successful calls of `rx` returned, over all trials of a cell, in one line.

@@ -123,7 +123,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
             false => tell!("{written} rows in {}{already}", files.output.name()),
         }
     }
-    let failed = rows.iter().filter(|(_, row)| row.is_failed() || !row.balances()).count();
+    let failed = rows.iter().filter(|(_, row)| row.is_bad()).count();
     if failed > 0 {
         tell!("hpbench: {failed} of {} trials failed or do not balance, see above", rows.len());
     }
@@ -168,7 +168,7 @@ fn tell_losses(rows: &[(usize, Row)]) {
     if !lost.is_empty() {
         tell!(
             "warning: in {} of {} trials datagrams were lost on the way, {} in all: neither sockets nor rings have dropped them; \
-             see the column lost, `ip -s link` and `tc -s qdisc`",
+             see the columns lost and drop_host, and --verbose",
             lost.len(),
             rows.len(),
             lost.iter().sum::<u64>()
@@ -205,9 +205,8 @@ fn warn_of_bypasses() {
 
 /// The exit status for the results.
 fn status(rows: &[(usize, Row)], strict: bool) -> u8 {
-    let bad = |row: &Row| row.is_failed() || !row.balances();
     let doubtful = |row: &Row| row.is_invalid() || row.generator_limited == Some(1);
-    u8::from(rows.iter().any(|(_, row)| bad(row) || strict && doubtful(row)))
+    u8::from(rows.iter().any(|(_, row)| row.is_bad() || strict && doubtful(row)))
 }
 
 /// The maximum number of attempts at a trial.

@@ -150,7 +150,7 @@ impl Link {
 
     /// Whether it has the clocks of this process.
     pub fn shares_clock(&self) -> bool {
-        !self.hello.clock.is_empty() && self.hello.clock == Hello::of_this_process(String::new()).clock
+        !self.hello.clock.is_empty() && self.hello.clock == Hello::of_this_process(String::new(), String::new()).clock
     }
 
     /// Why the agent is lost, if it is.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::console::{is_formula, printable};
 use crate::measure::control::Phase;
 use crate::measure::cost::Disturbance;
+use crate::measure::host::HostCounts;
 use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::remote::consent::Token;
 use crate::plan::cells::Until;
@@ -38,11 +39,13 @@ pub struct Hello {
     pub clock: String,
     /// The cores that it may run on.
     pub cores: Vec<usize>,
+    /// Whether its kernel measures time in interrupts: `yes` or `no`; empty if unknown.
+    pub irq_time_accounting: String,
 }
 
 impl Hello {
-    /// Of this process, on the host of this name.
-    pub fn of_this_process(host: String) -> Self {
+    /// Of this process, on the host of this name, whose kernel measures time in interrupts (`yes`), or not (`no`).
+    pub fn of_this_process(host: String, irq_time_accounting: String) -> Self {
         let uname = rustix::system::uname();
         Self {
             version: command::version().into(),
@@ -50,6 +53,7 @@ impl Hello {
             kernel: uname.release().to_string_lossy().into_owned(),
             clock: clock(),
             cores: cores::allowed().unwrap_or_default(),
+            irq_time_accounting,
         }
     }
 
@@ -59,6 +63,9 @@ impl Hello {
         for name in [&mut self.host, &mut self.kernel] {
             let text: String = printable(name).chars().take(NAME_MAX).collect();
             *name = if is_formula(&text) { format!("_{text}") } else { text };
+        }
+        if !["yes", "no"].contains(&self.irq_time_accounting.as_str()) {
+            self.irq_time_accounting.clear();
         }
         self
     }
@@ -247,6 +254,10 @@ pub struct Report {
     pub offered: Option<Offered>,
     /// Of the generator of `echo`.
     pub trips: Option<RoundTrips>,
+    /// Time in softirqs of its host's cores that received, in ticks, in the measured phase of `send`.
+    pub softirq_ticks: Option<u64>,
+    /// What its host's counters say that it dropped in the trial.
+    pub host: Option<HostCounts>,
 }
 
 impl FromAgent {
@@ -264,17 +275,18 @@ impl FromAgent {
             Self::Counted(counted) => counted.is_sane(),
             Self::Report(report) => {
                 let offered = report.offered.as_ref().is_none_or(|it| {
-                    small(&[it.measured_sent, it.cpu_ns, it.train as u64])
+                    small(&[it.measured_sent, it.refused, it.cpu_ns, it.train as u64])
                         && is_method(&it.fill)
                         && calm(&it.disturbance)
                 });
                 let trips = report.trips.as_ref().is_none_or(|it| {
                     let counted = Counted { tally: it.arrived, drop_ring: it.drop_ring, ..Counted::default() };
-                    small(&[it.sent, it.measured_sent, it.measured_received, it.measured_ns, it.cpu_ns])
+                    small(&[it.sent, it.measured_sent, it.measured_received, it.refused, it.measured_ns, it.cpu_ns])
                         && counted.is_sane()
                         && calm(&it.disturbance)
                 });
-                small(&[report.sent, report.unrelated, report.measured_ns])
+                small(&[report.sent, report.unrelated, report.measured_ns, report.softirq_ticks.unwrap_or(0)])
+                    && report.host.as_ref().is_none_or(|host| host.is_sane(COUNT_MAX))
                     && report.counted.is_sane()
                     && offered
                     && trips
@@ -295,6 +307,8 @@ mod tests {
         let cleaned = |name: &str| Hello { host: name.into(), ..Hello::default() }.cleaned().host;
         assert_eq!(["lab 2", "=1+1", "a\u{1b}[31m"].map(cleaned), ["lab 2", "_=1+1", "a\\u001b[31m"]);
         assert_eq!(cleaned(&"é".repeat(1000)).chars().count(), NAME_MAX);
+        let accounting = |text: &str| Hello { irq_time_accounting: text.into(), ..Hello::default() }.cleaned();
+        assert_eq!(["yes", "no", "=1"].map(|text| accounting(text).irq_time_accounting), ["yes", "no", ""]);
     }
 
     #[test]
@@ -345,6 +359,7 @@ mod tests {
             FromAgent::Agreed(Agreed { method: "=1+1".into(), ..Agreed::default() }),
             offered(Offered { measured_sent: u64::MAX, ..Offered::default() }),
             offered(Offered { fill: "=1+1".into(), ..Offered::default() }),
+            FromAgent::Report(Box::new(Report { softirq_ticks: Some(u64::MAX), ..Report::default() })),
             trips(RoundTrips { arrived: many, ..RoundTrips::default() }),
         ] {
             assert!(!bad.is_sane(), "{bad:?}");

@@ -263,6 +263,15 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Tells the agent that a phase of rounds has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the agent is lost.
+    pub fn tell(&self, phase: Phase) -> Result<(), TrialError> {
+        Ok(self.link.send(&ToAgent::Phase(phase))?)
+    }
+
     /// Asks the agent what has arrived.
     ///
     /// # Errors

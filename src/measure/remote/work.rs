@@ -11,7 +11,9 @@ use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::{Config, Kind, Pool, Port, Socket};
 
 use crate::measure::clock::now_ns;
-use crate::measure::control::Control;
+use crate::measure::control::{Control, Phase};
+use crate::measure::host::HostWatch;
+use crate::measure::kthreads::{self, Softirqs};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
 use crate::measure::peer;
@@ -77,6 +79,7 @@ impl Work<'_> {
         let gso = open.order.gso && probe_gso(open.bind).is_ok();
         let order = Order { gso, ..open.order };
         order.pin().map_err(TrialError::from)?;
+        let watch = HostWatch::begin(socket.local_addr().map_err(failed("reading a socket's address"))?, peer);
         let socket = Arc::new(socket);
         let report = match order.scenario {
             Scenario::Flood | Scenario::Pace => self.offer(&order, &socket),
@@ -85,7 +88,8 @@ impl Work<'_> {
             Scenario::Send => self.count(&order, &socket),
         }?;
         let drop_socket = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
-        Ok(Report { counted: Counted { drop_socket, ..report.counted }, unrelated: socket.unrelated(), ..report })
+        let (counted, host) = (Counted { drop_socket, ..report.counted }, watch.and_then(|watch| watch.end()));
+        Ok(Report { counted, unrelated: socket.unrelated(), host, ..report })
     }
 
     /// Waits until the worker has asked for load, and has had the challenge. Returns its address.
@@ -169,6 +173,8 @@ impl Work<'_> {
         let mut counter = Counter::<Mmsg<'_>>::open(order, Port::Socket(Arc::clone(socket)), &pool)?;
         self.tell_agreed(socket, 0, "")?;
         let (ends, mut ns, mut result) = (Instant::now() + self.open.within, 0, Ok(()));
+        // In the warm-up, softirqs do not count.
+        let mut softirqs: Option<Softirqs> = None;
         loop {
             let start_ns = now_ns();
             match counter.poll(&mut free) {
@@ -191,6 +197,9 @@ impl Work<'_> {
                 // The worker may be on the same core.
                 Err(TryRecvError::Empty) => thread::yield_now(),
             }
+            if softirqs.is_none() && self.control.phase() == Phase::Measure {
+                softirqs = Some(kthreads::cores_now(&[]).1);
+            }
             if Instant::now() > ends {
                 break;
             }
@@ -198,7 +207,8 @@ impl Work<'_> {
         let counted = counted(socket, &counter, ns);
         counter.close(&mut free).map_err(TrialError::io("closing the receiver"))?;
         result?;
-        Ok(Report { counted, ..Report::default() })
+        let softirq_ticks = softirqs.and_then(|before| kthreads::cores_now(&[]).1.ticks_since(&before));
+        Ok(Report { counted, softirq_ticks, ..Report::default() })
     }
 }
 

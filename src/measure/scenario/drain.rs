@@ -10,9 +10,11 @@ use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
+use crate::measure::host::BothHosts;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::beside::Beside;
 use crate::measure::peer::filler::Filler;
+use crate::measure::remote::message::Report;
 use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
 use crate::measure::trial::{Far, Part};
@@ -88,16 +90,16 @@ impl<'p> Load<'p, '_> {
         matches!(self, Self::Here(_))
     }
 
-    /// Ends it; all frames return to `free`. Returns how many datagrams of unrelated senders came to an agent.
+    /// Ends it; all frames return to `free`. Returns what an agent says at the end.
     ///
     /// # Errors
     ///
     /// The kernel's, or that the agent is lost.
-    pub fn close(self, free: &mut FreeList<'p>) -> Result<u64, TrialError> {
+    pub fn close(self, free: &mut FreeList<'p>) -> Result<Report, TrialError> {
         match self {
-            Self::Here(filler) => filler.close(free).map(|()| 0),
-            Self::Beside(_) => Ok(0),
-            Self::There { session, .. } => session.close().map(|report| report.unrelated),
+            Self::Here(filler) => filler.close(free).map(|()| Report::default()),
+            Self::Beside(_) => Ok(Report::default()),
+            Self::There { session, .. } => session.close(),
         }
     }
 }
@@ -260,13 +262,14 @@ fn run_with<'p, B: Backend<'p>>(
     let (mut outcome, sink) = worked?;
     // What another thread counts is not known.
     outcome.peer_counts = outcome.peer_counts.filter(|_| !elsewhere);
-    let unrelated = ended?;
+    let report = ended?;
     closed?;
     let mut arrived = sink.arrivals.tally();
-    arrived.foreign += outcome.ledger.arrived.foreign + unrelated;
+    arrived.foreign += outcome.ledger.arrived.foreign + report.unrelated;
     let mut ledger = Ledger { sent, arrived, drop_ring, ..outcome.ledger };
     ledger.note_dropped(ledger.drop_socket, longest);
-    Ok(Outcome { ledger, counters_total, fill, in_effect, ..outcome })
+    let hosts = BothHosts { own: None, peer: report.host };
+    Ok(Outcome { ledger, counters_total, fill, in_effect, hosts, ..outcome })
 }
 
 fn work<'p, B: Backend<'p>, A: App<'p>>(

@@ -10,6 +10,7 @@ use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
+use crate::measure::host::BothHosts;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
@@ -55,6 +56,14 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     let (worked, report) = outcome?;
     let trips = report.trips.unwrap_or_default();
     let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+    // Both hosts receive; what is read on one machine holds for all of it.
+    let softirq_ticks = match part.peer {
+        Some(peer) if !peer.link.shares_clock() => {
+            let ticks = worked.disturbance.softirq_ticks.zip(trips.disturbance.softirq_ticks);
+            ticks.map(|(own, others)| own.saturating_add(others))
+        }
+        _ => worked.disturbance.softirq_ticks,
+    };
     let mut ledger = Ledger {
         sent: trips.sent,
         arrived: trips.arrived,
@@ -71,8 +80,10 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         measured_sent: trips.measured_sent,
         measured_lost: trips.measured_sent.saturating_sub(trips.arrived.measured),
         measured_received: trips.measured_received,
+        refused: trips.refused,
+        hosts: BothHosts { own: None, peer: report.host },
         generator_cpu_ns: Some(trips.cpu_ns),
-        disturbance: worked.disturbance.merge(trips.disturbance),
+        disturbance: Disturbance { softirq_ticks, ..worked.disturbance.merge(trips.disturbance) },
         steady: Some(trips.steady),
         latency: Some(trips.latency.into()),
         rcvbuf: Some(info.rcvbuf),

@@ -11,6 +11,7 @@ pub mod stream;
 use hpbench_backends::{Backend, FreeList, Visitor};
 
 use crate::gates;
+use crate::measure::host::{BothHosts, HostWatch};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::threads;
 use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
@@ -53,6 +54,27 @@ impl<'p> Trial<'_, 'p> {
         run: impl Fn(&Part<'_, 'p>, &mut FreeList<'p>) -> Result<Outcome, TrialError> + Sync,
     ) -> Result<Outcome, TrialError> {
         self.check_cores()?;
+        let watch = self.watch_host();
+        let outcome = self.run_all_parts(free, run)?;
+        let own = watch.and_then(|watch| watch.end());
+        Ok(Outcome { hosts: BothHosts { own, ..outcome.hosts }, ..outcome })
+    }
+
+    /// Watches what this host drops, if the trial has sockets. In an emulated guest that counts instructions, only the
+    /// trial is run.
+    fn watch_host(&self) -> Option<HostWatch> {
+        if !self.cell.variant.kind().has_socket() || self.options.at_ticks {
+            return None;
+        }
+        let local = self.options.bind.at(0);
+        HostWatch::begin(local, self.peer.map_or(local, |peer| (peer.bind, 0).into()))
+    }
+
+    fn run_all_parts(
+        &self,
+        free: &mut FreeList<'p>,
+        run: impl Fn(&Part<'_, 'p>, &mut FreeList<'p>) -> Result<Outcome, TrialError> + Sync,
+    ) -> Result<Outcome, TrialError> {
         let places = &self.options.cores.places;
         let together = Rendezvous::new(places.len());
         let part = |index| Part { trial: self, place: &places[index], index, together: &together };

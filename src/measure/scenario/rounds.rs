@@ -55,6 +55,15 @@ pub trait Exchange<'p> {
     /// An error that makes it pointless to continue.
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError>;
 
+    /// What follows is measured.
+    ///
+    /// # Errors
+    ///
+    /// If a peer in another process is lost.
+    fn begin_measuring(&mut self) -> Result<(), TrialError> {
+        Ok(())
+    }
+
     /// What the side under test has counted so far.
     fn counters(&self) -> (Counters, Polls);
 
@@ -288,6 +297,7 @@ pub fn measure<'p>(
     let mut record = Record::new(size);
     exchange.sides().near.reset();
     exchange.sides().far.reset();
+    exchange.begin_measuring()?;
     let watch = Watch::begin(&trial.cores());
     let before = exchange.counters();
     let start_ns = now_ns();

@@ -9,7 +9,10 @@ use hpbench_backends::null::Null;
 use hpbench_backends::{Addressing, Backend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
+use crate::measure::control::Phase;
+use crate::measure::cost::Disturbance;
 use crate::measure::driver::{self, Lane, Polls};
+use crate::measure::host::BothHosts;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::receiver::Receiver;
 use crate::measure::remote::message::{Counted, Report};
@@ -148,7 +151,10 @@ impl<'p, 's, B: Backend<'p>, F: Backend<'p>> Send<'p, 's, B, F> {
                 let Counted { mut tally, drop_socket, drop_ring, .. } = report.counted;
                 tally.foreign += report.unrelated;
                 let ledger = Ledger { sent: self.sent, arrived: tally, drop_socket, drop_ring };
-                Outcome { ledger, peer_counts: None, ..outcome }
+                // The agent's host receives.
+                let disturbance = Disturbance { softirq_ticks: report.softirq_ticks, ..outcome.disturbance };
+                let hosts = BothHosts { own: None, peer: report.host };
+                Outcome { ledger, peer_counts: None, disturbance, hosts, ..outcome }
             }
         })
     }
@@ -186,6 +192,13 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, '_, B, F> {
             received,
             whole: filled && sent == count && received == count as u64,
         })
+    }
+
+    fn begin_measuring(&mut self) -> Result<(), TrialError> {
+        match &self.far {
+            Counter::There { session, .. } => session.tell(Phase::Measure),
+            Counter::Here(_) => Ok(()),
+        }
     }
 
     fn counters(&self) -> (Counters, Polls) {

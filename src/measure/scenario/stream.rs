@@ -12,6 +12,7 @@ use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
+use crate::measure::host::HostCounts;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
@@ -72,14 +73,16 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             Ok((outcome, observed.ok_or(TrialError::Panicked)?))
         })?;
         let worked = threads::join(worker);
-        let (mut offered, mut offered_ns) = (Offered::default(), None);
+        let (mut offered, mut offered_ns, mut peer_host) = (Offered::default(), None, None);
         for generator in generators {
             let generated = threads::join(generator)?;
             offered_ns = offered_ns.or(generated.measured_ns);
+            peer_host = peer_host.or(generated.host);
             offered.add(generated.offered);
         }
         let (mut outcome, observer) = worked?;
         outcome.offered_ns = offered_ns;
+        (outcome.refused, outcome.hosts.peer) = (offered.refused, peer_host);
         if part.cell.receives_trains() {
             outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
         }
@@ -96,17 +99,20 @@ struct Offering {
     offered: Offered,
     /// Length of the measured phase by the agent's clock, in nanoseconds.
     measured_ns: Option<u64>,
+    /// What the agent's host dropped.
+    host: Option<HostCounts>,
 }
 
 impl From<Offered> for Offering {
     fn from(offered: Offered) -> Self {
-        Self { offered, measured_ns: None }
+        Self { offered, measured_ns: None, host: None }
     }
 }
 
 impl From<Report> for Offering {
     fn from(report: Report) -> Self {
-        Self { offered: report.offered.unwrap_or_default(), measured_ns: Some(report.measured_ns) }
+        let measured_ns = Some(report.measured_ns);
+        Self { offered: report.offered.unwrap_or_default(), measured_ns, host: report.host }
     }
 }
 
@@ -298,7 +304,8 @@ impl<'a> Loop<'a> {
             } else if now_ns - self.last.1 > STALL_NS {
                 return Err(TrialError::Stalled(match self.last.0 {
                     0 => {
-                        "no datagram came for five seconds; does a firewall drop them? see `nft list ruleset`, `iptables -S`"
+                        "no datagram came for five seconds; does a firewall or a queueing discipline drop them? see `nft list \
+                         ruleset`, `iptables -S`, `tc -s qdisc`"
                     }
                     _ => "no datagram came for five seconds",
                 }));
