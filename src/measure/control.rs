@@ -30,6 +30,8 @@ pub struct Control {
     running: AtomicUsize,
     /// Datagrams sent by all generators; each adds once per train.
     sent: Padded<AtomicU64>,
+    /// How many that may be.
+    most: u64,
     /// When the measured phase begins and ends, in nanoseconds of [`now_ns`](crate::measure::clock::now_ns); far ahead until it is known.
     measured_ns: Padded<[AtomicU64; 2]>,
     /// What the kernel dropped at the worker's socket, as last reported by the worker.
@@ -50,10 +52,28 @@ impl Control {
             ready: AtomicUsize::new(0),
             running: AtomicUsize::new(generators),
             sent: Padded::default(),
+            most: u64::MAX,
             measured_ns: Padded([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)]),
             dropped: AtomicU64::new(0),
             interrupt: interrupt.clone(),
         }
+    }
+
+    /// The same for a trial that ends when more than that many datagrams were sent, whatever its phase.
+    #[must_use]
+    pub fn with_most(self, datagrams: u64) -> Self {
+        Self { most: datagrams, ..self }
+    }
+
+    /// Whether more was sent than may be.
+    pub fn is_exceeded(&self) -> bool {
+        self.sent() > self.most
+    }
+
+    /// Ends the trial, whatever its phase.
+    pub fn end(&self) {
+        self.interrupt.raise();
+        self.advance(Phase::Stop);
     }
 
     /// The measured phase begins now.
@@ -126,7 +146,10 @@ impl Control {
     /// A generator has sent datagrams.
     #[inline]
     pub fn add_sent(&self, datagrams: usize) {
-        self.sent.0.fetch_add(datagrams as u64, Ordering::Release);
+        let before = self.sent.0.fetch_add(datagrams as u64, Ordering::Release);
+        if before.saturating_add(datagrams as u64) > self.most {
+            self.end();
+        }
     }
 
     /// Datagrams sent so far.

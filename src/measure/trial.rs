@@ -135,12 +135,23 @@ impl<'a, 'p> Part<'a, 'p> {
             warmup: self.warmup(),
             until: self.until(),
             core: match self.peer {
-                Some(peer) => Some(peer.core),
+                Some(peer) => Some(peer.core(self.index, flow)),
                 // In rounds, the peer is on the worker's thread, unless it is asked for elsewhere.
                 None => cell.has_two_threads().then(|| cores[flow % cores.len()]),
             },
             fifo: options.fifo,
         }
+    }
+
+    /// What the generators of this part have to do; in rounds, what the one peer has to do.
+    pub(crate) fn orders(&self) -> Vec<Order> {
+        let generators = self.options.generators_of(self.cell).max(1);
+        (0..generators).map(|flow| self.order(flow)).collect()
+    }
+
+    /// How many threads offer load in this process: an agent's generators have one that speaks for them.
+    pub(crate) fn offering(&self) -> usize {
+        if self.peer.is_some() { 1 } else { self.orders().len() }
     }
 
     /// What ends the trial early: the user's wish, which a relay passes on if the peer is an agent. It then ends the
@@ -191,17 +202,20 @@ impl<'a, 'p> Part<'a, 'p> {
     /// Two sockets with the buffers asked for: the worker's and the peer's. The peer's is always connected, the
     /// worker's as the cell wants it.
     pub(crate) fn sockets(&self) -> Result<(Arc<Socket>, Arc<Socket>), TrialError> {
-        let port = if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 };
-        let (near, far) = self.open_sockets(port, self.cell.addressing, self.options.rcvbuf)?;
+        let (near, far) = self.open_sockets(self.port(), self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&far)?;
         Ok((near, far))
+    }
+
+    /// The port of the worker's socket; 0 is any.
+    fn port(&self) -> u16 {
+        if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 }
     }
 
     /// The worker's socket, and the other end of it: a socket of this process, or of an agent.
     pub(crate) fn ends(&self) -> Result<(Arc<Socket>, Far<'a>), TrialError> {
         let Some(peer) = self.peer else { return self.sockets().map(|(near, far)| (near, Far::Here(far))) };
-        let port = self.options.port;
-        let (near, session) = self.open_session(peer, port, self.cell.addressing, self.options.rcvbuf)?;
+        let (near, session) = self.open_session(peer, self.port(), self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&near)?;
         Ok((near, Far::There(session)))
     }
@@ -224,7 +238,7 @@ impl<'a, 'p> Part<'a, 'p> {
         let buffers = [rcvbuf, self.options.sndbuf];
         near.set_buffers(buffers[0], buffers[1]).map_err(failed("setting socket buffers"))?;
         let connects = addressing == Addressing::Connected;
-        let session = Session::open(peer, self.order(0), buffers, (&mut near, connects), self.interrupt)?;
+        let session = Session::open(peer, &self.orders(), buffers, (&mut near, connects), self.interrupt)?;
         if senders(self.cell.scenario)[0] {
             near.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }

@@ -1,18 +1,18 @@
 //! The flags of a run: their defaults and their bounds.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches, ValueEnum};
 use hpbench_backends::{Addressing, Config};
 
-use crate::plan::address::HostAddress;
+use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::lists::{self, List};
-use crate::plan::values::{added_ns, address, amount, command, label, number, percentage, seconds, whole};
+use crate::plan::values::{added_ns, amount, command, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
 
 /// What to measure, and how. Any flag whose value is not a path can also be in a plan file.
@@ -238,11 +238,17 @@ pub struct RunArgs {
     pub peer: Option<String>,
 
     /// Address of the peer's sockets [default: that of --bind, if it is a loopback address]
-    #[arg(long, value_name = "ADDR", requires = "peer", value_parser = address)]
+    ///
+    /// Address of the peer's sockets [default: that of --bind, if it is a loopback address]; a link-local one of IPv6 has the
+    /// peer's interface, as in fe80::2%eth0, and is reached by the interface of --bind.
+    #[arg(long, value_name = "ADDR", requires = "peer", value_parser = RemoteAddress::from_str)]
     #[arg(help_heading = HOSTS, hide_short_help = true)]
-    pub peer_bind: Option<IpAddr>,
+    pub peer_bind: Option<RemoteAddress>,
 
-    /// Core of the peer [default: chosen]
+    /// Cores of the peer's generators [default: chosen]
+    ///
+    /// Cores of the peer's generators, dealt out to them in turn: first to the first generator of each worker, then to
+    /// the second ones. In drain and send there is one peer for each worker [default: as many as there are generators].
     #[arg(long, value_name = "LIST", requires = "peer", value_parser = lists::cores)]
     #[arg(help_heading = HOSTS, hide_short_help = true)]
     pub peer_cpu: Option<List<usize>>,

@@ -251,6 +251,13 @@ pub fn prioritise(fifo: Option<u8>) {
     }
 }
 
+/// Lets the calling thread run as soon as it can, if that is permitted: one that hardly runs, and must not wait. The kernel
+/// (seen on 6.18) may let a thread that spins keep its core for seconds while others wait for it. Threads that it starts
+/// have the same priority.
+pub fn prefer() {
+    let _ = thread::set_fifo(1);
+}
+
 /// The cores on which the calling thread may run, in ascending order.
 ///
 /// # Errors

@@ -1,14 +1,14 @@
 //! From the flags of a run to its plan: checks that what is asked for is possible before anything runs.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use hpbench_backends::{Pool, Socket};
 use rustix::io::Errno;
 
 use crate::console::tell;
-use crate::plan::address::HostAddress;
+use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
@@ -89,12 +89,16 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
 pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     let list =
         |cores: &Option<crate::plan::lists::List<usize>>| cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
-    let cores = Cores::choose(Wanted {
+    let mut cores = Cores::choose(Wanted {
         workers: args.workers,
         handoff: args.handoff,
         worker_cores: &list(&args.cpu),
         generator_cores: &list(&args.generator_cpu),
     })?;
+    if args.peer.is_some() && !args.handoff {
+        // Those of generators are the agent's.
+        cores.shared = None;
+    }
     if let Some(shared) = &cores.shared {
         tell!("warning: {shared}; threads that spin on one core get in each other's way");
     }
@@ -103,7 +107,11 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
             "warning: worker and generator are on cores of different kinds, see `hpbench doctor`; name cores of one kind"
         );
     }
-    let spare = cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0);
+    let spare = match args.peer {
+        // Its cores are known once it has started.
+        Some(_) => usize::MAX,
+        None => cores.places.iter().map(|place| place.generators.len()).min().unwrap_or(0),
+    };
     let by_default = if args.peer.is_some() { 1 } else { spare.clamp(1, 64) };
     let generators = args.generators.unwrap_or(by_default);
     if generators > spare.max(1) {
@@ -146,27 +154,13 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
 /// # Errors
 ///
 /// What to leave out, or to add.
-pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Option<IpAddr>> {
+pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Option<RemoteAddress>> {
     if args.peer.is_none() {
         return Ok(None);
     }
     anyhow::ensure!(
-        args.workers == 1,
-        "--peer with --workers {}: an agent serves one worker; leave out one",
-        args.workers
-    );
-    anyhow::ensure!(
-        args.generators.unwrap_or(1) == 1,
-        "--peer with --generators {}: an agent has one generator; leave out one",
-        args.generators.unwrap_or(1)
-    );
-    anyhow::ensure!(
         args.generator_cpu.is_none(),
-        "--peer with --generator-cpu: the generator is in the agent; use --peer-cpu"
-    );
-    anyhow::ensure!(
-        args.peer_cpu.as_ref().is_none_or(|list| list.0.len() == 1),
-        "--peer-cpu: an agent has one generator; name one core"
+        "--peer with --generator-cpu: the generators are in the agent; use --peer-cpu"
     );
     let without = cells.iter().map(|cell| cell.variant.kind()).find(|kind| !kind.has_socket());
     anyhow::ensure!(
@@ -174,22 +168,27 @@ pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Opt
         "--peer with --backend {}: it has no socket that another process could send to; leave out one",
         without.map_or("null", |kind| kind.name())
     );
-    let address = match args.peer_bind {
-        Some(address) => address,
-        None if args.bind.ip().is_loopback() => args.bind.ip(),
+    let address = match &args.peer_bind {
+        Some(address) => address.clone(),
+        None if args.bind.ip().is_loopback() => args.bind.ip().into(),
         None => anyhow::bail!(
             "--peer with --bind {}: say with --peer-bind which address the peer's sockets have",
             args.bind
         ),
     };
     anyhow::ensure!(
-        address.is_ipv4() == args.bind.ip().is_ipv4(),
+        address.ip().is_ipv4() == args.bind.ip().is_ipv4(),
         "--bind {} and --peer-bind {address}: one is of IPv4 and the other of IPv6; use two of one kind",
         args.bind
     );
     anyhow::ensure!(
-        !address.is_unspecified(),
+        !address.ip().is_unspecified(),
         "--peer-bind {address} is no address that can be sent to; name one of the peer's"
+    );
+    anyhow::ensure!(
+        !address.is_link_local() || args.bind.is_link_local(),
+        "--peer-bind {address} is link-local: name the interface that leads there with a link-local --bind, as in \
+         --bind fe80::1%eth0"
     );
     Ok(Some(address))
 }
@@ -335,11 +334,11 @@ fn check_path(address: SocketAddr) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// That there is no way, or the largest payload that is sent whole, and what to do for a larger one.
-pub(crate) fn check_way(cells: &[Cell], bind: &HostAddress, peer: IpAddr) -> anyhow::Result<()> {
+pub(crate) fn check_way(cells: &[Cell], bind: &HostAddress, peer: &RemoteAddress) -> anyhow::Result<()> {
     // A socket knows its path once it is connected; the port does not matter.
     const ANY_PORT: u16 = 9;
     let connected = Socket::bind(bind.at(0)).and_then(|socket| {
-        socket.connect((peer, ANY_PORT).into())?;
+        socket.connect(peer.seen_from(bind.at(0), ANY_PORT))?;
         Ok(socket)
     });
     let way = || format!("there is no way from --bind {bind} to --peer-bind {peer}; see `ip route get {peer}`");

@@ -1,6 +1,5 @@
 //! What the values of flags look like: numbers, amounts, times, shares, names and addresses.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -100,14 +99,6 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
         Some(c) => Err(format!("it has a control character, {}; leave it out", printable(c.encode_utf8(&mut [0; 4])))),
         None => Ok(text.to_owned()),
     }
-}
-
-/// Reads the address of one machine, which need not be this one.
-pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
-    let address = IpAddr::from_str(text).map_err(|_| format!("'{text}' is not an IPv4 or IPv6 address"))?;
-    // Datagrams to these leave the machine.
-    let is_shared = address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
-    if is_shared { Err(format!("'{text}' is not the address of one machine")) } else { Ok(address) }
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Run {
         match &self.peer {
             None => cell.fill_core.unwrap_or(FillCore::Same).name(),
             Some(peer) if !peer.link.shares_clock() => "remote",
-            Some(peer) if peer.core == worker => "same",
+            Some(peer) if peer.core(0, 0) == worker => "same",
             Some(_) => "other",
         }
     }
@@ -89,8 +89,8 @@ impl Run {
         match &self.peer {
             None => cores.relation,
             Some(peer) if !peer.link.shares_clock() => "",
-            Some(peer) if peer.core == cores.places[0].worker => "one-core",
-            Some(peer) if cores.places[0].generators.first() == Some(&peer.core) => cores.relation,
+            Some(peer) if peer.core(0, 0) == cores.places[0].worker => "one-core",
+            Some(peer) if cores.places[0].generators.first() == Some(&peer.core(0, 0)) => cores.relation,
             Some(_) => "",
         }
     }
@@ -114,7 +114,10 @@ impl Row {
         let generators_of = |place: &Place| place.generators.iter().copied().take(used).collect::<Vec<_>>();
         let generator_cpu = match &run.peer {
             None => list(cores.places.iter().flat_map(generators_of).collect()),
-            Some(peer) => list(vec![peer.core].into_iter().take(used).collect()),
+            Some(peer) => {
+                let workers = 0..cores.places.len();
+                list(workers.flat_map(|worker| (0..used).map(move |flow| peer.core(worker, flow))).collect())
+            }
         };
         let shares = !generator_cpu.is_empty() || options.handoff;
         let has_socket = cell.variant.kind().has_socket();

@@ -7,7 +7,6 @@ mod look;
 mod mechanism;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use crate::commands::bench::{Stock, dry_run, expected, name, seconds};
 use crate::commands::run::blocks::{Bench, measure};
@@ -26,6 +25,7 @@ use crate::measure::kthreads;
 use crate::measure::remote::link::Link;
 use crate::measure::remote::session::Peer;
 use crate::measure::truesizes::Truesizes;
+use crate::plan::address::RemoteAddress;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, Options, Scenario};
 use crate::plan::command::version;
@@ -37,6 +37,7 @@ use crate::record::preload;
 use crate::record::resume::Begun;
 use crate::record::resume::rest::Rest;
 use crate::record::row::{self, Row, Run};
+use crate::text::counted;
 
 /// Plans, runs, and prints.
 pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Failure> {
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     }
     request::check_kernel_threads(&cells, &options).map_err(Failure::Usage)?;
     let peer_address = request::peer_address(args, &cells).map_err(Failure::Usage)?;
-    if let Some(peer) = peer_address {
+    if let Some(peer) = &peer_address {
         request::check_way(&cells, &options.bind, peer).map_err(Failure::Usage)?;
     }
     let compared: HashSet<_> = cells.iter().map(|cell| cell.variant).filter(|it| it.kind().has_socket()).collect();
@@ -62,8 +63,10 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
     let environment = Environment {
         state: args.state.clone().unwrap_or_default(),
         pair: args.pair,
-        ..Environment::read(args.label.as_deref(), options.cores.places[0].worker)
-            .with_path(options.bind.at(0), peer_address.map_or(options.bind.at(0), |peer| (peer, 0).into()))
+        ..Environment::read(args.label.as_deref(), options.cores.places[0].worker).with_path(
+            options.bind.at(0),
+            peer_address.as_ref().map_or(options.bind.at(0), |peer| peer.seen_from(options.bind.at(0), 0)),
+        )
     };
     let mut run = Run {
         id: begun.run_id().map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned),
@@ -137,22 +140,38 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
 }
 
 /// Starts the peer's process.
-fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, cells: &[Cell]) -> Result<Peer, Failure> {
+fn start_peer(
+    args: &RunArgs,
+    command: &str,
+    bind: RemoteAddress,
+    options: &Options,
+    cells: &[Cell],
+) -> Result<Peer, Failure> {
     let link = Link::start(command, version()).map_err(broken)?;
-    let place = &options.cores.places[0];
-    let allowed = &link.hello().cores;
-    let wanted = args.peer_cpu.as_ref().and_then(|list| list.0.first().copied());
-    if let Some(core) = wanted.filter(|core| !allowed.contains(core)) {
+    let (places, allowed) = (&options.cores.places, &link.hello().cores);
+    let named = args.peer_cpu.as_ref().map_or(&[][..], |list| &list.0);
+    if let Some(core) = named.iter().find(|core| !allowed.contains(core)) {
         return Err(usage(anyhow::anyhow!(
             "--peer-cpu {core} is not one of the cores that the agent may run on, {allowed:?}"
         )));
     }
-    let shares_cores = link.shares_clock();
-    let is_free = |core: &&usize| !shares_cores || **core != place.worker;
-    let chosen = place.generators.iter().find(|core| shares_cores && allowed.contains(core));
-    let chosen = chosen.or_else(|| allowed.iter().rev().find(is_free)).or(allowed.last()).copied();
-    let core = wanted.or(chosen).ok_or_else(|| broken(anyhow::anyhow!("--peer: the agent does not know its cores")))?;
-    let peer = Peer { link, bind, core, clock_uncertainty_ns: args.clock_uncertainty };
+    if allowed.is_empty() {
+        return Err(broken(anyhow::anyhow!("--peer: the agent does not know its cores")));
+    }
+    let most = cells.iter().map(|cell| options.generators_of(cell).max(1)).max().unwrap_or(1);
+    let wanted = places.len() * most;
+    let cores = match named {
+        [] => peer_cores(allowed, if link.shares_clock() { places } else { &[] }, wanted),
+        named => named.to_vec(),
+    };
+    if cores.len() < wanted {
+        let shared = format!("{} of the peer share {}", counted(wanted, "generator"), counted(cores.len(), "core"));
+        if options.fifo.is_some() {
+            return Err(usage(anyhow::anyhow!("--fifo: {shared}; one that spins never yields its core to another")));
+        }
+        tell!("warning: {shared}; each spins, so they get in each other's way");
+    }
+    let peer = Peer { link, bind, cores, workers: places.len(), clock_uncertainty_ns: args.clock_uncertainty };
     if !peer.has_known_clock() && cells.iter().any(|cell| cell.scenario == Scenario::Pace) {
         tell!(
             "note: pace records no latency, because the peer has another clock; --clock-uncertainty says how far apart the \
@@ -160,6 +179,22 @@ fn start_peer(args: &RunArgs, command: &str, bind: IpAddr, options: &Options, ce
         );
     }
     Ok(peer)
+}
+
+/// The cores for so many generators of a peer that may run on those that are allowed: on the machine of these places, those that
+/// would be a generator's there, and a worker's only if there is no other; elsewhere the last ones, as the first serve most
+/// interrupts.
+fn peer_cores(allowed: &[usize], places: &[Place], wanted: usize) -> Vec<usize> {
+    let planned = places.iter().flat_map(|place| &place.generators).copied().filter(|core| allowed.contains(core));
+    let is_free = |core: &usize| places.iter().all(|place| place.worker != *core);
+    let others = allowed.iter().rev().copied().filter(is_free);
+    let mut cores: Vec<usize> = Vec::new();
+    for core in planned.chain(others) {
+        if cores.len() < wanted && !cores.contains(&core) {
+            cores.push(core);
+        }
+    }
+    if cores.is_empty() { allowed.iter().rev().take(wanted).copied().collect() } else { cores }
 }
 
 /// Says what was lost on the way to or from a peer in another process. Such trials count.

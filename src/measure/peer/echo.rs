@@ -24,7 +24,7 @@ const LOOK_NS: u64 = 5_000_000;
 /// How long nothing may come back, and how long to wait for others after the last reply: longer than a busy machine, or
 /// the host of a virtual one, keeps a thread from running.
 const STALL_NS: u64 = 5_000_000_000;
-const SETTLE_NS: u64 = 4_000_000_000;
+pub(crate) const SETTLE_NS: u64 = 4_000_000_000;
 
 /// Keeps the window full on the calling thread, and leads through the phases of the trial.
 ///
@@ -167,7 +167,11 @@ impl<'p> Generator<'_, 'p> {
     ) -> Result<(), TrialError> {
         let mut moved_ns = now_ns();
         loop {
-            self.sent += self.lane.transmit(free).map_err(TrialError::io("sending"))? as u64;
+            let sent = self.lane.transmit(free).map_err(TrialError::io("sending"))?;
+            if sent > 0 {
+                self.sent += sent as u64;
+                self.control.add_sent(sent);
+            }
             let moved =
                 driver::receive_once(&mut self.lane, &mut self.replies, free).map_err(TrialError::io("receiving"))?;
             let now_ns = now_ns();

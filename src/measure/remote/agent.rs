@@ -1,22 +1,24 @@
 //! An agent: the peer of workers in another process. It speaks with the coordinator over its standard input and output,
 //! and does what a trial's peer does with the same functions.
 //!
-//! Four threads: one reads, one watches the lease and ends the process without ever waiting for another, one tells the
-//! coordinator how far the generator is, and one is the generator. The first three leave the generator's core alone,
-//! where there is another one.
+//! One thread reads, one watches the lease and ends the process without ever waiting for another, and one tells the coordinator
+//! how far the generators are. These three leave the generators' cores alone, where there is another one. Each trial
+//! has a thread, which waits for its generators or is the only one; the main thread starts them.
 
 use std::io::{self, Write};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::console::tell;
+use crate::measure::control::Control;
 use crate::measure::remote::frame::{FrameError, MAGIC};
-use crate::measure::remote::message::{FromAgent, Hello};
-use crate::measure::remote::shared::{Job, Shared};
+use crate::measure::remote::message::{About, FromAgent, Hello, Open, ToAgent};
+use crate::measure::remote::shared::Shared;
 use crate::measure::remote::work::Work;
+use crate::plan::cores;
 
 /// How often the lease is looked at.
 const LEASE_EVERY: Duration = Duration::from_millis(100);
@@ -24,41 +26,72 @@ const LEASE_EVERY: Duration = Duration::from_millis(100);
 /// Works as an agent until its input ends, or its lease. Does not return.
 pub fn run(hello: Hello) -> ! {
     let shared = Arc::new(Shared::new(hello.cores.clone()));
-    let (jobs, orders) = mpsc::channel();
-    let mirror = start("mirror", &shared, |shared| mirror(&shared));
-    start("lease", &shared, |shared| watch_lease(&shared));
-    start("generator", &shared, move |shared| work(&shared, &orders));
     let greeted = shared.stdout().write_all(MAGIC.as_bytes());
     if greeted.is_err() {
         exit(1);
     }
-    shared.tell(&FromAgent::Hello(hello));
+    shared.write(&hello);
+    let (begun, trials) = mpsc::channel();
+    let mirror = start("mirror", &shared, |shared| mirror(&shared));
+    start("lease", &shared, |shared| watch_lease(&shared));
+    start("reader", &shared, move |shared| read(&shared, &begun, &mirror));
+    for Begun { trial, open, control, inbox } in trials {
+        start("trial", &shared, move |shared| work(&shared, trial, &open, &control, &inbox));
+    }
+    // The reader is gone, and with it the process.
+    exit(1);
+}
+
+/// A trial for which a thread is to be started: one that the reader starts would have its core and its priority.
+struct Begun {
+    trial: u64,
+    open: Box<Open>,
+    control: Arc<Control>,
+    inbox: Receiver<ToAgent>,
+}
+
+/// Does what the coordinator asks for, until the input ends.
+fn read(shared: &Shared, begun: &Sender<Begun>, mirror: &Thread) {
+    cores::prefer();
     let mut aside = usize::MAX;
     let mut stdin = io::stdin().lock();
     loop {
-        match shared.next(&mut stdin) {
-            Ok(message) => shared.handle(message, &jobs, &mirror),
+        let About { trial, message } = match shared.next(&mut stdin) {
+            Ok(about) => about,
             Err(FrameError::End) => exit(0),
             Err(error) => {
                 tell!("hpbench agent: {error}");
                 exit(1);
             }
+        };
+        match message {
+            ToAgent::Lease => shared.tell(trial, FromAgent::Alive),
+            ToAgent::Open(open) => match shared.begin(trial, &open) {
+                Ok((control, inbox)) => {
+                    let _ = begun.send(Begun { trial, open, control, inbox });
+                }
+                Err(why) => shared.tell(trial, FromAgent::Failed(why)),
+            },
+            message => shared.handle(trial, message),
         }
+        mirror.unpark();
         shared.step_aside(&mut aside);
     }
 }
 
-/// Starts a thread; if it ends, whatever the reason, so does the process.
+/// Starts a thread; if it panics, the process ends.
 fn start(name: &str, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) + Send + 'static) -> Thread {
-    struct ExitAtEnd;
-    impl Drop for ExitAtEnd {
+    struct ExitAtPanic;
+    impl Drop for ExitAtPanic {
         fn drop(&mut self) {
-            exit(1);
+            if thread::panicking() {
+                exit(1);
+            }
         }
     }
     let shared = Arc::clone(shared);
     let started = thread::Builder::new().name(name.into()).spawn(move || {
-        let _exit = ExitAtEnd;
+        let _exit = ExitAtPanic;
         work(shared);
     });
     match started {
@@ -72,6 +105,7 @@ fn start(name: &str, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) + Send
 
 /// Ends the process when the coordinator is silent for too long. Takes no lock.
 fn watch_lease(shared: &Shared) {
+    cores::prefer();
     let mut aside = usize::MAX;
     loop {
         shared.end_if_stale();
@@ -80,26 +114,26 @@ fn watch_lease(shared: &Shared) {
     }
 }
 
-/// Tells the coordinator how far the generator is.
+/// Tells the coordinator how far the generators are.
 fn mirror(shared: &Shared) {
+    cores::prefer();
     let mut aside = usize::MAX;
     loop {
-        let pause = shared.current().as_mut().map_or(Duration::from_secs(1), |current| current.tell(shared));
+        let pause = shared.mirror();
         shared.step_aside(&mut aside);
         thread::park_timeout(pause);
     }
 }
 
-/// The working thread: one trial after the other.
-fn work(shared: &Shared, orders: &Receiver<Job>) {
-    while let Ok(job) = orders.recv() {
-        let Job::Open(open, control) = job else { continue };
-        let result = Work { shared, open: &open, control: &control, orders }.run();
-        // From here on nothing more is told of it.
-        shared.current().take();
-        shared.tell(&match result {
+/// The thread of a trial.
+fn work(shared: &Shared, trial: u64, open: &Open, control: &Control, inbox: &Receiver<ToAgent>) {
+    let result = Work { shared, trial, open, control, inbox }.run();
+    shared.finish(trial);
+    shared.tell(
+        trial,
+        match result {
             Ok(report) => FromAgent::Report(Box::new(report)),
-            Err(error) => FromAgent::Failed { id: open.id, why: error.to_string() },
-        });
-    }
+            Err(error) => FromAgent::Failed(error.to_string()),
+        },
+    );
 }

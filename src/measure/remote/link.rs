@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::console::printable;
 use crate::measure::remote::error::LinkError;
 use crate::measure::remote::frame::{self, FrameError};
-use crate::measure::remote::message::{FromAgent, Hello, LEASE, RENEWED_EVERY, ToAgent};
+use crate::measure::remote::message::{About, FromAgent, Hello, LEASE, RENEWED_EVERY, ToAgent};
+use crate::plan::cores;
 
 /// How long an agent may take until it says who it is: ssh connects first.
 const HELLO_WITHIN: Duration = Duration::from_secs(20);
@@ -26,7 +27,8 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 /// So many overdue answers in a row, and an agent is given up.
 const OVERDUE_MAX: u64 = 3;
 
-/// The most messages of an agent that wait to be read. It is asked for one at a time.
+/// The most messages about a trial that wait to be read: an agent is asked for one at a time. Also how many may come about
+/// trials that are over.
 const WAITING_MAX: usize = 1024;
 
 /// The most that is kept of what an agent writes to standard error, in bytes.
@@ -35,7 +37,6 @@ const SAID_MAX: usize = 400;
 /// A running agent. When it is dropped, the agent's process ends.
 pub struct Link {
     stdin: Arc<Mutex<Option<ChildStdin>>>,
-    inbox: Mutex<Receiver<FromAgent>>,
     state: Arc<State>,
     child: Mutex<Child>,
     hello: Hello,
@@ -60,6 +61,31 @@ struct State {
     lost: OnceLock<String>,
     /// The end of what it wrote to standard error.
     said: Mutex<Vec<u8>>,
+    inboxes: Mutex<Inboxes>,
+    /// Leases that it has not answered, and as many answers as may come without one.
+    leases: AtomicU64,
+}
+
+/// Where messages go.
+#[derive(Debug, Default)]
+struct Inboxes {
+    /// Of the trials under way.
+    open: Vec<(u64, SyncSender<FromAgent>)>,
+    /// How many messages have come about trials that are over, since the last one began.
+    late: usize,
+}
+
+impl Inboxes {
+    /// `false` if more has come than was asked for.
+    fn put(&mut self, About { trial, message }: About<FromAgent>) -> bool {
+        match self.open.iter().find(|(open, _)| *open == trial) {
+            Some((_, inbox)) => !matches!(inbox.try_send(message), Err(TrySendError::Full(_))),
+            None => {
+                self.late += 1;
+                self.late <= WAITING_MAX
+            }
+        }
+    }
 }
 
 impl State {
@@ -69,6 +95,11 @@ impl State {
         let text = String::from_utf8_lossy(&said);
         let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
         Some(printable(last).into_owned())
+    }
+
+    /// Notes the answer to a lease. `false` if there was none.
+    fn has_answered(&self) -> bool {
+        self.leases.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |leases| leases.checked_sub(1)).is_ok()
     }
 
     fn lose(&self, why: impl Into<String>) {
@@ -97,13 +128,17 @@ impl Link {
         let mut child = child.spawn().map_err(failed)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(LinkError::Unexpected) };
-        let state =
-            Arc::new(State { heard: Mutex::new(Instant::now()), lost: OnceLock::new(), said: Mutex::default() });
-        let (sender, inbox) = mpsc::sync_channel(WAITING_MAX);
+        let state = Arc::new(State {
+            heard: Mutex::new(Instant::now()),
+            lost: OnceLock::new(),
+            said: Mutex::default(),
+            inboxes: Mutex::default(),
+            leases: AtomicU64::new(WAITING_MAX as u64),
+        });
+        let (sender, greeting) = mpsc::sync_channel(1);
         // From here on, dropping the link ends the process.
         let mut link = Self {
             stdin: Arc::new(Mutex::new(Some(stdin))),
-            inbox: Mutex::new(inbox),
             state: Arc::clone(&state),
             child: Mutex::new(child),
             hello: Hello::default(),
@@ -117,23 +152,19 @@ impl Link {
         let (reading, saying) = (Arc::clone(&state), Arc::clone(&state));
         thread("peer-out", Box::new(move || read_all(stdout, &sender, &reading)))?;
         thread("peer-err", Box::new(move || keep_last(stderr, &saying)))?;
-        let stdin = Arc::clone(&link.stdin);
-        thread("peer-lease", Box::new(move || keep_alive(&stdin)))?;
-        link.hello = link.greet(version)?;
+        let (stdin, leasing) = (Arc::clone(&link.stdin), Arc::clone(&state));
+        thread("peer-lease", Box::new(move || keep_alive(&stdin, &leasing)))?;
+        link.hello = link.greet(version, &greeting)?;
         Ok(link)
     }
 
-    fn greet(&self, version: &'static str) -> Result<Hello, LinkError> {
+    fn greet(&self, version: &'static str, greeting: &Receiver<Hello>) -> Result<Hello, LinkError> {
         let start = Instant::now();
         while start.elapsed() < HELLO_WITHIN {
             *lock(&self.state.heard) = Instant::now();
-            match self.receive(Duration::from_millis(200))? {
-                Some(FromAgent::Hello(hello)) if hello.version == version => return Ok(hello.cleaned()),
-                Some(FromAgent::Hello(hello)) => {
-                    return Err(LinkError::OtherVersion { theirs: hello.version, ours: version });
-                }
-                Some(FromAgent::Failed { why, .. }) => return Err(LinkError::Failed(why)),
-                Some(_) => return Err(LinkError::Unexpected),
+            match self.receive(greeting, Duration::from_millis(200))? {
+                Some(hello) if hello.version == version => return Ok(hello.cleaned()),
+                Some(hello) => return Err(LinkError::OtherVersion { theirs: hello.version, ours: version }),
                 None => {}
             }
         }
@@ -186,17 +217,17 @@ impl Link {
         self.overdue.store(0, Ordering::Relaxed);
     }
 
-    /// The number of a new trial.
-    pub fn next_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    /// A new trial's part of the link.
+    pub fn line(&self) -> Line<'_> {
+        let trial = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, inbox) = mpsc::sync_channel(WAITING_MAX);
+        let mut inboxes = lock(&self.state.inboxes);
+        inboxes.late = 0;
+        inboxes.open.push((trial, sender));
+        Line { link: self, trial, inbox: Mutex::new(inbox) }
     }
 
-    /// Sends a message.
-    ///
-    /// # Errors
-    ///
-    /// If the agent is lost.
-    pub fn send(&self, message: &ToAgent) -> Result<(), LinkError> {
+    fn send(&self, message: &About<ToAgent>) -> Result<(), LinkError> {
         if let Some(lost) = self.lost() {
             return Err(lost);
         }
@@ -212,17 +243,13 @@ impl Link {
         })
     }
 
-    /// The next message, if one comes `within` a time.
-    ///
-    /// # Errors
-    ///
-    /// If the agent is lost.
-    pub fn receive(&self, within: Duration) -> Result<Option<FromAgent>, LinkError> {
+    /// What comes next, if anything does `within` a time.
+    fn receive<T>(&self, inbox: &Receiver<T>, within: Duration) -> Result<Option<T>, LinkError> {
         let start = Instant::now();
         loop {
             let left = within.saturating_sub(start.elapsed());
             // What it sent before it was lost counts.
-            match lock(&self.inbox).recv_timeout(left.min(Duration::from_millis(100))) {
+            match inbox.recv_timeout(left.min(Duration::from_millis(100))) {
                 Ok(message) => return Ok(Some(message)),
                 Err(RecvTimeoutError::Disconnected) => self.state.lose("its output ended"),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -262,23 +289,63 @@ impl Drop for Link {
     }
 }
 
+/// The part of a link that belongs to one trial; its messages are about no other.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// The link.
+    pub link: &'a Link,
+    trial: u64,
+    inbox: Mutex<Receiver<FromAgent>>,
+}
+
+impl Line<'_> {
+    /// Sends a message.
+    ///
+    /// # Errors
+    ///
+    /// If the agent is lost.
+    pub fn send(&self, message: ToAgent) -> Result<(), LinkError> {
+        self.link.send(&About { trial: self.trial, message })
+    }
+
+    /// The next message, if one comes `within` a time.
+    ///
+    /// # Errors
+    ///
+    /// If the agent is lost, or cannot go on with the trial.
+    pub fn receive(&self, within: Duration) -> Result<Option<FromAgent>, LinkError> {
+        match self.link.receive(&lock(&self.inbox), within)? {
+            Some(FromAgent::Failed(why)) => Err(LinkError::Failed(why)),
+            message => Ok(message),
+        }
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        lock(&self.link.state.inboxes).open.retain(|(trial, _)| *trial != self.trial);
+    }
+}
+
 /// Reads what an agent sends until its output ends.
-fn read_all(stdout: ChildStdout, sender: &SyncSender<FromAgent>, state: &State) {
+fn read_all(stdout: ChildStdout, greeting: &SyncSender<Hello>, state: &State) {
+    cores::prefer();
     let mut pipe = BufReader::new(stdout);
-    let mut read = frame::read_magic(&mut pipe);
+    let mut read = frame::read_magic(&mut pipe).and_then(|()| frame::read(&mut pipe)).map(|hello| {
+        *lock(&state.heard) = Instant::now();
+        let _ = greeting.try_send(hello);
+    });
     while read.is_ok() {
-        read = frame::read::<FromAgent>(&mut pipe).and_then(|message| {
-            if !message.is_sane() {
+        read = frame::read::<About<FromAgent>>(&mut pipe).and_then(|about| {
+            if !about.message.is_sane() {
                 return Err(FrameError::BadMessage("a count in it is impossible".into()));
             }
             *lock(&state.heard) = Instant::now();
-            match message {
-                FromAgent::Alive => Ok(()),
-                message => sender.try_send(message).map_err(|error| match error {
-                    TrySendError::Full(_) => FrameError::BadMessage("more than was asked for".into()),
-                    TrySendError::Disconnected(_) => FrameError::End,
-                }),
-            }
+            let is_wanted = match about.message {
+                FromAgent::Alive => state.has_answered(),
+                _ => lock(&state.inboxes).put(about),
+            };
+            is_wanted.then_some(()).ok_or_else(|| FrameError::BadMessage("more than was asked for".into()))
         });
     }
     if let Err(error) = read {
@@ -295,9 +362,12 @@ fn read_all(stdout: ChildStdout, sender: &SyncSender<FromAgent>, state: &State) 
 }
 
 /// Renews the agent's lease until its input is closed.
-fn keep_alive(stdin: &Mutex<Option<ChildStdin>>) {
+fn keep_alive(stdin: &Mutex<Option<ChildStdin>>, state: &State) {
+    cores::prefer();
     loop {
-        match lock(stdin).as_mut().map(|stdin| frame::write(stdin, &ToAgent::Lease)) {
+        state.leases.fetch_add(1, Ordering::Relaxed);
+        let lease = About { trial: 0, message: ToAgent::Lease };
+        match lock(stdin).as_mut().map(|stdin| frame::write(stdin, &lease)) {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return,
         }

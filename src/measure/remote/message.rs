@@ -1,6 +1,6 @@
 //! What coordinator and agent tell each other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use crate::measure::cost::Disturbance;
 use crate::measure::host::HostCounts;
 use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::remote::consent::Token;
-use crate::plan::cells::Until;
+use crate::plan::address::RemoteAddress;
+use crate::plan::cells::{Scenario, Until};
 use crate::plan::command;
 use crate::plan::cores;
 use crate::traffic::ledger::Tally;
@@ -26,8 +27,19 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// No count, of datagrams or of nanoseconds (three days), is beyond this: what is, is no count, and would overflow sums.
 const COUNT_MAX: u64 = 1 << 48;
 
-/// Who an agent is.
+/// A message, and the trial that it is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About<T> {
+    /// The number that the coordinator has given to the trial; 0 if the message is about none.
+    pub trial: u64,
+    /// What is said.
+    pub message: T,
+}
+
+/// Who an agent is: its first frame, before all messages. It has this form in all versions, so that one that cannot be spoken
+/// with is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hello {
     /// Version and revision, as `--version` prints them.
     pub version: String,
@@ -81,23 +93,24 @@ fn clock() -> String {
 }
 
 /// A trial that an agent is to take part in.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
-    /// Which one it is: answers to another one are late.
-    pub id: u64,
-    /// What to do.
-    pub order: Order,
-    /// The address of its socket.
-    pub bind: IpAddr,
+    /// What to do: an order for each generator. They share a socket, and differ in flow and core only.
+    pub orders: Vec<Order>,
+    /// The address of that socket.
+    pub bind: RemoteAddress,
     /// Buffers to ask for, in bytes: receive and send.
     pub buffers: [usize; 2],
     /// What a request for load must show.
     pub nonce: Token,
     /// When it ends at the latest, from its beginning.
     pub within: Duration,
-    /// How many datagrams it sends at most; a train may exceed it.
+    /// How many datagrams it sends at most; one train of each generator may exceed it.
     pub datagrams: u64,
 }
+
+/// The most generators of a worker.
+const GENERATORS_MAX: usize = 1024;
 
 impl Open {
     /// Whether an order can be carried out: it may come from anybody.
@@ -106,13 +119,17 @@ impl Open {
     ///
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        let order = &self.order;
+        let Some(order) = self.orders.first() else { return Err("an order names no generator".into()) };
+        let most = if order.scenario == Scenario::Flood { GENERATORS_MAX } else { 1 };
+        let first = |it: &Order| Order { flow: order.flow, core: order.core, ..*it } == *order;
         let hour = Duration::from_secs(3600);
         let until = match order.until {
             Until::Elapsed(duration) => duration <= hour,
             Until::Datagrams(count) => count <= COUNT_MAX,
         };
-        let is_sane = (HEADER_LEN..=65_507).contains(&order.payload)
+        let is_sane = self.orders.len() <= most
+            && self.orders.iter().all(first)
+            && (HEADER_LEN..=65_507).contains(&order.payload)
             && (1..=1024).contains(&order.window)
             && (1..=100_000_000).contains(&order.rate_pps)
             && (1..=1024).contains(&order.burst)
@@ -154,20 +171,13 @@ pub enum ToAgent {
 /// From the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// Who it is: the first message.
-    Hello(Hello),
     /// It has got a lease.
     Alive,
-    /// The trial can begin.
-    Opened {
-        /// Which.
-        id: u64,
-        /// Where requests for load are heard.
-        address: SocketAddr,
-    },
+    /// The trial can begin: where requests for load are heard.
+    Opened(SocketAddr),
     /// Consent was given, and the socket is connected.
     Agreed(Agreed),
-    /// A generator is ready.
+    /// All generators are ready.
     Ready,
     /// A phase that the generator decides on has begun.
     Phase(Phase),
@@ -179,13 +189,8 @@ pub enum FromAgent {
     Counted(Counted),
     /// The trial is over.
     Report(Box<Report>),
-    /// Why a trial cannot go on.
-    Failed {
-        /// Which.
-        id: u64,
-        /// Why.
-        why: String,
-    },
+    /// Why the trial cannot go on.
+    Failed(String),
 }
 
 /// What was granted to an agent's socket, and what its clock shows.
@@ -250,7 +255,7 @@ pub struct Report {
     pub unrelated: u64,
     /// Length of the measured phase by its clock, in nanoseconds (`flood`, `pace`).
     pub measured_ns: u64,
-    /// Of a generator of `flood` or `pace`.
+    /// Of the generators of `flood` or `pace`.
     pub offered: Option<Offered>,
     /// Of the generator of `echo`.
     pub trips: Option<RoundTrips>,
@@ -299,8 +304,10 @@ impl FromAgent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cells::Scenario;
+    use crate::measure::remote::frame;
     use crate::traffic::wire::{Tag, Verify, Wire};
+    use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
 
     #[test]
     fn names_may_stand_in_a_table() {
@@ -327,10 +334,22 @@ mod tests {
             core: Some(0),
             fifo: None,
         };
-        let (bind, nonce) = (std::net::Ipv4Addr::LOCALHOST.into(), Token::draw());
-        let open =
-            |order| Open { id: 1, order, bind, buffers: [1; 2], nonce, within: Duration::from_secs(9), datagrams: 9 };
+        let (bind, nonce) = (RemoteAddress::from(std::net::IpAddr::from([127, 0, 0, 1])), Token::draw());
+        let all = |orders: &[Order]| Open {
+            orders: orders.to_vec(),
+            bind: bind.clone(),
+            buffers: [1; 2],
+            nonce,
+            within: Duration::from_secs(9),
+            datagrams: 9,
+        };
+        let open = |order| all(&[order]);
         assert_eq!(open(order).check(), Ok(()));
+        let flood = Order { scenario: Scenario::Flood, ..order };
+        assert_eq!(all(&[flood, Order { flow: 1, core: Some(1), ..flood }]).check(), Ok(()));
+        for bad in [&[][..], &[order; 2], &[flood, Order { payload: 65, ..flood }], &[flood; GENERATORS_MAX + 1]] {
+            assert!(all(bad).check().is_err(), "{}", bad.len());
+        }
         for bad in [
             Order { payload: 0, ..order },
             Order { payload: 1 << 20, ..order },
@@ -368,6 +387,155 @@ mod tests {
             [FromAgent::Alive, FromAgent::Sent(1 << 40), offered(Offered::default()), trips(RoundTrips::default())]
         {
             assert!(good.is_sane(), "{good:?}");
+        }
+    }
+
+    /// A message of each kind to an agent, with these numbers and this text in it.
+    fn to_agent([a, b]: [u64; 2], text: &str) -> Vec<ToAgent> {
+        let order = Order {
+            scenario: if a % 2 == 0 { Scenario::Flood } else { Scenario::Echo },
+            wire: Wire { tag: Tag::new(a as u32), verify: Verify::Full },
+            flow: b as u16,
+            payload: a as usize,
+            gso: b % 2 == 0,
+            rate_pps: b,
+            burst: a,
+            window: b as usize,
+            warmup: Duration::from_nanos(a),
+            until: if b % 2 == 0 { Until::Datagrams(a) } else { Until::Elapsed(Duration::from_nanos(a)) },
+            core: (a % 3 > 0).then_some(b as usize),
+            fifo: (b % 3 > 0).then_some(a as u8),
+        };
+        let open = Open {
+            orders: vec![order; (a % 4) as usize],
+            bind: format!("fe80::{:x}%{text}", a as u16).parse().expect("text is no zone's end"),
+            buffers: [a as usize, b as usize],
+            nonce: Token::draw(),
+            within: Duration::from_nanos(b),
+            datagrams: b,
+        };
+        vec![
+            ToAgent::Lease,
+            ToAgent::Open(Box::new(open)),
+            ToAgent::Consent(Token::draw()),
+            ToAgent::Ready,
+            ToAgent::Phase(Phase::Measure),
+            ToAgent::Dropped(a),
+            ToAgent::Fill { count: b as usize },
+            ToAgent::Count,
+            ToAgent::Close,
+        ]
+    }
+
+    /// Which of them one is. One that is added must be added above, too.
+    fn kind_to(message: &ToAgent) -> usize {
+        match message {
+            ToAgent::Lease => 0,
+            ToAgent::Open(_) => 1,
+            ToAgent::Consent(_) => 2,
+            ToAgent::Ready => 3,
+            ToAgent::Phase(_) => 4,
+            ToAgent::Dropped(_) => 5,
+            ToAgent::Fill { .. } => 6,
+            ToAgent::Count => 7,
+            ToAgent::Close => 8,
+        }
+    }
+
+    /// The same from an agent.
+    fn from_agent([a, b]: [u64; 2], text: &str) -> Vec<FromAgent> {
+        let tally = Tally { received: a, reordered: b, measured: a, duplicate: b, corrupt: a, foreign: b };
+        let counted = Counted { tally, drop_socket: a, drop_ring: b, ns: a };
+        let mut histogram = crate::measure::outcome::latency_histogram();
+        histogram.saturating_record_n(a.max(1), b % 1000);
+        let late = Some((&histogram).into());
+        let offered = Offered { fill: text.into(), train: a as usize, measured_sent: b, late, ..Offered::default() };
+        let latency = (&histogram).into();
+        let trips = RoundTrips { sent: a, arrived: tally, measured_ns: b, latency, ..RoundTrips::default() };
+        let report = Report {
+            sent: a,
+            counted,
+            unrelated: b,
+            measured_ns: a,
+            offered: (a % 2 == 0).then_some(offered),
+            trips: (b % 2 == 0).then_some(trips),
+            softirq_ticks: (a % 2 == 0).then_some(b),
+            host: (b % 2 == 0).then(HostCounts::default),
+        };
+        let receive_ring = (a % 2 == 0).then_some(b as usize);
+        let agreed =
+            Agreed { rcvbuf: a as u32, train: b as usize, method: text.into(), offset_ns: a as i64, receive_ring };
+        vec![
+            FromAgent::Alive,
+            FromAgent::Opened(([0xfe80, 0, 0, 0, 0, 0, 0, a as u16], b as u16).into()),
+            FromAgent::Agreed(agreed),
+            FromAgent::Ready,
+            FromAgent::Phase(Phase::Stop),
+            FromAgent::Sent(a),
+            FromAgent::Filled(Filled { sent: a, ns: b }),
+            FromAgent::Counted(counted),
+            FromAgent::Report(Box::new(report)),
+            FromAgent::Failed(text.into()),
+        ]
+    }
+
+    fn kind_from(message: &FromAgent) -> usize {
+        match message {
+            FromAgent::Alive => 0,
+            FromAgent::Opened(_) => 1,
+            FromAgent::Agreed(_) => 2,
+            FromAgent::Ready => 3,
+            FromAgent::Phase(_) => 4,
+            FromAgent::Sent(_) => 5,
+            FromAgent::Filled(_) => 6,
+            FromAgent::Counted(_) => 7,
+            FromAgent::Report(_) => 8,
+            FromAgent::Failed(_) => 9,
+        }
+    }
+
+    #[test]
+    fn there_is_an_example_of_each_message() {
+        let to = to_agent([1; 2], "x");
+        assert!(to.iter().map(kind_to).eq(0..9) && from_agent([1; 2], "x").iter().map(kind_from).eq(0..10));
+    }
+
+    /// A message comes through the pipe as it is, and damaged it does no harm.
+    fn passes<T>(message: T, (at, byte): (usize, u8), look: impl Fn(&T)) -> Result<(), TestCaseError>
+    where
+        T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let (about, mut pipe) = (About { trial: 7, message }, Vec::new());
+        frame::write(&mut pipe, &about).expect("memory");
+        prop_assert_eq!(&frame::read::<About<T>>(&mut &pipe[..]).expect("it was written"), &about);
+        look(&about.message);
+        let at = at % pipe.len();
+        pipe[at] = byte;
+        let _ = frame::read::<About<T>>(&mut &pipe[..]).map(|about| look(&about.message));
+        pipe.truncate(at);
+        prop_assert!(frame::read::<About<T>>(&mut &pipe[..]).is_err());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_passes_and_a_damaged_one_does_no_harm(
+            numbers in any::<[u64; 2]>(),
+            text in "[^%]{1,20}",
+            damage in any::<(usize, u8)>(),
+        ) {
+            for message in to_agent(numbers, &text) {
+                passes(message, damage, |message| {
+                    if let ToAgent::Open(open) = message {
+                        let _ = (open.check(), open.bind.here());
+                    }
+                })?;
+            }
+            for message in from_agent(numbers, &text) {
+                passes(message, damage, |message| _ = message.is_sane())?;
+            }
+            let hello = Hello { version: text.clone(), host: text, cores: vec![damage.0], ..Hello::default() };
+            passes(hello, damage, |hello| _ = hello.clone().cleaned())?;
         }
     }
 }

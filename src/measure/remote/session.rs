@@ -1,6 +1,6 @@
 //! One trial with an agent: what the worker's side does instead of calling its peer's functions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,48 @@ use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
+use crate::measure::peer::echo::SETTLE_NS;
 use crate::measure::remote::consent::{self, MARK, Token};
 use crate::measure::remote::error::LinkError;
-use crate::measure::remote::link::Link;
+use crate::measure::remote::link::{Line, Link};
 use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
+use crate::plan::address::RemoteAddress;
 use crate::plan::cells::{Scenario, Until};
+use crate::plan::cores;
 
 /// How often a session is begun anew if a datagram of the consent was lost, and how long one is waited for.
 const ATTEMPTS: usize = 5;
 const REQUESTS: usize = 3;
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
 
-/// How long an agent may take for an answer over the pipe that it can give at once.
-const REPLY_WITHIN: Duration = Duration::from_secs(4);
+/// How long an agent that is alive may take for what it can do at once, such as an answer over the pipe or the end of its
+/// load: a trial with a slow agent fails within five seconds. One that is silent is found out earlier.
+const AT_ONCE: Duration = Duration::from_millis(4500);
 
-/// How long an agent that is alive may take to end its load. On a busy machine a generator was kept from its core for
-/// more than four seconds, once in a thousand trials; one that was stopped is found out by its silence.
-const END_WITHIN: Duration = Duration::from_secs(8);
+/// How often an answer is looked for at least. If more than twice that passes between two looks, this process did not run,
+/// because something else had its core or its machine was stopped. The agent may not have run either.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Measures how long an answer takes.
+#[derive(Debug)]
+struct Patience {
+    left: Duration,
+    looked: Instant,
+}
+
+impl Patience {
+    fn new(within: Duration) -> Self {
+        Self { left: within, looked: Instant::now() }
+    }
+
+    /// Whether the time is over; to be called every [`LOOK_EVERY`].
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.looked, now);
+        self.left = self.left.saturating_sub(passed.min(2 * LOOK_EVERY));
+        self.left.is_zero()
+    }
+}
 
 /// The other side of a run's trials.
 #[derive(Debug)]
@@ -35,14 +60,21 @@ pub struct Peer {
     /// The agent.
     pub link: Link,
     /// The address of its sockets.
-    pub bind: IpAddr,
-    /// The core of its generator.
-    pub core: usize,
+    pub bind: RemoteAddress,
+    /// The cores of its generators; at least one.
+    pub cores: Vec<usize>,
+    /// How many workers it serves at a time.
+    pub workers: usize,
     /// How far its clock may be from ours, in nanoseconds, if the user knows.
     pub clock_uncertainty_ns: Option<u64>,
 }
 
 impl Peer {
+    /// The core of a generator of a worker; both count from 0. The cores are dealt out in turn.
+    pub fn core(&self, worker: usize, generator: usize) -> usize {
+        self.cores[(worker + self.workers * generator) % self.cores.len()]
+    }
+
     /// Whether the latency of `pace`, which is taken with two clocks, means something.
     pub fn has_known_clock(&self) -> bool {
         self.link.shares_clock() || self.clock_uncertainty_ns.is_some()
@@ -52,9 +84,9 @@ impl Peer {
 /// A trial that an agent takes part in. When it is dropped, the agent's part ends.
 #[derive(Debug)]
 pub struct Session<'a> {
-    link: &'a Link,
+    line: Line<'a>,
+    /// That of its first generator.
     order: Box<Order>,
-    id: u64,
     interrupt: Interrupt,
     /// How long the trial takes at most.
     within: Duration,
@@ -65,40 +97,42 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Begins: the worker's socket asks for the load, and is connected with the agent's if it `connects`.
+    /// Begins, with an order for each generator: the worker's socket asks for the load, and is connected with the agent's if
+    /// it `connects`.
     ///
     /// # Errors
     ///
     /// If the agent cannot, or no datagram passes between the two sockets.
     pub fn open(
         peer: &'a Peer,
-        order: Order,
+        orders: &[Order],
         buffers: [usize; 2],
         (near, connects): (&mut Socket, bool),
         interrupt: &Interrupt,
     ) -> Result<Self, TrialError> {
-        let (link, mut last) = (&peer.link, None);
+        let no_way = || TrialError::NoWay { far: peer.bind.ip() };
+        let order = *orders.first().ok_or_else(no_way)?;
+        let local = near.local_addr().map_err(TrialError::io("reading a socket's address"))?;
         for _ in 0..ATTEMPTS {
-            let (id, nonce) = (link.next_id(), Token::draw());
+            let (line, nonce) = (peer.link.line(), Token::draw());
             let (within, datagrams) = limits(&order);
-            let open = Open { id, order, bind: peer.bind, buffers, nonce, within, datagrams };
-            link.send(&ToAgent::Open(Box::new(open)))?;
+            let open = Open { orders: orders.to_vec(), bind: peer.bind.clone(), buffers, nonce, within, datagrams };
+            line.send(ToAgent::Open(Box::new(open)))?;
             let mut session = Self {
-                link,
+                line,
                 order: Box::new(order),
-                id,
                 interrupt: interrupt.clone(),
                 within,
                 agreed: Agreed::default(),
-                address: SocketAddr::new(peer.bind, 0),
+                address: peer.bind.seen_from(local, 0),
             };
-            session.address = session.expect(|message| match message {
-                FromAgent::Opened { id: opened, address } if opened == id => Some(address),
+            let port = session.expect(|message| match message {
+                FromAgent::Opened(address) => Some(address.port()),
                 _ => None,
             })?;
-            last = Some(session.address);
+            session.address.set_port(port);
             let Some(challenge) = session.ask(near, nonce)? else { continue };
-            link.send(&ToAgent::Consent(challenge))?;
+            session.line.send(ToAgent::Consent(challenge))?;
             session.agreed = session.expect(|message| match message {
                 FromAgent::Agreed(agreed) => Some(agreed),
                 _ => None,
@@ -109,7 +143,7 @@ impl<'a> Session<'a> {
             }
             return Ok(session);
         }
-        Err(TrialError::NoWay { far: last.map(|address| address.ip()).unwrap_or(peer.bind) })
+        Err(no_way())
     }
 
     /// Asks for load from `near`. Returns the challenge, if one came.
@@ -138,36 +172,29 @@ impl<'a> Session<'a> {
 
     /// The next message that `pick` wants; others are late.
     fn expect<T>(&self, mut pick: impl FnMut(FromAgent) -> Option<T>) -> Result<T, TrialError> {
-        let start = Instant::now();
-        while start.elapsed() < REPLY_WITHIN {
-            match self.receive(REPLY_WITHIN)? {
-                Some(message) => {
-                    if let Some(wanted) = pick(message) {
-                        self.link.is_in_time();
-                        return Ok(wanted);
-                    }
-                }
-                None => break,
+        let mut patience = Patience::new(AT_ONCE);
+        while !patience.is_over() {
+            if let Some(wanted) = self.line.receive(LOOK_EVERY)?.and_then(&mut pick) {
+                self.line.link.is_in_time();
+                return Ok(wanted);
             }
         }
-        Err(self.link.overdue(&format!("it did not answer within {} s", REPLY_WITHIN.as_secs())).into())
+        Err(self.overdue("it did not answer"))
     }
 
-    /// The next message.
-    fn receive(&self, within: Duration) -> Result<Option<FromAgent>, TrialError> {
-        match self.link.receive(within)? {
-            Some(FromAgent::Failed { id, why }) if id == self.id || id == 0 => Err(LinkError::Failed(why).into()),
-            message => Ok(message),
-        }
+    /// An agent that is alive, but has not done something in time.
+    fn overdue(&self, what: &str) -> TrialError {
+        self.line.link.overdue(&format!("{what} within {:.1} s", AT_ONCE.as_secs_f64())).into()
     }
 
-    /// Takes the part of a generator of `flood` or `pace` in this process: mirrors the phases to the agent's, and what it
-    /// has sent to `control`.
+    /// Takes the part of the generators of `flood` or `pace` in this process, on a thread of its own: mirrors the phases to
+    /// theirs, and what they have sent to `control`.
     ///
     /// # Errors
     ///
-    /// If the agent's generator fails, or the agent is lost; the trial then ends.
+    /// If one of them fails, or the agent is lost; the trial then ends.
     pub fn offer(&self, control: &Control) -> Result<Report, TrialError> {
+        cores::prefer();
         let result = self.relay_load(control);
         if result.is_err() {
             control.interrupt().raise();
@@ -178,7 +205,8 @@ impl<'a> Session<'a> {
     }
 
     fn relay_load(&self, control: &Control) -> Result<Report, TrialError> {
-        let (mut told, mut since, mut sent, mut settled) = (Phase::Setup, Instant::now(), 0, None);
+        let (mut told, mut since, mut sent, mut is_ready) = (Phase::Setup, Instant::now(), 0, false);
+        let mut patience = Patience::new(AT_ONCE);
         let add = |total: u64, sent: &mut u64| {
             control.add_sent(total.saturating_sub(*sent) as usize);
             *sent = total.max(*sent);
@@ -190,17 +218,23 @@ impl<'a> Session<'a> {
             let phase = control.phase();
             while told < phase {
                 (told, since) = (next(told, phase), Instant::now());
-                self.link.send(&ToAgent::Phase(told))?;
+                self.line.send(ToAgent::Phase(told))?;
+                patience = Patience::new(AT_ONCE);
             }
-            if phase >= Phase::Settle && settled.get_or_insert_with(Instant::now).elapsed() > END_WITHIN {
-                return Err(self.link.overdue("it did not end its load when it was told to").into());
+            // While it sends, the worker sees whether it does.
+            let is_asked = !is_ready || told >= Phase::Settle;
+            if is_asked && patience.is_over() {
+                return Err(self.overdue(if is_ready { "its load did not end" } else { "its load did not begin" }));
             }
-            match self.receive(self.order.pause(phase, since.elapsed()))? {
-                Some(FromAgent::Ready) => control.report_ready(),
+            match self.line.receive(self.order.pause(phase, since.elapsed()))? {
+                Some(FromAgent::Ready) => {
+                    is_ready = true;
+                    control.report_ready();
+                }
                 Some(FromAgent::Sent(total)) => add(total, &mut sent),
                 Some(FromAgent::Report(report)) if report.offered.is_some() => {
                     add(report.sent, &mut sent);
-                    self.link.is_in_time();
+                    self.line.link.is_in_time();
                     return Ok(*report);
                 }
                 Some(FromAgent::Report(_)) => return Err(LinkError::Unexpected.into()),
@@ -209,19 +243,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the part of the generator of `echo` in this process: mirrors its phases to `control`, and what was dropped at
-    /// the worker's socket to the agent.
+    /// Takes the part of the generator of `echo` in this process, on a thread of its own: mirrors its phases to `control`, and
+    /// what was dropped at the worker's socket to the agent.
     ///
     /// # Errors
     ///
     /// If the agent's generator fails, or the agent is lost; the trial then ends.
     pub fn echo(&self, control: &Control) -> Result<Report, TrialError> {
+        cores::prefer();
         let _stop = StopAtEnd(control);
         let (mut is_ready, mut dropped, mut is_over, mut since) = (false, 0, false, Instant::now());
-        let start = Instant::now();
+        let mut patience = Patience::new(self.within);
         loop {
-            if start.elapsed() > self.within {
-                return Err(self.link.give_up("its part of the trial does not end").into());
+            if patience.is_over() {
+                return Err(self.overdue("its part of the trial did not go on"));
             }
             if self.interrupt.is_raised() {
                 return Err(TrialError::Interrupted);
@@ -231,22 +266,39 @@ impl<'a> Session<'a> {
             }
             if !is_ready && control.ready() > 0 {
                 is_ready = true;
-                self.link.send(&ToAgent::Ready)?;
+                self.line.send(ToAgent::Ready)?;
+                patience = Patience::new(AT_ONCE);
             }
             if control.dropped() != dropped {
                 dropped = control.dropped();
-                self.link.send(&ToAgent::Dropped(dropped))?;
+                self.line.send(ToAgent::Dropped(dropped))?;
             }
-            match self.receive(self.order.pause(control.phase(), since.elapsed()))? {
+            match self.line.receive(self.order.pause(control.phase(), since.elapsed()))? {
                 Some(FromAgent::Phase(phase)) => {
                     is_over |= phase == Phase::Stop;
                     since = Instant::now();
+                    patience = Patience::new(AT_ONCE + self.longest(phase));
                     control.advance(phase);
                 }
-                Some(FromAgent::Report(report)) if report.trips.is_some() => return Ok(*report),
+                Some(FromAgent::Report(report)) if report.trips.is_some() => {
+                    self.line.link.is_in_time();
+                    return Ok(*report);
+                }
                 Some(FromAgent::Report(_)) => return Err(LinkError::Unexpected.into()),
                 _ => {}
             }
+        }
+    }
+
+    /// How long a phase of `echo` is to take at most.
+    fn longest(&self, phase: Phase) -> Duration {
+        match (phase, self.order.until) {
+            (Phase::Setup | Phase::Stop, _) => Duration::ZERO,
+            (Phase::Warmup, _) => self.order.warmup,
+            (Phase::Measure, Until::Elapsed(duration)) => duration,
+            // If nothing comes back, the generator says so.
+            (Phase::Measure, Until::Datagrams(_)) => self.within,
+            (Phase::Settle, _) => Duration::from_nanos(SETTLE_NS),
         }
     }
 
@@ -256,7 +308,7 @@ impl<'a> Session<'a> {
     ///
     /// If it cannot, or is lost.
     pub fn fill(&self, count: usize) -> Result<Filled, TrialError> {
-        self.link.send(&ToAgent::Fill { count })?;
+        self.line.send(ToAgent::Fill { count })?;
         self.expect(|message| match message {
             FromAgent::Filled(filled) => Some(filled),
             _ => None,
@@ -269,7 +321,7 @@ impl<'a> Session<'a> {
     ///
     /// If the agent is lost.
     pub fn tell(&self, phase: Phase) -> Result<(), TrialError> {
-        Ok(self.link.send(&ToAgent::Phase(phase))?)
+        Ok(self.line.send(ToAgent::Phase(phase))?)
     }
 
     /// Asks the agent what has arrived.
@@ -278,7 +330,7 @@ impl<'a> Session<'a> {
     ///
     /// If it cannot say, or is lost.
     pub fn count(&self) -> Result<Counted, TrialError> {
-        self.link.send(&ToAgent::Count)?;
+        self.line.send(ToAgent::Count)?;
         self.expect(|message| match message {
             FromAgent::Counted(counted) => Some(counted),
             _ => None,
@@ -291,7 +343,7 @@ impl<'a> Session<'a> {
     ///
     /// If the agent is lost.
     pub fn close(&self) -> Result<Report, TrialError> {
-        self.link.send(&ToAgent::Close)?;
+        self.line.send(ToAgent::Close)?;
         self.expect(|message| match message {
             FromAgent::Report(report) => Some(*report),
             _ => None,
@@ -300,14 +352,14 @@ impl<'a> Session<'a> {
 
     /// What is to be added to times of the agent's clock, in nanoseconds, so that they are times of ours.
     pub fn shift_ns(&self) -> i64 {
-        if self.link.shares_clock() { 0 } else { self.agreed.offset_ns.saturating_sub(offset_ns()) }
+        if self.line.link.shares_clock() { 0 } else { self.agreed.offset_ns.saturating_sub(offset_ns()) }
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         // If it is over, the agent ignores that.
-        let _ = self.link.send(&ToAgent::Close);
+        let _ = self.line.send(ToAgent::Close);
     }
 }
 
@@ -338,4 +390,22 @@ fn limits(order: &Order) -> (Duration, u64) {
     let within = order.warmup + 2 * time + Duration::from_secs(30);
     let pps = if order.scenario == Scenario::Pace { order.rate_pps } else { 100_000_000 };
     (within, counted.max((pps as f64 * within.as_secs_f64()) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_in_which_this_process_runs_is_measured() {
+        let mut patience = Patience::new(LOOK_EVERY * 5);
+        let mut passes = |time: Duration| {
+            patience.looked -= time;
+            patience.is_over()
+        };
+        assert!(!passes(Duration::from_secs(100)), "it was stopped");
+        assert!(!passes(LOOK_EVERY));
+        assert!(!passes(LOOK_EVERY));
+        assert!(passes(LOOK_EVERY));
+    }
 }

@@ -1,11 +1,11 @@
-//! What the threads of an agent share: the pipe, the lease, and the trial under way.
+//! What the threads of an agent share: the pipe, the lease, and the trials under way.
 
 use std::io::{self, Read, Stdout};
 use std::process::exit;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -16,31 +16,42 @@ use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase};
 use crate::measure::order::Order;
 use crate::measure::remote::frame::{self, FrameError};
-use crate::measure::remote::message::{FromAgent, LEASE, Open, ToAgent};
+use crate::measure::remote::message::{About, FromAgent, LEASE, Open, ToAgent};
 use crate::plan::cells::Scenario;
 use crate::plan::cores;
 
 /// How long a measured phase that is over goes on if no datagram was sent in it.
 const FIRST_WITHIN: Duration = Duration::from_millis(50);
 
+/// The most trials at a time: one for each worker.
+const TRIALS_MAX: usize = 1024;
+
+/// How long the mirror sleeps if nothing is under way.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// What the threads share.
 pub(super) struct Shared {
     stdout: Mutex<Stdout>,
     /// When something was heard last, in nanoseconds of `CLOCK_BOOTTIME`.
     heard_ns: AtomicU64,
-    current: Mutex<Option<Current>>,
+    trials: Mutex<Vec<Current>>,
     /// The cores that the process may run on.
-    pub(super) cores: Vec<usize>,
-    /// The core of the generator; `usize::MAX` if there was none yet.
-    core: AtomicUsize,
+    cores: Vec<usize>,
+    /// A core that no generator has; `usize::MAX` if there was none yet.
+    aside: AtomicUsize,
 }
 
-/// The trial under way.
-pub(super) struct Current {
+/// A trial under way.
+struct Current {
+    id: u64,
+    /// That of its first generator.
     order: Order,
+    /// The cores of its generators.
+    cores: Vec<usize>,
     control: Arc<Control>,
+    /// Where its thread hears what else it is to do.
+    inbox: Sender<ToAgent>,
     ends: Instant,
-    datagrams: u64,
     /// Datagrams sent before the measured phase.
     before: u64,
     /// What was told of it.
@@ -49,12 +60,6 @@ pub(super) struct Current {
     /// When that phase was noticed.
     since: Instant,
     sent: u64,
-}
-
-/// What the working thread is asked to do.
-pub(super) enum Job {
-    Open(Box<Open>, Arc<Control>),
-    Message(ToAgent),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,39 +78,76 @@ impl Shared {
         Self {
             stdout: Mutex::new(io::stdout()),
             heard_ns: AtomicU64::new(boot_ns()),
-            current: Mutex::new(None),
+            trials: Mutex::default(),
             cores,
-            core: AtomicUsize::new(usize::MAX),
+            aside: AtomicUsize::new(usize::MAX),
         }
     }
 
-    /// The trial under way.
-    pub(super) fn current(&self) -> MutexGuard<'_, Option<Current>> {
-        lock(&self.current)
-    }
-
-    /// A trial begins, with its generator on a core.
-    pub(super) fn begin(&self, open: &Open, control: &Arc<Control>, core: usize) {
-        *self.current() = Some(Current {
-            order: open.order,
-            control: Arc::clone(control),
+    /// A trial begins. Returns its control, and what its thread is to hear.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot begin.
+    pub(super) fn begin(&self, id: u64, open: &Open) -> Result<(Arc<Control>, Receiver<ToAgent>), String> {
+        open.check()?;
+        let cores: Vec<usize> = open.orders.iter().filter_map(|order| order.core).collect();
+        if cores.len() < open.orders.len() || !cores.iter().all(|core| self.cores.contains(core)) {
+            return Err(format!("cores {cores:?} are not the agent's, {:?}", self.cores));
+        }
+        let order = open.orders[0];
+        let mut trials = lock(&self.trials);
+        if trials.len() == TRIALS_MAX || trials.iter().any(|current| current.id == id) {
+            return Err(format!("trial {id} has begun already, or there are too many"));
+        }
+        let taken = || trials.iter().flat_map(|current| &current.cores).chain(&cores);
+        let aside = self.cores.iter().find(|&own| taken().all(|core| core != own));
+        if order.fifo.is_some() && aside.is_none() {
+            return Err("--fifo on all of the agent's cores would keep its lease from ending".into());
+        }
+        if let Some(core) = aside {
+            self.aside.store(*core, Ordering::Release);
+        }
+        let (inbox, heard) = mpsc::channel();
+        let control = Arc::new(Control::new(cores.len(), &Interrupt::default()).with_most(open.datagrams));
+        trials.push(Current {
+            id,
+            order,
+            cores,
+            control: Arc::clone(&control),
+            inbox,
             ends: Instant::now() + open.within,
-            datagrams: open.datagrams,
             before: 0,
             ready: false,
             phase: Phase::Setup,
             since: Instant::now(),
             sent: 0,
         });
-        self.core.store(core, Ordering::Release);
+        Ok((control, heard))
+    }
+
+    /// A trial is over: from here on nothing more is told of it.
+    pub(super) fn finish(&self, id: u64) {
+        lock(&self.trials).retain(|current| current.id != id);
+    }
+
+    /// Tells the coordinator how far the generators are. Returns when to look again.
+    pub(super) fn mirror(&self) -> Duration {
+        let mut trials = lock(&self.trials);
+        trials.iter_mut().map(|current| current.tell(self)).min().unwrap_or(IDLE)
     }
 
     pub(super) fn stdout(&self) -> MutexGuard<'_, Stdout> {
         lock(&self.stdout)
     }
 
-    /// Writes a message. Without a reader there is nothing left to do.
-    pub(super) fn tell(&self, message: &impl Serialize) {
+    /// Writes a message about a trial.
+    pub(super) fn tell(&self, trial: u64, message: FromAgent) {
+        self.write(&About { trial, message });
+    }
+
+    /// Writes a frame. Without a reader there is nothing left to do.
+    pub(super) fn write(&self, message: &impl Serialize) {
         if frame::write(&mut *self.stdout(), message).is_err() {
             exit(1);
         }
@@ -120,7 +162,7 @@ impl Shared {
     }
 
     /// The next message, which renews the lease unless that is over.
-    pub(super) fn next(&self, stdin: &mut impl Read) -> Result<ToAgent, FrameError> {
+    pub(super) fn next(&self, stdin: &mut impl Read) -> Result<About<ToAgent>, FrameError> {
         let message = frame::read(stdin)?;
         // What was in the pipe while this process was stopped came too late.
         self.end_if_stale();
@@ -128,52 +170,46 @@ impl Shared {
         Ok(message)
     }
 
-    /// Lets the calling thread run on another core than the generator, if there is one.
+    /// Lets the calling thread run on a core that no generator has, if there is one.
     pub(super) fn step_aside(&self, last: &mut usize) {
-        let core = self.core.load(Ordering::Acquire);
-        if core == std::mem::replace(last, core) {
-            return;
-        }
-        if let Some(other) = self.cores.iter().find(|&&other| other != core) {
-            let _ = cores::pin(*other);
+        let core = self.aside.load(Ordering::Acquire);
+        if core != std::mem::replace(last, core) {
+            let _ = cores::pin(core);
         }
     }
 
-    pub(super) fn handle(&self, message: ToAgent, jobs: &Sender<Job>, mirror: &Thread) {
-        let control = lock(&self.current).as_ref().map(|current| Arc::clone(&current.control));
-        match (message, control) {
-            (ToAgent::Lease, _) => self.tell(&FromAgent::Alive),
-            (ToAgent::Open(open), before) => {
-                before.iter().for_each(|control| end(control));
-                let control = Arc::new(Control::new(1, &Interrupt::default()));
-                let _ = jobs.send(Job::Open(open, Arc::clone(&control)));
+    /// Does what a message about a trial under way asks for. One about another is late.
+    pub(super) fn handle(&self, id: u64, message: ToAgent) {
+        let trials = lock(&self.trials);
+        let Some(current) = trials.iter().find(|current| current.id == id) else { return };
+        match message {
+            ToAgent::Phase(phase) => {
+                let (control, before) = (Arc::clone(&current.control), current.before);
+                drop(trials);
+                self.advance(id, &control, before, phase);
             }
-            (ToAgent::Close, control) => {
-                control.iter().for_each(|control| end(control));
-                let _ = jobs.send(Job::Message(ToAgent::Close));
-            }
-            (ToAgent::Phase(phase), Some(control)) => self.advance(&control, phase),
-            (ToAgent::Ready, Some(control)) => control.report_ready(),
-            (ToAgent::Dropped(datagrams), Some(control)) => control.report_dropped(datagrams),
-            (message, _) => {
-                let _ = jobs.send(Job::Message(message));
+            ToAgent::Ready => current.control.report_ready(),
+            ToAgent::Dropped(datagrams) => current.control.report_dropped(datagrams),
+            message => {
+                if message == ToAgent::Close {
+                    current.control.end();
+                }
+                let _ = current.inbox.send(message);
             }
         }
-        mirror.unpark();
     }
 
     /// A phase has begun on the worker's side.
-    fn advance(&self, control: &Control, phase: Phase) {
+    fn advance(&self, id: u64, control: &Control, before: u64, phase: Phase) {
         match phase {
             Phase::Measure => {
-                if let Some(current) = lock(&self.current).as_mut() {
+                if let Some(current) = lock(&self.trials).iter_mut().find(|current| current.id == id) {
                     current.before = control.sent();
                 }
                 control.begin_measuring(now_ns());
             }
             Phase::Settle => {
                 // A phase that lasts for a few datagrams may end before the generator knows of it.
-                let before = lock(&self.current).as_ref().map_or(0, |current| current.before);
                 let start = Instant::now();
                 while control.sent() <= before && control.is_offering() && start.elapsed() < FIRST_WITHIN {
                     thread::sleep(Duration::from_micros(50));
@@ -185,35 +221,29 @@ impl Shared {
     }
 }
 
-/// Ends the trial of a control, whatever its phase.
-fn end(control: &Control) {
-    control.interrupt().raise();
-    control.advance(Phase::Stop);
-}
-
 impl Current {
     /// Tells what has changed, and ends the trial at its limits. Returns when to look again.
-    pub(super) fn tell(&mut self, shared: &Shared) -> Duration {
+    fn tell(&mut self, shared: &Shared) -> Duration {
         let control = &self.control;
-        if Instant::now() > self.ends || control.sent() > self.datagrams {
-            end(control);
+        if Instant::now() > self.ends {
+            control.end();
         }
         if self.order.scenario == Scenario::Echo {
             let phase = control.phase();
             if phase != self.phase {
                 (self.phase, self.since) = (phase, Instant::now());
-                shared.tell(&FromAgent::Phase(phase));
+                shared.tell(self.id, FromAgent::Phase(phase));
             }
             return self.order.pause(phase, self.since.elapsed());
         }
-        if !self.ready && control.ready() > 0 {
+        if !self.ready && control.ready() == self.cores.len() {
             self.ready = true;
-            shared.tell(&FromAgent::Ready);
+            shared.tell(self.id, FromAgent::Ready);
         }
         let sent = control.sent();
         if sent != self.sent {
             self.sent = sent;
-            shared.tell(&FromAgent::Sent(sent));
+            shared.tell(self.id, FromAgent::Sent(sent));
         }
         match self.order.scenario {
             Scenario::Flood | Scenario::Pace if !self.ready => Duration::from_micros(500),

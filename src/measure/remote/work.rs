@@ -11,10 +11,10 @@ use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::{Config, Kind, Pool, Port, Socket};
 
 use crate::measure::clock::now_ns;
-use crate::measure::control::{Control, Phase};
+use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::host::HostWatch;
 use crate::measure::kthreads::{self, Softirqs};
-use crate::measure::order::Order;
+use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::TrialError;
 use crate::measure::peer;
 use crate::measure::peer::filler::Filler;
@@ -22,7 +22,8 @@ use crate::measure::peer::receiver::Receiver as Counter;
 use crate::measure::remote::consent::{Door, MARK};
 use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
 use crate::measure::remote::session::offset_ns;
-use crate::measure::remote::shared::{Job, Shared};
+use crate::measure::remote::shared::Shared;
+use crate::measure::threads;
 use crate::plan::cells::Scenario;
 
 /// How long consent may take.
@@ -42,51 +43,49 @@ pub(super) enum WorkError {
     Closed,
 }
 
-/// A trial on the working thread.
+/// A trial on its thread.
 pub(super) struct Work<'w> {
     pub(super) shared: &'w Shared,
+    pub(super) trial: u64,
     pub(super) open: &'w Open,
-    pub(super) control: &'w Arc<Control>,
-    pub(super) orders: &'w Receiver<Job>,
+    pub(super) control: &'w Control,
+    pub(super) inbox: &'w Receiver<ToAgent>,
 }
 
 impl Work<'_> {
     /// Runs the trial to its end.
     pub(super) fn run(&self) -> Result<Report, WorkError> {
         let open = self.open;
-        open.check().map_err(WorkError::Order)?;
-        let core = open.order.core.filter(|core| self.shared.cores.contains(core));
-        let core = core.ok_or_else(|| {
-            WorkError::Order(format!("core {:?} is not one of the agent's, {:?}", open.order.core, self.shared.cores))
-        })?;
-        if open.order.fifo.is_some() && self.shared.cores.len() < 2 {
-            return Err(WorkError::Order("--fifo on the agent's only core would keep its lease from ending".into()));
-        }
         let failed = |what| move |error| TrialError::Socket { what, error };
-        let bind = SocketAddr::new(open.bind, 0);
-        let mut socket = Socket::bind(bind).map_err(failed("binding the agent's socket to --peer-bind"))?;
+        let bind = open.bind.here().map_err(|error| WorkError::Order(format!("--peer-bind {error}")))?;
+        let mut socket = Socket::bind(bind.at(0)).map_err(failed("binding the agent's socket to --peer-bind"))?;
         let [rcvbuf, sndbuf] = open.buffers;
         socket.set_buffers(rcvbuf, sndbuf).map_err(failed("setting socket buffers"))?;
         let address = socket.local_addr().map_err(failed("reading a socket's address"))?;
-        self.shared.begin(open, self.control, core);
-        self.shared.tell(&FromAgent::Opened { id: open.id, address });
+        self.tell(FromAgent::Opened(address));
         let peer = self.agree(&socket)?;
         socket.connect_after(peer, &MARK).map_err(failed("connecting with the worker"))?;
-        if open.order.scenario != Scenario::Send {
+        let scenario = open.orders[0].scenario;
+        if scenario != Scenario::Send {
             // What a queueing discipline drops is not sent, and sent again.
             socket.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }
-        let gso = open.order.gso && probe_gso(open.bind).is_ok();
-        let order = Order { gso, ..open.order };
-        order.pin().map_err(TrialError::from)?;
+        let has_gso = probe_gso(bind.ip()).is_ok();
+        let orders: Vec<Order> =
+            open.orders.iter().map(|order| Order { gso: order.gso && has_gso, ..*order }).collect();
+        let order = &orders[0];
         let watch = HostWatch::begin(socket.local_addr().map_err(failed("reading a socket's address"))?, peer);
         let socket = Arc::new(socket);
-        let report = match order.scenario {
-            Scenario::Flood | Scenario::Pace => self.offer(&order, &socket),
-            Scenario::Echo => self.echo(&order, &socket),
-            Scenario::Drain => self.fill(&order, &socket),
-            Scenario::Send => self.count(&order, &socket),
-        }?;
+        let report = match scenario {
+            Scenario::Flood | Scenario::Pace => self.offer(&orders, &socket),
+            Scenario::Echo => self.echo(order, &socket),
+            Scenario::Drain => self.fill(order, &socket),
+            Scenario::Send => self.count(order, &socket),
+        };
+        let report = report.map_err(|error| match self.control.is_exceeded() {
+            true => WorkError::Order(format!("the order ends after {} datagrams", open.datagrams)),
+            false => error,
+        })?;
         let drop_socket = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
         let (counted, host) = (Counted { drop_socket, ..report.counted }, watch.and_then(|watch| watch.end()));
         Ok(Report { counted, unrelated: socket.unrelated(), host, ..report })
@@ -97,17 +96,21 @@ impl Work<'_> {
         let (mut door, start) = (Door::new(self.open.nonce), Instant::now());
         while start.elapsed() < CONSENT_WITHIN {
             door.answer(socket).map_err(TrialError::io("answering the worker"))?;
-            match self.orders.try_recv() {
-                Ok(Job::Message(ToAgent::Consent(challenge))) => {
+            match self.inbox.try_recv() {
+                Ok(ToAgent::Consent(challenge)) => {
                     let told = || WorkError::Order("the challenge that came back is another one".into());
                     return door.consenting(challenge).ok_or_else(told);
                 }
-                Ok(Job::Message(ToAgent::Close)) | Err(TryRecvError::Disconnected) => return Err(WorkError::Closed),
+                Ok(ToAgent::Close) | Err(TryRecvError::Disconnected) => return Err(WorkError::Closed),
                 Ok(_) => {}
                 Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(100)),
             }
         }
         Err(WorkError::Order("nobody has consented to the load".into()))
+    }
+
+    fn tell(&self, message: FromAgent) {
+        self.shared.tell(self.trial, message);
     }
 
     fn tell_agreed(&self, socket: &Socket, train: usize, method: &str) -> Result<(), TrialError> {
@@ -119,13 +122,25 @@ impl Work<'_> {
             offset_ns: offset_ns(),
             receive_ring: socket.path().ok().and_then(|path| path.receive_ring()),
         };
-        self.shared.tell(&FromAgent::Agreed(agreed));
+        self.tell(FromAgent::Agreed(agreed));
         Ok(())
     }
 
-    fn offer(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+    /// Each generator has a thread of its own, as in one process.
+    fn offer(&self, orders: &[Order], socket: &Arc<Socket>) -> Result<Report, WorkError> {
         self.tell_agreed(socket, 0, "")?;
-        let offered = peer::offer(order, socket, self.control)?;
+        let control = self.control;
+        let offered = thread::scope(|scope| {
+            // If not all threads can be started, those that were still end.
+            let _stop = StopAtEnd(control);
+            let start = |order| threads::spawn(scope, move || peer::offer(order, socket, control));
+            let generators = orders.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+            let mut sum = Offered::default();
+            for generator in generators {
+                sum.add(threads::join(generator)?);
+            }
+            Ok::<_, TrialError>(sum)
+        })?;
         let measured_ns = self.control.measured_ns();
         let measured_ns = match measured_ns.end {
             u64::MAX => 0,
@@ -144,19 +159,20 @@ impl Work<'_> {
 
     fn fill(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
         let pool = pool(1, order.payload)?;
+        order.pin().map_err(TrialError::from)?;
         let (mut filler, mut free) = (Filler::socket(order, socket)?, pool.frames());
         self.tell_agreed(socket, filler.train(), filler.method())?;
         let ends = Instant::now() + self.open.within;
         loop {
-            match self.orders.recv_timeout(ends.saturating_duration_since(Instant::now())) {
-                Ok(Job::Message(ToAgent::Fill { count })) => {
+            match self.inbox.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+                Ok(ToAgent::Fill { count }) => {
                     let most = self.open.datagrams.saturating_sub(filler.sent());
                     let count = count.min(FILL_MAX).min(most as usize);
                     let start_ns = now_ns();
                     let sent = filler.fill(&mut free, count)? as u64;
-                    self.shared.tell(&FromAgent::Filled(Filled { sent, ns: now_ns() - start_ns }));
+                    self.tell(FromAgent::Filled(Filled { sent, ns: now_ns() - start_ns }));
                 }
-                Ok(Job::Message(ToAgent::Close)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(ToAgent::Close) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return Err(WorkError::Order("the trial's time is over".into())),
             }
@@ -170,6 +186,7 @@ impl Work<'_> {
     fn count(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
         let pool = pool(1024, order.payload)?;
         let mut free = pool.frames();
+        order.pin().map_err(TrialError::from)?;
         let mut counter = Counter::<Mmsg<'_>>::open(order, Port::Socket(Arc::clone(socket)), &pool)?;
         self.tell_agreed(socket, 0, "")?;
         let (ends, mut ns, mut result) = (Instant::now() + self.open.within, 0, Ok(()));
@@ -188,11 +205,11 @@ impl Work<'_> {
                     break;
                 }
             }
-            match self.orders.try_recv() {
-                Ok(Job::Message(ToAgent::Count)) => {
-                    self.shared.tell(&FromAgent::Counted(counted(socket, &counter, ns)));
+            match self.inbox.try_recv() {
+                Ok(ToAgent::Count) => {
+                    self.tell(FromAgent::Counted(counted(socket, &counter, ns)));
                 }
-                Ok(Job::Message(ToAgent::Close)) | Err(TryRecvError::Disconnected) => break,
+                Ok(ToAgent::Close) | Err(TryRecvError::Disconnected) => break,
                 Ok(_) => {}
                 // The worker may be on the same core.
                 Err(TryRecvError::Empty) => thread::yield_now(),

@@ -205,7 +205,7 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (options, order) = (part.options, part.order(0));
     if let Some(peer) = part.peer.filter(|_| part.truesizes.get(part.cell).is_none()) {
-        // Before the trial: an agent takes part in one at a time.
+        // Before the trial, so that nothing of it counts.
         let (near, session) = part.roomy_session(peer)?;
         let measured = truesize(&near, Load::There { session, sent: 0 }, part.cell.receives_trains(), free)?;
         part.truesizes.note(part.cell, measured);

@@ -13,7 +13,6 @@ use crate::measure::trial::Part;
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let generators = part.options.generators;
-    let control = Control::new(generators, &part.own_interrupt());
-    stream::run::<B, ()>(part, free, (&control, generators), |_| ()).map(|(outcome, ())| outcome)
+    let control = Control::new(part.offering(), &part.own_interrupt());
+    stream::run::<B, ()>(part, free, &control, |_| ()).map(|(outcome, ())| outcome)
 }

@@ -67,7 +67,7 @@ impl<'p> Trial<'_, 'p> {
             return None;
         }
         let local = self.options.bind.at(0);
-        HostWatch::begin(local, self.peer.map_or(local, |peer| (peer.bind, 0).into()))
+        HostWatch::begin(local, self.peer.map_or(local, |peer| peer.bind.seen_from(local, 0)))
     }
 
     fn run_all_parts(

@@ -45,7 +45,7 @@ impl Observer for Latency<'_> {
 ///
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let control = Control::new(1, &part.own_interrupt());
+    let control = Control::new(part.offering(), &part.own_interrupt());
     let latency = |far: &Far<'_>| Latency {
         control: &control,
         histogram: latency_histogram(),
@@ -56,7 +56,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
             Far::There(session) => session.shift_ns(),
         },
     };
-    let (outcome, latency) = stream::run::<B, _>(part, free, (&control, 1), latency)?;
+    let (outcome, latency) = stream::run::<B, _>(part, free, &control, latency)?;
     // Two clocks that nobody has compared show no latency.
     let is_known = part.peer.is_none_or(Peer::has_known_clock);
     Ok(Outcome { latency: is_known.then_some(latency.histogram), ..outcome })

@@ -34,7 +34,7 @@ const CATCH_UP_NS: u64 = 2_000_000;
 /// [`Socket::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
-/// Runs a trial on threads of its own: the generators, and the worker, whose sink shows what arrives to the observer
+/// Runs a trial on threads of its own: the generators, for which [`Part::offering`] threads offer load here, and the worker, whose sink shows what arrives to the observer
 /// that `observer` makes for the other end of the socket.
 /// Returns the outcome and the observer.
 ///
@@ -44,25 +44,25 @@ pub(super) const LOOK_NS: u64 = 30_000_000_000;
 pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
-    (control, generators): (&Control, usize),
+    control: &Control,
     observer: impl FnOnce(&Far<'_>) -> O,
 ) -> Result<(Outcome, O), TrialError> {
     let (near, far) = part.ends()?;
     let observer = observer(&far);
-    let orders: Vec<Order> = (0..generators).map(|flow| part.order(flow)).collect();
+    let orders = part.orders();
     thread::scope(|scope| {
         let far = &far;
         // If not all threads can be started, those that were still end.
         let _stop = StopAtEnd(control);
-        let offer = move |order| match far {
+        let offer = move |order: &Order| match far {
             Far::Here(far) => peer::offer(order, far, control).map(Offering::from),
             Far::There(session) => session.offer(control).map(Offering::from),
         };
-        let generators = orders.iter().map(|order| threads::spawn(scope, move || offer(order)));
+        let generators = orders.iter().take(part.offering()).map(|order| threads::spawn(scope, move || offer(order)));
         let generators = generators.collect::<Result<Vec<_>, _>>()?;
         let worker = threads::spawn(scope, || {
             let _stop = StopAtEnd(control);
-            let worker = Worker { part, near: &near, control, generators: orders.len() };
+            let worker = Worker { part, near: &near, control };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
                 let sink = Sink::observed(orders.len(), part.wire(), observer);
@@ -120,7 +120,6 @@ struct Worker<'t, 'a, 'p> {
     part: &'t Part<'a, 'p>,
     near: &'t Arc<Socket>,
     control: &'t Control,
-    generators: usize,
 }
 
 impl<'p> Worker<'_, '_, 'p> {
@@ -164,7 +163,7 @@ impl<'p> Worker<'_, '_, 'p> {
     ) -> Result<Outcome, TrialError> {
         let (part, control) = (self.part, self.control);
         driver::poll_once(lane, app, free).map_err(TrialError::io("receiving"))?;
-        if !control.wait_ready(self.generators) {
+        if !control.wait_ready(part.offering()) {
             return Err(TrialError::Stalled("the generators did not start"));
         }
         part.meet()?;
