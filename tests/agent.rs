@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -16,7 +16,7 @@ use hpbench::measure::control::Phase;
 use hpbench::measure::order::Order;
 use hpbench::measure::remote::consent::{Token, challenge_in, request};
 use hpbench::measure::remote::frame::{self, MAGIC};
-use hpbench::measure::remote::message::{FromAgent, Hello, LEASE, Open, ToAgent};
+use hpbench::measure::remote::message::{About, FromAgent, Hello, LEASE, Open, Report, ToAgent};
 use hpbench::plan::cells::{Scenario, Until};
 use hpbench::traffic::wire::{Tag, Verify, Wire};
 use rustix::process::{Pid, Signal, kill_process};
@@ -56,7 +56,7 @@ fn script(bench: &Bench, files: &[&[u8]], then: &str) -> String {
 fn hello(version: &str) -> Vec<u8> {
     let mut bytes = MAGIC.as_bytes().to_vec();
     let hello = Hello { version: version.into(), cores: vec![0], ..Hello::default() };
-    frame::write(&mut bytes, &FromAgent::Hello(hello)).expect("memory");
+    frame::write(&mut bytes, &hello).expect("memory");
     bytes
 }
 
@@ -115,12 +115,39 @@ fn modes_addresses_and_threads_of_the_worker_are_as_without_a_peer() {
     }
 }
 
+/// Workers and generators that share cores: each trial of each worker has its own part of the agent.
+#[test]
+fn several_workers_and_generators_have_a_balanced_ledger() {
+    let bench = Bench::new();
+    let mut plans = vec![("--scenario flood --generators 2", 1)];
+    if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
+        plans.push(("--scenario drain,send,flood,pace,echo --workers 2 --rate 2000", 5));
+        plans.push(("--scenario flood --workers 2 --generators 2", 1));
+    } else {
+        needs::skip("cores", &"two workers need two cores");
+    }
+    for (plan, cells) in plans {
+        let done = with_peer(&bench, &agent(), &format!("{plan} --backend plain --trials 2 --force")).expect(0);
+        let rows = done.rows();
+        assert_eq!(rows.len(), 2 * cells, "{plan}");
+        assert_sound(&rows);
+        for row in &rows {
+            let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));
+            let known = ["received", "drop_socket", "drop_ring"].map(|name| row.count(name));
+            assert_eq!((lost, sent), (0, known.iter().sum()), "{plan}: {row:?}");
+            let generators = if row.text("scenario") == "flood" && plan.contains("--generators 2") { "2" } else { "1" };
+            assert!(["", generators].contains(&row.text("generators")), "{plan}: {row:?}");
+        }
+    }
+}
+
 #[test]
 fn what_a_peer_cannot_do_is_refused() {
     let bench = Bench::new();
     for (args, told) in [
-        ("--workers 2 --cpu 0,1", "--workers 2: an agent serves one worker"),
-        ("--generators 2", "--generators 2: an agent has one generator"),
+        ("--peer-cpu 4000", "--peer-cpu 4000 is not one of the cores"),
+        ("--bind ::1 --peer-bind fe80::2", "as in fe80::2%eth0"),
+        ("--bind ::1 --peer-bind fe80::2%there0", "a link-local --bind"),
         ("--backend null --scenario drain", "--backend null: it has no socket"),
         ("--bind 127.0.0.1 --peer-bind ::1", "one is of IPv4 and the other of IPv6"),
         ("--peer-bind 0.0.0.0", "no address that can be sent to"),
@@ -172,15 +199,36 @@ fn an_agent_that_floods_its_output_ends_the_run() {
     let bench = Bench::new();
     let mut frames = Vec::new();
     for _ in 0..1000 {
-        frame::write(&mut frames, &FromAgent::Sent(1)).expect("memory");
+        frame::write(&mut frames, &About { trial: 1, message: FromAgent::Sent(1) }).expect("memory");
     }
-    let path = bench.beside("flood");
-    fs::write(&path, frames).expect("a file");
-    let peer = script(&bench, &[&hello(&version())], &format!("while :; do cat {}; done", path.display()));
-    let begun = Instant::now();
+    let mut alive = Vec::new();
+    for _ in 0..1000 {
+        frame::write(&mut alive, &About { trial: 0, message: FromAgent::Alive }).expect("memory");
+    }
+    for frames in [frames, alive] {
+        let path = bench.beside("flood");
+        fs::write(&path, frames).expect("a file");
+        let peer = script(&bench, &[&hello(&version())], &format!("while :; do cat {}; done", path.display()));
+        let begun = Instant::now();
+        let done = with_peer(&bench, &peer, "--scenario flood --backend plain --trials 5 --force").expect(1);
+        assert!(done.stderr.contains("more than was asked for"), "{}", done.stderr);
+        assert!(begun.elapsed() < ENDS_WITHIN && done.rows().len() < 5);
+    }
+}
+
+/// It renews its lease, but answers nothing else.
+#[test]
+fn an_agent_that_is_alive_but_slow_fails_its_trials_and_is_given_up() {
+    let bench = Bench::new();
+    let mut alive = Vec::new();
+    frame::write(&mut alive, &About { trial: 0, message: FromAgent::Alive }).expect("memory");
+    let path = bench.beside("alive");
+    fs::write(&path, alive).expect("a file");
+    let peer = script(&bench, &[&hello(&version())], &format!("while cat {}; do sleep 0.6; done", path.display()));
     let done = with_peer(&bench, &peer, "--scenario flood --backend plain --trials 5").expect(1);
-    assert!(done.stderr.contains("more than was asked for"), "{}", done.stderr);
-    assert!(begun.elapsed() < ENDS_WITHIN && done.rows().len() < 5);
+    let rows = done.rows();
+    assert_eq!(rows.len(), 3, "{}", done.stderr);
+    assert!(rows.iter().all(|row| row.text("error").contains("it did not answer within 4.5 s")), "{:?}", rows[0]);
 }
 
 /// Runs trials with a peer that writes its process id, lets some of them end, and does something to the peer.
@@ -211,9 +259,6 @@ fn a_run_whose_agent_is_killed_or_stopped_ends_and_keeps_its_rows() {
         // Whichever end of the pipe is noticed first.
         let killed = ["the agent is lost: its output ended", "the agent is lost: it reads no more"];
         for (signal, told) in [(Signal::KILL, killed), (Signal::STOP, ["it was stopped"; 2])] {
-            if signal == Signal::STOP && ["drain", "send"].contains(&scenario) {
-                continue;
-            }
             let (done, took, pid) = disturbed(scenario, |pid| kill_process(pid, signal).expect("it is there"));
             let done = done.expect(1);
             let is_told = told.iter().any(|told| done.stderr.contains(told));
@@ -268,8 +313,11 @@ fn a_run_is_resumed_with_the_same_peer_only() {
 struct Driven {
     child: Child,
     stdin: ChildStdin,
-    messages: Receiver<FromAgent>,
+    messages: Receiver<About<FromAgent>>,
 }
+
+/// The trial of most tests.
+const TRIAL: u64 = 7;
 
 impl Driven {
     fn start() -> Self {
@@ -282,35 +330,62 @@ impl Driven {
             let mut magic = vec![0; MAGIC.len()];
             stdout.read_exact(&mut magic).expect("its first line");
             assert_eq!(magic, MAGIC.as_bytes());
-            while let Ok(message) = frame::read::<FromAgent>(stdout) {
+            frame::read::<Hello>(stdout).expect("who it is");
+            while let Ok(message) = frame::read(stdout) {
                 if sender.send(message).is_err() {
                     break;
                 }
             }
         };
         thread::spawn(move || read_all(&mut stdout));
-        let driven = Self { child, stdin, messages };
-        assert!(matches!(driven.next(), Some(FromAgent::Hello(_))));
-        driven
+        Self { child, stdin, messages }
     }
 
     fn send(&mut self, message: ToAgent) {
-        let _ = frame::write(&mut self.stdin, &message);
+        self.send_about(TRIAL, message);
     }
 
-    /// The next message that is no answer to a lease.
+    fn send_about(&mut self, trial: u64, message: ToAgent) {
+        let _ = frame::write(&mut self.stdin, &About { trial, message });
+    }
+
+    /// The next message about the trial that is no answer to a lease.
     fn next(&self) -> Option<FromAgent> {
+        let about = self.next_about()?;
+        assert_eq!(about.trial, TRIAL);
+        Some(about.message)
+    }
+
+    fn next_about(&self) -> Option<About<FromAgent>> {
         loop {
             match self.messages.recv_timeout(Duration::from_secs(2)) {
-                Ok(FromAgent::Alive) => {}
-                message => return message.ok(),
+                Ok(About { message: FromAgent::Alive, .. }) => {}
+                about => return about.ok(),
+            }
+        }
+    }
+
+    /// The report of a trial that nobody ends, or why it has none.
+    fn outcome(&mut self, mut meanwhile: impl FnMut(&mut Self)) -> Result<Report, String> {
+        let start = Instant::now();
+        loop {
+            self.send(ToAgent::Lease);
+            meanwhile(self);
+            match self.messages.try_recv().map(|about| about.message) {
+                Ok(FromAgent::Report(report)) => return Ok(*report),
+                Ok(FromAgent::Failed(why)) => return Err(why),
+                _ => assert!(start.elapsed() < ENDS_WITHIN, "it goes on"),
             }
         }
     }
 
     fn open(&mut self, nonce: Token) -> SocketAddr {
+        self.open_as(TRIAL, Scenario::Flood, nonce)
+    }
+
+    fn open_as(&mut self, trial: u64, scenario: Scenario, nonce: Token) -> SocketAddr {
         let order = Order {
-            scenario: Scenario::Flood,
+            scenario,
             wire: Wire { tag: Tag::new(1), verify: Verify::Header },
             flow: 0,
             payload: 64,
@@ -319,17 +394,29 @@ impl Driven {
             burst: 1,
             window: 1,
             warmup: Duration::ZERO,
-            until: Until::Elapsed(Duration::from_secs(1)),
+            until: Until::Elapsed(Duration::from_secs(60)),
             core: Some(hpbench::plan::cores::allowed().expect("cores")[0]),
             fifo: None,
         };
-        let (bind, within) = (Ipv4Addr::LOCALHOST.into(), Duration::from_secs(5));
-        let open = Open { id: 7, order, bind, buffers: [1 << 16; 2], nonce, within, datagrams: 1000 };
-        self.send(ToAgent::Open(Box::new(open)));
-        match self.next() {
-            Some(FromAgent::Opened { id: 7, address }) => address,
+        let (bind, within) = (IpAddr::from(Ipv4Addr::LOCALHOST).into(), Duration::from_secs(5));
+        let open = Open { orders: vec![order], bind, buffers: [1 << 16; 2], nonce, within, datagrams: 1000 };
+        self.send_about(trial, ToAgent::Open(Box::new(open)));
+        match self.next_about() {
+            Some(About { trial: opened, message: FromAgent::Opened(address) }) if opened == trial => address,
             other => panic!("it did not open: {other:?}"),
         }
+    }
+
+    /// Asks for the load of a trial at `address`, and consents to it.
+    fn agree(&mut self, trial: u64, worker: &UdpSocket, nonce: Token, address: SocketAddr) {
+        worker.send_to(&request(nonce), address).expect("loopback");
+        let challenge = challenge_in(&heard(worker)[0]).expect("a challenge");
+        self.send_about(trial, ToAgent::Consent(challenge));
+        let agreed = self.next_about().expect("it has agreed");
+        assert!(
+            matches!(agreed, About { trial: about, message: FromAgent::Agreed(_) } if about == trial),
+            "{agreed:?}"
+        );
     }
 
     /// Whether it ends on its own within a time.
@@ -392,20 +479,77 @@ fn load_goes_only_to_whom_has_asked_for_it_and_has_consented() {
 fn an_order_ends_by_itself() {
     let (mut agent, nonce) = (Driven::start(), Token::draw());
     let (address, worker) = (agent.open(nonce), socket());
-    worker.send_to(&request(nonce), address).expect("loopback");
-    let challenge = challenge_in(&heard(&worker)[0]).expect("a challenge");
-    agent.send(ToAgent::Consent(challenge));
+    agent.agree(TRIAL, &worker, nonce, address);
     agent.send(ToAgent::Phase(Phase::Warmup));
-    // Nobody ends the trial: its 1000 datagrams or its time do.
-    let start = Instant::now();
-    let report = loop {
-        agent.send(ToAgent::Lease);
-        match agent.next() {
-            Some(FromAgent::Report(report)) => break report,
-            _ => assert!(start.elapsed() < ENDS_WITHIN, "it goes on"),
+    // Nobody ends the trial: its 1000 datagrams do.
+    let report = agent.outcome(|_| thread::sleep(Duration::from_millis(10))).expect("a report");
+    let train = report.offered.map_or(0, |offered| offered.train as u64);
+    assert!((1001..=1000 + train).contains(&report.sent), "{} {train}", report.sent);
+}
+
+#[test]
+fn an_echo_sends_no_more_than_its_order_allows() {
+    let (mut agent, nonce) = (Driven::start(), Token::draw());
+    let (address, worker) = (agent.open_as(TRIAL, Scenario::Echo, nonce), socket());
+    agent.agree(TRIAL, &worker, nonce, address);
+    agent.send(ToAgent::Ready);
+    worker.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    let (mut seen, mut bytes) = (0, [0; 2000]);
+    let why = agent.outcome(|_| {
+        for _ in 0..100 {
+            let Ok((length, from)) = worker.recv_from(&mut bytes) else { break };
+            seen += 1;
+            worker.send_to(&bytes[..length], from).expect("loopback");
         }
-    };
-    assert!(report.sent > 1000, "{report:?}");
+    });
+    let why = why.expect_err("that is no measurement");
+    assert!(why.contains("ends after 1000 datagrams"), "{why}");
+    assert!(seen <= 1001, "{seen}");
+}
+
+/// Each trial asks for its own consent, and ends alone.
+#[test]
+fn trials_of_several_workers_do_not_mix() {
+    let mut agent = Driven::start();
+    let [one, two] = [11, 12].map(|trial| {
+        let (nonce, worker) = (Token::draw(), socket());
+        let address = agent.open_as(trial, Scenario::Drain, nonce);
+        (trial, nonce, worker, address)
+    });
+    // The challenge for one is no consent to the load of the other, nor is its nonce.
+    two.2.send_to(&request(two.1), one.3).expect("loopback");
+    assert!(heard(&two.2).is_empty());
+    for (trial, nonce, worker, address) in [&one, &two] {
+        agent.agree(*trial, worker, *nonce, *address);
+        agent.send(ToAgent::Lease);
+    }
+    agent.send_about(one.0, ToAgent::Fill { count: 3 });
+    assert_eq!((heard(&one.2).len(), heard(&two.2).len()), (3, 0));
+    assert!(
+        matches!(agent.next_about(), Some(About { trial: 11, message: FromAgent::Filled(filled) }) if filled.sent == 3)
+    );
+    agent.send_about(one.0, ToAgent::Close);
+    assert!(matches!(agent.next_about(), Some(About { trial: 11, message: FromAgent::Report(_) })));
+    agent.send_about(one.0, ToAgent::Fill { count: 3 });
+    agent.send_about(two.0, ToAgent::Fill { count: 2 });
+    assert_eq!((heard(&one.2).len(), heard(&two.2).len()), (0, 2), "a trial that is over does nothing more");
+
+    // An order that cannot be carried out changes nothing for others.
+    let open = ToAgent::Open(Box::new(Open {
+        orders: vec![],
+        bind: IpAddr::from(Ipv4Addr::LOCALHOST).into(),
+        buffers: [1; 2],
+        nonce: Token::draw(),
+        within: Duration::ZERO,
+        datagrams: 0,
+    }));
+    assert!(matches!(agent.next_about(), Some(About { trial: 12, message: FromAgent::Filled(_) })));
+    agent.send_about(13, open);
+    assert!(matches!(agent.next_about(), Some(About { trial: 13, message: FromAgent::Failed(_) })));
+    agent.send_about(two.0, ToAgent::Close);
+    assert!(
+        matches!(agent.next_about(), Some(About { trial: 12, message: FromAgent::Report(report) }) if report.sent == 2)
+    );
 }
 
 #[test]
@@ -415,7 +559,7 @@ fn another_challenge_than_the_one_that_was_sent_is_no_consent() {
     worker.send_to(&request(nonce), address).expect("loopback");
     assert_eq!(heard(&worker).len(), 1);
     agent.send(ToAgent::Consent(Token::draw()));
-    assert!(matches!(agent.next(), Some(FromAgent::Failed { id: 7, .. })));
+    assert!(matches!(agent.next(), Some(FromAgent::Failed(_))));
     assert!(heard(&worker).is_empty());
 }
 

@@ -7,12 +7,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Bench, HPBENCH, needs};
 use hpbench::plan::path::check_whole;
 use hpbench_backends::kernel::interface;
 use hpbench_backends::{Offer, Socket};
+use rustix::process::{Pid, Signal, kill_process};
 
 const RIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/rig");
 
@@ -283,15 +284,34 @@ fn two_hosts_have_one_ledger() {
     let Some(rig) = Rig::new("t") else { return };
     rig.does("up");
     let bench = Bench::new();
-    for ends in [["10.77.0.1", "10.77.0.2"], ["fd77::1", "fd77::2"]] {
+    let all = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000";
+    let unconnected = "--backend plain --scenario drain,send,flood,pace,echo --rate 2000 --addressing unconnected";
+    let mut plans = vec![
+        (["10.77.0.1", "10.77.0.2"], all),
+        (["fd77::1", "fd77::2"], all),
+        // Each side's interface has its own name and number.
+        (["fe80::1%rig-a", "fe80::2%rig-b"], all),
+        (["fe80::1%rig-a", "fe80::2%rig-b"], unconnected),
+        (["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --generators 2"),
+    ];
+    if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
+        let several = "--backend plain --scenario drain,send,flood,pace,echo --rate 2000 --workers 2";
+        plans.push((["10.77.0.1", "10.77.0.2"], several));
+        plans.push((["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --workers 2 --generators 2"));
+    } else {
+        needs::skip("cores", &"two workers need two cores");
+    }
+    for (ends, args) in plans {
         if ends[0].contains(':') && !rig.does("run -- ip address").contains("fd77::1") {
             needs::skip("ipv6", &"no IPv6 here");
             continue;
         }
-        let args = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000 --verbose";
+        let args = &format!("{args} --verbose");
         let done = run_with_peer(&rig, &bench, args, ends).expect(0);
         common::assert_sound(&done.rows());
-        assert_eq!(done.rows().len(), 10);
+        let cells =
+            args.split([',', ' ']).filter(|word| ["drain", "send", "flood", "pace", "echo"].contains(word)).count();
+        assert_eq!(done.rows().len(), cells * if args.contains("mmsg") { 2 } else { 1 }, "{args}");
         for row in done.rows() {
             let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));
             let known = ["received", "drop_socket", "drop_ring"].map(|name| row.count(name));
@@ -532,7 +552,7 @@ impl Sshd {
         );
         let sshd = Self { child, command, namespace: format!("{}-b", rig.0) };
         let listens = || rig.does("run b -- ss -ltn").contains(":2222");
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while !listens() {
             assert!(start.elapsed() < Duration::from_secs(20), "sshd does not start");
             std::thread::sleep(Duration::from_millis(50));
@@ -547,8 +567,8 @@ impl Drop for Sshd {
         let _ = self.child.wait();
         // Those of its sessions whose connection was cut know nothing of it. Nobody else is in this namespace.
         for pid in processes_in(&self.namespace) {
-            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            let pid = pid.parse().ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
         }
     }
 }
@@ -570,32 +590,49 @@ fn an_agent_behind_ssh_works_and_ends_when_the_way_is_cut() {
     common::assert_sound(&done.rows());
     assert_eq!(done.rows().len(), 2);
 
-    let is_agent = |pid: &String| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"hpbench\0agent\0"))
+    let is_agent = |pid: &Pid| {
+        let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+        std::fs::read(path).is_ok_and(|words| words.ends_with(b"hpbench\0agent\0"))
     };
-    let agents = || processes_in(&sshd.namespace).iter().filter(|pid| is_agent(pid)).count();
-    let (cut, seen) = std::thread::scope(|scope| {
-        let run = scope.spawn(|| {
-            let args = "--backend plain --scenario flood -t 60";
-            let start = std::time::Instant::now();
-            (run_with(&rig, &bench, args, &sshd.command, ends), start.elapsed())
-        });
-        let start = std::time::Instant::now();
-        while agents() == 0 && start.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(20));
+    let agents = || -> Vec<Pid> {
+        let pids = processes_in(&sshd.namespace);
+        pids.iter().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).filter(is_agent).collect()
+    };
+    let gone = || {
+        let start = Instant::now();
+        while !agents().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the agent outlives its lease");
+            std::thread::sleep(Duration::from_millis(50));
         }
-        let seen = agents();
-        std::thread::sleep(Duration::from_secs(1));
-        rig.does("run -- ip link set dev rig-a down");
-        (run.join().expect("no panic"), seen)
-    });
-    assert_eq!(seen, 1);
-    let (done, took) = cut;
-    assert!(took < Duration::from_secs(40), "it does not wait for the end of the trial: {took:?}");
-    assert_eq!(done.status, 1, "{}", done.stderr);
-    let start = std::time::Instant::now();
-    while agents() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(20), "the agent outlives its lease");
-        std::thread::sleep(Duration::from_millis(50));
+    };
+    // Does something to the agent in the middle of a trial.
+    let disturbed = |disturb: &dyn Fn(Pid)| {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                let args = "--backend plain --scenario flood -t 60";
+                (run_with(&rig, &bench, args, &sshd.command, ends), Instant::now())
+            });
+            let start = Instant::now();
+            while agents().is_empty() && start.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let seen = agents();
+            assert_eq!(seen.len(), 1);
+            std::thread::sleep(Duration::from_secs(1));
+            let begun = Instant::now();
+            disturb(seen[0]);
+            let (done, ended) = run.join().expect("no panic");
+            let took = ended - begun;
+            assert!(took < Duration::from_secs(30), "it does not wait for the end of the trial: {took:?}");
+            assert_eq!(done.status, 1, "{}", done.stderr);
+            seen[0]
+        })
+    };
+    let stopped = disturbed(&|agent| kill_process(agent, Signal::STOP).expect("it is there"));
+    if agents().contains(&stopped) {
+        kill_process(stopped, Signal::CONT).expect("it is there");
     }
+    gone();
+    disturbed(&|_| drop(rig.does("run -- ip link set dev rig-a down")));
+    gone();
 }
