@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::declaration::{Kind, Mode};
 use crate::frames::address::HEADROOM;
-use crate::frames::packet::{Packet, RxRing};
+use crate::frames::packet::{Packet, RxRing, SOCKETS_MAX};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::{Consumer, Producer, ring};
 use crate::kernel::errno::{self, Verdict};
@@ -46,7 +46,8 @@ pub trait Backend<'p>: Sized {
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError>;
 
     /// Receives at most one batch without blocking, into frames from `free`, onto `rx`. Returns how
-    /// many datagrams were received; `Ok(0)` means that none was there (or that no frame is free).
+    /// many datagrams were received; `Ok(0)` means that none was there (or that no frame is free). With several sockets,
+    /// the batch is the total, and none of them is left out for good while others have datagrams.
     /// Datagrams that the ring cannot hold are dropped, and counted by [`RxRing::deliver`].
     ///
     /// # Errors
@@ -157,6 +158,9 @@ impl Config {
 pub enum Port<'p> {
     /// A datagram socket.
     Socket(Arc<Socket>),
+    /// Several datagram sockets, at most [`SOCKETS_MAX`]. [`Packet::socket`] is the place in this list of the one that a
+    /// packet came by, or goes out of. `batch` is the total of a call, which visits one socket after the other.
+    Sockets(Vec<Arc<Socket>>),
     /// An end of a link in memory, for the backend that needs no kernel.
     Memory(MemoryPort<'p>),
 }
@@ -178,19 +182,57 @@ impl<'p> MemoryPort<'p> {
 }
 
 impl Port<'_> {
-    /// The socket, set up as `config` says; frames must be large enough.
-    pub(crate) fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
-        let Self::Socket(socket) = self else { return Err(OpenError::WrongPort(config.variant.kind())) };
+    /// The sockets, at least one, set up as `config` says; frames must be large enough.
+    pub(crate) fn sockets(self, config: &Config, pool: &Pool) -> Result<Sockets, OpenError> {
+        let sockets = match self {
+            Self::Socket(socket) => vec![socket],
+            Self::Sockets(sockets) => sockets,
+            Self::Memory(_) => return Err(OpenError::WrongPort(config.variant.kind())),
+        };
+        if sockets.is_empty() || sockets.len() > SOCKETS_MAX {
+            return Err(OpenError::Impossible("a backend has at least one socket, and at most 32,768"));
+        }
         let needed = config.headroom() + 1;
         if pool.frame_size() < needed {
             return Err(OpenError::SmallFrames { size: pool.frame_size(), needed });
         }
         if let Some(timeout) = config.block {
             let failed = |error| OpenError::Failed { call: "making a socket wait", error };
-            socket.set_blocking(timeout).map_err(failed)?;
+            // Those of several sockets are never waited for one by one.
+            if let [socket] = &sockets[..] {
+                socket.set_blocking(timeout).map_err(failed)?;
+            }
         }
-        set_segmentation(config, &socket)?;
-        Ok(socket)
+        for socket in &sockets {
+            set_segmentation(config, socket)?;
+        }
+        Ok(Sockets(sockets.into_boxed_slice()))
+    }
+}
+
+/// The sockets of a backend: at least one.
+#[derive(Clone, Debug)]
+pub(crate) struct Sockets(Box<[Arc<Socket>]>);
+
+impl Sockets {
+    /// The first one, which is the only one of most backends.
+    pub(crate) fn first(&self) -> &Arc<Socket> {
+        &self.0[0]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The descriptor of the socket with this number.
+    #[inline(always)]
+    pub(crate) fn raw(&self, number: usize) -> RawFd {
+        self.0[number].raw()
+    }
+
+    /// All descriptors.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        self.0.iter().map(|socket| socket.raw()).collect()
     }
 }
 

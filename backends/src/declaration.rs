@@ -118,6 +118,8 @@ pub struct Mode {
     pub has_header: bool,
     /// Whether it cannot wait for datagrams in the kernel.
     pub never_waits: bool,
+    /// Whether it is a way to find the sockets that have datagrams, for which one socket alone has no need.
+    pub finds_sockets: bool,
 }
 
 impl Mode {
@@ -139,6 +141,7 @@ impl Mode {
             has_kernel_thread: false,
             has_header: false,
             never_waits: false,
+            finds_sockets: false,
         }
     }
 }
@@ -170,7 +173,7 @@ pub struct Dimension {
     pub name: &'static str,
     /// What it affects.
     pub concerns: Concerns,
-    /// The default first; if the dimension is off by default, its only mode.
+    /// The default first, unless the dimension is off by default.
     pub modes: &'static [Mode],
     /// Whether none of its modes is chosen unless named.
     pub off_by_default: bool,
@@ -228,4 +231,6 @@ pub enum Want {
     Mode(Mode),
     /// Unconnected sockets: each datagram has an address.
     Addresses,
+    /// More than one socket.
+    Sockets,
 }

@@ -11,7 +11,7 @@
 //!
 //! - [`dispatch`]: the list of all backends;
 //! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
-//! - `message`, `outbox`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
+//! - `message`, `outbox`, `ready`, `batches`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
 //! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`declaration`]: what each of them
 //!   declares about itself; [`variant`]: which of its modes are chosen;
 //! - [`features`]: what this kernel offers;
@@ -23,6 +23,7 @@
 pub mod backend;
 #[cfg(feature = "bare")]
 pub mod bare;
+mod batches;
 pub mod declaration;
 pub mod dispatch;
 pub mod features;
@@ -34,6 +35,7 @@ pub mod null;
 pub mod offer;
 mod outbox;
 pub mod plain;
+mod ready;
 pub mod uring;
 pub mod variant;
 
@@ -41,7 +43,7 @@ pub use backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port, 
 pub use declaration::{Declaration, Kind, Mode};
 pub use dispatch::Visitor;
 pub use frames::address::Address;
-pub use frames::packet::{Packet, RxRing};
+pub use frames::packet::{Packet, RxRing, SOCKETS_MAX};
 pub use frames::pool::{Frame, FreeList, Pool};
 pub use frames::ring::{Consumer, Producer, ring};
 pub use kernel::socket::Socket;

@@ -1,26 +1,29 @@
 //! One batch per system call: `recvmmsg` and `sendmmsg`.
 //!
+//! A batch is of one socket: with several, there is a call for each that has datagrams.
+//!
 //! The headers are written once, when the backend opens. For each datagram only the address of its
 //! frame changes (and for a send its length): the frames move, the headers do not.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port, Sockets};
+use crate::batches::Batches;
 use crate::declaration::{Declaration, Dimension, Kind, Mode};
-use crate::frames::held::Held;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
-use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
 use crate::kernel::sys;
-use crate::message::{Header, Headers, Messages, headers};
+use crate::message::Headers;
 use crate::outbox::Outbox;
+use crate::ready::{READINESS, READINESS_RULE, Readiness};
 
-const DECLARATION: Declaration =
-    Declaration::new("mmsg", "one batch per system call", &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO]);
+const DECLARATION: Declaration = Declaration {
+    rules: &[READINESS_RULE],
+    ..Declaration::new("mmsg", "one batch per system call", &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO, READINESS])
+};
 
 const RECEIVE: Dimension = Dimension::receive(&[Mode::new("recvmmsg", "recvmmsg")]);
 const SEND: Dimension = Dimension::send(&[Mode::new("sendmmsg", "sendmmsg")]);
@@ -28,16 +31,17 @@ const SEND: Dimension = Dimension::send(&[Mode::new("sendmmsg", "sendmmsg")]);
 /// The `mmsg` backend.
 #[derive(Debug)]
 pub struct Mmsg<'p> {
+    /// The first socket, which is the only one unless there is a `readiness`.
     socket: Arc<Socket>,
-    /// Frames that wait for the next receive; slot `i` is the iovec of header `i`.
-    held: Held<'p>,
-    rx_headers: Box<[Header]>,
-    /// Whether a batch is one datagram, with no address or control message.
+    sockets: Sockets,
+    /// Which of several sockets have datagrams.
+    readiness: Option<Readiness>,
+    batches: Batches<'p>,
+    /// Whether a batch is one datagram of the only socket, with no address or control message.
     is_single: bool,
-    /// Used instead of these if a receive returns more than the payload.
-    messages: Option<Messages>,
+    batch: usize,
     tx_headers: Headers,
-    /// Used instead of these if packets and datagrams are not one to one, or have addresses.
+    /// Used instead of these if packets and datagrams are not one to one, or have addresses or one of several sockets.
     outbox: Option<Outbox>,
     counters: Counters,
 }
@@ -46,21 +50,23 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     const KIND: Kind = Kind::of(&DECLARATION);
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
+        Readiness::check(config)?;
         backend::probe_segmentation(config)
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(config, pool)?;
-        let mut held = Held::new(config.batch);
-        let messages = Messages::wanted(config);
+        let sockets = port.sockets(config, pool)?;
+        let readiness = Readiness::wanted(config, &sockets)?;
+        let batches = Batches::new(config);
         Ok(Self {
-            socket,
-            is_single: config.batch == 1 && messages.is_none(),
-            rx_headers: headers(held.as_iovecs(), config.batch),
-            held,
-            messages,
+            socket: Arc::clone(sockets.first()),
+            is_single: batches.is_single() && readiness.is_none(),
+            outbox: Outbox::wanted(config, sockets.len()),
+            sockets,
+            readiness,
+            batches,
+            batch: config.batch,
             tx_headers: Headers::new(config.batch),
-            outbox: Outbox::wanted(config),
             counters: Counters::default(),
         })
     }
@@ -68,21 +74,27 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if self.is_single {
-            return self.receive_one(free, rx);
+            return self.batches.receive_one(self.socket.raw(), &mut self.counters, (free, rx));
+        }
+        if self.readiness.is_some() {
+            return self.receive_from_ready(false, free, rx);
         }
         self.receive(libc::MSG_DONTWAIT, free, rx)
     }
 
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.readiness.is_some() {
+            return self.receive_from_ready(true, free, rx);
+        }
         self.receive(libc::MSG_WAITFORONE, free, rx)
     }
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         if let Some(outbox) = &mut self.outbox {
-            return post(outbox, &self.socket, &mut self.counters, tx, free);
+            return post(outbox, &self.sockets, &mut self.counters, tx, free);
         }
-        let queued = tx.available().min(self.held.len());
+        let queued = tx.available().min(self.batch);
         for (index, iovec) in self.tx_headers.iovecs.iter_mut().enumerate().take(queued) {
             if let Some(packet) = tx.peek(index) {
                 *iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
@@ -95,7 +107,10 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
         // stays in the ring until the call returns; the kernel only reads them.
         let outcome = unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) };
-        let sent = sent(fd, outcome, &mut self.counters)?;
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(refused) => return self.counters.note_refused(fd, refused).map(|()| 0),
+        };
         for _ in 0..sent {
             if let Some(packet) = tx.pop() {
                 free.give(packet.into_frame());
@@ -110,111 +125,58 @@ impl<'p> Backend<'p> for Mmsg<'p> {
     }
 
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        self.held.empty(free);
+        self.batches.empty(free);
         Ok(())
     }
 }
 
-/// Sends the messages of an outbox with one call.
+/// Sends the messages of an outbox, with one call for each run of them that goes out of one socket.
 fn post<'p>(
     outbox: &mut Outbox,
-    socket: &Socket,
+    sockets: &Sockets,
     counters: &mut Counters,
     tx: &mut Consumer<Packet<'p>>,
     free: &mut FreeList<'p>,
 ) -> io::Result<usize> {
     let messages = outbox.fill(tx);
-    if messages == 0 {
-        return Ok(0);
+    let (mut went, mut result) = (0, Ok(()));
+    while went < messages {
+        let (socket, run) = if sockets.len() == 1 { (0, messages) } else { outbox.run(went) };
+        let (fd, headers) = (sockets.raw(socket), outbox.headers[went..][..run].as_mut_ptr().cast());
+        // SAFETY: these headers point to packets that stay in the ring until the call returns; the kernel only reads
+        // them.
+        let sent = match unsafe { sys::send_many(&mut counters.syscalls, fd, headers, run) } {
+            Ok(sent) => sent,
+            Err(refused) => {
+                result = counters.note_refused(fd, refused);
+                0
+            }
+        };
+        went += sent;
+        if sent < run {
+            break;
+        }
     }
-    // SAFETY: the first `messages` headers point to packets that stay in the ring until the call returns; the kernel
-    // only reads them.
-    let outcome =
-        unsafe { sys::send_many(&mut counters.syscalls, socket.raw(), outbox.headers.as_mut_ptr().cast(), messages) };
-    Ok(outbox.settle(sent(socket.raw(), outcome, counters)?, tx, free))
-}
-
-/// How many messages were sent by a call that may have failed.
-#[inline(always)]
-fn sent(fd: RawFd, outcome: Result<usize, (Verdict, io::Error)>, counters: &mut Counters) -> io::Result<usize> {
-    match outcome {
-        Ok(sent) => Ok(sent),
-        Err(refused) => counters.note_refused(fd, refused).map(|()| 0),
-    }
+    let datagrams = outbox.settle(went, tx, free);
+    result.map(|()| datagrams)
 }
 
 impl<'p> Mmsg<'p> {
-    /// As [`Mmsg::receive`] of one datagram, in straight-line code: all of it has to be fetched anew for each.
-    #[inline(always)]
-    fn receive_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        if !self.held.fill_one(free) {
-            return Ok(0);
-        }
-        let (fd, headers) = (self.socket.raw(), self.rx_headers.as_mut_ptr().cast());
-        // SAFETY: the only header points to the only slot, which holds a frame, and hence the iovec of all its bytes.
-        let outcome = unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers, 1, libc::MSG_DONTWAIT) };
-        if let Err(failed) = outcome {
-            return self.note_failed(failed);
-        }
-        self.counters.rx_syscalls += 1;
-        let len = self.rx_headers[0].msg_len as usize;
-        if let Some(frame) = self.held.take_one() {
-            rx.deliver_received(frame, len, &mut self.counters.truncated, free);
-        }
-        rx.publish();
-        Ok(1)
-    }
-
-    /// Judges why a receive returned nothing.
-    #[cold]
-    fn note_failed(&mut self, (verdict, error): (Verdict, io::Error)) -> io::Result<usize> {
-        if verdict == Verdict::Fatal {
-            return Err(error);
-        }
-        if verdict == Verdict::Passing {
-            self.counters.note_passing(self.socket.raw());
-        }
-        Ok(0)
-    }
-
     #[inline(always)]
     fn receive(&mut self, flags: libc::c_int, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let before = self.held.vacant();
-        let first = self.held.fill(free);
-        let headers = match &mut self.messages {
-            None => &mut self.rx_headers[first..],
-            Some(messages) => {
-                for (slot, frame) in (first..before).zip(self.held.frames()) {
-                    messages.prepare(slot, frame);
-                }
-                &mut messages.headers[first..]
-            }
-        };
-        if headers.is_empty() {
-            return Ok(0);
-        }
-        let (fd, ready) = (self.socket.raw(), headers.len());
-        // SAFETY: each of these headers points to the slot with the same number, which holds a frame, and hence
-        // the iovec of all its bytes; or it was prepared for that frame.
-        let outcome =
-            unsafe { sys::receive_many(&mut self.counters.syscalls, fd, headers.as_mut_ptr().cast(), ready, flags) };
-        let received = match outcome {
-            Ok(received) => received,
-            Err(failed) => return self.note_failed(failed),
-        };
-        self.counters.rx_syscalls += 1;
-        let truncated = &mut self.counters.truncated;
-        let frames = self.held.take(received);
-        let datagrams = match &self.messages {
-            None => {
-                for (frame, header) in frames.zip(&self.rx_headers[first..]) {
-                    rx.deliver_received(frame, header.msg_len as usize, truncated, free);
-                }
-                received
-            }
-            Some(messages) => messages.deliver(first, frames, truncated, (rx, free)),
-        };
-        rx.publish();
-        Ok(datagrams)
+        let asked = (self.socket.raw(), usize::MAX, flags);
+        self.batches.receive(asked, &mut self.counters, (free, rx)).outcome()
+    }
+
+    /// Receives a batch from the sockets that are ready.
+    #[inline(never)]
+    fn receive_from_ready(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Self { readiness, sockets, batches, counters, .. } = self;
+        let Some(readiness) = readiness else { return Ok(0) };
+        readiness.receive(waits, counters, |socket, most, counters| {
+            rx.come_by(socket);
+            let asked = (sockets.raw(usize::from(socket)), most, libc::MSG_DONTWAIT);
+            batches.receive(asked, counters, (free, rx))
+        })
     }
 }

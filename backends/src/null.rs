@@ -37,7 +37,7 @@ impl<'p> Backend<'p> for Null<'p> {
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
         match port {
             Port::Memory(port) => Ok(Self { port, batch: config.batch, counters: Counters::default() }),
-            Port::Socket(_) => Err(OpenError::WrongPort(Self::KIND)),
+            Port::Socket(_) | Port::Sockets(_) => Err(OpenError::WrongPort(Self::KIND)),
         }
     }
 

@@ -43,15 +43,17 @@ struct Message {
     len: usize,
     /// Length of its datagrams, of which the last may be shorter.
     segment: usize,
+    /// The socket that it goes out of.
+    socket: usize,
     /// Whether all of them have that length, so that another one may join.
     is_even: bool,
 }
 
 impl Outbox {
-    /// `None` if each packet is a datagram to the socket's peer.
-    pub(crate) fn wanted(config: &Config) -> Option<Self> {
+    /// `None` if each packet is a datagram to the peer of the only socket.
+    pub(crate) fn wanted(config: &Config, sockets: usize) -> Option<Self> {
         let (gso, gro) = (config.variant.has(Mode::GSO), config.variant.has(Mode::GRO));
-        let wanted = gso || gro || config.addressing == Addressing::Unconnected;
+        let wanted = gso || gro || config.addressing == Addressing::Unconnected || sockets > 1;
         wanted.then(|| Self::new(config.batch, gso))
     }
 
@@ -77,6 +79,17 @@ impl Outbox {
         self.messages[index].datagrams
     }
 
+    /// The number of the socket that a message goes out of.
+    pub(crate) fn socket(&self, index: usize) -> usize {
+        self.messages[index].socket
+    }
+
+    /// The messages from `first` on that go out of one socket: which, and how many there are.
+    pub(crate) fn run(&self, first: usize) -> (usize, usize) {
+        let socket = self.messages[first].socket;
+        (socket, self.messages[first..].iter().take_while(|message| message.socket == socket).count())
+    }
+
     /// The bytes of a message that is just one piece of memory: no train, no address.
     pub(crate) fn only_piece(&self, index: usize) -> Option<libc::iovec> {
         let is_one = self.messages[index].iovecs == 1 && self.messages[index].datagrams == 1;
@@ -93,15 +106,16 @@ impl Outbox {
         let (mut queued, mut iovecs) = (0, 0);
         for index in 0..available.min(batch) {
             let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
-            let name = packet.name();
+            let to = (packet.socket(), packet.name());
             if self.gso || packet.is_single() {
                 let count = packet.count();
                 if queued > 0 && queued + count > batch {
                     break;
                 }
-                let before = index.checked_sub(1).and_then(|before| tx.peek(before)).and_then(Packet::name);
-                if before != name || !self.join(packet, iovecs) {
-                    self.open(packet.bytes(), (count, packet.segment_len()), 1, name, iovecs);
+                let before = index.checked_sub(1).and_then(|before| tx.peek(before));
+                let is_same = before.is_some_and(|before| (before.socket(), before.name()) == to);
+                if !is_same || !self.join(packet, iovecs) {
+                    self.open(packet.bytes(), (count, packet.segment_len()), 1, to, iovecs);
                 }
                 queued += count;
                 iovecs += 1;
@@ -111,7 +125,7 @@ impl Outbox {
             let left = packet.count() - begun;
             for (piece, bytes) in packet.datagrams().skip(begun).take(batch - queued).enumerate() {
                 let ends = piece + 1 == left;
-                self.open(bytes, (1, bytes.len()), usize::from(ends), name, iovecs);
+                self.open(bytes, (1, bytes.len()), usize::from(ends), to, iovecs);
                 (queued, iovecs) = (queued + 1, iovecs + 1);
             }
         }
@@ -137,7 +151,7 @@ impl Outbox {
         bytes: &[u8],
         (datagrams, segment): (usize, usize),
         packets: usize,
-        name: Option<&[u8]>,
+        (socket, name): (usize, Option<&[u8]>),
         iovec: usize,
     ) {
         let header = &mut self.headers[self.messages.len()].msg_hdr;
@@ -150,6 +164,7 @@ impl Outbox {
             iovecs: 1,
             len: bytes.len(),
             segment,
+            socket,
             is_even: self.gso && datagrams == 1 && segment > 0,
         });
     }
@@ -230,6 +245,30 @@ mod tests {
         assert_eq!((outbox.fill(&mut rx), messages(&outbox)[0]), (3, (1, 1, 0)), "the rest keeps its place");
         assert_eq!(outbox.settle(3, &mut rx, &mut free), 3);
         assert_eq!(outbox.fill(&mut rx), 0);
+        assert!(free.is_whole());
+    }
+
+    #[test]
+    fn a_train_goes_out_of_one_socket() {
+        let pool = Pool::new(8, 4096).expect("a pool");
+        let mut free = pool.frames();
+        let (mut tx, mut rx) = ring(8);
+        for socket in [5, 5, 7, 7, 7, 5] {
+            let packet = Packet::datagram(free.take().expect("enough frames"), 100).of_socket(socket);
+            tx.push(packet).expect("enough slots");
+        }
+        for (gso, expected) in [(false, &[(5, 2), (7, 3), (5, 1)][..]), (true, &[(5, 1), (7, 1), (5, 1)])] {
+            let mut outbox = Outbox::new(16, gso);
+            let (count, mut first, mut runs) = (outbox.fill(&mut rx), 0, Vec::new());
+            while first < count {
+                runs.push(outbox.run(first));
+                first += outbox.run(first).1;
+            }
+            assert_eq!(runs, expected);
+        }
+        let mut outbox = Outbox::new(16, false);
+        let count = outbox.fill(&mut rx);
+        assert_eq!(outbox.settle(count, &mut rx, &mut free), 6);
         assert!(free.is_whole());
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port};
+use crate::backend::{self, Backend, Caps, Config, Counters, OpenError, Port, Sockets};
 use crate::declaration::{Declaration, Dimension, Kind, Mode};
 use crate::frames::address::PAYLOAD_AT;
 use crate::frames::packet::{Packet, RxRing};
@@ -15,9 +15,16 @@ use crate::kernel::socket::Socket;
 use crate::kernel::sys;
 use crate::message::Messages;
 use crate::outbox::Outbox;
+use crate::ready::{End, READINESS, READINESS_RULE, Readiness, Visit};
 
-const DECLARATION: Declaration =
-    Declaration::new("plain", "one datagram per system call", &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO]);
+const DECLARATION: Declaration = Declaration {
+    rules: &[READINESS_RULE],
+    ..Declaration::new(
+        "plain",
+        "one datagram per system call",
+        &[RECEIVE, SEND, Dimension::GSO, Dimension::GRO, READINESS],
+    )
+};
 
 const RECEIVE: Dimension = Dimension::receive(&[Mode::new("recvfrom", "recvfrom; recvmsg with gro")]);
 const SEND: Dimension = Dimension::send(&[Mode::new("sendto", "sendto; sendmsg with gso")]);
@@ -25,10 +32,16 @@ const SEND: Dimension = Dimension::send(&[Mode::new("sendto", "sendto; sendmsg w
 /// The `plain` backend.
 #[derive(Debug)]
 pub struct Plain<'p> {
+    /// The first socket, which is the only one unless there is a `readiness`.
     socket: Arc<Socket>,
+    sockets: Sockets,
+    /// Which of several sockets have datagrams.
+    readiness: Option<Readiness>,
     batch: usize,
+    /// Whether a batch is one datagram of the only socket.
+    is_single: bool,
     receive: Receive,
-    /// Used if packets and datagrams are not one to one, or have addresses.
+    /// Used if packets and datagrams are not one to one, or have addresses or one of several sockets.
     outbox: Option<Outbox>,
     counters: Counters,
     pool: PhantomData<&'p Pool>,
@@ -49,6 +62,7 @@ impl<'p> Backend<'p> for Plain<'p> {
     const KIND: Kind = Kind::of(&DECLARATION);
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
+        Readiness::check(config)?;
         backend::probe_segmentation(config)
     }
 
@@ -58,20 +72,34 @@ impl<'p> Backend<'p> for Plain<'p> {
             Some(_) => Receive::Addressed(Addressed),
             None => Receive::Payload(Payload),
         };
-        let (socket, outbox) = (port.socket(config, pool)?, Outbox::wanted(config));
-        Ok(Self { socket, batch: config.batch, receive, outbox, counters: Counters::default(), pool: PhantomData })
+        let sockets = port.sockets(config, pool)?;
+        let readiness = Readiness::wanted(config, &sockets)?;
+        Ok(Self {
+            socket: Arc::clone(sockets.first()),
+            outbox: Outbox::wanted(config, sockets.len()),
+            is_single: config.batch == 1 && readiness.is_none(),
+            sockets,
+            readiness,
+            batch: config.batch,
+            receive,
+            counters: Counters::default(),
+            pool: PhantomData,
+        })
     }
 
     #[inline]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        match self.batch {
-            1 => self.receive(1, libc::MSG_DONTWAIT, free, rx),
-            _ => self.rx_batch(free, rx),
+        match self.is_single {
+            true => self.receive(1, libc::MSG_DONTWAIT, free, rx),
+            false => self.rx_batch(free, rx),
         }
     }
 
     /// One datagram, as in a loop of blocking receives.
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.readiness.is_some() {
+            return self.receive_from_ready(true, free, rx);
+        }
         self.receive(1, 0, free, rx)
     }
 
@@ -82,13 +110,13 @@ impl<'p> Backend<'p> for Plain<'p> {
         if let Some(outbox) = &mut self.outbox {
             let mut went = 0;
             let messages = outbox.fill(tx);
-            for header in &outbox.headers[..messages] {
+            for (index, header) in outbox.headers[..messages].iter().enumerate() {
+                let fd = self.sockets.raw(outbox.socket(index));
                 // SAFETY: the header points to packets that stay in the ring until the call returns; the kernel
                 // only reads them.
-                let outcome =
-                    unsafe { sys::send_message(&mut self.counters.syscalls, self.socket.raw(), &header.msg_hdr) };
+                let outcome = unsafe { sys::send_message(&mut self.counters.syscalls, fd, &header.msg_hdr) };
                 if let Err(refused) = outcome {
-                    result = self.counters.note_refused(self.socket.raw(), refused);
+                    result = self.counters.note_refused(fd, refused);
                     break;
                 }
                 went += 1;
@@ -133,7 +161,22 @@ impl<'p> Plain<'p> {
     /// less than that saves, but not for a batch of one.
     #[inline(never)]
     fn rx_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.readiness.is_some() {
+            return self.receive_from_ready(false, free, rx);
+        }
         self.receive(self.batch, libc::MSG_DONTWAIT, free, rx)
+    }
+
+    /// Receives a batch from the sockets that are ready.
+    #[inline(never)]
+    fn receive_from_ready(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Self { readiness, sockets, receive, counters, .. } = self;
+        let Some(readiness) = readiness else { return Ok(0) };
+        readiness.receive(waits, counters, |socket, most, counters| {
+            rx.come_by(socket);
+            let fd = sockets.raw(usize::from(socket));
+            receive.some(fd, most, libc::MSG_DONTWAIT, counters, (free, rx))
+        })
     }
 
     /// Receives at most `most` datagrams (or trains); waits for each unless `flags` are `MSG_DONTWAIT`.
@@ -145,11 +188,25 @@ impl<'p> Plain<'p> {
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> io::Result<usize> {
-        let (fd, counters) = (self.socket.raw(), &mut self.counters);
-        match &mut self.receive {
-            Receive::Payload(way) => receive_each(fd, way, most, flags, counters, (free, rx)),
-            Receive::Addressed(way) => receive_each(fd, way, most, flags, counters, (free, rx)),
-            Receive::Message(way) => receive_each(fd, way, most, flags, counters, (free, rx)),
+        self.receive.some(self.socket.raw(), most, flags, &mut self.counters, (free, rx)).outcome()
+    }
+}
+
+impl Receive {
+    /// Receives at most `most` datagrams (or trains) from a socket.
+    #[inline(always)]
+    fn some<'p>(
+        &mut self,
+        fd: libc::c_int,
+        most: usize,
+        flags: libc::c_int,
+        counters: &mut Counters,
+        to: (&mut FreeList<'p>, &mut RxRing<'p>),
+    ) -> Visit {
+        match self {
+            Self::Payload(way) => receive_each(fd, way, most, flags, counters, to),
+            Self::Addressed(way) => receive_each(fd, way, most, flags, counters, to),
+            Self::Message(way) => receive_each(fd, way, most, flags, counters, to),
         }
     }
 }
@@ -167,22 +224,25 @@ fn receive_each<'p, W: Way>(
     flags: libc::c_int,
     counters: &mut Counters,
     (free, rx): (&mut FreeList<'p>, &mut RxRing<'p>),
-) -> io::Result<usize> {
+) -> Visit {
     let (mut calls, mut datagrams, mut interruptions) = (0, 0, 0);
-    let mut result = Ok(());
+    let mut end = End::Full;
     while calls < most {
-        let Some(frame) = free.take() else { break };
+        let Some(frame) = free.take() else {
+            end = End::NoFrame;
+            break;
+        };
         // SAFETY: the frame is ours until it is delivered, and has room for what this way returns (`Port::socket`).
         let status = unsafe { way.call(fd, &frame, flags) };
         if status < 0 {
             free.give(frame);
             match counters.note_failed_receive(fd, flags) {
-                Some(ended) => result = ended,
+                Some(why) => end = why,
                 None if interruptions < errno::INTERRUPTIONS_MAX => {
                     interruptions += 1;
                     continue;
                 }
-                None => result = Err(errno::interrupted_for_ever()),
+                None => end = End::Fatal(errno::interrupted_for_ever()),
             }
             break;
         }
@@ -192,23 +252,25 @@ fn receive_each<'p, W: Way>(
     counters.syscalls += calls as u64;
     counters.rx_syscalls += calls as u64;
     rx.publish();
-    result.map(|()| datagrams)
+    Visit { messages: calls, datagrams, end }
 }
 
 impl Counters {
     /// Judges why a receive returned nothing: `None` if it must be repeated.
     #[cold]
     #[inline(never)]
-    fn note_failed_receive(&mut self, fd: libc::c_int, flags: libc::c_int) -> Option<io::Result<()>> {
+    fn note_failed_receive(&mut self, fd: libc::c_int, flags: libc::c_int) -> Option<End> {
         self.syscalls += 1;
-        match errno::last() {
+        Some(match errno::last() {
             // A wait that a signal interrupts is over.
             (Verdict::Interrupted, _) if flags != 0 => return None,
-            (Verdict::Fatal, error) => return Some(Err(error)),
-            (Verdict::Passing, _) => self.note_passing(fd),
-            (Verdict::Again | Verdict::Interrupted, _) => {}
-        }
-        Some(Ok(()))
+            (Verdict::Fatal, error) => End::Fatal(error),
+            (Verdict::Passing, _) => {
+                self.note_passing(fd);
+                End::Passing
+            }
+            (Verdict::Again | Verdict::Interrupted, _) => End::Drained,
+        })
     }
 }
 

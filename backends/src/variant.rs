@@ -113,6 +113,15 @@ impl Choice {
     ///
     /// Why the modes cannot be combined, and which mode can.
     pub fn resolve(self, addressing: Addressing) -> Result<Variant, String> {
+        self.resolve_for(addressing, 1)
+    }
+
+    /// As [`Choice::resolve`], for a backend that owns this many sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Choice::resolve`].
+    pub fn resolve_for(self, addressing: Addressing, sockets: usize) -> Result<Variant, String> {
         let mut modes = self.modes;
         for (slot, dimension) in modes.iter_mut().zip(dimensions(self.kind)) {
             if slot.is_none() && !dimension.off_by_default {
@@ -120,7 +129,7 @@ impl Choice {
             }
         }
         for rule in self.kind.declaration().rules {
-            if let Some(reason) = rule.wanted_by.iter().find_map(|want| self.wants(want, addressing)) {
+            if let Some(reason) = rule.wanted_by.iter().find_map(|want| self.wants(want, addressing, sockets)) {
                 self.settle(&mut modes, rule, reason)?;
             }
         }
@@ -128,10 +137,11 @@ impl Choice {
     }
 
     /// The reason that applies, in the user's words, if any.
-    fn wants(self, want: &Want, addressing: Addressing) -> Option<&'static str> {
+    fn wants(self, want: &Want, addressing: Addressing, sockets: usize) -> Option<&'static str> {
         match *want {
             Want::Mode(mode) => self.has(mode).then_some(mode.name),
             Want::Addresses => (addressing == Addressing::Unconnected).then_some("--addressing unconnected"),
+            Want::Sockets => (sockets > 1).then_some("more than one socket"),
         }
     }
 
@@ -163,8 +173,8 @@ impl fmt::Display for Choice {
 
 /// A backend and one mode for each of its dimensions.
 ///
-/// [`fmt::Display`] writes the canonical form: all modes, joined by `+`. The dimensions `gso` and `gro` have one mode
-/// each; if it is not written, it is off.
+/// [`fmt::Display`] writes the canonical form: all modes, joined by `+`. The dimensions of `gso`, `gro` and `epoll` are
+/// off by default; if none of their modes is written, they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     kind: Kind,
@@ -189,6 +199,11 @@ impl Variant {
 
     /// The modes that must be named to get the variant: none for the default.
     pub fn brief(self, addressing: Addressing) -> String {
+        self.brief_for(addressing, 1)
+    }
+
+    /// As [`Variant::brief`], for a backend that owns this many sockets.
+    pub fn brief_for(self, addressing: Addressing, sockets: usize) -> String {
         let mut choice = Choice { kind: self.kind, modes: self.modes };
         for index in 0..Kind::DIMENSIONS_MAX {
             let without = Choice {
@@ -199,7 +214,7 @@ impl Variant {
                 },
                 ..choice
             };
-            if without.resolve(addressing) == Ok(self) {
+            if without.resolve_for(addressing, sockets) == Ok(self) {
                 choice = without;
             }
         }
@@ -229,6 +244,11 @@ impl Variant {
     /// Whether the kernel writes a header of its own in front of each payload.
     pub fn has_header(self) -> bool {
         self.mode_that(|mode| mode.has_header).is_some()
+    }
+
+    /// Whether it finds the sockets that have datagrams in a way that was named, or that several sockets need.
+    pub fn finds_sockets(self) -> bool {
+        self.mode_that(|mode| mode.finds_sockets).is_some()
     }
 
     /// The mode that has a kernel thread work beside the worker.
@@ -292,6 +312,26 @@ mod tests {
     }
 
     #[test]
+    fn several_sockets_need_a_way_to_find_those_that_are_ready() {
+        let several = |kind, text| {
+            let choice = Choice::parse(kind, text).expect("known modes");
+            let resolved = choice.resolve_for(Addressing::Connected, 2);
+            resolved.map(|variant| (variant.to_string(), variant.brief_for(Addressing::Connected, 2)))
+        };
+        let found = |form: &str, brief: &str| Ok((form.to_owned(), brief.to_owned()));
+        assert_eq!(several(Kind::MMSG, ""), found("recvmmsg+sendmmsg+epoll", ""));
+        assert_eq!(several(Kind::PLAIN, "scan"), found("recvfrom+sendto+scan", "scan"));
+        assert_eq!(several(Kind::URING, ""), found("multishot+send+defer", ""));
+        assert_eq!(several(Kind::URING, "poll+gro"), found("poll+send+defer+gro", "poll+gro"));
+        for text in ["single", "fixed", "multishot-dontwait"] {
+            let error = several(Kind::URING, text).expect_err("it is for one socket");
+            assert!(error.contains("more than one socket") && error.contains("multishot"), "{error}");
+        }
+        assert_eq!(canonical(Kind::MMSG, ""), "recvmmsg+sendmmsg", "one socket needs none");
+        assert!(Variant::parse(Kind::MMSG, "epoll").is_ok_and(Variant::finds_sockets), "but may have one");
+    }
+
+    #[test]
     fn the_brief_form_has_what_is_not_the_default() {
         for text in ["", "single", "gro", "gso+gro", "sendmsg+sqpoll", "single-recvmsg+gro"] {
             let variant = Variant::parse(Kind::URING, text).expect("known modes");
@@ -327,10 +367,11 @@ mod tests {
     #[test]
     fn alternatives_change_one_thing_at_a_time() {
         let names = |kind| -> Vec<String> { Choice::alternatives(kind).iter().map(Choice::to_string).collect() };
-        assert_eq!(names(Kind::MMSG), ["mmsg", "mmsg:gso", "mmsg:gro"]);
+        let several = ["mmsg:epoll", "mmsg:epoll-edge", "mmsg:scan"];
+        assert_eq!(names(Kind::MMSG), [&["mmsg", "mmsg:gso", "mmsg:gro"][..], &several].concat());
         assert_eq!(names(Kind::NULL), ["null"]);
         let uring = names(Kind::URING);
-        assert_eq!(uring.len(), 1 + 5 + 3 + 3 + 2, "{uring:?}");
+        assert_eq!(uring.len(), 1 + 6 + 3 + 3 + 2, "{uring:?}");
         for &kind in Kind::ALL {
             for choice in Choice::alternatives(kind) {
                 assert!(choice.resolve(Addressing::Connected).is_ok(), "{choice}");

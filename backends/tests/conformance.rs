@@ -18,6 +18,8 @@ mod frames;
 mod harness;
 #[path = "conformance/lifecycle.rs"]
 mod lifecycle;
+#[path = "conformance/many.rs"]
+mod many;
 #[path = "conformance/queues.rs"]
 mod queues;
 #[path = "conformance/sockets.rs"]
@@ -102,6 +104,15 @@ macro_rules! suite {
             a_wait_ends_with_a_datagram in waiting,
             a_wait_for_nothing_ends_in_time_and_uses_no_core in waiting,
             a_wait_brings_all_that_came_in_order in waiting,
+            datagrams_arrive_on_their_socket_in_order in many,
+            no_socket_starves_while_another_floods in many,
+            more_sockets_than_buffers_suffice in many,
+            frames_of_many_sockets_come_home in many,
+            many_sockets_go_on_after_a_pause in many,
+            answers_go_out_of_their_socket in many,
+            an_error_of_one_socket_stops_no_other in many,
+            empty_datagrams_know_their_socket in many,
+            a_wait_ends_with_a_datagram_of_any_socket in many,
         }
         tests! { run_alone:
             refused_sizes_leave_nothing_behind in lifecycle,
@@ -137,18 +148,29 @@ suites! {
     plain_gso_gro: plain::Plain through sockets as "gso+gro", Connected;
     plain_unconnected: plain::Plain through sockets as "", Unconnected;
     plain_gso_gro_unconnected: plain::Plain through sockets as "gso+gro", Unconnected;
+    plain_epoll: plain::Plain through sockets as "epoll", Connected;
+    plain_epoll_edge: plain::Plain through sockets as "epoll-edge", Connected;
+    plain_scan: plain::Plain through sockets as "scan", Connected;
+    plain_epoll_gro_unconnected: plain::Plain through sockets as "gro+epoll", Unconnected;
     mmsg: mmsg::Mmsg through sockets;
     mmsg_gso: mmsg::Mmsg through sockets as "gso", Connected;
     mmsg_gro: mmsg::Mmsg through sockets as "gro", Connected;
     mmsg_gso_gro: mmsg::Mmsg through sockets as "gso+gro", Connected;
     mmsg_unconnected: mmsg::Mmsg through sockets as "", Unconnected;
     mmsg_gso_gro_unconnected: mmsg::Mmsg through sockets as "gso+gro", Unconnected;
+    mmsg_epoll: mmsg::Mmsg through sockets as "epoll", Connected;
+    mmsg_epoll_edge: mmsg::Mmsg through sockets as "epoll-edge", Connected;
+    mmsg_scan: mmsg::Mmsg through sockets as "scan", Connected;
+    mmsg_epoll_edge_gso_gro_unconnected: mmsg::Mmsg through sockets as "gso+gro+epoll-edge", Unconnected;
     uring: uring::Uring through sockets;
     uring_multishot_dontwait: uring::Uring through sockets as "multishot-dontwait", Connected;
     uring_recvmsg_multishot: uring::Uring through sockets as "recvmsg-multishot", Connected;
     uring_single: uring::Uring through sockets as "single", Connected;
     uring_single_recvmsg: uring::Uring through sockets as "single-recvmsg", Connected;
     uring_fixed: uring::Uring through sockets as "fixed", Connected;
+    uring_poll: uring::Uring through sockets as "poll", Connected;
+    uring_poll_sqpoll: uring::Uring through sockets as "poll+sqpoll", Connected;
+    uring_poll_gro_unconnected: uring::Uring through sockets as "poll+gro", Unconnected;
     uring_sendmsg: uring::Uring through sockets as "sendmsg", Connected;
     uring_send_zc: uring::Uring through sockets as "send-zc", Connected;
     uring_write_fixed: uring::Uring through sockets as "write-fixed", Connected;

@@ -394,7 +394,7 @@ mod tests {
         let count = |text: &str| parse(&["--backend", text]).expect("good flags").backend.0.len();
         assert_eq!(
             ["plain:all", "mmsg:all", "uring:all", "uring,uring:all", "uring:all,uring"].map(count),
-            [3, 3, 14, 14, 14]
+            [6, 6, 15, 15, 15]
         );
         let all: usize = words::all().into_iter().map(|kind| count(&format!("{kind}:all"))).sum();
         assert_eq!(["all", "all,mmsg:gso"].map(count), [all; 2]);

@@ -31,8 +31,8 @@ pub(crate) fn short_help() -> String {
 pub(crate) fn long_help() -> String {
     let mut text = format!(
         "Backends: {}; each with optional modes, e.g. uring:single+sendmsg or mmsg:gso+gro; uring:all means each of its modes in \
-         turn, all means that for {}.\n\nName at most one mode of each group. The first of a group is its default; gso and gro are off unless \
-         named. A number is the Linux release that the mode needs.\n",
+         turn, all means that for {}.\n\nName at most one mode of each group. The first of a group is its default; gso, gro and the ways to \
+         find ready sockets are off unless named. A number is the Linux release that the mode needs.\n",
         names(),
         names_of_all()
     );

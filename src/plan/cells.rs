@@ -310,6 +310,8 @@ impl Asked {
         });
         match variant {
             Err(_) if self.is_one_of_all => Ok(None),
+            // One socket needs nothing to find it.
+            Ok(variant) if self.is_one_of_all && variant.finds_sockets() => Ok(None),
             variant => variant.map(Some),
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ptr::NonNull;
 
 use crate::frames::address::{ADDRESS_AT, ADDRESS_LEN, Address, PAYLOAD_AT};
-use crate::frames::pool::{Frame, FreeList, Pool};
+use crate::frames::pool::{Frame, FreeList, LINES_MAX, Pool};
 use crate::frames::ring::{Consumer, Producer};
 
 /// A frame with the datagrams that it holds.
@@ -21,12 +21,22 @@ use crate::frames::ring::{Consumer, Producer};
 pub struct Packet<'p> {
     /// The address of the frame.
     base: NonNull<u8>,
-    /// 16 bits each, from the lowest up: the size of the frame in cache lines, the offset, the length, and
-    /// the segment size of a train (0: a single datagram).
+    /// From the lowest bit up: the size of the frame in cache lines (11 bits), the offset in units of 4 bytes (6), the
+    /// number of the socket (15), the length (16), and the segment size of a train (16; 0: a single datagram).
     /// One word, because four small stores that are read back as one word stall the processor.
     parts: u64,
     pool: PhantomData<&'p Pool>,
 }
+
+/// The parts of a packet within their word.
+const LINES_MASK: usize = LINES_MAX;
+/// The offset is in units of 4 bytes, so that the two lowest bits of its place are those of the size.
+const OFFSET_SHIFT: u32 = 9;
+const OFFSET_MASK: usize = 0xfc;
+const SOCKET_SHIFT: u32 = 17;
+
+/// The most sockets of a backend: a packet has 15 bits for the number of its socket.
+pub const SOCKETS_MAX: usize = 1 << 15;
 
 // SAFETY: a packet owns its frame, and a frame may be sent and shared.
 unsafe impl Send for Packet<'_> {}
@@ -53,19 +63,45 @@ impl<'p> Packet<'p> {
     unsafe fn received(offset: usize, frame: Frame<'p>, len: usize) -> Self {
         let (base, lines) = frame.into_parts();
         // No length exceeds 16 bits; if a datagram's did, it would be cut, and found to be corrupt.
-        let (offset, len) = (usize::from(offset as u16), usize::from(len as u16));
-        Self { base, parts: (lines | offset << 16 | len << 32) as u64, pool: PhantomData }
+        let (offset, len) = (offset & OFFSET_MASK, usize::from(len as u16));
+        Self { base, parts: (lines | offset << OFFSET_SHIFT | len << 32) as u64, pool: PhantomData }
     }
 
     /// What the kernel has put into the frame, as its message header reports.
     #[inline(always)]
     pub(crate) fn placed(frame: Frame<'p>, placed: Placed) -> Self {
         let Placed { offset, len, segment, .. } = placed;
-        let most = usize::from(u16::MAX);
-        assert!((offset | len) <= most && offset + len <= frame.size(), "a packet lies inside of its frame");
+        let is_short = len <= usize::from(u16::MAX) && offset & !OFFSET_MASK == 0;
+        assert!(is_short && offset + len <= frame.size(), "a packet lies inside of its frame, near its beginning");
         let (base, lines) = frame.into_parts();
         let segment = if segment < len { segment } else { 0 };
-        Self { base, parts: (lines | offset << 16 | len << 32 | segment << 48) as u64, pool: PhantomData }
+        let parts = lines | offset << OFFSET_SHIFT | len << 32 | segment << 48;
+        Self { base, parts: parts as u64, pool: PhantomData }
+    }
+
+    /// The same packet, of another socket of the backend: the one that it came by, or goes out of.
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many ([`SOCKETS_MAX`]).
+    #[inline(always)]
+    pub fn of_socket(mut self, socket: usize) -> Self {
+        assert!(socket < SOCKETS_MAX, "a packet has 15 bits for its socket");
+        let mask = ((SOCKETS_MAX - 1) as u64) << SOCKET_SHIFT;
+        self.parts = self.parts & !mask | (socket as u64) << SOCKET_SHIFT;
+        self
+    }
+
+    /// The number of the socket that the packet came by, or goes out of: its place in
+    /// [`Port::Sockets`](crate::Port::Sockets), 0 if there is one only.
+    #[inline(always)]
+    pub fn socket(&self) -> usize {
+        (self.parts >> SOCKET_SHIFT) as usize & (SOCKETS_MAX - 1)
+    }
+
+    #[inline(always)]
+    fn offset(&self) -> usize {
+        (self.parts >> OFFSET_SHIFT) as usize & OFFSET_MASK
     }
 
     /// A train: `len` bytes from `offset` on, in datagrams of `segment` bytes. If the offset is 44 or more, the frame
@@ -73,8 +109,8 @@ impl<'p> Packet<'p> {
     ///
     /// # Panics
     ///
-    /// If the frame is shorter, if `offset` or `len` is more than 65,535, or if `segment` is 0 although
-    /// there are bytes.
+    /// If the frame is shorter, if `len` is more than 65,535, if `offset` is more than 252 or no multiple of 4, or if
+    /// `segment` is 0 although there are bytes.
     #[inline(always)]
     pub fn train(frame: Frame<'p>, offset: usize, len: usize, segment: usize) -> Self {
         assert!(segment > 0 || len == 0, "a train needs a segment size");
@@ -102,9 +138,8 @@ impl<'p> Packet<'p> {
     /// ([`Layout`](crate::message::Layout)).
     #[inline]
     pub(crate) fn name(&self) -> Option<&[u8]> {
-        let offset = (self.parts >> 16) as usize & 0xffff;
         // SAFETY: the packet owns the frame, whose bytes up to the offset are initialised.
-        let front = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), offset) };
+        let front = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.offset()) };
         let name = front.get(ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN)?;
         // What follows a shorter address is from an earlier use of the frame.
         name.get(..Address::len(name) as usize)
@@ -169,14 +204,14 @@ impl<'p> Packet<'p> {
     #[inline(always)]
     pub fn into_frame(self) -> Frame<'p> {
         // SAFETY: these are the parts of the frame that the packet was made of, and the packet ends here.
-        unsafe { Frame::from_parts((self.base, self.parts as usize & 0xffff)) }
+        unsafe { Frame::from_parts((self.base, self.parts as usize & LINES_MASK)) }
     }
 
     /// Where the payload begins. A caller that hands it to the kernel must keep the packet until the kernel is done.
     #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         // SAFETY: the offset is within the frame.
-        unsafe { self.base.as_ptr().add((self.parts >> 16) as usize & 0xffff) }
+        unsafe { self.base.as_ptr().add(self.offset()) }
     }
 }
 
@@ -199,19 +234,29 @@ pub(crate) struct Placed {
 #[derive(Debug)]
 pub struct RxRing<'p> {
     ring: Producer<Packet<'p>>,
+    /// The socket of the packets that come next, as it stands in [`Packet::parts`].
+    socket: u64,
     dropped: u64,
 }
 
 impl<'p> RxRing<'p> {
     /// Wraps the producing half of a ring.
     pub fn new(ring: Producer<Packet<'p>>) -> Self {
-        Self { ring, dropped: 0 }
+        Self { ring, socket: 0, dropped: 0 }
+    }
+
+    /// From now on, packets that are delivered came by the socket with this number.
+    #[inline(always)]
+    pub(crate) fn come_by(&mut self, socket: u16) {
+        debug_assert!(usize::from(socket) < SOCKETS_MAX);
+        self.socket = u64::from(socket) << SOCKET_SHIFT;
     }
 
     /// Stages a packet for the next [`RxRing::publish`]. If the ring is full, the datagrams count as
     /// dropped and the frame goes to the free list.
     #[inline(always)]
-    pub fn deliver(&mut self, packet: Packet<'p>, free: &mut FreeList<'p>) {
+    pub fn deliver(&mut self, mut packet: Packet<'p>, free: &mut FreeList<'p>) {
+        packet.parts |= self.socket;
         if let Err(packet) = self.ring.stage_compact(packet) {
             self.drop_packet(packet, free);
         }
@@ -315,6 +360,28 @@ mod tests {
     #[should_panic(expected = "inside of its frame")]
     fn a_packet_cannot_reach_beyond_its_frame() {
         lengths(4000, 97, 97);
+    }
+
+    #[test]
+    fn a_packet_keeps_its_parts_apart() {
+        let pool = Pool::new(1, LINES_MAX * 64).expect("a pool");
+        let mut free = pool.frames();
+        for (socket, offset, len, segment) in [
+            (0, 0, 0, 0),
+            (SOCKETS_MAX - 1, 252, 65_535, 65_534),
+            (1, 68, 1, 1),
+            (SOCKETS_MAX - 1, 0, 0, 0),
+            (3, 4, 9, 4),
+        ] {
+            let packet = Packet::train(free.take().expect("one frame"), offset, len, segment);
+            assert_eq!(packet.socket(), 0);
+            let packet = packet.of_socket(SOCKETS_MAX - 1).of_socket(socket);
+            let parts = (packet.socket(), packet.offset(), packet.len(), packet.segment());
+            assert_eq!(parts, (socket, offset, len, if segment < len { segment } else { 0 }));
+            let frame = packet.into_frame();
+            assert_eq!(frame.size(), LINES_MAX * 64);
+            free.give(frame);
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Frames are whole cache lines long.
 pub(crate) const LINE: usize = 64;
 
+/// The most cache lines of a frame: twice as many as the longest train needs.
+pub(crate) const LINES_MAX: usize = (1 << 11) - 1;
+
 /// A page-aligned, pre-faulted region of frames, in huge pages if available, and locked into
 /// memory if the limits allow.
 ///
@@ -49,8 +52,7 @@ impl Pool {
     pub fn bytes_for(frames: usize, frame_size: usize) -> Option<usize> {
         let frame_size = frame_size.checked_next_multiple_of(LINE)?;
         let bytes = stride(frame_size).checked_mul(frames)?;
-        let fits =
-            bytes > 0 && frame_size > 0 && isize::try_from(bytes).is_ok() && u16::try_from(frame_size / LINE).is_ok();
+        let fits = bytes > 0 && frame_size > 0 && isize::try_from(bytes).is_ok() && frame_size / LINE <= LINES_MAX;
         fits.then_some(bytes)
     }
 

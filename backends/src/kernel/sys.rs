@@ -6,6 +6,7 @@
 //! of all backends hold the cost of the kernel interface, whatever the C library.
 
 use std::io;
+use std::time::Duration;
 
 use libc::{c_int, c_long, c_uint};
 
@@ -136,6 +137,16 @@ pub(crate) unsafe fn send_many(
     crate::kernel::errno::retry(syscalls, || unsafe {
         libc::syscall(libc::SYS_sendmmsg, fd, headers, count, libc::MSG_DONTWAIT)
     })
+}
+
+/// Waits for at most `timeout`, rounded up to milliseconds, until sockets of an epoll instance are ready. Returns how many
+/// events were written, or −1; `errno` then says why.
+#[inline(always)]
+pub(crate) fn find_ready(fd: c_int, events: &mut [libc::epoll_event], timeout: Duration) -> c_long {
+    let timeout = timeout.as_micros().div_ceil(1000).min(c_int::MAX as u128) as c_int;
+    let (at, count) = (events.as_mut_ptr(), events.len() as c_int);
+    // SAFETY: the kernel writes at most `count` events to a slice of that length. No signal mask is passed.
+    unsafe { libc::syscall(libc::SYS_epoll_pwait, fd, at, count, timeout, NULL, 8 as c_long) }
 }
 
 const NULL: c_long = 0;

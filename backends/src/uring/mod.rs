@@ -6,6 +6,7 @@
 mod buffers;
 pub mod modes;
 mod multishot;
+mod polled;
 mod request;
 mod ring;
 mod send;
@@ -24,6 +25,7 @@ use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::outbox::Outbox;
 use multishot::Multishot;
+use polled::Polled;
 use ring::Ring;
 use send::Sends;
 use setup::Setup;
@@ -42,8 +44,11 @@ pub struct Uring<'p> {
 /// Ways to receive.
 #[derive(Debug)]
 enum Receive<'p> {
-    Multishot(Multishot<'p>),
+    Multishot(Multishot<'p, false>),
     Singles(Singles<'p>),
+    /// For several sockets.
+    Multishots(Multishot<'p, true>),
+    Polled(Polled<'p>),
 }
 
 /// Ways to send.
@@ -73,6 +78,8 @@ impl<'p> Backend<'p> for Uring<'p> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.rx(free, rx),
             Receive::Singles(singles) => singles.rx(free, rx),
+            Receive::Multishots(multishots) => multishots.rx(free, rx),
+            Receive::Polled(polled) => polled.rx(free, rx),
         }
     }
 
@@ -80,6 +87,8 @@ impl<'p> Backend<'p> for Uring<'p> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.rx_wait(free, rx),
             Receive::Singles(singles) => singles.rx_wait(free, rx),
+            Receive::Multishots(multishots) => multishots.rx_wait(free, rx),
+            Receive::Polled(polled) => polled.rx_wait(free, rx),
         }
     }
 
@@ -96,6 +105,9 @@ impl<'p> Backend<'p> for Uring<'p> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.quiesce(free, rx),
             Receive::Singles(singles) => singles.quiesce(free, rx),
+            Receive::Multishots(multishots) => multishots.quiesce(free, rx),
+            // Nothing leaves a socket without a call.
+            Receive::Polled(_) => Ok(0),
         }
     }
 
@@ -103,6 +115,8 @@ impl<'p> Backend<'p> for Uring<'p> {
         let received = match &self.receive {
             Receive::Multishot(multishot) => multishot.counters(),
             Receive::Singles(singles) => singles.counters(),
+            Receive::Multishots(multishots) => multishots.counters(),
+            Receive::Polled(polled) => polled.counters(),
         };
         let sent = match &self.send {
             Send::Each(sends) => sends.counters(),
@@ -120,6 +134,8 @@ impl<'p> Backend<'p> for Uring<'p> {
         let received = match self.receive {
             Receive::Multishot(multishot) => multishot.close(free),
             Receive::Singles(singles) => singles.close(free),
+            Receive::Multishots(multishots) => multishots.close(free),
+            Receive::Polled(polled) => polled.close(free),
         };
         let sent = match self.send {
             Send::Each(sends) => sends.close(free),
@@ -133,11 +149,16 @@ impl<'p> Backend<'p> for Uring<'p> {
 impl<'p> Uring<'p> {
     /// Opens with the first of `choices` that this kernel takes.
     fn open_as(choices: &[Setup], config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(config, pool)?;
-        let receive = if config.variant.has_buffer_ring() {
-            Receive::Multishot(Multishot::open(choices, &socket, config, pool)?)
-        } else {
-            Receive::Singles(Singles::open(choices, &socket, config, pool)?)
+        let sockets = &port.sockets(config, pool)?;
+        let receive = match config.variant {
+            variant if variant.has_buffer_ring() && sockets.len() > 1 => {
+                Receive::Multishots(Multishot::open(choices, sockets, config, pool)?)
+            }
+            variant if variant.has_buffer_ring() => {
+                Receive::Multishot(Multishot::open(choices, sockets, config, pool)?)
+            }
+            variant if variant.has(modes::POLL) => Receive::Polled(Polled::open(choices, sockets.clone(), config)?),
+            _ => Receive::Singles(Singles::open(choices, sockets, config, pool)?),
         };
         let ring = receive.ring();
         // Ending the requests of a kernel thread takes a wait.
@@ -145,12 +166,12 @@ impl<'p> Uring<'p> {
             return Err(OpenError::Missing { feature: "io_uring wait with a timeout (EXT_ARG)", since: "5.11" });
         }
         let segmented = config.variant.has(Mode::GSO) || config.variant.has(Mode::GRO);
-        let send = match Outbox::wanted(config).filter(|_| segmented) {
-            Some(outbox) => Send::Trains(Trains::open(choices, &socket, config, (outbox, pool.region()), ring)?),
+        let send = match Outbox::wanted(config, 1).filter(|_| segmented) {
+            Some(outbox) => Send::Trains(Trains::open(choices, sockets, config, (outbox, pool.region()), ring)?),
             None if config.variant.has(modes::SEND_ZC) => {
-                Send::ZeroCopy(ZeroCopy::open(choices, &socket, config, pool, ring)?)
+                Send::ZeroCopy(ZeroCopy::open(choices, sockets, config, pool, ring)?)
             }
-            None => Send::Each(Sends::open(choices, &socket, config, pool, ring)?),
+            None => Send::Each(Sends::open(choices, sockets, config, pool, ring)?),
         };
         let in_effect = ring.setup().to_string();
         Ok(Self { receive, send, in_effect })
@@ -162,6 +183,8 @@ impl Receive<'_> {
         match self {
             Self::Multishot(multishot) => multishot.ring(),
             Self::Singles(singles) => singles.ring(),
+            Self::Multishots(multishots) => multishots.ring(),
+            Self::Polled(polled) => polled.ring(),
         }
     }
 }

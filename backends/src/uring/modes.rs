@@ -11,18 +11,23 @@ pub(super) const DECLARATION: Declaration = Declaration {
 };
 
 const DIMENSIONS: [Dimension; 5] = [
-    Dimension::receive(&[MULTISHOT, MULTISHOT_DONTWAIT, RECVMSG_MULTISHOT, SINGLE, SINGLE_RECVMSG, FIXED]),
+    Dimension::receive(&[MULTISHOT, MULTISHOT_DONTWAIT, RECVMSG_MULTISHOT, SINGLE, SINGLE_RECVMSG, FIXED, POLL]),
     Dimension::send(&[SEND, SENDMSG, SEND_ZC, WRITE_FIXED]),
     Dimension::both("setup", &[DEFER, COOP, DEFAULT, SQPOLL]),
     Dimension::GSO,
     Dimension::GRO,
 ];
 
-const RULES: [Rule; 3] = [
+const RULES: [Rule; 4] = [
     Rule {
         wanted_by: &[Want::Mode(Mode::GRO), Want::Addresses],
-        able: &[RECVMSG_MULTISHOT, SINGLE_RECVMSG],
+        able: &[RECVMSG_MULTISHOT, SINGLE_RECVMSG, POLL],
         others_have: "no address and no control message, which carries a train's segment size",
+    },
+    Rule {
+        wanted_by: &[Want::Sockets],
+        able: &[MULTISHOT, RECVMSG_MULTISHOT, POLL],
+        others_have: "requests that are made anew for one socket in each call",
     },
     Rule {
         wanted_by: &[Want::Mode(Mode::GSO), Want::Addresses],
@@ -68,6 +73,10 @@ pub const SINGLE_RECVMSG: Mode = Mode { since: REQUESTS, ..Mode::new("single-rec
 /// A batch of READ_FIXED requests.
 pub const FIXED: Mode =
     Mode { since: NO_WAIT, ..Mode::new("fixed", "a batch of READ_FIXED requests into registered memory") };
+
+/// A POLL_ADD that stays armed, and `recvmmsg`.
+pub const POLL: Mode =
+    Mode { since: Some("5.13"), ..Mode::new("poll", "a POLL_ADD stays armed for each socket; recvmmsg receives") };
 
 /// A batch of SEND requests.
 pub const SEND: Mode = Mode { since: REQUESTS, ..Mode::new("send", "a batch of SEND requests") };

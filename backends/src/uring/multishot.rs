@@ -1,15 +1,20 @@
-//! One multishot RECV or RECVMSG that stays armed, with its buffers from a registered ring.
+//! A multishot RECV or RECVMSG that stays armed for each socket, with its buffers from a registered ring.
+//!
+//! With several sockets they share one ring and its buffers. When these are used up, each receive ends as its next
+//! datagram comes, and waits in a list to be armed again. All of them run in one task, so that the buffers still come back
+//! in the order in which they were provided.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode};
 
-use crate::backend::{Config, Counters, OpenError};
+use crate::backend::{Config, Counters, OpenError, Sockets};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::kernel::errno::{self, Verdict};
-use crate::kernel::socket::Socket;
 use crate::message::Layout;
 use crate::uring::buffers::BufferRing;
 use crate::uring::modes;
@@ -17,11 +22,12 @@ use crate::uring::request::{GROUP, Place, Request};
 use crate::uring::ring::{Ring, held_back};
 use crate::uring::setup::Setup;
 
-/// Marks completions of the multishot receive, and those of its cancellation.
-const RECEIVE: u64 = 1;
-const CANCEL: u64 = 2;
-/// Entries of the submission queue: one receive, and the cancellations of a [`Multishot::disarm`].
+/// Marks completions of cancellations; those of a receive have the number of its socket.
+const CANCEL: u64 = u64::MAX;
+/// Entries of the submission queue: receives, and the cancellations of a [`Multishot::disarm`].
 const SUBMISSIONS: u32 = 64;
+/// The most entries of a completion queue (`IORING_MAX_CQ_ENTRIES` in `io_uring/io_uring.h`).
+const COMPLETIONS_MAX: usize = 65_536;
 /// How long a kernel thread may take for the trial of a request.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How often a cancellation checks for the last completion before it gives up.
@@ -29,9 +35,9 @@ const CANCEL_TRIES: usize = 1000;
 /// How many buffers are given back together, if they are at most a quarter of all.
 const GIVEN_BACK: usize = 32;
 
-/// The receiving half of the `uring` backend.
+/// The receiving half of the `uring` backend, for one socket or (`MANY`) several.
 #[derive(Debug)]
-pub(super) struct Multishot<'p> {
+pub(super) struct Multishot<'p, const MANY: bool> {
     ring: Ring,
     buffers: BufferRing<'p>,
     request: Request,
@@ -42,24 +48,37 @@ pub(super) struct Multishot<'p> {
     given_back: usize,
     /// How long [`Multishot::rx_wait`] waits at most.
     block: Duration,
-    /// Whether the kernel holds the request.
-    armed: bool,
+    /// The sockets whose request the kernel does not hold, in the order in which they are armed.
+    idle: VecDeque<u16>,
+    sockets: usize,
     /// Whether an `enter` was made that is not yet counted as having returned datagrams.
     entered: bool,
     counters: Counters,
 }
 
-impl<'p> Multishot<'p> {
-    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+impl<'p, const MANY: bool> Multishot<'p, MANY> {
+    pub(super) fn open(
+        choices: &[Setup],
+        sockets: &Sockets,
+        config: &Config,
+        pool: &'p Pool,
+    ) -> Result<Self, OpenError> {
+        if MANY && config.variant.has(modes::MULTISHOT_DONTWAIT) {
+            return Err(OpenError::Impossible(
+                "multishot-dontwait would arm every socket in each call; use multishot for several sockets",
+            ));
+        }
         if config.block.is_some() && config.variant.has(modes::MULTISHOT_DONTWAIT) {
             return Err(OpenError::Impossible("multishot-dontwait never waits; use multishot, or no wait"));
         }
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
         let buffers = BufferRing::new(config.buffers, pool).map_err(failed)?;
-        // Twice the buffers, so that these run out before the completion queue does; the kernel wants
-        // at least as many completions as submissions.
-        let ring = Ring::open(choices, SUBMISSIONS, (2 * u32::from(buffers.entries())).max(SUBMISSIONS), None)?;
-        ring.register_file(socket.raw())?;
+        // Twice the buffers, so that these run out before the completion queue does, and one more for the end of each
+        // request of several; the kernel wants at least as many completions as submissions.
+        let ends = if MANY { sockets.len() } else { 0 };
+        let completions = (2 * usize::from(buffers.entries()) + ends).clamp(SUBMISSIONS as usize, COMPLETIONS_MAX);
+        let ring = Ring::open(choices, SUBMISSIONS, completions as u32, None)?;
+        ring.register(sockets)?;
         // SAFETY: the address is that of a zeroed, page-aligned mapping of `entries` entries, which
         // lives as long as `self`; `drop` disarms the ring before the mapping goes.
         let registered =
@@ -74,7 +93,8 @@ impl<'p> Multishot<'p> {
             batch: config.batch,
             given_back: GIVEN_BACK.min(config.buffers / 4),
             block: config.block.unwrap_or_default(),
-            armed: false,
+            idle: (0..sockets.len()).map(|number| number as u16).collect(),
+            sockets: sockets.len(),
             entered: false,
             counters: Counters::default(),
         };
@@ -86,14 +106,14 @@ impl<'p> Multishot<'p> {
     /// Arms once without a buffer: a kernel that has multishot receive says ENOBUFS, an older one EINVAL.
     fn probe(&mut self) -> Result<(), OpenError> {
         let failed = |error| OpenError::Failed { call: "a trial of multishot receive", error };
-        self.arm().and_then(|()| self.ring.enter(0)).map_err(failed)?;
+        self.arm(1).and_then(|()| self.ring.enter(0)).map_err(failed)?;
         if self.ring.has_thread() && self.ring.cq.is_empty() {
             self.ring.enter_and_wait(PROBE_WITHIN).map_err(failed)?;
         }
         let completion = self.ring.cq.next();
         self.ring.cq.sync();
         let Some(completion) = completion else { return Ok(()) };
-        self.armed = false;
+        self.idle.push_front(0);
         match completion.result() {
             result if result == -libc::ENOBUFS => Ok(()),
             result => {
@@ -123,6 +143,9 @@ impl<'p> Multishot<'p> {
             let Some((frame, len)) = single(&completion, (offset, longest), &mut self.buffers, free) else {
                 return self.rx_odd(&completion, free, rx);
             };
+            if MANY {
+                rx.come_by(completion.user_data() as u16);
+            }
             // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
             rx.publish();
@@ -173,6 +196,10 @@ impl<'p> Multishot<'p> {
         if received > 0 || !self.prepare(free)? {
             return Ok(received);
         }
+        if !self.idle.is_empty() {
+            // A wait would not end with a datagram of theirs. The next call arms more.
+            return self.fetch(free).and_then(|_| self.reap(self.batch, free, rx));
+        }
         self.ring.enter_and_wait(self.block)?;
         self.entered = true;
         self.reap(self.batch, free, rx)
@@ -181,7 +208,7 @@ impl<'p> Multishot<'p> {
     /// Asks the kernel for completions, if it may have some. Returns whether there are any.
     #[inline]
     fn fetch(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
-        let was_armed = self.armed;
+        let was_armed = self.idle.is_empty();
         let is_ready = self.prepare(free)?;
         if self.buffers.unshown() > 0 {
             self.buffers.publish();
@@ -194,18 +221,20 @@ impl<'p> Multishot<'p> {
         Ok(!self.ring.cq.is_empty())
     }
 
-    /// Makes sure that the kernel has buffers, and a request that is submitted, or will be. `false` if there
-    /// is no frame to receive into.
+    /// Makes sure that the kernel has buffers, and requests that are submitted, or will be. `false` if there is no frame
+    /// to receive into.
+    ///
+    /// At most as many requests are armed as there are buffers: more might end at once for lack of one.
     #[inline]
     fn prepare(&mut self, free: &mut FreeList<'p>) -> io::Result<bool> {
         if self.buffers.has_vacant() {
             self.buffers.refill(free);
         }
-        if !self.armed {
+        if !self.idle.is_empty() {
             if self.buffers.is_dry() {
                 return Ok(false);
             }
-            self.arm()?;
+            self.arm(self.buffers.parked())?;
         }
         Ok(true)
     }
@@ -271,6 +300,9 @@ impl<'p> Multishot<'p> {
             let Some((frame, len)) = single(&completion, (offset, longest), buffers, free) else {
                 return (received, Some(completion));
             };
+            if MANY {
+                rx.come_by(completion.user_data() as u16);
+            }
             // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
             received += 1;
@@ -295,6 +327,9 @@ impl<'p> Multishot<'p> {
             let Some(completion) = ring.cq.next() else { break };
             let Some((id, len)) = filled(&completion) else { return (messages, received, Some(completion)) };
             let Some(frame) = buffers.swap(id, free) else { return (messages, received, Some(completion)) };
+            if MANY {
+                rx.come_by(completion.user_data() as u16);
+            }
             received += deliver_message(layout, frame, len, counters, (rx, free)).0;
             messages += 1;
         }
@@ -310,9 +345,12 @@ impl<'p> Multishot<'p> {
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) -> (usize, io::Result<()>) {
+        if MANY && odd.user_data() != CANCEL {
+            rx.come_by(odd.user_data() as u16);
+        }
         let (datagrams, payload, result) = self.reap_odd(odd, free, rx);
-        let is_last = !cqueue::more(odd.flags()) && odd.user_data() == RECEIVE;
-        let ended = if is_last { self.ended(odd.result().min(payload)) } else { Ok(()) };
+        let is_last = !cqueue::more(odd.flags()) && odd.user_data() != CANCEL;
+        let ended = if is_last { self.ended(odd.user_data() as u16, odd.result().min(payload)) } else { Ok(()) };
         (datagrams, result.and(ended))
     }
 
@@ -341,14 +379,14 @@ impl<'p> Multishot<'p> {
             Some(frame) => free.give(frame),
             // The kernel returns the buffer that it had chosen for an empty datagram, and the multishot
             // ends. So if no frame is free, a buffer can be taken from the ring.
-            None if res == 0 && completion.user_data() == RECEIVE => {
+            None if res == 0 && completion.user_data() != CANCEL => {
                 if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
                     rx.deliver(Packet::datagram(frame, 0), free);
                     return (1, 0, Ok(()));
                 }
             }
-            // No kernel does this: one request uses the buffers, in the order of the ring.
-            None if res > 0 && completion.user_data() == RECEIVE => {
+            // No kernel does this: one task uses the buffers, in the order of the ring.
+            None if res > 0 && completion.user_data() != CANCEL => {
                 return (0, res, Err(io::Error::other("io_uring used a buffer out of its turn")));
             }
             None => {}
@@ -356,9 +394,9 @@ impl<'p> Multishot<'p> {
         (0, res, Ok(()))
     }
 
-    /// The multishot has ended: notes why. The next [`Multishot::fetch`] arms it again.
-    fn ended(&mut self, res: i32) -> io::Result<()> {
-        self.armed = false;
+    /// The multishot of a socket has ended: notes why. The next [`Multishot::fetch`] arms it again.
+    fn ended(&mut self, socket: u16, res: i32) -> io::Result<()> {
+        self.idle.push_back(socket);
         let rearms = &mut self.counters.rearms;
         match res {
             _ if res == -libc::ENOBUFS => rearms.no_buffers += 1,
@@ -371,7 +409,7 @@ impl<'p> Multishot<'p> {
                 rearms.error += 1;
                 match errno::judge(-res) {
                     Verdict::Fatal => return Err(io::Error::from_raw_os_error(-res)),
-                    Verdict::Passing => self.counters.note_passing(self.ring.file()),
+                    Verdict::Passing => self.counters.note_passing(self.ring.files.at(socket.into())),
                     Verdict::Again | Verdict::Interrupted => {}
                 }
             }
@@ -380,14 +418,29 @@ impl<'p> Multishot<'p> {
     }
 
     #[inline(never)]
-    fn arm(&mut self) -> io::Result<()> {
-        let entry = self.request.build().user_data(RECEIVE);
-        // SAFETY: the request names no memory but the template, which lives in a box beside the ring until the
-        // request is over; its buffers come from the registered ring, whose frames are parked until the kernel
-        // has used them or the request is over.
-        unsafe { self.ring.push(&entry) }?;
-        self.armed = true;
+    fn arm(&mut self, most: usize) -> io::Result<()> {
+        for _ in 0..most {
+            let Some(&socket) = self.idle.front() else { break };
+            if MANY && self.ring.sq.is_full() {
+                self.ring.enter(0)?;
+                if self.ring.sq.is_full() {
+                    // The kernel thread is late, or completions must be reaped first.
+                    break;
+                }
+            }
+            let entry = self.request.build(socket).user_data(socket.into());
+            // SAFETY: the request names no memory but the template, which lives in a box beside the ring until the
+            // request is over; its buffers come from the registered ring, whose frames are parked until the kernel
+            // has used them or the request is over.
+            unsafe { self.ring.push(&entry) }?;
+            self.idle.pop_front();
+        }
         Ok(())
+    }
+
+    /// Whether the kernel holds a request.
+    fn is_armed(&self) -> bool {
+        self.idle.len() < self.sockets
     }
 
     /// Ends the request if the kernel would continue without being called.
@@ -395,13 +448,13 @@ impl<'p> Multishot<'p> {
         if self.ring.progresses_only_when_called() { Ok(0) } else { self.disarm(free, rx) }
     }
 
-    /// Cancels the request, and delivers what it still returns.
+    /// Cancels the requests, and delivers what they still return.
     fn disarm(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         for _ in 0..CANCEL_TRIES {
             self.ring.cq.sync();
             received += self.reap(usize::MAX, free, rx)?;
-            if !self.armed {
+            if !self.is_armed() {
                 return Ok(received);
             }
             self.cancel()?;
@@ -410,7 +463,11 @@ impl<'p> Multishot<'p> {
     }
 
     fn cancel(&mut self) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(RECEIVE).build().user_data(CANCEL);
+        let entry = match MANY {
+            true => opcode::AsyncCancel2::new(CancelBuilder::any().all()).build(),
+            false => opcode::AsyncCancel::new(0).build(),
+        };
+        let entry = entry.user_data(CANCEL);
         // SAFETY: the request names no memory.
         unsafe { self.ring.cancel(&entry) }
     }
@@ -432,10 +489,10 @@ impl<'p> Multishot<'p> {
             free.give(packet.into_frame());
         }
         // Even after an error of the receive itself: what counts is that it has ended.
-        if self.armed && self.ring.end_all() {
-            self.armed = false;
+        if self.is_armed() && self.ring.end_all() {
+            self.sockets = self.idle.len();
         }
-        if self.armed {
+        if self.is_armed() {
             // `drop` keeps the memory.
             result = result.and(Err(held_back(self.buffers.parked())));
         } else {
@@ -445,17 +502,17 @@ impl<'p> Multishot<'p> {
     }
 }
 
-impl Drop for Multishot<'_> {
+impl<const MANY: bool> Drop for Multishot<'_, MANY> {
     /// The kernel must not write to frames that are no longer parked: ends the request, or, if that
     /// cannot be done, keeps the memory mapped for good.
     fn drop(&mut self) {
         for _ in 0..CANCEL_TRIES {
             self.ring.cq.sync();
             for completion in self.ring.cq.by_ref() {
-                let last = completion.user_data() == RECEIVE && !cqueue::more(completion.flags());
-                self.armed &= !last;
+                let last = completion.user_data() != CANCEL && !cqueue::more(completion.flags());
+                self.sockets = self.sockets.saturating_sub(usize::from(last));
             }
-            if !self.armed {
+            if !self.is_armed() {
                 return;
             }
             if self.cancel().is_err() {

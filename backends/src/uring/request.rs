@@ -71,8 +71,8 @@ impl Request {
 
     /// The length stays 0 (before 6.17 anything else is refused): the buffers have their own. MSG_TRUNC makes the
     /// kernel report the real length of a datagram that does not fit.
-    pub(super) fn build(&self) -> squeue::Entry {
-        let (socket, flags) = (types::Fixed(0), libc::MSG_TRUNC);
+    pub(super) fn build(&self, socket: u16) -> squeue::Entry {
+        let (socket, flags) = (types::Fixed(socket.into()), libc::MSG_TRUNC);
         match self {
             Self::Recv => opcode::RecvMulti::new(socket, GROUP).flags(flags).build(),
             Self::RecvDontwait => opcode::RecvMulti::new(socket, GROUP).flags(flags | libc::MSG_DONTWAIT).build(),

@@ -1,6 +1,6 @@
 //! An io_uring with the setup that this kernel accepts, and the one way to enter it.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,7 +11,7 @@ use io_uring::{
     CompletionQueue, EnterFlags, IoUring, Parameters, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue, types,
 };
 
-use crate::backend::{OpenError, throwaway_socket};
+use crate::backend::{OpenError, Sockets, throwaway_socket};
 use crate::frames::pool::Region;
 use crate::kernel::setup::MEMLOCK_REMEDY;
 use crate::uring::setup::{Setup, explain};
@@ -39,13 +39,24 @@ pub(super) struct Ring {
     _owner: Owner,
     setup: Setup,
     fd: RawFd,
-    /// The only file, once it is registered.
-    file: Cell<RawFd>,
+    /// The files, once they are registered.
+    pub(super) files: Files,
     params: Parameters,
     syscalls: u64,
     overflows: u64,
     /// Whether a call has failed permanently: then nothing more is submitted.
     is_broken: bool,
+}
+
+/// The registered files.
+#[derive(Debug)]
+pub(super) struct Files(OnceCell<Box<[RawFd]>>);
+
+impl Files {
+    /// The file in this place: a socket, or no file's number.
+    pub(super) fn at(&self, place: usize) -> RawFd {
+        self.0.get().and_then(|files| files.get(place).copied()).unwrap_or(-1)
+    }
 }
 
 /// The ring that the parts borrow. A pointer, not a box: moving a box asserts that nothing else points into it.
@@ -115,8 +126,8 @@ impl Ring {
         let (mut submitter, sq, cq) = whole.split();
         // If it is refused, the plain descriptor does.
         let _ = submitter.register_ring_fd();
-        let (file, syscalls, overflows, is_broken) = (Cell::new(-1), 0, 0, false);
-        Self { submitter, sq, cq, _owner: owner, setup, fd, file, params, syscalls, overflows, is_broken }
+        let (files, syscalls, overflows, is_broken) = (Files(OnceCell::new()), 0, 0, false);
+        Self { submitter, sq, cq, _owner: owner, setup, fd, files, params, syscalls, overflows, is_broken }
     }
 
     pub(super) fn setup(&self) -> Setup {
@@ -127,16 +138,18 @@ impl Ring {
         &self.submitter
     }
 
-    /// Registers the only file that this ring uses; requests name it as `Fixed(0)`.
-    pub(super) fn register_file(&self, fd: RawFd) -> Result<(), OpenError> {
-        let failed = |error| OpenError::Failed { call: "registering the socket with io_uring", error };
-        self.file.set(fd);
-        self.submitter.register_files(&[fd]).map_err(failed)
-    }
-
-    /// The file that is registered: the socket, or no file's number.
-    pub(super) fn file(&self) -> RawFd {
-        self.file.get()
+    /// Registers the files that this ring uses; requests name each by its place, the only one as `Fixed(0)`.
+    pub(super) fn register(&self, sockets: &Sockets) -> Result<(), OpenError> {
+        let files = self.files.0.get_or_init(|| sockets.descriptors().into_boxed_slice());
+        self.submitter.register_files(files).map_err(|error| match error.raw_os_error() {
+            Some(libc::EMFILE) => OpenError::Refused {
+                what: "registering that many sockets with io_uring",
+                error,
+                remedy: "raise the limit of open files: `ulimit -n`",
+            },
+            Some(libc::ENOMEM) => no_memory(error),
+            _ => OpenError::Failed { call: "registering the socket with io_uring", error },
+        })
     }
 
     /// Queues a request for the next [`Ring::enter`].

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 
-use crate::backend::{Config, Counters, OpenError};
+use crate::backend::{Config, Counters, OpenError, Sockets};
 use crate::frames::packet::Packet;
 use crate::frames::pool::{FreeList, Pool, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno::{self, Verdict};
-use crate::kernel::socket::Socket;
 use crate::message::Headers;
 use crate::uring::modes;
 use crate::uring::ring::{Ring, held_back};
@@ -44,14 +43,14 @@ const UNDECIDED: i32 = i32::MIN;
 impl<'p> Sends<'p> {
     pub(super) fn open(
         choices: &[Setup],
-        socket: &Socket,
+        sockets: &Sockets,
         config: &Config,
         pool: &'p Pool,
         beside: &Ring,
     ) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
         let mut ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
-        ring.register_file(socket.raw())?;
+        ring.register(sockets)?;
         let request = match config.variant {
             variant if variant.has(modes::WRITE_FIXED) => {
                 ring.register_memory(&pool.region())?;
@@ -95,17 +94,17 @@ impl<'p> Sends<'p> {
         let Self { ring, request, pending, results, .. } = self;
         // MSG_DONTWAIT, and RWF_NOWAIT for writes: a send that finds no room completes with EAGAIN instead of
         // waiting, so that all requests complete within the call that submits them.
-        let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
+        let flags = libc::MSG_DONTWAIT;
         match request {
             Request::Send => push(ring, pending, results, |_, packet| {
-                opcode::Send::new(socket, packet.as_ptr(), packet.len() as u32).flags(flags).build()
+                opcode::Send::new(socket(packet), packet.as_ptr(), packet.len() as u32).flags(flags).build()
             }),
             Request::Sendmsg(headers) => push(ring, pending, results, |index, packet| {
                 let header = headers.point_to(index, packet);
-                opcode::SendMsg::new(socket, header).flags(flags as u32).build()
+                opcode::SendMsg::new(socket(packet), header).flags(flags as u32).build()
             }),
             Request::WriteFixed => push(ring, pending, results, |_, packet| {
-                opcode::WriteFixed::new(socket, packet.as_ptr(), packet.len() as u32, 0)
+                opcode::WriteFixed::new(socket(packet), packet.as_ptr(), packet.len() as u32, 0)
                     .rw_flags(libc::RWF_NOWAIT)
                     .build()
             }),
@@ -136,7 +135,7 @@ impl<'p> Sends<'p> {
             }
             match errno::judge(-result) {
                 Verdict::Again | Verdict::Interrupted => self.counters.send_eagain += 1,
-                Verdict::Passing => self.counters.note_passing(self.ring.file()),
+                Verdict::Passing => self.counters.note_passing(self.ring.files.at(self.pending[index].socket())),
                 Verdict::Fatal => fatal = Some(io::Error::from_raw_os_error(-result)),
             }
             self.pending.swap(kept, index);
@@ -179,6 +178,12 @@ impl Drop for Sends<'_> {
         std::mem::forget(Arc::clone(&self.pool));
         std::mem::forget(std::mem::replace(&mut self.request, Request::Send));
     }
+}
+
+/// The socket that a packet goes out of.
+#[inline(always)]
+fn socket(packet: &Packet<'_>) -> types::Fixed {
+    types::Fixed(packet.socket() as u32)
 }
 
 /// Queues a request for each packet.

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 
-use crate::backend::{Config, Counters, OpenError};
+use crate::backend::{Config, Counters, OpenError, Sockets};
 use crate::frames::packet::RxRing;
 use crate::frames::pool::{Frame, FreeList, Pool, Region};
 use crate::kernel::errno::{self, Verdict};
-use crate::kernel::socket::Socket;
 use crate::message::Messages;
 use crate::uring::modes;
 use crate::uring::ring::{Patience, Ring, held_back};
@@ -47,10 +46,20 @@ enum Request {
 }
 
 impl<'p> Singles<'p> {
-    pub(super) fn open(choices: &[Setup], socket: &Socket, config: &Config, pool: &'p Pool) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        choices: &[Setup],
+        sockets: &Sockets,
+        config: &Config,
+        pool: &'p Pool,
+    ) -> Result<Self, OpenError> {
+        if sockets.len() > 1 {
+            return Err(OpenError::Impossible(
+                "requests for single datagrams are for one socket; use multishot or poll for several",
+            ));
+        }
         let entries = (2 * config.batch).max(64) as u32;
         let mut ring = Ring::open(choices, entries, 2 * entries, None)?;
-        ring.register_file(socket.raw())?;
+        ring.register(sockets)?;
         let request = match config.variant {
             variant if variant.has(modes::FIXED) => {
                 ring.register_memory(&pool.region())?;
@@ -138,7 +147,7 @@ impl<'p> Singles<'p> {
         let Self { ring, request, slots, counters, pending, waiting, .. } = self;
         let mut received = 0;
         let mut result = Ok(());
-        let file = ring.file();
+        let file = ring.files.at(0);
         for completion in ring.cq.by_ref() {
             let (slot, res) = (completion.user_data() as usize, completion.result());
             let Some(place) = slots.get_mut(slot).filter(|_| completion.user_data() != CANCEL) else { continue };

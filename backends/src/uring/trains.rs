@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use io_uring::{opcode, types};
 
-use crate::backend::{Config, Counters, OpenError};
+use crate::backend::{Config, Counters, OpenError, Sockets};
 use crate::frames::packet::Packet;
 use crate::frames::pool::{FreeList, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno;
-use crate::kernel::socket::Socket;
 use crate::outbox::Outbox;
 use crate::uring::modes;
 use crate::uring::ring::{Ring, held_back};
@@ -37,14 +36,14 @@ pub(super) struct Trains {
 impl Trains {
     pub(super) fn open(
         choices: &[Setup],
-        socket: &Socket,
+        sockets: &Sockets,
         config: &Config,
         (outbox, pool): (Outbox, Arc<Region>),
         beside: &Ring,
     ) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
         let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
-        ring.register_file(socket.raw())?;
+        ring.register(sockets)?;
         let plain_sends = config.variant.has(modes::SEND);
         let undone = Vec::with_capacity(config.batch);
         let results = vec![0; config.batch].into_boxed_slice();
@@ -69,7 +68,9 @@ impl Trains {
             let res = results[index];
             if res < 0 {
                 let refused = (errno::judge(-res), io::Error::from_raw_os_error(-res));
-                counters.note_refused(ring.file(), refused).unwrap_or_else(|error| result = Err(error));
+                counters
+                    .note_refused(ring.files.at(outbox.socket(index)), refused)
+                    .unwrap_or_else(|error| result = Err(error));
                 return true;
             }
             sent += outbox.datagrams(index);
@@ -83,8 +84,9 @@ impl Trains {
 
     /// Submits what is not yet sent, and waits for the result of each.
     fn submit(&mut self) -> io::Result<()> {
-        let (socket, flags) = (types::Fixed(0), libc::MSG_DONTWAIT);
+        let flags = libc::MSG_DONTWAIT;
         for &index in &self.undone {
+            let socket = types::Fixed(self.outbox.socket(index) as u32);
             let entry = match self.outbox.only_piece(index).filter(|_| self.plain_sends) {
                 Some(piece) => {
                     opcode::Send::new(socket, piece.iov_base.cast(), piece.iov_len as u32).flags(flags).build()

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use io_uring::{cqueue, opcode, types};
 
-use crate::backend::{Config, Counters, OpenError};
+use crate::backend::{Config, Counters, OpenError, Sockets};
 use crate::frames::packet::Packet;
 use crate::frames::pool::{FreeList, Pool, Region};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno;
-use crate::kernel::socket::Socket;
 use crate::uring::ring::{Patience, Ring, held_back};
 use crate::uring::setup::Setup;
 
@@ -47,7 +46,7 @@ struct Lent<'p> {
 impl<'p> ZeroCopy<'p> {
     pub(super) fn open(
         choices: &[Setup],
-        socket: &Socket,
+        sockets: &Sockets,
         config: &Config,
         pool: &'p Pool,
         beside: &Ring,
@@ -58,7 +57,7 @@ impl<'p> ZeroCopy<'p> {
         if !ring.knows(opcode::SendZc::CODE) {
             return Err(OpenError::Missing { feature: "SEND_ZC for io_uring", since: "6.0" });
         }
-        ring.register_file(socket.raw())?;
+        ring.register(sockets)?;
         Ok(Self {
             ring,
             batch: config.batch,
@@ -98,7 +97,8 @@ impl<'p> ZeroCopy<'p> {
     fn push(&mut self, packet: Packet<'p>) -> io::Result<()> {
         let Some(slot) = self.vacant.pop() else { return Err(io::ErrorKind::OutOfMemory.into()) };
         let (at, len) = (packet.as_ptr(), packet.len() as u32);
-        let entry = opcode::SendZc::new(types::Fixed(0), at, len).flags(libc::MSG_DONTWAIT).build();
+        let entry =
+            opcode::SendZc::new(types::Fixed(packet.socket() as u32), at, len).flags(libc::MSG_DONTWAIT).build();
         self.lent[slot] = Some(Lent { packet, is_refused: false });
         self.undecided += 1;
         // SAFETY: the packet is lent until the kernel says that it is done with it; `close` waits for that, or
@@ -111,7 +111,6 @@ impl<'p> ZeroCopy<'p> {
     fn reap(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let Self { ring, lent, vacant, refused, undecided, counters, .. } = self;
         let (mut sent, mut result) = (0, Ok(()));
-        let file = ring.file();
         for completion in ring.cq.by_ref() {
             let (slot, res, flags) = (completion.user_data() as usize, completion.result(), completion.flags());
             let Some(place) = lent.get_mut(slot) else { continue };
@@ -121,7 +120,8 @@ impl<'p> ZeroCopy<'p> {
                     sent += 1;
                 } else {
                     let error = (errno::judge(-res), io::Error::from_raw_os_error(-res));
-                    counters.note_refused(file, error).unwrap_or_else(|error| result = Err(error));
+                    let socket = place.as_ref().map_or(0, |lent| lent.packet.socket());
+                    counters.note_refused(ring.files.at(socket), error).unwrap_or_else(|error| result = Err(error));
                     place.iter_mut().for_each(|lent| lent.is_refused = true);
                 }
             }
