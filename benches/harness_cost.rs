@@ -162,7 +162,7 @@ impl<'p> Bench<'_, 'p> {
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
         let (near, sample) = filled_socket()?;
-        let queue = Queue::known(&socket, drain::truesize(&near, Load::Here(sample), trains, free)?)?;
+        let queue = Queue::known(&socket.clone().into(), drain::truesize(&near, Load::Here(sample), trains, free)?)?;
         let mut drain = Drain::new((&mut lane, &mut sink), &mut load, Some(queue));
 
         let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

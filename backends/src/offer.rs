@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::frames::address::Address;
 use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
 use crate::kernel::sys;
 use crate::message::Headers;
 
-/// Sends trains of equal datagrams as fast as the kernel takes them.
+/// Sends trains of equal datagrams as fast as the kernel takes them, to one peer or to many.
 ///
 /// With GSO a train is one send that the kernel cuts (at a fifth of the cost of separate datagrams),
 /// else one `sendmmsg`. The bytes of a train are written in place before each send; those that the writer
@@ -22,6 +23,17 @@ pub struct Offer {
     refused: u64,
     bytes: Box<[u8]>,
     headers: Headers,
+    /// Where each datagram goes, if the socket is not connected.
+    many: Option<Many>,
+}
+
+/// Addresses that have their turns.
+#[derive(Debug)]
+struct Many {
+    addresses: Arc<[Address]>,
+    turns: Arc<[u16]>,
+    /// The turn of the next datagram.
+    next: usize,
 }
 
 impl Offer {
@@ -42,7 +54,21 @@ impl Offer {
         for (chunk, iovec) in bytes.chunks_exact_mut(payload).zip(&mut headers.iovecs) {
             *iovec = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: payload };
         }
-        Ok(Self { socket, payload, train, gso, refused: 0, bytes, headers })
+        Ok(Self { socket, payload, train, gso, refused: 0, bytes, headers, many: None })
+    }
+
+    /// A sender of datagrams of `payload` bytes from a socket that is not connected: each goes to the address whose turn
+    /// it is, and after the last turn comes the first again. The kernel cannot cut such sends.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if there is no turn, or one without an address.
+    pub fn to_many(socket: Arc<Socket>, payload: usize, to: (Arc<[Address]>, Arc<[u16]>)) -> io::Result<Self> {
+        let (addresses, turns) = to;
+        if turns.is_empty() || turns.iter().any(|&turn| usize::from(turn) >= addresses.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "each turn is that of an address"));
+        }
+        Ok(Self { many: Some(Many { addresses, turns, next: 0 }), ..Self::new(socket, payload, false)? })
     }
 
     /// The most datagrams of `payload` bytes in one train, with or without GSO.
@@ -84,12 +110,23 @@ impl Offer {
             // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
             unsafe { sys::send(&mut 0, fd, at, len) }.map(|_| count)
         } else {
+            if let Some(many) = &self.many {
+                let turns = many.turns[many.next..].iter().chain(many.turns.iter().cycle());
+                for (header, &turn) in self.headers.messages.iter_mut().zip(turns).take(count) {
+                    (header.msg_hdr.msg_name, header.msg_hdr.msg_namelen) = many.addresses[usize::from(turn)].as_name();
+                }
+            }
             let headers = self.headers.messages.as_mut_ptr().cast();
-            // SAFETY: the first `count` headers point to chunks of `bytes`, which the kernel only reads.
+            // SAFETY: the first `count` headers point to chunks of `bytes` and to addresses, which the kernel only reads.
             unsafe { sys::send_many(&mut 0, fd, headers, count) }
         };
         match outcome {
-            Ok(sent) => return Ok(sent),
+            Ok(sent) => {
+                if let Some(many) = &mut self.many {
+                    many.next = (many.next + sent) % many.turns.len();
+                }
+                return Ok(sent);
+            }
             Err((Verdict::Fatal, error)) => return Err(error),
             Err((Verdict::Passing, _)) => errno::empty_queue(fd),
             Err(_) => {}

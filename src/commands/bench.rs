@@ -21,6 +21,7 @@ use crate::plan::cells::{Cell, FdTable, Wait};
 use crate::plan::cores::Place;
 use crate::plan::request::Pools;
 use crate::plan::schedule::Planned;
+use crate::plan::spread::{Skew, Spread};
 use crate::record::environment;
 use crate::record::locked::Existing;
 use crate::record::output::Output;
@@ -204,7 +205,7 @@ pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
 
 /// The backend, with the modes and settings that differ from the default.
 pub(crate) fn name(cell: &Cell) -> String {
-    let (kind, modes) = (cell.variant.kind(), cell.variant.brief(cell.addressing));
+    let (kind, modes) = (cell.variant.kind(), cell.variant.brief_for(cell.addressing, cell.sockets()));
     let mut name = if modes.is_empty() { kind.to_string() } else { format!("{kind}:{modes}") };
     if cell.wait == Wait::Block {
         name += "/block";
@@ -218,7 +219,23 @@ pub(crate) fn name(cell: &Cell) -> String {
     if cell.fd_table == Some(FdTable::Own) {
         name += "/own table";
     }
+    name += &sockets(cell, "/");
     name
+}
+
+/// What a cell with many sockets says about them, behind a separator.
+fn sockets(cell: &Cell, separator: &str) -> String {
+    let Some(Spread { sockets, active, skew }) = cell.spread.filter(|spread| *spread != Spread::ONE) else {
+        return String::new();
+    };
+    let mut text = format!("{separator}{sockets} sockets");
+    if active < sockets {
+        text += &format!("{separator}{active} active");
+    }
+    if skew != Skew::NONE {
+        text += &format!("{separator}skew {skew}");
+    }
+    text
 }
 
 /// The plan that would be run.
@@ -246,6 +263,7 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
         if cell.fd_table == Some(FdTable::Own) {
             extra += "  own table";
         }
+        extra += &sockets(cell, "  ");
         let line = format!(
             "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",
             cell.scenario.name(),

@@ -20,7 +20,7 @@ pub const RANKS_NOTHING: &str = "Instruction counts ignore caches, the TLB and t
 
 /// Columns by which counts mislead, because the sides differ in how often they enter the kernel, how much memory they
 /// touch, or whether instructions are atomic.
-const NOT_BY_COUNTS: [Column; 10] = [
+const NOT_BY_COUNTS: [Column; 13] = [
     Column::backend,
     Column::variant,
     Column::wait,
@@ -31,6 +31,9 @@ const NOT_BY_COUNTS: [Column; 10] = [
     Column::ring,
     Column::buffers,
     Column::fd_table,
+    Column::sockets,
+    Column::active,
+    Column::skew,
 ];
 
 /// Whether trials under this accelerator are counted, not timed.

@@ -11,12 +11,15 @@ use hpbench_backends::{Addressing, Config, MemoryPort, Mode, Pool, Port, Socket}
 
 use crate::measure::control::Interrupt;
 use crate::measure::cost;
+use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::remote::session::{Peer, Session};
+use crate::measure::targets::Targets;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
+use crate::plan::spread::Spread;
 use crate::traffic::wire::{Tag, Wire};
 
 /// What a trial is run with.
@@ -41,8 +44,8 @@ pub struct Trial<'a, 'p> {
 /// The other end of a worker's socket.
 #[derive(Debug)]
 pub enum Far<'a> {
-    /// A socket of this process.
-    Here(Arc<Socket>),
+    /// A socket of this process, and where it sends to if the worker has many.
+    Here(Arc<Socket>, Option<Targets>),
     /// One of an agent.
     There(Session<'a>),
 }
@@ -126,9 +129,10 @@ impl<'a, 'p> Part<'a, 'p> {
         Order {
             scenario: cell.scenario,
             wire: self.wire(),
-            flow: flow as u16,
+            flow: (flow * cell.sockets()) as u16,
             payload: cell.payload,
-            gso: options.gso,
+            // A train goes to one socket.
+            gso: options.gso && cell.sockets() == 1,
             rate_pps: cell.rate.unwrap_or(1),
             burst: cell.burst.unwrap_or(1),
             window: cell.window.unwrap_or(1),
@@ -213,11 +217,45 @@ impl<'a, 'p> Part<'a, 'p> {
     }
 
     /// The worker's socket, and the other end of it: a socket of this process, or of an agent.
-    pub(crate) fn ends(&self) -> Result<(Arc<Socket>, Far<'a>), TrialError> {
-        let Some(peer) = self.peer else { return self.sockets().map(|(near, far)| (near, Far::Here(far))) };
+    pub(crate) fn ends(&self) -> Result<(Near, Far<'a>), TrialError> {
+        if let Some(spread) = self.cell.spread.filter(|spread| spread.sockets > 1) {
+            return self.many_sockets(spread);
+        }
+        let Some(peer) = self.peer else {
+            return self.sockets().map(|(near, far)| (near.into(), Far::Here(far, None)));
+        };
         let (near, session) = self.open_session(peer, self.port(), self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&near)?;
-        Ok((near, Far::There(session)))
+        Ok((near.into(), Far::There(session)))
+    }
+
+    /// Many sockets of the worker, which share the receive buffer that was asked for, and one that sends to all of them.
+    fn many_sockets(&self, spread: Spread) -> Result<(Near, Far<'a>), TrialError> {
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let (options, sockets) = (self.options, spread.sockets);
+        let buffers = (options.rcvbuf / sockets, options.sndbuf);
+        let far = Socket::bind(options.bind.at(0)).map_err(failed("binding the generator's socket"))?;
+        far.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
+        let peer = far.local_addr().map_err(failed("reading a socket's address"))?;
+        let [near_sends, far_sends] = senders(self.cell.scenario);
+        let open = |index: usize| {
+            let port = if options.port == 0 { 0 } else { options.port + (self.index * sockets + index) as u16 };
+            let mut near = Socket::bind(options.bind.at(port)).map_err(failed("binding the worker's sockets"))?;
+            near.set_buffers(buffers.0, buffers.1).map_err(failed("setting socket buffers"))?;
+            if self.cell.addressing == Addressing::Connected {
+                near.connect_to(peer).map_err(failed("connecting the worker's sockets"))?;
+            }
+            if near_sends {
+                near.report_drops().map_err(failed("setting IP_RECVERR"))?;
+            }
+            Ok(Arc::new(near))
+        };
+        let near: Near = (0..sockets).map(open).collect::<Result<Vec<_>, TrialError>>()?.into_iter().collect();
+        if far_sends {
+            far.report_drops().map_err(failed("setting IP_RECVERR"))?;
+        }
+        let targets = Targets::new(spread, &near).map_err(failed("reading a socket's address"))?;
+        Ok((near, Far::Here(Arc::new(far), Some(targets))))
     }
 
     /// As [`Part::roomy_pair`], with a socket of an agent.

@@ -12,6 +12,7 @@ use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::lists::{self, List};
+use crate::plan::spread::{Active, Skew};
 use crate::plan::values::{added_ns, amount, command, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
 
@@ -66,6 +67,24 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", default_value = "same", value_parser = lists::fill_cores)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub fill_core: List<FillCore>,
+
+    /// Sockets of each worker
+    ///
+    /// Sockets of each worker, 1 to 32768, as far as the limits of open files and ports allow: one generator socket sends to
+    /// all of them, and a batch is the total of a call. Not in send. A..B doubles, as in --batch.
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::sockets)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub sockets: List<usize>,
+
+    /// How many of the sockets have traffic; the others are open and silent
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = lists::actives)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub active: List<Active>,
+
+    /// How unevenly these have traffic: a Zipf exponent from 0 (all alike) to 4
+    #[arg(long, value_name = "LIST", default_value = "0", value_parser = lists::skews)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub skew: List<Skew>,
 
     /// Entries of io_uring's buffer ring: powers of two from 1 to 32768
     #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = lists::buffers)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::address::HostAddress;
 use crate::plan::cores::Cores;
+use crate::plan::spread::Spread;
 use crate::traffic::wire::Verify;
 
 /// What is measured.
@@ -162,6 +163,8 @@ pub struct Cell {
     pub fd_table: Option<FdTable>,
     /// Where the queue is filled; in `drain`, for backends that have a socket.
     pub fill_core: Option<FillCore>,
+    /// The worker's sockets, for backends that have some.
+    pub spread: Option<Spread>,
 }
 
 impl Cell {
@@ -174,6 +177,20 @@ impl Cell {
             buffers: self.buffers.unwrap_or(1),
             ..Config::of(self.variant, self.batch)
         }
+    }
+
+    /// How many sockets a worker has.
+    pub fn sockets(&self) -> usize {
+        self.spread.map_or(1, |spread| spread.sockets)
+    }
+
+    /// Bytes of a frame: for the worker, and for the generator of `echo`, whose datagrams have addresses if they go to many
+    /// sockets.
+    pub(crate) fn frame_size(&self) -> usize {
+        let config = self.backend_config();
+        let has_addresses = self.scenario == Scenario::Echo && self.sockets() > 1;
+        let addressing = if has_addresses { Addressing::Unconnected } else { config.addressing };
+        Config { addressing, ..config }.frame_size(self.payload)
     }
 
     /// Whether a frame may hold many datagrams.
@@ -296,8 +313,8 @@ impl Asked {
     }
 
     /// The variant for a cell; nothing if it is left out.
-    fn resolve(self, addressing: Addressing, wait: Wait) -> Result<Option<Variant>, String> {
-        let variant = self.choice.resolve(addressing).and_then(|variant| {
+    fn resolve(self, addressing: Addressing, wait: Wait, sockets: usize) -> Result<Option<Variant>, String> {
+        let variant = self.choice.resolve_for(addressing, sockets).and_then(|variant| {
             match variant.never_waits().filter(|_| wait == Wait::Block) {
                 Some((mode, instead)) => Err(format!(
                     "{}:{} with --wait block: it never waits; use {}",
@@ -311,7 +328,7 @@ impl Asked {
         match variant {
             Err(_) if self.is_one_of_all => Ok(None),
             // One socket needs nothing to find it.
-            Ok(variant) if self.is_one_of_all && variant.finds_sockets() => Ok(None),
+            Ok(variant) if self.is_one_of_all && sockets == 1 && variant.finds_sockets() => Ok(None),
             variant => variant.map(Some),
         }
     }
@@ -346,6 +363,8 @@ pub struct Axes {
     pub fd_tables: Vec<FdTable>,
     /// Where queues are filled.
     pub fill_cores: Vec<FillCore>,
+    /// Sockets of each worker.
+    pub spreads: Vec<Spread>,
 }
 
 impl Axes {
@@ -382,15 +401,22 @@ impl Axes {
         let (scenario, kind) = (settings.scenario, asked.choice.kind());
         // In memory there are no addresses.
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
-        for &addressing in addressings {
-            let Some(variant) = asked.resolve(addressing, settings.wait)? else { continue };
+        // Many sockets have no part in `send` yet.
+        let is_possible = |spread: &&Spread| spread.sockets == 1 || scenario != Scenario::Send;
+        let spreads: Vec<Spread> = self.spreads.iter().filter(is_possible).copied().collect();
+        let of_sockets = addressings.iter().flat_map(|&addressing| {
+            axis(kind.has_socket(), &spreads).into_iter().map(move |spread| (addressing, spread))
+        });
+        for (addressing, spread) in of_sockets {
+            let sockets = spread.map_or(1, |spread| spread.sockets);
+            let Some(variant) = asked.resolve(addressing, settings.wait, sockets)? else { continue };
             // Nothing is received in `send`, so one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
                     for fill_core in axis(kind.has_socket() && scenario == Scenario::Drain, &self.fill_cores) {
                         // A mode chosen by default may be one that was also named.
-                        cells.add(Cell { variant, addressing, buffers, fd_table, fill_core, ..*settings });
+                        cells.add(Cell { variant, addressing, buffers, fd_table, fill_core, spread, ..*settings });
                     }
                 }
             }
@@ -420,6 +446,7 @@ impl Axes {
             buffers: None,
             fd_table: None,
             fill_core: None,
+            spread: None,
         };
         // One at a time: lists of many values make more combinations than there is memory for.
         let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
@@ -485,6 +512,7 @@ mod tests {
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
             fill_cores: vec![FillCore::Same],
+            spreads: vec![Spread::ONE],
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
@@ -526,6 +554,7 @@ mod tests {
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
             fill_cores: vec![FillCore::Same],
+            spreads: vec![Spread::ONE],
         }
     }
 

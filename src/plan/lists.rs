@@ -5,10 +5,11 @@ use std::fmt;
 use std::hash::Hash;
 
 use hpbench_backends::kernel::socket::PAYLOAD_MAX;
-use hpbench_backends::{Addressing, Choice, Config, Kind, Variant};
+use hpbench_backends::{Addressing, Choice, Config, Kind, SOCKETS_MAX, Variant};
 
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
+use crate::plan::spread::{Active, Skew};
 use crate::plan::values::{amount, number};
 use crate::text::did_you_mean;
 use crate::traffic::wire::HEADER_LEN;
@@ -106,6 +107,24 @@ pub(super) fn fd_tables(text: &str) -> Result<List<FdTable>, String> {
 /// The values of `--fill-core`.
 pub(super) fn fill_cores(text: &str) -> Result<List<FillCore>, String> {
     List::parse(text, |part| named(part, &FillCore::ALL, FillCore::name, "neither same nor other"))
+}
+
+/// The values of `--sockets`.
+pub(super) fn sockets(text: &str) -> Result<List<usize>, String> {
+    doubling(text, 1, SOCKETS_MAX)
+}
+
+/// The values of `--active`.
+pub(super) fn actives(text: &str) -> Result<List<Active>, String> {
+    List::parse(text, |part| match part {
+        "all" => Ok(vec![Active::All]),
+        _ => doubling(part, 1, SOCKETS_MAX).map(|list| list.0.into_iter().map(Active::Some).collect()),
+    })
+}
+
+/// The values of `--skew`.
+pub(super) fn skews(text: &str) -> Result<List<Skew>, String> {
+    List::parse(text, |part| part.parse().map(|skew| vec![skew]))
 }
 
 /// The values of `--buffers`.

@@ -14,6 +14,8 @@ use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
 use crate::plan::path;
+use crate::plan::spread;
+use crate::plan::{descriptors, ports};
 use crate::text::counted;
 
 /// The cells of the plan.
@@ -32,6 +34,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         buffers: args.buffers.0.clone(),
         fd_tables: args.fd_table.0.clone(),
         fill_cores: args.fill_core.0.clone(),
+        spreads: spread::combinations(&args.sockets.0, &args.active.0, &args.skew.0),
     };
     anyhow::ensure!(
         args.peer.is_none() || axes.fill_cores == [FillCore::Same],
@@ -41,6 +44,22 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         axes.scenarios.contains(&Scenario::Drain) || axes.fill_cores == [FillCore::Same],
         "--fill-core: only drain fills a queue before it measures; add it to --scenario"
     );
+    anyhow::ensure!(
+        !axes.spreads.is_empty(),
+        "--active {} is more than --sockets {}: no more sockets can have traffic than there are",
+        args.active,
+        args.sockets
+    );
+    if axes.scenarios.contains(&Scenario::Send) && axes.spreads.iter().all(|spread| spread.sockets > 1) {
+        let reason = "it sends from one socket";
+        anyhow::ensure!(
+            scenarios_by_default,
+            "--scenario send with --sockets {}: {reason}; leave out one of the two",
+            args.sockets
+        );
+        axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
+        tell!("note: send left out: {reason}");
+    }
     anyhow::ensure!(
         !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
         "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
@@ -128,13 +147,24 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
     );
     let fifo = args.fifo.map(|priority| fifo(priority as u8, &cores)).transpose()?.flatten();
     let port = args.port as u16;
-    let last = args.port + args.workers - 1;
+    let sockets = args.sockets.0.iter().copied().max().unwrap_or(1);
+    let last = args.port + args.workers * sockets - 1;
     anyhow::ensure!(
         args.port == 0 || last <= 65_535,
-        "--port {} leaves no ports up to 65535 for {} workers; choose a lower one",
+        "--port {} leaves no ports up to 65535 for {}; choose a lower one",
         args.port,
-        args.workers
+        match sockets {
+            1 => format!("{} workers", args.workers),
+            _ => format!("{} of {sockets} sockets", counted(args.workers, "worker")),
+        }
     );
+    anyhow::ensure!(
+        generators * sockets <= 1 << 16,
+        "--sockets {sockets} with {generators} --generators: a worker tells 65536 flows apart, one of each generator to each \
+         socket; use fewer of either"
+    );
+    ports::check(args.port, args.workers * sockets)?;
+    descriptors::allow(args.workers * sockets)?;
     for index in 0..args.workers as u16 {
         check_address(args.bind.at(if port == 0 { 0 } else { port + index }))?;
     }
@@ -158,6 +188,11 @@ pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Opt
     if args.peer.is_none() {
         return Ok(None);
     }
+    anyhow::ensure!(
+        args.sockets.0 == [1],
+        "--peer with --sockets {}: an agent sends to one socket; leave out one",
+        args.sockets
+    );
     anyhow::ensure!(
         args.generator_cpu.is_none(),
         "--peer with --generator-cpu: the generators are in the agent; use --peer-cpu"
@@ -401,7 +436,7 @@ struct PoolSize {
 impl PoolSize {
     fn of(cells: &[&Cell], options: &Options) -> Self {
         let most = |value: fn(&Cell) -> usize| cells.iter().map(|cell| value(cell)).max().unwrap_or(0);
-        let frame_size = most(|cell| cell.backend_config().frame_size(cell.payload)).max(2048);
+        let frame_size = most(Cell::frame_size).max(2048);
         // A batch each in a backend's hands, on the rings and in the app's; the buffer ring; the window of
         // an echo on both sides; and without a socket a whole round in the link.
         let in_link =

@@ -225,7 +225,7 @@ columns! {
         clocksource: String, Circumstance, "clock source";
         /// The kernel's option against attacks on processors: `auto`, `off`, …
         mitigations: String, Circumstance, "mitigations of processor bugs";
-        /// Receive buffer that the kernel granted, in its own (doubled) bytes.
+        /// Receive buffer that the kernel granted each socket, in its own (doubled) bytes.
         rcvbuf: Option<u32>, Condition, "receive buffer, bytes granted";
         /// Send buffer that the kernel granted, in its own (doubled) bytes.
         sndbuf: Option<u32>, Circumstance, "send buffer, bytes granted";
@@ -316,6 +316,15 @@ columns! {
         /// the interface is in it, and a train is one packet. It explains a part of `lost`, and is no part of a sum: what a
         /// queueing discipline drops is sent again. `--verbose` names the counters. Empty where the kernel does not tell.
         drop_host: Option<u64>, Metric("packets", Lower);
+        /// Sockets of each worker; empty for `null`.
+        sockets: Option<usize>, Axis;
+        /// How many of them have traffic.
+        active: Option<usize>, Axis;
+        /// How unevenly these have it: the exponent of Zipf's law, 0 if all have the same share.
+        skew: Option<f64>, Axis;
+        /// The kernel's limits of the memory of all UDP sockets together (`net.ipv4.udp_mem`), in pages: below the first nothing
+        /// is limited, above the last datagrams are dropped.
+        udp_mem: String, Circumstance, "memory of all UDP sockets, pages";
     }
 }
 

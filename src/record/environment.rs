@@ -39,6 +39,8 @@ pub struct Environment {
     pub mitigations: String,
     /// Whether the kernel measures time in interrupts: `yes` or `no`.
     pub irq_time_accounting: String,
+    /// The kernel's limits of the memory of all UDP sockets, in pages.
+    pub udp_mem: String,
     /// The interface by which datagrams leave.
     pub interface: String,
     /// Its driver.
@@ -92,6 +94,7 @@ impl Environment {
             clocksource: clock_source(),
             mitigations: mitigations(&first_line("/proc/cmdline")),
             irq_time_accounting: irq_time_accounting(),
+            udp_mem: first_line("/proc/sys/net/ipv4/udp_mem").split_whitespace().collect::<Vec<_>>().join(" "),
             interface: String::new(),
             driver: String::new(),
             kernel,

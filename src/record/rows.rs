@@ -292,6 +292,9 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
         ("fd_table", _, "drain" | "send") => "own",
         ("fd_table", ..) => "shared",
         ("fill_core", _, "drain" | "send") => "same",
+        ("sockets" | "active" | "skew", "null", _) => "",
+        ("sockets" | "active", ..) => "1",
+        ("skew", ..) => "0.0",
         _ => "",
     }
 }

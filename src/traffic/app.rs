@@ -1,6 +1,7 @@
 //! What sits at the far end of the rings.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
 
@@ -57,6 +58,11 @@ impl<O: Observer> Sink<O> {
     /// A sink that shows `observer` what arrives.
     pub fn observed(flows: usize, wire: Wire, observer: O) -> Self {
         Self { arrivals: Arrivals::new(flows), observer, wire }
+    }
+
+    /// The same, with such an account.
+    pub fn with(self, arrivals: Arrivals) -> Self {
+        Self { arrivals, ..self }
     }
 
     /// Checks and accounts for what is on the ring. `FULL` is a constant so that the check of a datagram is inlined into the
@@ -139,6 +145,11 @@ impl Echo {
         Self { arrivals: Arrivals::new(1), dropped: 0, wire: Wire { tag, verify: Verify::Header } }
     }
 
+    /// The same, with such an account.
+    pub fn with(self, arrivals: Arrivals) -> Self {
+        Self { arrivals, ..self }
+    }
+
     /// Accounts for a train. Returns whether to send all of it back: no part of it can be taken out.
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) -> bool {
@@ -171,12 +182,28 @@ impl<'p> App<'p> for Echo {
     }
 }
 
-/// Writes datagrams of one flow, numbered from 0.
+/// Several flows that have their turns, each with its own sequence numbers.
+#[derive(Debug)]
+struct Flows {
+    turns: Arc<[u16]>,
+    next: Box<[u64]>,
+}
+
+impl Flows {
+    /// The flow of a turn.
+    fn at(&self, turn: u64) -> u16 {
+        self.turns[(turn % self.turns.len() as u64) as usize]
+    }
+}
+
+/// Writes datagrams of one flow, numbered from 0, or of several.
 #[derive(Debug)]
 pub struct Source {
-    /// The next sequence number: how many datagrams were written so far.
+    /// How many datagrams were written so far: the next sequence number of a single flow.
     pub next: u64,
     flow: u16,
+    /// The flows that have their turns, if there are several.
+    many: Option<Flows>,
     /// [`MEASURED`] in the measured phase.
     phase: u16,
     payload: usize,
@@ -188,12 +215,27 @@ pub struct Source {
 impl Source {
     /// A source of datagrams of `payload` bytes.
     pub fn new(flow: u16, payload: usize, wire: Wire) -> Self {
-        Self { next: 0, flow, phase: 0, payload, wire, to: None }
+        Self { next: 0, flow, many: None, phase: 0, payload, wire, to: None }
     }
 
     /// The same, for a socket that is not connected.
     pub fn addressed_to(self, to: Option<SocketAddr>) -> Self {
         Self { to: to.map(Address::new), ..self }
+    }
+
+    /// The same, of `count` flows from the first one on, in these turns; after the last turn comes the first again.
+    pub fn to_flows(self, count: usize, turns: Arc<[u16]>) -> Self {
+        Self { many: Some(Flows { turns, next: vec![0; count].into_boxed_slice() }), ..self }
+    }
+
+    /// Takes back all but the first `written` datagrams: their numbers are used again.
+    pub fn rewind(&mut self, written: u64) {
+        if let Some(many) = &mut self.many {
+            for turn in written..self.next {
+                many.next[usize::from(many.at(turn))] -= 1;
+            }
+        }
+        self.next = written;
     }
 
     /// Whether the datagrams from now on are sent in the measured phase.
@@ -211,7 +253,16 @@ impl Source {
     /// Writes the next datagram with flags, of which the highest is not free, and an intended send time.
     #[inline]
     pub fn write_stamped(&mut self, bytes: &mut [u8], flags: u16, intended_ns: u64) {
-        let header = Header { flow: self.flow, flags: flags | self.phase, sequence: self.next, intended_ns };
+        let (flow, sequence) = match &mut self.many {
+            None => (self.flow, self.next),
+            Some(many) => {
+                let flow = many.at(self.next);
+                let next = &mut many.next[usize::from(flow)];
+                *next += 1;
+                (self.flow + flow, *next - 1)
+            }
+        };
+        let header = Header { flow, flags: flags | self.phase, sequence, intended_ns };
         wire::write(bytes, header, self.wire);
         self.next += 1;
     }
@@ -235,13 +286,25 @@ impl Source {
         tx.publish();
     }
 
-    /// Writes the next datagram into a frame of its own and puts it onto the TX ring, unpublished.
+    /// The flow and the sequence number of the next datagram.
+    pub fn next_number(&self) -> (u16, u64) {
+        match &self.many {
+            None => (self.flow, self.next),
+            Some(many) => {
+                let flow = many.at(self.next);
+                (self.flow + flow, many.next[usize::from(flow)])
+            }
+        }
+    }
+
+    /// Writes the next datagram into a frame of its own, to an address unless the socket knows it, and puts it onto the TX
+    /// ring, unpublished.
     /// Returns whether there was a frame and a slot for it.
     #[inline]
     pub fn produce_stamped<'p>(
         &mut self,
-        flags: u16,
-        intended_ns: u64,
+        (flags, intended_ns): (u16, u64),
+        to: Option<&Address>,
         tx: &mut Producer<Packet<'p>>,
         free: &mut FreeList<'p>,
     ) -> bool {
@@ -249,7 +312,16 @@ impl Source {
             return false;
         }
         let Some(mut frame) = free.take() else { return false };
-        self.write_stamped(&mut frame.bytes_mut()[..self.payload], flags, intended_ns);
-        tx.stage(Packet::datagram(frame, self.payload)).is_ok()
+        let packet = match to {
+            None => {
+                self.write_stamped(&mut frame.bytes_mut()[..self.payload], flags, intended_ns);
+                Packet::datagram(frame, self.payload)
+            }
+            Some(to) => {
+                let payload = self.payload;
+                Packet::addressed(frame, payload, to, |bytes| self.write_stamped(bytes, flags, intended_ns))
+            }
+        };
+        tx.stage(packet).is_ok()
     }
 }

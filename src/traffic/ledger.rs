@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::traffic::wire::{Fault, Header};
 
-/// Sequence numbers that a [`Window`] can tell apart, counted back from the highest seen.
+/// Sequence numbers that the [`Window`] of a single flow can tell apart, counted back from the highest seen.
 pub const WINDOW: u64 = 1 << 20;
+
+/// The same for one of many flows, at least.
+const WINDOW_LEAST: u64 = 1 << 10;
 
 /// How far ahead of the highest number seen a datagram may be. Between two arrivals nothing can send that many: at 100
 /// million a second it takes 43 s, and a worker that gets nothing for 5 s gives up.
@@ -27,14 +30,14 @@ pub enum Seen {
     Impossible,
 }
 
-/// Which of the last 2^20 sequence numbers of a flow have arrived.
+/// Which of the last 2^20 sequence numbers of a flow have arrived; of many flows, each has a part of that.
 ///
 /// Datagrams mostly come in order, so the numbers from `run` to `next` are one unbroken run that costs
 /// two instructions per datagram to keep. What was before it is in a bitmap of 128 KiB, which is
 /// touched only when a number is missing or late.
 #[derive(Debug)]
 pub struct Window {
-    /// Bit `n % WINDOW` says whether `n` has arrived, for the `WINDOW` numbers before `run`.
+    /// Bit `n % size` says whether `n` has arrived, for the `size` numbers before `run`.
     seen: Box<[u64]>,
     /// The first number of the unbroken run.
     run: u64,
@@ -44,12 +47,22 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        // Numbers below 0 never come, so it does not matter that none of them counts as seen.
-        Self { seen: vec![0; (WINDOW / 64) as usize].into_boxed_slice(), run: 0, next: 0 }
+        Self::of(WINDOW)
     }
 }
 
 impl Window {
+    /// A window of so many numbers, a multiple of 64.
+    fn of(size: u64) -> Self {
+        // Numbers below 0 never come, so it does not matter that none of them counts as seen.
+        Self { seen: vec![0; (size / 64) as usize].into_boxed_slice(), run: 0, next: 0 }
+    }
+
+    /// How many numbers it holds.
+    fn size(&self) -> u64 {
+        64 * self.seen.len() as u64
+    }
+
     /// Notes a sequence number.
     #[inline(always)]
     pub fn note(&mut self, sequence: u64) -> Seen {
@@ -71,7 +84,7 @@ impl Window {
             (self.run, self.next) = (sequence, sequence + 1);
             return Seen::First;
         }
-        if sequence >= self.run || self.next - sequence > WINDOW {
+        if sequence >= self.run || self.next - sequence > self.size() {
             return Seen::Before;
         }
         let (word, bit) = self.bit(sequence);
@@ -82,7 +95,7 @@ impl Window {
 
     /// Notes in the bitmap whether the numbers from `first` to `end` have arrived.
     fn mark(&mut self, first: u64, end: u64, seen: bool) {
-        let mut number = first.max(end.saturating_sub(WINDOW));
+        let mut number = first.max(end.saturating_sub(self.size()));
         while number < end {
             let count = (64 - number % 64).min(end - number);
             let bits = (u64::MAX >> (64 - count)) << (number % 64);
@@ -93,7 +106,8 @@ impl Window {
     }
 
     fn bit(&mut self, sequence: u64) -> (&mut u64, u64) {
-        (&mut self.seen[((sequence % WINDOW) / 64) as usize], 1 << (sequence % 64))
+        let word = (sequence % self.size()) / 64;
+        (&mut self.seen[word as usize], 1 << (sequence % 64))
     }
 }
 
@@ -125,6 +139,14 @@ impl Arrivals {
     /// For datagrams of the flows from 0 to `flows` − 1.
     pub fn new(flows: usize) -> Self {
         Self { flows: (0..flows).map(|_| Window::default()).collect(), tally: Tally::default() }
+    }
+
+    /// For `flows` flows of each of `sockets` sockets, which share the room for sequence numbers: a window has 2^20 divided
+    /// by the sockets, but at least 1,024.
+    pub fn of_sockets(flows: usize, sockets: usize) -> Self {
+        let window = (WINDOW / sockets.max(1) as u64).max(WINDOW_LEAST);
+        let window = (window + 1).next_power_of_two() / 2;
+        Self { flows: (0..flows * sockets).map(|_| Window::of(window)).collect(), tally: Tally::default() }
     }
 
     /// Counts a datagram, and returns its header if it is unique and intact.

@@ -74,6 +74,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         buffers: (kind == Kind::URING).then_some(64),
         fd_table: Some(FdTable::Shared),
         fill_core: None,
+        spread: Some(hpbench::plan::spread::Spread::ONE),
     }
 }
 

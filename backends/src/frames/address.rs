@@ -64,6 +64,11 @@ impl Address {
         frame.bytes_mut()[ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN].copy_from_slice(&self.0);
     }
 
+    /// The address for a message header, which only reads it.
+    pub(crate) fn as_name(&self) -> (*mut libc::c_void, libc::socklen_t) {
+        (self.0.as_ptr().cast_mut().cast(), Self::len(&self.0))
+    }
+
     /// How long the address in `bytes` is, by its family.
     pub(crate) fn len(bytes: &[u8]) -> libc::socklen_t {
         let family = array(bytes, 0).map_or(0, u16::from_ne_bytes);

@@ -119,6 +119,16 @@ impl Socket {
         Ok(())
     }
 
+    /// Connects the socket with a peer that is silent, as [`Socket::pair`] connects: what came before is of unrelated senders,
+    /// and is discarded.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn connect_to(&mut self, peer: SocketAddr) -> io::Result<()> {
+        self.connect_alone(peer, None)
+    }
+
     /// Connects the socket with a peer that has spoken with it before, as [`Socket::pair`] connects. What begins with
     /// `mark` belongs to that conversation; it is discarded, and is not [unrelated](Self::unrelated).
     ///

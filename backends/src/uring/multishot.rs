@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use io_uring::types::CancelBuilder;
 use io_uring::{cqueue, opcode};
 
 use crate::backend::{Config, Counters, OpenError, Sockets};
@@ -463,11 +462,10 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
     }
 
     fn cancel(&mut self) -> io::Result<()> {
-        let entry = match MANY {
-            true => opcode::AsyncCancel2::new(CancelBuilder::any().all()).build(),
-            false => opcode::AsyncCancel::new(0).build(),
-        };
-        let entry = entry.user_data(CANCEL);
+        if MANY {
+            return self.ring.cancel_each(self.ring.files.len() as u64, CANCEL);
+        }
+        let entry = opcode::AsyncCancel::new(0).build().user_data(CANCEL);
         // SAFETY: the request names no memory.
         unsafe { self.ring.cancel(&entry) }
     }

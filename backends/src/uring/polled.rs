@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fixed};
+use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode};
 
 use crate::backend::{Config, Counters, OpenError, Sockets};
@@ -105,9 +105,7 @@ impl<'p> Polled<'p> {
             if idle.len() == sockets.len() {
                 return Ok(());
             }
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build().user_data(CANCEL);
-            // SAFETY: the request names no memory.
-            unsafe { ring.cancel(&entry) }?;
+            ring.cancel_each(sockets.len() as u64, CANCEL)?;
         }
         Err(io::Error::other("multishot polls could not be cancelled"))
     }

@@ -53,6 +53,11 @@ pub(super) struct Ring {
 pub(super) struct Files(OnceCell<Box<[RawFd]>>);
 
 impl Files {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.get().map_or(0, |files| files.len())
+    }
+
     /// The file in this place: a socket, or no file's number.
     pub(super) fn at(&self, place: usize) -> RawFd {
         self.0.get().and_then(|files| files.get(place).copied()).unwrap_or(-1)
@@ -183,6 +188,32 @@ impl Ring {
         }
         // SAFETY: the caller vouches for the memory.
         unsafe { self.push(entry) }?;
+        self.enter(1)
+    }
+
+    /// Submits a cancellation of each request whose number is below `count`, marked with `mark`, and waits for a completion.
+    ///
+    /// One cancellation of all of them would search its way past those that it has already cancelled: 16,384 take four
+    /// minutes (6.18).
+    pub(super) fn cancel_each(&mut self, count: u64, mark: u64) -> io::Result<()> {
+        if self.is_broken {
+            return Err(broken());
+        }
+        for number in 0..count {
+            // A kernel thread takes what is queued some time later.
+            for _ in 0..LATE_MAX {
+                if !self.sq.is_full() {
+                    break;
+                }
+                self.enter(0)?;
+                if self.sq.is_full() {
+                    std::thread::sleep(LATE);
+                }
+                self.sq.sync();
+            }
+            // SAFETY: the request names no memory.
+            unsafe { self.push(&opcode::AsyncCancel::new(number).build().user_data(mark)) }?;
+        }
         self.enter(1)
     }
 

@@ -11,6 +11,7 @@ use crate::measure::clock::now_ns;
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
 use crate::measure::peer::filler::Filler;
+use crate::measure::targets::Targets;
 use crate::measure::threads;
 
 /// What one filling has come to.
@@ -36,7 +37,8 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Starts a thread that is set up by `pin`, whose result lives as long as it does, and that sends from `socket`. `free` may
+    /// Starts a thread that is set up by `pin`, whose result lives as long as it does, and that sends from the socket, to many
+    /// if there are targets. `free` may
     /// be empty.
     ///
     /// # Errors
@@ -45,7 +47,7 @@ impl Beside {
     pub fn start<'scope, 'p: 'scope, T>(
         scope: &'scope Scope<'scope, '_>,
         order: Order,
-        socket: Arc<Socket>,
+        to: (Arc<Socket>, Option<Targets>),
         pin: impl FnOnce() -> Result<T, TrialError> + Send + 'scope,
         mut free: FreeList<'p>,
     ) -> Result<Self, TrialError> {
@@ -55,8 +57,8 @@ impl Beside {
         let work = move || {
             let _pinned = pin()?;
             // Dropped before what `pin` has returned, which may be the descriptor table that it is in.
-            let socket = socket;
-            let mut filler = Filler::socket(&order, &socket)?;
+            let (socket, targets) = to;
+            let mut filler = Filler::to(&order, &socket, targets.as_ref())?;
             let _ = about.send((filler.train(), filler.method()));
             while let Some(count) = next(&asked) {
                 let start_ns = now_ns();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use hpbench_backends::plain::Plain;
-use hpbench_backends::{Config, Consumer, FreeList, Kind, Packet, Pool, Port, Producer, Socket};
+use hpbench_backends::{Addressing, Config, Consumer, FreeList, Kind, Packet, Pool, Port, Producer, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
@@ -12,6 +12,7 @@ use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::{Order, Recorded, RoundTrips};
 use crate::measure::outcome::{TrialError, latency_histogram};
+use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
 use crate::traffic::ledger::Arrivals;
@@ -35,18 +36,36 @@ pub fn generate<'p>(
     order: &Order,
     socket: &Arc<Socket>,
     control: &Control,
+    frames: (&'p Pool, &mut FreeList<'p>),
+) -> Result<RoundTrips, TrialError> {
+    generate_to(order, (socket, None), control, frames)
+}
+
+/// As [`generate`], with many sockets if there are targets: each datagram goes to the one whose turn it is, and `socket` is
+/// not connected.
+///
+/// # Errors
+///
+/// As [`generate`].
+pub fn generate_to<'p>(
+    order: &Order,
+    (socket, targets): (&Arc<Socket>, Option<&Targets>),
+    control: &Control,
     (pool, free): (&'p Pool, &mut FreeList<'p>),
 ) -> Result<RoundTrips, TrialError> {
     let _stop = StopAtEnd(control);
     order.pin()?;
     let (window, port) = (order.window, Port::Socket(Arc::clone(socket)));
+    let addressing = if targets.is_some() { Addressing::Unconnected } else { Addressing::Connected };
+    let config = Config { addressing, ..Config::new(Kind::PLAIN, window) };
     let mut generator = Generator {
         order,
         control,
         socket,
-        lane: Lane::open(&Config::new(Kind::PLAIN, window), port, pool, 2 * window)?,
-        source: order.source(),
-        replies: Replies::new(order),
+        targets,
+        lane: Lane::open(&config, port, pool, 2 * window)?,
+        source: targets.map_or_else(|| order.source(), |targets| targets.source(order)),
+        replies: Replies::new(order, targets.map_or(1, Targets::sockets)),
         slots: vec![Slot::default(); window],
         sent: 0,
         measured_sent: 0,
@@ -72,6 +91,7 @@ struct Generator<'t, 'p> {
     order: &'t Order,
     control: &'t Control,
     socket: &'t Socket,
+    targets: Option<&'t Targets>,
     lane: Lane<'p, Plain<'p>>,
     source: Source,
     replies: Replies,
@@ -86,6 +106,7 @@ struct Generator<'t, 'p> {
 /// What a slot of the window waits for.
 #[derive(Clone, Copy, Default)]
 struct Slot {
+    flow: u16,
     sequence: u64,
     sent_ns: u64,
     waiting: bool,
@@ -201,9 +222,9 @@ impl<'p> Generator<'_, 'p> {
 
     /// Empties the slots whose replies have come, and fills them again.
     fn settle_replies(&mut self, now_ns: u64, refill: bool, free: &mut FreeList<'p>) {
-        while let Some((index, sequence)) = self.replies.done.pop() {
+        while let Some((index, flow, sequence)) = self.replies.done.pop() {
             match self.slots.get_mut(index) {
-                Some(slot) if slot.waiting && slot.sequence == sequence => slot.waiting = false,
+                Some(slot) if slot.waiting && (slot.flow, slot.sequence) == (flow, sequence) => slot.waiting = false,
                 // A reply that was given up comes late after all.
                 _ => continue,
             }
@@ -228,9 +249,10 @@ impl<'p> Generator<'_, 'p> {
 
     /// Puts the next datagram of a slot onto the ring.
     fn refill(&mut self, index: usize, now_ns: u64, free: &mut FreeList<'p>) {
-        let sequence = self.source.next;
-        let waiting = self.source.produce_stamped(index as u16, now_ns, &mut self.lane.tx_in, free);
-        self.slots[index] = Slot { sequence, sent_ns: now_ns, waiting };
+        let (flow, sequence) = self.source.next_number();
+        let to = self.targets.map(|targets| targets.address(targets.at(self.source.next)));
+        let waiting = self.source.produce_stamped((index as u16, now_ns), to, &mut self.lane.tx_in, free);
+        self.slots[index] = Slot { flow, sequence, sent_ns: now_ns, waiting };
         self.measured_sent += u64::from(waiting && self.measuring);
         self.lane.tx_in.publish();
     }
@@ -242,14 +264,14 @@ struct Replies {
     wire: Wire,
     latency: Histogram<u64>,
     recording: bool,
-    /// Slots whose replies have come, with the sequence numbers; preallocated.
-    done: Vec<(usize, u64)>,
+    /// Slots whose replies have come, with the flows and sequence numbers; preallocated.
+    done: Vec<(usize, u16, u64)>,
 }
 
 impl Replies {
-    fn new(order: &Order) -> Self {
+    fn new(order: &Order, sockets: usize) -> Self {
         Self {
-            arrivals: Arrivals::new(1),
+            arrivals: Arrivals::of_sockets(1, sockets),
             wire: order.wire,
             latency: latency_histogram(),
             recording: true,
@@ -270,7 +292,7 @@ impl<'p> App<'p> for Replies {
                 if self.recording {
                     self.latency.saturating_record(now_ns.saturating_sub(header.intended_ns).max(1));
                 }
-                self.done.push((header.slot(), header.sequence));
+                self.done.push((header.slot(), header.flow, header.sequence));
             }
             free.give(packet.into_frame());
         }

@@ -9,7 +9,8 @@ use hpbench_backends::{Config, FreeList, Kind, Offer, Pool, Port, Socket};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
-use crate::measure::peer::load::send_train;
+use crate::measure::peer::load::{send_train, sender};
+use crate::measure::targets::Targets;
 use crate::traffic::app::Source;
 
 /// How long the kernel may refuse to take anything.
@@ -40,9 +41,17 @@ impl<'p> Filler<'p> {
     ///
     /// If GSO is asked for and the kernel has none.
     pub fn socket(order: &Order, socket: &Arc<Socket>) -> Result<Self, TrialError> {
-        let offer = Offer::new(Arc::clone(socket), order.payload, order.gso);
-        let offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
-        Ok(Self { link: Link::Socket(Box::new(offer)), source: order.source() })
+        Self::to(order, socket, None)
+    }
+
+    /// As [`Filler::socket`]; fills the queues of many sockets if there are targets; `socket` is then not connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filler::socket`].
+    pub fn to(order: &Order, socket: &Arc<Socket>, targets: Option<&Targets>) -> Result<Self, TrialError> {
+        let (offer, source) = sender(order, socket, targets)?;
+        Ok(Self { link: Link::Socket(Box::new(offer)), source })
     }
 
     /// A filler that sends through memory, over a ring of `slots` slots.

@@ -10,6 +10,7 @@ use crate::measure::control::{Control, Phase};
 use crate::measure::cost::{Disturbance, Watch};
 use crate::measure::order::{Offered, Order, Recorded};
 use crate::measure::outcome::TrialError;
+use crate::measure::targets::Targets;
 use crate::traffic::app::Source;
 
 /// Sends load: what a generator does between its phases.
@@ -45,18 +46,36 @@ pub trait Load {
 pub fn send_train(offer: &mut Offer, source: &mut Source, count: usize) -> std::io::Result<usize> {
     let first = source.next;
     let sent = offer.send(count, |datagram| source.write(datagram))?;
-    source.next = first + sent as u64;
+    source.rewind(first + sent as u64);
     Ok(sent)
+}
+
+/// What sends the datagrams of an order, and what writes them.
+pub(super) fn sender(
+    order: &Order,
+    socket: &Arc<Socket>,
+    targets: Option<&Targets>,
+) -> Result<(Offer, Source), TrialError> {
+    match targets {
+        None => {
+            let offer = Offer::new(Arc::clone(socket), order.payload, order.gso);
+            Ok((offer.map_err(TrialError::io("setting UDP_SEGMENT"))?, order.source()))
+        }
+        Some(targets) => {
+            let offer = targets.offer(socket, order.payload);
+            Ok((offer.map_err(TrialError::io("addressing many sockets"))?, targets.source(order)))
+        }
+    }
 }
 
 /// Sends `load` until the measured phase is over. Whatever happens, the worker then stops waiting for this generator.
 pub(super) fn offer(
     order: &Order,
     load: impl Load,
-    socket: &Arc<Socket>,
+    to: (&Arc<Socket>, Option<&Targets>),
     control: &Control,
 ) -> Result<Offered, TrialError> {
-    let result = offer_until_settled(order, load, socket, control);
+    let result = offer_until_settled(order, load, to, control);
     if result.is_err() {
         control.advance(Phase::Stop);
     }
@@ -67,13 +86,11 @@ pub(super) fn offer(
 fn offer_until_settled(
     order: &Order,
     mut load: impl Load,
-    socket: &Arc<Socket>,
+    (socket, targets): (&Arc<Socket>, Option<&Targets>),
     control: &Control,
 ) -> Result<Offered, TrialError> {
     order.pin()?;
-    let offer = Offer::new(Arc::clone(socket), order.payload, order.gso);
-    let mut offer = offer.map_err(TrialError::io("setting UDP_SEGMENT"))?;
-    let mut source = order.source();
+    let (mut offer, mut source) = sender(order, socket, targets)?;
     let offered = Offered { fill: offer.method().into(), train: offer.train(), ..Offered::default() };
     control.report_ready();
     if !control.wait_start() {

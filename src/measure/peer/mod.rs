@@ -18,6 +18,7 @@ use hpbench_backends::Socket;
 use crate::measure::control::Control;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::TrialError;
+use crate::measure::targets::Targets;
 use crate::plan::cells::Scenario;
 
 /// A generator of `flood` or `pace` on the calling thread: sends until the measured phase is over.
@@ -26,9 +27,18 @@ use crate::plan::cells::Scenario;
 ///
 /// An error that makes it pointless to continue; the trial then ends.
 pub fn offer(order: &Order, socket: &Arc<Socket>, control: &Control) -> Result<Offered, TrialError> {
+    offer_to(order, (socket, None), control)
+}
+
+/// As [`offer`], to many sockets if there are targets; `socket` is then not connected.
+///
+/// # Errors
+///
+/// As [`offer`].
+pub fn offer_to(order: &Order, to: (&Arc<Socket>, Option<&Targets>), control: &Control) -> Result<Offered, TrialError> {
     match order.scenario {
-        Scenario::Pace => load::offer(order, pace::Paced::new(order, control), socket, control),
-        _ => load::offer(order, flood::Flood, socket, control),
+        Scenario::Pace => load::offer(order, pace::Paced::new(order, control), to, control),
+        _ => load::offer(order, flood::Flood, to, control),
     }
 }
 

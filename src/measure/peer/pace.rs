@@ -86,7 +86,7 @@ impl Load for Paced<'_> {
                 source.write_stamped(datagram, 0, due_ns);
             })
             .map_err(TrialError::io("offering load"))?;
-        source.next = first + sent as u64;
+        source.rewind(first + sent as u64);
         let measured_ns = self.control.measured_ns();
         for due_ns in (first..source.next).map(|sequence| schedule.due_ns(sequence)) {
             if measured_ns.contains(&due_ns) {

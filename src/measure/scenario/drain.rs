@@ -11,15 +11,17 @@ use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::host::BothHosts;
+use crate::measure::near::Near;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::beside::Beside;
 use crate::measure::peer::filler::Filler;
 use crate::measure::remote::message::Report;
 use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Round, Sides};
+use crate::measure::targets::Targets;
 use crate::measure::trial::{Far, Part};
 use crate::traffic::app::{App, Sink};
-use crate::traffic::ledger::Ledger;
+use crate::traffic::ledger::{Arrivals, Ledger};
 
 /// How long it may take to empty the queue of what others have sent.
 const EMPTY_WITHIN: Duration = Duration::from_millis(200);
@@ -216,41 +218,42 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         return run_with::<B>(part, near, load, None, free);
     }
     let (near, far) = part.ends()?;
-    let port = Port::Socket(Arc::clone(&near));
+    let port = near.port();
     match far {
-        Far::Here(far) if part.cell.has_filling_thread() => thread::scope(|scope| {
+        Far::Here(far, targets) if part.cell.has_filling_thread() => thread::scope(|scope| {
             let pin = || order.core.map(|core| part.pin_beside(core)).transpose();
-            let load = Load::Beside(Beside::start(scope, order, far, pin, free.split_off(0))?);
-            run_with::<B>(part, port, load, Some(near), free)
+            let to = (far, targets.clone());
+            let load = Load::Beside(Beside::start(scope, order, to, pin, free.split_off(0))?);
+            run_with::<B>(part, port, load, Some((&near, targets.as_ref())), free)
         }),
-        Far::Here(far) => {
-            let load = Load::Here(Filler::socket(&order, &far)?);
-            run_with::<B>(part, port, load, Some(near), free)
+        Far::Here(far, targets) => {
+            let load = Load::Here(Filler::to(&order, &far, targets.as_ref())?);
+            run_with::<B>(part, port, load, Some((&near, targets.as_ref())), free)
         }
-        Far::There(session) => run_with::<B>(part, port, Load::There { session, sent: 0 }, Some(near), free),
+        Far::There(session) => run_with::<B>(part, port, Load::There { session, sent: 0 }, Some((&near, None)), free),
     }
 }
 
-/// Runs a trial with what fills the queue behind `port`, which is that of `socket`, unless it is memory.
+/// Runs a trial with what fills the queues behind `port`, which is that of `near`, unless it is memory.
 fn run_with<'p, B: Backend<'p>>(
     part: &Part<'_, 'p>,
     port: Port<'p>,
     mut filler: Load<'p, '_>,
-    socket: Option<Arc<Socket>>,
+    near: Option<(&Near, Option<&Targets>)>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let options = part.options;
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
-    let mut sink = Sink::new(1, part.wire());
+    let mut sink = Sink::new(1, part.wire()).with(Arrivals::of_sockets(1, part.cell.sockets()));
     let load = &mut filler;
     let worked = match part.app_core() {
-        None => work((&mut lane, &mut sink), load, socket.as_ref(), part, free).map(|outcome| (outcome, sink)),
+        None => work((&mut lane, &mut sink), load, near, part, free).map(|outcome| (outcome, sink)),
         Some(core) => handoff::run(
             &mut lane,
             sink,
             free,
             || part.pin_beside(core),
-            |lane, app, free| work((lane, app), load, socket.as_ref(), part, free),
+            |lane, app, free| work((lane, app), load, near, part, free),
         )
         .and_then(|done| done.outcome()),
     };
@@ -275,36 +278,36 @@ fn run_with<'p, B: Backend<'p>>(
 fn work<'p, B: Backend<'p>, A: App<'p>>(
     (lane, app): (&mut Lane<'p, B>, &mut A),
     load: &mut Load<'p, '_>,
-    socket: Option<&Arc<Socket>>,
+    near: Option<(&Near, Option<&Targets>)>,
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let Some(socket) = socket else {
+    let Some((near, targets)) = near else {
         let size = rounds::memory_round(part)?;
         return rounds::measure(&mut Drain::new((lane, app), load, None), part, free, size);
     };
     let truesize = match part.truesizes.get(part.cell) {
         Some(known) => known,
         None => {
-            let (order, (near, far)) = (part.order(0), part.roomy_pair()?);
+            let (order, (roomy, far)) = (part.order(0), part.roomy_pair()?);
             let filler = Load::Here(Filler::socket(&order, &far)?);
-            let measured = truesize(&near, filler, part.cell.receives_trains(), free)?;
+            let measured = truesize(&roomy, filler, part.cell.receives_trains(), free)?;
             part.truesizes.note(part.cell, measured);
             measured
         }
     };
-    let mut queue = Queue::known(socket, truesize)?;
+    let mut queue = Queue::known(near, truesize)?;
     if let Load::There { session, .. } = load {
-        let local = socket.local_addr().map_err(TrialError::io("reading a socket's address"))?;
+        let local = near.first().local_addr().map_err(TrialError::io("reading a socket's address"))?;
         queue.ring = Path::between(local, session.address).ok().and_then(|path| path.receive_ring());
     }
-    let size = queue.round(part)?;
+    let size = queue.round(part, targets)?;
     let mut drain = Drain::new((lane, app), load, Some(queue));
     let mut outcome = rounds::measure(&mut drain, part, free, size)?;
     drain.finish(free)?;
-    let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+    let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     outcome.ledger.drop_socket = info.drops;
-    outcome.ledger.arrived.foreign = socket.unrelated();
+    outcome.ledger.arrived.foreign = near.unrelated();
     (outcome.rcvbuf, outcome.sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
     Ok(outcome)
 }

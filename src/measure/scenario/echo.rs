@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use hpbench_backends::{Backend, Counters, FreeList, Pool, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Pool, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
@@ -11,16 +11,18 @@ use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::host::BothHosts;
+use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
 use crate::measure::remote::message::{Counted, Report};
 use crate::measure::scenario::stream::LOOK_NS;
+use crate::measure::targets::Targets;
 use crate::measure::threads;
 use crate::measure::trial::{Far, Part};
 use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
-use crate::traffic::ledger::{Ledger, Tally};
+use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 
 /// Runs a trial on threads of its own.
 ///
@@ -36,7 +38,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         let _stop = StopAtEnd(&control);
         let far_free = &mut far_free;
         let generator = threads::spawn(scope, || match &far {
-            Far::Here(far) => here(&order, far, &control, (part.pool, far_free)),
+            Far::Here(far, targets) => here(&order, (far, targets.as_ref()), &control, (part.pool, far_free)),
             Far::There(session) => session.echo(&control),
         })?;
         let (near, control, free) = (&near, &control, &mut *free);
@@ -95,11 +97,11 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
 /// The generator on the calling thread. Reports as an agent would.
 fn here<'p>(
     order: &Order,
-    far: &Arc<Socket>,
+    (far, targets): (&Arc<Socket>, Option<&Targets>),
     control: &Control,
     frames: (&'p Pool, &mut FreeList<'p>),
 ) -> Result<Report, TrialError> {
-    let trips = peer::echo::generate(order, far, control, frames)?;
+    let trips = peer::echo::generate_to(order, (far, targets), control, frames)?;
     let drop_socket = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
     let counted = Counted { drop_socket, ..Counted::default() };
     Ok(Report { trips: Some(trips), counted, unrelated: far.unrelated(), ..Report::default() })
@@ -108,21 +110,20 @@ fn here<'p>(
 /// The worker: echoes until the generator is done.
 fn worker<'p, B: Backend<'p>>(
     part: &Part<'_, 'p>,
-    socket: &Arc<Socket>,
+    near: &Near,
     control: &Control,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
-    let port = Port::Socket(Arc::clone(socket));
-    let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
-    let mut echo = Echo::new(part.tag);
+    let mut lane = Lane::<B>::open(&part.config(), near.port(), part.pool, part.options.ring)?;
+    let mut echo = Echo::new(part.tag).with(Arrivals::of_sockets(1, part.cell.sockets()));
     let worked = match part.app_core() {
-        None => work(&mut lane, &mut echo, (part, socket), control, free).map(|outcome| (outcome, echo)),
+        None => work(&mut lane, &mut echo, (part, near), control, free).map(|outcome| (outcome, echo)),
         Some(core) => handoff::run(
             &mut lane,
             echo,
             free,
             || part.pin_beside(core),
-            |lane, app, free| work(lane, app, (part, socket), control, free),
+            |lane, app, free| work(lane, app, (part, near), control, free),
         )
         .and_then(|done| done.outcome()),
     };
@@ -141,7 +142,7 @@ fn worker<'p, B: Backend<'p>>(
 fn work<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
-    (part, socket): (&Part<'_, 'p>, &Socket),
+    (part, near): (&Part<'_, 'p>, &Near),
     control: &Control,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
@@ -164,7 +165,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
         if phase == Phase::Settle && moved == 0 || now_ns - looked_ns > LOOK_NS {
             looked_ns = now_ns;
             // The generator waits no longer for what was dropped here.
-            control.report_dropped(socket.meminfo().map_or(0, |info| info.drops));
+            control.report_dropped(near.meminfo().map_or(0, |info| info.drops));
         }
         let next = control.phase();
         if next != phase {

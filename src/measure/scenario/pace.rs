@@ -52,7 +52,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         now_ns: 0,
         measured_ns: u64::MAX..u64::MAX,
         shift_ns: match far {
-            Far::Here(_) => 0,
+            Far::Here(..) => 0,
             Far::There(session) => session.shift_ns(),
         },
     };

@@ -11,7 +11,9 @@ use crate::gates::reason::Reason;
 use crate::measure::clock::now_ns;
 use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::Polls;
+use crate::measure::near::Near;
 use crate::measure::outcome::{Outcome, Rounds, TrialError};
+use crate::measure::targets::Targets;
 use crate::measure::trial::Part;
 use crate::plan::cells::Until;
 
@@ -93,10 +95,10 @@ impl Default for Sides {
     }
 }
 
-/// A queue of a socket, in datagrams of one size.
+/// The queue of a socket, or the queues of many, in datagrams of one size.
 #[derive(Debug)]
 pub struct Queue {
-    socket: Arc<Socket>,
+    near: Near,
     /// Bytes of the queue that each datagram takes.
     truesize: u32,
     rcvbuf: u32,
@@ -105,14 +107,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of `socket`, in which a datagram is known to take `truesize` bytes.
+    /// The queue of `near`, in which a datagram is known to take `truesize` bytes.
     ///
     /// # Errors
     ///
     /// If the kernel does not report its size.
-    pub fn known(socket: &Arc<Socket>, truesize: u32) -> Result<Self, TrialError> {
-        let info = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
-        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf, ring: None })
+    pub fn known(near: &Near, truesize: u32) -> Result<Self, TrialError> {
+        let info = near.first().meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        Ok(Self { near: near.clone(), truesize, rcvbuf: info.rcvbuf, ring: None })
     }
 
     /// Bytes of the queue that each datagram takes.
@@ -131,7 +133,8 @@ impl Queue {
         sent: usize,
         receive: impl FnOnce(usize) -> Result<usize, TrialError>,
     ) -> Result<Self, TrialError> {
-        let info = Self::at_rest(socket)?;
+        let near = Near::from(Arc::clone(socket));
+        let info = Self::at_rest(&near)?;
         let drops = info.drops as usize;
         // If the network loses all, nothing is in the queue. A train is lost as a whole.
         let held = if info.rmem_alloc == 0 { 0 } else { receive(sent.saturating_sub(drops))? };
@@ -141,13 +144,13 @@ impl Queue {
             0 => return Err(TrialError::QueueFull { sent }),
             _ => (info.rmem_alloc / held as u32).max(1),
         };
-        Ok(Self { socket: Arc::clone(socket), truesize, rcvbuf: info.rcvbuf, ring: None })
+        Ok(Self { near, truesize, rcvbuf: info.rcvbuf, ring: None })
     }
 
     /// The state of a queue in which nothing has changed for a while: the kernel may defer work, and not
     /// every network delivers at once.
-    fn at_rest(socket: &Socket) -> Result<MemInfo, TrialError> {
-        let look = || socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
+    fn at_rest(near: &Near) -> Result<MemInfo, TrialError> {
+        let look = || near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
         let (start, mut last) = (Instant::now(), look()?);
         loop {
             // Looked at again after the pause, however long it was: another program may have had the core.
@@ -167,8 +170,13 @@ impl Queue {
     /// # Errors
     ///
     /// If that is less than one batch.
-    pub fn round(&self, trial: &Part<'_, '_>) -> Result<usize, TrialError> {
-        Room { rcvbuf: self.rcvbuf, truesize: self.truesize, ring: self.ring }.round_of(trial)
+    pub fn round(&self, trial: &Part<'_, '_>, targets: Option<&Targets>) -> Result<usize, TrialError> {
+        let room = Room { rcvbuf: self.rcvbuf, truesize: self.truesize, ring: self.ring };
+        let Some(targets) = targets else { return room.round_of(trial) };
+        // The busiest queue decides.
+        let asked = trial.cell.round.unwrap_or(1);
+        let held = targets.row_within(asked, room.held());
+        room.round_within(held, asked, trial.cell.batch, trial.cell.payload)
     }
 
     /// Whether nothing is in the queue.
@@ -177,7 +185,7 @@ impl Queue {
     ///
     /// If the kernel does not report it.
     pub fn is_empty(&self) -> Result<bool, TrialError> {
-        let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+        let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         Ok(info.rmem_alloc == 0)
     }
 
@@ -192,7 +200,7 @@ impl Queue {
         if self.is_whole(count)? {
             return Ok(true);
         }
-        Ok(Self::at_rest(&self.socket)?.drops == drops)
+        Ok(Self::at_rest(&self.near)?.drops == drops)
     }
 
     /// Datagrams dropped there so far.
@@ -201,7 +209,7 @@ impl Queue {
     ///
     /// If the kernel does not report it.
     pub fn drops(&self) -> Result<u64, TrialError> {
-        Ok(self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops)
+        Ok(self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops)
     }
 
     /// Waits, briefly, until `count` datagrams are in the queue.
@@ -212,7 +220,7 @@ impl Queue {
     pub fn is_whole(&self, count: usize) -> Result<bool, TrialError> {
         let mut since = None;
         loop {
-            let info = self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+            let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
             if u64::from(info.rmem_alloc) >= u64::from(self.truesize) * count as u64 {
                 return Ok(true);
             }
@@ -242,9 +250,18 @@ impl Room {
     ///
     /// If that is less than one batch.
     pub fn round(self, asked: usize, batch: usize, payload: usize) -> Result<usize, TrialError> {
-        let Self { rcvbuf, truesize, ring } = self;
+        self.round_within(self.held(), asked, batch, payload)
+    }
+
+    /// How many datagrams the queue is sure to hold.
+    fn held(self) -> usize {
+        (self.rcvbuf / 2 / self.truesize) as usize
+    }
+
+    /// As [`Room::round`], of at most `held` datagrams.
+    fn round_within(self, held: usize, asked: usize, batch: usize, payload: usize) -> Result<usize, TrialError> {
+        let Self { rcvbuf, ring, .. } = self;
         let ring = ring.unwrap_or(usize::MAX);
-        let held = (rcvbuf / 2 / truesize) as usize;
         match asked.min(held).min(ring) / batch * batch {
             0 if asked < batch => Err(TrialError::RoundTooShort { round: asked, batch }),
             0 if ring < batch => Err(TrialError::RingTooShort { ring, batch }),

@@ -13,6 +13,7 @@ use crate::measure::control::Phase;
 use crate::measure::cost::Disturbance;
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::host::BothHosts;
+use crate::measure::near::Near;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer::receiver::Receiver;
 use crate::measure::remote::message::{Counted, Report};
@@ -225,12 +226,12 @@ pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) ->
     }
     let (near, far) = trial.ends()?;
     let far = match far {
-        Far::Here(far) => far,
-        Far::There(session) => return with_agent::<B>(session, &near, trial, free),
+        Far::Here(far, _) => far,
+        Far::There(session) => return with_agent::<B>(session, near.first(), trial, free),
     };
     let to = far.local_addr().map_err(TrialError::io("reading a socket's address"))?;
     let receiver = Receiver::<Mmsg<'p>>::open(&trial.order(0), Port::Socket(Arc::clone(&far)), trial.pool)?;
-    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(near), Counter::Here(receiver), Some(to))?;
+    let mut send = Send::<B, Mmsg<'p>>::open(trial, near.port(), Counter::Here(receiver), Some(to))?;
     let outcome = over_socket(&mut send, &far, trial, free);
     send.finish(outcome, free)
 }
@@ -262,7 +263,7 @@ fn over_socket<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let queue = match trial.truesizes.get(trial.cell) {
-        Some(truesize) => Queue::known(far, truesize)?,
+        Some(truesize) => Queue::known(&Near::from(Arc::clone(far)), truesize)?,
         None => {
             let sent = send.send(free, SAMPLE)?;
             let queue = Queue::measure(far, sent, |held| send.receive(free, held))?;
@@ -270,7 +271,7 @@ fn over_socket<'p, B: Backend<'p>>(
             queue
         }
     };
-    let size = queue.round(trial)?;
+    let size = queue.round(trial, None)?;
     send.queue = Some(queue);
     let mut outcome = rounds::measure(send, trial, free, size)?;
     let info = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;

@@ -1,10 +1,9 @@
 //! What `flood` and `pace` share: a worker that receives what generators on other cores send.
 
-use std::sync::Arc;
 use std::thread;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Backend, Counters, FreeList, Offer, Port, Socket};
+use hpbench_backends::{Backend, Counters, FreeList, Offer};
 
 use crate::gates;
 use crate::measure::clock::now_ns;
@@ -13,6 +12,7 @@ use crate::measure::cost::{Side, Watch};
 use crate::measure::driver::{self, Lane, Polls};
 use crate::measure::handoff;
 use crate::measure::host::HostCounts;
+use crate::measure::near::Near;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
@@ -21,7 +21,7 @@ use crate::measure::threads;
 use crate::measure::trial::{Far, Part};
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Observer, Sink};
-use crate::traffic::ledger::Ledger;
+use crate::traffic::ledger::{Arrivals, Ledger};
 
 /// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
 const STALL_NS: u64 = 5_000_000_000;
@@ -31,7 +31,7 @@ const SETTLE_NS: u64 = 1_000_000_000;
 const CATCH_UP_NS: u64 = 2_000_000;
 
 /// How often the drops of a socket are read at least: the kernel counts them in 32 bits, which
-/// [`Socket::meminfo`] widens.
+/// [`Near::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
 /// Runs a trial on threads of its own: the generators, for which [`Part::offering`] threads offer load here, and the worker, whose sink shows what arrives to the observer
@@ -55,7 +55,11 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
         // If not all threads can be started, those that were still end.
         let _stop = StopAtEnd(control);
         let offer = move |order: &Order| match far {
-            Far::Here(far) => peer::offer(order, far, control).map(Offering::from),
+            Far::Here(far, targets) => {
+                let sockets = part.cell.sockets();
+                let targets = targets.as_ref().map(|targets| targets.of_generator(usize::from(order.flow) / sockets));
+                peer::offer_to(order, (far, targets.as_ref()), control).map(Offering::from)
+            }
             Far::There(session) => session.offer(control).map(Offering::from),
         };
         let generators = orders.iter().take(part.offering()).map(|order| threads::spawn(scope, move || offer(order)));
@@ -65,7 +69,8 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             let worker = Worker { part, near: &near, control };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
-                let sink = Sink::observed(orders.len(), part.wire(), observer);
+                let arrivals = Arrivals::of_sockets(orders.len(), part.cell.sockets());
+                let sink = Sink::observed(0, part.wire(), observer).with(arrivals);
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
                 Ok(outcome)
@@ -118,7 +123,7 @@ impl From<Report> for Offering {
 
 struct Worker<'t, 'a, 'p> {
     part: &'t Part<'a, 'p>,
-    near: &'t Arc<Socket>,
+    near: &'t Near,
     control: &'t Control,
 }
 
@@ -129,8 +134,7 @@ impl<'p> Worker<'_, '_, 'p> {
         free: &mut FreeList<'p>,
     ) -> Result<(Outcome, O), TrialError> {
         let part = self.part;
-        let port = Port::Socket(Arc::clone(self.near));
-        let mut lane = Lane::<B>::open(&part.config(), port, part.pool, part.options.ring)?;
+        let mut lane = Lane::<B>::open(&part.config(), self.near.port(), part.pool, part.options.ring)?;
         let worked = match part.app_core() {
             None => self.work(&mut lane, &mut sink, free).map(|outcome| (outcome, sink)),
             Some(core) => handoff::run(
@@ -267,7 +271,7 @@ fn ends(until: Until) -> (End, End) {
 struct Loop<'a> {
     interrupt: &'a Interrupt,
     /// Its drops are read now and then, see [`LOOK_NS`].
-    socket: &'a Socket,
+    near: &'a Near,
     looked_ns: u64,
     now_ns: u64,
     /// Time in turns that moved a datagram.
@@ -277,9 +281,9 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(interrupt: &'a Interrupt, socket: &'a Socket) -> Self {
+    fn new(interrupt: &'a Interrupt, near: &'a Near) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, socket, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns) }
+        Self { interrupt, near, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns) }
     }
 
     /// Loops until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -315,7 +319,7 @@ impl<'a> Loop<'a> {
             }
             if now_ns - self.looked_ns > LOOK_NS {
                 self.looked_ns = now_ns;
-                self.socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+                self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
             }
             if over(now_ns, received, lane.dropped()) {
                 return Ok(());

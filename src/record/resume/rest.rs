@@ -130,7 +130,7 @@ const OF_RUN: [Column; 8] = [
 ];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 14] = [
+const OF_TRIAL: [Column; 17] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -145,6 +145,9 @@ const OF_TRIAL: [Column; 14] = [
     Column::buffers,
     Column::fd_table,
     Column::fill_core,
+    Column::sockets,
+    Column::active,
+    Column::skew,
 ];
 
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before
@@ -218,7 +221,7 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 31] = [
+        let changes: [(&str, Change); 34] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),
@@ -250,6 +253,9 @@ mod tests {
             ("generators", |row| row.generators = Some(2)),
             ("buffers", |row| row.buffers = Some(8)),
             ("fd_table", |row| row.fd_table = "own".into()),
+            ("sockets", |row| row.sockets = Some(7)),
+            ("active", |row| row.active = Some(7)),
+            ("skew", |row| row.skew = Some(0.5)),
         ];
         for (column, change) in changes {
             let mut rows = finished(&run());

@@ -71,6 +71,7 @@ pub(super) fn cells() -> Vec<Cell> {
         buffers: vec![512],
         fd_tables: vec![cells::FdTable::Shared],
         fill_cores: vec![cells::FillCore::Same],
+        spreads: vec![crate::plan::spread::Spread::ONE],
     };
     axes.cells().expect("they go together")
 }

@@ -85,7 +85,10 @@ pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineB
     let waits = waits(cells.iter().map(|&at| &data.cells[at]));
     let kernels = data.distinct(Column::kernel);
     let with_socket = cells.iter().map(|&at| &data.cells[at]).find(|cell| axes::has_socket(cell.get(Column::backend)));
-    let of_sockets = |column: Column| column == Column::fd_table || CONDITIONS.contains(&column);
+    let of_sockets = |column: Column| {
+        matches!(column, Column::fd_table | Column::sockets | Column::active | Column::skew)
+            || CONDITIONS.contains(&column)
+    };
     let is_free = |of: Facet| matches!(of, Facet::Of(column) if along.contains(&column) || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Vec<Option<&str>>, usize> = BTreeMap::new();
@@ -176,6 +179,9 @@ pub(super) fn words(column: Column, value: &str) -> String {
         Column::wait => waiting(value),
         Column::bind => format!("on {value}"),
         Column::fd_table => format!("{value} descriptor table"),
+        Column::sockets if value == "1" => "1 socket".into(),
+        Column::sockets => format!("{value} sockets"),
+        Column::active => format!("{value} of them with traffic"),
         Column::workers if value == "1" => "1 worker".into(),
         Column::workers => format!("{value} workers"),
         Column::handoff if value == "1" => "handoff".into(),
