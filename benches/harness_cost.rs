@@ -12,24 +12,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hpbench::measure::driver::Lane;
+use hpbench::measure::near::Near;
 use hpbench::measure::order::Order;
 use hpbench::measure::peer::filler::Filler;
 use hpbench::measure::scenario::drain::{self, Drain, Load};
 use hpbench::measure::scenario::rounds::{Exchange, Queue};
+use hpbench::measure::targets::Targets;
 use hpbench::plan::cells::{Scenario, Until};
 use hpbench::plan::cores::{self, Cores, Wanted};
+use hpbench::plan::spread::{Skew, Spread};
 use hpbench::stats::Summary;
 use hpbench::traffic::app::Sink;
+use hpbench::traffic::ledger::Arrivals;
 use hpbench::traffic::wire::{self, Tag, Verify, Wire};
 use hpbench_backends::bare::{
-    BareLoop, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles, BareTrains, BareTrainsMmsg,
-    BareUring,
+    BareEpollMmsg, BareLoop, BareMany, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles,
+    BareTrains, BareTrainsMmsg, BareUring,
 };
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::uring::Uring;
-use hpbench_backends::{Backend, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant};
+use hpbench_backends::{
+    Addressing, Backend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
+};
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROUND: usize = 1024;
@@ -38,6 +44,8 @@ const BATCHES: [usize; 2] = [1, 32];
 /// Slots of each ring: hpbench's default.
 const SLOTS: usize = 1024;
 const PAYLOAD: usize = 64;
+/// Sockets of the rows with many.
+const SOCKETS: usize = 1000;
 const BUFFER: usize = 16 << 20;
 
 fn main() -> Result<()> {
@@ -62,6 +70,10 @@ fn main() -> Result<()> {
         } else {
             bench.compare::<Uring<'_>, BareSingles>("uring", "single", BareLoop::receive)?;
             bench.compare::<Uring<'_>, BareRecvmsgMultishot<false>>("uring", "recvmsg-multishot", BareLoop::receive)?;
+        }
+        bench.compare_many::<Mmsg<'_>, BareEpollMmsg>("mmsg:epoll", SOCKETS)?;
+        if uring.is_ok() {
+            bench.compare_many::<Uring<'_>, BareUring>("uring", SOCKETS)?;
         }
         bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
         let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, batch, wanted: &wanted };
@@ -165,35 +177,103 @@ impl<'p> Bench<'_, 'p> {
         let queue = Queue::known(&socket.clone().into(), drain::truesize(&near, Load::Here(sample), trains, free)?)?;
         let mut drain = Drain::new((&mut lane, &mut sink), &mut load, Some(queue));
 
-        let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        let start = Instant::now();
-        while start.elapsed() < *time || ratios.len() < 4 {
-            let mut pair = [0.0; 2];
-            // The side that goes first changes from round to round.
-            for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
-                pair[side] = if side == 0 {
-                    bare_filler.fill(free, ROUND)?;
-                    bare_socket.meminfo()?;
-                    let begin = Instant::now();
-                    receive(&mut bare, ROUND)?;
-                    begin.elapsed().as_nanos() as f64 / ROUND as f64
-                } else {
-                    let round = drain.round(free, ROUND)?;
-                    anyhow::ensure!(round.whole, "a round was incomplete: {round:?}");
-                    round.near_ns as f64 / ROUND as f64
-                };
-            }
-            bare_ns.push(pair[0]);
-            harness_ns.push(pair[1]);
-            ratios.push(pair[1] / pair[0]);
-        }
-        lane.close(free)?;
-        let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
-        let rounds = ratios.len();
-        let (bare, harness, ratio) = (median(bare_ns), median(harness_ns), median(ratios));
-        println!("{name:<24}{batch:>6}{bare:>8.1}{harness:>10.1}{ratio:>8.3}{rounds:>8}");
-        Ok(())
+        let mut fill = |free: &mut FreeList<'p>| {
+            bare_filler.fill(free, ROUND)?;
+            Ok(bare_socket.meminfo().map(drop)?)
+        };
+        alternate(&name, (*time, *batch), free, (&mut fill, &mut || Ok(receive(&mut bare, ROUND)?)), &mut drain)?;
+        Ok(lane.close(free)?)
     }
+
+    /// The same with many sockets; a round is spread over all of them.
+    fn compare_many<B: Backend<'p>, L: BareMany>(&mut self, backend: &str, sockets: usize) -> Result<()> {
+        let name = format!("{backend}, {sockets} sockets");
+        if !is_wanted(self.wanted, &name, self.batch) {
+            return Ok(());
+        }
+        let Self { pool, free, time, batch, .. } = self;
+        let (bare_near, _, mut bare_filler) = filled_sockets::<'p>(sockets)?;
+        let mut bare = L::open_many(bare_near.sockets().to_vec(), *batch).context("opening the bare loop")?;
+        let (near, targets, filler) = filled_sockets(sockets)?;
+        anyhow::ensure!(targets.row_within(ROUND, ROOM) == ROUND, "a round fits into the queues");
+        let mut load = Load::Here(filler);
+        let choice = Choice::default_of(B::KIND).resolve_for(Addressing::Connected, sockets);
+        let config = Config::of(choice.map_err(anyhow::Error::msg)?, *batch);
+        let mut lane = Lane::<B>::open(&config, near.port(), pool, SLOTS)?;
+        let mut sink = Sink::new(1, wire()).with(Arrivals::of_sockets(1, sockets));
+        let (sampled, far) = Socket::pair(SocketAddr::new(ADDRESS, 0))?;
+        let sample = Load::Here(Filler::socket(&order(false), &Arc::new(far))?);
+        let queue = Queue::known(&near, drain::truesize(&Arc::new(sampled), sample, false, free)?)?;
+        let mut drain = Drain::new((&mut lane, &mut sink), &mut load, Some(queue));
+        let mut fill = |free: &mut FreeList<'p>| {
+            bare_filler.fill(free, ROUND)?;
+            Ok(bare_near.meminfo().map(drop)?)
+        };
+        let mut receive = || Ok(bare.receive_from_many(ROUND)?);
+        alternate(&name, (*time, *batch), free, (&mut fill, &mut receive), &mut drain)?;
+        Ok(lane.close(free)?)
+    }
+}
+
+/// Datagrams that each of many queues is sure to hold. A round may have the end of a lap, a whole one and the begin of another.
+const ROOM: usize = 4;
+
+/// Many connected sockets, and what fills their queues in turns.
+fn filled_sockets<'p>(sockets: usize) -> Result<(Near, Targets, Filler<'p>)> {
+    let far = Socket::bind(SocketAddr::new(ADDRESS, 0))?;
+    far.set_buffers(BUFFER, BUFFER)?;
+    let peer = far.local_addr()?;
+    let near: Vec<Arc<Socket>> = (0..sockets)
+        .map(|_| {
+            let mut near = Socket::bind(SocketAddr::new(ADDRESS, 0))?;
+            near.set_buffers(BUFFER / sockets, BUFFER)?;
+            near.connect_to(peer)?;
+            Ok(Arc::new(near))
+        })
+        .collect::<Result<_>>()?;
+    let near: Near = near.into_iter().collect();
+    let targets = Targets::new(Spread { sockets, active: sockets, skew: Skew::NONE }, &near)?;
+    let filler = Filler::to(&order(false), &Arc::new(far), Some(&targets))?;
+    Ok((near, targets, filler))
+}
+
+/// The two parts of a round of a bare loop: the filling, and what is timed.
+type BareRound<'r, 'p> = (&'r mut dyn FnMut(&mut FreeList<'p>) -> Result<()>, &'r mut dyn FnMut() -> Result<()>);
+
+/// Lets a bare loop and the harness take turns, and prints what they took.
+fn alternate<'p>(
+    name: &str,
+    (time, batch): (Duration, usize),
+    free: &mut FreeList<'p>,
+    (fill, receive): BareRound<'_, 'p>,
+    drain: &mut impl Exchange<'p>,
+) -> Result<()> {
+    let (mut bare_ns, mut harness_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < time || ratios.len() < 4 {
+        let mut pair = [0.0; 2];
+        // The side that goes first changes from round to round.
+        for side in [ratios.len() % 2, 1 - ratios.len() % 2] {
+            pair[side] = if side == 0 {
+                fill(free)?;
+                let begin = Instant::now();
+                receive()?;
+                begin.elapsed().as_nanos() as f64 / ROUND as f64
+            } else {
+                let round = drain.round(free, ROUND)?;
+                anyhow::ensure!(round.whole, "a round was incomplete: {round:?}");
+                round.near_ns as f64 / ROUND as f64
+            };
+        }
+        bare_ns.push(pair[0]);
+        harness_ns.push(pair[1]);
+        ratios.push(pair[1] / pair[0]);
+    }
+    let median = |values: Vec<f64>| Summary::of(values).map_or(f64::NAN, |summary| summary.median);
+    let rounds = ratios.len();
+    let (bare, harness, ratio) = (median(bare_ns), median(harness_ns), median(ratios));
+    println!("{name:<24}{batch:>6}{bare:>8.1}{harness:>10.1}{ratio:>8.3}{rounds:>8}");
+    Ok(())
 }
 
 /// The harness without a kernel.

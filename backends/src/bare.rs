@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::types::BufRingEntry;
@@ -37,6 +38,23 @@ pub trait BareLoop: Sized {
     ///
     /// The kernel's error, also if there are fewer.
     fn receive(&mut self, count: usize) -> io::Result<()>;
+}
+
+/// A loop that receives from many sockets.
+pub trait BareMany: Sized {
+    /// Sets up the loop, for batches of `batch`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    fn open_many(sockets: Vec<Arc<Socket>>, batch: usize) -> io::Result<Self>;
+
+    /// Receives `count` datagrams that are already in the queues.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    fn receive_from_many(&mut self, count: usize) -> io::Result<()>;
 }
 
 /// Called with each datagram of a train.
@@ -137,7 +155,12 @@ impl BareMmsg {
 
     #[inline(always)]
     fn call(&mut self) -> io::Result<usize> {
-        let (fd, headers, batch) = (self.socket.raw(), self.headers.as_mut_ptr(), self.headers.len() as u32);
+        self.call_on(self.socket.raw())
+    }
+
+    #[inline(always)]
+    fn call_on(&mut self, fd: RawFd) -> io::Result<usize> {
+        let (headers, batch) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
         // SAFETY: each header points through its iovec to a buffer of its own.
         let came = unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, batch, libc::MSG_DONTWAIT, NULL) };
         usize::try_from(came).map_err(|_| io::Error::last_os_error())
@@ -159,13 +182,60 @@ impl BareLoop for BareMmsg {
     }
 }
 
+/// `recvmmsg` on each socket that epoll finds, level-triggered.
+#[derive(Debug)]
+pub struct BareEpollMmsg {
+    mmsg: BareMmsg,
+    epoll: OwnedFd,
+    events: Box<[libc::epoll_event]>,
+    _sockets: Vec<Arc<Socket>>,
+}
+
+impl BareMany for BareEpollMmsg {
+    fn open_many(sockets: Vec<Arc<Socket>>, batch: usize) -> io::Result<Self> {
+        // SAFETY: the call takes flags.
+        let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just opened, and is nobody else's.
+        let epoll = unsafe { OwnedFd::from_raw_fd(raw) };
+        for socket in &sockets {
+            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: socket.raw() as u64 };
+            // SAFETY: the kernel reads the event, a live local.
+            if unsafe { libc::epoll_ctl(raw, libc::EPOLL_CTL_ADD, socket.raw(), &raw mut event) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        let mmsg = BareMmsg::open(Arc::clone(&sockets[0]), batch)?;
+        let events = vec![libc::epoll_event { events: 0, u64: 0 }; sockets.len().min(1024)].into_boxed_slice();
+        Ok(Self { mmsg, epoll, events, _sockets: sockets })
+    }
+
+    #[inline(never)]
+    fn receive_from_many(&mut self, count: usize) -> io::Result<()> {
+        let mut received = 0;
+        while received < count {
+            let (fd, at, room) = (self.epoll.as_raw_fd(), self.events.as_mut_ptr(), self.events.len());
+            // SAFETY: the kernel writes at most so many events to a slice of that length.
+            let found = unsafe { libc::syscall(libc::SYS_epoll_pwait, fd, at, room as libc::c_int, 0, NULL, 8_usize) };
+            let found = usize::try_from(found).map_err(|_| io::Error::last_os_error())?;
+            for index in 0..found {
+                received += self.mmsg.call_on(self.events[index].u64 as RawFd)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A multishot receive on a ring with deferred task work, buffers from a registered ring.
 pub struct BareUring {
     // Closed before the memory that it refers to is freed.
     ring: IoUring,
     supply: Supply,
-    armed: bool,
-    _socket: Arc<Socket>,
+    /// The sockets whose receive is not armed.
+    idle: Vec<u32>,
+    _sockets: Vec<Arc<Socket>>,
 }
 
 /// The same with RECVMSG: each buffer begins with a header. For trains, control messages follow it.
@@ -192,9 +262,11 @@ fn deferred() -> io_uring::Builder {
 }
 
 impl BareUring {
-    fn with_buffers(socket: Arc<Socket>, size: usize) -> io::Result<Self> {
-        let ring = deferred().setup_cqsize(2 * u32::from(ENTRIES)).build(64)?;
-        ring.submitter().register_files(&[socket.raw()])?;
+    fn with_buffers(sockets: Vec<Arc<Socket>>, size: usize) -> io::Result<Self> {
+        let ends = if sockets.len() > 1 { sockets.len() as u32 } else { 0 };
+        let ring = deferred().setup_cqsize(2 * u32::from(ENTRIES) + ends).build(64)?;
+        let files: Vec<RawFd> = sockets.iter().map(|socket| socket.raw()).collect();
+        ring.submitter().register_files(&files)?;
         let entries = Region::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
         let buffers = Region::map_huge(usize::from(ENTRIES) * size)?;
         // SAFETY: a zeroed, page-aligned mapping of that many entries; `drop` closes the ring first.
@@ -202,7 +274,7 @@ impl BareUring {
         let mut supply = Supply { entries, buffers, size, tail: 0 };
         (0..ENTRIES).for_each(|id| supply.give(id));
         supply.publish();
-        Ok(Self { ring, supply, armed: false, _socket: socket })
+        Ok(Self { ring, supply, idle: (0..files.len() as u32).collect(), _sockets: sockets })
     }
 
     /// Receives `count` datagrams; `arm` makes the request, `look` counts what is in a buffer.
@@ -210,17 +282,19 @@ impl BareUring {
     fn receive_with(
         &mut self,
         count: usize,
-        arm: impl Fn() -> squeue::Entry,
+        arm: impl Fn(u32) -> squeue::Entry,
         mut look: impl FnMut(&[u8]) -> usize,
     ) -> io::Result<()> {
         let mut received = 0;
         while received < count {
             let mut queued = 0;
-            if !self.armed {
+            while let Some(&socket) = self.idle.last().filter(|_| queued < 64) {
+                let entry = arm(socket).user_data(socket.into());
                 // SAFETY: the request names no memory but a template that lives as long as `self`; so do the
                 // registered buffers.
-                unsafe { self.ring.submission().push(&arm()) }.map_err(io::Error::other)?;
-                (queued, self.armed) = (1, true);
+                unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
+                self.idle.pop();
+                queued += 1;
             }
             // SAFETY: no argument is passed.
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, EnterFlags::GETEVENTS.bits(), None) }?;
@@ -230,7 +304,9 @@ impl BareUring {
                     received += look(self.supply.filled(id, completion.result()));
                     self.supply.give(id);
                 }
-                self.armed &= cqueue::more(completion.flags());
+                if !cqueue::more(completion.flags()) {
+                    self.idle.push(completion.user_data() as u32);
+                }
             }
             self.supply.publish();
         }
@@ -240,12 +316,22 @@ impl BareUring {
 
 impl BareLoop for BareUring {
     fn open(socket: Arc<Socket>, _batch: usize) -> io::Result<Self> {
-        Self::with_buffers(socket, BUFFER)
+        Self::with_buffers(vec![socket], BUFFER)
     }
 
     #[inline(never)]
     fn receive(&mut self, count: usize) -> io::Result<()> {
-        self.receive_with(count, || opcode::RecvMulti::new(types::Fixed(0), 0).build(), |_| 1)
+        self.receive_with(count, |socket| opcode::RecvMulti::new(types::Fixed(socket), 0).build(), |_| 1)
+    }
+}
+
+impl BareMany for BareUring {
+    fn open_many(sockets: Vec<Arc<Socket>>, _batch: usize) -> io::Result<Self> {
+        Self::with_buffers(sockets, BUFFER)
+    }
+
+    fn receive_from_many(&mut self, count: usize) -> io::Result<()> {
+        self.receive(count)
     }
 }
 
@@ -262,13 +348,14 @@ impl<const TRAINS: bool> BareLoop for BareRecvmsgMultishot<TRAINS> {
         let mut template: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
         template.msg_controllen = Self::LAYOUT.control;
         let size = if TRAINS { TRAIN_BUFFER } else { BUFFER };
-        Ok(Self { uring: BareUring::with_buffers(socket, size)?, template })
+        Ok(Self { uring: BareUring::with_buffers(vec![socket], size)?, template })
     }
 
     #[inline(never)]
     fn receive(&mut self, count: usize) -> io::Result<()> {
         let template = &raw const *self.template;
-        self.uring.receive_with(count, || opcode::RecvMsgMulti::new(types::Fixed(0), template, 0).build(), |_| 1)
+        let arm = |socket| opcode::RecvMsgMulti::new(types::Fixed(socket), template, 0).build();
+        self.uring.receive_with(count, arm, |_| 1)
     }
 }
 
@@ -276,7 +363,7 @@ impl BareTrains for BareRecvmsgMultishot<true> {
     #[inline(never)]
     fn receive_checked(&mut self, count: usize, check: Check) -> io::Result<()> {
         let template = &raw const *self.template;
-        let arm = || opcode::RecvMsgMulti::new(types::Fixed(0), template, 0).build();
+        let arm = |socket| opcode::RecvMsgMulti::new(types::Fixed(socket), template, 0).build();
         self.uring.receive_with(count, arm, |buffer| {
             let Some(placed) = Self::LAYOUT.read(buffer) else { return 0 };
             check_all(&buffer[placed.offset..placed.offset + placed.len], placed.segment, check)
