@@ -69,10 +69,10 @@ fn version() -> String {
 fn every_scenario_and_backend_has_a_balanced_ledger() {
     let bench = Bench::new();
     let backends = if needs::uring() { "plain,mmsg,uring" } else { "plain,mmsg" };
-    let args = format!("--backend {backends} --scenario drain,send,flood,pace,echo --trials 2");
+    let args = format!("--backend {backends} --scenario drain,send,flood,pace,echo,serve --trials 2");
     let done = with_peer(&bench, &agent(), &args).expect(0);
     let rows = done.rows();
-    assert_eq!(rows.len(), 5 * backends.split(',').count() * 2);
+    assert_eq!(rows.len(), 6 * backends.split(',').count() * 2);
     assert_sound(&rows);
     for row in &rows {
         assert_eq!((row.count("lost"), row.count("unexplained")), (0, 0), "{}", row.name());
@@ -80,7 +80,7 @@ fn every_scenario_and_backend_has_a_balanced_ledger() {
         let is_round = ["drain", "send"].contains(&row.text("scenario"));
         assert_eq!(!row.text("fill_core").is_empty(), is_round, "{}", row.name());
     }
-    let timed = rows.iter().filter(|row| ["pace", "echo"].contains(&row.text("scenario")));
+    let timed = rows.iter().filter(|row| ["pace", "echo", "serve"].contains(&row.text("scenario")));
     assert!(timed.clone().any(|row| !row.text("lat_p50_ns").is_empty()), "both processes have one clock");
 
     // The rows have the command, with its quotes.
@@ -96,7 +96,7 @@ fn modes_addresses_and_threads_of_the_worker_are_as_without_a_peer() {
         "--backend plain:all,mmsg:all --scenario drain,send,flood,echo --addressing connected,unconnected",
         "--backend mmsg --scenario drain,flood,echo --handoff --verify full --payload 500 --force-plan",
         "--backend plain,mmsg --scenario flood,pace,echo --wait block --packets 50 --rate 20k",
-        "--backend plain --scenario drain,send,flood,pace,echo --bind ::1",
+        "--backend plain --scenario drain,send,flood,pace,echo,serve --bind ::1",
     ];
     if needs::uring() {
         plans.push("--backend uring:all --scenario drain,send,flood,echo");
@@ -121,7 +121,7 @@ fn several_workers_and_generators_have_a_balanced_ledger() {
     let bench = Bench::new();
     let mut plans = vec![("--scenario flood --generators 2", 1)];
     if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
-        plans.push(("--scenario drain,send,flood,pace,echo --workers 2 --rate 2000", 5));
+        plans.push(("--scenario drain,send,flood,pace,echo,serve --workers 2 --rate 2000", 6));
         plans.push(("--scenario flood --workers 2 --generators 2", 1));
     } else {
         needs::skip("cores", &"two workers need two cores");

@@ -284,8 +284,9 @@ fn two_hosts_have_one_ledger() {
     let Some(rig) = Rig::new("t") else { return };
     rig.does("up");
     let bench = Bench::new();
-    let all = "--backend plain,mmsg --scenario drain,send,flood,pace,echo --rate 2000";
-    let unconnected = "--backend plain --scenario drain,send,flood,pace,echo --rate 2000 --addressing unconnected";
+    let all = "--backend plain,mmsg --scenario drain,send,flood,pace,echo,serve --rate 2000";
+    let unconnected =
+        "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --addressing unconnected";
     let mut plans = vec![
         (["10.77.0.1", "10.77.0.2"], all),
         (["fd77::1", "fd77::2"], all),
@@ -295,7 +296,7 @@ fn two_hosts_have_one_ledger() {
         (["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --generators 2"),
     ];
     if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
-        let several = "--backend plain --scenario drain,send,flood,pace,echo --rate 2000 --workers 2";
+        let several = "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --workers 2";
         plans.push((["10.77.0.1", "10.77.0.2"], several));
         plans.push((["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --workers 2 --generators 2"));
     } else {
@@ -309,8 +310,10 @@ fn two_hosts_have_one_ledger() {
         let args = &format!("{args} --verbose");
         let done = run_with_peer(&rig, &bench, args, ends).expect(0);
         common::assert_sound(&done.rows());
-        let cells =
-            args.split([',', ' ']).filter(|word| ["drain", "send", "flood", "pace", "echo"].contains(word)).count();
+        let cells = args
+            .split([',', ' '])
+            .filter(|word| ["drain", "send", "flood", "pace", "echo", "serve"].contains(word))
+            .count();
         assert_eq!(done.rows().len(), cells * if args.contains("mmsg") { 2 } else { 1 }, "{args}");
         for row in done.rows() {
             let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));

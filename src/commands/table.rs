@@ -27,6 +27,8 @@ enum Part {
     Share(Column, &'static str, usize),
     /// Datagrams per system call.
     PerCall,
+    /// How many cores the worker and the kernel's threads used.
+    Cores,
 }
 
 /// Scenarios whose figures share columns.
@@ -36,7 +38,7 @@ struct Shape {
     parts: &'static [Part],
 }
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
     Shape {
         scenarios: &["drain", "send"],
         title: "ns per datagram, of the backend and of its peer",
@@ -65,6 +67,19 @@ const SHAPES: [Shape; 4] = [
             Part::Median(Column::lat_p999_ns, "p99.9"),
             Part::Share(Column::loss_pct, "lost", 2),
             Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
+            Part::Cores,
+        ],
+    },
+    Shape {
+        scenarios: &["serve"],
+        title: "µs from when a request was due to its answer",
+        parts: &[
+            Part::Median(Column::lat_p50_ns, "p50"),
+            Part::Median(Column::lat_p99_ns, "p99"),
+            Part::Median(Column::lat_p999_ns, "p99.9"),
+            Part::Share(Column::loss_pct, "lost", 2),
+            Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
+            Part::Cores,
         ],
     },
     Shape {
@@ -134,7 +149,9 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
         .iter()
         .copied()
         .filter(|part| {
-            !matches!(part, Part::Median(Column::cpu_ns_per_packet, _)) || has_block || ordered.contains(&"pace")
+            !matches!(part, Part::Median(Column::cpu_ns_per_packet, _))
+                || has_block
+                || ordered.iter().any(|name| ["pace", "serve"].contains(name))
         })
         .collect();
 
@@ -152,6 +169,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
             Part::Median(_, name) => header.extend([(*name).to_owned(), "±".to_owned()]),
             Part::Share(_, name, _) => header.push((*name).to_owned()),
             Part::PerCall => header.push("per call".into()),
+            Part::Cores => header.push("cores".into()),
         }
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -247,7 +265,15 @@ fn figures(cell: &CellSummary, part: Part, shape: &Shape) -> Vec<String> {
             vec![cell.median(column).map_or_else(none, |median| format!("{:.decimals$}%", median.value))]
         }
         Part::PerCall => vec![cell.per_call.map_or_else(none, |calls| format!("{calls:.1}"))],
+        Part::Cores => vec![cores(cell).map_or_else(none, |cores| format!("{cores:.2}"))],
     }
+}
+
+/// How many cores the worker and the kernel's threads used: their time per datagram, times the datagrams per second.
+fn cores(cell: &CellSummary) -> Option<f64> {
+    let ns = |column| cell.median(column).map(|median| median.value);
+    let worker_ns = ns(Column::cpu_ns_per_packet)? + ns(Column::kthread_ns_per_packet).unwrap_or(0.0);
+    Some(worker_ns * ns(Column::rx_pps)? / 1e9)
 }
 
 /// How far the farther end of a median's interval is from it, in percent.
@@ -279,7 +305,7 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
         let limited = if of("flood") { "; ≥: limited by the generators" } else { "" };
         notes.push(format!("±: the farther end of the 95% interval{limited}."));
     }
-    if of("pace") {
+    if of("pace") || of("serve") {
         notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is the rate it sent.".into());
     }
     let all: usize = cells.iter().map(|cell| cell.trials).sum();
@@ -423,7 +449,7 @@ mod tests {
             generator_limited: Some(1),
             loss_pct: Some(100.0),
             busy_pct: Some(100.0),
-            rate_pps: (scenario == "pace").then_some(1_234_567),
+            rate_pps: ["pace", "serve"].contains(&scenario).then_some(1_234_567),
             window: (scenario == "echo").then_some(1024),
             lat_p50_ns: Some(12_345_678),
             lat_p99_ns: Some(12_345_678),
@@ -444,7 +470,7 @@ mod tests {
 
     #[test]
     fn wide_values_fit_into_80_columns_and_long_names_are_told_in_full() {
-        let scenarios = ["drain", "send", "flood", "pace", "echo"];
+        let scenarios = ["drain", "send", "flood", "pace", "echo", "serve"];
         let rows: Vec<Row> = scenarios
             .into_iter()
             .flat_map(|scenario| {

@@ -10,6 +10,7 @@ use crate::measure::cost::Disturbance;
 use crate::measure::outcome::latency_histogram;
 use crate::plan::cells::{Scenario, Until};
 use crate::plan::cores::{self, CoresError};
+use crate::plan::request::SERVE_FRAMES;
 use crate::traffic::app::{Sink, Source};
 use crate::traffic::ledger::Tally;
 use crate::traffic::wire::Wire;
@@ -27,15 +28,15 @@ pub struct Order {
     pub payload: usize,
     /// Whether the kernel cuts its sends into datagrams.
     pub gso: bool,
-    /// Datagrams per second, of `pace`.
+    /// Datagrams per second, of `pace` and `serve`.
     pub rate_pps: u64,
-    /// Datagrams per tick of `pace`.
+    /// Datagrams per tick of `pace` and `serve`.
     pub burst: u64,
     /// Datagrams in flight, of `echo`.
     pub window: usize,
-    /// Discarded time before the measured phase, of `echo`.
+    /// Discarded time before the measured phase, of `echo` and `serve`.
     pub warmup: Duration,
-    /// What ends that phase, of `echo`.
+    /// What ends that phase, of `echo` and `serve`.
     pub until: Until,
     /// The core that it is pinned to; `None` if it runs on the worker's thread.
     pub core: Option<usize>,
@@ -66,6 +67,14 @@ impl Order {
             _ => Duration::ZERO,
         };
         planned.saturating_sub(ago).clamp(LOOK_EVERY, Duration::from_millis(100))
+    }
+
+    /// How many frames it needs, in `echo` and `serve`.
+    pub fn frames(&self) -> usize {
+        match self.scenario {
+            Scenario::Serve => SERVE_FRAMES,
+            _ => 4 * self.window + 64,
+        }
     }
 
     /// What writes the datagrams.
@@ -113,7 +122,7 @@ impl Offered {
     }
 }
 
-/// What the generator of `echo` reports.
+/// What the generator of `echo` or `serve` reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoundTrips {
     /// Datagrams sent in all.
@@ -134,10 +143,27 @@ pub struct RoundTrips {
     pub cpu_ns: u64,
     /// What happened to its thread.
     pub disturbance: Disturbance,
-    /// Whether the measured phase was as fast at first as later.
-    pub steady: bool,
-    /// Round-trip times in nanoseconds.
+    /// Whether the measured phase was as fast at first as later; `None` if a schedule decides that.
+    pub steady: Option<bool>,
+    /// Round-trip times in nanoseconds; of `serve`, from when each request was due.
     pub latency: Recorded,
+    /// What only `serve` has.
+    pub served: Option<Served>,
+}
+
+/// What a client of `serve` reports besides round trips.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Served {
+    /// How the requests were sent: `gso` or `sendmmsg`.
+    pub fill: String,
+    /// The most of them in a train.
+    pub train: usize,
+    /// How far behind its schedule it was, in nanoseconds.
+    pub late: Recorded,
+    /// Answers that took longer than [`LATE_NS`](crate::measure::peer::serve::LATE_NS).
+    pub late_answers: u64,
+    /// The longest time between two looks for answers in the measured phase, in nanoseconds.
+    pub poll_gap_ns: u64,
 }
 
 /// A histogram of times as plain data: nanoseconds, and how often they were taken, in ascending order.

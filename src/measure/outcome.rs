@@ -60,10 +60,14 @@ pub struct Outcome {
     pub steady: Option<bool>,
     /// What the rounds took, in scenarios that have rounds.
     pub rounds: Option<Rounds>,
-    /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace`.
+    /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace` and `serve`.
     pub latency: Option<Histogram<u64>>,
-    /// How far the generator of `pace` was behind its schedule, in nanoseconds.
+    /// How far the generator of `pace` or `serve` was behind its schedule, in nanoseconds.
     pub late: Option<Histogram<u64>>,
+    /// Answers of `serve` that came too late to be of use.
+    pub late_answers: Option<u64>,
+    /// The longest time between two looks for answers, in nanoseconds.
+    pub poll_gap_ns: Option<u64>,
     /// Granted receive buffer in bytes, where there are sockets.
     pub rcvbuf: Option<u32>,
     /// Granted send buffer in bytes.
@@ -139,6 +143,8 @@ impl Outcome {
         self.rounds = both(self.rounds, other.rounds, Rounds::merge);
         self.latency = both(self.latency, other.latency, merge_histograms);
         self.late = both(self.late, other.late, merge_histograms);
+        self.late_answers = both(self.late_answers, other.late_answers, |a, b| a + b);
+        self.poll_gap_ns = both(self.poll_gap_ns, other.poll_gap_ns, u64::max);
         self.invalid = self.invalid.or(other.invalid);
         self
     }

@@ -21,6 +21,7 @@ use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
 use crate::plan::cores::{self, Place};
 use crate::plan::spread::Spread;
 use crate::traffic::wire::{Tag, Wire};
+use crate::traffic::work::Work;
 
 /// What a trial is run with.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +111,11 @@ impl<'a, 'p> Part<'a, 'p> {
     /// How the datagrams are written and checked.
     pub(crate) fn wire(&self) -> Wire {
         Wire { tag: self.tag, verify: self.options.verify }
+    }
+
+    /// What the app does with each datagram.
+    pub(crate) fn work(&self) -> Work {
+        Work::new(self.cell.work.unwrap_or(0))
     }
 
     /// What ends the measured phase.
@@ -316,7 +322,7 @@ impl<'a, 'p> Part<'a, 'p> {
     /// Whether a backend that lets the kernel cut its sends may do so over the path of `socket`, which is connected.
     fn check_segments(&self, socket: &Socket) -> Result<(), TrialError> {
         let payload = self.cell.payload;
-        let sends = matches!(self.cell.scenario, Scenario::Send | Scenario::Echo);
+        let sends = self.cell.scenario == Scenario::Send || self.cell.scenario.is_answered();
         if !sends || !self.cell.variant.has(Mode::GSO) || socket.sends_whole(payload) {
             return Ok(());
         }
@@ -341,7 +347,7 @@ fn senders(scenario: Scenario) -> [bool; 2] {
     match scenario {
         Scenario::Drain | Scenario::Flood | Scenario::Pace => [false, true],
         Scenario::Send => [true, false],
-        Scenario::Echo => [true, true],
+        Scenario::Echo | Scenario::Serve => [true, true],
     }
 }
 

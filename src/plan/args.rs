@@ -86,6 +86,14 @@ pub struct RunArgs {
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub skew: List<Skew>,
 
+    /// How long the app works on each datagram, in nanoseconds
+    ///
+    /// How long the app works on each datagram that it receives, in nanoseconds, 0 to 1000000000: it spins so long, in place of
+    /// parsing, decrypting and the like. 5us is 5000. A..B doubles, as in --batch.
+    #[arg(long, value_name = "LIST", default_value = "0", value_parser = lists::works, help_heading = COMPARED)]
+    #[arg(hide_short_help = true)]
+    pub work: List<u64>,
+
     /// Entries of io_uring's buffer ring: powers of two from 1 to 32768
     #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = lists::buffers)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]

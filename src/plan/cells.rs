@@ -23,13 +23,15 @@ pub enum Scenario {
     Flood,
     /// Receiving at an offered rate.
     Pace,
-    /// Round trips of a few datagrams.
+    /// Round trips of a few datagrams in flight.
     Echo,
+    /// Answering requests that come at an offered rate.
+    Serve,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 5] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo];
+    pub const ALL: [Self; 6] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo, Self::Serve];
 
     /// The name in flags and columns.
     pub fn name(self) -> &'static str {
@@ -39,12 +41,28 @@ impl Scenario {
             Self::Flood => "flood",
             Self::Pace => "pace",
             Self::Echo => "echo",
+            Self::Serve => "serve",
         }
     }
 
     /// Whether the scenario works in rounds, on one thread.
     pub fn has_rounds(self) -> bool {
         matches!(self, Self::Drain | Self::Send)
+    }
+
+    /// Whether load is offered at a rate, whatever the worker does with it.
+    pub fn has_rate(self) -> bool {
+        matches!(self, Self::Pace | Self::Serve)
+    }
+
+    /// Whether the worker sends back what it receives.
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Echo | Self::Serve)
+    }
+
+    /// Whether latencies are its result.
+    pub fn has_latency(self) -> bool {
+        self.has_rate() || self.is_answered()
     }
 
     /// The measured phase of a trial, unless another is asked for: long enough for ten rounds, or for 1,000 latencies.
@@ -147,9 +165,9 @@ pub struct Cell {
     pub payload: usize,
     /// Datagrams per round, in scenarios that have rounds.
     pub round: Option<usize>,
-    /// Offered datagrams per second and worker, in `pace`.
+    /// Offered datagrams per second and worker, in `pace` and `serve`.
     pub rate: Option<u64>,
-    /// Datagrams per tick of `pace`.
+    /// Datagrams per tick of `pace` and `serve`.
     pub burst: Option<u64>,
     /// Datagrams in flight, in `echo`.
     pub window: Option<usize>,
@@ -165,6 +183,8 @@ pub struct Cell {
     pub fill_core: Option<FillCore>,
     /// The worker's sockets, for backends that have some.
     pub spread: Option<Spread>,
+    /// How long the app works on each datagram that it receives, in nanoseconds.
+    pub work: Option<u64>,
 }
 
 impl Cell {
@@ -280,7 +300,7 @@ impl Options {
         match cell.scenario {
             Scenario::Drain | Scenario::Send => usize::from(cell.has_filling_thread()),
             Scenario::Flood => self.generators,
-            Scenario::Pace | Scenario::Echo => 1,
+            Scenario::Pace | Scenario::Echo | Scenario::Serve => 1,
         }
     }
 }
@@ -308,7 +328,7 @@ impl Asked {
             _ if !self.is_one_of_all || (receives, sends) == (false, false) => true,
             Scenario::Drain | Scenario::Flood | Scenario::Pace => receives,
             Scenario::Send => sends,
-            Scenario::Echo => true,
+            Scenario::Echo | Scenario::Serve => true,
         }
     }
 
@@ -365,6 +385,8 @@ pub struct Axes {
     pub fill_cores: Vec<FillCore>,
     /// Sockets of each worker.
     pub spreads: Vec<Spread>,
+    /// How long the app works on each datagram, in nanoseconds.
+    pub works: Vec<u64>,
 }
 
 impl Axes {
@@ -426,10 +448,12 @@ impl Axes {
 
     /// The combinations of the axes that only some scenarios have; the rest of each cell is filled in later.
     fn settings(&self, scenario: Scenario) -> impl Iterator<Item = Cell> {
-        let paced = scenario == Scenario::Pace;
+        let paced = scenario.has_rate();
         let rounds = axis(scenario.has_rounds(), &self.rounds);
         let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
         let windows = axis(scenario == Scenario::Echo, &self.windows);
+        // In `send` no app receives anything.
+        let works = axis(scenario != Scenario::Send, &self.works);
         // In rounds there is nothing to wait for: the queue is full.
         let waits = if scenario.has_rounds() { vec![Wait::Spin] } else { self.waits.clone() };
         let cell = Cell {
@@ -447,12 +471,14 @@ impl Axes {
             fd_table: None,
             fill_core: None,
             spread: None,
+            work: None,
         };
         // One at a time: lists of many values make more combinations than there is memory for.
         let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
         let cells = cells.flat_map(move |cell| rates.clone().into_iter().map(move |rate| Cell { rate, ..cell }));
         let cells = cells.flat_map(move |cell| bursts.clone().into_iter().map(move |burst| Cell { burst, ..cell }));
         let cells = cells.flat_map(move |cell| windows.clone().into_iter().map(move |window| Cell { window, ..cell }));
+        let cells = cells.flat_map(move |cell| works.clone().into_iter().map(move |work| Cell { work, ..cell }));
         cells.flat_map(move |cell| waits.clone().into_iter().map(move |wait| Cell { wait, ..cell }))
     }
 }
@@ -513,10 +539,11 @@ mod tests {
             fd_tables: vec![FdTable::Shared],
             fill_cores: vec![FillCore::Same],
             spreads: vec![Spread::ONE],
+            works: vec![0],
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
-        assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12], "null has only drain and send, and neither waits");
+        assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12, 8], "null has only drain and send, and neither waits");
     }
 
     #[test]
@@ -555,6 +582,7 @@ mod tests {
             fd_tables: vec![FdTable::Shared],
             fill_cores: vec![FillCore::Same],
             spreads: vec![Spread::ONE],
+            works: vec![0],
         }
     }
 

@@ -10,7 +10,7 @@ use hpbench_backends::{Addressing, Choice, Config, Kind, SOCKETS_MAX, Variant};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::spread::{Active, Skew};
-use crate::plan::values::{amount, number};
+use crate::plan::values::{amount, nanoseconds, number};
 use crate::text::did_you_mean;
 use crate::traffic::wire::HEADER_LEN;
 
@@ -126,6 +126,14 @@ pub(super) fn actives(text: &str) -> Result<List<Active>, String> {
 pub(super) fn skews(text: &str) -> Result<List<Skew>, String> {
     List::parse(text, |part| part.parse().map(|skew| vec![skew]))
 }
+/// The values of `--work`, in nanoseconds.
+pub(super) fn works(text: &str) -> Result<List<u64>, String> {
+    let ns = |text: &str| nanoseconds(text, WORK_MAX_NS).map(|ns| ns as usize);
+    doubling_of(text, ns).map(|list| List(list.0.into_iter().map(|value| value as u64).collect()))
+}
+
+/// The most that an app may work on a datagram.
+const WORK_MAX_NS: u64 = 1_000_000_000;
 
 /// The values of `--buffers`.
 pub(super) fn buffers(text: &str) -> Result<List<usize>, String> {
@@ -138,7 +146,7 @@ pub(super) fn buffers(text: &str) -> Result<List<usize>, String> {
 
 /// The values of `--scenario`.
 pub(super) fn scenarios(text: &str) -> Result<List<Scenario>, String> {
-    const NONE: &str = "not a scenario of this version; there are drain, send, flood, pace and echo";
+    const NONE: &str = "not a scenario of this version; there are drain, send, flood, pace, echo and serve";
     List::parse(text, |part| named(part, &Scenario::ALL, Scenario::name, NONE))
 }
 
@@ -180,11 +188,16 @@ pub(super) fn bursts(text: &str) -> Result<List<u64>, String> {
 
 /// Amounts, and ranges of doublings: `3..20` is 3, 6, 12 and 20.
 fn doubling(text: &str, least: usize, most: usize) -> Result<List<usize>, String> {
+    doubling_of(text, |text| amount(text, least, most))
+}
+
+/// The same, of values that `read` reads.
+fn doubling_of(text: &str, read: impl Fn(&str) -> Result<usize, String>) -> Result<List<usize>, String> {
     List::parse(text, |part| {
         let Some((first, last)) = part.split_once("..") else {
-            return Ok(vec![amount(part, least, most)?]);
+            return Ok(vec![read(part)?]);
         };
-        let (first, last) = in_order(part, amount(first, least, most)?, amount(last, least, most)?)?;
+        let (first, last) = in_order(part, read(first)?, read(last)?)?;
         let doubled = std::iter::successors(Some(first.max(1)), |value| value.checked_mul(2));
         Ok(doubled.take_while(|&value| value < last).chain([last]).collect())
     })

@@ -65,7 +65,7 @@ fn names(scenarios: &[Scenario], between: &str) -> String {
 
 /// Why a scenario cannot give a valid trial, and what to do.
 fn why(scenario: Scenario, options: &Options, throttles: bool) -> Option<String> {
-    let measures_latency = matches!(scenario, Scenario::Pace | Scenario::Echo);
+    let measures_latency = scenario.has_latency();
     if measures_latency && options.fifo.is_some() && throttles {
         return Some(
             "the kernel stops real-time threads for 50 ms every second, so latencies under --fifo are meaningless; let \

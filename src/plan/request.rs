@@ -35,6 +35,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         fd_tables: args.fd_table.0.clone(),
         fill_cores: args.fill_core.0.clone(),
         spreads: spread::combinations(&args.sockets.0, &args.active.0, &args.skew.0),
+        works: args.work.0.clone(),
     };
     anyhow::ensure!(
         args.peer.is_none() || axes.fill_cores == [FillCore::Same],
@@ -44,6 +45,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         axes.scenarios.contains(&Scenario::Drain) || axes.fill_cores == [FillCore::Same],
         "--fill-core: only drain fills a queue before it measures; add it to --scenario"
     );
+    let answered = axes.scenarios.iter().copied().find(|scenario| scenario.is_answered());
     anyhow::ensure!(
         !axes.spreads.is_empty(),
         "--active {} is more than --sockets {}: no more sockets can have traffic than there are",
@@ -61,12 +63,13 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         tell!("note: send left out: {reason}");
     }
     anyhow::ensure!(
-        !(args.handoff && axes.waits.contains(&Wait::Block) && axes.scenarios.contains(&Scenario::Echo)),
+        !(args.handoff && axes.waits.contains(&Wait::Block) && answered.is_some()),
         "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
-         echo; leave out one of the three"
+         {}; leave out one of the three",
+        answered.map_or("echo", Scenario::name)
     );
     let slowest = axes.rates.iter().min().zip(axes.bursts.iter().max());
-    if let Some((rate, burst)) = slowest.filter(|_| axes.scenarios.contains(&Scenario::Pace)) {
+    if let Some((rate, burst)) = slowest.filter(|_| axes.scenarios.iter().any(|scenario| scenario.has_rate())) {
         anyhow::ensure!(
             *burst <= 4 * rate,
             "--rate {rate} in bursts of --burst {burst} is less than one burst in four seconds; use a higher rate or \
@@ -426,6 +429,9 @@ fn pool_sizes(cells: &[Cell], options: &Options) -> [PoolSize; 2] {
     [datagrams, trains].map(|cells| PoolSize::of(&cells, options))
 }
 
+/// Frames for the answers of `serve`: those of one call of the client, which takes 64 at a time, and as many again.
+pub(crate) const SERVE_FRAMES: usize = 128;
+
 /// The size of a pool.
 #[derive(Clone, Copy, Debug)]
 struct PoolSize {
@@ -446,6 +452,7 @@ impl PoolSize {
         let frames = most(|cell| cell.buffers.unwrap_or(0))
             + 4 * most(|cell| cell.batch)
             + 6 * most(|cell| cell.window.unwrap_or(0))
+            + most(|cell| if cell.scenario == Scenario::Serve { SERVE_FRAMES } else { 0 })
             + in_link
             + on_rings
             + 256;

@@ -74,6 +74,16 @@ pub(crate) fn time(text: &str, least: f64, most: f64) -> Result<Duration, String
     })
 }
 
+/// Reads a time of at most so many nanoseconds: a number is nanoseconds, others have a unit, such as `5us`.
+pub(crate) fn nanoseconds(text: &str, most: u64) -> Result<u64, String> {
+    let ns = text.parse().ok().or_else(|| {
+        let has_unit = text.ends_with(|last: char| last.is_alphabetic());
+        has_unit.then(|| time(text, 0.0, 3600.0).ok())?.map(|time| time.as_nanos() as u64)
+    });
+    ns.filter(|ns| *ns <= most)
+        .ok_or_else(|| format!("'{text}' is not a time from 0 to {most} nanoseconds, such as 500, 2.5us or 1ms"))
+}
+
 /// Reads a share in percent, with or without the sign. Returns it as a fraction.
 pub(crate) fn percentage(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
@@ -127,6 +137,15 @@ mod tests {
         }
         assert_eq!(amount("99999999999999999999G", 1, usize::MAX).ok(), None);
         assert!(amount("x", 1, 1024).is_err_and(|told| told.contains("2k is 2000")));
+    }
+
+    #[test]
+    fn nanoseconds_have_a_unit_or_are_some() {
+        let read = |text| nanoseconds(text, 1_000_000).ok();
+        assert_eq!(["0", "500", "7ns", "2.5us", "1ms"].map(read), [0, 500, 7, 2500, 1_000_000].map(Some));
+        assert!(
+            ["", "us", "-1", "0.5", "2ms", "1s", "1000001", "1 us", "NaNus"].iter().all(|text| read(text).is_none())
+        );
     }
 
     #[test]

@@ -28,7 +28,7 @@ columns! {
         run_id: String, Side;
         /// When the trial started (UTC).
         started_at: String, Other;
-        /// What was measured: `drain`, `send`, `flood`, `pace` or `echo`.
+        /// What was measured: `drain`, `send`, `flood`, `pace`, `echo` or `serve`.
         scenario: String, Axis;
         /// On which backend: `plain`, `mmsg`, `uring` or `null`.
         backend: String, Axis;
@@ -46,9 +46,9 @@ columns! {
         payload: usize, ConditionalAxis;
         /// Datagrams per round in effect (`drain`, `send`).
         round: Option<usize>, ConditionalAxis;
-        /// Offered datagrams per second and worker (`pace`).
+        /// Offered datagrams per second and worker (`pace`, `serve`).
         rate_pps: Option<u64>, Axis;
-        /// Datagrams per tick (`pace`).
+        /// Datagrams per tick (`pace`, `serve`).
         burst: Option<u64>, Axis;
         /// Datagrams in flight (`echo`).
         window: Option<usize>, Axis;
@@ -325,6 +325,13 @@ columns! {
         /// The kernel's limits of the memory of all UDP sockets together (`net.ipv4.udp_mem`), in pages: below the first nothing
         /// is limited, above the last datagrams are dropped.
         udp_mem: String, Circumstance, "memory of all UDP sockets, pages";
+        /// How long the app worked on each datagram that it received, in ns: it spun so long.
+        work: Option<u64>, Axis;
+        /// Answers that came more than 100 ms after their request was due (`serve`); they are in the latencies, too.
+        late_answers: Option<u64>, Metric("answers", Lower);
+        /// The longest time between two looks of the client for answers in the measured phase, in ns (`serve`). A latency may
+        /// be too long by as much: the client saw the answer so much later.
+        poll_gap_max_ns: Option<u64>, Other;
     }
 }
 

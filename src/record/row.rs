@@ -79,7 +79,7 @@ impl Run {
             Scenario::Send => others.clone(),
             Scenario::Echo if own == others => own.clone(),
             Scenario::Echo if own.is_empty() || others.is_empty() => String::new(),
-            Scenario::Echo => format!("{own} {others}"),
+            Scenario::Echo | Scenario::Serve => format!("{own} {others}"),
         }
     }
 
@@ -168,6 +168,7 @@ impl Row {
                 true => run.fill_core(cell).into(),
                 false => String::new(),
             },
+            work: cell.work,
             rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
             state: run.environment.state.clone(),
@@ -238,7 +239,7 @@ impl Row {
         self.fill_in_mechanism(cell, outcome);
         let mut reasons = Reasons::default();
         self.fill_in_quality(run, outcome, &mut reasons);
-        if run.rt_limited == Some(true) && matches!(cell.scenario, Scenario::Pace | Scenario::Echo) {
+        if run.rt_limited == Some(true) && cell.scenario.has_latency() {
             reasons.push(Reason::ThrottledLatency);
         }
         if cell.addressing == Addressing::Unconnected && ledger.is_mixed_with_unrelated() {
@@ -365,6 +366,8 @@ impl Row {
     fn fill_in_latency(&mut self, outcome: &Outcome) {
         self.late_p99_ns =
             outcome.late.as_ref().filter(|late| !late.is_empty()).map(|late| late.value_at_quantile(0.99));
+        self.late_answers = outcome.late_answers;
+        self.poll_gap_max_ns = outcome.poll_gap_ns;
         let Some(latency) = outcome.latency.as_ref().filter(|latency| !latency.is_empty()) else { return };
         let quantile = |q| Some(latency.value_at_quantile(q));
         self.lat_samples = Some(latency.len());

@@ -295,6 +295,7 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
         ("sockets" | "active" | "skew", "null", _) => "",
         ("sockets" | "active", ..) => "1",
         ("skew", ..) => "0.0",
+        ("work", _, "drain" | "flood" | "pace" | "echo") => "0",
         _ => "",
     }
 }

@@ -7,6 +7,7 @@ use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
 
 use crate::traffic::ledger::Arrivals;
 use crate::traffic::wire::{self, Header, MEASURED, Tag, Verify, Wire};
+use crate::traffic::work::Work;
 
 /// Takes packets off the RX ring, after the backend has put them there.
 pub trait App<'p> {
@@ -45,6 +46,7 @@ pub struct Sink<O = ()> {
     /// Sees what arrives.
     pub observer: O,
     wire: Wire,
+    work: Work,
 }
 
 impl Sink {
@@ -57,7 +59,12 @@ impl Sink {
 impl<O: Observer> Sink<O> {
     /// A sink that shows `observer` what arrives.
     pub fn observed(flows: usize, wire: Wire, observer: O) -> Self {
-        Self { arrivals: Arrivals::new(flows), observer, wire }
+        Self { arrivals: Arrivals::new(flows), observer, wire, work: Work::default() }
+    }
+
+    /// The same, which works on each datagram.
+    pub fn working(self, work: Work) -> Self {
+        Self { work, ..self }
     }
 
     /// The same, with such an account.
@@ -73,7 +80,7 @@ impl<O: Observer> Sink<O> {
             return;
         }
         self.observer.arrived();
-        let (tag, mut measured) = (self.wire.tag, 0);
+        let (tag, mut measured, before) = (self.wire.tag, 0, self.arrivals.tally().received);
         rx.consume(usize::MAX, |packet| {
             // A train is checked out of line: the loop around single datagrams keeps its registers.
             if packet.is_single() {
@@ -84,6 +91,7 @@ impl<O: Observer> Sink<O> {
             free.give(packet.into_frame());
         });
         self.arrivals.add_measured(measured);
+        self.work.on(self.arrivals.tally().received - before);
     }
 
     #[inline(never)]
@@ -103,7 +111,7 @@ impl<O: Observer> Sink<O> {
 
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) {
-        let Self { arrivals, observer, wire: Wire { tag, verify } } = self;
+        let Self { arrivals, observer, wire: Wire { tag, verify }, .. } = self;
         let tag = *tag;
         let header = |it| wire::read(it, Wire { tag, verify: Verify::Header });
         let full = |it| wire::read(it, Wire { tag, verify: Verify::Full });
@@ -137,12 +145,13 @@ pub struct Echo {
     /// Datagrams dropped because the TX ring was full.
     pub dropped: u64,
     wire: Wire,
+    work: Work,
 }
 
 impl Echo {
-    /// An echo of datagrams with this tag.
-    pub fn new(tag: Tag) -> Self {
-        Self { arrivals: Arrivals::new(1), dropped: 0, wire: Wire { tag, verify: Verify::Header } }
+    /// An echo of datagrams with this tag, which works on each of them.
+    pub fn new(tag: Tag, work: Work) -> Self {
+        Self { arrivals: Arrivals::new(1), dropped: 0, wire: Wire { tag, verify: Verify::Header }, work }
     }
 
     /// The same, with such an account.
@@ -162,6 +171,7 @@ impl<'p> App<'p> for Echo {
     #[inline(always)]
     fn run(&mut self, rx: &mut Consumer<Packet<'p>>, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         let wire = Wire { verify: Verify::Header, ..self.wire };
+        let before = self.received();
         rx.consume(usize::MAX, |packet| {
             let is_ours = match packet.is_single() {
                 true => self.arrivals.note(wire::read(packet.bytes(), wire)).is_some(),
@@ -174,6 +184,7 @@ impl<'p> App<'p> for Echo {
                 free.give(packet.into_frame());
             }
         });
+        self.work.on(self.received() - before);
         tx.publish();
     }
 

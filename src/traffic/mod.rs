@@ -3,3 +3,4 @@
 pub mod app;
 pub mod ledger;
 pub mod wire;
+pub mod work;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0–3 | magic, with the trial's tag | tells the trial's datagrams from all others |
 //! | 4–5 | flow | which generator sent it |
-//! | 6–7 | flags | the highest bit: sent in the measured phase (`flood`, `pace`, `echo`); the others: the window slot of an `echo`; come back unchanged |
+//! | 6–7 | flags | the highest bit: sent in the measured phase (`flood`, `pace`, `echo`, `serve`); the others: the window slot of an `echo`; come back unchanged |
 //! | 8–15 | sequence | counts up from 0 in each flow |
 //! | 16–23 | intended send time | nanoseconds of `CLOCK_MONOTONIC`; 0 where no latency is measured |
 //! | 24–27 | length | of the whole datagram |

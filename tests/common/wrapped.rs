@@ -75,6 +75,7 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         fd_table: Some(FdTable::Shared),
         fill_core: None,
         spread: Some(hpbench::plan::spread::Spread::ONE),
+        work: None,
     }
 }
 

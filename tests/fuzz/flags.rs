@@ -52,6 +52,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("--wait", &["spin", "block", "spin,block"]),
     ("--addressing", &["connected", "unconnected", "connected,unconnected"]),
     ("--fd-table", &["shared", "own", "own,shared"]),
+    ("--work", &["0", "5us", "1..4", "0,1000"]),
     ("--fill-core", &["same", "other", "same,other"]),
     ("--sockets", &["1", "2", "50", "1,3", "1..4", "!0", "!32769"]),
     ("--active", &["all", "1", "all,1", "!0"]),

@@ -25,9 +25,10 @@ pub(crate) const PERCENTILES: [(Column, f64); 5] = [
 ];
 
 /// What charts and tables show besides percentiles and metrics.
-const SHOWN: [Column; 6] = [
+const SHOWN: [Column; 7] = [
     Column::cpu_ns_per_packet,
     Column::kthread_ns_per_packet,
+    Column::softirq_ns_per_packet,
     Column::lat_samples,
     Column::loss_pct,
     Column::drop_socket,

@@ -111,6 +111,7 @@ fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
         ("flood", _) => "under full load",
         ("pace", Column::lat_p50_ns) => "latency at a fixed rate",
         ("echo", Column::lat_p50_ns) => "round trips",
+        ("serve", Column::lat_p50_ns) => "answers at a fixed rate",
         (scenario, _) => scenario,
     };
     let metric = metric_suffix(line.metric.column);

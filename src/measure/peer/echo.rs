@@ -27,27 +27,13 @@ const LOOK_NS: u64 = 5_000_000;
 const STALL_NS: u64 = 5_000_000_000;
 pub(crate) const SETTLE_NS: u64 = 4_000_000_000;
 
-/// Keeps the window full on the calling thread, and leads through the phases of the trial.
+/// Keeps the window full on the calling thread, and leads through the phases of the trial. If there are targets, each datagram
+/// goes to the socket whose turn it is, and `socket` is not connected.
 ///
 /// # Errors
 ///
 /// An error that makes it pointless to continue; the trial then ends.
 pub fn generate<'p>(
-    order: &Order,
-    socket: &Arc<Socket>,
-    control: &Control,
-    frames: (&'p Pool, &mut FreeList<'p>),
-) -> Result<RoundTrips, TrialError> {
-    generate_to(order, (socket, None), control, frames)
-}
-
-/// As [`generate`], with many sockets if there are targets: each datagram goes to the one whose turn it is, and `socket` is
-/// not connected.
-///
-/// # Errors
-///
-/// As [`generate`].
-pub fn generate_to<'p>(
     order: &Order,
     (socket, targets): (&Arc<Socket>, Option<&Targets>),
     control: &Control,
@@ -169,7 +155,7 @@ impl<'p> Generator<'_, 'p> {
             measured_received: marks[2].1 - received,
             cpu_ns: side.usage.cpu_ns,
             disturbance: Disturbance { context_switches: 0, ..watch.end() },
-            steady: crate::gates::is_steady(rate(0), rate(1)),
+            steady: Some(crate::gates::is_steady(rate(0), rate(1))),
             ..RoundTrips::default()
         })
     }

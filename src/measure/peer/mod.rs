@@ -10,13 +10,15 @@ pub mod flood;
 pub mod load;
 pub mod pace;
 pub mod receiver;
+pub mod schedule;
+pub mod serve;
 
 use std::sync::Arc;
 
-use hpbench_backends::Socket;
+use hpbench_backends::{FreeList, Pool, Socket};
 
 use crate::measure::control::Control;
-use crate::measure::order::{Offered, Order};
+use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::outcome::TrialError;
 use crate::measure::targets::Targets;
 use crate::plan::cells::Scenario;
@@ -39,6 +41,37 @@ pub fn offer_to(order: &Order, to: (&Arc<Socket>, Option<&Targets>), control: &C
     match order.scenario {
         Scenario::Pace => load::offer(order, pace::Paced::new(order, control), to, control),
         _ => load::offer(order, flood::Flood, to, control),
+    }
+}
+
+/// A generator of `echo` or `serve` on the calling thread: asks, takes the answers, and leads through the phases of the trial.
+///
+/// # Errors
+///
+/// An error that makes it pointless to continue; the trial then ends.
+pub fn ask<'p>(
+    order: &Order,
+    socket: &Arc<Socket>,
+    control: &Control,
+    frames: (&'p Pool, &mut FreeList<'p>),
+) -> Result<RoundTrips, TrialError> {
+    ask_to(order, (socket, None), control, frames)
+}
+
+/// As [`ask`], with many sockets if there are targets; `socket` is then not connected.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub fn ask_to<'p>(
+    order: &Order,
+    to: (&Arc<Socket>, Option<&Targets>),
+    control: &Control,
+    frames: (&'p Pool, &mut FreeList<'p>),
+) -> Result<RoundTrips, TrialError> {
+    match order.scenario {
+        Scenario::Serve => serve::ask(order, to, control, frames),
+        _ => echo::generate(order, to, control, frames),
     }
 }
 

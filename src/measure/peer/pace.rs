@@ -12,33 +12,8 @@ use crate::measure::control::{Control, Phase};
 use crate::measure::order::Order;
 use crate::measure::outcome::{TrialError, latency_histogram};
 use crate::measure::peer::load::Load;
+use crate::measure::peer::schedule::Schedule;
 use crate::traffic::app::Source;
-
-/// When datagrams are due.
-#[derive(Clone, Copy, Debug)]
-struct Schedule {
-    start_ns: u64,
-    /// The sequence number of the first datagram.
-    first: u64,
-    rate_pps: u64,
-    burst: u64,
-}
-
-impl Schedule {
-    /// When datagram number `sequence` is due, in nanoseconds of [`now_ns`].
-    fn due_ns(self, sequence: u64) -> u64 {
-        let tick = (sequence - self.first) / self.burst;
-        let after_ns = u128::from(tick * self.burst) * 1_000_000_000 / u128::from(self.rate_pps);
-        self.start_ns + after_ns as u64
-    }
-
-    /// The first sequence number that is not due by `now_ns`.
-    fn due_by(self, now_ns: u64) -> u64 {
-        let since = u128::from(now_ns.saturating_sub(self.start_ns));
-        let ticks = since * u128::from(self.rate_pps) / (1_000_000_000 * u128::from(self.burst));
-        self.first + (ticks as u64 + 1) * self.burst
-    }
-}
 
 /// Sends what is due. What could not be sent in time goes out together, each datagram with its own due time.
 #[derive(Debug)]
@@ -111,35 +86,5 @@ impl Load for Paced<'_> {
 
     fn late(&self) -> Option<&Histogram<u64>> {
         Some(&self.late)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_error_adds_up() {
-        let schedule = Schedule { start_ns: 1000, first: 0, rate_pps: 3, burst: 1 };
-        assert_eq!(
-            [0, 1, 2, 3].map(|sequence| schedule.due_ns(sequence)),
-            [1000, 333_334_333, 666_667_666, 1_000_001_000]
-        );
-        assert_eq!(schedule.due_ns(3_000_000_000), 1000 + 1_000_000_000_000_000_000, "after 30 years");
-        let days = Schedule { start_ns: 0, first: 0, rate_pps: 999_983, burst: 1 };
-        assert_eq!(days.due_ns(999_983 * 86_400), 86_400 * 1_000_000_000, "exact after a day");
-    }
-
-    #[test]
-    fn what_is_due_and_when_agree() {
-        for (rate_pps, burst) in [(1, 1), (50_000, 1), (50_000, 8), (1_000_003, 3), (7, 100)] {
-            let schedule = Schedule { start_ns: 77, first: 5, rate_pps, burst };
-            for sequence in [0, burst, 5 * burst, 1000 * burst].map(|sequence| 5 + sequence) {
-                let due_ns = schedule.due_ns(sequence);
-                // Rounded down, a due time may be a nanosecond before the instant at which the tick is due.
-                assert_eq!(schedule.due_by(due_ns + 1), sequence + burst, "{schedule:?} {sequence}");
-                assert!(due_ns == 77 || schedule.due_by(due_ns - 1) <= sequence, "{schedule:?} {sequence}");
-            }
-        }
     }
 }

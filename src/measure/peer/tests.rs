@@ -18,6 +18,7 @@ use crate::plan::cells::Until;
 use crate::traffic::app::{App, Echo};
 use crate::traffic::ledger::Tally;
 use crate::traffic::wire::{Tag, Verify, Wire};
+use crate::traffic::work::Work;
 
 /// Datagrams in the measured phase.
 const ENOUGH: u64 = 200;
@@ -123,12 +124,12 @@ fn a_generator_takes_round_trips() {
     let trips: RoundTrips = thread::scope(|scope| {
         let generator = scope.spawn(|| {
             let mut free = others.frames();
-            let trips = echo::generate(&order, &far, &control, (&others, &mut free));
+            let trips = echo::generate(&order, (&far, None), &control, (&others, &mut free));
             assert!(free.is_whole());
             trips
         });
         control.report_ready();
-        work(&pool, &near, &mut Echo::new(order.wire.tag), |_, _| control.phase() == Phase::Stop);
+        work(&pool, &near, &mut Echo::new(order.wire.tag, Work::default()), |_, _| control.phase() == Phase::Stop);
         generator.join().expect("it does not panic").expect("it measures")
     });
     assert_eq!((trips.sent, trips.drop_ring), (trips.arrived.received, 0));

@@ -17,7 +17,7 @@ use crate::measure::remote::error::LinkError;
 use crate::measure::remote::link::{Line, Link};
 use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
 use crate::plan::address::RemoteAddress;
-use crate::plan::cells::{Scenario, Until};
+use crate::plan::cells::Until;
 use crate::plan::cores;
 
 /// How often a session is begun anew if a datagram of the consent was lost, and how long one is waited for.
@@ -388,7 +388,7 @@ fn limits(order: &Order) -> (Duration, u64) {
         Until::Datagrams(count) => (Duration::from_secs(3600), count),
     };
     let within = order.warmup + 2 * time + Duration::from_secs(30);
-    let pps = if order.scenario == Scenario::Pace { order.rate_pps } else { 100_000_000 };
+    let pps = if order.scenario.has_rate() { order.rate_pps } else { 100_000_000 };
     (within, counted.max((pps as f64 * within.as_secs_f64()) as u64))
 }
 

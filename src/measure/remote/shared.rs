@@ -228,7 +228,7 @@ impl Current {
         if Instant::now() > self.ends {
             control.end();
         }
-        if self.order.scenario == Scenario::Echo {
+        if self.order.scenario.is_answered() {
             let phase = control.phase();
             if phase != self.phase {
                 (self.phase, self.since) = (phase, Instant::now());

@@ -78,7 +78,7 @@ impl Work<'_> {
         let socket = Arc::new(socket);
         let report = match scenario {
             Scenario::Flood | Scenario::Pace => self.offer(&orders, &socket),
-            Scenario::Echo => self.echo(order, &socket),
+            Scenario::Echo | Scenario::Serve => self.answered(order, &socket),
             Scenario::Drain => self.fill(order, &socket),
             Scenario::Send => self.count(order, &socket),
         };
@@ -149,11 +149,11 @@ impl Work<'_> {
         Ok(Report { sent: self.control.sent(), measured_ns, offered: Some(offered), ..Report::default() })
     }
 
-    fn echo(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
-        let pool = pool(4 * order.window + 64, order.payload)?;
+    fn answered(&self, order: &Order, socket: &Arc<Socket>) -> Result<Report, WorkError> {
+        let pool = pool(order.frames(), order.payload)?;
         let mut free = pool.frames();
         self.tell_agreed(socket, 0, "")?;
-        let trips = peer::echo::generate(order, socket, self.control, (&pool, &mut free))?;
+        let trips = peer::ask(order, socket, self.control, (&pool, &mut free))?;
         Ok(Report { trips: Some(trips), ..Report::default() })
     }
 

@@ -244,7 +244,8 @@ fn run_with<'p, B: Backend<'p>>(
 ) -> Result<Outcome, TrialError> {
     let options = part.options;
     let mut lane = Lane::<B>::open(&part.config(), port, part.pool, options.ring)?;
-    let mut sink = Sink::new(1, part.wire()).with(Arrivals::of_sockets(1, part.cell.sockets()));
+    let arrivals = Arrivals::of_sockets(1, part.cell.sockets());
+    let mut sink = Sink::new(1, part.wire()).with(arrivals).working(part.work());
     let load = &mut filler;
     let worked = match part.app_core() {
         None => work((&mut lane, &mut sink), load, near, part, free).map(|outcome| (outcome, sink)),

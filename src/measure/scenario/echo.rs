@@ -1,4 +1,5 @@
-//! `echo`: round trips of a few datagrams in flight.
+//! `echo` and `serve`: a worker that sends back what it receives, and a generator that asks: a few datagrams in flight, or
+//! what a schedule says; see [`peer::echo`](crate::measure::peer::echo) and [`peer::serve`](crate::measure::peer::serve).
 
 use std::sync::Arc;
 use std::thread;
@@ -32,7 +33,7 @@ use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (near, far) = part.ends()?;
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
-    let mut far_free = free.split_off(if part.peer.is_none() { 4 * order.window + 16 } else { 0 });
+    let mut far_free = free.split_off(if part.peer.is_none() { order.frames() } else { 0 });
     let outcome: Result<(Outcome, Report), TrialError> = thread::scope(|scope| {
         // If only one of the two can be started, it still ends.
         let _stop = StopAtEnd(&control);
@@ -76,7 +77,15 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
     ledger.arrived.corrupt += worked.ledger.arrived.corrupt;
     // Unrelated senders reach the worker if its socket is not connected; the generator's is.
     ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + report.unrelated;
+    let served = trips.served.clone();
+    if let Some(served) = served.as_ref().filter(|_| part.cell.receives_trains()) {
+        ledger.note_dropped(ledger.drop_socket, served.train as u64);
+    }
     Ok(Outcome {
+        fill: served.as_ref().map_or_else(String::new, |served| served.fill.clone()),
+        late_answers: served.as_ref().map(|served| served.late_answers),
+        poll_gap_ns: served.as_ref().map(|served| served.poll_gap_ns),
+        late: served.map(|served| served.late.into()),
         ledger,
         measured_ns: trips.measured_ns,
         measured_sent: trips.measured_sent,
@@ -86,7 +95,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         hosts: BothHosts { own: None, peer: report.host },
         generator_cpu_ns: Some(trips.cpu_ns),
         disturbance: Disturbance { softirq_ticks, ..worked.disturbance.merge(trips.disturbance) },
-        steady: Some(trips.steady),
+        steady: trips.steady,
         latency: Some(trips.latency.into()),
         rcvbuf: Some(info.rcvbuf),
         sndbuf: Some(info.sndbuf),
@@ -101,7 +110,7 @@ fn here<'p>(
     control: &Control,
     frames: (&'p Pool, &mut FreeList<'p>),
 ) -> Result<Report, TrialError> {
-    let trips = peer::echo::generate_to(order, (far, targets), control, frames)?;
+    let trips = peer::ask_to(order, (far, targets), control, frames)?;
     let drop_socket = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
     let counted = Counted { drop_socket, ..Counted::default() };
     Ok(Report { trips: Some(trips), counted, unrelated: far.unrelated(), ..Report::default() })
@@ -115,7 +124,7 @@ fn worker<'p, B: Backend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let mut lane = Lane::<B>::open(&part.config(), near.port(), part.pool, part.options.ring)?;
-    let mut echo = Echo::new(part.tag).with(Arrivals::of_sockets(1, part.cell.sockets()));
+    let mut echo = Echo::new(part.tag, part.work()).with(Arrivals::of_sockets(1, part.cell.sockets()));
     let worked = match part.app_core() {
         None => work(&mut lane, &mut echo, (part, near), control, free).map(|outcome| (outcome, echo)),
         Some(core) => handoff::run(

@@ -140,7 +140,7 @@ impl<'p> Part<'_, 'p> {
             Scenario::Drain | Scenario::Send => self.run_rounds::<B>(free),
             Scenario::Flood => flood::run::<B>(self, free),
             Scenario::Pace => pace::run::<B>(self, free),
-            Scenario::Echo => echo::run::<B>(self, free),
+            Scenario::Echo | Scenario::Serve => echo::run::<B>(self, free),
         }?;
         Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
     }
@@ -153,8 +153,8 @@ impl<'p> Part<'_, 'p> {
         }
     }
 
-    /// Whether the generators were the bottleneck: in `flood`, if they left the worker idle; in `pace`, if they sent
-    /// less than the offered rate.
+    /// Whether the generators were the bottleneck: in `flood`, if they left the worker idle; in `pace` and `serve`, if
+    /// they sent less than the offered rate.
     fn is_limited(&self, outcome: &Outcome) -> Option<bool> {
         let measured_ns = outcome.measured_ns as f64;
         match self.cell.scenario {
@@ -164,7 +164,7 @@ impl<'p> Part<'_, 'p> {
                 Some(!gates::is_busy_enough(busy_ns, measured_ns))
             }
             // Datagrams come in ticks, one of which may have fallen on either side of an edge.
-            Scenario::Pace => {
+            Scenario::Pace | Scenario::Serve => {
                 let offered_ns = outcome.offered_ns.map_or(measured_ns, |ns| ns as f64);
                 let offered = self.cell.rate.unwrap_or(0) as f64 * offered_ns / 1e9;
                 let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);

@@ -70,7 +70,7 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
                 let arrivals = Arrivals::of_sockets(orders.len(), part.cell.sockets());
-                let sink = Sink::observed(0, part.wire(), observer).with(arrivals);
+                let sink = Sink::observed(0, part.wire(), observer).with(arrivals).working(part.work());
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
                 Ok(outcome)

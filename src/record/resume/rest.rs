@@ -130,7 +130,7 @@ const OF_RUN: [Column; 8] = [
 ];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 17] = [
+const OF_TRIAL: [Column; 18] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -148,6 +148,7 @@ const OF_TRIAL: [Column; 17] = [
     Column::sockets,
     Column::active,
     Column::skew,
+    Column::work,
 ];
 
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before

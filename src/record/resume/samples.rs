@@ -72,6 +72,7 @@ pub(super) fn cells() -> Vec<Cell> {
         fd_tables: vec![cells::FdTable::Shared],
         fill_cores: vec![cells::FillCore::Same],
         spreads: vec![crate::plan::spread::Spread::ONE],
+        works: vec![0],
     };
     axes.cells().expect("they go together")
 }

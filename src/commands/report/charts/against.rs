@@ -108,17 +108,22 @@ pub(super) fn rate(data: &Data) -> FigureOrMissing {
     .map_err(|()| Some(missing(data, &cells, "rate under full load", "--scenario flood")))
 }
 
+/// Whether load is offered at a rate.
+fn has_rate(cell: &Cell) -> bool {
+    ["pace", "serve"].contains(&cell.get(Column::scenario))
+}
+
 /// Latency against the offered rate.
 pub(super) fn load(data: &Data) -> FigureOrMissing {
-    let cells = cells(data, |cell| cell.get(Column::scenario) == "pace");
+    let cells = cells(data, has_rate);
     let [p50, p99] = [Column::lat_p50_ns, Column::lat_p99_ns].map(|column| move |cell| data.latency(cell, column));
     let several = data.distinct(Column::rate_pps).len() > 1;
     let request = Request {
         name: "load",
         title: "Latency against offered load",
         notes: vec![
-            "The time from when a datagram was due to its receipt, by how many were due per second; less is better. \
-             Hollow points: the generator could not keep the rate."
+            "The time from when a datagram was due to its receipt (pace), or to the answer (serve), by how many were due \
+             per second; less is better. Hollow points: the generator could not keep the rate."
                 .into(),
         ],
         cells: if several { cells.clone() } else { Vec::new() },
@@ -126,22 +131,22 @@ pub(super) fn load(data: &Data) -> FigureOrMissing {
         x: Column::rate_pps,
         line: LineBy::Series,
     };
-    let remedy = "--scenario pace with several rates, e.g. --rate 10000,50000,200000";
+    let remedy = "--scenario pace or serve with several rates, e.g. --rate 10000,50000,200000";
     let cells = if several { cells } else { Vec::new() };
     figure(data, request).map_err(|()| Some(missing(data, &cells, "latency against offered load", remedy)))
 }
 
 /// How many cores the worker and the kernel's threads used at each offered rate.
 pub(super) fn cores(data: &Data) -> FigureOrMissing {
-    let cells = cells(data, |cell| cell.get(Column::scenario) == "pace" && !cell.is_counted());
+    let cells = cells(data, |cell| has_rate(cell) && !cell.is_counted());
     let several = data.distinct(Column::rate_pps).len() > 1;
     let get = |trial: usize| Some(cpu_ns(data, trial)? * data.set.value(trial, Column::rx_pps)? / 1e9);
     let request = Request {
         name: "cores",
         title: "Cores used against offered load",
         notes: vec![
-            "Processor time per second of the workers, and of io_uring's kernel threads if there are any; less is \
-             better. A worker that spins uses its whole core whatever it does."
+            "Processor time per second of the workers, of io_uring's kernel threads if there are any, and of softirqs \
+             where their time is known and not in the workers'; less is better. A worker that spins uses its whole core whatever it does."
                 .into(),
         ],
         cells: if several { cells } else { Vec::new() },
@@ -152,10 +157,13 @@ pub(super) fn cores(data: &Data) -> FigureOrMissing {
     figure(data, request).map_err(|()| None)
 }
 
-/// Processor time per datagram, of the worker and of the kernel threads that work for it.
+/// Processor time per datagram, of the worker, of the kernel threads that work for it, and of softirqs, as far as they are
+/// known and not in the worker's time.
 fn cpu_ns(data: &Data, trial: usize) -> Option<f64> {
     let kernel_threads = data.set.value(trial, Column::kthread_ns_per_packet).unwrap_or(0.0);
-    Some(data.set.value(trial, Column::cpu_ns_per_packet)? + kernel_threads)
+    let is_apart = data.set.text(&data.set.attempts[trial], Column::irq_time_accounting) == "yes";
+    let softirqs = data.set.value(trial, Column::softirq_ns_per_packet).filter(|_| is_apart).unwrap_or(0.0);
+    Some(data.set.value(trial, Column::cpu_ns_per_packet)? + kernel_threads + softirqs)
 }
 
 /// Processor time per datagram, of threads that do not spin, if there is no chart of cores.
@@ -163,7 +171,7 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
     let has_cores = data.distinct(Column::rate_pps).len() > 1;
     let is_meant = |cell: &Cell| {
         let is_sleeping = !is_of_rounds(cell) && cell.get(Column::wait) == "block" && !cell.is_counted();
-        is_sleeping && !(has_cores && cell.get(Column::scenario) == "pace")
+        is_sleeping && !(has_cores && has_rate(cell))
     };
     let request = Request {
         name: "cpu",

@@ -1,0 +1,303 @@
+//! The client of `serve`: requests by a schedule, whatever has become of earlier ones, and the answers to them.
+//!
+//! Latency counts from when a request was due to when its answer was seen, so that a client or a server that stalls makes later
+//! answers late, instead of asking less. What the client adds is recorded: how late requests went out, and the longest time
+//! between two looks for answers.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::{Addressing, Config, Consumer, FreeList, Kind, Offer, Packet, Pool, Port, Producer, Socket};
+
+use crate::measure::clock::now_ns;
+use crate::measure::control::{Control, Phase, StopAtEnd};
+use crate::measure::cost::{Disturbance, Side, Watch};
+use crate::measure::driver::{self, Lane};
+use crate::measure::order::{Order, Recorded, RoundTrips, Served};
+use crate::measure::outcome::{TrialError, latency_histogram};
+use crate::measure::peer::load;
+use crate::measure::peer::schedule::Schedule;
+use crate::measure::targets::Targets;
+use crate::plan::cells::Until;
+use crate::traffic::app::{App, Source};
+use crate::traffic::ledger::Arrivals;
+use crate::traffic::wire::{self, Wire};
+
+/// An answer that takes longer than this is late: whoever asked has asked again by then.
+pub const LATE_NS: u64 = 100_000_000;
+
+/// The most answers of one system call, and the most requests that are sent before the next one.
+const BATCH: usize = 64;
+
+/// How long a client that is late at the end of the measured phase keeps asking.
+const FINISH_NS: u64 = 200_000_000;
+
+/// How long nothing may come back, and how long to wait for others after the last answer.
+const STALL_NS: u64 = 5_000_000_000;
+const SETTLE_NS: u64 = 4_000_000_000;
+
+/// How often the drops of the client's socket are read at least: the kernel counts them in 32 bits.
+const LOOK_NS: u64 = 1_000_000_000;
+
+/// Asks on the calling thread, and leads through the phases of the trial. If there are targets, each request goes to the
+/// socket whose turn it is, and `socket` is not connected.
+///
+/// # Errors
+///
+/// An error that makes it pointless to continue; the trial then ends.
+pub fn ask<'p>(
+    order: &Order,
+    (socket, targets): (&Arc<Socket>, Option<&Targets>),
+    control: &Control,
+    (pool, free): (&'p Pool, &mut FreeList<'p>),
+) -> Result<RoundTrips, TrialError> {
+    let _stop = StopAtEnd(control);
+    order.pin()?;
+    let (offer, source) = load::sender(order, socket, targets)?;
+    let port = Port::Socket(Arc::clone(socket));
+    let addressing = if targets.is_some() { Addressing::Unconnected } else { Addressing::Connected };
+    let config = Config { addressing, ..Config::new(Kind::MMSG, BATCH) };
+    let mut client = Client {
+        order,
+        control,
+        socket,
+        offer,
+        lane: Lane::open(&config, port, pool, BATCH)?,
+        source,
+        answers: Answers::new(order.wire, targets.map_or(1, Targets::sockets)),
+        schedule: Schedule { start_ns: 0, first: 0, rate_pps: order.rate_pps, burst: order.burst },
+        late: latency_histogram(),
+        measuring: false,
+        measured_sent: 0,
+        last_ns: now_ns(),
+        poll_gap_ns: 0,
+        looked_ns: now_ns(),
+    };
+    control.report_ready();
+    let measured = if control.wait_ready(2) {
+        control.advance(Phase::Warmup);
+        client.phases(free)
+    } else {
+        Err(TrialError::Stalled("the worker did not start"))
+    };
+    control.advance(Phase::Stop);
+    let Client { offer, lane, answers, source, late, poll_gap_ns, .. } = client;
+    let (drop_ring, refused) = (lane.dropped(), offer.refused());
+    lane.close(free).map_err(TrialError::io("closing the client"))?;
+    let served = Served {
+        fill: offer.method().into(),
+        train: offer.train(),
+        late: Recorded::from(&late),
+        late_answers: answers.late,
+        poll_gap_ns,
+    };
+    let (arrived, latency) = (answers.arrivals.tally(), Recorded::from(&answers.latency));
+    measured.map(|measured| RoundTrips {
+        sent: source.next,
+        arrived,
+        drop_ring,
+        latency,
+        refused,
+        served: Some(served),
+        ..measured
+    })
+}
+
+struct Client<'t, 'p> {
+    order: &'t Order,
+    control: &'t Control,
+    socket: &'t Socket,
+    offer: Offer,
+    lane: Lane<'p, Mmsg<'p>>,
+    source: Source,
+    answers: Answers,
+    schedule: Schedule,
+    late: Histogram<u64>,
+    measuring: bool,
+    measured_sent: u64,
+    /// When it looked for answers last.
+    last_ns: u64,
+    poll_gap_ns: u64,
+    looked_ns: u64,
+}
+
+impl<'p> Client<'_, 'p> {
+    /// The warm-up, the measured phase, and what is still under way after it.
+    fn phases(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
+        self.schedule.start_ns = now_ns();
+        let warm_ns = self.schedule.start_ns + self.order.warmup.as_nanos() as u64;
+        self.spin(free, u64::MAX, |now_ns, _| now_ns >= warm_ns)?;
+        let measured = self.measure(free)?;
+        self.control.advance(Phase::Settle);
+        let (control, socket, mut last) = (self.control, self.socket, (now_ns(), 0));
+        self.spin(free, 0, |now_ns, client| {
+            let received = client.answers.received();
+            if received != last.1 {
+                last = (now_ns, received);
+            }
+            received == client.source.next || now_ns - last.0 >= SETTLE_NS || {
+                let own = socket.meminfo().map_or(0, |info| info.drops);
+                received + own + control.dropped() >= client.source.next
+            }
+        })?;
+        Ok(RoundTrips { measured_sent: self.measured_sent, ..measured })
+    }
+
+    fn measure(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
+        let until = self.order.until;
+        let watch = Watch::begin(&[]);
+        let mut side = Side::default();
+        side.begin();
+        self.control.advance(Phase::Measure);
+        let start_ns = now_ns();
+        // What the warm-up did not get done is discarded.
+        (self.schedule.start_ns, self.schedule.first) = (start_ns, self.source.next);
+        self.set_measuring(true);
+        (self.last_ns, self.poll_gap_ns) = (start_ns, 0);
+        let received = self.answers.received();
+        let end_ns = match until {
+            Until::Elapsed(duration) => start_ns + duration.as_nanos() as u64,
+            Until::Datagrams(_) => u64::MAX,
+        };
+        self.spin(free, end_ns, |now_ns, client| match until {
+            Until::Elapsed(_) => now_ns >= end_ns,
+            Until::Datagrams(count) => client.answers.received() - received >= count,
+        })?;
+        let (now_ns, measured_received) = (now_ns(), self.answers.received() - received);
+        side.end();
+        let poll_gap_ns = self.poll_gap_ns;
+        // The requests that are late at the end are the latest of all: without them, the latencies would be too good.
+        let (end_ns, longest_ns) = (end_ns.min(now_ns), now_ns + FINISH_NS);
+        self.spin(free, end_ns, |now_ns, client| {
+            client.schedule.due_ns(client.source.next) >= end_ns || now_ns > longest_ns
+        })?;
+        self.set_measuring(false);
+        self.poll_gap_ns = poll_gap_ns;
+        Ok(RoundTrips {
+            measured_ns: now_ns - start_ns,
+            measured_received,
+            cpu_ns: side.usage.cpu_ns,
+            disturbance: Disturbance { context_switches: 0, ..watch.end() },
+            ..RoundTrips::default()
+        })
+    }
+
+    fn set_measuring(&mut self, measuring: bool) {
+        self.measuring = measuring;
+        self.source.set_measured(measuring);
+    }
+
+    /// Sends what is due before `end_ns`, and receives, until `over`.
+    fn spin(
+        &mut self,
+        free: &mut FreeList<'p>,
+        end_ns: u64,
+        mut over: impl FnMut(u64, &Self) -> bool,
+    ) -> Result<(), TrialError> {
+        let mut moved_ns = now_ns();
+        loop {
+            self.send(end_ns)?;
+            // A look where no answer is to come would delay the next request.
+            let moved = match self.answers.received() == self.source.next {
+                true => 0,
+                false => {
+                    let received = driver::receive_once(&mut self.lane, &mut self.answers, free);
+                    received.map_err(TrialError::io("receiving"))?
+                }
+            };
+            let now_ns = now_ns();
+            self.poll_gap_ns = self.poll_gap_ns.max(now_ns - self.last_ns);
+            self.last_ns = now_ns;
+            // Nothing is missed where nothing is under way.
+            if moved > 0 || self.answers.received() == self.source.next {
+                moved_ns = now_ns;
+            } else if now_ns - moved_ns > STALL_NS {
+                return Err(TrialError::Stalled(match self.answers.received() {
+                    0 => {
+                        "nothing came back for five seconds; does a firewall drop it? see `nft list ruleset`, `iptables -S`"
+                    }
+                    _ => "nothing came back for five seconds",
+                }));
+            }
+            if now_ns - self.looked_ns > LOOK_NS {
+                self.looked_ns = now_ns;
+                let _ = self.socket.meminfo();
+            }
+            if self.control.is_interrupted() {
+                return Err(TrialError::Interrupted);
+            }
+            if over(now_ns, self) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what is due by now, but not later than `end_ns`.
+    #[inline]
+    fn send(&mut self, end_ns: u64) -> Result<(), TrialError> {
+        let (now_ns, first, schedule) = (now_ns(), self.source.next, self.schedule);
+        if end_ns == 0 {
+            return Ok(());
+        }
+        // A time that is due is one nanosecond before it at the latest.
+        let due = schedule.due_by(now_ns.min(end_ns - 1)).saturating_sub(first);
+        if due == 0 {
+            return Ok(());
+        }
+        let (source, count) = (&mut self.source, self.offer.train().min(BATCH).min(due as usize));
+        let sent = self.offer.send(count, |datagram| {
+            let due_ns = schedule.due_ns(source.next);
+            source.write_stamped(datagram, 0, due_ns);
+        });
+        let sent = sent.map_err(TrialError::io("asking"))?;
+        self.source.rewind(first + sent as u64);
+        self.control.add_sent(sent);
+        if self.measuring {
+            self.measured_sent += sent as u64;
+            for due_ns in (first..self.source.next).map(|sequence| schedule.due_ns(sequence)) {
+                self.late.saturating_record(now_ns.saturating_sub(due_ns).max(1));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks and accounts for answers, and takes the times of those whose requests belong to the measured phase.
+struct Answers {
+    arrivals: Arrivals,
+    wire: Wire,
+    latency: Histogram<u64>,
+    late: u64,
+}
+
+impl Answers {
+    fn new(wire: Wire, sockets: usize) -> Self {
+        Self { arrivals: Arrivals::of_sockets(1, sockets), wire, latency: latency_histogram(), late: 0 }
+    }
+}
+
+impl<'p> App<'p> for Answers {
+    fn run(&mut self, rx: &mut Consumer<Packet<'p>>, _tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
+        if rx.available() == 0 {
+            return;
+        }
+        // One reading for the batch: it has been there since the same system call.
+        let now_ns = now_ns();
+        while let Some(packet) = rx.pop() {
+            if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.wire))
+                && header.measured() > 0
+            {
+                let took_ns = now_ns.saturating_sub(header.intended_ns).max(1);
+                self.latency.saturating_record(took_ns);
+                self.late += u64::from(took_ns > LATE_NS);
+            }
+            free.give(packet.into_frame());
+        }
+        rx.release();
+    }
+
+    fn received(&self) -> u64 {
+        self.arrivals.tally().received
+    }
+}
