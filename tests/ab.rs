@@ -48,6 +48,35 @@ fn both_states_have_a_run_in_each_pair_and_the_first_is_restored() {
     assert!(again.len() == 2 && again.iter().all(|row| says(row, "too few trials of a run") || says(row, "values")));
 }
 
+/// One of two builds lacks a column that was added since: the file has all columns, the rows of the other build none there.
+#[test]
+fn builds_with_different_columns_are_compared() {
+    let cut = "s/,[^,]*$//";
+    let added = "1s/$/,later/; 1!s/$/,7/";
+    for (edit, lacks, last) in [(cut, "B", "fill_core"), (added, "A", "later")] {
+        let bench = Bench::new();
+        // Commands without a file, and dry runs, are passed on.
+        let other = format!(
+            "#!/usr/bin/env bash\n{HPBENCH} \"$@\" || exit\n\
+             for ((at = 1; at < $#; at++)); do [[ ${{!at}} != -o ]] || {{ next=$((at + 1)); file=${{!next}}; }}; done\n\
+             [[ ! -e ${{file:-}} ]] || sed -i '{edit}' \"$file\"\n"
+        );
+        fs::write(bench.path("other"), other).expect("a script");
+        let script = format!(
+            "chmod +x other; HPBENCH={HPBENCH} exec {AB} --pairs 6 --seed 3 --b-hpbench ./other -o ab.csv -- {TINY} --label 'a, b'"
+        );
+        let done = bench.run_command(&["bash", "-c", &script]).expect(0);
+        assert!(done.shows("B against A"), "{}", done.stdout);
+        let rows = bench.rows("ab.csv");
+        assert_eq!(rows.len(), 6 * 2 * 2, "pairs, states and trials");
+        for row in &rows {
+            assert_eq!(row.text(last).is_empty(), row.text("state") == lacks, "{last} of state {}", row.text("state"));
+        }
+        assert_eq!(bench.files(), ["ab.csv", "other"].map(str::to_owned).into(), "no other file is left");
+        bench.run("compare --by state ab.csv").expect(0);
+    }
+}
+
 #[test]
 fn a_command_that_fails_ends_it_in_the_first_state() {
     let bench = Bench::new();
