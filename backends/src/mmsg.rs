@@ -71,7 +71,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if self.is_single {
             return self.batches.receive_one(self.socket.raw(), &mut self.counters, (free, rx));

@@ -41,7 +41,7 @@ impl<'p> Backend<'p> for Null<'p> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let mut received = 0;
         // A datagram brings its own frame, so none is taken from `free`; but as with a socket, nothing is

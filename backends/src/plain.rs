@@ -87,7 +87,7 @@ impl<'p> Backend<'p> for Plain<'p> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match self.is_single {
             true => self.receive(1, libc::MSG_DONTWAIT, free, rx),

@@ -108,7 +108,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
     }
 
     /// Calls `rx` once, and counts the result.
-    #[inline]
+    #[inline(always)]
     fn poll(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
         let received = match self.waits {
             false => self.backend.rx(free, &mut self.rx_in)?,

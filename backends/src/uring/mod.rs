@@ -73,7 +73,7 @@ impl<'p> Backend<'p> for Uring<'p> {
         Self::open_as(&Setup::choices(config), config, port, pool)
     }
 
-    #[inline]
+    #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.rx(free, rx),

@@ -300,7 +300,7 @@ pub fn memory_round(trial: &Part<'_, '_>) -> Result<usize, TrialError> {
 ///
 /// Those of the rounds, and [`TrialError::Interrupted`].
 pub fn measure<'p>(
-    exchange: &mut impl Exchange<'p>,
+    exchange: &mut dyn Exchange<'p>,
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     size: usize,
@@ -360,7 +360,7 @@ pub fn measure<'p>(
 }
 
 fn next_round<'p>(
-    exchange: &mut impl Exchange<'p>,
+    exchange: &mut dyn Exchange<'p>,
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     count: usize,
