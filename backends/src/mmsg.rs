@@ -76,10 +76,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         if self.is_single {
             return self.batches.receive_one(self.socket.raw(), &mut self.counters, (free, rx));
         }
-        if self.readiness.is_some() {
-            return self.receive_from_ready(false, free, rx);
-        }
-        self.receive(libc::MSG_DONTWAIT, free, rx)
+        self.receive_batch(free, rx)
     }
 
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
@@ -162,6 +159,15 @@ fn post<'p>(
 }
 
 impl<'p> Mmsg<'p> {
+    /// Receives a batch. Out of line, so that the code for a batch of one stays small where it is inlined.
+    #[inline(never)]
+    fn receive_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.readiness.is_some() {
+            return self.receive_from_ready(false, free, rx);
+        }
+        self.receive(libc::MSG_DONTWAIT, free, rx)
+    }
+
     #[inline(always)]
     fn receive(&mut self, flags: libc::c_int, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let asked = (self.socket.raw(), usize::MAX, flags);
