@@ -105,7 +105,8 @@ impl Offer {
             write(datagram);
         }
         let fd = self.socket.raw();
-        let outcome = if self.gso {
+        // One datagram needs no message around it.
+        let outcome = if self.gso || (count == 1 && self.many.is_none()) {
             let (at, len) = (self.bytes.as_ptr(), count * self.payload);
             // SAFETY: the bytes are ours and at least `len` long; the kernel only reads them.
             unsafe { sys::send(&mut 0, fd, at, len) }.map(|_| count)

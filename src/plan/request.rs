@@ -429,7 +429,7 @@ fn pool_sizes(cells: &[Cell], options: &Options) -> [PoolSize; 2] {
     [datagrams, trains].map(|cells| PoolSize::of(&cells, options))
 }
 
-/// Frames for the answers of `serve`: those of one call of the client, which takes 64 at a time, and as many again.
+/// Frames for the answers of `serve`: the client takes them one by one.
 pub(crate) const SERVE_FRAMES: usize = 128;
 
 /// The size of a pool.

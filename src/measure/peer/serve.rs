@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::mmsg::Mmsg;
+use hpbench_backends::plain::Plain;
 use hpbench_backends::{Addressing, Config, Consumer, FreeList, Kind, Offer, Packet, Pool, Port, Producer, Socket};
 
 use crate::measure::clock::now_ns;
@@ -27,7 +27,8 @@ use crate::traffic::wire::{self, Wire};
 /// An answer that takes longer than this is late: whoever asked has asked again by then.
 pub const LATE_NS: u64 = 100_000_000;
 
-/// The most answers of one system call, and the most requests that are sent before the next one.
+/// The most requests that are sent before the next look for an answer. Answers are taken one by one: at loads that leave the worker
+/// idle now and then, a call for many of them takes longer and finds one.
 const BATCH: usize = 64;
 
 /// How long a client that is late at the end of the measured phase keeps asking.
@@ -54,10 +55,11 @@ pub fn ask<'p>(
 ) -> Result<RoundTrips, TrialError> {
     let _stop = StopAtEnd(control);
     order.pin()?;
-    let (offer, source) = load::sender(order, socket, targets)?;
+    // A request that is due alone is sent as such: the kernel builds even a train of one in another way, which takes longer.
+    let (offer, source) = load::sender(&Order { gso: order.gso && order.burst > 1, ..*order }, socket, targets)?;
     let port = Port::Socket(Arc::clone(socket));
     let addressing = if targets.is_some() { Addressing::Unconnected } else { Addressing::Connected };
-    let config = Config { addressing, ..Config::new(Kind::MMSG, BATCH) };
+    let config = Config { addressing, ..Config::new(Kind::PLAIN, 1) };
     let mut client = Client {
         order,
         control,
@@ -109,7 +111,7 @@ struct Client<'t, 'p> {
     control: &'t Control,
     socket: &'t Socket,
     offer: Offer,
-    lane: Lane<'p, Mmsg<'p>>,
+    lane: Lane<'p, Plain<'p>>,
     source: Source,
     answers: Answers,
     schedule: Schedule,
