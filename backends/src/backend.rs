@@ -206,33 +206,41 @@ impl Port<'_> {
         for socket in &sockets {
             set_segmentation(config, socket)?;
         }
-        Ok(Sockets(sockets.into_boxed_slice()))
+        Ok(Sockets::of(sockets))
     }
 }
 
 /// The sockets of a backend: at least one.
 #[derive(Clone, Debug)]
-pub(crate) struct Sockets(Box<[Arc<Socket>]>);
+pub(crate) struct Sockets {
+    all: Box<[Arc<Socket>]>,
+    /// Their descriptors. With many sockets, the way through each one's own memory is a cache miss per receive.
+    raw: Box<[RawFd]>,
+}
 
 impl Sockets {
+    fn of(all: Vec<Arc<Socket>>) -> Self {
+        Self { raw: all.iter().map(|socket| socket.raw()).collect(), all: all.into_boxed_slice() }
+    }
+
     /// The first one, which is the only one of most backends.
     pub(crate) fn first(&self) -> &Arc<Socket> {
-        &self.0[0]
+        &self.all[0]
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// The descriptor of the socket with this number.
     #[inline(always)]
     pub(crate) fn raw(&self, number: usize) -> RawFd {
-        self.0[number].raw()
+        self.raw[number]
     }
 
     /// All descriptors.
-    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        self.0.iter().map(|socket| socket.raw()).collect()
+    pub(crate) fn descriptors(&self) -> &[RawFd] {
+        &self.raw
     }
 }
 

@@ -155,12 +155,14 @@ impl BareMmsg {
 
     #[inline(always)]
     fn call(&mut self) -> io::Result<usize> {
-        self.call_on(self.socket.raw())
+        self.call_on(self.socket.raw(), 0)
     }
 
+    /// Receives into the buffers from this one on.
     #[inline(always)]
-    fn call_on(&mut self, fd: RawFd) -> io::Result<usize> {
-        let (headers, batch) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
+    fn call_on(&mut self, fd: RawFd, first: usize) -> io::Result<usize> {
+        let free = &mut self.headers[first..];
+        let (headers, batch) = (free.as_mut_ptr(), free.len() as u32);
         // SAFETY: each header points through its iovec to a buffer of its own.
         let came = unsafe { libc::syscall(libc::SYS_recvmmsg, fd, headers, batch, libc::MSG_DONTWAIT, NULL) };
         usize::try_from(came).map_err(|_| io::Error::last_os_error())
@@ -182,7 +184,8 @@ impl BareLoop for BareMmsg {
     }
 }
 
-/// `recvmmsg` on each socket that epoll finds, level-triggered.
+/// `recvmmsg` on each socket that epoll finds, level-triggered, until a batch is full, as in a program that passes batches
+/// on. A socket that was asked for less than it has is found again.
 #[derive(Debug)]
 pub struct BareEpollMmsg {
     mmsg: BareMmsg,
@@ -214,14 +217,19 @@ impl BareMany for BareEpollMmsg {
 
     #[inline(never)]
     fn receive_from_many(&mut self, count: usize) -> io::Result<()> {
-        let mut received = 0;
+        let (mut received, mut gathered) = (0, 0);
         while received < count {
             let (fd, at, room) = (self.epoll.as_raw_fd(), self.events.as_mut_ptr(), self.events.len());
             // SAFETY: the kernel writes at most so many events to a slice of that length.
             let found = unsafe { libc::syscall(libc::SYS_epoll_pwait, fd, at, room as libc::c_int, 0, NULL, 8_usize) };
             let found = usize::try_from(found).map_err(|_| io::Error::last_os_error())?;
             for index in 0..found {
-                received += self.mmsg.call_on(self.events[index].u64 as RawFd)?;
+                let came = self.mmsg.call_on(self.events[index].u64 as RawFd, gathered)?;
+                received += came;
+                gathered += came;
+                if gathered == self.mmsg.headers.len() {
+                    gathered = 0;
+                }
             }
         }
         Ok(())

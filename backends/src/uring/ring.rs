@@ -145,7 +145,7 @@ impl Ring {
 
     /// Registers the files that this ring uses; requests name each by its place, the only one as `Fixed(0)`.
     pub(super) fn register(&self, sockets: &Sockets) -> Result<(), OpenError> {
-        let files = self.files.0.get_or_init(|| sockets.descriptors().into_boxed_slice());
+        let files = self.files.0.get_or_init(|| sockets.descriptors().into());
         self.submitter.register_files(files).map_err(|error| match error.raw_os_error() {
             Some(libc::EMFILE) => OpenError::Refused {
                 what: "registering that many sockets with io_uring",
