@@ -9,14 +9,17 @@ use crate::kernel::socket::{GSO_SEGMENTS_MAX, PAYLOAD_MAX, Socket};
 use crate::kernel::sys;
 use crate::message::Headers;
 
-/// Sends trains of equal datagrams as fast as the kernel takes them, to one peer or to many.
+/// Sends trains of equal datagrams as fast as the kernel takes them, to one peer or to many, from one socket or from several.
 ///
 /// With GSO a train is one send that the kernel cuts (at a fifth of the cost of separate datagrams),
 /// else one `sendmmsg`. The bytes of a train are written in place before each send; those that the writer
 /// leaves alone are those of the previous train.
 #[derive(Debug)]
 pub struct Offer {
-    socket: Arc<Socket>,
+    /// They have their turns, a train each.
+    sockets: Arc<[Arc<Socket>]>,
+    /// Which of them sends next.
+    at: usize,
     payload: usize,
     train: usize,
     gso: bool,
@@ -44,17 +47,28 @@ impl Offer {
     ///
     /// The kernel's error if it has no GSO, see [`Socket::set_segment`].
     pub fn new(socket: Arc<Socket>, payload: usize, gso: bool) -> io::Result<Self> {
-        let gso = gso && PAYLOAD_MAX / payload.max(1) > 1 && socket.sends_whole(payload);
+        Self::from_many([socket].into(), payload, gso)
+    }
+
+    /// As [`Offer::new`], from several sockets that are connected with one peer: each sends a train, then the next one
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Offer::new`], and `InvalidInput` if there is no socket.
+    pub fn from_many(sockets: Arc<[Arc<Socket>]>, payload: usize, gso: bool) -> io::Result<Self> {
+        let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let gso = gso && PAYLOAD_MAX / payload.max(1) > 1 && first.sends_whole(payload);
         let train = Self::longest(payload, gso);
         if gso {
-            socket.set_segment(payload)?;
+            sockets.iter().try_for_each(|socket| socket.set_segment(payload))?;
         }
         let mut bytes = vec![0; train * payload].into_boxed_slice();
         let mut headers = Headers::new(train);
         for (chunk, iovec) in bytes.chunks_exact_mut(payload).zip(&mut headers.iovecs) {
             *iovec = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: payload };
         }
-        Ok(Self { socket, payload, train, gso, refused: 0, bytes, headers, many: None })
+        Ok(Self { sockets, at: 0, payload, train, gso, refused: 0, bytes, headers, many: None })
     }
 
     /// A sender of datagrams of `payload` bytes from a socket that is not connected: each goes to the address whose turn
@@ -87,6 +101,12 @@ impl Offer {
         self.train
     }
 
+    /// Which of the sockets sends the next train.
+    #[inline]
+    pub fn sender(&self) -> usize {
+        self.at
+    }
+
     /// How often the kernel took nothing: it had no room, or a queueing discipline dropped all.
     pub fn refused(&self) -> u64 {
         self.refused
@@ -104,7 +124,8 @@ impl Offer {
         for datagram in self.bytes.chunks_exact_mut(self.payload).take(count) {
             write(datagram);
         }
-        let fd = self.socket.raw();
+        let fd = self.sockets[self.at].raw();
+        self.at = if self.at + 1 == self.sockets.len() { 0 } else { self.at + 1 };
         // One datagram needs no message around it.
         let outcome = if self.gso || (count == 1 && self.many.is_none()) {
             let (at, len) = (self.bytes.as_ptr(), count * self.payload);

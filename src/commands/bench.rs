@@ -21,6 +21,7 @@ use crate::plan::cells::{Cell, FdTable, Wait};
 use crate::plan::cores::Place;
 use crate::plan::request::Pools;
 use crate::plan::schedule::Planned;
+use crate::plan::shards::Steer;
 use crate::plan::spread::{Skew, Spread};
 use crate::record::environment;
 use crate::record::locked::Existing;
@@ -220,6 +221,7 @@ pub(crate) fn name(cell: &Cell) -> String {
         name += "/own table";
     }
     name += &sockets(cell, "/");
+    name += &clients(cell, "/");
     name
 }
 
@@ -234,6 +236,21 @@ fn sockets(cell: &Cell, separator: &str) -> String {
     }
     if skew != Skew::NONE {
         text += &format!("{separator}skew {skew}");
+    }
+    text
+}
+
+/// What a cell with many clients, or workers that share a port, says about them, behind a separator.
+fn clients(cell: &Cell, separator: &str) -> String {
+    let mut text = String::new();
+    if let Some(flows) = cell.flows.filter(|&flows| flows > 1) {
+        text += &format!("{separator}{flows} flows");
+    }
+    if let Some(sharding) = cell.sharding.filter(|sharding| sharding.is_shared()) {
+        text += &format!("{separator}{sharding}");
+        if sharding.steer() == Some(Steer::Cpu) {
+            text += " by cpu";
+        }
     }
     text
 }
@@ -264,6 +281,7 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
             extra += "  own table";
         }
         extra += &sockets(cell, "  ");
+        extra += &clients(cell, "  ");
         let line = format!(
             "{:<6} {:<width$} batch {:<5} payload {:<6}{extra}",
             cell.scenario.name(),

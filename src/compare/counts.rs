@@ -20,7 +20,7 @@ pub const RANKS_NOTHING: &str = "Instruction counts ignore caches, the TLB and t
 
 /// Columns by which counts mislead, because the sides differ in how often they enter the kernel, how much memory they
 /// touch, or whether instructions are atomic.
-const NOT_BY_COUNTS: [Column; 13] = [
+const NOT_BY_COUNTS: [Column; 16] = [
     Column::backend,
     Column::variant,
     Column::wait,
@@ -34,6 +34,9 @@ const NOT_BY_COUNTS: [Column; 13] = [
     Column::sockets,
     Column::active,
     Column::skew,
+    Column::flows,
+    Column::sharding,
+    Column::steer,
 ];
 
 /// Whether trials under this accelerator are counted, not timed.

@@ -16,6 +16,8 @@ pub mod peer;
 mod remedy;
 pub mod remote;
 pub mod scenario;
+pub mod senders;
+pub mod shards;
 pub(crate) mod slowed;
 pub mod stops;
 pub mod targets;

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Counters, OpenError};
 
+use crate::gates;
 use crate::gates::reason::Reason;
 use crate::measure::cost::Disturbance;
 use crate::measure::counters::Counts;
@@ -56,6 +57,8 @@ pub struct Outcome {
     /// How long a fixed piece of work took on the worker's core before and after the trial: the mean, in
     /// nanoseconds.
     pub canary_ns: [u64; 2],
+    /// Datagrams received per nanosecond in the halves of the measured phase, where that tells whether it was steady.
+    pub(crate) halves: Option<[f64; 2]>,
     /// Whether the measured phase was as fast at first as later; `None` if unknown.
     pub steady: Option<bool>,
     /// What the rounds took, in scenarios that have rounds.
@@ -80,6 +83,11 @@ pub struct Outcome {
     pub limited: Option<bool>,
     /// Why the trial is unusable, although it ran to its end.
     pub invalid: Option<Reason>,
+    /// The most datagrams in a train of the generators, where trains are received.
+    pub(crate) train: Option<u64>,
+    /// Of several workers that receive from generators: what the one that received most in the measured phase received,
+    /// relative to an equal share.
+    pub balance: Option<f64>,
     /// Rates and times of several workers, if there are several.
     pub(crate) together: Option<Together>,
 }
@@ -106,14 +114,33 @@ impl Outcome {
         self.together.map_or(self.measured_ns, |together| together.workers_ns)
     }
 
-    /// What several workers did at the same time: counts and rates add up, histograms merge.
+    /// Accounts for what did not arrive, and judges whether it was steady, once it is known what all senders have sent to all
+    /// receivers.
+    pub(super) fn account(&mut self) {
+        if let Some(train) = self.train {
+            self.ledger.note_dropped(self.ledger.drop_socket, train);
+        }
+        self.measured_lost = self.measured_sent.saturating_sub(self.ledger.arrived.measured);
+        // Of one that shares what comes, a half may have had next to nothing.
+        self.steady = self.halves.map(|[first, rest]| gates::is_steady(first, rest));
+    }
+
+    /// What several workers did at the same time: counts and rates add up, histograms merge. Each has its own port, and
+    /// so an account of its own.
     pub(super) fn merge(mut self, other: Self) -> Self {
         // One by one: a shortfall of one worker could hide a surplus of another.
         let is_unbalanced = |ledger: &Ledger| ledger.unexplained() != 0 && !ledger.is_mixed_with_unrelated();
         if is_unbalanced(&self.ledger) || is_unbalanced(&other.ledger) {
             self.invalid = Some(Reason::UnbalancedWorker);
         }
+        self.merge_sharing(other)
+    }
+
+    /// As [`Outcome::merge`], of workers that share what their generators send: only the sum of their accounts balances.
+    pub(super) fn merge_sharing(mut self, other: Self) -> Self {
         self.ledger.add(other.ledger);
+        self.train = self.train.max(other.train);
+        self.halves = both(self.halves, other.halves, |a, b| [a[0] + b[0], a[1] + b[1]]);
         let ([sent, received], [others_sent, others_received]) = (self.rates(), other.rates());
         self.together = Some(Together {
             rates: [sent + others_sent, received + others_received],

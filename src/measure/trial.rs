@@ -15,6 +15,7 @@ use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::remote::session::{Peer, Session};
+use crate::measure::shards::Shards;
 use crate::measure::targets::Targets;
 use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FdTable, Options, Scenario, Until, Wait};
@@ -61,6 +62,8 @@ pub struct Part<'a, 'p> {
     /// Which part it is, from 0 on.
     pub index: usize,
     pub(super) together: &'a Rendezvous,
+    /// What the workers share, if they share a port.
+    pub(super) shards: Option<&'a Shards>,
 }
 
 impl<'a, 'p> Deref for Part<'a, 'p> {
@@ -135,7 +138,7 @@ impl<'a, 'p> Part<'a, 'p> {
         Order {
             scenario: cell.scenario,
             wire: self.wire(),
-            flow: (flow * cell.sockets()) as u16,
+            flow: (self.generator(flow) * cell.flows_of_generator()) as u16,
             payload: cell.payload,
             // A train goes to one socket.
             gso: options.gso && cell.sockets() == 1,
@@ -151,6 +154,19 @@ impl<'a, 'p> Part<'a, 'p> {
             },
             fifo: options.fifo,
         }
+    }
+
+    /// The number of a generator of this part among all whose datagrams a worker may receive.
+    fn generator(&self, own: usize) -> usize {
+        let of_others =
+            if self.shards.is_some() { self.index * self.options.generators_of(self.cell).max(1) } else { 0 };
+        of_others + own
+    }
+
+    /// How many generators send to the sockets of this part.
+    pub(crate) fn senders(&self) -> usize {
+        let workers = if self.shards.is_some() { self.options.cores.places.len() } else { 1 };
+        workers * self.options.generators_of(self.cell).max(1)
     }
 
     /// What the generators of this part have to do; in rounds, what the one peer has to do.
@@ -218,7 +234,7 @@ impl<'a, 'p> Part<'a, 'p> {
     }
 
     /// The port of the worker's socket; 0 is any.
-    fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         if self.options.port == 0 { 0 } else { self.options.port + self.index as u16 }
     }
 
@@ -363,11 +379,23 @@ pub(super) struct Rendezvous {
     workers: usize,
     arrived: AtomicUsize,
     left: AtomicBool,
+    /// Workers whose generators have ended.
+    offered: AtomicUsize,
 }
 
 impl Rendezvous {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false) }
+        Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false), offered: AtomicUsize::new(0) }
+    }
+
+    /// The generators of a worker have ended, which reports it once.
+    pub(super) fn report_offered(&self) {
+        self.offered.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether some generators of any worker still send. If a worker left because it failed, they are about to end.
+    pub(super) fn is_offering(&self) -> bool {
+        self.offered.load(Ordering::Acquire) < self.workers && !self.left.load(Ordering::Acquire)
     }
 
     /// Waits for all. `false` if one left without having come, or 10 seconds passed.

@@ -12,6 +12,7 @@ use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
 use crate::plan::lists::{self, List};
+use crate::plan::shards::{Sharding, Steer};
 use crate::plan::spread::{Active, Skew};
 use crate::plan::values::{added_ns, amount, command, label, number, percentage, seconds, whole};
 use crate::traffic::wire::Verify;
@@ -93,6 +94,29 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", default_value = "0", value_parser = lists::works, help_heading = COMPARED)]
     #[arg(hide_short_help = true)]
     pub work: List<u64>,
+    /// Source ports of each generator in flood and pace: clients of a socket that is not connected
+    ///
+    /// Source ports of each generator in flood and pace, 1 to 32768: each is a client of the worker's one socket, which is then
+    /// not connected, whatever --addressing says. A..B doubles, as in --batch.
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::flows)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub flows: List<usize>,
+
+    /// How several workers come by datagrams in flood and pace: ports, reuseport or single
+    ///
+    /// How several workers come by datagrams in flood and pace: each at its own of several ports; from one port with a socket
+    /// for each (reuseport), among which the kernel chooses; or all from a single socket.
+    #[arg(long, value_name = "LIST", default_value = "ports", value_parser = lists::shardings)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub sharding: List<Sharding>,
+
+    /// What the kernel chooses by with reuseport: the hash of addresses and ports, or the cpu that delivers
+    ///
+    /// What the kernel chooses by with --sharding reuseport: the hash of addresses and ports, or the number of the cpu that
+    /// delivers the datagram, modulo the workers. On loopback that is the generator's core.
+    #[arg(long, value_name = "LIST", default_value = "hash", value_parser = lists::steers)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub steer: List<Steer>,
 
     /// Entries of io_uring's buffer ring: powers of two from 1 to 32768
     #[arg(long, value_name = "LIST", default_value_t = List(vec![Config::BUFFERS]), value_parser = lists::buffers)]
@@ -126,7 +150,7 @@ pub struct RunArgs {
 
     /// Workers, each with its own core
     ///
-    /// Workers, each with its own socket, rings, core and generators, 1 to 256.
+    /// Workers, each with its own socket, rings, core and generators, 1 to 256. --sharding has them share a port.
     #[arg(short = 'w', long, value_name = "N", default_value = "1", value_parser = |text: &str| number(text, 1, 256))]
     #[arg(help_heading = LOAD)]
     pub workers: usize,

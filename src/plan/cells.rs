@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::address::HostAddress;
 use crate::plan::cores::Cores;
+use crate::plan::shards::Sharding;
 use crate::plan::spread::Spread;
 use crate::traffic::wire::Verify;
 
@@ -43,6 +44,11 @@ impl Scenario {
             Self::Echo => "echo",
             Self::Serve => "serve",
         }
+    }
+
+    /// Whether generators send to a worker that only receives.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Flood | Self::Pace)
     }
 
     /// Whether the scenario works in rounds, on one thread.
@@ -185,6 +191,10 @@ pub struct Cell {
     pub spread: Option<Spread>,
     /// How long the app works on each datagram that it receives, in nanoseconds.
     pub work: Option<u64>,
+    /// Source ports of each generator, in `flood` and `pace`.
+    pub flows: Option<usize>,
+    /// How the workers come by their datagrams, likewise.
+    pub sharding: Option<Sharding>,
 }
 
 impl Cell {
@@ -202,6 +212,16 @@ impl Cell {
     /// How many sockets a worker has.
     pub fn sockets(&self) -> usize {
         self.spread.map_or(1, |spread| spread.sockets)
+    }
+
+    /// How many flows each generator sends: one to each socket, or from each source port.
+    pub fn flows_of_generator(&self) -> usize {
+        self.sockets() * self.flows.unwrap_or(1)
+    }
+
+    /// Whether all workers have one port.
+    pub fn is_shared(&self) -> bool {
+        self.sharding.is_some_and(Sharding::is_shared)
     }
 
     /// Bytes of a frame: for the worker, and for the generator of `echo`, whose datagrams have addresses if they go to many
@@ -387,6 +407,10 @@ pub struct Axes {
     pub spreads: Vec<Spread>,
     /// How long the app works on each datagram, in nanoseconds.
     pub works: Vec<u64>,
+    /// Source ports of each generator.
+    pub flows: Vec<usize>,
+    /// How workers come by their datagrams.
+    pub shardings: Vec<Sharding>,
 }
 
 impl Axes {
@@ -429,7 +453,16 @@ impl Axes {
         let of_sockets = addressings.iter().flat_map(|&addressing| {
             axis(kind.has_socket(), &spreads).into_iter().map(move |spread| (addressing, spread))
         });
-        for (addressing, spread) in of_sockets {
+        let streams = kind.has_socket() && scenario.is_stream();
+        let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(streams, &self.flows)
+            .into_iter()
+            .flat_map(|flows| axis(streams, &self.shardings).into_iter().map(move |sharding| (flows, sharding)))
+            .collect();
+        let of_clients = of_sockets.flat_map(|it| clients.iter().map(move |&clients| (it, clients)));
+        for ((addressing, spread), (flows, sharding)) in of_clients {
+            // A socket is connected with one client, and a group of them with none.
+            let is_connected = flows.is_none_or(|flows| flows == 1) && !sharding.is_some_and(Sharding::is_shared);
+            let addressing = if is_connected { addressing } else { Addressing::Unconnected };
             let sockets = spread.map_or(1, |spread| spread.sockets);
             let Some(variant) = asked.resolve(addressing, settings.wait, sockets)? else { continue };
             // Nothing is received in `send`, so one size is as good as another.
@@ -438,7 +471,8 @@ impl Axes {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
                     for fill_core in axis(kind.has_socket() && scenario == Scenario::Drain, &self.fill_cores) {
                         // A mode chosen by default may be one that was also named.
-                        cells.add(Cell { variant, addressing, buffers, fd_table, fill_core, spread, ..*settings });
+                        let of_sockets = Cell { addressing, fd_table, fill_core, spread, flows, sharding, ..*settings };
+                        cells.add(Cell { variant, buffers, ..of_sockets });
                     }
                 }
             }
@@ -472,6 +506,8 @@ impl Axes {
             fill_core: None,
             spread: None,
             work: None,
+            flows: None,
+            sharding: None,
         };
         // One at a time: lists of many values make more combinations than there is memory for.
         let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
@@ -540,6 +576,8 @@ mod tests {
             fill_cores: vec![FillCore::Same],
             spreads: vec![Spread::ONE],
             works: vec![0],
+            flows: vec![1],
+            shardings: vec![Sharding::Ports],
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
@@ -583,6 +621,8 @@ mod tests {
             fill_cores: vec![FillCore::Same],
             spreads: vec![Spread::ONE],
             works: vec![0],
+            flows: vec![1],
+            shardings: vec![Sharding::Ports],
         }
     }
 

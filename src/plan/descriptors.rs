@@ -20,7 +20,7 @@ pub(crate) fn allow(sockets: usize) -> anyhow::Result<()> {
     if let Some(maximum) = maximum.filter(|&maximum| maximum < needed) {
         anyhow::bail!(
             "{sockets} sockets and the rest need {needed} open files, and the limit is {maximum}; raise it (`ulimit -Hn \
-             {needed}`, as root), or use fewer --sockets or --workers"
+             {needed}`, as root), or use fewer --sockets, --flows or --workers"
         );
     }
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })

@@ -9,6 +9,7 @@ use hpbench_backends::{Addressing, Choice, Config, Kind, SOCKETS_MAX, Variant};
 
 use crate::plan::backends as words;
 use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
+use crate::plan::shards::{Sharding, Steer};
 use crate::plan::spread::{Active, Skew};
 use crate::plan::values::{amount, nanoseconds, number};
 use crate::text::did_you_mean;
@@ -134,6 +135,22 @@ pub(super) fn works(text: &str) -> Result<List<u64>, String> {
 
 /// The most that an app may work on a datagram.
 const WORK_MAX_NS: u64 = 1_000_000_000;
+
+/// The values of `--flows`.
+pub(super) fn flows(text: &str) -> Result<List<usize>, String> {
+    doubling(text, 1, SOCKETS_MAX)
+}
+
+/// The values of `--sharding`.
+pub(super) fn shardings(text: &str) -> Result<List<Sharding>, String> {
+    const NONE: &str = "not a way to share; there are ports, reuseport and single";
+    List::parse(text, |part| named(part, &Sharding::ALL, Sharding::name, NONE))
+}
+
+/// The values of `--steer`.
+pub(super) fn steers(text: &str) -> Result<List<Steer>, String> {
+    List::parse(text, |part| named(part, &Steer::ALL, Steer::name, "neither hash nor cpu"))
+}
 
 /// The values of `--buffers`.
 pub(super) fn buffers(text: &str) -> Result<List<usize>, String> {

@@ -19,7 +19,7 @@ pub(crate) fn check(port: usize, sockets: usize) -> anyhow::Result<()> {
     anyhow::ensure!(
         sockets + SPARE <= count || sockets == 1,
         "{sockets} sockets need as many ports, and the kernel chooses from {count}; `sysctl \
-         net.ipv4.ip_local_port_range=\"1024 65535\"` gives it more, or use fewer --sockets"
+         net.ipv4.ip_local_port_range=\"1024 65535\"` gives it more, or use fewer --sockets or --flows"
     );
     Ok(())
 }

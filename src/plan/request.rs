@@ -14,8 +14,9 @@ use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
 use crate::plan::path;
+use crate::plan::shards;
 use crate::plan::spread;
-use crate::plan::{descriptors, ports};
+use crate::plan::{clients, descriptors, ports};
 use crate::text::counted;
 
 /// The cells of the plan.
@@ -36,6 +37,8 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         fill_cores: args.fill_core.0.clone(),
         spreads: spread::combinations(&args.sockets.0, &args.active.0, &args.skew.0),
         works: args.work.0.clone(),
+        flows: args.flows.0.clone(),
+        shardings: shards::combinations(&args.sharding.0, &args.steer.0),
     };
     anyhow::ensure!(
         args.peer.is_none() || axes.fill_cores == [FillCore::Same],
@@ -52,6 +55,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         args.active,
         args.sockets
     );
+    clients::check(args, &mut axes, scenarios_by_default)?;
     if axes.scenarios.contains(&Scenario::Send) && axes.spreads.iter().all(|spread| spread.sockets > 1) {
         let reason = "it sends from one socket";
         anyhow::ensure!(
@@ -166,8 +170,10 @@ pub(crate) fn options(args: &RunArgs) -> anyhow::Result<Options> {
         "--sockets {sockets} with {generators} --generators: a worker tells 65536 flows apart, one of each generator to each \
          socket; use fewer of either"
     );
-    ports::check(args.port, args.workers * sockets)?;
-    descriptors::allow(args.workers * sockets)?;
+    let clients = clients::check_flows(args, generators)?;
+    // Clients have ports that the kernel chooses, whatever the workers have.
+    ports::check(if clients > 1 { 0 } else { args.port }, args.workers * sockets + clients)?;
+    descriptors::allow(args.workers * sockets + clients)?;
     for index in 0..args.workers as u16 {
         check_address(args.bind.at(if port == 0 { 0 } else { port + index }))?;
     }

@@ -332,6 +332,17 @@ columns! {
         /// The longest time between two looks of the client for answers in the measured phase, in ns (`serve`). A latency may
         /// be too long by as much: the client saw the answer so much later.
         poll_gap_max_ns: Option<u64>, Other;
+        /// Source ports of each generator: clients of the worker's socket (`flood`, `pace`).
+        flows: Option<usize>, Axis;
+        /// How the workers come by datagrams (`flood`, `pace`): at `ports` of their own, from one port with a socket for each
+        /// (`reuseport`), or from a `single` socket.
+        sharding: String, Axis;
+        /// With `reuseport`: what the kernel chooses a socket by, the `hash` of addresses and ports, or the `cpu` that delivers a
+        /// datagram.
+        steer: String, Axis;
+        /// With several workers that receive from generators: what the one that received most in the measured phase received,
+        /// relative to an equal share. 1 is even; as many as there are workers means that one received everything.
+        balance: Option<f64>, Other;
     }
 }
 

@@ -15,6 +15,7 @@ use crate::measure::truesizes::Truesizes;
 use crate::plan::cells::{Cell, FillCore, Options, Scenario, Until};
 use crate::plan::cores::Place;
 use crate::plan::schedule::Planned;
+use crate::plan::shards::Sharding;
 use crate::record::environment::Environment;
 use crate::record::lat_tail::LatTail;
 
@@ -158,6 +159,9 @@ impl Row {
             active: cell.spread.map(|spread| spread.active),
             skew: cell.spread.map(|spread| spread.skew.exponent()),
             udp_mem: of_sockets(&run.environment.udp_mem),
+            flows: cell.flows,
+            sharding: cell.sharding.map_or_else(String::new, |sharding| sharding.name().into()),
+            steer: cell.sharding.and_then(Sharding::steer).map_or_else(String::new, |steer| steer.name().into()),
             fd_table: cell.fd_table.map_or_else(String::new, |table| table.name().into()),
             worker_cpu: list(cores.places.iter().map(|place| place.worker).collect()),
             generator_cpu,
@@ -223,6 +227,7 @@ impl Row {
         let is_remote = run.peer.is_some();
         let (lost, unexplained) = if is_remote { ledger.lost() } else { (0, ledger.unexplained()) };
         self.lost = is_remote.then_some(lost);
+        self.balance = outcome.balance.map(|balance| round_to(balance, 3));
         self.drop_host = outcome.hosts.dropped(is_remote);
         self.hosts = outcome.hosts.clone();
         self.unexplained = Some(unexplained);

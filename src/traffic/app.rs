@@ -196,14 +196,27 @@ impl<'p> App<'p> for Echo {
 /// Several flows that have their turns, each with its own sequence numbers.
 #[derive(Debug)]
 struct Flows {
-    turns: Arc<[u16]>,
+    turns: Turns,
     next: Box<[u64]>,
+}
+
+/// Which flow has its turn.
+#[derive(Debug)]
+enum Turns {
+    /// As drawn, datagram by datagram.
+    Drawn(Arc<[u16]>),
+    /// The one that was chosen last.
+    Chosen(u16),
 }
 
 impl Flows {
     /// The flow of a turn.
+    #[inline]
     fn at(&self, turn: u64) -> u16 {
-        self.turns[(turn % self.turns.len() as u64) as usize]
+        match &self.turns {
+            Turns::Drawn(turns) => turns[(turn % turns.len() as u64) as usize],
+            Turns::Chosen(flow) => *flow,
+        }
     }
 }
 
@@ -236,7 +249,21 @@ impl Source {
 
     /// The same, of `count` flows from the first one on, in these turns; after the last turn comes the first again.
     pub fn to_flows(self, count: usize, turns: Arc<[u16]>) -> Self {
-        Self { many: Some(Flows { turns, next: vec![0; count].into_boxed_slice() }), ..self }
+        Self { many: Some(Flows { turns: Turns::Drawn(turns), next: vec![0; count].into_boxed_slice() }), ..self }
+    }
+
+    /// The same, of `count` flows from the first one on, which are [chosen](Self::choose).
+    pub fn of_flows(self, count: usize) -> Self {
+        Self { many: Some(Flows { turns: Turns::Chosen(0), next: vec![0; count].into_boxed_slice() }), ..self }
+    }
+
+    /// The datagrams from now on are of this flow, counted from the first one, if flows are chosen. What was written
+    /// before is not [taken back](Self::rewind) any more.
+    #[inline]
+    pub fn choose(&mut self, flow: usize) {
+        if let Some(Flows { turns: Turns::Chosen(chosen), .. }) = &mut self.many {
+            *chosen = flow as u16;
+        }
     }
 
     /// Takes back all but the first `written` datagrams: their numbers are used again.

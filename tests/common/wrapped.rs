@@ -76,6 +76,8 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         fill_core: None,
         spread: Some(hpbench::plan::spread::Spread::ONE),
         work: None,
+        flows: None,
+        sharding: None,
     }
 }
 

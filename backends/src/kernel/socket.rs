@@ -74,6 +74,60 @@ impl Socket {
         Ok(Self::of(inner))
     }
 
+    /// Binds `count` sockets that share a port (`SO_REUSEPORT`): each datagram goes to one of them, by the hash of its
+    /// addresses and ports. The first one has the port alone before it is shared, so none but sockets of the same user
+    /// can have it, too; those would have to ask for it while the sockets exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::bind`].
+    pub fn group(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        // A port that the kernel chooses for a socket with the option may be one that others with the option have.
+        let first = Self::bind(address)?;
+        first.set_option(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        let address = first.local_addr()?;
+        let mut sockets = vec![first];
+        while sockets.len() < count {
+            let inner = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+            inner.set_nonblocking(true)?;
+            let member = Self::of(inner);
+            member.set_option(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+            member.inner.bind(&SockAddr::from(address))?;
+            sockets.push(member);
+        }
+        Ok(sockets)
+    }
+
+    /// Has the kernel choose among the `count` sockets of the [group](Self::group) that this one belongs to by the core on
+    /// which it delivers a datagram: the one at the core's number modulo `count` (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error, `EINVAL` for a socket that is in no group.
+    pub fn steer_by_core(&self, count: usize) -> io::Result<()> {
+        let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32),
+            step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count.max(1) as u32),
+            step(libc::BPF_RET | libc::BPF_A, 0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };
+        // SAFETY: the kernel copies a program of `len` steps, which outlives the call.
+        let status = unsafe {
+            libc::setsockopt(
+                self.raw(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_REUSEPORT_CBPF,
+                (&raw const filter).cast(),
+                size_of_val(&filter) as libc::socklen_t,
+            )
+        };
+        match status {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     fn of(inner: socket2::Socket) -> Self {
         Self { inner, drops: Drops::default(), unrelated: 0 }
     }
@@ -396,6 +450,37 @@ mod tests {
         assert_eq!(Socket::bind(address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
         far.inner.send(b"x").expect("sent");
         assert!(near.meminfo().expect("Linux 4.12").rmem_alloc > 0);
+    }
+
+    #[test]
+    fn a_group_shares_its_port_and_the_traffic() {
+        let local = (Ipv4Addr::LOCALHOST, 0).into();
+        let group = Socket::group(local, 4).expect("loopback");
+        let address = group[0].local_addr().expect("bound");
+        assert!(group.iter().all(|member| member.local_addr().is_ok_and(|own| own == address)));
+        assert_eq!(Socket::bind(address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+        let queued =
+            |socket: &Socket| std::iter::from_fn(|| socket.receive_from(&mut [0; 8]).expect("it is open")).count();
+        let senders: Vec<Socket> = (0..64).map(|_| Socket::bind(local).expect("loopback")).collect();
+        senders.iter().for_each(|sender| sender.send_to(b"x", address).expect("sent"));
+        let counts: Vec<usize> = group.iter().map(queued).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 64, "{counts:?}");
+        assert!(counts.iter().all(|&count| count > 0 && count < 64), "{counts:?}");
+
+        group[2].steer_by_core(4).expect("Linux 4.5");
+        let core = crate::kernel::thread::affinity().expect("the kernel tells it")[0];
+        std::thread::spawn(move || {
+            crate::kernel::thread::pin(core).expect("it is allowed");
+            senders.iter().for_each(|sender| sender.send_to(b"x", address).expect("sent"));
+            let counts: Vec<usize> = group.iter().map(queued).collect();
+            let mut expected = [0; 4];
+            expected[core % 4] = 64;
+            assert_eq!(counts, expected, "all are sent, and delivered, on core {core}");
+        })
+        .join()
+        .expect("it steers");
+        let alone = Socket::bind(local).expect("loopback");
+        assert!(alone.steer_by_core(1).is_err());
     }
 
     #[test]

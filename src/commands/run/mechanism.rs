@@ -51,10 +51,13 @@ impl<'a> Group<'a> {
 /// The figures behind the results: batches, polls, re-arms.
 pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
     let mut table = plain_table();
-    table.set_header(["backend", "scenario", "batch", "bytes", "per rx", "calls each", "empty polls", "re-arms"]);
+    let mut header = vec!["backend", "scenario", "batch", "bytes", "per rx", "calls each", "empty polls", "re-arms"];
+    let has_balance = groups.iter().any(|group| group.valid().any(|row| row.balance.is_some()));
+    header.extend(has_balance.then_some("balance"));
+    table.set_header(header);
     for group in groups {
         let Some(first) = group.valid().next() else { continue };
-        table.add_row([
+        let mut cells = vec![
             group.name.clone(),
             group.scenario.to_string(),
             first.batch.to_string(),
@@ -63,7 +66,9 @@ pub(super) fn render(groups: &[Group<'_>]) -> Option<String> {
             decimals(group.median(|row| row.syscalls_per_packet), 4),
             decimals(group.median(|row| row.empty_polls.map(|count| count as f64)), 0),
             decimals(group.median(|row| row.rearms.map(|count| count as f64)), 0),
-        ]);
+        ];
+        cells.extend(has_balance.then(|| decimals(group.median(|row| row.balance), 2)));
+        table.add_row(cells);
     }
     align(&mut table, |index| index == 0);
     let sizes: String = groups.iter().filter_map(batch_sizes).collect();

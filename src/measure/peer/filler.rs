@@ -9,7 +9,7 @@ use hpbench_backends::{Config, FreeList, Kind, Offer, Pool, Port, Socket};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
-use crate::measure::peer::load::{send_train, sender};
+use crate::measure::peer::load::{Way, send_train, sender};
 use crate::measure::targets::Targets;
 use crate::traffic::app::Source;
 
@@ -50,7 +50,7 @@ impl<'p> Filler<'p> {
     ///
     /// As [`Filler::socket`].
     pub fn to(order: &Order, socket: &Arc<Socket>, targets: Option<&Targets>) -> Result<Self, TrialError> {
-        let (offer, source) = sender(order, socket, targets)?;
+        let (offer, source) = sender(order, Way::to(socket, targets))?;
         Ok(Self { link: Link::Socket(Box::new(offer)), source })
     }
 

@@ -45,37 +45,50 @@ pub trait Load {
 #[inline]
 pub fn send_train(offer: &mut Offer, source: &mut Source, count: usize) -> std::io::Result<usize> {
     let first = source.next;
+    source.choose(offer.sender());
     let sent = offer.send(count, |datagram| source.write(datagram))?;
     source.rewind(first + sent as u64);
     Ok(sent)
 }
 
-/// What sends the datagrams of an order, and what writes them.
-pub(super) fn sender(
-    order: &Order,
-    socket: &Arc<Socket>,
-    targets: Option<&Targets>,
-) -> Result<(Offer, Source), TrialError> {
-    match targets {
-        None => {
-            let offer = Offer::new(Arc::clone(socket), order.payload, order.gso);
-            Ok((offer.map_err(TrialError::io("setting UDP_SEGMENT"))?, order.source()))
-        }
-        Some(targets) => {
-            let offer = targets.offer(socket, order.payload);
-            Ok((offer.map_err(TrialError::io("addressing many sockets"))?, targets.source(order)))
-        }
+/// What the datagrams of an order are sent from, and to.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// From a socket to the one that it is connected with.
+    Connected(&'a Arc<Socket>),
+    /// From a socket to many.
+    ToMany(&'a Arc<Socket>, &'a Targets),
+    /// From several sockets, each a flow of its own, to the one that they are connected with.
+    FromMany(&'a Arc<[Arc<Socket>]>),
+}
+
+impl<'a> Way<'a> {
+    /// From a socket, to many if there are targets.
+    pub fn to(socket: &'a Arc<Socket>, targets: Option<&'a Targets>) -> Self {
+        targets.map_or(Self::Connected(socket), |targets| Self::ToMany(socket, targets))
     }
 }
 
+/// What sends the datagrams of an order, and what writes them.
+pub(super) fn sender(order: &Order, way: Way<'_>) -> Result<(Offer, Source), TrialError> {
+    let (offer, what, source) = match way {
+        Way::Connected(socket) => {
+            (Offer::new(Arc::clone(socket), order.payload, order.gso), "setting UDP_SEGMENT", order.source())
+        }
+        Way::ToMany(socket, targets) => {
+            (targets.offer(socket, order.payload), "addressing many sockets", targets.source(order))
+        }
+        Way::FromMany(sockets) => {
+            let offer = Offer::from_many(Arc::clone(sockets), order.payload, order.gso);
+            (offer, "setting UDP_SEGMENT", order.source().of_flows(sockets.len()))
+        }
+    };
+    Ok((offer.map_err(TrialError::io(what))?, source))
+}
+
 /// Sends `load` until the measured phase is over. Whatever happens, the worker then stops waiting for this generator.
-pub(super) fn offer(
-    order: &Order,
-    load: impl Load,
-    to: (&Arc<Socket>, Option<&Targets>),
-    control: &Control,
-) -> Result<Offered, TrialError> {
-    let result = offer_until_settled(order, load, to, control);
+pub(super) fn offer(order: &Order, load: impl Load, way: Way<'_>, control: &Control) -> Result<Offered, TrialError> {
+    let result = offer_until_settled(order, load, way, control);
     if result.is_err() {
         control.advance(Phase::Stop);
     }
@@ -86,11 +99,11 @@ pub(super) fn offer(
 fn offer_until_settled(
     order: &Order,
     mut load: impl Load,
-    (socket, targets): (&Arc<Socket>, Option<&Targets>),
+    way: Way<'_>,
     control: &Control,
 ) -> Result<Offered, TrialError> {
     order.pin()?;
-    let (mut offer, mut source) = sender(order, socket, targets)?;
+    let (mut offer, mut source) = sender(order, way)?;
     let offered = Offered { fill: offer.method().into(), train: offer.train(), ..Offered::default() };
     control.report_ready();
     if !control.wait_start() {

@@ -20,6 +20,7 @@ use hpbench_backends::{FreeList, Pool, Socket};
 use crate::measure::control::Control;
 use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::outcome::TrialError;
+use crate::measure::peer::load::Way;
 use crate::measure::targets::Targets;
 use crate::plan::cells::Scenario;
 
@@ -29,18 +30,18 @@ use crate::plan::cells::Scenario;
 ///
 /// An error that makes it pointless to continue; the trial then ends.
 pub fn offer(order: &Order, socket: &Arc<Socket>, control: &Control) -> Result<Offered, TrialError> {
-    offer_to(order, (socket, None), control)
+    offer_by(order, Way::Connected(socket), control)
 }
 
-/// As [`offer`], to many sockets if there are targets; `socket` is then not connected.
+/// As [`offer`], from whatever it is, and to whatever it is.
 ///
 /// # Errors
 ///
 /// As [`offer`].
-pub fn offer_to(order: &Order, to: (&Arc<Socket>, Option<&Targets>), control: &Control) -> Result<Offered, TrialError> {
+pub fn offer_by(order: &Order, way: Way<'_>, control: &Control) -> Result<Offered, TrialError> {
     match order.scenario {
-        Scenario::Pace => load::offer(order, pace::Paced::new(order, control), to, control),
-        _ => load::offer(order, flood::Flood, to, control),
+        Scenario::Pace => load::offer(order, pace::Paced::new(order, control), way, control),
+        _ => load::offer(order, flood::Flood, way, control),
     }
 }
 

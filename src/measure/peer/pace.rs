@@ -55,6 +55,7 @@ impl Load for Paced<'_> {
             return Ok(0);
         }
         let train = offer.train().min(due as usize);
+        source.choose(offer.sender());
         let sent = offer
             .send(train, |datagram| {
                 let due_ns = schedule.due_ns(source.next);

@@ -16,7 +16,7 @@ use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::{Order, Recorded, RoundTrips, Served};
 use crate::measure::outcome::{TrialError, latency_histogram};
-use crate::measure::peer::load;
+use crate::measure::peer::load::{self, Way};
 use crate::measure::peer::schedule::Schedule;
 use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
@@ -56,7 +56,8 @@ pub fn ask<'p>(
     let _stop = StopAtEnd(control);
     order.pin()?;
     // A request that is due alone is sent as such: the kernel builds even a train of one in another way, which takes longer.
-    let (offer, source) = load::sender(&Order { gso: order.gso && order.burst > 1, ..*order }, socket, targets)?;
+    let one_by_one = Order { gso: order.gso && order.burst > 1, ..*order };
+    let (offer, source) = load::sender(&one_by_one, Way::to(socket, targets))?;
     let port = Port::Socket(Arc::clone(socket));
     let addressing = if targets.is_some() { Addressing::Unconnected } else { Addressing::Connected };
     let config = Config { addressing, ..Config::new(Kind::PLAIN, 1) };

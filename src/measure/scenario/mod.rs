@@ -13,6 +13,7 @@ use hpbench_backends::{Backend, FreeList, Visitor};
 use crate::gates;
 use crate::measure::host::{BothHosts, HostWatch};
 use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::shards::Shards;
 use crate::measure::threads;
 use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
 use crate::plan::cells::Scenario;
@@ -77,7 +78,9 @@ impl<'p> Trial<'_, 'p> {
     ) -> Result<Outcome, TrialError> {
         let places = &self.options.cores.places;
         let together = Rendezvous::new(places.len());
-        let part = |index| Part { trial: self, place: &places[index], index, together: &together };
+        let shards = Shards::open(self.cell.sharding, self.options)?;
+        let shards = shards.as_ref();
+        let part = |index| Part { trial: self, place: &places[index], index, together: &together, shards };
         if places.len() == 1 {
             return run(&part(0), free);
         }
@@ -97,7 +100,13 @@ impl<'p> Trial<'_, 'p> {
         // If one fails, the others fail because of it: its error is the one that is reported.
         outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
         let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        outcomes.into_iter().reduce(Outcome::merge).ok_or(TrialError::Panicked)
+        let balance = (!self.cell.scenario.has_rounds()).then(|| balance(&outcomes)).flatten();
+        let merge = if shards.is_some() { Outcome::merge_sharing } else { Outcome::merge };
+        let mut outcome = outcomes.into_iter().reduce(merge).ok_or(TrialError::Panicked)?;
+        if shards.is_some() {
+            outcome.account();
+        }
+        Ok(Outcome { balance, ..outcome })
     }
 
     /// Whether there are cores for all threads that spin.
@@ -177,6 +186,13 @@ impl<'p> Part<'_, 'p> {
     fn on_one_thread(&self, work: impl FnOnce() -> Result<Outcome, TrialError> + Send) -> Result<Outcome, TrialError> {
         std::thread::scope(|scope| threads::join(threads::spawn(scope, || self.on_worker_core(work))?))
     }
+}
+
+/// What the worker that received most received, relative to an equal share.
+fn balance(outcomes: &[Outcome]) -> Option<f64> {
+    let received = outcomes.iter().map(|outcome| outcome.measured_received);
+    let (most, sum) = (received.clone().max()?, received.sum::<u64>());
+    (sum > 0).then(|| most as f64 * outcomes.len() as f64 / sum as f64)
 }
 
 struct Dispatch<'t, 'a, 'p> {

@@ -8,7 +8,7 @@ use crate::measure::control::Control;
 use crate::measure::outcome::{Outcome, TrialError, latency_histogram};
 use crate::measure::remote::session::Peer;
 use crate::measure::scenario::stream;
-use crate::measure::trial::{Far, Part};
+use crate::measure::trial::Part;
 use crate::traffic::app::Observer;
 use crate::traffic::wire::Header;
 
@@ -46,15 +46,12 @@ impl Observer for Latency<'_> {
 /// Why there is no result.
 pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let control = Control::new(part.offering(), &part.own_interrupt());
-    let latency = |far: &Far<'_>| Latency {
+    let latency = |shift_ns| Latency {
         control: &control,
         histogram: latency_histogram(),
         now_ns: 0,
         measured_ns: u64::MAX..u64::MAX,
-        shift_ns: match far {
-            Far::Here(..) => 0,
-            Far::There(session) => session.shift_ns(),
-        },
+        shift_ns,
     };
     let (outcome, latency) = stream::run::<B, _>(part, free, &control, latency)?;
     // Two clocks that nobody has compared show no latency.

@@ -5,7 +5,6 @@ use std::thread;
 use hdrhistogram::Histogram;
 use hpbench_backends::{Backend, Counters, FreeList, Offer};
 
-use crate::gates;
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::cost::{Side, Watch};
@@ -16,7 +15,9 @@ use crate::measure::near::Near;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::peer::load::Way;
 use crate::measure::remote::message::Report;
+use crate::measure::senders::Senders;
 use crate::measure::threads;
 use crate::measure::trial::{Far, Part};
 use crate::plan::cells::{Until, Wait};
@@ -34,8 +35,9 @@ const CATCH_UP_NS: u64 = 2_000_000;
 /// [`Near::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
-/// Runs a trial on threads of its own: the generators, for which [`Part::offering`] threads offer load here, and the worker, whose sink shows what arrives to the observer
-/// that `observer` makes for the other end of the socket.
+/// Runs a trial on threads of its own: the generators, for which [`Part::offering`] threads offer load here, and the worker,
+/// whose sink shows what arrives to the observer. `observer` makes it; it is told what makes a time of the generators' clock
+/// one of ours, in nanoseconds.
 /// Returns the outcome and the observer.
 ///
 /// # Errors
@@ -45,31 +47,34 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     control: &Control,
-    observer: impl FnOnce(&Far<'_>) -> O,
+    observer: impl FnOnce(i64) -> O,
 ) -> Result<(Outcome, O), TrialError> {
-    let (near, far) = part.ends()?;
-    let observer = observer(&far);
+    let (near, senders) = part.streams()?;
+    let observer = observer(senders.shift_ns());
     let orders = part.orders();
     thread::scope(|scope| {
-        let far = &far;
+        let senders = &senders;
         // If not all threads can be started, those that were still end.
         let _stop = StopAtEnd(control);
-        let offer = move |order: &Order| match far {
-            Far::Here(far, targets) => {
-                let sockets = part.cell.sockets();
-                let targets = targets.as_ref().map(|targets| targets.of_generator(usize::from(order.flow) / sockets));
-                peer::offer_to(order, (far, targets.as_ref()), control).map(Offering::from)
+        let offer = move |generator: usize, order: &Order| match senders {
+            Senders::One(Far::Here(far, targets)) => {
+                let targets = targets.as_ref().map(|targets| targets.of_generator(generator));
+                peer::offer_by(order, Way::to(far, targets.as_ref()), control).map(Offering::from)
             }
-            Far::There(session) => session.offer(control).map(Offering::from),
+            Senders::One(Far::There(session)) => session.offer(control).map(Offering::from),
+            Senders::Flows(flows) => {
+                peer::offer_by(order, Way::FromMany(&flows[generator]), control).map(Offering::from)
+            }
         };
-        let generators = orders.iter().take(part.offering()).map(|order| threads::spawn(scope, move || offer(order)));
+        let orders = orders.iter().enumerate().take(part.offering());
+        let generators = orders.map(|(at, order)| threads::spawn(scope, move || offer(at, order)));
         let generators = generators.collect::<Result<Vec<_>, _>>()?;
         let worker = threads::spawn(scope, || {
             let _stop = StopAtEnd(control);
             let worker = Worker { part, near: &near, control };
             let mut observed = None;
             let outcome = part.on_worker_core(|| {
-                let arrivals = Arrivals::of_sockets(orders.len(), part.cell.sockets());
+                let arrivals = Arrivals::of_sockets(part.senders(), part.cell.flows_of_generator());
                 let sink = Sink::observed(0, part.wire(), observer).with(arrivals).working(part.work());
                 let (outcome, observer) = worker.run::<B, O>(sink, free)?;
                 observed = Some(observer);
@@ -88,12 +93,12 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
         let (mut outcome, observer) = worked?;
         outcome.offered_ns = offered_ns;
         (outcome.refused, outcome.hosts.peer) = (offered.refused, peer_host);
-        if part.cell.receives_trains() {
-            outcome.ledger.note_dropped(outcome.ledger.drop_socket, offered.train as u64);
+        outcome.train = part.cell.receives_trains().then_some(offered.train as u64);
+        outcome.measured_sent = offered.measured_sent;
+        if part.shards.is_none() {
+            outcome.account();
         }
         let disturbance = outcome.disturbance.merge(offered.disturbance);
-        outcome.measured_sent = offered.measured_sent;
-        outcome.measured_lost = offered.measured_sent.saturating_sub(outcome.ledger.arrived.measured);
         let (generator_cpu_ns, late) = (Some(offered.cpu_ns), offered.late.map(Histogram::from));
         Ok((Outcome { fill: offered.fill, late, generator_cpu_ns, disturbance, ..outcome }, observer))
     })
@@ -152,7 +157,9 @@ impl<'p> Worker<'_, '_, 'p> {
         closed.map_err(TrialError::io("closing the backend"))?;
         let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         let arrived = sink.arrivals.tally();
-        let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket: info.drops, drop_ring };
+        let is_accounted_here = part.shards.is_none_or(|shards| shards.accounts_for_drops(part.index));
+        let drop_socket = if is_accounted_here { info.drops } else { 0 };
+        let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket, drop_ring };
         ledger.arrived.foreign += self.near.unrelated();
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
         Ok((Outcome { ledger, counters_total, in_effect, rcvbuf, sndbuf, ..outcome }, sink.observer))
@@ -173,7 +180,7 @@ impl<'p> Worker<'_, '_, 'p> {
         part.meet()?;
         let mut side = Side::new();
         control.advance(Phase::Warmup);
-        let mut loop_ = Loop::new(control.interrupt(), self.near);
+        let mut loop_ = Loop::new(control.interrupt(), self.near, part.shards.is_some());
         let warm_ns = now_ns() + part.warmup().as_nanos() as u64;
         loop_.spin(lane, app, free, |now_ns, _, _| now_ns >= warm_ns)?;
         // Reading the kernel's files takes a while: what came meanwhile belongs to the warm-up.
@@ -194,7 +201,11 @@ impl<'p> Worker<'_, '_, 'p> {
         side.end();
         let disturbance = watch.end();
 
-        self.settle(lane, app, free, &mut loop_)?;
+        if part.shards.is_some() {
+            self.settle_sharing(lane, app, free, &mut loop_)?;
+        } else {
+            self.settle(lane, app, free, &mut loop_)?;
+        }
         let (first, rest) = (middle.rate_since(&before), after.rate_since(&middle));
         Ok(Outcome {
             measured_ns: after.now_ns - before.now_ns,
@@ -206,7 +217,7 @@ impl<'p> Worker<'_, '_, 'p> {
             counts: side.counts(),
             disturbance,
             // At an offered rate, both halves are alike whatever the worker does.
-            steady: part.cell.rate.is_none().then(|| gates::is_steady(first, rest)),
+            halves: part.cell.rate.is_none().then_some([first, rest]),
             ..Outcome::default()
         })
     }
@@ -249,6 +260,39 @@ impl<'p> Worker<'_, '_, 'p> {
         }
         Ok(())
     }
+
+    /// As [`Worker::settle`], of a worker whose generators' datagrams others may receive: until those of all workers have
+    /// ended, and nothing is left. On loopback what was sent is in a queue by then.
+    fn settle_sharing<B: Backend<'p>, A: App<'p>>(
+        &self,
+        lane: &mut Lane<'p, B>,
+        app: &mut A,
+        free: &mut FreeList<'p>,
+        loop_: &mut Loop<'_>,
+    ) -> Result<(), TrialError> {
+        let (control, together, mut is_reported) = (self.control, self.part.together, false);
+        let is_empty = || self.near.meminfo().is_ok_and(|info| info.rmem_alloc == 0);
+        let mut last = (loop_.now_ns, app.received());
+        loop {
+            loop_.spin(lane, app, free, |now_ns, received, _| {
+                if !is_reported && !control.is_offering() {
+                    together.report_offered();
+                    is_reported = true;
+                }
+                if !is_reported || together.is_offering() || received != last.1 {
+                    last = (now_ns, received);
+                    return false;
+                }
+                now_ns - last.0 > SETTLE_NS || now_ns - last.0 > CATCH_UP_NS && is_empty()
+            })?;
+            // As in `settle`: what the kernel's thread has taken is not in the queue any more.
+            let came = lane.quiesce(app, free).map_err(TrialError::io("quiescing the backend"))?;
+            let is_over = came == 0 && is_empty() || loop_.now_ns - last.0 > SETTLE_NS;
+            if is_over || control.phase() == Phase::Stop {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Whether a part of the measured phase is over, from nanoseconds and datagrams since its beginning.
@@ -278,12 +322,14 @@ struct Loop<'a> {
     busy_ns: u64,
     /// How many datagrams of the trial have come, and when the last one came.
     last: (u64, u64),
+    /// Whether it may be that none comes: others share what is sent.
+    may_be_silent: bool,
 }
 
 impl<'a> Loop<'a> {
-    fn new(interrupt: &'a Interrupt, near: &'a Near) -> Self {
+    fn new(interrupt: &'a Interrupt, near: &'a Near, may_be_silent: bool) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, near, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns) }
+        Self { interrupt, near, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns), may_be_silent }
     }
 
     /// Loops until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -304,7 +350,7 @@ impl<'a> Loop<'a> {
             let received = app.received();
             if received != self.last.0 {
                 self.last = (received, now_ns);
-            } else if now_ns - self.last.1 > STALL_NS {
+            } else if now_ns - self.last.1 > STALL_NS && !self.may_be_silent {
                 return Err(TrialError::Stalled(match self.last.0 {
                     0 => {
                         "no datagram came for five seconds; does a firewall or a queueing discipline drop them? see `nft list \

@@ -130,7 +130,7 @@ const OF_RUN: [Column; 8] = [
 ];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 18] = [
+const OF_TRIAL: [Column; 21] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -149,6 +149,9 @@ const OF_TRIAL: [Column; 18] = [
     Column::active,
     Column::skew,
     Column::work,
+    Column::flows,
+    Column::sharding,
+    Column::steer,
 ];
 
 /// The first column in which a row is not the one that was planned. What differs for the whole run comes before
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 34] = [
+        let changes: [(&str, Change); 37] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),
@@ -257,6 +260,9 @@ mod tests {
             ("sockets", |row| row.sockets = Some(7)),
             ("active", |row| row.active = Some(7)),
             ("skew", |row| row.skew = Some(0.5)),
+            ("flows", |row| row.flows = Some(7)),
+            ("sharding", |row| row.sharding = "single".into()),
+            ("steer", |row| row.steer = "cpu".into()),
         ];
         for (column, change) in changes {
             let mut rows = finished(&run());

@@ -73,6 +73,8 @@ pub(super) fn cells() -> Vec<Cell> {
         fill_cores: vec![cells::FillCore::Same],
         spreads: vec![crate::plan::spread::Spread::ONE],
         works: vec![0],
+        flows: vec![1],
+        shardings: vec![crate::plan::shards::Sharding::Ports],
     };
     axes.cells().expect("they go together")
 }

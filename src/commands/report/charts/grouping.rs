@@ -86,8 +86,16 @@ pub(super) fn groups(data: &Data, cells: &[usize], along: &[Column], line: LineB
     let kernels = data.distinct(Column::kernel);
     let with_socket = cells.iter().map(|&at| &data.cells[at]).find(|cell| axes::has_socket(cell.get(Column::backend)));
     let of_sockets = |column: Column| {
-        matches!(column, Column::fd_table | Column::sockets | Column::active | Column::skew)
-            || CONDITIONS.contains(&column)
+        const OF_SOCKETS: [Column; 7] = [
+            Column::fd_table,
+            Column::sockets,
+            Column::active,
+            Column::skew,
+            Column::flows,
+            Column::sharding,
+            Column::steer,
+        ];
+        OF_SOCKETS.contains(&column) || CONDITIONS.contains(&column)
     };
     let is_free = |of: Facet| matches!(of, Facet::Of(column) if along.contains(&column) || line.decides(column));
     let mut groups: Vec<Group> = Vec::new();
@@ -181,6 +189,12 @@ pub(super) fn words(column: Column, value: &str) -> String {
         Column::fd_table => format!("{value} descriptor table"),
         Column::sockets if value == "1" => "1 socket".into(),
         Column::sockets => format!("{value} sockets"),
+        Column::flows if value == "1" => "1 source port".into(),
+        Column::flows => format!("{value} source ports"),
+        Column::sharding if value == "ports" => "a port for each worker".into(),
+        Column::sharding if value == "reuseport" => "one port, a socket for each worker".into(),
+        Column::sharding if value == "single" => "one socket for all workers".into(),
+        Column::steer if !value.is_empty() => format!("steered by {value}"),
         Column::active => format!("{value} of them with traffic"),
         Column::workers if value == "1" => "1 worker".into(),
         Column::workers => format!("{value} workers"),

@@ -1,0 +1,63 @@
+//! What the generators of `flood` and `pace` send from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hpbench_backends::Socket;
+
+use crate::measure::near::Near;
+use crate::measure::outcome::TrialError;
+use crate::measure::trial::{Far, Part};
+
+/// What the generators of a worker send from.
+#[derive(Debug)]
+pub enum Senders<'a> {
+    /// One end for all of them.
+    One(Far<'a>),
+    /// The source ports of each generator, connected with the worker's.
+    Flows(Vec<Arc<[Arc<Socket>]>>),
+}
+
+impl Senders<'_> {
+    /// What makes a time of the generators' clock one of ours, in nanoseconds; 0 if it is the same clock.
+    pub fn shift_ns(&self) -> i64 {
+        match self {
+            Self::One(Far::There(session)) => session.shift_ns(),
+            Self::One(Far::Here(..)) | Self::Flows(_) => 0,
+        }
+    }
+}
+
+impl<'a> Part<'a, '_> {
+    /// The worker's socket, and what its generators send from.
+    pub(crate) fn streams(&self) -> Result<(Near, Senders<'a>), TrialError> {
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let flows = self.cell.flows.unwrap_or(1);
+        let (near, address) = match self.shards {
+            Some(shards) => (shards.near(self.index), shards.address()),
+            None if flows == 1 => return self.ends().map(|(near, far)| (near, Senders::One(far))),
+            None => {
+                let socket = Socket::bind(self.options.bind.at(self.port()));
+                let socket = socket.map_err(failed("binding the worker's socket"))?;
+                let (rcvbuf, sndbuf) = (self.options.rcvbuf, self.options.sndbuf);
+                socket.set_buffers(rcvbuf, sndbuf).map_err(failed("setting socket buffers"))?;
+                let address = socket.local_addr().map_err(failed("reading a socket's address"))?;
+                (Near::from(Arc::new(socket)), address)
+            }
+        };
+        let generators = self.options.generators_of(self.cell).max(1);
+        let sockets = (0..generators).map(|_| (0..flows).map(|_| self.client(address)).collect());
+        Ok((near, Senders::Flows(sockets.collect::<Result<_, _>>()?)))
+    }
+
+    /// A socket that is connected with the worker's.
+    fn client(&self, address: SocketAddr) -> Result<Arc<Socket>, TrialError> {
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let mut socket = Socket::bind(self.options.bind.at(0)).map_err(failed("binding the generators' sockets"))?;
+        let (rcvbuf, sndbuf) = (self.options.rcvbuf, self.options.sndbuf);
+        socket.set_buffers(rcvbuf, sndbuf).map_err(failed("setting socket buffers"))?;
+        socket.connect_to(address).map_err(failed("connecting the generators' sockets"))?;
+        socket.report_drops().map_err(failed("setting IP_RECVERR"))?;
+        Ok(Arc::new(socket))
+    }
+}
