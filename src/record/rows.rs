@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 
 use crate::console::{Failure, printable, printable_path};
-use crate::record::columns::Column;
 use crate::record::format::{BYTE_ORDER_MARK, Splitter, columns, header};
 use crate::record::row::Row;
 
@@ -218,21 +217,9 @@ impl Rows {
             let reason = format!("it has {} fields instead of {expected}", fields.len());
             return Err(self.bad(line, reason));
         }
-        let place = |name: &str| self.columns.iter().position(|column| column == name);
-        let value = |column: &str, fields: &StringRecord| as_it_was(column, place, fields);
         for column in &self.columns[expected..] {
-            let value = value(column, &fields);
+            let value = as_it_was(column, |name| self.columns.iter().position(|column| column == name), &fields);
             fields.push_field(value);
-        }
-        // A row of an earlier version may be in a file of this one (`scripts/ab --b-hpbench`).
-        let lacks =
-            |column: Column| fields.get(column as usize) == Some("") && !value(column.name(), &fields).is_empty();
-        if ADDED_WITH_MEANING.into_iter().any(lacks) {
-            let whole = |(field, column): (&str, &String)| match field {
-                "" => value(column, &fields).to_owned(),
-                _ => field.to_owned(),
-            };
-            fields = fields.iter().zip(&self.columns).map(whole).collect();
         }
         Ok(Some(Record { line, length: record.len(), fields }))
     }
@@ -297,9 +284,6 @@ impl Rows {
     }
 }
 
-/// Columns that were added, and in which every row that has a meaning there also has a value, see [`as_it_was`].
-const ADDED_WITH_MEANING: [Column; 2] = [Column::fd_table, Column::fill_core];
-
 /// What a row would have in a column that was added after it was written.
 fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRecord) -> &'static str {
     let field = |name: &str| at(name).and_then(|at| fields.get(at)).unwrap_or_default();
@@ -333,6 +317,7 @@ fn parse(fields: &StringRecord, columns: &[impl AsRef<str>]) -> Result<Row, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::columns::Column;
     use crate::record::format::{self, fields};
 
     fn texts(record: &[u8]) -> Result<Vec<String>, String> {
@@ -443,17 +428,6 @@ mod tests {
         })
         .expect("rows");
         assert_eq!(tables, ["own", "own", "", "shared", "shared"]);
-        // The same rows in a file of this version.
-        let widened = lines.map(|line| [line.trim_end(), &",".repeat(ADDED), "\n"].concat()).concat();
-        let text = String::from_utf8(format::header()).expect("UTF-8") + &widened;
-        std::fs::write(&path, text).expect("a file");
-        let mut again = Vec::new();
-        read_file(&path, |_, _, row| {
-            again.push(row.fd_table.clone());
-            Ok(())
-        })
-        .expect("rows");
-        assert_eq!(again, tables);
         let short = cut(ADDED + 1, format::header());
         std::fs::write(&path, short).expect("a file");
         let error = read_file(&path, |_, _, _| Ok(())).expect_err("it lacks a column that it always had").to_string();
