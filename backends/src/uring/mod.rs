@@ -77,9 +77,7 @@ impl<'p> Backend<'p> for Uring<'p> {
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.rx(free, rx),
-            Receive::Singles(singles) => singles.rx(free, rx),
-            Receive::Multishots(multishots) => multishots.rx(free, rx),
-            Receive::Polled(polled) => polled.rx(free, rx),
+            others => others.rx_of_others(free, rx),
         }
     }
 
@@ -178,7 +176,18 @@ impl<'p> Uring<'p> {
     }
 }
 
-impl Receive<'_> {
+impl<'p> Receive<'p> {
+    /// Receives in any way but the default. Out of line, so that the code for that one stays small where it is inlined.
+    #[inline(never)]
+    fn rx_of_others(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        match self {
+            Self::Multishot(multishot) => multishot.rx(free, rx),
+            Self::Singles(singles) => singles.rx(free, rx),
+            Self::Multishots(multishots) => multishots.rx(free, rx),
+            Self::Polled(polled) => polled.rx(free, rx),
+        }
+    }
+
     fn ring(&self) -> &Ring {
         match self {
             Self::Multishot(multishot) => multishot.ring(),
