@@ -123,6 +123,16 @@ fn a_signal_ends_the_run_at_once_and_the_machine_is_in_the_first_state() {
 }
 
 #[test]
+fn a_finer_question_takes_more_pairs() {
+    let bench = Bench::new();
+    let tiny = "--backend null --scenario drain --trials 1 -t 0.002 --warmup 0.001";
+    for (threshold, pairs) in [("1%", 20), ("0.5%", 50)] {
+        let done = ab(&bench, &format!("--threshold {threshold} -o {pairs}.csv -- {tiny}")).expect(0);
+        assert_eq!(bench.rows(&format!("{pairs}.csv")).len(), 2 * pairs, "{}", done.stderr);
+    }
+}
+
+#[test]
 fn bad_usage_runs_nothing() {
     let bench = Bench::new();
     fs::write(bench.path("there.csv"), "").expect("a file");

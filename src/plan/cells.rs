@@ -487,7 +487,7 @@ impl Axes {
         let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
         let windows = axis(scenario == Scenario::Echo, &self.windows);
         // In `send` no app receives anything.
-        let works = axis(scenario != Scenario::Send, &self.works);
+        let works = if scenario == Scenario::Send { vec![Some(0)] } else { axis(true, &self.works) };
         // In rounds there is nothing to wait for: the queue is full.
         let waits = if scenario.has_rounds() { vec![Wait::Spin] } else { self.waits.clone() };
         let cell = Cell {
