@@ -228,6 +228,18 @@ impl Sockets {
         &self.all[0]
     }
 
+    /// The only one, for what serves no more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Impossible`] if there are several.
+    pub(crate) fn only(&self) -> Result<&Arc<Socket>, OpenError> {
+        match &self.all[..] {
+            [socket] => Ok(socket),
+            _ => Err(OpenError::Impossible("this way to receive is for one socket; use another one for several")),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }

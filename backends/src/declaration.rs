@@ -23,6 +23,8 @@ pub struct Declaration {
     /// Whether the sends of one batch are independent of each other: if the kernel refuses one and takes a later
     /// one, the later datagram overtakes it.
     pub has_independent_sends: bool,
+    /// Whether it can own more than one socket.
+    pub owns_many_sockets: bool,
     /// Its dimensions, in the order of the canonical form.
     pub dimensions: &'static [Dimension],
     /// Which modes can be combined; applied in this order.
@@ -39,6 +41,7 @@ impl Declaration {
             has_kernel_workers: false,
             has_completion_queue: false,
             has_independent_sends: false,
+            owns_many_sockets: true,
             dimensions,
             rules: &[],
         }

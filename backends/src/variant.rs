@@ -122,6 +122,9 @@ impl Choice {
     ///
     /// As [`Choice::resolve`].
     pub fn resolve_for(self, addressing: Addressing, sockets: usize) -> Result<Variant, String> {
+        if sockets > 1 && !self.kind.declaration().owns_many_sockets {
+            return Err(format!("{} with more than one socket: it owns one; use another backend", self.kind));
+        }
         let mut modes = self.modes;
         for (slot, dimension) in modes.iter_mut().zip(dimensions(self.kind)) {
             if slot.is_none() && !dimension.off_by_default {

@@ -52,11 +52,7 @@ impl<'p> Singles<'p> {
         config: &Config,
         pool: &'p Pool,
     ) -> Result<Self, OpenError> {
-        if sockets.len() > 1 {
-            return Err(OpenError::Impossible(
-                "requests for single datagrams are for one socket; use multishot or poll for several",
-            ));
-        }
+        sockets.only()?;
         let entries = (2 * config.batch).max(64) as u32;
         let mut ring = Ring::open(choices, entries, 2 * entries, None)?;
         ring.register(sockets)?;

@@ -13,7 +13,10 @@ use crate::kernel::errno::{self, Verdict};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys;
 
-const DECLARATION: Declaration = Declaration::new("toy", "one datagram per system call, once more", &[RECEIVE, SEND]);
+const DECLARATION: Declaration = Declaration {
+    owns_many_sockets: false,
+    ..Declaration::new("toy", "one datagram per system call, once more", &[RECEIVE, SEND])
+};
 
 const RECEIVE: Dimension = Dimension::receive(&[Mode::new("recv", "recv")]);
 const SEND: Dimension = Dimension::send(&[Mode::new("send", "send")]);
@@ -36,7 +39,7 @@ impl<'p> Backend<'p> for Toy<'p> {
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let socket = port.socket(config, pool)?;
+        let socket = Arc::clone(port.sockets(config, pool)?.only()?);
         Ok(Self { socket, held: None, batch: config.batch, counters: Counters::default() })
     }
 

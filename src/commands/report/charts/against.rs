@@ -131,7 +131,7 @@ pub(super) fn load(data: &Data) -> FigureOrMissing {
         x: Column::rate_pps,
         line: LineBy::Series,
     };
-    let remedy = "--scenario pace or serve with several rates, e.g. --rate 10000,50000,200000";
+    let remedy = "--scenario pace with several rates, e.g. --rate 10000,50000,200000";
     let cells = if several { cells } else { Vec::new() };
     figure(data, request).map_err(|()| Some(missing(data, &cells, "latency against offered load", remedy)))
 }
