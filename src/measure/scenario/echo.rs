@@ -1,5 +1,5 @@
 //! `echo` and `serve`: a worker that sends back what it receives, and a generator that asks: a few datagrams in flight, or
-//! what a schedule says; see [`peer::echo`](crate::measure::peer::echo) and [`peer::serve`](crate::measure::peer::serve).
+//! what a schedule says; see [`peer::echo`] and [`peer::serve`].
 
 use std::sync::Arc;
 use std::thread;

@@ -35,7 +35,7 @@ const CATCH_UP_NS: u64 = 2_000_000;
 /// [`Near::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
 
-/// Runs a trial on threads of its own: the generators, for which [`Part::offering`] threads offer load here, and the worker,
+/// Runs a trial on threads of its own: the generators, for which `Part::offering` threads offer load here, and the worker,
 /// whose sink shows what arrives to the observer. `observer` makes it; it is told what makes a time of the generators' clock
 /// one of ours, in nanoseconds.
 /// Returns the outcome and the observer.
