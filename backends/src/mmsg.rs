@@ -180,7 +180,7 @@ impl<'p> Mmsg<'p> {
         let Self { readiness, sockets, batches, counters, .. } = self;
         let Some(readiness) = readiness else { return Ok(0) };
         readiness.receive(waits, counters, |socket, most, counters| {
-            rx.come_by(socket);
+            rx.set_socket(socket);
             let asked = (sockets.raw(usize::from(socket)), most, libc::MSG_DONTWAIT);
             batches.receive(asked, counters, (free, rx))
         })

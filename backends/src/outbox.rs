@@ -112,8 +112,8 @@ impl Outbox {
                 if queued > 0 && queued + count > batch {
                     break;
                 }
-                let before = index.checked_sub(1).and_then(|before| tx.peek(before));
-                let is_same = before.is_some_and(|before| (before.socket(), before.name()) == to);
+                let before = || index.checked_sub(1).and_then(|before| tx.peek(before));
+                let is_same = self.gso && before().is_some_and(|before| (before.socket(), before.name()) == to);
                 if !is_same || !self.join(packet, iovecs) {
                     self.open(packet.bytes(), (count, packet.segment_len()), 1, to, iovecs);
                 }

@@ -173,7 +173,7 @@ impl<'p> Plain<'p> {
         let Self { readiness, sockets, receive, counters, .. } = self;
         let Some(readiness) = readiness else { return Ok(0) };
         readiness.receive(waits, counters, |socket, most, counters| {
-            rx.come_by(socket);
+            rx.set_socket(socket);
             let fd = sockets.raw(usize::from(socket));
             receive.some(fd, most, libc::MSG_DONTWAIT, counters, (free, rx))
         })

@@ -202,20 +202,23 @@ pub(crate) struct Readiness {
 #[derive(Debug)]
 enum Finder {
     Epoll(Epoll),
-    /// All sockets, from this one on.
-    Scan(u16),
+    /// All sockets, in turns.
+    Scan,
 }
 
 impl Readiness {
     /// `None` for a single socket, unless a way to find it was named.
     pub(crate) fn wanted(config: &Config, sockets: &Sockets) -> Result<Option<Self>, OpenError> {
-        if sockets.len() == 1 && !config.variant.finds_sockets() {
-            return Ok(None);
+        if !config.variant.finds_sockets() {
+            return match sockets.len() {
+                1 => Ok(None),
+                _ => Err(OpenError::Impossible("several sockets need a way to find those that are ready, e.g. epoll")),
+            };
         }
         Self::check(config)?;
         let edge = config.variant.has(EPOLL_EDGE);
         let finder = if config.variant.has(SCAN) {
-            Finder::Scan(0)
+            Finder::Scan
         } else {
             let failed = |error| OpenError::Failed { call: "setting up epoll", error };
             Finder::Epoll(Epoll::new(sockets, edge).map_err(failed)?)
@@ -245,10 +248,8 @@ impl Readiness {
         let Self { ready, finder, batch, block } = self;
         let look = |ready: &mut ReadyQueue, waits: bool, counters: &mut Counters| match finder {
             Finder::Epoll(epoll) => epoll.look(ready, if waits { *block } else { Duration::ZERO }, counters),
-            Finder::Scan(first) => {
-                let count = ready.is_queued.len() as u16;
-                (*first..count).chain(0..*first).for_each(|socket| ready.add(socket));
-                *first = (*first + 1) % count;
+            Finder::Scan => {
+                (0..ready.is_queued.len()).for_each(|socket| ready.add(socket as u16));
                 Ok(())
             }
         };

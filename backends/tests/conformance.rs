@@ -112,6 +112,7 @@ macro_rules! suite {
             answers_go_out_of_their_socket in many,
             an_error_of_one_socket_stops_no_other in many,
             empty_datagrams_know_their_socket in many,
+            empty_datagrams_of_many_sockets_are_accounted_for in many,
             a_wait_ends_with_a_datagram_of_any_socket in many,
         }
         tests! { run_alone:

@@ -38,6 +38,16 @@ struct Shape {
     parts: &'static [Part],
 }
 
+/// The figures of a load that is offered at a rate.
+const AT_A_RATE: [Part; 6] = [
+    Part::Median(Column::lat_p50_ns, "p50"),
+    Part::Median(Column::lat_p99_ns, "p99"),
+    Part::Median(Column::lat_p999_ns, "p99.9"),
+    Part::Share(Column::loss_pct, "lost", 2),
+    Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
+    Part::Cores,
+];
+
 const SHAPES: [Shape; 5] = [
     Shape {
         scenarios: &["drain", "send"],
@@ -58,30 +68,8 @@ const SHAPES: [Shape; 5] = [
             Part::PerCall,
         ],
     },
-    Shape {
-        scenarios: &["pace"],
-        title: "µs from when a datagram was due to its receipt",
-        parts: &[
-            Part::Median(Column::lat_p50_ns, "p50"),
-            Part::Median(Column::lat_p99_ns, "p99"),
-            Part::Median(Column::lat_p999_ns, "p99.9"),
-            Part::Share(Column::loss_pct, "lost", 2),
-            Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
-            Part::Cores,
-        ],
-    },
-    Shape {
-        scenarios: &["serve"],
-        title: "µs from when a request was due to its answer",
-        parts: &[
-            Part::Median(Column::lat_p50_ns, "p50"),
-            Part::Median(Column::lat_p99_ns, "p99"),
-            Part::Median(Column::lat_p999_ns, "p99.9"),
-            Part::Share(Column::loss_pct, "lost", 2),
-            Part::Median(Column::cpu_ns_per_packet, "CPU ns"),
-            Part::Cores,
-        ],
-    },
+    Shape { scenarios: &["pace"], title: "µs from when a datagram was due to its receipt", parts: &AT_A_RATE },
+    Shape { scenarios: &["serve"], title: "µs from when a request was due to its answer", parts: &AT_A_RATE },
     Shape {
         scenarios: &["echo"],
         title: "round-trip time in µs",

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use hpbench_backends::{Addressing, Kind, Variant};
 
 use crate::compare::releases;
+use crate::plan::shards::Steer;
 use crate::record::column::Role;
 use crate::record::columns::Column;
 use crate::text::did_you_mean;
@@ -54,15 +55,27 @@ impl By {
             Self::Column(Column::kernel) => &[Column::kernel_build],
             // On the worker's core there is no other core.
             Self::Column(Column::fill_core) => &[Column::cpu_relation],
+            // The sockets share the receive buffer.
+            Self::Column(Column::sockets) => &[Column::rcvbuf],
             _ => &[],
         };
         *self == Self::Column(column) || follows.contains(&column)
     }
 
     /// Whether the modes of a variant that were not asked for follow from this column: unconnected sockets need
-    /// messages. If so, variants match if the same modes were asked for, e.g. the default ones.
+    /// messages, and many sockets have to be looked for. If so, variants match if the same modes were asked for, e.g. the default ones.
     pub fn decides_variants(&self) -> bool {
-        *self == Self::Column(Column::addressing)
+        [Column::addressing, Column::sockets].map(Self::Column).contains(self)
+    }
+
+    /// Whether the value of an axis follows from what distinguishes the sides, unless another one is asked for: all sockets
+    /// have traffic, and the kernel steers by the hash where it steers.
+    pub fn decides<'t>(&self, axis: Column, text: impl Fn(Column) -> &'t str) -> bool {
+        match (self, axis) {
+            (Self::Column(Column::sockets), Column::active) => text(Column::active) == text(Column::sockets),
+            (Self::Column(Column::sharding), Column::steer) => text(Column::steer) == Steer::Hash.name(),
+            _ => false,
+        }
     }
 
     /// The order of sides: backends in the order in which hpbench names them, the default variant first; kernels by
@@ -134,18 +147,18 @@ pub fn name(backend: &str, variant: &str) -> String {
     if is_default { backend.to_owned() } else { format!("{backend}:{variant}") }
 }
 
-/// The modes of a variant that were asked for, without those that follow from the addressing; for an unknown variant,
-/// all.
-pub fn asked_for(backend: &str, variant: &str, addressing: &str) -> String {
+/// The modes of a variant that were asked for, without those that follow from the addressing and the number of sockets; for
+/// an unknown variant, all.
+pub fn asked_for(backend: &str, variant: &str, [addressing, sockets]: [&str; 2]) -> String {
     let known = Kind::named(backend).and_then(|kind| Variant::parse(kind, variant).ok());
     let addressings = [Addressing::Connected, Addressing::Unconnected];
     let addressing = addressings.into_iter().find(|known| known.name() == addressing).unwrap_or_default();
-    known.map_or_else(|| variant.to_owned(), |known| known.brief(addressing))
+    known.map_or_else(|| variant.to_owned(), |known| known.brief_for(addressing, sockets.parse().unwrap_or(1)))
 }
 
 /// The name by which users ask for a backend with its variant.
-pub fn brief(backend: &str, variant: &str, addressing: &str) -> String {
-    name(backend, &asked_for(backend, variant, addressing))
+pub fn brief(backend: &str, variant: &str, of: [&str; 2]) -> String {
+    name(backend, &asked_for(backend, variant, of))
 }
 
 #[cfg(test)]
@@ -173,7 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_told_from_what_follows_from_the_addressing() {
+    fn what_was_asked_for_is_told_from_what_follows_from_the_addressing_and_the_sockets() {
+        for (sockets, asked) in [("", "epoll"), ("1", "epoll"), ("2", ""), ("1000", "")] {
+            assert_eq!(asked_for("plain", "recvfrom+sendto+epoll", ["connected", sockets]), asked, "{sockets}");
+        }
+        assert_eq!(asked_for("mmsg", "recvmmsg+sendmmsg+scan", ["connected", "9"]), "scan");
         for (backend, variant, addressing, asked) in [
             ("uring", "multishot+send+defer", "connected", ""),
             ("uring", "recvmsg-multishot+sendmsg+defer", "unconnected", ""),
@@ -182,7 +199,7 @@ mod tests {
             ("plain", "recvfrom+sendto", "unconnected", ""),
             ("plain", "of another version", "connected", "of another version"),
         ] {
-            assert_eq!(asked_for(backend, variant, addressing), asked, "{variant} {addressing}");
+            assert_eq!(asked_for(backend, variant, [addressing, "1"]), asked, "{variant} {addressing}");
         }
     }
 

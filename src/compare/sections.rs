@@ -55,19 +55,23 @@ pub(crate) fn split_axes<'a>(rows: &[&'a Comparison]) -> (Vec<Column>, Vec<(Colu
     (axes, constant.collect())
 }
 
-/// The axes that tell cells of one scenario apart.
+/// The axes that tell cells of each scenario apart. Some do not concern all scenarios, and say nothing there.
 pub(crate) fn telling(cells: &[&CellKey]) -> Vec<Column> {
     let mut telling: Vec<Column> = Vec::new();
-    for &axis in AXES.iter().filter(|axis| **axis != Column::scenario) {
+    // What was asked for tells them apart, not a mode that follows from it.
+    let (first, others) = ([Column::sockets], AXES.iter().copied());
+    let others = others.filter(|axis| *axis != Column::scenario && !first.contains(axis));
+    for axis in first.into_iter().chain(others) {
         let mut known: BTreeMap<Vec<&str>, &str> = BTreeMap::new();
         let follows = cells.iter().all(|cell| {
-            let key = telling.iter().map(|&axis| cell.get(axis)).collect();
+            let key = [Column::scenario].iter().chain(&telling).map(|&axis| cell.get(axis)).collect();
             *known.entry(key).or_insert(cell.get(axis)) == cell.get(axis)
         });
         if !follows {
             telling.push(axis);
         }
     }
+    telling.sort_by_key(|axis| AXES.iter().position(|known| known == axis));
     telling
 }
 

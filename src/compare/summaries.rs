@@ -71,7 +71,7 @@ impl CellSummary {
     /// The name by which users ask for its backend.
     pub(crate) fn name(&self) -> String {
         let get = |column| self.cell.get(column);
-        axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
+        axes::brief(get(Column::backend), get(Column::variant), [get(Column::addressing), get(Column::sockets)])
     }
 
     fn of(data: &Dataset, first: &Attempt, attempts: &[usize], columns: &[Column], usual_ns: f64) -> Self {

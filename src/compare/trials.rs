@@ -145,11 +145,12 @@ impl<'d> Trials<'d> {
     fn cell_of(&mut self, attempt: &Attempt) -> u32 {
         let (data, by) = (self.data, &self.by);
         let text = |axis| data.text(attempt, axis);
-        let asked_for = by
-            .decides_variants()
-            .then(|| axes::asked_for(text(Column::backend), text(Column::variant), text(Column::addressing)));
+        let asked_for = by.decides_variants().then(|| {
+            let of = [text(Column::addressing), text(Column::sockets)];
+            axes::asked_for(text(Column::backend), text(Column::variant), of)
+        });
         let in_cell = |&axis: &Column| match &asked_for {
-            _ if axis.role().must_be_equal() || by.frees(axis) => "",
+            _ if axis.role().must_be_equal() || by.frees(axis) || by.decides(axis, text) => "",
             Some(asked_for) if axis == Column::variant => asked_for,
             _ => text(axis),
         };

@@ -12,8 +12,8 @@ use crate::plan::cells::{Cell, Scenario};
 #[derive(Debug, Default)]
 pub struct Truesizes(Mutex<HashMap<Key, u32>>);
 
-/// What decides how much of a queue a datagram takes.
-type Key = (Scenario, Variant, Addressing, usize);
+/// What decides how much of a queue a datagram takes. A load for many sockets is not sent in trains.
+type Key = (Scenario, Variant, Addressing, usize, bool);
 
 impl Truesizes {
     fn known(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
@@ -22,7 +22,7 @@ impl Truesizes {
     }
 
     fn key(cell: &Cell) -> Key {
-        (cell.scenario, cell.variant, cell.addressing, cell.payload)
+        (cell.scenario, cell.variant, cell.addressing, cell.payload, cell.sockets() > 1)
     }
 
     /// What a datagram of the cell takes, if that is known.

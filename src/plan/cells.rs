@@ -224,11 +224,11 @@ impl Cell {
         self.sharding.is_some_and(Sharding::is_shared)
     }
 
-    /// Bytes of a frame: for the worker, and for the generator of `echo`, whose datagrams have addresses if they go to many
+    /// Bytes of a frame: for the worker, and for the one of `echo` or `serve`, whose datagrams have addresses if they go to many
     /// sockets.
     pub(crate) fn frame_size(&self) -> usize {
         let config = self.backend_config();
-        let has_addresses = self.scenario == Scenario::Echo && self.sockets() > 1;
+        let has_addresses = self.scenario.is_answered() && self.sockets() > 1;
         let addressing = if has_addresses { Addressing::Unconnected } else { config.addressing };
         Config { addressing, ..config }.frame_size(self.payload)
     }
@@ -487,7 +487,7 @@ impl Axes {
         let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
         let windows = axis(scenario == Scenario::Echo, &self.windows);
         // In `send` no app receives anything.
-        let works = if scenario == Scenario::Send { vec![Some(0)] } else { axis(true, &self.works) };
+        let works = axis(scenario != Scenario::Send, &self.works);
         // In rounds there is nothing to wait for: the queue is full.
         let waits = if scenario.has_rounds() { vec![Wait::Spin] } else { self.waits.clone() };
         let cell = Cell {

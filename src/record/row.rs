@@ -78,8 +78,8 @@ impl Run {
         match scenario {
             Scenario::Drain | Scenario::Flood | Scenario::Pace => own.clone(),
             Scenario::Send => others.clone(),
-            Scenario::Echo if own == others => own.clone(),
-            Scenario::Echo if own.is_empty() || others.is_empty() => String::new(),
+            Scenario::Echo | Scenario::Serve if own == others => own.clone(),
+            Scenario::Echo | Scenario::Serve if own.is_empty() || others.is_empty() => String::new(),
             Scenario::Echo | Scenario::Serve => format!("{own} {others}"),
         }
     }

@@ -247,7 +247,7 @@ impl<'p> RxRing<'p> {
 
     /// From now on, packets that are delivered came by the socket with this number.
     #[inline(always)]
-    pub(crate) fn come_by(&mut self, socket: u16) {
+    pub(crate) fn set_socket(&mut self, socket: u16) {
         debug_assert!(usize::from(socket) < SOCKETS_MAX);
         self.socket = u64::from(socket) << SOCKET_SHIFT;
     }
@@ -260,6 +260,12 @@ impl<'p> RxRing<'p> {
         if let Err(packet) = self.ring.stage_compact(packet) {
             self.drop_packet(packet, free);
         }
+    }
+
+    /// Counts a datagram as dropped that no frame was free for.
+    #[cold]
+    pub(crate) fn lose_one(&mut self) {
+        self.dropped += 1;
     }
 
     #[cold]

@@ -50,10 +50,13 @@ pub(super) fn ask(question: &[u8]) -> io::Result<Vec<u8>> {
 fn is_whole(bytes: &[u8]) -> io::Result<bool> {
     let mut is_whole = true;
     for Message { kind, flags, body } in messages(bytes) {
-        if i32::from(kind) == libc::NLMSG_ERROR {
+        let is_end = i32::from(kind) == libc::NLMSG_DONE;
+        // A list that breaks off ends with the error.
+        let breaks_off = is_end && array(body, 0).map(i32::from_ne_bytes).is_some_and(|errno| errno < 0);
+        if i32::from(kind) == libc::NLMSG_ERROR || breaks_off {
             return Err(refusal(body));
         }
-        is_whole = i32::from(kind) == libc::NLMSG_DONE || i32::from(flags) & libc::NLM_F_MULTI == 0;
+        is_whole = is_end || i32::from(flags) & libc::NLM_F_MULTI == 0;
     }
     Ok(is_whole)
 }
@@ -135,12 +138,16 @@ mod tests {
     fn a_refusal_is_the_kernels_error() {
         let refused = message(libc::NLMSG_ERROR as u16, 0, &(-libc::ENODEV).to_ne_bytes());
         assert_eq!(is_whole(&refused).expect_err("an error").raw_os_error(), Some(libc::ENODEV));
+        let broken = message(libc::NLMSG_DONE as u16, 0, &(-libc::EINTR).to_ne_bytes());
+        assert_eq!(is_whole(&broken).expect_err("an error").raw_os_error(), Some(libc::EINTR));
+        let done = message(libc::NLMSG_DONE as u16, 0, &0_i32.to_ne_bytes());
+        assert_eq!(is_whole(&done).ok(), Some(true));
         let empty = message(libc::NLMSG_ERROR as u16, 0, &[]);
         assert_eq!(is_whole(&empty).expect_err("an error").kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
-    fn attributes_end_where_one_is_none() {
+    fn attributes_end_where_one_is_malformed() {
         let mut bytes = Vec::new();
         for (name, value) in [(1_u16, &[9_u8, 9][..]), (2 | 1 << 15, &[1, 2, 3, 4])] {
             bytes.extend((4 + value.len() as u16).to_ne_bytes());

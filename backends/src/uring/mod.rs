@@ -77,7 +77,9 @@ impl<'p> Backend<'p> for Uring<'p> {
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match &mut self.receive {
             Receive::Multishot(multishot) => multishot.rx(free, rx),
-            others => others.rx_of_others(free, rx),
+            Receive::Singles(singles) => singles.rx(free, rx),
+            Receive::Multishots(multishots) => rx_of_many(multishots, free, rx),
+            Receive::Polled(polled) => polled.rx(free, rx),
         }
     }
 
@@ -176,18 +178,17 @@ impl<'p> Uring<'p> {
     }
 }
 
-impl<'p> Receive<'p> {
-    /// Receives in any way but the default. Out of line, so that the code for that one stays small where it is inlined.
-    #[inline(never)]
-    fn rx_of_others(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        match self {
-            Self::Multishot(multishot) => multishot.rx(free, rx),
-            Self::Singles(singles) => singles.rx(free, rx),
-            Self::Multishots(multishots) => multishots.rx(free, rx),
-            Self::Polled(polled) => polled.rx(free, rx),
-        }
-    }
+/// Receives from several sockets. Out of line, so that the code for one of them stays small where it is inlined.
+#[inline(never)]
+fn rx_of_many<'p>(
+    multishots: &mut Multishot<'p, true>,
+    free: &mut FreeList<'p>,
+    rx: &mut RxRing<'p>,
+) -> io::Result<usize> {
+    multishots.rx(free, rx)
+}
 
+impl Receive<'_> {
     fn ring(&self) -> &Ring {
         match self {
             Self::Multishot(multishot) => multishot.ring(),

@@ -18,19 +18,9 @@ use crate::message::Layout;
 use crate::uring::buffers::BufferRing;
 use crate::uring::modes;
 use crate::uring::request::{GROUP, Place, Request};
-use crate::uring::ring::{Ring, held_back};
+use crate::uring::ring::{CANCEL, CANCEL_TRIES, COMPLETIONS_MAX, PROBE_WITHIN, Ring, SUBMISSIONS, held_back};
 use crate::uring::setup::Setup;
 
-/// Marks completions of cancellations; those of a receive have the number of its socket.
-const CANCEL: u64 = u64::MAX;
-/// Entries of the submission queue: receives, and the cancellations of a [`Multishot::disarm`].
-const SUBMISSIONS: u32 = 64;
-/// The most entries of a completion queue (`IORING_MAX_CQ_ENTRIES` in `io_uring/io_uring.h`).
-const COMPLETIONS_MAX: usize = 65_536;
-/// How long a kernel thread may take for the trial of a request.
-const PROBE_WITHIN: Duration = Duration::from_secs(1);
-/// How often a cancellation checks for the last completion before it gives up.
-const CANCEL_TRIES: usize = 1000;
 /// How many buffers are given back together, if they are at most a quarter of all.
 const GIVEN_BACK: usize = 32;
 
@@ -72,9 +62,9 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
         }
         let failed = |error| OpenError::Failed { call: "mapping a buffer ring", error };
         let buffers = BufferRing::new(config.buffers, pool).map_err(failed)?;
-        // Twice the buffers, so that these run out before the completion queue does, and one more for the end of each
-        // request of several; the kernel wants at least as many completions as submissions.
-        let ends = if MANY { sockets.len() } else { 0 };
+        // Twice the buffers, so that these run out before the completion queue does, and two more for the end of each
+        // request of several and for its cancellation; the kernel wants at least as many completions as submissions.
+        let ends = if MANY { 2 * sockets.len() } else { 0 };
         let completions = (2 * usize::from(buffers.entries()) + ends).clamp(SUBMISSIONS as usize, COMPLETIONS_MAX);
         let ring = Ring::open(choices, SUBMISSIONS, completions as u32, None)?;
         ring.register(sockets)?;
@@ -143,7 +133,7 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
                 return self.rx_odd(&completion, free, rx);
             };
             if MANY {
-                rx.come_by(completion.user_data() as u16);
+                rx.set_socket(completion.user_data() as u16);
             }
             // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
@@ -300,7 +290,7 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
                 return (received, Some(completion));
             };
             if MANY {
-                rx.come_by(completion.user_data() as u16);
+                rx.set_socket(completion.user_data() as u16);
             }
             // SAFETY: of `longest` bytes at most, which fit behind `offset` (`Place::At`).
             unsafe { rx.deliver_at(offset, frame, len, free) };
@@ -327,7 +317,7 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
             let Some((id, len)) = filled(&completion) else { return (messages, received, Some(completion)) };
             let Some(frame) = buffers.swap(id, free) else { return (messages, received, Some(completion)) };
             if MANY {
-                rx.come_by(completion.user_data() as u16);
+                rx.set_socket(completion.user_data() as u16);
             }
             received += deliver_message(layout, frame, len, counters, (rx, free)).0;
             messages += 1;
@@ -345,7 +335,7 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
         rx: &mut RxRing<'p>,
     ) -> (usize, io::Result<()>) {
         if MANY && odd.user_data() != CANCEL {
-            rx.come_by(odd.user_data() as u16);
+            rx.set_socket(odd.user_data() as u16);
         }
         let (datagrams, payload, result) = self.reap_odd(odd, free, rx);
         let is_last = !cqueue::more(odd.flags()) && odd.user_data() != CANCEL;
@@ -377,11 +367,15 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
             },
             Some(frame) => free.give(frame),
             // The kernel returns the buffer that it had chosen for an empty datagram, and the multishot
-            // ends. So if no frame is free, a buffer can be taken from the ring.
+            // ends. So if no frame is free, a buffer can be taken from the ring; but not beside other receives,
+            // which are armed.
             None if res == 0 && completion.user_data() != CANCEL => {
-                if let Some(frame) = free.take().or_else(|| self.buffers.retract()) {
-                    rx.deliver(Packet::datagram(frame, 0), free);
-                    return (1, 0, Ok(()));
+                match free.take().or_else(|| if MANY { None } else { self.buffers.retract() }) {
+                    Some(frame) => {
+                        rx.deliver(Packet::datagram(frame, 0), free);
+                        return (1, 0, Ok(()));
+                    }
+                    None => rx.lose_one(),
                 }
             }
             // No kernel does this: one task uses the buffers, in the order of the ring.

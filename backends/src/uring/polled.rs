@@ -12,19 +12,8 @@ use crate::batches::Batches;
 use crate::frames::packet::RxRing;
 use crate::frames::pool::FreeList;
 use crate::ready::ReadyQueue;
-use crate::uring::ring::Ring;
+use crate::uring::ring::{CANCEL, CANCEL_TRIES, COMPLETIONS_MAX, PROBE_WITHIN, Ring, SUBMISSIONS};
 use crate::uring::setup::Setup;
-
-/// Entries of the submission queue.
-const SUBMISSIONS: u32 = 64;
-/// The most entries of a completion queue.
-const COMPLETIONS_MAX: usize = 65_536;
-/// Marks completions of cancellations; those of a poll have the number of its socket.
-const CANCEL: u64 = u64::MAX;
-/// How often a cancellation checks for the last completion before it gives up.
-const CANCEL_TRIES: usize = 1000;
-/// How long a kernel thread may take for the trial of a request.
-const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The receiving half of the `uring` backend, with `recvmmsg`.
 #[derive(Debug)]
@@ -61,7 +50,8 @@ impl<'p> Polled<'p> {
         })
     }
 
-    #[inline]
+    /// Out of line, as for many multishots.
+    #[inline(never)]
     pub(super) fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         self.receive(false, free, rx)
     }
@@ -76,7 +66,7 @@ impl<'p> Polled<'p> {
             look(ring, idle, ready, waits.then_some(*block), counters)
         };
         ready.visit(*batch, waits, counters, look, |socket, most, counters| {
-            rx.come_by(socket);
+            rx.set_socket(socket);
             let asked = (sockets.raw(usize::from(socket)), most, libc::MSG_DONTWAIT);
             batches.receive(asked, counters, (free, rx))
         })
@@ -173,11 +163,11 @@ fn poll(socket: u32) -> io_uring::squeue::Entry {
     entry.user_data(socket.into())
 }
 
-/// Arms the poll of a file that is not there: a kernel that has multishot polls says EBADF, an older one EINVAL.
+/// Arms the poll of a file that is not there, marked so that nobody takes it for that of a socket if it ends late: a kernel that has multishot polls says EBADF, an older one EINVAL.
 fn probe(ring: &mut Ring) -> Result<(), OpenError> {
     let failed = |error| OpenError::Failed { call: "a trial of a multishot poll", error };
     // SAFETY: a poll names no memory.
-    unsafe { ring.push(&poll(u32::from(u16::MAX))) }.and_then(|()| ring.enter(0)).map_err(failed)?;
+    unsafe { ring.push(&poll(u32::from(u16::MAX)).user_data(CANCEL)) }.and_then(|()| ring.enter(0)).map_err(failed)?;
     if ring.has_thread() && ring.cq.is_empty() {
         ring.enter_and_wait(PROBE_WITHIN).map_err(failed)?;
     }

@@ -21,6 +21,16 @@ const LATE: Duration = Duration::from_micros(100);
 /// How many such checks.
 const LATE_MAX: usize = 5_000;
 
+/// Marks completions of cancellations; those of other requests have a number.
+pub(super) const CANCEL: u64 = u64::MAX;
+/// How often a cancellation checks for the last completion before it gives up.
+pub(super) const CANCEL_TRIES: usize = 1000;
+/// Entries of the submission queue of what stays armed.
+pub(super) const SUBMISSIONS: u32 = 64;
+/// The most entries of a completion queue (`IORING_MAX_CQ_ENTRIES` in `io_uring/io_uring.h`).
+pub(super) const COMPLETIONS_MAX: usize = 65_536;
+/// How long a kernel thread may take for the trial of a request.
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How long cancelled requests may take to end.
 const CANCEL_WITHIN_NS: u32 = 500_000_000;
 

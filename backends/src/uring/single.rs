@@ -12,13 +12,9 @@ use crate::frames::pool::{Frame, FreeList, Pool, Region};
 use crate::kernel::errno::{self, Verdict};
 use crate::message::Messages;
 use crate::uring::modes;
-use crate::uring::ring::{Patience, Ring, held_back};
+use crate::uring::ring::{CANCEL, CANCEL_TRIES, Patience, Ring, held_back};
 use crate::uring::setup::Setup;
 
-/// Marks the completion of a cancellation; all others are marked with the number of a slot.
-const CANCEL: u64 = u64::MAX;
-/// How often a cancellation checks for the last completion before it gives up.
-const CANCEL_TRIES: usize = 1000;
 /// How long requests that do not wait may take if a kernel thread handles them.
 const DONE_WITHIN: Duration = Duration::from_millis(10);
 

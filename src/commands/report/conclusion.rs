@@ -69,7 +69,7 @@ fn backends(data: &Data, compared: &Result<Comparisons, CompareError>, conclusio
             conclusion.lines.push(format!(
                 "Nothing to compare: all trials are of {}. Run several, e.g. --backend plain,mmsg,uring; to compare \
                  two files of one backend, use `hpbench compare`.",
-                axes::brief(backend, variant, "")
+                axes::brief(backend, variant, [""; 2])
             ));
         }
         Err(error) => conclusion.lines.push(format!("No conclusion: {error}.")),
@@ -150,7 +150,7 @@ fn are_alike(a: &Step<'_>, b: &Step<'_>) -> bool {
 fn in_one_line(alike: &[&Step<'_>]) -> String {
     let first = alike[0];
     let on = |axis| first.cell().get(axis);
-    let name = axes::brief(on(Column::backend), on(Column::variant), on(Column::addressing));
+    let name = axes::brief(on(Column::backend), on(Column::variant), [on(Column::addressing), on(Column::sockets)]);
     let changes = alike.iter().map(|step| step.change_pct());
     let (low, high) =
         changes.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), pct| (low.min(pct), high.max(pct)));

@@ -352,10 +352,11 @@ impl Data {
 
 /// The series of a cell; a new one if it has none.
 fn series_of(series: &mut Vec<Series>, cell: &CellKey) -> usize {
-    let [backend, variant, addressing, buffers] =
-        [Column::backend, Column::variant, Column::addressing, Column::buffers].map(|axis| cell.get(axis));
-    // The modes that were asked for: the others follow from the addressing.
-    let name = axes::brief(backend, variant, addressing);
+    let [backend, variant, addressing, sockets, buffers] =
+        [Column::backend, Column::variant, Column::addressing, Column::sockets, Column::buffers]
+            .map(|axis| cell.get(axis));
+    // The modes that were asked for: the others follow from the addressing and the sockets.
+    let name = axes::brief(backend, variant, [addressing, sockets]);
     let found = series.iter().position(|series| (series.name.as_str(), series.buffers.as_str()) == (&name, buffers));
     found.unwrap_or_else(|| {
         series.push(Series { name, backend: backend.to_owned(), buffers: buffers.to_owned() });

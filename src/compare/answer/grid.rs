@@ -213,14 +213,14 @@ fn who(report: &Comparisons, one: &Comparison) -> String {
         return report.short(&one.sides[1]).to_owned();
     }
     let get = |column| one.cell.get(column);
-    axes::brief(get(Column::backend), get(Column::variant), get(Column::addressing))
+    axes::brief(get(Column::backend), get(Column::variant), [get(Column::addressing), get(Column::sockets)])
 }
 
 /// The name of a side: its backend with the modes that were asked for.
 pub(crate) fn side_name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::brief(backend, variant, one.cell.get(Column::addressing))
+    axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)))
 }
 
 fn of_scenario<'r>(report: &'r Comparisons, all: &[&'r Comparison]) -> Vec<Grid<'r>> {

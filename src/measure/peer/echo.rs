@@ -12,6 +12,7 @@ use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::{Order, Recorded, RoundTrips};
 use crate::measure::outcome::{TrialError, latency_histogram};
+use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
 use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
@@ -22,10 +23,6 @@ use crate::traffic::wire::{self, Wire};
 const LOST_NS: u64 = 100_000_000;
 /// How often the generator looks for such slots, at most.
 const LOOK_NS: u64 = 5_000_000;
-/// How long nothing may come back, and how long to wait for others after the last reply: longer than a busy machine, or
-/// the host of a virtual one, keeps a thread from running.
-const STALL_NS: u64 = 5_000_000_000;
-pub(crate) const SETTLE_NS: u64 = 4_000_000_000;
 
 /// Keeps the window full on the calling thread, and leads through the phases of the trial. If there are targets, each datagram
 /// goes to the socket whose turn it is, and `socket` is not connected.
@@ -109,17 +106,10 @@ impl<'p> Generator<'_, 'p> {
         let measured = self.measure(free)?;
         self.control.advance(Phase::Settle);
         self.replies.recording = false;
-        let (control, socket, mut last) = (self.control, self.socket, (now_ns(), 0));
+        let (control, socket, mut settling) = (self.control, self.socket, Settling::begin(now_ns()));
         self.spin(free, false, |now_ns, generator| {
-            let received = generator.replies.arrivals.tally().received;
-            if received != last.1 {
-                last = (now_ns, received);
-            }
-            // Replies that were given up may still come; what was dropped will not.
-            received == generator.sent || now_ns - last.0 >= SETTLE_NS || {
-                let own = socket.meminfo().map_or(0, |info| info.drops);
-                received + own + control.dropped() >= generator.sent
-            }
+            let dropped = || socket.meminfo().map_or(0, |info| info.drops) + control.dropped();
+            settling.is_over(now_ns, [generator.sent, generator.replies.received()], dropped)
         })?;
         Ok(measured)
     }
@@ -134,15 +124,15 @@ impl<'p> Generator<'_, 'p> {
         self.set_measuring(true);
         self.replies.latency.reset();
         let start_ns = now_ns();
-        let received = self.replies.arrivals.tally().received;
+        let received = self.replies.received();
         let mut marks = [(start_ns, received); 3];
         // Both halves, to see whether the second was as fast as the first.
         for half in 1..=2 {
             self.spin(free, true, |now_ns, generator| match until {
                 Until::Elapsed(duration) => now_ns - start_ns >= half * duration.as_nanos() as u64 / 2,
-                Until::Datagrams(count) => generator.replies.arrivals.tally().received - received >= half * count / 2,
+                Until::Datagrams(count) => generator.replies.received() - received >= half * count / 2,
             })?;
-            marks[half as usize] = (now_ns(), self.replies.arrivals.tally().received);
+            marks[half as usize] = (now_ns(), self.replies.received());
         }
         side.end();
         self.set_measuring(false);
@@ -185,13 +175,7 @@ impl<'p> Generator<'_, 'p> {
             if moved > 0 {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
-                return Err(TrialError::Stalled(match self.replies.arrivals.tally().received {
-                    0 => {
-                        "nothing came back for five seconds; does a firewall or a queueing discipline drop it? see `nft list \
-                         ruleset`, `iptables -S`, `tc -s qdisc`"
-                    }
-                    _ => "nothing came back for five seconds",
-                }));
+                return Err(stalled(self.replies.received()));
             }
             self.settle_replies(now_ns, refill, free);
             if now_ns - self.looked_ns > LOOK_NS {

@@ -12,6 +12,7 @@ pub mod pace;
 pub mod receiver;
 pub mod schedule;
 pub mod serve;
+pub(crate) mod settling;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! answers late, instead of asking less. What the client adds is recorded: how late requests went out, and the longest time
 //! between two looks for answers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
@@ -18,6 +19,7 @@ use crate::measure::order::{Order, Recorded, RoundTrips, Served};
 use crate::measure::outcome::{TrialError, latency_histogram};
 use crate::measure::peer::load::{self, Way};
 use crate::measure::peer::schedule::Schedule;
+use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
 use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
@@ -27,16 +29,13 @@ use crate::traffic::wire::{self, Wire};
 /// An answer that takes longer than this is late: whoever asked has asked again by then.
 pub const LATE_NS: u64 = 100_000_000;
 
-/// The most requests that are sent before the next look for an answer. Answers are taken one by one: at loads that leave the worker
-/// idle now and then, a call for many of them takes longer and finds one.
+/// The most requests that are sent before the next look for answers, and the most answers that are taken before the next
+/// request. They are taken one by one: at loads that leave the worker idle now and then, a call for many takes longer and
+/// finds one.
 const BATCH: usize = 64;
 
 /// How long a client that is late at the end of the measured phase keeps asking.
 const FINISH_NS: u64 = 200_000_000;
-
-/// How long nothing may come back, and how long to wait for others after the last answer.
-const STALL_NS: u64 = 5_000_000_000;
-const SETTLE_NS: u64 = 4_000_000_000;
 
 /// How often the drops of the client's socket are read at least: the kernel counts them in 32 bits.
 const LOOK_NS: u64 = 1_000_000_000;
@@ -71,8 +70,6 @@ pub fn ask<'p>(
         answers: Answers::new(order.wire, targets.map_or(1, Targets::sockets)),
         schedule: Schedule { start_ns: 0, first: 0, rate_pps: order.rate_pps, burst: order.burst },
         late: latency_histogram(),
-        measuring: false,
-        measured_sent: 0,
         last_ns: now_ns(),
         poll_gap_ns: 0,
         looked_ns: now_ns(),
@@ -117,8 +114,6 @@ struct Client<'t, 'p> {
     answers: Answers,
     schedule: Schedule,
     late: Histogram<u64>,
-    measuring: bool,
-    measured_sent: u64,
     /// When it looked for answers last.
     last_ns: u64,
     poll_gap_ns: u64,
@@ -132,19 +127,12 @@ impl<'p> Client<'_, 'p> {
         let warm_ns = self.schedule.start_ns + self.order.warmup.as_nanos() as u64;
         self.spin(free, u64::MAX, |now_ns, _| now_ns >= warm_ns)?;
         let measured = self.measure(free)?;
-        self.control.advance(Phase::Settle);
-        let (control, socket, mut last) = (self.control, self.socket, (now_ns(), 0));
+        let (control, socket, mut settling) = (self.control, self.socket, Settling::begin(now_ns()));
         self.spin(free, 0, |now_ns, client| {
-            let received = client.answers.received();
-            if received != last.1 {
-                last = (now_ns, received);
-            }
-            received == client.source.next || now_ns - last.0 >= SETTLE_NS || {
-                let own = socket.meminfo().map_or(0, |info| info.drops);
-                received + own + control.dropped() >= client.source.next
-            }
+            let dropped = || socket.meminfo().map_or(0, |info| info.drops) + control.dropped();
+            settling.is_over(now_ns, [client.source.next, client.answers.received()], dropped)
         })?;
-        Ok(RoundTrips { measured_sent: self.measured_sent, ..measured })
+        Ok(measured)
     }
 
     fn measure(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
@@ -156,39 +144,39 @@ impl<'p> Client<'_, 'p> {
         let start_ns = now_ns();
         // What the warm-up did not get done is discarded.
         (self.schedule.start_ns, self.schedule.first) = (start_ns, self.source.next);
-        self.set_measuring(true);
+        self.source.set_measured(true);
         (self.last_ns, self.poll_gap_ns) = (start_ns, 0);
         let received = self.answers.received();
         let end_ns = match until {
             Until::Elapsed(duration) => start_ns + duration.as_nanos() as u64,
             Until::Datagrams(_) => u64::MAX,
         };
+        self.answers.due_ns = start_ns..end_ns;
         self.spin(free, end_ns, |now_ns, client| match until {
             Until::Elapsed(_) => now_ns >= end_ns,
             Until::Datagrams(count) => client.answers.received() - received >= count,
         })?;
-        let (now_ns, measured_received) = (now_ns(), self.answers.received() - received);
+        let now_ns = now_ns();
+        self.control.advance(Phase::Settle);
         side.end();
-        let poll_gap_ns = self.poll_gap_ns;
-        // The requests that are late at the end are the latest of all: without them, the latencies would be too good.
-        let (end_ns, longest_ns) = (end_ns.min(now_ns), now_ns + FINISH_NS);
-        self.spin(free, end_ns, |now_ns, client| {
-            client.schedule.due_ns(client.source.next) >= end_ns || now_ns > longest_ns
-        })?;
-        self.set_measuring(false);
-        self.poll_gap_ns = poll_gap_ns;
-        Ok(RoundTrips {
+        self.source.set_measured(false);
+        let measured = RoundTrips {
             measured_ns: now_ns - start_ns,
-            measured_received,
+            measured_sent: self.source.next - self.schedule.first,
+            measured_received: self.answers.received() - received,
             cpu_ns: side.usage.cpu_ns,
             disturbance: Disturbance { context_switches: 0, ..watch.end() },
             ..RoundTrips::default()
-        })
-    }
-
-    fn set_measuring(&mut self, measuring: bool) {
-        self.measuring = measuring;
-        self.source.set_measured(measuring);
+        };
+        let poll_gap_ns = self.poll_gap_ns;
+        // The requests that are late at the end are the latest of all: without them, the latencies would be too good.
+        let (end_ns, longest_ns) = (end_ns.min(now_ns), now_ns + FINISH_NS);
+        self.answers.due_ns.end = end_ns;
+        self.spin(free, end_ns, |now_ns, client| {
+            client.schedule.due_ns(client.source.next) >= end_ns || now_ns > longest_ns
+        })?;
+        self.poll_gap_ns = poll_gap_ns;
+        Ok(measured)
     }
 
     /// Sends what is due before `end_ns`, and receives, until `over`.
@@ -201,14 +189,7 @@ impl<'p> Client<'_, 'p> {
         let mut moved_ns = now_ns();
         loop {
             self.send(end_ns)?;
-            // A look where no answer is to come would delay the next request.
-            let moved = match self.answers.received() == self.source.next {
-                true => 0,
-                false => {
-                    let received = driver::receive_once(&mut self.lane, &mut self.answers, free);
-                    received.map_err(TrialError::io("receiving"))?
-                }
-            };
+            let moved = self.receive(free)?;
             let now_ns = now_ns();
             self.poll_gap_ns = self.poll_gap_ns.max(now_ns - self.last_ns);
             self.last_ns = now_ns;
@@ -216,12 +197,7 @@ impl<'p> Client<'_, 'p> {
             if moved > 0 || self.answers.received() == self.source.next {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
-                return Err(TrialError::Stalled(match self.answers.received() {
-                    0 => {
-                        "nothing came back for five seconds; does a firewall drop it? see `nft list ruleset`, `iptables -S`"
-                    }
-                    _ => "nothing came back for five seconds",
-                }));
+                return Err(stalled(self.answers.received()));
             }
             if now_ns - self.looked_ns > LOOK_NS {
                 self.looked_ns = now_ns;
@@ -236,13 +212,27 @@ impl<'p> Client<'_, 'p> {
         }
     }
 
+    /// Takes the answers that are there, as many as requests may have gone before. Where none is to come, a look would
+    /// delay the next request.
+    fn receive(&mut self, free: &mut FreeList<'p>) -> Result<usize, TrialError> {
+        let mut all = 0;
+        while all < BATCH && self.answers.received() != self.source.next {
+            let came = driver::receive_once(&mut self.lane, &mut self.answers, free);
+            match came.map_err(TrialError::io("receiving"))? {
+                0 => break,
+                came => all += came,
+            }
+        }
+        Ok(all)
+    }
+
     /// Sends what is due by now, but not later than `end_ns`.
     #[inline]
     fn send(&mut self, end_ns: u64) -> Result<(), TrialError> {
-        let (now_ns, first, schedule) = (now_ns(), self.source.next, self.schedule);
         if end_ns == 0 {
             return Ok(());
         }
+        let (now_ns, first, schedule) = (now_ns(), self.source.next, self.schedule);
         // A time that is due is one nanosecond before it at the latest.
         let due = schedule.due_by(now_ns.min(end_ns - 1)).saturating_sub(first);
         if due == 0 {
@@ -256,9 +246,8 @@ impl<'p> Client<'_, 'p> {
         let sent = sent.map_err(TrialError::io("asking"))?;
         self.source.rewind(first + sent as u64);
         self.control.add_sent(sent);
-        if self.measuring {
-            self.measured_sent += sent as u64;
-            for due_ns in (first..self.source.next).map(|sequence| schedule.due_ns(sequence)) {
+        for due_ns in (first..self.source.next).map(|sequence| schedule.due_ns(sequence)) {
+            if self.answers.due_ns.contains(&due_ns) {
                 self.late.saturating_record(now_ns.saturating_sub(due_ns).max(1));
             }
         }
@@ -266,17 +255,19 @@ impl<'p> Client<'_, 'p> {
     }
 }
 
-/// Checks and accounts for answers, and takes the times of those whose requests belong to the measured phase.
+/// Checks and accounts for answers, and takes the times of those whose requests were due in the measured phase.
 struct Answers {
     arrivals: Arrivals,
     wire: Wire,
+    /// That phase, once it has begun.
+    due_ns: Range<u64>,
     latency: Histogram<u64>,
     late: u64,
 }
 
 impl Answers {
     fn new(wire: Wire, sockets: usize) -> Self {
-        Self { arrivals: Arrivals::of_sockets(1, sockets), wire, latency: latency_histogram(), late: 0 }
+        Self { arrivals: Arrivals::of_sockets(1, sockets), wire, due_ns: 0..0, latency: latency_histogram(), late: 0 }
     }
 }
 
@@ -289,7 +280,7 @@ impl<'p> App<'p> for Answers {
         let now_ns = now_ns();
         while let Some(packet) = rx.pop() {
             if let Some(header) = self.arrivals.note(wire::read(packet.bytes(), self.wire))
-                && header.measured() > 0
+                && self.due_ns.contains(&header.intended_ns)
             {
                 let took_ns = now_ns.saturating_sub(header.intended_ns).max(1);
                 self.latency.saturating_record(took_ns);

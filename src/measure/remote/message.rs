@@ -289,6 +289,9 @@ impl FromAgent {
                     small(&[it.sent, it.measured_sent, it.measured_received, it.refused, it.measured_ns, it.cpu_ns])
                         && counted.is_sane()
                         && calm(&it.disturbance)
+                        && it.served.as_ref().is_none_or(|it| {
+                            small(&[it.train as u64, it.late_answers, it.poll_gap_ns]) && is_method(&it.fill)
+                        })
                 });
                 small(&[report.sent, report.unrelated, report.measured_ns, report.softirq_ticks.unwrap_or(0)])
                     && report.host.as_ref().is_none_or(|host| host.is_sane(COUNT_MAX))
@@ -304,6 +307,7 @@ impl FromAgent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::order::Served;
     use crate::measure::remote::frame;
     use crate::traffic::wire::{Tag, Verify, Wire};
     use proptest::prelude::*;
@@ -370,6 +374,7 @@ mod tests {
     fn impossible_counts_are_no_message() {
         let offered = |offered| FromAgent::Report(Box::new(Report { offered: Some(offered), ..Report::default() }));
         let trips = |trips| FromAgent::Report(Box::new(Report { trips: Some(trips), ..Report::default() }));
+        let served = |served| RoundTrips { served: Some(served), ..RoundTrips::default() };
         let many = Tally { received: u64::MAX, ..Tally::default() };
         for bad in [
             FromAgent::Sent(u64::MAX),
@@ -380,6 +385,8 @@ mod tests {
             offered(Offered { fill: "=1+1".into(), ..Offered::default() }),
             FromAgent::Report(Box::new(Report { softirq_ticks: Some(u64::MAX), ..Report::default() })),
             trips(RoundTrips { arrived: many, ..RoundTrips::default() }),
+            trips(served(Served { fill: "=1+1".into(), ..Served::default() })),
+            trips(served(Served { late_answers: u64::MAX, ..Served::default() })),
         ] {
             assert!(!bad.is_sane(), "{bad:?}");
         }
@@ -451,7 +458,9 @@ mod tests {
         let late = Some((&histogram).into());
         let offered = Offered { fill: text.into(), train: a as usize, measured_sent: b, late, ..Offered::default() };
         let latency = (&histogram).into();
-        let trips = RoundTrips { sent: a, arrived: tally, measured_ns: b, latency, ..RoundTrips::default() };
+        let served = Served { fill: text.into(), late_answers: a, poll_gap_ns: b, ..Served::default() };
+        let served = (a % 2 == 0).then_some(served);
+        let trips = RoundTrips { sent: a, arrived: tally, measured_ns: b, latency, served, ..RoundTrips::default() };
         let report = Report {
             sent: a,
             counted,

@@ -11,7 +11,7 @@ use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
-use crate::measure::peer::echo::SETTLE_NS;
+use crate::measure::peer::settling::SETTLE_NS;
 use crate::measure::remote::consent::{self, MARK, Token};
 use crate::measure::remote::error::LinkError;
 use crate::measure::remote::link::{Line, Link};

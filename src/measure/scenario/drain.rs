@@ -168,7 +168,11 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
         self.sides.far.end();
         let filled = match (&self.queue, drops) {
             (Some(queue), None) => queue.is_whole(sent)?,
-            (Some(queue), Some(drops)) => queue.is_settled(sent, drops)?,
+            (Some(queue), Some(drops)) => {
+                let settled = queue.is_settled(sent, drops)?;
+                queue.warm()?;
+                settled
+            }
             (None, _) => true,
         };
 

@@ -200,12 +200,17 @@ impl Queue {
     ///
     /// If the kernel does not report it.
     pub fn is_settled(&self, count: usize, drops: u64) -> Result<bool, TrialError> {
-        let settled = self.is_whole(count)? || Self::at_rest(&self.near)?.drops == drops;
-        // Whoever has slept while another process had the core finds it cold: the first calls are not those of a busy server.
-        for _ in 0..LOOKS_BEFORE {
-            self.drops()?;
-        }
-        Ok(settled)
+        Ok(self.is_whole(count)? || Self::at_rest(&self.near)?.drops == drops)
+    }
+
+    /// Enters the kernel a few times, for a worker that has slept while another process had its core: that core is cold, and
+    /// the first calls are not those of a busy server.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not report the queue.
+    pub fn warm(&self) -> Result<(), TrialError> {
+        (0..LOOKS_BEFORE).try_for_each(|_| self.drops().map(drop))
     }
 
     /// Datagrams dropped there so far.

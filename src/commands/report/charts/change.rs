@@ -186,7 +186,7 @@ impl<'a> Panel<'a> {
 fn name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
     let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::brief(backend, variant, one.cell.get(Column::addressing))
+    axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)))
 }
 
 /// The value of the swept axis, in a chart that has only one.

@@ -1,0 +1,57 @@
+//! What the generators of `echo` and `serve` share: how long they wait for answers.
+
+use crate::measure::outcome::TrialError;
+
+/// How long nothing may come back, and how long to wait for others after the last answer: longer than a busy machine, or
+/// the host of a virtual one, keeps a thread from running.
+pub(super) const STALL_NS: u64 = 5_000_000_000;
+pub(crate) const SETTLE_NS: u64 = 4_000_000_000;
+
+/// Why a trial ends in which nothing has come back for [`STALL_NS`], after `received` answers.
+pub(super) fn stalled(received: u64) -> TrialError {
+    TrialError::Stalled(match received {
+        0 => {
+            "nothing came back for five seconds; does a firewall or a queueing discipline drop it? see `nft list ruleset`, \
+             `iptables -S`, `tc -s qdisc`"
+        }
+        _ => "nothing came back for five seconds",
+    })
+}
+
+/// Waits for what is still under way when no more is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settling {
+    /// When an answer came last.
+    last_ns: u64,
+    received: u64,
+}
+
+impl Settling {
+    /// From now on.
+    pub(super) fn begin(now_ns: u64) -> Self {
+        Self { last_ns: now_ns, received: 0 }
+    }
+
+    /// Whether all is accounted for, or nothing has come for a while. `dropped` tells how many datagrams were dropped on
+    /// either way: they will not come, but what took long may.
+    pub(super) fn is_over(&mut self, now_ns: u64, [sent, received]: [u64; 2], dropped: impl FnOnce() -> u64) -> bool {
+        if received != self.received {
+            *self = Self { last_ns: now_ns, received };
+        }
+        received == sent || now_ns - self.last_ns >= SETTLE_NS || received + dropped() >= sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_over_when_all_is_known_or_nothing_comes() {
+        let mut settling = Settling::begin(1000);
+        assert!(settling.is_over(1001, [10, 10], || unreachable!("nothing is missing")));
+        assert!(!settling.is_over(1002, [10, 7], || 2) && settling.is_over(1002, [10, 7], || 3));
+        assert!(!settling.is_over(SETTLE_NS + 1001, [10, 7], || 2), "an answer came at 1002");
+        assert!(settling.is_over(SETTLE_NS + 1002, [10, 7], || 2));
+    }
+}
