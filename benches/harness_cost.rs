@@ -215,7 +215,7 @@ impl<'p> Bench<'_, 'p> {
     }
 }
 
-/// Datagrams that each of many queues is sure to hold. A round may have the end of a lap, a whole one and the begin of another.
+/// Datagrams that each of many queues is sure to hold. A round may have the end of a lap, a whole one and the beginning of another.
 const ROOM: usize = 4;
 
 /// Many connected sockets, and what fills their queues in turns.

@@ -1,4 +1,4 @@
-//! `--fill-core`: the queue of `drain` is filled on the worker's core, or on an other one.
+//! `--fill-core`: the queue of `drain` is filled on the worker's core, or on another one.
 
 mod common;
 

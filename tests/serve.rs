@@ -26,11 +26,10 @@ fn all_requests_are_answered_whatever_the_backend_and_the_way() {
             assert_eq!((row.count("received"), row.count("drop_socket")), (row.count("sent"), 0), "{}", row.name());
             assert_eq!(row.number("loss_pct"), 0.0, "{}", row.name());
             assert!(row.number("lat_min_ns") > 0.0 && row.count("late_answers") >= 0, "{}", row.name());
-            // Each request of the measured phase has an answer, and each answer a time.
-            assert_eq!(row.count("lat_samples"), row.count("measured_sent"), "{}", row.name());
-            let planned = 20_000.0 * 0.02;
-            let asked = row.number("measured_sent");
-            assert!(!asked_all(&row) || (asked - planned).abs() <= 16.0 + 0.05 * planned, "{}: {asked}", row.name());
+            // Each request that was due in the measured phase has an answer, and each answer a time.
+            let (timed, asked, planned) = (row.count("lat_samples"), row.count("measured_sent"), 20_000 * 20 / 1000);
+            assert!(asked <= timed && timed <= planned, "{}: {asked} and {timed} of {planned}", row.name());
+            assert!(!asked_all(&row) || timed == planned, "{}: {timed} of {planned}", row.name());
             assert!(row.number("late_p99_ns") > 0.0 && row.number("poll_gap_max_ns") > 0.0, "{}", row.name());
         }
     }
@@ -53,6 +52,23 @@ fn an_overloaded_worker_answers_late_and_the_latencies_say_so() {
     }
 }
 
+/// More than the two can do: either the client cannot ask so often, and the row says so, or the worker is the bottleneck.
+#[test]
+fn an_overload_is_the_workers_or_is_told() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let args = "--scenario serve --backend plain,mmsg --rate 3000k -t 0.1 --trials 2";
+    for row in Bench::new().tiny(args).expect(0).rows() {
+        assert_balanced(&row);
+        // What was sent after the measured phase is not in its rate, and its costs are not in the worker's.
+        assert!(asked_all(&row) || row.number("tx_pps") < 3e6, "{}: {}", row.name(), row.text("tx_pps"));
+        assert!(row.number("busy_pct") <= 101.0, "{}: {}", row.name(), row.text("busy_pct"));
+        let told = row.text("generator_limited") == "1";
+        assert!(told || row.number("busy_pct") > 50.0 || row.is_disturbed(), "{}: {row:?}", row.name());
+    }
+}
+
 #[test]
 fn work_takes_its_time_for_each_datagram() {
     let scenarios = if needs::two_cores().is_some() { "drain,flood,pace,echo" } else { "drain" };
@@ -64,7 +80,9 @@ fn work_takes_its_time_for_each_datagram() {
             continue;
         }
         match row.text("scenario") {
-            "drain" => assert!(row.number("ns_per_packet") >= 19_900.0, "{}", row.text("ns_per_packet")),
+            "drain" if row.text("valid") == "1" => {
+                assert!(row.number("ns_per_packet") >= 19_900.0, "{}", row.text("ns_per_packet"));
+            }
             "flood" => assert!(row.number("rx_pps") <= 50_500.0, "{}", row.text("rx_pps")),
             // The answer comes after the work.
             "echo" => assert!(row.number("lat_min_ns") >= 19_000.0, "{}", row.text("lat_min_ns")),
@@ -74,7 +92,7 @@ fn work_takes_its_time_for_each_datagram() {
     let works: Vec<&str> = rows.iter().map(|row| row.text("work")).collect();
     assert!(works.contains(&"0") && works.contains(&"20000"), "{works:?}");
     let send = Bench::new().tiny("--scenario send --backend plain --work 0,20us").expect(0).rows();
-    assert_eq!(send.iter().map(|row| row.text("work")).collect::<Vec<_>>(), ["0"], "nobody receives there");
+    assert_eq!(send.iter().map(|row| row.text("work")).collect::<Vec<_>>(), [""], "nobody receives there");
 }
 
 #[test]

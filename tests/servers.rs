@@ -135,3 +135,22 @@ fn sixteen_thousand_sockets_fit_into_half_a_gibibyte() {
     }
     assert!(peak_kib > 0 && peak_kib <= 512 << 10, "{peak_kib} KiB");
 }
+
+/// Loads for one socket and for many take different room in a queue, and none is taken for the other.
+#[test]
+fn one_socket_and_many_stand_in_one_run() {
+    let backends = if needs::uring() { "mmsg:epoll,uring" } else { "mmsg:epoll" };
+    let args = format!("--scenario drain --backend {backends} --sockets 1,100 --payload 64,1200 --trials 3 -t 0.01");
+    for row in Bench::new().tiny(&args).expect(0).rows() {
+        assert_balanced(&row);
+        assert!(!row.text("invalid_reason").contains("whole"), "{}: {}", row.name(), row.text("invalid_reason"));
+    }
+}
+
+#[test]
+fn numbers_of_sockets_are_compared() {
+    let bench = Bench::new();
+    bench.tiny("--scenario drain --backend plain,mmsg --sockets 2,20 --trials 3").expect(0);
+    let compared = bench.run("compare --by sockets out.csv").expect(0);
+    assert!(compared.stdout.contains("20 against 2"), "{}{}", compared.stdout, compared.stderr);
+}

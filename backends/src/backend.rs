@@ -370,7 +370,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts an error of a call on this socket that a transient cause had, e.g. an ICMP message that came back, and
+    /// Counts a transient error of a call on this socket, e.g. of an ICMP message that came back, and
     /// empties the socket's error queue.
     #[cold]
     pub(crate) fn note_passing(&mut self, fd: RawFd) {

@@ -41,7 +41,7 @@ pub struct Mmsg<'p> {
     is_single: bool,
     batch: usize,
     tx_headers: Headers,
-    /// Used instead of these if packets and datagrams are not one to one, or have addresses or one of several sockets.
+    /// Used instead of these if packets and datagrams are not one to one, or a packet names its address or its socket.
     outbox: Option<Outbox>,
     counters: Counters,
 }

@@ -16,7 +16,7 @@ use crate::message::Headers;
 /// leaves alone are those of the previous train.
 #[derive(Debug)]
 pub struct Offer {
-    /// They have their turns, a train each.
+    /// Used in rotation, one train each.
     sockets: Arc<[Arc<Socket>]>,
     /// Which of them sends next.
     at: usize,
@@ -30,7 +30,7 @@ pub struct Offer {
     many: Option<Many>,
 }
 
-/// Addresses that have their turns.
+/// Addresses, used in rotation.
 #[derive(Debug)]
 struct Many {
     addresses: Arc<[Address]>,

@@ -177,7 +177,7 @@ impl fmt::Display for Choice {
 /// A backend and one mode for each of its dimensions.
 ///
 /// [`fmt::Display`] writes the canonical form: all modes, joined by `+`. The dimensions of `gso`, `gro` and `epoll` are
-/// off by default; if none of their modes is written, they are.
+/// off by default; one with no mode written is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     kind: Kind,

@@ -204,6 +204,24 @@ mod tests {
     }
 
     #[test]
+    fn values_that_nobody_asked_for_follow_from_the_sides() {
+        let decides = |by: &str, axis, values: [(Column, &'static str); 2]| {
+            let text =
+                move |wanted| values.iter().find(|(column, _)| *column == wanted).map_or("", |(_, value)| *value);
+            By::column(by).expect("a column").decides(axis, text)
+        };
+        for (active, follows) in [("100", true), ("10", false)] {
+            let values = [(Column::sockets, "100"), (Column::active, active)];
+            assert_eq!(decides("sockets", Column::active, values), follows, "{active}");
+            assert!(!decides("batch", Column::active, values));
+        }
+        for (sharding, steer, follows) in [("reuseport", "hash", true), ("reuseport", "cpu", false)] {
+            let values = [(Column::sharding, sharding), (Column::steer, steer)];
+            assert_eq!(decides("sharding", Column::steer, values), follows, "{steer}");
+        }
+    }
+
+    #[test]
     fn what_is_no_axis_and_no_circumstance_is_refused() {
         for name in ["", "ns_per_packet", "trial", "scenario", "valid", "started_at", "Backend"] {
             let message = By::column(name).expect_err("no column to compare by");

@@ -25,9 +25,10 @@ pub struct RunArgs {
     #[arg(help = words::short_help(), long_help = words::long_help(), help_heading = COMPARED)]
     pub backend: List<Asked>,
 
-    /// Any of these, or pace
+    /// These, pace or serve
     ///
-    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips).
+    /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips), serve
+    /// (answers at a rate).
     #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = lists::scenarios)]
     #[arg(help_heading = COMPARED)]
     pub scenario: List<Scenario>,
@@ -47,7 +48,7 @@ pub struct RunArgs {
 
     /// How workers wait: spin or block
     ///
-    /// How workers wait in flood, pace and echo: spin (look again and again) or block (sleep in the kernel).
+    /// How workers wait in flood, pace, echo and serve: spin (look again and again) or block (sleep in the kernel).
     #[arg(long, value_name = "LIST", default_value = "spin", value_parser = lists::waits, help_heading = COMPARED)]
     pub wait: List<Wait>,
 
@@ -61,9 +62,9 @@ pub struct RunArgs {
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub fd_table: List<FdTable>,
 
-    /// Where the queue of drain is filled: on the same core as the worker, or on an other one, as by a network
+    /// Where the queue of drain is filled: on the same core as the worker, or on another one, as by a network
     ///
-    /// Where the queue of drain is filled: by the worker's thread, on the same core, or by a thread on an other one, the
+    /// Where the queue of drain is filled: by the worker's thread, on the same core, or by a thread on another one, the
     /// generator's. Then the worker finds datagrams that are in the other core's caches. --peer fills elsewhere anyway.
     #[arg(long, value_name = "LIST", default_value = "same", value_parser = lists::fill_cores)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
@@ -82,7 +83,7 @@ pub struct RunArgs {
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub active: List<Active>,
 
-    /// How unevenly these have traffic: a Zipf exponent from 0 (all alike) to 4
+    /// How unevenly the active sockets have traffic: a Zipf exponent from 0 (all alike) to 4
     #[arg(long, value_name = "LIST", default_value = "0", value_parser = lists::skews)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub skew: List<Skew>,
@@ -94,6 +95,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", default_value = "0", value_parser = lists::works, help_heading = COMPARED)]
     #[arg(hide_short_help = true)]
     pub work: List<u64>,
+
     /// Source ports of each generator in flood and pace: clients of a socket that is not connected
     ///
     /// Source ports of each generator in flood and pace, 1 to 32768: each is a client of the worker's one socket, which is then
@@ -104,7 +106,7 @@ pub struct RunArgs {
 
     /// How several workers come by datagrams in flood and pace: ports, reuseport or single
     ///
-    /// How several workers come by datagrams in flood and pace: each at its own of several ports; from one port with a socket
+    /// How several workers come by datagrams in flood and pace: each at a port of its own; from one port with a socket
     /// for each (reuseport), among which the kernel chooses; or all from a single socket.
     #[arg(long, value_name = "LIST", default_value = "ports", value_parser = lists::shardings)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
@@ -127,13 +129,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "WHAT", default_value = "header", help_heading = COMPARED, hide_short_help = true)]
     pub verify: VerifyArg,
 
-    /// Offered datagrams per second in pace
+    /// Datagrams per second in pace and serve
     ///
-    /// Offered datagrams per second and worker in pace, 1 to 100000000; 100k is 100000. A..B doubles, as in --batch.
+    /// Offered datagrams per second and worker in pace and serve, 1 to 100000000; 100k is 100000. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "50000", value_parser = lists::rates, help_heading = LOAD)]
     pub rate: List<u64>,
 
-    /// Datagrams per tick of pace's schedule, 1 to 1024
+    /// Datagrams per tick of the schedule of pace and serve, 1 to 1024
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::bursts)]
     #[arg(help_heading = LOAD, hide_short_help = true)]
     pub burst: List<u64>,
@@ -331,7 +333,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub force: bool,
 
-    /// Write the latencies of pace and echo to an HdrHistogram interval log, or add them with --append or --resume
+    /// Write the latencies of pace, echo and serve to an HdrHistogram interval log, or add them with --append or --resume
     #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     pub hlog: Option<PathBuf>,
 

@@ -86,7 +86,7 @@ columns! {
         sent: Option<u64>, Other;
         /// Datagrams received over the whole life of the trial's sockets, unique and intact.
         received: Option<u64>, Other;
-        /// Datagrams sent in the measured phase; in `flood`, `pace` and `echo`, each carries a flag in its header that says so.
+        /// Datagrams sent in the measured phase; except in rounds, each carries a flag in its header that says so.
         measured_sent: Option<u64>, Other;
         /// Datagrams received in the measured phase, unique and intact.
         measured_received: Option<u64>, Other;
@@ -102,7 +102,7 @@ columns! {
         /// kernel.
         busy_pct: Option<f64>, Other;
         /// 1 if the load was too small to show what a worker can do: a worker less than 95% busy in `flood`; less than
-        /// 99% of the offered rate sent in `pace`.
+        /// 99% of the offered rate sent in `pace` and `serve`.
         generator_limited: Option<u8>, Other;
     }
     Ledger {
@@ -162,7 +162,7 @@ columns! {
         context_switches: Option<u64>, Metric("switches", Lower);
     }
     Latency {
-        /// Number of latencies: round-trip times of `echo`, time since due of `pace`.
+        /// Number of latencies: round-trip times of `echo`, time since due of `pace` and `serve`.
         lat_samples: Option<u64>, Other;
         /// The least of them, in ns.
         lat_min_ns: Option<u64>, Metric("ns", Lower);
@@ -288,11 +288,11 @@ columns! {
         /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
         kernel_canary_ratio: Option<f64>, Other;
         /// Time in softirqs of the receiving host's cores, in ns per datagram received: the network stack's own work, of which
-        /// only a part is in the worker's time. With `--peer`, the peer's host receives in `send`, and both in `echo`. Counted are the cores with at least a hundredth of the receiving softirqs
-        /// (NET_RX). The kernel counts it in ticks of 10 ms, so it is empty where there are fewer than ten of them; use `-t 5`.
+        /// only a part is in the worker's time. With `--peer`, the peer's host receives in `send`, and both in `echo` and `serve`.
+        /// Counted are the cores with at least a hundredth of the receiving softirqs (NET_RX). The kernel counts it in ticks of 10 ms, so it is empty where there are fewer than ten of them; use `-t 5`.
         softirq_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Whether the kernel of the receiving host measures time in interrupts: `yes` or `no`; `no yes` or `yes no` where the
-        /// peer's differs and both receive (`echo`); empty if unknown. Without it, softirqs are only
+        /// peer's differs and both receive (`echo`, `serve`); empty if unknown. Without it, softirqs are only
         /// estimated by looking at each timer tick what a core does, and those on the worker's core are also in the worker's
         /// time.
         irq_time_accounting: String, Circumstance, "interrupts timed exactly";

@@ -73,7 +73,7 @@ const IFLA_STATS_LINK_64: u16 = 1;
 pub struct QueueDrops {
     /// On the way out.
     pub egress: u64,
-    /// On the way in and out by the filters of `ingress` or `clsact`.
+    /// By the filters of `ingress` or `clsact`, in either direction.
     pub ingress: u64,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Polled<'p> {
 
 impl<'p> Polled<'p> {
     pub(super) fn open(choices: &[Setup], sockets: Sockets, config: &Config) -> Result<Self, OpenError> {
-        // An arrival makes a completion unless the one before is still to be made.
+        // An arrival makes a completion unless one is pending.
         let completions = (2 * sockets.len()).clamp(2 * SUBMISSIONS as usize, COMPLETIONS_MAX);
         let mut ring = Ring::open(choices, SUBMISSIONS, completions as u32, None)?;
         ring.register(&sockets)?;

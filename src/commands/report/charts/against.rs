@@ -189,7 +189,7 @@ pub(super) fn cpu(data: &Data) -> FigureOrMissing {
         line: LineBy::Series,
     };
     figure(data, request).map_err(|()| {
-        let remedy = "--wait block with --scenario pace, flood or echo: a thread that spins uses its whole core, and \
+        let remedy = "--wait block with --scenario pace, flood, echo or serve: a thread that spins uses its whole core, and \
                       its time per datagram is merely one over the rate";
         (!has_cores).then_some(Missing { what: "processor time per datagram", remedy })
     })

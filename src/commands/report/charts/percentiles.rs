@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 6;
 /// The percentiles of a line.
 type Known = Vec<(f64, Estimate)>;
 
-/// Percentile curves of `echo` and `pace`.
+/// Percentile curves of `echo`, `pace` and `serve`.
 pub(super) fn figure(data: &Data) -> FigureOrMissing {
     let cells = plot::cells(data, |cell| ["echo", "pace", "serve"].contains(&cell.get(Column::scenario)));
     let waits = grouping::waits(cells.iter().map(|&at| &data.cells[at]));
@@ -56,13 +56,13 @@ pub(super) fn figure(data: &Data) -> FigureOrMissing {
         charts.extend(parted(&group.title, &lines, |title, lines| draw(title, lines, last, axis.clone())));
     }
     if charts.is_empty() {
-        return Err(Some(plot::missing(data, &cells, "latency by percentile", "--scenario echo or pace")));
+        return Err(Some(plot::missing(data, &cells, "latency by percentile", "--scenario echo, pace or serve")));
     }
     let is_folded = charts.len() > SHOWN_MAX;
     let (charts, left_out) = limited(charts);
     let mut notes = vec![format!(
         "How long datagrams took, from the median to the slowest few; less is better. In echo, the round trip; in \
-         pace, the time from when a datagram was due to its receipt. Each point is the median of the trials' \
+         pace, the time from when a datagram was due to its receipt; in serve, to the answer. Each point is the median of the trials' \
          percentiles, or, from the 99th on, the percentile of all trials together. Percentiles with fewer than \
          {BEYOND_MIN} datagrams of a trial beyond them, or fewer than {ABOVE_MIN} of all, are left out."
     )];
