@@ -113,11 +113,12 @@ pub fn write(bytes: &mut [u8], header: Header, wire: Wire) {
     let len = bytes.len() as u32;
     let (head, payload) = bytes.split_first_chunk_mut::<HEADER_LEN>().expect("a datagram holds a header");
     let first = first_word(header, wire.tag);
-    head[0..8].copy_from_slice(&first.to_le_bytes());
-    head[8..16].copy_from_slice(&header.sequence.to_le_bytes());
-    head[16..24].copy_from_slice(&header.intended_ns.to_le_bytes());
-    head[24..28].copy_from_slice(&len.to_le_bytes());
-    head[28..32].copy_from_slice(&checksum(first, header.sequence, header.intended_ns).to_le_bytes());
+    // Assigned as words: without link-time optimization, `copy_from_slice` is a call into the standard library for each field.
+    let last = u64::from(len) | u64::from(checksum(first, header.sequence, header.intended_ns)) << 32;
+    let words = [first, header.sequence, header.intended_ns, last];
+    for (bytes, word) in head.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
     if wire.verify == Verify::Full {
         let (words, rest) = payload.as_chunks_mut::<8>();
         let count = words.len();
