@@ -38,6 +38,33 @@ fn every_way_to_own_many_sockets_runs_every_scenario_but_send() {
     }
 }
 
+/// The same from another process: each socket asks it for its load.
+#[test]
+fn an_agent_sends_to_many_sockets() {
+    let bench = Bench::new();
+    let backends = if needs::uring() { "plain,mmsg,uring" } else { "plain,mmsg" };
+    let peer = format!("{HPBENCH} agent");
+    let plan = "--sockets 40 --active 7,all --skew 0,1.2 --scenario drain,flood,pace,echo,serve --window 8 --rate 5000";
+    for addressing in ["connected", "unconnected"] {
+        let args = format!(
+            "--backend {backends} {plan} --addressing {addressing} --generators 2 {FLAGS} --force --force-plan -o out.csv"
+        );
+        let words: Vec<&str> = [HPBENCH, "--peer", &peer].into_iter().chain(args.split(' ')).collect();
+        let done = bench.run_command(&words).expect(0);
+        let rows = bench.rows("out.csv");
+        assert_eq!(rows.len(), backends.split(',').count() * 5 * 4, "{}", done.stderr);
+        for row in &rows {
+            let name = format!("{} {} of {}", row.name(), row.text("active"), row.text("sockets"));
+            assert_eq!(row.text("error"), "", "{name}");
+            let counts = ["lost", "unexplained", "foreign", "corrupt", "duplicate"].map(|column| row.count(column));
+            assert_eq!(counts, [0; 5], "{name} {addressing}");
+            assert_balanced(row);
+            assert!(row.count("received") > 0, "{name}");
+            assert!(row.count("sockets") == 1 || ["", "sendmmsg"].contains(&row.text("fill")), "{name}");
+        }
+    }
+}
+
 #[test]
 fn one_socket_is_what_it_was() {
     let bench = Bench::new();
@@ -65,7 +92,6 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         ("--sockets 8 --scenario send", "send"),
         ("--sockets 8 --active 9", "--active 9"),
         ("--sockets 8 --backend uring:single", "multishot"),
-        ("--sockets 8 --peer 'hpbench agent'", "--peer with --sockets 8"),
         ("--sockets 32768 --generators 3 --force-plan", "65536 flows"),
         ("--sockets 30000 --port 40000", "leaves no ports"),
         ("--sockets 8 --backend mmsg:scan --scenario flood --wait block", "epoll"),

@@ -22,7 +22,7 @@ impl Senders<'_> {
     /// What makes a time of the generators' clock one of ours, in nanoseconds; 0 if it is the same clock.
     pub fn shift_ns(&self) -> i64 {
         match self {
-            Self::One(Far::There(session)) => session.shift_ns(),
+            Self::One(Far::There(session, _)) => session.shift_ns(),
             Self::One(Far::Here(..)) | Self::Flows(_) => 0,
         }
     }

@@ -198,11 +198,6 @@ pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Opt
         return Ok(None);
     }
     anyhow::ensure!(
-        args.sockets.0 == [1],
-        "--peer with --sockets {}: an agent sends to one socket; leave out one",
-        args.sockets
-    );
-    anyhow::ensure!(
         args.generator_cpu.is_none(),
         "--peer with --generator-cpu: the generators are in the agent; use --peer-cpu"
     );

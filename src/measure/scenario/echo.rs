@@ -40,7 +40,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
         let far_free = &mut far_free;
         let generator = threads::spawn(scope, || match &far {
             Far::Here(far, targets) => here(&order, (far, targets.as_ref()), &control, (part.pool, far_free)),
-            Far::There(session) => session.echo(&control),
+            Far::There(session, _) => session.echo(&control),
         })?;
         let (near, control, free) = (&near, &control, &mut *free);
         let worker = threads::spawn(scope, move || {

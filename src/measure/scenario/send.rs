@@ -227,7 +227,7 @@ pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) ->
     let (near, far) = trial.ends()?;
     let far = match far {
         Far::Here(far, _) => far,
-        Far::There(session) => return with_agent::<B>(session, near.first(), trial, free),
+        Far::There(session, _) => return with_agent::<B>(*session, near.first(), trial, free),
     };
     let to = far.local_addr().map_err(TrialError::io("reading a socket's address"))?;
     let receiver = Receiver::<Mmsg<'p>>::open(&trial.order(0), Port::Socket(Arc::clone(&far)), trial.pool)?;

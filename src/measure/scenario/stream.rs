@@ -61,7 +61,7 @@ pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
                 let targets = targets.as_ref().map(|targets| targets.of_generator(generator));
                 peer::offer_by(order, Way::to(far, targets.as_ref()), control).map(Offering::from)
             }
-            Senders::One(Far::There(session)) => session.offer(control).map(Offering::from),
+            Senders::One(Far::There(session, _)) => session.offer(control).map(Offering::from),
             Senders::Flows(flows) => {
                 peer::offer_by(order, Way::FromMany(&flows[generator]), control).map(Offering::from)
             }
