@@ -404,7 +404,16 @@ impl Driven {
             fifo: None,
         };
         let (bind, within) = (IpAddr::from(Ipv4Addr::LOCALHOST).into(), Duration::from_secs(5));
-        let open = Open { orders: vec![order], spread, bind, buffers: [1 << 16; 2], nonce, within, datagrams: 1000 };
+        let open = Open {
+            orders: vec![order],
+            spread,
+            ports: None,
+            bind,
+            buffers: [1 << 16; 2],
+            nonce,
+            within,
+            datagrams: 1000,
+        };
         self.send_about(trial, ToAgent::Open(Box::new(open)));
         match self.next_about() {
             Some(About { trial: opened, message: FromAgent::Opened(address) }) if opened == trial => address,
@@ -574,6 +583,7 @@ fn trials_of_several_workers_do_not_mix() {
     let open = ToAgent::Open(Box::new(Open {
         orders: vec![],
         spread: Spread::ONE,
+        ports: None,
         bind: IpAddr::from(Ipv4Addr::LOCALHOST).into(),
         buffers: [1; 2],
         nonce: Token::draw(),

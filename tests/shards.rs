@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bench, assert_balanced, needs, wrapped};
+use common::{Bench, HPBENCH, assert_balanced, needs, wrapped};
 use hpbench::measure::control::Interrupt;
 use hpbench::measure::outcome::Outcome;
 use hpbench::measure::trial::Trial;
@@ -71,20 +71,18 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         ("--flows 8 --scenario serve", "--flows 8 with --scenario serve"),
         ("--flows 1,8 --scenario echo", "add one to --scenario"),
         ("--flows 8 --scenario flood --sockets 4", "--flows 8 with --sockets 4"),
-        ("--flows 8 --scenario flood --peer 'hpbench agent'", "--flows 8 with --peer"),
         ("--flows 8 --scenario flood --backend uring:multishot", "recvmsg-multishot"),
         ("--flows 32768 --scenario flood --generators 3", "65536 flows"),
         ("--flows 0", "1 to 32768"),
         ("--sharding reuseport --scenario flood", "--workers 2"),
         ("--sharding single -w 2 --scenario drain", "--sharding single with --scenario drain"),
         ("--sharding reuseport -w 2 --scenario echo", "--sharding reuseport with --scenario echo"),
-        ("--sharding reuseport -w 2 --scenario flood --peer 'hpbench agent'", "--sharding reuseport with --peer"),
         ("--sharding single -w 2 --scenario flood --packets 100", "--sharding single with --packets"),
         ("--steer cpu -w 2 --scenario flood", "--sharding reuseport"),
         ("--sharding hash -w 2", "there are ports, reuseport and single"),
     ] {
         let words = shlex::split(flags).expect("words");
-        let words: Vec<&str> = [common::HPBENCH].into_iter().chain(words.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = [HPBENCH].into_iter().chain(words.iter().map(String::as_str)).collect();
         let done = bench.run_command(&words).expect(2);
         assert!(done.stderr.contains(told), "{flags}: {}", done.stderr);
     }
@@ -110,6 +108,40 @@ fn workers_that_share_a_port_leave_rows() {
         assert_balanced(row);
         assert_eq!(row.text("steer").is_empty(), row.text("sharding") != "reuseport");
         assert!((1.0..=2.0).contains(&row.number("balance")), "{}", row.name());
+    }
+}
+
+/// The clients are an agent's, which leaves both cores to the workers: every combination runs on two.
+#[test]
+fn an_agent_has_many_clients_and_workers_share_the_port_that_it_sends_to() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let backends = if needs::uring() { "plain,mmsg:gro,uring" } else { "plain,mmsg:gro" };
+    let peer = format!("{HPBENCH} agent");
+    let shared = "-w 2 --flows 1,16 --sharding ports,reuseport,single --steer hash,cpu --rate 2000";
+    for (plan, cells) in [
+        ("--flows 1,3,64 --scenario flood,pace --rate 5000 --generators 2", 2 * 3),
+        (&format!("{shared} --scenario flood,pace --generators 2"), 2 * 2 * 4),
+        // Queues of a few trains each.
+        (&format!("{shared} --scenario flood --rcvbuf 20000"), 2 * 4),
+    ] {
+        let args = format!("--backend {backends} {plan} {FLAGS} --force -o out.csv");
+        let words: Vec<&str> = [HPBENCH, "--peer", &peer].into_iter().chain(args.split(' ')).collect();
+        let done = bench.run_command(&words).expect(0);
+        let rows = bench.rows("out.csv");
+        assert_eq!(rows.len(), backends.split(',').count() * cells, "{}", done.stderr);
+        for row in &rows {
+            let name = format!("{} {} {} flows", row.name(), row.text("sharding"), row.text("flows"));
+            assert_eq!(row.text("error"), "", "{name}");
+            let counts = ["lost", "unexplained", "foreign", "corrupt", "duplicate"].map(|column| row.count(column));
+            assert_eq!(counts, [0; 5], "{name}: {plan}");
+            assert_balanced(row);
+            assert!(row.count("received") > 0, "{name}");
+            let is_single = row.count("flows") == 1 && row.text("sharding") == "ports";
+            assert_eq!(row.text("addressing"), if is_single { "connected" } else { "unconnected" }, "{name}");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::measure::cost;
 use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
-use crate::measure::remote::session::{Demand, Peer, Session};
+use crate::measure::remote::session::{Asking, Demand, Peer, Session};
 use crate::measure::shards::Shards;
 use crate::measure::targets::Targets;
 use crate::measure::truesizes::Truesizes;
@@ -279,7 +279,8 @@ impl<'a, 'p> Part<'a, 'p> {
             }
             Some(peer) => {
                 let demand = Demand { spread, ..self.demand(options.rcvbuf) };
-                let session = Session::open(peer, &demand, &near.iter().collect::<Vec<_>>(), self.interrupt)?;
+                let asking: Vec<&Socket> = near.iter().collect();
+                let session = Session::open(peer, &demand, Asking::Each(&asking), self.interrupt)?;
                 near.iter_mut().filter(|_| connects).try_for_each(|near| session.connect(near))?;
                 Far::There(Box::new(session), None)
             }
@@ -298,8 +299,10 @@ impl<'a, 'p> Part<'a, 'p> {
     }
 
     /// What an agent has to do, which sends to one socket.
-    fn demand(&self, rcvbuf: usize) -> Demand {
-        Demand { orders: self.orders(), spread: Spread::ONE, buffers: [rcvbuf, self.options.sndbuf] }
+    pub(super) fn demand(&self, rcvbuf: usize) -> Demand {
+        // Generators of workers that share a port have their own, as without an agent.
+        let ports = self.cell.flows.filter(|&flows| flows > 1 || self.shards.is_some());
+        Demand { orders: self.orders(), spread: Spread::ONE, ports, buffers: [rcvbuf, self.options.sndbuf] }
     }
 
     /// As [`Part::roomy_pair`], with a socket of an agent.
@@ -318,7 +321,7 @@ impl<'a, 'p> Part<'a, 'p> {
         let bound = Socket::bind(self.options.bind.at(port));
         let mut near = bound.map_err(failed("binding the worker's socket"))?;
         near.set_buffers(rcvbuf, self.options.sndbuf).map_err(failed("setting socket buffers"))?;
-        let session = Session::open(peer, &self.demand(rcvbuf), &[&near], self.interrupt)?;
+        let session = Session::open(peer, &self.demand(rcvbuf), Asking::Each(&[&near]), self.interrupt)?;
         if addressing == Addressing::Connected {
             session.connect(&mut near)?;
         }
@@ -421,11 +424,12 @@ impl Rendezvous {
         self.offered.load(Ordering::Acquire) < self.workers && !self.left.load(Ordering::Acquire)
     }
 
-    /// Waits for all. `false` if one left without having come, or 10 seconds passed.
+    /// Waits for all, each time that all come. `false` if one left without having come, or 10 seconds passed.
     fn meet(&self) -> bool {
         let start = Instant::now();
-        self.arrived.fetch_add(1, Ordering::AcqRel);
-        while self.arrived.load(Ordering::Acquire) < self.workers {
+        let arrived = self.arrived.fetch_add(1, Ordering::AcqRel) + 1;
+        let all = arrived.next_multiple_of(self.workers);
+        while self.arrived.load(Ordering::Acquire) < all {
             if self.left.load(Ordering::Acquire) || start.elapsed() > Duration::from_secs(10) {
                 return false;
             }

@@ -51,6 +51,11 @@ impl Scenario {
         matches!(self, Self::Flood | Self::Pace)
     }
 
+    /// Whether many clients may send to a worker's socket, and workers share a port.
+    pub fn has_flows(self) -> bool {
+        self.is_stream()
+    }
+
     /// Whether the scenario works in rounds, on one thread.
     pub fn has_rounds(self) -> bool {
         matches!(self, Self::Drain | Self::Send)
@@ -453,10 +458,10 @@ impl Axes {
         let of_sockets = addressings.iter().flat_map(|&addressing| {
             axis(kind.has_socket(), &spreads).into_iter().map(move |spread| (addressing, spread))
         });
-        let streams = kind.has_socket() && scenario.is_stream();
-        let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(streams, &self.flows)
+        let has_flows = kind.has_socket() && scenario.has_flows();
+        let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(has_flows, &self.flows)
             .into_iter()
-            .flat_map(|flows| axis(streams, &self.shardings).into_iter().map(move |sharding| (flows, sharding)))
+            .flat_map(|flows| axis(has_flows, &self.shardings).into_iter().map(move |sharding| (flows, sharding)))
             .collect();
         let of_clients = of_sockets.flat_map(|it| clients.iter().map(move |&clients| (it, clients)));
         for ((addressing, spread), (flows, sharding)) in of_clients {

@@ -34,10 +34,6 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
         "{asked}: one worker has nobody to share a port with; add --workers 2"
     );
     anyhow::ensure!(
-        args.peer.is_none(),
-        "{asked} with --peer: an agent sends from one source port to each worker's own; leave out one of the two"
-    );
-    anyhow::ensure!(
         args.sockets.0 == [1],
         "{asked} with --sockets {}: it is for workers with one socket; leave out one of the two",
         args.sockets
@@ -68,7 +64,7 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
 }
 
 /// Refuses more flows than a worker tells apart, and warns where they are too few to be spread evenly. Returns how many
-/// sockets the generators of all workers have, if each has its own.
+/// sockets the generators of all workers have in this process, if each has its own.
 ///
 /// # Errors
 ///
@@ -82,7 +78,8 @@ pub(super) fn check_flows(args: &RunArgs, generators: usize) -> anyhow::Result<u
         "--flows {most} with {generators} --generators and {} --workers: a worker tells 65536 flows apart; use fewer of any",
         args.workers
     );
-    let clients = if most > 1 || is_shared { args.workers * generators * most } else { 0 };
+    let is_here = args.peer.is_none();
+    let clients = if is_here && (most > 1 || is_shared) { args.workers * generators * most } else { 0 };
     let is_steered_by_hash = args.sharding.0.contains(&Sharding::ALL[1]) && args.steer.0.contains(&Steer::Hash);
     let fewest = args.flows.0.iter().copied().min().unwrap_or(1);
     let generators = if args.scenario.0.contains(&Scenario::Pace) { 1 } else { generators };

@@ -100,6 +100,8 @@ pub struct Open {
     pub orders: Vec<Order>,
     /// The worker's sockets, each of which is to consent.
     pub spread: Spread,
+    /// How many source ports each generator has, each a flow of its own; if none is named, they share one.
+    pub ports: Option<usize>,
     /// The address of the agent's sockets.
     pub bind: RemoteAddress,
     /// Buffers to ask for, in bytes: receive and send.
@@ -131,7 +133,9 @@ impl Open {
         let Some(order) = self.orders.first() else { return Err("an order names no generator".into()) };
         let most = if order.scenario == Scenario::Flood { GENERATORS_MAX } else { 1 };
         let first = |it: &Order| Order { flow: order.flow, core: order.core, ..*it } == *order;
-        let has_flows = |it: &Order| usize::from(it.flow) + self.spread.sockets <= FLOWS_MAX;
+        let ports = self.ports.unwrap_or(1);
+        let has_flows = |it: &Order| usize::from(it.flow) + self.spread.sockets * ports <= FLOWS_MAX;
+        let has_ports = self.ports.is_none() || order.scenario.has_flows() && self.spread.sockets == 1;
         let hour = Duration::from_secs(3600);
         let until = match order.until {
             Until::Elapsed(duration) => duration <= hour,
@@ -140,6 +144,9 @@ impl Open {
         let is_sane = self.orders.len() <= most
             && self.orders.iter().all(first)
             && self.spread.is_sane()
+            && has_ports
+            && (1..=FLOWS_MAX).contains(&ports)
+            && self.orders.len() * ports <= FLOWS_MAX
             && (self.spread.sockets == 1 || order.scenario != Scenario::Send)
             && self.orders.iter().all(has_flows)
             && (HEADER_LEN..=65_507).contains(&order.payload)
@@ -356,6 +363,7 @@ mod tests {
         let all = |orders: &[Order]| Open {
             orders: orders.to_vec(),
             spread: Spread::ONE,
+            ports: None,
             bind: bind.clone(),
             buffers: [1; 2],
             nonce,
@@ -391,6 +399,12 @@ mod tests {
         ] {
             assert!(Open { spread, ..open(order) }.check().is_err(), "{spread:?}");
         }
+        let ports = |ports| Open { ports: Some(ports), ..open(order) };
+        assert_eq!([ports(1), ports(FLOWS_MAX)].map(|open| open.check()), [Ok(()), Ok(())]);
+        for bad in [ports(0), ports(FLOWS_MAX + 1), ports(usize::MAX), Open { spread: many, ..ports(1) }] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+        assert!(Open { ports: Some(1), ..open(Order { scenario: Scenario::Echo, ..order }) }.check().is_err());
         let last = Order { flow: u16::MAX, ..order };
         assert_eq!(open(last).check(), Ok(()));
         assert!(Open { spread: many, ..open(last) }.check().is_err(), "a flow has 16 bits");
@@ -444,6 +458,7 @@ mod tests {
         let open = Open {
             orders: vec![order; (a % 4) as usize],
             spread: Spread { sockets: a as usize, active: b as usize, ..Spread::ONE },
+            ports: (b % 3 > 0).then_some(a as usize),
             bind: format!("fe80::{:x}%{text}", a as u16).parse().expect("text is no zone's end"),
             buffers: [a as usize, b as usize],
             nonce: Token::draw(),

@@ -92,8 +92,19 @@ pub struct Demand {
     pub orders: Vec<Order>,
     /// The worker's sockets.
     pub spread: Spread,
+    /// How many source ports each generator has; if none is named, they share one.
+    pub ports: Option<usize>,
     /// The buffers of the agent's sockets, in bytes: receive and send.
     pub buffers: [usize; 2],
+}
+
+/// The sockets that a worker asks for load from.
+#[derive(Clone, Copy, Debug)]
+pub enum Asking<'s> {
+    /// Each asks for itself.
+    Each(&'s [&'s Socket]),
+    /// They share a port: the first one asks for it, and any of them may hear the answer.
+    Group(&'s [&'s Socket]),
 }
 
 /// A trial that an agent takes part in. When it is dropped, the agent's part ends.
@@ -112,18 +123,20 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Begins: each of the worker's sockets asks for the load.
+    /// Begins: the worker's sockets ask for the load.
     ///
     /// # Errors
     ///
     /// If the agent cannot, or no datagram passes between the two sockets.
-    pub fn open(peer: &'a Peer, demand: &Demand, near: &[&Socket], interrupt: &Interrupt) -> Result<Self, TrialError> {
+    pub fn open(peer: &'a Peer, demand: &Demand, near: Asking<'_>, interrupt: &Interrupt) -> Result<Self, TrialError> {
         let no_way = || TrialError::NoWay { far: peer.bind.ip() };
-        let Demand { orders, spread, buffers } = demand.clone();
-        let (order, first) = (*orders.first().ok_or_else(no_way)?, near.first().ok_or_else(no_way)?);
+        let Demand { orders, spread, ports, buffers } = demand.clone();
+        let (Asking::Each(sockets) | Asking::Group(sockets)) = near;
+        let (order, first) = (*orders.first().ok_or_else(no_way)?, sockets.first().ok_or_else(no_way)?);
         let local = first.local_addr().map_err(TrialError::io("reading a socket's address"))?;
         let (within, datagrams) = limits(&order);
-        let open = Open { orders, spread, bind: peer.bind.clone(), buffers, nonce: Token::draw(), within, datagrams };
+        let (bind, nonce) = (peer.bind.clone(), Token::draw());
+        let open = Open { orders, spread, ports, bind, buffers, nonce, within, datagrams };
         for _ in 0..ATTEMPTS {
             let (line, nonce) = (peer.link.line(), Token::draw());
             let open = Open { nonce, ..open.clone() };
@@ -164,20 +177,24 @@ impl<'a> Session<'a> {
         connected.map_err(|error| TrialError::Socket { what: "connecting with the peer", error })
     }
 
-    /// Asks for load from each socket. Returns the challenges, if all came.
-    fn ask(&self, near: &[&Socket], nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
-        let mut challenges = Vec::with_capacity(near.len());
-        for some in near.chunks(ASK_AT_ONCE) {
-            let Some(heard) = self.ask_some(some, nonce)? else { return Ok(None) };
+    /// Asks for load. Returns the challenges, if all came.
+    fn ask(&self, near: Asking<'_>, nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
+        let sockets = match near {
+            Asking::Group(sockets) => return self.ask_at_once(sockets, 1, nonce),
+            Asking::Each(sockets) => sockets,
+        };
+        let mut challenges = Vec::with_capacity(sockets.len());
+        for some in sockets.chunks(ASK_AT_ONCE) {
+            let Some(heard) = self.ask_at_once(some, some.len(), nonce)? else { return Ok(None) };
             challenges.extend(heard);
         }
         Ok(Some(challenges))
     }
 
-    /// As [`Session::ask`], at the same time.
-    fn ask_some(&self, near: &[&Socket], nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
+    /// Asks for load from the first `askers` of these sockets. Those behind hear what is told to the last one of them.
+    fn ask_at_once(&self, near: &[&Socket], askers: usize, nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
         let failed = |error| TrialError::Socket { what: "asking the peer for load", error };
-        let mut heard: Vec<Option<Token>> = vec![None; near.len()];
+        let mut heard: Vec<Option<Token>> = vec![None; askers];
         for _ in 0..REQUESTS {
             for (socket, _) in near.iter().zip(&heard).filter(|(_, heard)| heard.is_none()) {
                 socket.send_to(&consent::request(nonce), self.address).map_err(failed)?;
@@ -185,7 +202,11 @@ impl<'a> Session<'a> {
             let (start, mut bytes) = (Instant::now(), [0; 64]);
             while start.elapsed() < ANSWER_WITHIN {
                 let mut is_silent = true;
-                for (socket, heard) in near.iter().zip(&mut heard).filter(|(_, heard)| heard.is_none()) {
+                for (at, socket) in near.iter().enumerate() {
+                    let heard = &mut heard[at.min(askers - 1)];
+                    if heard.is_some() {
+                        continue;
+                    }
                     let Some((length, from)) = socket.receive_from(&mut bytes).map_err(failed)? else { continue };
                     is_silent = false;
                     if from == self.address {

@@ -15,6 +15,7 @@ use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::host::HostWatch;
 use crate::measure::kthreads::{self, Softirqs};
+use crate::measure::near::Near;
 use crate::measure::order::{Offered, Order};
 use crate::measure::outcome::TrialError;
 use crate::measure::peer;
@@ -48,11 +49,29 @@ pub(super) enum WorkError {
 
 /// What an agent sends from, and to.
 struct Ends {
+    /// The socket that the worker has asked.
     socket: Arc<Socket>,
     /// Where it sends to, if the worker has many sockets: it is then not connected.
     targets: Option<Targets>,
+    /// The source ports of each generator, if they have their own: that socket is one of them.
+    clients: Vec<Arc<[Arc<Socket>]>>,
     /// The first of the worker's sockets.
     worker: SocketAddr,
+}
+
+impl Ends {
+    /// Where a generator sends from, and to which of these targets, if it has some.
+    fn way<'a>(&'a self, generator: usize, targets: Option<&'a Targets>) -> Way<'a> {
+        self.clients.get(generator).map_or_else(|| Way::to(&self.socket, targets), Way::FromMany)
+    }
+
+    /// All sockets.
+    fn near(&self) -> Near {
+        match self.clients.is_empty() {
+            true => Near::from(Arc::clone(&self.socket)),
+            false => self.clients.iter().flat_map(|sockets| sockets.iter().cloned()).collect(),
+        }
+    }
 }
 
 /// A trial on its thread.
@@ -94,21 +113,49 @@ impl Work<'_> {
             open.orders.iter().map(|order| Order { gso: order.gso && has_gso, ..*order }).collect();
         let order = &orders[0];
         let watch = HostWatch::begin(socket.local_addr().map_err(failed("reading a socket's address"))?, worker);
-        let ends = Ends { socket: Arc::new(socket), targets, worker };
+        let socket = Arc::new(socket);
+        let clients = match open.ports {
+            None => Vec::new(),
+            Some(ports) => self.clients(&socket, worker, ports)?,
+        };
+        let ends = Ends { socket, targets, clients, worker };
         let report = match scenario {
             Scenario::Flood | Scenario::Pace => self.offer(&orders, &ends),
             Scenario::Echo | Scenario::Serve => self.answered(order, &ends),
             Scenario::Drain => self.fill(order, &ends),
             Scenario::Send => self.count(order, &ends),
         };
-        let socket = ends.socket;
         let report = report.map_err(|error| match self.control.is_exceeded() {
             true => WorkError::Order(format!("the order ends after {} datagrams", open.datagrams)),
             false => error,
         })?;
-        let drop_socket = socket.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
+        let near = ends.near();
+        let drop_socket = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
         let (counted, host) = (Counted { drop_socket, ..report.counted }, watch.and_then(|watch| watch.end()));
-        Ok(Report { counted, unrelated: socket.unrelated(), host, ..report })
+        Ok(Report { counted, unrelated: near.unrelated(), host, ..report })
+    }
+
+    /// The source ports of each generator, connected with the worker's: the one that it has asked, and others.
+    fn clients(
+        &self,
+        asked: &Arc<Socket>,
+        worker: SocketAddr,
+        ports: usize,
+    ) -> Result<Vec<Arc<[Arc<Socket>]>>, TrialError> {
+        let failed = |what| move |error| TrialError::Socket { what, error };
+        let address = asked.local_addr().map_err(failed("reading a socket's address"))?;
+        let [rcvbuf, sndbuf] = self.open.buffers;
+        let another = || {
+            let mut socket =
+                Socket::bind(beside(address)).map_err(failed("binding the agent's sockets to --peer-bind"))?;
+            socket.set_buffers(rcvbuf, sndbuf).map_err(failed("setting socket buffers"))?;
+            socket.connect_to(worker).map_err(failed("connecting with the worker"))?;
+            socket.report_drops().map_err(failed("setting IP_RECVERR"))?;
+            Ok(Arc::new(socket))
+        };
+        let mut first = Some(Arc::clone(asked));
+        let mut next = || first.take().map_or_else(another, Ok);
+        (0..self.open.orders.len()).map(|_| (0..ports).map(|_| next()).collect()).collect()
     }
 
     /// Waits until each of the worker's sockets has asked for load, and has had the challenge. Returns their addresses.
@@ -163,7 +210,7 @@ impl Work<'_> {
         let control = self.control;
         let offer = move |generator: usize, order: &Order| {
             let targets = ends.targets.as_ref().map(|targets| targets.of_generator(generator));
-            peer::offer_by(order, Way::to(&ends.socket, targets.as_ref()), control)
+            peer::offer_by(order, ends.way(generator, targets.as_ref()), control)
         };
         let offered = thread::scope(|scope| {
             // If not all threads can be started, those that were still end.
@@ -269,6 +316,12 @@ impl Work<'_> {
 fn counted<'p>(socket: &Socket, counter: &Counter<'p, Mmsg<'p>>, ns: u64) -> Counted {
     let drop_socket = socket.meminfo().map_or(0, |info| info.drops);
     Counted { tally: counter.arrived(), drop_socket, drop_ring: counter.dropped(), ns }
+}
+
+/// The same address with a port that the kernel chooses.
+fn beside(mut address: SocketAddr) -> SocketAddr {
+    address.set_port(0);
+    address
 }
 
 /// Frames for datagrams of this size, with addresses.
