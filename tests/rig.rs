@@ -297,15 +297,19 @@ fn two_hosts_have_one_ledger() {
         (["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --generators 2"),
         (["10.77.0.1", "10.77.0.2"], sockets),
         (["fe80::1%rig-a", "fe80::2%rig-b"], sockets),
-        (["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood,pace --rate 2000 --generators 2 --flows 20"),
+        (
+            ["10.77.0.1", "10.77.0.2"],
+            "--backend plain --scenario flood,pace,serve --rate 2000 --generators 2 --flows 20",
+        ),
     ];
     if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
         let several = "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --workers 2";
         plans.push((["10.77.0.1", "10.77.0.2"], several));
         plans.push((["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --workers 2 --generators 2"));
-        let shared = "--backend plain --scenario flood,pace --rate 2000 --workers 2 --flows 16 --sharding reuseport";
+        let shared =
+            "--backend plain --scenario flood,pace,serve --rate 2000 --workers 2 --flows 16 --sharding reuseport";
         plans.push((["fe80::1%rig-a", "fe80::2%rig-b"], shared));
-        let single = "--backend plain --scenario flood,pace --rate 2000 --workers 2 --flows 16 --sharding single";
+        let single = "--backend plain --scenario flood,pace,serve --rate 2000 --workers 2 --flows 16 --sharding single";
         plans.push((["10.77.0.1", "10.77.0.2"], single));
     } else {
         needs::skip("cores", &"two workers need two cores");

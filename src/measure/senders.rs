@@ -70,6 +70,12 @@ impl<'a> Part<'a, '_> {
         Ok((near, Senders::One(Far::There(Box::new(session), None))))
     }
 
+    /// What the kernel has dropped at this worker's socket, as far as it belongs into the account of this worker.
+    pub(crate) fn accounted(&self, drops: u64) -> u64 {
+        let is_accounted_here = self.shards.is_none_or(|shards| shards.accounts_for_drops(self.index));
+        if is_accounted_here { drops } else { 0 }
+    }
+
     /// A socket that is connected with the worker's.
     fn client(&self, address: SocketAddr) -> Result<Arc<Socket>, TrialError> {
         let failed = |what| move |error| TrialError::Socket { what, error };

@@ -407,11 +407,14 @@ pub(super) struct Rendezvous {
     left: AtomicBool,
     /// Workers whose generators have ended.
     offered: AtomicUsize,
+    /// Workers that have nothing to do.
+    idle: AtomicUsize,
 }
 
 impl Rendezvous {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false), offered: AtomicUsize::new(0) }
+        let zero = || AtomicUsize::new(0);
+        Self { workers, arrived: zero(), left: AtomicBool::new(false), offered: zero(), idle: zero() }
     }
 
     /// The generators of a worker have ended, which reports it once.
@@ -422,6 +425,19 @@ impl Rendezvous {
     /// Whether some generators of any worker still send. If a worker left because it failed, they are about to end.
     pub(super) fn is_offering(&self) -> bool {
         self.offered.load(Ordering::Acquire) < self.workers && !self.left.load(Ordering::Acquire)
+    }
+
+    /// A worker has had nothing to do for a while, or has something to do again.
+    pub(super) fn report_idle(&self, is_idle: bool) {
+        match is_idle {
+            true => self.idle.fetch_add(1, Ordering::AcqRel),
+            false => self.idle.fetch_sub(1, Ordering::AcqRel),
+        };
+    }
+
+    /// Whether no worker has something to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire) == self.workers
     }
 
     /// Waits for all, each time that all come. `false` if one left without having come, or 10 seconds passed.

@@ -53,7 +53,7 @@ impl Scenario {
 
     /// Whether many clients may send to a worker's socket, and workers share a port.
     pub fn has_flows(self) -> bool {
-        self.is_stream()
+        matches!(self, Self::Flood | Self::Pace | Self::Serve)
     }
 
     /// Whether the scenario works in rounds, on one thread.
@@ -196,7 +196,7 @@ pub struct Cell {
     pub spread: Option<Spread>,
     /// How long the app works on each datagram that it receives, in nanoseconds.
     pub work: Option<u64>,
-    /// Source ports of each generator, in `flood` and `pace`.
+    /// Source ports of each generator, in `flood`, `pace` and `serve`.
     pub flows: Option<usize>,
     /// How the workers come by their datagrams, likewise.
     pub sharding: Option<Sharding>,

@@ -43,10 +43,10 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
         "{asked} with --packets: a worker that gets none would wait for ever; use --duration"
     );
     let is_only = flows.0.iter().all(|&flows| flows > 1) || sharding.0.iter().all(|it| it.is_shared());
-    let (streams, others): (Vec<Scenario>, Vec<Scenario>) = axes.scenarios.iter().partition(|it| it.is_stream());
+    let (streams, others): (Vec<Scenario>, Vec<Scenario>) = axes.scenarios.iter().partition(|it| it.has_flows());
     let others: Vec<&str> = others.into_iter().map(Scenario::name).collect();
     if is_only && !others.is_empty() {
-        let reason = "only flood and pace have many flows or a shared port";
+        let reason = "only flood, pace and serve have many flows or a shared port";
         anyhow::ensure!(
             scenarios_by_default,
             "{asked} with --scenario {}: {reason}; leave out one of the two",
@@ -57,7 +57,7 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
     } else {
         anyhow::ensure!(
             !streams.is_empty(),
-            "{asked}: only flood and pace have many flows or a shared port; add one to --scenario"
+            "{asked}: only flood, pace and serve have many flows or a shared port; add one to --scenario"
         );
     }
     Ok(())
@@ -82,7 +82,8 @@ pub(super) fn check_flows(args: &RunArgs, generators: usize) -> anyhow::Result<u
     let clients = if is_here && (most > 1 || is_shared) { args.workers * generators * most } else { 0 };
     let is_steered_by_hash = args.sharding.0.contains(&Sharding::ALL[1]) && args.steer.0.contains(&Steer::Hash);
     let fewest = args.flows.0.iter().copied().min().unwrap_or(1);
-    let generators = if args.scenario.0.contains(&Scenario::Pace) { 1 } else { generators };
+    let has_one = args.scenario.0.iter().any(|scenario| scenario.has_flows() && scenario.has_rate());
+    let generators = if has_one { 1 } else { generators };
     if is_steered_by_hash && fewest * generators < FLOWS_FEW {
         tell!(
             "warning: {} for each worker: the hash spreads so few unevenly (of four sockets that share 16, the one with most \

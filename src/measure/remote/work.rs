@@ -235,7 +235,7 @@ impl Work<'_> {
         let pool = pool(order.frames(), order.payload)?;
         let mut free = pool.frames();
         self.tell_agreed(ends, 0, "")?;
-        let trips = peer::ask_to(order, (&ends.socket, ends.targets.as_ref()), self.control, (&pool, &mut free))?;
+        let trips = peer::ask(order, ends.way(0, ends.targets.as_ref()), self.control, (&pool, &mut free))?;
         Ok(Report { trips: Some(trips), ..Report::default() })
     }
 

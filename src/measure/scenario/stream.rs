@@ -160,8 +160,7 @@ impl<'p> Worker<'_, '_, 'p> {
         closed.map_err(TrialError::io("closing the backend"))?;
         let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         let arrived = sink.arrivals.tally();
-        let is_accounted_here = part.shards.is_none_or(|shards| shards.accounts_for_drops(part.index));
-        let drop_socket = if is_accounted_here { info.drops } else { 0 };
+        let drop_socket = part.accounted(info.drops);
         let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket, drop_ring };
         ledger.arrived.foreign += self.near.unrelated();
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
