@@ -287,7 +287,8 @@ fn two_hosts_have_one_ledger() {
     let all = "--backend plain,mmsg --scenario drain,send,flood,pace,echo,serve --rate 2000";
     let unconnected =
         "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --addressing unconnected";
-    let sockets = "--backend mmsg --scenario drain,flood,pace,echo,serve --rate 2000 --sockets 20 --active 12 --skew 1";
+    let sockets =
+        "--backend mmsg --scenario drain,send,flood,pace,echo,serve --rate 2000 --sockets 20 --active 12 --skew 1";
     let mut plans = vec![
         (["10.77.0.1", "10.77.0.2"], all),
         (["fd77::1", "fd77::2"], all),

@@ -1,4 +1,5 @@
-//! Where a generator sends if its worker owns many sockets: the addresses, and the order in which they have their turns.
+//! Where a generator sends if its worker owns many sockets: the addresses, and the order in which they have their turns. In
+//! `send`, the order in which these sockets send.
 
 use std::io;
 use std::net::SocketAddr;

@@ -452,11 +452,8 @@ impl Axes {
         let (scenario, kind) = (settings.scenario, asked.choice.kind());
         // In memory there are no addresses.
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
-        // Many sockets have no part in `send` yet.
-        let is_possible = |spread: &&Spread| spread.sockets == 1 || scenario != Scenario::Send;
-        let spreads: Vec<Spread> = self.spreads.iter().filter(is_possible).copied().collect();
         let of_sockets = addressings.iter().flat_map(|&addressing| {
-            axis(kind.has_socket(), &spreads).into_iter().map(move |spread| (addressing, spread))
+            axis(kind.has_socket(), &self.spreads).into_iter().map(move |spread| (addressing, spread))
         });
         let has_flows = kind.has_socket() && scenario.has_flows();
         let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(has_flows, &self.flows)

@@ -147,7 +147,6 @@ impl Open {
             && has_ports
             && (1..=FLOWS_MAX).contains(&ports)
             && self.orders.len() * ports <= FLOWS_MAX
-            && (self.spread.sockets == 1 || order.scenario != Scenario::Send)
             && self.orders.iter().all(has_flows)
             && (HEADER_LEN..=65_507).contains(&order.payload)
             && (1..=1024).contains(&order.window)

@@ -271,7 +271,8 @@ impl Work<'_> {
         let pool = pool(1024, order.payload)?;
         let mut free = pool.frames();
         order.pin().map_err(TrialError::from)?;
-        let mut counter = Counter::<Mmsg<'_>>::open(order, Port::Socket(Arc::clone(socket)), &pool)?;
+        let flows = self.open.spread.sockets;
+        let mut counter = Counter::<Mmsg<'_>>::open(order, flows, Port::Socket(Arc::clone(socket)), &pool)?;
         self.tell_agreed(ends, 0, "")?;
         let (latest, mut ns, mut result) = (Instant::now() + self.open.within, 0, Ok(()));
         // In the warm-up, softirqs do not count.
