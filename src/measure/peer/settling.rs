@@ -35,10 +35,12 @@ impl Settling {
     /// Whether all is accounted for, or nothing has come for a while. `dropped` tells how many datagrams were dropped on
     /// either way: they will not come, but what took long may.
     pub(super) fn is_over(&mut self, now_ns: u64, [sent, received]: [u64; 2], dropped: impl FnOnce() -> u64) -> bool {
-        if received != self.received {
+        let has_come = received != self.received;
+        if has_come {
             *self = Self { last_ns: now_ns, received };
         }
-        received == sent || now_ns - self.last_ns >= SETTLE_NS || received + dropped() >= sent
+        // Where answers still come, more may be there.
+        received == sent || now_ns - self.last_ns >= SETTLE_NS || !has_come && received + dropped() >= sent
     }
 }
 
@@ -50,6 +52,7 @@ mod tests {
     fn it_is_over_when_all_is_known_or_nothing_comes() {
         let mut settling = Settling::begin(1000);
         assert!(settling.is_over(1001, [10, 10], || unreachable!("nothing is missing")));
+        assert!(!settling.is_over(1002, [10, 7], || 3), "one has just come");
         assert!(!settling.is_over(1002, [10, 7], || 2) && settling.is_over(1002, [10, 7], || 3));
         assert!(!settling.is_over(SETTLE_NS + 1001, [10, 7], || 2), "an answer came at 1002");
         assert!(settling.is_over(SETTLE_NS + 1002, [10, 7], || 2));
