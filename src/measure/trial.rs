@@ -407,6 +407,8 @@ pub(super) struct Rendezvous {
     left: AtomicBool,
     /// Workers whose generators have ended.
     offered: AtomicUsize,
+    /// Workers whose clients ask nothing more.
+    asked: AtomicUsize,
     /// Workers that have nothing to do.
     idle: AtomicUsize,
 }
@@ -414,7 +416,7 @@ pub(super) struct Rendezvous {
 impl Rendezvous {
     pub(super) fn new(workers: usize) -> Self {
         let zero = || AtomicUsize::new(0);
-        Self { workers, arrived: zero(), left: AtomicBool::new(false), offered: zero(), idle: zero() }
+        Self { workers, arrived: zero(), left: AtomicBool::new(false), offered: zero(), asked: zero(), idle: zero() }
     }
 
     /// The generators of a worker have ended, which reports it once.
@@ -425,6 +427,16 @@ impl Rendezvous {
     /// Whether some generators of any worker still send. If a worker left because it failed, they are about to end.
     pub(super) fn is_offering(&self) -> bool {
         self.offered.load(Ordering::Acquire) < self.workers && !self.left.load(Ordering::Acquire)
+    }
+
+    /// The client of a worker asks nothing more, and waits for answers; the worker reports that once.
+    pub(super) fn report_asked(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a client of any worker still asks.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked.load(Ordering::Acquire) < self.workers
     }
 
     /// A worker has had nothing to do for a while, or has something to do again.

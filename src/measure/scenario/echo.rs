@@ -25,10 +25,11 @@ use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
 use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 
-/// How long workers that share a port have nothing to do if no request is left; where it comes from another host, or may have
-/// to wait for its core, it may take longer.
-const IDLE_NS: u64 = 50_000_000;
-const IDLE_BETWEEN_HOSTS_NS: u64 = 200_000_000;
+/// How long no request may reach workers that share a port, after the last one was sent, before none is left: one may have to
+/// wait for another host, or for the thread that delivers it.
+const IDLE_NS: u64 = 200_000_000;
+/// How many turns in a row must then find nothing. What a turn found before the thread was kept from its core says nothing.
+const IDLE_TURNS: u32 = 16;
 
 /// More than any trial sends: all that is missing.
 const ALL: u64 = 1 << 48;
@@ -231,8 +232,8 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
 
 /// Goes on after the measured phase, as a worker that answers other workers' clients, too: until all clients have ended.
 ///
-/// None knows what becomes of a request that another worker got, or dropped. When all workers have been idle for a while, no
-/// answer is under way, and the client waits no longer.
+/// None knows what becomes of a request that another worker got, or dropped. When no client asks any more, and all workers have
+/// been idle for a while since, no request is left, and the clients wait no longer.
 fn answer_others<'p, B: Backend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
@@ -241,19 +242,22 @@ fn answer_others<'p, B: Backend<'p>, A: App<'p>>(
     free: &mut FreeList<'p>,
 ) -> Result<(), TrialError> {
     let (together, mut is_idle, mut is_over) = (part.together, false, false);
-    let idle_ns = if part.peer.is_some() { IDLE_BETWEEN_HOSTS_NS } else { IDLE_NS };
-    let (mut moved_ns, mut looked_ns) = (now_ns(), now_ns());
+    let (mut now, mut moved_ns, mut looked_ns, mut vain) = (now_ns(), now_ns(), now_ns(), 0);
+    together.report_asked();
     loop {
+        let began_ns = now;
         let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
-        let now_ns = now_ns();
-        if moved > 0 {
-            moved_ns = now_ns;
-        }
-        if now_ns - looked_ns > LOOK_NS {
-            looked_ns = now_ns;
+        now = now_ns();
+        if now - looked_ns > LOOK_NS {
+            looked_ns = now;
             near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         }
-        if is_idle != (now_ns - moved_ns > idle_ns) {
+        if moved > 0 || together.is_asking() {
+            (moved_ns, vain) = (now, 0);
+        } else if began_ns.saturating_sub(moved_ns) > IDLE_NS {
+            vain += 1;
+        }
+        if is_idle != (vain >= IDLE_TURNS) {
             is_idle = !is_idle;
             together.report_idle(is_idle);
         }
