@@ -107,6 +107,18 @@ fn a_dry_run_shows_what_would_be_searched() {
 }
 
 #[test]
+fn numbers_of_workers_for_which_there_are_no_cores_are_left_out() {
+    let Some([first, second]) = needs::two_cores() else { return };
+    if !needs::works("taskset", &["taskset", "-c", &first.to_string(), "true"]) {
+        return;
+    }
+    let bench = Bench::under(["taskset", "-c", &format!("{first},{second}")]);
+    let done = bench.run("search --backend plain -w 1..2 --dry-run").expect(0);
+    assert!(done.stderr.contains("2 workers left out: there are too few cores"), "{}", done.stderr);
+    assert!(done.stdout.contains("1 search, workers 1, about 6 s"), "{}", done.stdout);
+}
+
+#[test]
 fn a_search_is_no_plan_of_a_run() {
     if needs::two_cores().is_none() {
         return;

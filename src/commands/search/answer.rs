@@ -40,8 +40,12 @@ impl<'a> Line<'a> {
         let Found { bounds, throughput } = subject.search.found(goal);
         let at =
             |load: Option<u64>| subject.trials.iter().filter(move |(row, _)| row.rate_pps == load && load.is_some());
-        let holding: Vec<&Row> =
+        let mut holding: Vec<&Row> =
             at(bounds.lower).filter(|(_, met)| met[goal] == Met::Yes).map(|(row, _)| row).collect();
+        // Those that hold although they were disturbed show what the disturbance costs, too.
+        if holding.iter().any(|row| !row.is_invalid()) {
+            holding.retain(|row| !row.is_invalid());
+        }
         let cpu_ns = |row: &&Row| Some(row.cpu_ns_per_packet? + row.kthread_ns_per_packet.unwrap_or(0.0));
         let latencies = merged(holding.iter().map(|row| &row.lat_tail));
         let is_over = subject.search.clone().ask().is_none();
@@ -315,6 +319,7 @@ mod tests {
                     loss_pct: Some(100.0 * (1.0 - most / load).max(0.0)),
                     rx_pps: Some(load.min(most) * workers[subject.run] as f64),
                     generator_limited: Some(u8::from(load > device.tx_pps.unwrap_or(f64::MAX))),
+                    valid: 1,
                     lat_tail: LatTail::of(
                         &hdrhistogram::Histogram::<u64>::new(3)
                             .map(|mut histogram| {

@@ -18,7 +18,7 @@ use crate::console::{Failure, broken, print, tell, usage};
 use crate::measure::control::Interrupt;
 use crate::place;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::Cell;
+use crate::plan::cells::{Cell, Options};
 use crate::plan::lists::List;
 use crate::plan::{pointless, request};
 use crate::record::row::Run;
@@ -142,7 +142,7 @@ fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
         let mut cells = request::cells(&own, false).map_err(Failure::Usage)?;
         let is_one_of_several = args.goal.workers.0.len() > 1;
         let options = match request::options(&own) {
-            Ok(options) if is_one_of_several && options.cores.shared.is_some() && !own.force_plan => {
+            Ok(options) if is_one_of_several && lacks_cores(&own, &options) => {
                 tell!(
                     "note: {} left out: there are too few cores for them and their generators",
                     counted(workers, "worker")
@@ -176,6 +176,12 @@ fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
         usage(anyhow!("--workers {}: there are cores for none of these numbers of workers", args.goal.workers))
     })?;
     Ok(Plan { runs, subjects, args })
+}
+
+/// Whether workers and their generators would have to share cores, or there are none for the generators.
+fn lacks_cores(args: &RunArgs, options: &Options) -> bool {
+    let has_none = options.cores.places.iter().any(|place| place.generators.is_empty());
+    args.peer.is_none() && (has_none || options.cores.shared.is_some() && !args.force_plan)
 }
 
 /// The rates that are searched.
