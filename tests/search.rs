@@ -66,7 +66,7 @@ fn a_known_capacity_is_found() {
         return;
     }
     let bench = Bench::new();
-    let done = bench.run("search --backend plain --work 100us --time 60 --quiet -o out.csv");
+    let done = bench.run("search --backend plain --work 100us --time 30 --quiet -o out.csv");
     let line = done.stdout.lines().find(|line| line.starts_with("plain  ")).unwrap_or_default();
     if done.status != 0 || !(line.ends_with("the queue grew") || line.ends_with("p99 above 10 ms")) {
         needs::skip("quiet", &format!("other programs disturbed the search: {line}: {}", done.stderr));
