@@ -34,7 +34,7 @@ use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
 use hpbench_backends::uring::Uring;
 use hpbench_backends::{
-    Addressing, Backend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
+    Addressing, AsyncBackend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
 };
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -154,7 +154,7 @@ struct Bench<'b, 'p> {
 }
 
 impl<'p> Bench<'_, 'p> {
-    fn compare<B: Backend<'p>, L: BareLoop>(
+    fn compare<B: AsyncBackend<'p>, L: BareLoop>(
         &mut self,
         backend: &str,
         modes: &str,
@@ -186,7 +186,7 @@ impl<'p> Bench<'_, 'p> {
     }
 
     /// The same with many sockets; a round is spread over all of them.
-    fn compare_many<B: Backend<'p>, L: BareMany>(&mut self, backend: &str, sockets: usize) -> Result<()> {
+    fn compare_many<B: AsyncBackend<'p>, L: BareMany>(&mut self, backend: &str, sockets: usize) -> Result<()> {
         let name = format!("{backend}, {sockets} sockets");
         if !is_wanted(self.wanted, &name, self.batch) {
             return Ok(());

@@ -1,14 +1,15 @@
 //! The list of all backends: the one file that knows every implementation.
 
-use crate::backend::{Backend, Caps, Config, OpenError};
+use crate::backend::{Caps, Config, OpenError};
 use crate::declaration::Kind;
+use crate::runtime::AsyncBackend;
 
 /// An operation on a backend's type.
 pub trait Visitor<'p> {
     /// Its result.
     type Output;
     /// Runs it.
-    fn visit<B: Backend<'p>>(self) -> Self::Output;
+    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output;
 }
 
 /// Defines a constant for each backend, the list of them, and the map from a kind to its type, whose one parameter is
@@ -18,7 +19,7 @@ macro_rules! backends {
         impl Kind {
             $(
                 #[doc = concat!("The backend [`", stringify!($backend), "`](crate::", stringify!($module), ").")]
-                pub const $name: Self = <crate::$module::$backend<'static> as Backend<'static>>::KIND;
+                pub const $name: Self = <crate::$module::$backend<'static> as AsyncBackend<'static>>::KIND;
             )+
 
             /// All backends.
@@ -67,7 +68,7 @@ impl Config {
         impl<'p> Visitor<'p> for Probe<'_> {
             type Output = Result<Caps, OpenError>;
 
-            fn visit<B: Backend<'p>>(self) -> Self::Output {
+            fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
                 B::probe(self.0)
             }
         }

@@ -1,10 +1,11 @@
 //! `echo` and `serve`: a worker that sends back what it receives, and a generator that asks: a few datagrams in flight, or
 //! what a schedule says; see [`peer::echo`] and [`peer::serve`].
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::thread;
 
-use hpbench_backends::{Backend, Counters, FreeList, Pool, Socket};
+use hpbench_backends::{AsyncBackend, Counters, FreeList, Pool, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
@@ -30,7 +31,7 @@ use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (near, far) = part.ends()?;
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
     let mut far_free = free.split_off(if part.peer.is_none() { order.frames() } else { 0 });
@@ -117,7 +118,7 @@ fn here<'p>(
 }
 
 /// The worker: echoes until the generator is done.
-fn worker<'p, B: Backend<'p>>(
+fn worker<'p, B: AsyncBackend<'p>>(
     part: &Part<'_, 'p>,
     near: &Near,
     control: &Control,
@@ -148,7 +149,7 @@ fn worker<'p, B: Backend<'p>>(
 }
 
 /// Sends back what comes, and notes where the counters stand when the phase changes.
-fn work<'p, B: Backend<'p>, A: App<'p>>(
+fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     (part, near): (&Part<'_, 'p>, &Near),
@@ -164,8 +165,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     let mut phase = Phase::Setup;
     let mut marks: [(Counters, Polls, u64); 2] = Default::default();
     let (mut busy_ns, mut last_ns, mut looked_ns) = (0, now_ns(), now_ns());
-    while phase != Phase::Stop {
-        let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
+    let ended = driver::turns(lane, app, free, |lane, _, moved| {
         let now_ns = now_ns();
         if moved > 0 {
             busy_ns += now_ns - last_ns;
@@ -194,7 +194,9 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
             }
             phase = next;
         }
-    }
+        if phase == Phase::Stop { Break(()) } else { Continue(()) }
+    });
+    ended.map_err(TrialError::io("echoing"))?;
     let [before, after] = marks;
     Ok(Outcome {
         counters: after.0.since(before.0),

@@ -8,7 +8,7 @@ pub mod rounds;
 pub mod send;
 pub mod stream;
 
-use hpbench_backends::{Backend, FreeList, Visitor};
+use hpbench_backends::{AsyncBackend, FreeList, Visitor};
 
 use crate::gates;
 use crate::measure::host::{BothHosts, HostWatch};
@@ -33,7 +33,7 @@ impl<'p> Trial<'_, 'p> {
     /// # Errors
     ///
     /// Why there is no result.
-    pub fn run_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    pub fn run_as<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         self.run_parts(free, |part, free| part.run::<B>(free))
     }
 
@@ -42,7 +42,7 @@ impl<'p> Trial<'_, 'p> {
     /// # Errors
     ///
     /// Why there is no result, or that the scenario is another one.
-    pub fn run_rounds_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    pub fn run_rounds_as<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         self.run_parts(free, |part, free| {
             let _leave = LeaveAtEnd(part.together);
             part.run_rounds::<B>(free)
@@ -143,7 +143,7 @@ impl<'p> Trial<'_, 'p> {
 }
 
 impl<'p> Part<'_, 'p> {
-    fn run<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    fn run<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let _leave = LeaveAtEnd(self.together);
         let outcome = match self.cell.scenario {
             Scenario::Drain | Scenario::Send => self.run_rounds::<B>(free),
@@ -154,7 +154,7 @@ impl<'p> Part<'_, 'p> {
         Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
     }
 
-    fn run_rounds<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    fn run_rounds<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         match self.cell.scenario {
             Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
             Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
@@ -203,7 +203,7 @@ struct Dispatch<'t, 'a, 'p> {
 impl<'p> Visitor<'p> for Dispatch<'_, '_, 'p> {
     type Output = Result<Outcome, TrialError>;
 
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
+    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
         self.trial.run_as::<B>(self.free)
     }
 }
