@@ -25,6 +25,8 @@ use hpbench::stats::Summary;
 use hpbench::traffic::app::Sink;
 use hpbench::traffic::ledger::Arrivals;
 use hpbench::traffic::wire::{self, Tag, Verify, Wire};
+#[cfg(feature = "runtimes")]
+use hpbench_backends::bare::BareTokio;
 use hpbench_backends::bare::{
     BareEpollMmsg, BareLoop, BareMany, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles,
     BareTrains, BareTrainsMmsg, BareUring,
@@ -32,6 +34,8 @@ use hpbench_backends::bare::{
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
+#[cfg(feature = "runtimes")]
+use hpbench_backends::runtimes::tokio::Tokio;
 use hpbench_backends::uring::Uring;
 use hpbench_backends::{
     Addressing, AsyncBackend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
@@ -75,6 +79,8 @@ fn main() -> Result<()> {
         if uring.is_ok() {
             bench.compare_many::<Uring<'_>, BareUring>("uring", SOCKETS)?;
         }
+        #[cfg(feature = "runtimes")]
+        bench.compare::<Tokio<'_>, BareTokio>("tokio", "", BareLoop::receive)?;
         bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
         let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, batch, wanted: &wanted };
         let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
@@ -169,7 +175,9 @@ impl<'p> Bench<'_, 'p> {
         let mut bare = L::open(Arc::clone(&bare_socket), *batch).context("opening the bare loop")?;
         let (socket, filler) = filled_socket()?;
         let mut load = Load::Here(filler);
-        let config = variant(B::KIND, modes.trim_matches('*'), *batch);
+        // A runtime awaits, as in hpbench.
+        let block = B::KIND.is_runtime().then_some(Duration::from_millis(10));
+        let config = Config { block, ..variant(B::KIND, modes.trim_matches('*'), *batch) };
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());

@@ -10,7 +10,7 @@
 //! In layers, each of which imports only from those below it:
 //!
 //! - [`dispatch`]: the list of all backends;
-//! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
+//! - [`plain`], [`mmsg`], [`uring`], [`null`], and with the feature `runtimes` those of async runtimes: the implementations;
 //! - `message`, `outbox`, `ready`, `batches`, `sending`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
 //! - [`runtime`]: what drives a backend, and the [`AsyncBackend`] trait, which the driver works with;
 //! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`declaration`]: what each of them
@@ -38,6 +38,8 @@ mod outbox;
 pub mod plain;
 mod ready;
 pub mod runtime;
+#[cfg(feature = "runtimes")]
+pub mod runtimes;
 mod sending;
 pub mod uring;
 pub mod variant;

@@ -8,7 +8,7 @@
 //! The path of a datagram in `drain`, from the kernel to the CSV (docs/CONTRIBUTING.md has the whole list):
 //!
 //! 1. `Filler::fill` sends a round into the socket's queue; `Queue::is_whole` asks whether all of it is there.
-//! 2. [`receive`] calls `Lane::poll`, which calls [`AsyncBackend::rx`]: the kernel copies the datagram into a frame of the
+//! 2. [`receive`] calls [`AsyncBackend::rx`], which for system calls is `Backend::rx`: the kernel copies the datagram into a frame of the
 //!    [`FreeList`].
 //! 3. The [`RxRing`] takes the frame as a [`Packet`], and publishes a batch at once.
 //! 4. `Lane::check_gathered` runs the app: `Sink` takes it off the ring, `wire::read` checks its header.

@@ -30,7 +30,7 @@ columns! {
         started_at: String, Other;
         /// What was measured: `drain`, `send`, `flood`, `pace`, `echo` or `serve`.
         scenario: String, Axis;
-        /// On which backend: `plain`, `mmsg`, `uring` or `null`.
+        /// On which backend: `plain`, `mmsg`, `uring` or `null`; or an async runtime, e.g. `tokio`.
         backend: String, Axis;
         /// How the backend works, every dimension spelled out.
         variant: String, Axis;
@@ -147,7 +147,7 @@ columns! {
         kthread_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Time of the generators, in ns per datagram that they sent.
         generator_cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// The backend's system calls in the measured phase.
+        /// The backend's system calls in the measured phase; empty for async runtimes, which make some that nobody counts.
         syscalls: Option<u64>, Other;
         /// The same per datagram.
         syscalls_per_packet: Option<f64>, Metric("calls", Lower);
@@ -343,6 +343,9 @@ columns! {
         /// With several workers that receive from generators: what the one that received most in the measured phase received,
         /// relative to an equal share. 1 is even; as many as there are workers means that one received everything.
         balance: Option<f64>, Other;
+        /// Of a backend on an async runtime: the versions of the runtime's crates, and the link-time optimisation that hpbench was
+        /// built with, or `debug`.
+        runtime: String, Side, "async runtime";
     }
 }
 

@@ -1,0 +1,109 @@
+//! Async runtimes: what a build without them says, and what those in this build do.
+
+mod common;
+
+#[cfg(not(feature = "runtimes"))]
+#[test]
+fn a_runtime_that_was_not_built_in_names_its_feature() {
+    for backend in ["tokio", "tokio:mmsg", "quinn-udp"] {
+        let done = common::Bench::new().run(&format!("--backend {backend}")).expect(2);
+        let complaints = done.complaints();
+        assert!(complaints.contains("not in this build") && complaints.contains("--features runtimes"), "{complaints}");
+    }
+}
+
+#[cfg(feature = "runtimes")]
+mod built_in {
+    use std::collections::BTreeMap;
+
+    use crate::common::{Bench, assert_balanced, needs, read};
+
+    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp";
+
+    #[test]
+    fn every_scenario_runs_and_balances() {
+        let bench = Bench::new();
+        let args = format!("--backend plain,{BACKENDS} --scenario drain,send,flood,pace,echo,serve --rate 2000");
+        let rows = bench.tiny(&args).expect(0).rows();
+        assert_eq!(rows.len(), 6 * 4);
+        for row in rows {
+            assert_balanced(&row);
+            let (is_plain, has_rounds) = (row.text("backend") == "plain", row.text("round") != "");
+            assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
+            assert_eq!(row.text("syscalls").is_empty(), !is_plain, "{}", row.name());
+            assert_eq!(row.text("runtime").contains("tokio 1."), !is_plain, "{}", row.text("runtime"));
+            assert!(row.count("received") > 0, "{}", row.name());
+        }
+    }
+
+    #[test]
+    fn they_spin_if_they_are_told_to_and_take_addresses() {
+        for args in ["--wait spin", "--wait block --addressing unconnected", "--wait spin --addressing unconnected"] {
+            let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
+            let rows = Bench::new().tiny(&args).expect(0).rows();
+            assert_eq!(rows.len(), 2 * 3);
+            rows.iter().for_each(assert_balanced);
+        }
+    }
+
+    #[test]
+    fn what_they_cannot_do_is_refused() {
+        let refused = Bench::new().run("--backend tokio --scenario echo --sockets 2").expect(2).complaints();
+        assert!(refused.contains("more than one socket"), "{refused}");
+        let refused = Bench::new().run("--backend tokio --scenario echo --handoff").expect(2).complaints();
+        assert!(refused.contains("default of runtimes"), "{refused}");
+    }
+
+    const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait";
+
+    /// How often a trial of `packets` datagrams made each call.
+    fn traced(args: &str, packets: u32) -> BTreeMap<String, f64> {
+        let bench = Bench::under(["strace", "-f", "-c", "-e", CALLS, "-o", "../calls"]);
+        bench.tiny(&format!("{args} --packets {packets} --warmup 0 --seed 1")).expect(0);
+        let mut calls = BTreeMap::new();
+        for line in read(&bench.beside("calls")).lines() {
+            // "% time  seconds  usecs/call  calls  [errors]  syscall"
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let (5 | 6, Some(Ok(count))) = (words.len(), words.get(3).map(|word| word.parse::<f64>())) {
+                *calls.entry(words[words.len() - 1].replace("pwait", "wait")).or_default() += count;
+            }
+        }
+        calls
+    }
+
+    /// System calls per datagram, as docs/runtimes.md has them: what a trial of twice as many makes beyond.
+    #[test]
+    fn system_calls_per_datagram_are_those_of_the_document() {
+        if !needs::strace() {
+            return;
+        }
+        let few = 1.0 / 64.0;
+        // tokio lets other tasks run after 128 operations of one, and asks epoll then.
+        for (args, packets, expected) in [
+            ("--backend tokio --scenario drain --batch 1", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio:mmsg --scenario drain", 4096, [("recvmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend quinn-udp --scenario drain", 4096, [("recvmmsg", 0.0, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio:mmsg --scenario send", 4096, [("sendmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend quinn-udp --scenario send", 4096, [("sendmsg", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            // One that comes alone: a vain receive, the wait, the receive; the timer ends some of the waits.
+            (
+                "--backend tokio --scenario pace --rate 1000 --batch 1",
+                500,
+                [("recvfrom", 1.0, 2.3), ("epoll_wait", 0.0, 1.6)],
+            ),
+        ] {
+            let [once, twice] = [packets, 2 * packets].map(|packets| traced(args, packets));
+            for (call, least, most) in expected {
+                let of = |calls: &BTreeMap<String, f64>| calls.get(call).copied().unwrap_or(0.0);
+                let each = (of(&twice) - of(&once)) / f64::from(packets);
+                eprintln!("{args}: {each:.4} {call} per datagram");
+                assert!(
+                    (least - 1e-9..=most).contains(&each) || call == "epoll_wait" && each < 0.0,
+                    "{args}: {each} {call}"
+                );
+            }
+        }
+    }
+}
