@@ -5,7 +5,7 @@ mod common;
 #[cfg(not(feature = "runtimes"))]
 #[test]
 fn a_runtime_that_was_not_built_in_names_its_feature() {
-    for backend in ["tokio", "tokio:mmsg", "quinn-udp"] {
+    for backend in ["tokio", "tokio:mmsg", "quinn-udp", "compio"] {
         let done = common::Bench::new().run(&format!("--backend {backend}")).expect(2);
         let complaints = done.complaints();
         assert!(complaints.contains("not in this build") && complaints.contains("--features runtimes"), "{complaints}");
@@ -28,7 +28,7 @@ mod built_in {
         assert_eq!(rows.len(), 6 * 4);
         for row in rows {
             assert_balanced(&row);
-            let (is_plain, has_rounds) = (row.text("backend") == "plain", row.text("round") != "");
+            let (is_plain, has_rounds) = (row.text("backend") == "plain", !row.text("round").is_empty());
             assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
             assert_eq!(row.text("syscalls").is_empty(), !is_plain, "{}", row.name());
             assert_eq!(row.text("runtime").contains("tokio 1."), !is_plain, "{}", row.text("runtime"));
@@ -54,7 +54,28 @@ mod built_in {
         assert!(refused.contains("default of runtimes"), "{refused}");
     }
 
-    const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait";
+    const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,io_uring_enter";
+
+    #[test]
+    fn what_moves_one_datagram_per_await_has_no_batches() {
+        if !needs::uring() {
+            return;
+        }
+        let bench = Bench::new();
+        let scenarios = "drain,send,flood,pace,echo,serve";
+        let rows =
+            bench.tiny(&format!("--backend compio --scenario {scenarios} --rate 2000 --batch 1")).expect(0).rows();
+        assert_eq!(rows.len(), 6);
+        for row in rows {
+            assert_balanced(&row);
+            assert!(row.text("runtime").starts_with("compio 0."), "{}", row.text("runtime"));
+            assert!(row.count("received") > 0, "{}", row.name());
+        }
+        let row = Bench::new().tiny("--backend compio --scenario drain").expect(1).rows().remove(0);
+        assert!(row.text("error").contains("--batch 1"), "{}", row.text("error"));
+        let refused = Bench::new().run("--backend compio --scenario echo --wait spin").expect(2).complaints();
+        assert!(refused.contains("no way to look") && refused.contains("--wait block"), "{refused}");
+    }
 
     /// How often a trial of `packets` datagrams made each call.
     fn traced(args: &str, packets: u32) -> BTreeMap<String, f64> {
@@ -79,7 +100,7 @@ mod built_in {
         }
         let few = 1.0 / 64.0;
         // tokio lets other tasks run after 128 operations of one, and asks epoll then.
-        for (args, packets, expected) in [
+        let mut cases = vec![
             ("--backend tokio --scenario drain --batch 1", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio:mmsg --scenario drain", 4096, [("recvmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
@@ -93,7 +114,14 @@ mod built_in {
                 500,
                 [("recvfrom", 1.0, 2.3), ("epoll_wait", 0.0, 1.6)],
             ),
-        ] {
+        ];
+        if needs::uring() {
+            // Submitted, carried out and awaited by one call.
+            let each = |scenario| (scenario, 4096, [("io_uring_enter", 0.99, 1.01), ("epoll_wait", 0.0, 0.0)]);
+            cases.push(each("--backend compio --scenario drain --batch 1"));
+            cases.push(each("--backend compio --scenario send --batch 1"));
+        }
+        for (args, packets, expected) in cases {
             let [once, twice] = [packets, 2 * packets].map(|packets| traced(args, packets));
             for (call, least, most) in expected {
                 let of = |calls: &BTreeMap<String, f64>| calls.get(call).copied().unwrap_or(0.0);

@@ -133,6 +133,8 @@ pub struct Mode {
     pub has_header: bool,
     /// Whether it cannot wait for datagrams in the kernel.
     pub never_waits: bool,
+    /// Whether it moves one datagram per call, so that larger batches mean nothing.
+    pub one_at_a_time: bool,
     /// Whether it is a way to find the sockets that have datagrams, for which one socket alone has no need.
     pub finds_sockets: bool,
 }
@@ -156,6 +158,7 @@ impl Mode {
             has_kernel_thread: false,
             has_header: false,
             never_waits: false,
+            one_at_a_time: false,
             finds_sockets: false,
         }
     }

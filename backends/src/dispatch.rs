@@ -48,10 +48,12 @@ backends! {
     TOKIO = runtimes::tokio::Tokio;
     #[cfg(feature = "runtimes")]
     QUINN_UDP = runtimes::quinn::Quinn;
+    #[cfg(feature = "runtimes")]
+    COMPIO = runtimes::compio::Compio;
 }
 
 /// The backends that are built only with the feature `runtimes`.
-const RUNTIMES: &[&str] = &["tokio", "quinn-udp"];
+const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "compio"];
 
 impl Kind {
     /// The backend with this name.

@@ -201,4 +201,8 @@ suites! {
     quinn_udp: runtimes::quinn::Quinn through sockets;
     #[cfg(feature = "runtimes")]
     quinn_udp_unconnected: runtimes::quinn::Quinn through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    compio: runtimes::compio::Compio through sockets;
+    #[cfg(feature = "runtimes")]
+    compio_unconnected: runtimes::compio::Compio through sockets as "", Unconnected;
 }

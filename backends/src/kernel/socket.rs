@@ -412,6 +412,17 @@ impl Socket {
         self.inner.try_clone().map(Into::into)
     }
 
+    /// As [`Socket::duplicate`], of a socket whose receives wait: io_uring waits for no others.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn duplicate_blocking(&self) -> io::Result<std::net::UdpSocket> {
+        self.inner.set_nonblocking(false)?;
+        self.inner.try_clone().map(Into::into)
+    }
+
     /// The address of the peer that the socket is connected with.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// A timer that goes off again and again (`timerfd_create`).
@@ -42,6 +42,12 @@ impl Timer {
     /// `WouldBlock` if it has not.
     pub(crate) fn take(&self) -> io::Result<()> {
         (&self.0).read_exact(&mut [0; 8])
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -6,6 +6,9 @@
 //! A wait must end when nothing comes. A timer of the kernel that is one more descriptor of the runtime ends it: that costs
 //! nothing while datagrams come, unlike a timeout around each receive.
 
+pub mod compio;
+mod outcome;
 pub mod quinn;
 mod reactor;
+mod slot;
 pub mod tokio;

@@ -2,9 +2,11 @@
 //! system call, which is a train if the datagrams are one piece of memory.
 
 use std::array;
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
@@ -19,7 +21,8 @@ use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::runtime::AsyncBackend;
-use crate::runtimes::reactor::{self, Reactor, Tick};
+use crate::runtimes::outcome;
+use crate::runtimes::reactor::{Reactor, Tick};
 use crate::variant::Addressing;
 
 const DECLARATION: Declaration = Declaration {
@@ -98,54 +101,31 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
     }
 
     async fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        loop {
-            let ready = reactor::within(self.tick.as_ref(), || self.socket.readable()).await;
-            if ready.transpose()?.is_none() {
-                return Ok(0);
+        poll_fn(|cx| {
+            loop {
+                match self.socket.poll_recv_ready(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => return self.poll_tick(cx),
+                }
+                if let Some(came) = self.receive(free, rx)? {
+                    return Poll::Ready(Ok(came));
+                }
             }
-            if let Some(came) = self.receive(free, rx)? {
-                return Ok(came);
-            }
-        }
+        })
+        .await
     }
 
     async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let queued = tx.available();
-        let (mut sent, mut result) = (0, Ok(()));
-        while sent < queued.min(self.batch) || self.begun > 0 {
-            let Some(packet) = tx.peek(0) else { break };
-            let Some(destination) = self.peer.or_else(|| packet.address()) else {
-                result = Err(io::ErrorKind::NotConnected.into());
-                break;
-            };
-            let (segment, most) = (packet.segment_len(), self.state.max_gso_segments());
-            let rest = &packet.bytes()[self.begun..];
-            let contents = &rest[..rest.len().min(segment * most)];
-            let segment_size = (contents.len() > segment).then_some(segment);
-            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-            let (socket, state) = (&self.socket, &self.state);
-            let outcome = match reactor::within(self.tick.as_ref(), || socket.writable()).await {
-                None => Err(io::ErrorKind::WouldBlock.into()),
-                Some(Err(error)) => Err(error),
-                Some(Ok(())) => {
-                    socket.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(socket), &transmit))
-                }
-            };
-            if let Err(error) = outcome {
-                result = self.counters.note_refused(self.socket.as_raw_fd(), reactor::judge(error));
-                break;
-            }
-            sent += contents.len().div_ceil(segment.max(1)).max(1);
-            self.begun += contents.len();
-            if contents.len() == rest.len() {
-                self.begun = 0;
-                if let Some(packet) = tx.pop() {
-                    free.give(packet.into_frame());
-                }
-            }
+        if tx.available() == 0 {
+            return Ok(0);
         }
-        tx.release();
-        result.map(|()| sent)
+        let sent = poll_fn(|cx| self.poll_send(cx, tx, free)).await?;
+        if sent > 0 || self.tick.is_some() {
+            return Ok(sent);
+        }
+        // A loop that spins lets the reactor look whether there is room again.
+        yield_now().await;
+        poll_fn(|cx| self.poll_send(cx, tx, free)).await
     }
 
     fn counters(&self) -> Counters {
@@ -159,6 +139,63 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
 }
 
 impl<'p> Quinn<'p> {
+    /// Ready with nothing when the timer goes off; at once if there is none.
+    fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.tick.as_ref().map_or(Poll::Ready(Ok(0)), |tick| tick.poll(cx).map(|()| Ok(0)))
+    }
+
+    /// Sends at most a batch, packet by packet, when there is room; ready with none when the timer goes off.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> Poll<io::Result<usize>> {
+        let (mut sent, mut result) = (0, Ok(()));
+        while sent < self.batch {
+            let Some(packet) = tx.peek(0) else { break };
+            let Some(destination) = self.peer.or_else(|| packet.address()) else {
+                result = Err(io::ErrorKind::NotConnected.into());
+                break;
+            };
+            let (segment, most) = (packet.segment_len(), self.state.max_gso_segments());
+            let rest = &packet.bytes()[self.begun..];
+            let contents = &rest[..rest.len().min(segment * most)];
+            let segment_size = (contents.len() > segment).then_some(segment);
+            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+            let (socket, state) = (&self.socket, &self.state);
+            match socket.poll_send_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending if sent > 0 => break,
+                Poll::Pending => {
+                    let ended = self.poll_tick(cx);
+                    self.counters.send_eagain += u64::from(ended.is_ready());
+                    return ended;
+                }
+            }
+            let went = socket.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(socket), &transmit));
+            match went.map_err(outcome::judge) {
+                Ok(()) => {}
+                // tokio now knows that there is no room.
+                Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(refused) => {
+                    result = self.counters.note_refused(self.socket.as_raw_fd(), refused);
+                    break;
+                }
+            }
+            sent += contents.len().div_ceil(segment.max(1)).max(1);
+            self.begun += contents.len();
+            if contents.len() == rest.len() {
+                self.begun = 0;
+                if let Some(packet) = tx.pop() {
+                    free.give(packet.into_frame());
+                }
+            }
+        }
+        tx.release();
+        Poll::Ready(result.map(|()| sent))
+    }
+
     /// Receives what is there, with one call. `None` if the socket is empty.
     fn receive(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<Option<usize>> {
         let Self { socket, state, held, metas, counters, payload_at, .. } = self;
@@ -177,7 +214,7 @@ impl<'p> Quinn<'p> {
         let received = socket.try_io(Interest::READABLE, || {
             state.recv(UdpSockRef::from(&*socket), &mut slices[..count], &mut metas[..count])
         });
-        let received = match received.map_err(reactor::judge) {
+        let received = match received.map_err(outcome::judge) {
             Ok(received) => received,
             Err((Verdict::Again | Verdict::Interrupted, _)) => return Ok(None),
             Err((Verdict::Passing, _)) => {

@@ -1,8 +1,6 @@
 //! What the backends on tokio share: the runtime, and how waits end.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,10 +8,8 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
-use tokio::task::yield_now;
 
 use crate::backend::{Config, OpenError};
-use crate::kernel::errno::{self, Verdict};
 use crate::kernel::timer::Timer;
 use crate::runtime::Runtime;
 
@@ -63,7 +59,7 @@ impl Tick {
     }
 
     /// Ready when it has gone off since the last time.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else { return Poll::Ready(()) };
             if guard.try_io(|timer| timer.get_ref().take()).is_ok() {
@@ -71,50 +67,4 @@ impl Tick {
             }
         }
     }
-
-    /// Awaits `wanted`, but no longer than until the timer goes off.
-    pub(super) async fn limit<T>(&self, wanted: impl Future<Output = T>) -> Option<T> {
-        let mut wanted = pin!(wanted);
-        poll_fn(|cx| match wanted.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => self.poll(cx).map(|()| None),
-        })
-        .await
-    }
-}
-
-/// The output of a future that is ready; nothing if it would wait.
-async fn at_once<T>(wanted: impl Future<Output = T>) -> Option<T> {
-    let mut wanted = pin!(wanted);
-    poll_fn(|cx| match wanted.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Awaits what `wanted` makes until `tick` goes off. Without one, it does not wait, but lets the reactor look once.
-pub(super) async fn within<T, F: Future<Output = T>>(tick: Option<&Tick>, wanted: impl Fn() -> F) -> Option<T> {
-    if let Some(tick) = tick {
-        return tick.limit(wanted()).await;
-    }
-    match at_once(wanted()).await {
-        None => {
-            yield_now().await;
-            at_once(wanted()).await
-        }
-        output => output,
-    }
-}
-
-/// Judges what a runtime returned as an error.
-#[cold]
-pub(super) fn judge(error: io::Error) -> (Verdict, io::Error) {
-    let verdict = match error.raw_os_error() {
-        Some(number) => errno::judge(number),
-        // The runtime says so without having asked the kernel.
-        None if error.kind() == io::ErrorKind::WouldBlock => Verdict::Again,
-        None => Verdict::Fatal,
-    };
-    (verdict, error)
 }

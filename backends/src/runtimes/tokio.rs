@@ -1,11 +1,13 @@
 //! tokio: its `UdpSocket`, one datagram per call; or its readiness alone, with `recvmmsg` and `sendmmsg`.
 
+use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::Interest;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 use tokio::task::yield_now;
 
@@ -14,12 +16,13 @@ use crate::batches::Batches;
 use crate::declaration::{Declaration, Dimension, Kind, Mode};
 use crate::frames::address::{Address, PAYLOAD_AT};
 use crate::frames::packet::{Packet, RxRing};
-use crate::frames::pool::{FreeList, Pool};
+use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::ready::{End, Visit};
 use crate::runtime::AsyncBackend;
-use crate::runtimes::reactor::{self, Reactor, Tick};
+use crate::runtimes::outcome;
+use crate::runtimes::reactor::{Reactor, Tick};
 use crate::sending::Sending;
 use crate::variant::Addressing;
 
@@ -98,10 +101,11 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
     }
 
     async fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let came = match self.calls {
-            None => self.receive_each(false, free, rx).await,
-            Some(_) => self.receive_batch(false, free, rx).await,
-        }?;
+        let came = match &self.calls {
+            None => self.take_more(self.batch, free, rx)?,
+            Some(_) => self.take_batch(free, rx)?.unwrap_or(0),
+        };
+        rx.publish();
         if came == 0 {
             // Only its reactor can find out that a socket is ready again.
             yield_now().await;
@@ -111,8 +115,8 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
 
     async fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match self.calls {
-            None => self.receive_each(true, free, rx).await,
-            Some(_) => self.receive_batch(true, free, rx).await,
+            None => poll_fn(|cx| self.poll_receive(cx, free, rx)).await,
+            Some(_) => poll_fn(|cx| self.poll_receive_batch(cx, free, rx)).await,
         }
     }
 
@@ -120,10 +124,13 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
         if tx.available() == 0 {
             return Ok(0);
         }
-        match self.calls {
-            None => self.send_each(tx, free).await,
-            Some(_) => self.send_batch(tx, free).await,
+        let sent = poll_fn(|cx| self.poll_send(cx, tx, free)).await?;
+        if sent > 0 || self.tick.is_some() {
+            return Ok(sent);
         }
+        // A loop that spins lets the reactor look whether there is room again.
+        yield_now().await;
+        poll_fn(|cx| self.poll_send(cx, tx, free)).await
     }
 
     fn counters(&self) -> Counters {
@@ -139,128 +146,206 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
 }
 
 impl<'p> Tokio<'p> {
-    /// Awaits the first datagram, if it `waits`; takes the others of a batch as long as some are there.
-    async fn receive_each(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let (socket, at) = (&self.socket, self.payload_at);
-        let mut tick = self.tick.as_ref().filter(|_| waits);
-        let (mut came, mut result) = (0, Ok(()));
-        while came < self.batch {
+    /// Ready with nothing when the timer goes off; at once if there is none.
+    fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.tick.as_ref().map_or(Poll::Ready(Ok(0)), |tick| tick.poll(cx).map(|()| Ok(0)))
+    }
+
+    /// Receives the first datagram of a batch when it comes, and the others as long as some are there; ready with none when
+    /// the timer goes off.
+    ///
+    /// This and its siblings are one function each: `recv().await` within `async fn`s for the batch and for the timer took 50 ns more than in a
+    /// bare loop (`cargo bench --features runtimes --bench harness_cost -- tokio`), as all their code is fetched anew after each
+    /// system call.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(mut frame) = free.take() else { return Poll::Ready(Ok(0)) };
+        let mut buffer = ReadBuf::new(&mut frame.bytes_mut()[self.payload_at..]);
+        let received = match self.payload_at {
+            0 => self.socket.poll_recv(cx, &mut buffer).map_ok(|()| None),
+            _ => self.socket.poll_recv_from(cx, &mut buffer).map_ok(Some),
+        };
+        let len = buffer.filled().len();
+        match received {
+            Poll::Ready(Ok(address)) => {
+                self.deliver(frame, len, address, free, rx);
+                let more = if self.batch > 1 { self.take_more(self.batch - 1, free, rx) } else { Ok(0) };
+                rx.publish();
+                Poll::Ready(more.map(|more| more + 1))
+            }
+            Poll::Ready(Err(error)) => {
+                free.give(frame);
+                Poll::Ready(self.note(error).map(|()| 0))
+            }
+            Poll::Pending => {
+                free.give(frame);
+                self.poll_tick(cx)
+            }
+        }
+    }
+
+    /// Takes at most `most` datagrams that are there, as far as tokio knows.
+    fn take_more(&mut self, most: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let mut came = 0;
+        while came < most {
             let Some(mut frame) = free.take() else { break };
-            let bytes = &mut frame.bytes_mut()[at..];
-            let outcome = match (tick, at) {
-                (Some(tick), 0) => tick.limit(socket.recv(bytes)).await.map(|outcome| outcome.map(|len| (len, None))),
-                (Some(tick), _) => tick.limit(socket.recv_from(bytes)).await.map(with_address),
-                (None, 0) => Some(socket.try_recv(bytes).map(|len| (len, None))),
-                (None, _) => Some(with_address(socket.try_recv_from(bytes))),
+            let bytes = &mut frame.bytes_mut()[self.payload_at..];
+            let received = match self.payload_at {
+                0 => self.socket.try_recv(bytes).map(|len| (len, None)),
+                _ => self.socket.try_recv_from(bytes).map(|(len, address)| (len, Some(address))),
             };
-            match outcome {
-                Some(Ok((len, address))) => {
-                    if let Some(address) = address {
-                        Address::new(address).write(&mut frame);
-                    }
-                    rx.deliver_behind(at, frame, len, &mut self.counters.truncated, free);
-                    self.counters.rx_syscalls += 1;
-                    came += 1;
-                    tick = None;
-                }
-                Some(Err(error)) => {
+            match received {
+                Ok((len, address)) => self.deliver(frame, len, address, free, rx),
+                Err(error) => {
                     free.give(frame);
-                    match reactor::judge(error) {
-                        (Verdict::Fatal, error) => result = Err(error),
-                        (Verdict::Passing, _) => self.counters.note_passing(socket.as_raw_fd()),
-                        (Verdict::Again | Verdict::Interrupted, _) => {}
-                    }
-                    break;
-                }
-                None => {
-                    free.give(frame);
+                    self.note(error)?;
                     break;
                 }
             }
+            came += 1;
         }
-        rx.publish();
-        result.map(|()| came)
+        Ok(came)
     }
 
-    /// Awaits readiness, if it `waits`; then `recvmmsg`.
-    async fn receive_batch(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let Self { socket, tick, calls, counters, .. } = self;
-        let (Some(calls), tick) = (calls, tick.as_ref().filter(|_| waits)) else { return Ok(0) };
-        let asked = (calls.sockets.raw(0), usize::MAX, libc::MSG_DONTWAIT);
+    #[inline(always)]
+    fn deliver(
+        &mut self,
+        mut frame: Frame<'p>,
+        len: usize,
+        address: Option<SocketAddr>,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) {
+        if let Some(address) = address {
+            Address::new(address).write(&mut frame);
+        }
+        rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
+        self.counters.rx_syscalls += 1;
+    }
+
+    /// Counts an error of a receive.
+    ///
+    /// # Errors
+    ///
+    /// The error, if it makes continuing pointless.
+    #[cold]
+    fn note(&mut self, error: io::Error) -> io::Result<()> {
+        match outcome::judge(error) {
+            (Verdict::Fatal, error) => return Err(error),
+            (Verdict::Passing, _) => self.counters.note_passing(self.socket.as_raw_fd()),
+            (Verdict::Again | Verdict::Interrupted, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Receives a batch when the socket is ready; as [`Tokio::poll_receive`].
+    fn poll_receive_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> Poll<io::Result<usize>> {
         loop {
-            if let Some(tick) = tick
-                && tick.limit(socket.readable()).await.transpose()?.is_none()
-            {
-                return Ok(0);
+            match self.socket.poll_recv_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return self.poll_tick(cx),
             }
-            let visited =
-                socket.try_io(Interest::READABLE, || match calls.batches.receive(asked, counters, (free, rx)) {
-                    Visit { end: End::Drained, .. } => Err(io::ErrorKind::WouldBlock.into()),
-                    visit => Ok(visit),
-                });
-            match visited {
-                Ok(visit) => return visit.outcome(),
-                Err(_) if tick.is_some() => {}
-                Err(_) => return Ok(0),
+            if let Some(came) = self.take_batch(free, rx)? {
+                return Poll::Ready(Ok(came));
             }
         }
     }
 
-    /// Sends at most a batch, one datagram after the other; waits for room, for a while.
-    async fn send_each(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let Self { socket, tick, counters, .. } = self;
-        let queued = tx.available().min(self.batch);
+    /// Receives a batch, if tokio knows of no reason that there is none. `None` if there is none.
+    fn take_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<Option<usize>> {
+        let Self { socket, calls, counters, .. } = self;
+        let Some(calls) = calls else { return Ok(None) };
+        let asked = (calls.sockets.raw(0), usize::MAX, libc::MSG_DONTWAIT);
+        let visited = socket.try_io(Interest::READABLE, || match calls.batches.receive(asked, counters, (free, rx)) {
+            Visit { end: End::Drained, .. } => Err(io::ErrorKind::WouldBlock.into()),
+            visit => Ok(visit),
+        });
+        visited.ok().map(Visit::outcome).transpose()
+    }
+
+    /// Sends at most a batch when there is room; ready with none when the timer goes off.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = match self.calls {
+            None => self.poll_send_each(cx, tx, free),
+            Some(_) => self.poll_send_batch(cx, tx, free),
+        };
+        if sent.is_ready() {
+            return sent;
+        }
+        let ended = self.poll_tick(cx);
+        self.counters.send_eagain += u64::from(ended.is_ready());
+        ended
+    }
+
+    /// Sends one datagram after the other; pending if there is no room for the first.
+    fn poll_send_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> Poll<io::Result<usize>> {
+        let (socket, queued) = (&self.socket, tx.available().min(self.batch));
         let (mut sent, mut result) = (0, Ok(()));
         while sent < queued {
             let Some(packet) = tx.peek(0) else { break };
             let outcome = match packet.address().filter(|_| self.payload_at > 0) {
-                None => reactor::within(tick.as_ref(), || socket.send(packet.bytes())).await,
-                Some(address) => reactor::within(tick.as_ref(), || socket.send_to(packet.bytes(), address)).await,
+                None => socket.poll_send(cx, packet.bytes()),
+                Some(address) => socket.poll_send_to(cx, packet.bytes(), address),
             };
             match outcome {
-                Some(Ok(_)) => {
+                Poll::Ready(Ok(_)) => {
                     if let Some(packet) = tx.pop() {
                         free.give(packet.into_frame());
                     }
                     sent += 1;
                 }
-                Some(Err(error)) => {
-                    result = counters.note_refused(socket.as_raw_fd(), reactor::judge(error));
+                Poll::Ready(Err(error)) => {
+                    result = self.counters.note_refused(socket.as_raw_fd(), outcome::judge(error));
                     break;
                 }
-                None => {
-                    counters.send_eagain += 1;
-                    break;
-                }
+                Poll::Pending if sent == 0 => return Poll::Pending,
+                Poll::Pending => break,
             }
         }
         tx.release();
-        result.map(|()| sent)
+        Poll::Ready(result.map(|()| sent))
     }
 
-    /// Awaits room, for a while; then `sendmmsg`.
-    async fn send_batch(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let Self { socket, tick, calls, counters, .. } = self;
-        let Some(calls) = calls else { return Ok(0) };
-        if reactor::within(tick.as_ref(), || socket.writable()).await.transpose()?.is_none() {
-            counters.send_eagain += 1;
-            return Ok(0);
-        }
-        let sent = socket.try_io(Interest::WRITABLE, || {
-            let before = counters.send_eagain;
-            match calls.sending.send(&calls.sockets, counters, tx, free) {
-                Ok(0) if counters.send_eagain > before => Err(io::ErrorKind::WouldBlock.into()),
-                outcome => Ok(outcome),
+    /// `sendmmsg`; pending if there is no room for the first.
+    fn poll_send_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> Poll<io::Result<usize>> {
+        let Self { socket, calls, counters, .. } = self;
+        let Some(calls) = calls else { return Poll::Ready(Ok(0)) };
+        loop {
+            ready!(socket.poll_send_ready(cx))?;
+            let sent = socket.try_io(Interest::WRITABLE, || {
+                let before = counters.send_eagain;
+                match calls.sending.send(&calls.sockets, counters, tx, free) {
+                    Ok(0) if counters.send_eagain > before => Err(io::ErrorKind::WouldBlock.into()),
+                    outcome => Ok(outcome),
+                }
+            });
+            if let Ok(outcome) = sent {
+                return Poll::Ready(outcome);
             }
-        });
-        match sent {
-            Ok(outcome) => outcome,
-            Err(_) => Ok(0),
         }
     }
-}
-
-/// As a receive without an address returns it.
-fn with_address(outcome: io::Result<(usize, SocketAddr)>) -> io::Result<(usize, Option<SocketAddr>)> {
-    outcome.map(|(len, address)| (len, Some(address)))
 }

@@ -8,7 +8,7 @@ pub mod rounds;
 pub mod send;
 pub mod stream;
 
-use hpbench_backends::{AsyncBackend, FreeList, Visitor};
+use hpbench_backends::{AsyncBackend, FreeList, OpenError, Visitor};
 
 use crate::gates;
 use crate::measure::host::{BothHosts, HostWatch};
@@ -55,6 +55,7 @@ impl<'p> Trial<'_, 'p> {
         run: impl Fn(&Part<'_, 'p>, &mut FreeList<'p>) -> Result<Outcome, TrialError> + Sync,
     ) -> Result<Outcome, TrialError> {
         self.check_cores()?;
+        self.check_batch()?;
         let watch = self.watch_host();
         let outcome = self.run_all_parts(free, run)?;
         let own = watch.and_then(|watch| watch.end());
@@ -107,6 +108,15 @@ impl<'p> Trial<'_, 'p> {
             outcome.account();
         }
         Ok(Outcome { balance, ..outcome })
+    }
+
+    /// Whether the batch means anything to the variant.
+    fn check_batch(&self) -> Result<(), TrialError> {
+        if self.cell.variant.is_one_at_a_time() && self.cell.backend_config().batch > 1 {
+            let reason = "this variant moves one datagram per await, so a batch means nothing to it; use --batch 1";
+            return Err(OpenError::Impossible(reason).into());
+        }
+        Ok(())
     }
 
     /// Whether there are cores for all threads that spin.
