@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
@@ -37,6 +37,9 @@ const CALLS: Dimension = Dimension::both("calls", &[SINGLE, MMSG]);
 const SINGLE: Mode = Mode::new("single", "recv_from and send_to of tokio's UdpSocket: one datagram per system call");
 
 const MMSG: Mode = Mode::new("mmsg", "recvmmsg and sendmmsg in try_io, when tokio says that the socket is ready");
+
+/// Stands for the address of the only sender.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The `tokio` backend.
 #[derive(Debug)]
@@ -166,8 +169,8 @@ impl<'p> Tokio<'p> {
         let Some(mut frame) = free.take() else { return Poll::Ready(Ok(0)) };
         let mut buffer = ReadBuf::new(&mut frame.bytes_mut()[self.payload_at..]);
         let received = match self.payload_at {
-            0 => self.socket.poll_recv(cx, &mut buffer).map_ok(|()| None),
-            _ => self.socket.poll_recv_from(cx, &mut buffer).map_ok(Some),
+            0 => self.socket.poll_recv(cx, &mut buffer).map_ok(|()| NO_ADDRESS),
+            _ => self.socket.poll_recv_from(cx, &mut buffer),
         };
         let len = buffer.filled().len();
         match received {
@@ -190,15 +193,24 @@ impl<'p> Tokio<'p> {
 
     /// Takes at most `most` datagrams that are there, as far as tokio knows.
     fn take_more(&mut self, most: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if self.payload_at > 0 {
+            return self.take_each(most, UdpSocket::try_recv_from, (free, rx));
+        }
+        self.take_each(most, |socket, bytes| socket.try_recv(bytes).map(|len| (len, NO_ADDRESS)), (free, rx))
+    }
+
+    /// As [`Tokio::take_more`], with this receive.
+    #[inline(always)]
+    fn take_each(
+        &mut self,
+        most: usize,
+        receive: impl Fn(&UdpSocket, &mut [u8]) -> io::Result<(usize, SocketAddr)>,
+        (free, rx): (&mut FreeList<'p>, &mut RxRing<'p>),
+    ) -> io::Result<usize> {
         let mut came = 0;
         while came < most {
             let Some(mut frame) = free.take() else { break };
-            let bytes = &mut frame.bytes_mut()[self.payload_at..];
-            let received = match self.payload_at {
-                0 => self.socket.try_recv(bytes).map(|len| (len, None)),
-                _ => self.socket.try_recv_from(bytes).map(|(len, address)| (len, Some(address))),
-            };
-            match received {
+            match receive(&self.socket, &mut frame.bytes_mut()[self.payload_at..]) {
                 Ok((len, address)) => self.deliver(frame, len, address, free, rx),
                 Err(error) => {
                     free.give(frame);
@@ -216,15 +228,16 @@ impl<'p> Tokio<'p> {
         &mut self,
         mut frame: Frame<'p>,
         len: usize,
-        address: Option<SocketAddr>,
+        address: SocketAddr,
         free: &mut FreeList<'p>,
         rx: &mut RxRing<'p>,
     ) {
-        if let Some(address) = address {
-            Address::new(address).write(&mut frame);
-        }
-        rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
         self.counters.rx_syscalls += 1;
+        if self.payload_at == 0 {
+            return rx.deliver_received(frame, len, &mut self.counters.truncated, free);
+        }
+        Address::new(address).write(&mut frame);
+        rx.deliver_behind(PAYLOAD_AT, frame, len, &mut self.counters.truncated, free);
     }
 
     /// Counts an error of a receive.
