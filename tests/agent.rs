@@ -18,6 +18,7 @@ use hpbench::measure::remote::consent::{Token, challenge_in, request};
 use hpbench::measure::remote::frame::{self, MAGIC};
 use hpbench::measure::remote::message::{About, FromAgent, Hello, LEASE, Open, Report, ToAgent};
 use hpbench::plan::cells::{Scenario, Until};
+use hpbench::plan::spread::Spread;
 use hpbench::traffic::wire::{Tag, Verify, Wire};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -384,6 +385,10 @@ impl Driven {
     }
 
     fn open_as(&mut self, trial: u64, scenario: Scenario, nonce: Token) -> SocketAddr {
+        self.open_for(Spread::ONE, trial, scenario, nonce)
+    }
+
+    fn open_for(&mut self, spread: Spread, trial: u64, scenario: Scenario, nonce: Token) -> SocketAddr {
         let order = Order {
             scenario,
             wire: Wire { tag: Tag::new(1), verify: Verify::Header },
@@ -399,7 +404,16 @@ impl Driven {
             fifo: None,
         };
         let (bind, within) = (IpAddr::from(Ipv4Addr::LOCALHOST).into(), Duration::from_secs(5));
-        let open = Open { orders: vec![order], bind, buffers: [1 << 16; 2], nonce, within, datagrams: 1000 };
+        let open = Open {
+            orders: vec![order],
+            spread,
+            ports: None,
+            bind,
+            buffers: [1 << 16; 2],
+            nonce,
+            within,
+            datagrams: 1000,
+        };
         self.send_about(trial, ToAgent::Open(Box::new(open)));
         match self.next_about() {
             Some(About { trial: opened, message: FromAgent::Opened(address) }) if opened == trial => address,
@@ -411,7 +425,7 @@ impl Driven {
     fn agree(&mut self, trial: u64, worker: &UdpSocket, nonce: Token, address: SocketAddr) {
         worker.send_to(&request(nonce), address).expect("loopback");
         let challenge = challenge_in(&heard(worker)[0]).expect("a challenge");
-        self.send_about(trial, ToAgent::Consent(challenge));
+        self.send_about(trial, ToAgent::Consent(vec![challenge]));
         let agreed = self.next_about().expect("it has agreed");
         assert!(
             matches!(agreed, About { trial: about, message: FromAgent::Agreed(_) } if about == trial),
@@ -465,14 +479,45 @@ fn load_goes_only_to_whom_has_asked_for_it_and_has_consented() {
     let challenge = challenge_in(&told[0]).expect("a challenge");
     assert_eq!(told.len(), 1, "nothing comes before consent");
     agent.send(ToAgent::Lease);
-    agent.send(ToAgent::Consent(challenge));
+    agent.send(ToAgent::Consent(vec![challenge]));
     assert!(matches!(agent.next(), Some(FromAgent::Agreed(_))));
     agent.send(ToAgent::Phase(Phase::Warmup));
     assert!(!heard(&worker).is_empty());
     agent.send(ToAgent::Close);
     let to_foreign = heard(&foreign);
-    assert!(to_foreign.len() <= 1 && to_foreign.iter().all(|it| it.len() <= request(nonce).len()), "{to_foreign:?}");
+    assert!(to_foreign.len() <= 2 && to_foreign.iter().all(|it| it.len() <= request(nonce).len()), "{to_foreign:?}");
     assert_eq!(heard(&stranger), Vec::<Vec<u8>>::new());
+}
+
+/// Of a worker with many sockets, each consents for itself, and the load begins when all have.
+#[test]
+fn load_for_many_sockets_goes_to_those_that_have_consented() {
+    const SOCKETS: usize = 5;
+    let (mut agent, nonce) = (Driven::start(), Token::draw());
+    let spread = Spread { sockets: SOCKETS, active: SOCKETS, ..Spread::ONE };
+    let address = agent.open_for(spread, TRIAL, Scenario::Flood, nonce);
+    let (workers, foreign): (Vec<UdpSocket>, _) = ((0..SOCKETS).map(|_| socket()).collect(), socket());
+    for socket in workers.iter().chain([&foreign]) {
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        socket.send_to(&request(nonce), address).expect("loopback");
+    }
+    let challenges: Vec<Token> = workers.iter().map(|it| challenge_in(&heard(it)[0]).expect("a challenge")).collect();
+    let (some, last) = challenges.split_at(SOCKETS - 1);
+    agent.send(ToAgent::Lease);
+    agent.send(ToAgent::Consent(some.to_vec()));
+    agent.send(ToAgent::Phase(Phase::Warmup));
+    for worker in &workers {
+        assert!(heard(worker).is_empty(), "one has not consented yet");
+        agent.send(ToAgent::Lease);
+    }
+    agent.send(ToAgent::Consent(last.to_vec()));
+    assert!(matches!(agent.next(), Some(FromAgent::Agreed(_))));
+    for worker in &workers {
+        assert!(!heard(worker).is_empty());
+        agent.send(ToAgent::Lease);
+    }
+    agent.send(ToAgent::Close);
+    assert_eq!(heard(&foreign).len(), 1, "it did not consent");
 }
 
 #[test]
@@ -537,6 +582,8 @@ fn trials_of_several_workers_do_not_mix() {
     // An order that cannot be carried out changes nothing for others.
     let open = ToAgent::Open(Box::new(Open {
         orders: vec![],
+        spread: Spread::ONE,
+        ports: None,
         bind: IpAddr::from(Ipv4Addr::LOCALHOST).into(),
         buffers: [1; 2],
         nonce: Token::draw(),
@@ -558,7 +605,7 @@ fn another_challenge_than_the_one_that_was_sent_is_no_consent() {
     let (address, worker) = (agent.open(nonce), socket());
     worker.send_to(&request(nonce), address).expect("loopback");
     assert_eq!(heard(&worker).len(), 1);
-    agent.send(ToAgent::Consent(Token::draw()));
+    agent.send(ToAgent::Consent(vec![Token::draw()]));
     assert!(matches!(agent.next(), Some(FromAgent::Failed(_))));
     assert!(heard(&worker).is_empty());
 }

@@ -149,7 +149,7 @@ fn a_file_of_standard_output_that_is_truncated_is_told_of_and_costs_no_row() {
 #[test]
 fn a_plan_is_no_output() {
     let bench = Bench::new();
-    let plan = "backend = 'null'\nscenario = 'drain'\npackets = 1\nwarmup = 0\ntrials = 2\n";
+    let plan = "backend = 'null'\nscenario = 'drain'\npackets = 1\nwarmup = 0\ntrials = 2\nno-gates = true\n";
     fs::write(bench.path("plan.toml"), plan).expect("a file");
     fs::hard_link(bench.path("plan.toml"), bench.path("hard")).expect("a link");
     for args in

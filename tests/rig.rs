@@ -287,6 +287,8 @@ fn two_hosts_have_one_ledger() {
     let all = "--backend plain,mmsg --scenario drain,send,flood,pace,echo,serve --rate 2000";
     let unconnected =
         "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --addressing unconnected";
+    let sockets =
+        "--backend mmsg --scenario drain,send,flood,pace,echo,serve --rate 2000 --sockets 20 --active 12 --skew 1";
     let mut plans = vec![
         (["10.77.0.1", "10.77.0.2"], all),
         (["fd77::1", "fd77::2"], all),
@@ -294,11 +296,22 @@ fn two_hosts_have_one_ledger() {
         (["fe80::1%rig-a", "fe80::2%rig-b"], all),
         (["fe80::1%rig-a", "fe80::2%rig-b"], unconnected),
         (["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --generators 2"),
+        (["10.77.0.1", "10.77.0.2"], sockets),
+        (["fe80::1%rig-a", "fe80::2%rig-b"], sockets),
+        (
+            ["10.77.0.1", "10.77.0.2"],
+            "--backend plain --scenario flood,pace,serve --rate 2000 --generators 2 --flows 20",
+        ),
     ];
     if hpbench::plan::cores::allowed().is_ok_and(|cores| cores.len() > 1) {
         let several = "--backend plain --scenario drain,send,flood,pace,echo,serve --rate 2000 --workers 2";
         plans.push((["10.77.0.1", "10.77.0.2"], several));
         plans.push((["10.77.0.1", "10.77.0.2"], "--backend plain --scenario flood --workers 2 --generators 2"));
+        let shared =
+            "--backend plain --scenario flood,pace,serve --rate 2000 --workers 2 --flows 16 --sharding reuseport";
+        plans.push((["fe80::1%rig-a", "fe80::2%rig-b"], shared));
+        let single = "--backend plain --scenario flood,pace,serve --rate 2000 --workers 2 --flows 16 --sharding single";
+        plans.push((["10.77.0.1", "10.77.0.2"], single));
     } else {
         needs::skip("cores", &"two workers need two cores");
     }
@@ -314,7 +327,7 @@ fn two_hosts_have_one_ledger() {
             .split([',', ' '])
             .filter(|word| ["drain", "send", "flood", "pace", "echo", "serve"].contains(word))
             .count();
-        assert_eq!(done.rows().len(), cells * if args.contains("mmsg") { 2 } else { 1 }, "{args}");
+        assert_eq!(done.rows().len(), cells * if args.contains("plain,mmsg") { 2 } else { 1 }, "{args}");
         for row in done.rows() {
             let [sent, lost] = ["sent", "lost"].map(|name| row.count(name));
             let known = ["received", "drop_socket", "drop_ring"].map(|name| row.count(name));

@@ -63,7 +63,7 @@ fn an_overload_is_the_workers_or_is_told() {
         assert_balanced(&row);
         // What was sent after the measured phase is not in its rate, and its costs are not in the worker's.
         assert!(asked_all(&row) || row.number("tx_pps") < 3e6, "{}: {}", row.name(), row.text("tx_pps"));
-        assert!(row.number("busy_pct") <= 101.0, "{}: {}", row.name(), row.text("busy_pct"));
+        assert!(row.number("busy_pct") <= 101.0 || row.is_disturbed(), "{}: {row:?}", row.name());
         let told = row.text("generator_limited") == "1";
         assert!(told || row.number("busy_pct") > 50.0 || row.is_disturbed(), "{}: {row:?}", row.name());
     }

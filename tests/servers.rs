@@ -10,7 +10,7 @@ use common::{Bench, HPBENCH, assert_balanced, needs};
 const FLAGS: &str = "--trials 1 -t 0.02 --warmup 0.002 --no-gates --quiet";
 
 #[test]
-fn every_way_to_own_many_sockets_runs_every_scenario_but_send() {
+fn every_way_to_own_many_sockets_runs_every_scenario() {
     if needs::two_cores().is_none() {
         return;
     }
@@ -19,10 +19,11 @@ fn every_way_to_own_many_sockets_runs_every_scenario_but_send() {
         backends += ",uring,uring:poll";
     }
     let bench = Bench::new();
-    let plan = "--sockets 40 --active 7,all --skew 0,1.2 --scenario drain,flood,pace,echo --window 8 --rate 10000";
+    let plan =
+        "--sockets 40 --active 7,all --skew 0,1.2 --scenario drain,send,flood,pace,echo,serve --window 8 --rate 10000";
     let done = bench.run(&format!("--backend {backends} {plan} --generators 2 {FLAGS} --force-plan -o out.csv"));
     let rows = bench.rows("out.csv");
-    assert_eq!(rows.len(), backends.split(',').count() * 4 * 4, "{}", done.stderr);
+    assert_eq!(rows.len(), backends.split(',').count() * 6 * 4, "{}", done.stderr);
     for row in &rows {
         let name = row.name();
         assert_eq!(row.text("error"), "", "{name}");
@@ -35,6 +36,56 @@ fn every_way_to_own_many_sockets_runs_every_scenario_but_send() {
         assert_eq!(row.text("udp_mem").split(' ').count(), 3);
         let found = ["epoll", "scan"].iter().any(|mode| row.text("variant").contains(mode));
         assert_eq!(found, row.text("backend") != "uring", "{}", row.text("variant"));
+    }
+}
+
+/// The same from another process: each socket asks it for its load.
+#[test]
+fn an_agent_sends_to_many_sockets() {
+    let bench = Bench::new();
+    let backends = if needs::uring() { "plain,mmsg,uring" } else { "plain,mmsg" };
+    let peer = format!("{HPBENCH} agent");
+    let plan =
+        "--sockets 40 --active 7,all --skew 0,1.2 --scenario drain,send,flood,pace,echo,serve --window 8 --rate 5000";
+    for addressing in ["connected", "unconnected"] {
+        let args = format!(
+            "--backend {backends} {plan} --addressing {addressing} --generators 2 {FLAGS} --force --force-plan -o out.csv"
+        );
+        let words: Vec<&str> = [HPBENCH, "--peer", &peer].into_iter().chain(args.split(' ')).collect();
+        let done = bench.run_command(&words).expect(0);
+        let rows = bench.rows("out.csv");
+        assert_eq!(rows.len(), backends.split(',').count() * 6 * 4, "{}", done.stderr);
+        for row in &rows {
+            let name = format!("{} {} of {}", row.name(), row.text("active"), row.text("sockets"));
+            assert_eq!(row.text("error"), "", "{name}");
+            let counts = ["lost", "unexplained", "foreign", "corrupt", "duplicate"].map(|column| row.count(column));
+            assert_eq!(counts, [0; 5], "{name} {addressing}");
+            assert_balanced(row);
+            assert!(row.count("received") > 0, "{name}");
+            assert!(row.count("sockets") == 1 || ["", "sendmmsg"].contains(&row.text("fill")), "{name}");
+        }
+    }
+}
+
+/// The order of the schedule is that of the calls: neighbours that go out of one socket share one, as in a server.
+#[test]
+fn many_sockets_send_in_turns() {
+    let bench = Bench::new();
+    let backends = if needs::uring() { "plain,mmsg,uring,mmsg:gso" } else { "plain,mmsg,mmsg:gso" };
+    let args = format!("--scenario send --backend {backends} --sockets 1,20 --addressing connected,unconnected");
+    for row in bench.tiny(&args).expect(0).rows() {
+        let name = format!("{} {} of {}", row.name(), row.text("variant"), row.text("sockets"));
+        assert_balanced(&row);
+        let counts = ["duplicate", "reordered", "foreign"].map(|column| row.count(column));
+        assert_eq!(counts, [0; 3], "{name}: each socket is a flow of its own");
+        // Equal shares: no two neighbours are of one socket, except where a lap ends.
+        let calls = row.number("syscalls_per_packet");
+        match (row.count("sockets"), row.text("backend")) {
+            (1, "mmsg") => assert!(calls < 0.1, "{name}: {calls}"),
+            (20, "mmsg") => assert!((0.9..=1.1).contains(&calls), "{name}: {calls}"),
+            (_, "plain") => assert!((0.9..=1.1).contains(&calls), "{name}: {calls}"),
+            _ => assert!(calls < 0.1, "{name}: {calls}"),
+        }
     }
 }
 
@@ -62,10 +113,8 @@ fn one_socket_is_what_it_was() {
 fn what_cannot_be_is_refused_with_the_remedy() {
     let bench = Bench::new();
     for (flags, told) in [
-        ("--sockets 8 --scenario send", "send"),
         ("--sockets 8 --active 9", "--active 9"),
         ("--sockets 8 --backend uring:single", "multishot"),
-        ("--sockets 8 --peer 'hpbench agent'", "--peer with --sockets 8"),
         ("--sockets 32768 --generators 3 --force-plan", "65536 flows"),
         ("--sockets 30000 --port 40000", "leaves no ports"),
         ("--sockets 8 --backend mmsg:scan --scenario flood --wait block", "epoll"),

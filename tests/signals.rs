@@ -64,21 +64,28 @@ fn a_signal_ends_a_long_trial_at_once() {
 fn a_trial_that_was_stopped_is_repeated() {
     let scenarios: &[&str] = if needs::two_cores().is_some() { &["drain", "echo --wait block"] } else { &["drain"] };
     for scenario in scenarios {
-        let bench = Bench::new();
-        // Without `--no-gates`.
-        let args = format!("--backend plain --scenario {scenario} --trials 1 -t 1 --warmup 0 -o out.csv");
-        let mut running = bench.start(&args);
-        running.wait_until("the file is there", || bench.path("out.csv").exists());
-        thread::sleep(Duration::from_millis(200));
-        running.signal(Signal::STOP);
-        thread::sleep(Duration::from_millis(100));
-        running.signal(Signal::CONT);
-        let done = running.wait();
-        let rows = done.rows();
-        let (reason, valid) = (rows[0].text("invalid_reason"), rows[0].text("valid"));
-        assert!(reason.contains("disturbed: the process was stopped") && valid == "0", "{scenario}: {reason}");
-        assert_eq!((rows[0].text("attempt"), rows[1].text("attempt")), ("1", "2"), "{scenario}: it is repeated");
-        assert!(!rows[1].text("invalid_reason").contains("stopped"), "{scenario}");
+        // On a busy machine the trial may begin later than the stop.
+        let is_repeated = (0..10).any(|_| {
+            let bench = Bench::new();
+            // Without `--no-gates`.
+            let args = format!("--backend plain --scenario {scenario} --trials 1 -t 1 --warmup 0 -o out.csv");
+            let mut running = bench.start(&args);
+            running.wait_until("the file is there", || bench.path("out.csv").exists());
+            thread::sleep(Duration::from_millis(200));
+            running.signal(Signal::STOP);
+            thread::sleep(Duration::from_millis(100));
+            running.signal(Signal::CONT);
+            let rows = running.wait().rows();
+            let reason = rows[0].text("invalid_reason");
+            if !reason.contains("disturbed: the process was stopped") {
+                return false;
+            }
+            assert_eq!(rows[0].text("valid"), "0", "{scenario}: {reason}");
+            assert_eq!((rows[0].text("attempt"), rows[1].text("attempt")), ("1", "2"), "{scenario}: it is repeated");
+            assert!(!rows[1].text("invalid_reason").contains("stopped"), "{scenario}");
+            true
+        });
+        assert!(is_repeated, "{scenario}: ten stops, and none is noticed");
     }
 }
 

@@ -161,6 +161,16 @@ impl<'p> Plain<'p> {
     /// less than that saves, but not for a batch of one.
     #[inline(never)]
     fn rx_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if let (None, Receive::Payload(way)) = (&self.readiness, &mut self.receive) {
+            let (fd, counters) = (self.socket.raw(), &mut self.counters);
+            return receive_each(fd, way, self.batch, libc::MSG_DONTWAIT, counters, (free, rx)).outcome();
+        }
+        self.rx_batch_otherwise(free, rx)
+    }
+
+    /// Receives a batch in a way other than the default. Out of line, so that the loop of that one is compiled by itself.
+    #[inline(never)]
+    fn rx_batch_otherwise(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         if self.readiness.is_some() {
             return self.receive_from_ready(false, free, rx);
         }

@@ -1,7 +1,7 @@
 //! The sockets of workers that share a port.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hpbench_backends::Socket;
 
@@ -16,6 +16,8 @@ pub struct Shards {
     /// One for each worker, or one for all.
     sockets: Vec<Near>,
     address: SocketAddr,
+    /// Held by the worker that speaks with its agent from the port.
+    turn: Mutex<()>,
 }
 
 impl Shards {
@@ -40,12 +42,23 @@ impl Shards {
             socket.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
         }
         let address = sockets[0].local_addr().map_err(failed("reading a socket's address"))?;
-        Ok(Some(Self { sockets: sockets.into_iter().map(|socket| Near::from(Arc::new(socket))).collect(), address }))
+        let sockets = sockets.into_iter().map(|socket| Near::from(Arc::new(socket))).collect();
+        Ok(Some(Self { sockets, address, turn: Mutex::default() }))
     }
 
     /// The socket that a worker receives from.
     pub fn near(&self, worker: usize) -> Near {
         self.sockets[worker % self.sockets.len()].clone()
+    }
+
+    /// The sockets at the port.
+    pub fn sockets(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        self.sockets.iter().map(Near::first)
+    }
+
+    /// Waits until no other worker expects an answer at the port.
+    pub fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what is dropped at its socket is in the account of this worker: a socket that workers share is in one.

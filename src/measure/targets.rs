@@ -1,6 +1,8 @@
-//! Where a generator sends if its worker owns many sockets: the addresses, and the order in which they have their turns.
+//! Where a generator sends if its worker owns many sockets: the addresses, and the order in which they have their turns. In
+//! `send`, the order in which these sockets send.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hpbench_backends::{Address, Offer, Socket};
@@ -33,8 +35,14 @@ impl Targets {
     ///
     /// The kernel's, if a socket does not know its address.
     pub fn new(spread: Spread, near: &Near) -> io::Result<Self> {
-        let addresses = near.sockets().iter().map(|socket| socket.local_addr().map(Address::new));
-        Ok(Self { addresses: addresses.collect::<io::Result<_>>()?, turns: turns(spread, 0).into(), spread })
+        let addresses = near.sockets().iter().map(|socket| socket.local_addr());
+        Ok(Self::to(spread, addresses.collect::<io::Result<_>>()?))
+    }
+
+    /// As [`Targets::new`], of sockets with these addresses, which may be another process's.
+    pub fn to(spread: Spread, addresses: Vec<SocketAddr>) -> Self {
+        let addresses = addresses.into_iter().map(Address::new).collect();
+        Self { addresses, turns: turns(spread, 0).into(), spread }
     }
 
     /// The same targets with the schedule of another generator.

@@ -14,7 +14,7 @@ use crate::measure::cost;
 use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
-use crate::measure::remote::session::{Peer, Session};
+use crate::measure::remote::session::{Asking, Demand, Peer, Session};
 use crate::measure::shards::Shards;
 use crate::measure::targets::Targets;
 use crate::measure::truesizes::Truesizes;
@@ -48,8 +48,8 @@ pub struct Trial<'a, 'p> {
 pub enum Far<'a> {
     /// A socket of this process, and where it sends to if the worker has many.
     Here(Arc<Socket>, Option<Targets>),
-    /// One of an agent.
-    There(Session<'a>),
+    /// One of an agent, and where that sends to, likewise.
+    There(Box<Session<'a>>, Option<Targets>),
 }
 
 /// One worker's part of a trial; most trials have one part only.
@@ -250,36 +250,61 @@ impl<'a, 'p> Part<'a, 'p> {
         };
         let (near, session) = self.open_session(peer, self.port(), self.cell.addressing, self.options.rcvbuf)?;
         self.check_segments(&near)?;
-        Ok((near.into(), Far::There(session)))
+        Ok((near.into(), Far::There(Box::new(session), None)))
     }
 
     /// Many sockets of the worker, which share the receive buffer that was asked for, and one that sends to all of them.
     fn many_sockets(&self, spread: Spread) -> Result<(Near, Far<'a>), TrialError> {
         let failed = |what| move |error| TrialError::Socket { what, error };
         let (options, sockets) = (self.options, spread.sockets);
-        let buffers = (options.rcvbuf / sockets, options.sndbuf);
-        let far = Socket::bind(options.bind.at(0)).map_err(failed("binding the generator's socket"))?;
-        far.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
-        let peer = far.local_addr().map_err(failed("reading a socket's address"))?;
         let [near_sends, far_sends] = senders(self.cell.scenario);
+        let connects = self.cell.addressing == Addressing::Connected;
         let open = |index: usize| {
             let port = if options.port == 0 { 0 } else { options.port + (self.index * sockets + index) as u16 };
-            let mut near = Socket::bind(options.bind.at(port)).map_err(failed("binding the worker's sockets"))?;
-            near.set_buffers(buffers.0, buffers.1).map_err(failed("setting socket buffers"))?;
-            if self.cell.addressing == Addressing::Connected {
-                near.connect_to(peer).map_err(failed("connecting the worker's sockets"))?;
-            }
-            if near_sends {
-                near.report_drops().map_err(failed("setting IP_RECVERR"))?;
-            }
-            Ok(Arc::new(near))
+            let near = Socket::bind(options.bind.at(port)).map_err(failed("binding the worker's sockets"))?;
+            near.set_buffers(options.rcvbuf / sockets, options.sndbuf).map_err(failed("setting socket buffers"))?;
+            Ok(near)
         };
-        let near: Near = (0..sockets).map(open).collect::<Result<Vec<_>, TrialError>>()?.into_iter().collect();
-        if far_sends {
-            far.report_drops().map_err(failed("setting IP_RECVERR"))?;
+        let mut near = (0..sockets).map(open).collect::<Result<Vec<Socket>, TrialError>>()?;
+        let ends = match self.peer {
+            None => {
+                let far = Socket::bind(options.bind.at(0)).map_err(failed("binding the generator's socket"))?;
+                far.set_buffers(options.rcvbuf, options.sndbuf).map_err(failed("setting socket buffers"))?;
+                if far_sends {
+                    far.report_drops().map_err(failed("setting IP_RECVERR"))?;
+                }
+                let peer = far.local_addr().map_err(failed("reading a socket's address"))?;
+                for near in near.iter_mut().filter(|_| connects) {
+                    near.connect_to(peer).map_err(failed("connecting the worker's sockets"))?;
+                }
+                Far::Here(Arc::new(far), None)
+            }
+            Some(peer) => {
+                let demand = Demand { spread, ..self.demand(options.rcvbuf) };
+                let asking: Vec<&Socket> = near.iter().collect();
+                let session = Session::open(peer, &demand, Asking::Each(&asking), self.interrupt)?;
+                near.iter_mut().filter(|_| connects).try_for_each(|near| session.connect(near))?;
+                Far::There(Box::new(session), None)
+            }
+        };
+        for near in near.iter().filter(|_| near_sends) {
+            near.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }
-        let targets = Targets::new(spread, &near).map_err(failed("reading a socket's address"))?;
-        Ok((near, Far::Here(Arc::new(far), Some(targets))))
+        let near: Near = near.into_iter().map(Arc::new).collect();
+        self.check_segments(near.first())?;
+        let targets = Some(Targets::new(spread, &near).map_err(failed("reading a socket's address"))?);
+        let far = match ends {
+            Far::Here(far, _) => Far::Here(far, targets),
+            Far::There(session, _) => Far::There(session, targets),
+        };
+        Ok((near, far))
+    }
+
+    /// What an agent has to do, which sends to one socket.
+    pub(super) fn demand(&self, rcvbuf: usize) -> Demand {
+        // Generators of workers that share a port have their own, as without an agent.
+        let ports = self.cell.flows.filter(|&flows| flows > 1 || self.shards.is_some());
+        Demand { orders: self.orders(), spread: Spread::ONE, ports, buffers: [rcvbuf, self.options.sndbuf] }
     }
 
     /// As [`Part::roomy_pair`], with a socket of an agent.
@@ -297,10 +322,11 @@ impl<'a, 'p> Part<'a, 'p> {
         let failed = |what| move |error| TrialError::Socket { what, error };
         let bound = Socket::bind(self.options.bind.at(port));
         let mut near = bound.map_err(failed("binding the worker's socket"))?;
-        let buffers = [rcvbuf, self.options.sndbuf];
-        near.set_buffers(buffers[0], buffers[1]).map_err(failed("setting socket buffers"))?;
-        let connects = addressing == Addressing::Connected;
-        let session = Session::open(peer, &self.orders(), buffers, (&mut near, connects), self.interrupt)?;
+        near.set_buffers(rcvbuf, self.options.sndbuf).map_err(failed("setting socket buffers"))?;
+        let session = Session::open(peer, &self.demand(rcvbuf), Asking::Each(&[&near]), self.interrupt)?;
+        if addressing == Addressing::Connected {
+            session.connect(&mut near)?;
+        }
         if senders(self.cell.scenario)[0] {
             near.report_drops().map_err(failed("setting IP_RECVERR"))?;
         }
@@ -383,11 +409,16 @@ pub(super) struct Rendezvous {
     left: AtomicBool,
     /// Workers whose generators have ended.
     offered: AtomicUsize,
+    /// Workers whose clients ask nothing more.
+    asked: AtomicUsize,
+    /// Workers that have nothing to do.
+    idle: AtomicUsize,
 }
 
 impl Rendezvous {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, arrived: AtomicUsize::new(0), left: AtomicBool::new(false), offered: AtomicUsize::new(0) }
+        let zero = || AtomicUsize::new(0);
+        Self { workers, arrived: zero(), left: AtomicBool::new(false), offered: zero(), asked: zero(), idle: zero() }
     }
 
     /// The generators of a worker have ended, which reports it once.
@@ -400,11 +431,35 @@ impl Rendezvous {
         self.offered.load(Ordering::Acquire) < self.workers && !self.left.load(Ordering::Acquire)
     }
 
-    /// Waits for all. `false` if one left without having come, or 10 seconds passed.
+    /// The client of a worker asks nothing more, and waits for answers; the worker reports that once.
+    pub(super) fn report_asked(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a client of any worker still asks.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked.load(Ordering::Acquire) < self.workers
+    }
+
+    /// A worker has had nothing to do for a while, or has something to do again.
+    pub(super) fn report_idle(&self, is_idle: bool) {
+        match is_idle {
+            true => self.idle.fetch_add(1, Ordering::AcqRel),
+            false => self.idle.fetch_sub(1, Ordering::AcqRel),
+        };
+    }
+
+    /// Whether no worker has something to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire) == self.workers
+    }
+
+    /// Waits for all, each time that all come. `false` if one left without having come, or 10 seconds passed.
     fn meet(&self) -> bool {
         let start = Instant::now();
-        self.arrived.fetch_add(1, Ordering::AcqRel);
-        while self.arrived.load(Ordering::Acquire) < self.workers {
+        let arrived = self.arrived.fetch_add(1, Ordering::AcqRel) + 1;
+        let all = arrived.next_multiple_of(self.workers);
+        while self.arrived.load(Ordering::Acquire) < all {
             if self.left.load(Ordering::Acquire) || start.elapsed() > Duration::from_secs(10) {
                 return false;
             }

@@ -97,17 +97,17 @@ pub struct RunArgs {
     #[arg(hide_short_help = true)]
     pub work: List<u64>,
 
-    /// Source ports of each generator in flood and pace: clients of a socket that is not connected
+    /// Source ports of each generator in flood, pace and serve: clients of a socket that is not connected
     ///
-    /// Source ports of each generator in flood and pace, 1 to 32768: each is a client of the worker's one socket, which is then
+    /// Source ports of each generator in flood, pace and serve, 1 to 32768: each is a client of the worker's one socket, which is then
     /// not connected, whatever --addressing says. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::flows)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub flows: List<usize>,
 
-    /// How several workers come by datagrams in flood and pace: ports, reuseport or single
+    /// How several workers come by datagrams in flood, pace and serve: ports, reuseport or single
     ///
-    /// How several workers come by datagrams in flood and pace: each at a port of its own; from one port with a socket
+    /// How several workers come by datagrams in flood, pace and serve: each at a port of its own; from one port with a socket
     /// for each (reuseport), among which the kernel chooses; or all from a single socket.
     #[arg(long, value_name = "LIST", default_value = "ports", value_parser = lists::shardings)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]

@@ -51,6 +51,11 @@ impl Scenario {
         matches!(self, Self::Flood | Self::Pace)
     }
 
+    /// Whether many clients may send to a worker's socket, and workers share a port.
+    pub fn has_flows(self) -> bool {
+        matches!(self, Self::Flood | Self::Pace | Self::Serve)
+    }
+
     /// Whether the scenario works in rounds, on one thread.
     pub fn has_rounds(self) -> bool {
         matches!(self, Self::Drain | Self::Send)
@@ -191,7 +196,7 @@ pub struct Cell {
     pub spread: Option<Spread>,
     /// How long the app works on each datagram that it receives, in nanoseconds.
     pub work: Option<u64>,
-    /// Source ports of each generator, in `flood` and `pace`.
+    /// Source ports of each generator, in `flood`, `pace` and `serve`.
     pub flows: Option<usize>,
     /// How the workers come by their datagrams, likewise.
     pub sharding: Option<Sharding>,
@@ -459,19 +464,16 @@ impl Axes {
         let (scenario, kind) = (settings.scenario, asked.choice.kind());
         // In memory there are no addresses.
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
-        // Many sockets have no part in `send` yet.
-        let is_possible = |spread: &&Spread| spread.sockets == 1 || scenario != Scenario::Send;
-        let spreads: Vec<Spread> = self.spreads.iter().filter(is_possible).copied().collect();
         // Runtimes are made to wait; in rounds there is nothing to wait for.
         let waits_by_default = self.waits.is_none() && kind.is_runtime() && !scenario.has_rounds();
         let wait = if waits_by_default { Wait::Block } else { settings.wait };
         let of_sockets = addressings.iter().flat_map(|&addressing| {
-            axis(kind.has_socket(), &spreads).into_iter().map(move |spread| (addressing, spread))
+            axis(kind.has_socket(), &self.spreads).into_iter().map(move |spread| (addressing, spread))
         });
-        let streams = kind.has_socket() && scenario.is_stream();
-        let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(streams, &self.flows)
+        let has_flows = kind.has_socket() && scenario.has_flows();
+        let clients: Vec<(Option<usize>, Option<Sharding>)> = axis(has_flows, &self.flows)
             .into_iter()
-            .flat_map(|flows| axis(streams, &self.shardings).into_iter().map(move |sharding| (flows, sharding)))
+            .flat_map(|flows| axis(has_flows, &self.shardings).into_iter().map(move |sharding| (flows, sharding)))
             .collect();
         let of_clients = of_sockets.flat_map(|it| clients.iter().map(move |&clients| (it, clients)));
         for ((addressing, spread), (flows, sharding)) in of_clients {

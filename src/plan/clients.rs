@@ -34,10 +34,6 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
         "{asked}: one worker has nobody to share a port with; add --workers 2"
     );
     anyhow::ensure!(
-        args.peer.is_none(),
-        "{asked} with --peer: an agent sends from one source port to each worker's own; leave out one of the two"
-    );
-    anyhow::ensure!(
         args.sockets.0 == [1],
         "{asked} with --sockets {}: it is for workers with one socket; leave out one of the two",
         args.sockets
@@ -47,10 +43,10 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
         "{asked} with --packets: a worker that gets none would wait for ever; use --duration"
     );
     let is_only = flows.0.iter().all(|&flows| flows > 1) || sharding.0.iter().all(|it| it.is_shared());
-    let (streams, others): (Vec<Scenario>, Vec<Scenario>) = axes.scenarios.iter().partition(|it| it.is_stream());
+    let (streams, others): (Vec<Scenario>, Vec<Scenario>) = axes.scenarios.iter().partition(|it| it.has_flows());
     let others: Vec<&str> = others.into_iter().map(Scenario::name).collect();
     if is_only && !others.is_empty() {
-        let reason = "only flood and pace have many flows or a shared port";
+        let reason = "only flood, pace and serve have many flows or a shared port";
         anyhow::ensure!(
             scenarios_by_default,
             "{asked} with --scenario {}: {reason}; leave out one of the two",
@@ -61,14 +57,14 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
     } else {
         anyhow::ensure!(
             !streams.is_empty(),
-            "{asked}: only flood and pace have many flows or a shared port; add one to --scenario"
+            "{asked}: only flood, pace and serve have many flows or a shared port; add one to --scenario"
         );
     }
     Ok(())
 }
 
 /// Refuses more flows than a worker tells apart, and warns where they are too few to be spread evenly. Returns how many
-/// sockets the generators of all workers have, if each has its own.
+/// sockets the generators of all workers have in this process, if each has its own.
 ///
 /// # Errors
 ///
@@ -82,10 +78,12 @@ pub(super) fn check_flows(args: &RunArgs, generators: usize) -> anyhow::Result<u
         "--flows {most} with {generators} --generators and {} --workers: a worker tells 65536 flows apart; use fewer of any",
         args.workers
     );
-    let clients = if most > 1 || is_shared { args.workers * generators * most } else { 0 };
+    let is_here = args.peer.is_none();
+    let clients = if is_here && (most > 1 || is_shared) { args.workers * generators * most } else { 0 };
     let is_steered_by_hash = args.sharding.0.contains(&Sharding::ALL[1]) && args.steer.0.contains(&Steer::Hash);
     let fewest = args.flows.0.iter().copied().min().unwrap_or(1);
-    let generators = if args.scenario.0.contains(&Scenario::Pace) { 1 } else { generators };
+    let has_one = args.scenario.0.iter().any(|scenario| scenario.has_flows() && scenario.has_rate());
+    let generators = if has_one { 1 } else { generators };
     if is_steered_by_hash && fewest * generators < FLOWS_FEW {
         tell!(
             "warning: {} for each worker: the hash spreads so few unevenly (of four sockets that share 16, the one with most \

@@ -27,6 +27,13 @@ pub(crate) fn allow(sockets: usize) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("cannot raise the limit of open files to {needed}: {error}; use `ulimit -n`"))
 }
 
+/// Raises the limit of open files as far as that may be: for an agent, which does not know what it will be asked for.
+pub(crate) fn raise() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // If it cannot, opening a socket says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,16 +56,6 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         args.sockets
     );
     clients::check(args, &mut axes, scenarios_by_default)?;
-    if axes.scenarios.contains(&Scenario::Send) && axes.spreads.iter().all(|spread| spread.sockets > 1) {
-        let reason = "it sends from one socket";
-        anyhow::ensure!(
-            scenarios_by_default,
-            "--scenario send with --sockets {}: {reason}; leave out one of the two",
-            args.sockets
-        );
-        axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
-        tell!("note: send left out: {reason}");
-    }
     anyhow::ensure!(
         !(args.handoff && axes.blocks() && answered.is_some()),
         "--handoff with --wait block, the default of runtimes: a worker that sleeps until a datagram comes does not see the app's answers in \
@@ -199,11 +189,6 @@ pub(crate) fn peer_address(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<Opt
     if args.peer.is_none() {
         return Ok(None);
     }
-    anyhow::ensure!(
-        args.sockets.0 == [1],
-        "--peer with --sockets {}: an agent sends to one socket; leave out one",
-        args.sockets
-    );
     anyhow::ensure!(
         args.generator_cpu.is_none(),
         "--peer with --generator-cpu: the generators are in the agent; use --peer-cpu"

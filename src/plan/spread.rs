@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hpbench_backends::SOCKETS_MAX;
+use serde::{Deserialize, Serialize};
+
 /// The sockets of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spread {
     /// How many there are.
     pub sockets: usize,
@@ -17,11 +20,18 @@ pub struct Spread {
 impl Spread {
     /// One socket.
     pub const ONE: Self = Self { sockets: 1, active: 1, skew: Skew(0) };
+
+    /// Whether it is one that flags can ask for: it may come from anybody.
+    pub fn is_sane(self) -> bool {
+        (1..=SOCKETS_MAX).contains(&self.sockets)
+            && (1..=self.sockets).contains(&self.active)
+            && self.skew.exponent() <= Skew::MAX
+    }
 }
 
 /// A Zipf exponent: the k-th busiest socket has a share that is proportional to k^−skew. Kept in thousandths, so that two
 /// are equal or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Skew(u32);
 
 impl Skew {

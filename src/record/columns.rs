@@ -332,9 +332,9 @@ columns! {
         /// The longest time between two looks of the client for answers in the measured phase, in ns (`serve`). A latency may
         /// be too long by as much: the client saw the answer so much later.
         poll_gap_max_ns: Option<u64>, Other;
-        /// Source ports of each generator: clients of the worker's socket (`flood`, `pace`).
+        /// Source ports of each generator: clients of the worker's socket (`flood`, `pace`, `serve`).
         flows: Option<usize>, Axis;
-        /// How the workers come by datagrams (`flood`, `pace`): at `ports` of their own, from one port with a socket for each
+        /// How the workers come by datagrams (`flood`, `pace`, `serve`): at `ports` of their own, from one port with a socket for each
         /// (`reuseport`), or from a `single` socket.
         sharding: String, Axis;
         /// With `reuseport`: what the kernel chooses a socket by, the `hash` of addresses and ports, or the `cpu` that delivers a

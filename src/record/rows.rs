@@ -296,8 +296,8 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
         ("sockets" | "active", ..) => "1",
         ("skew", ..) => "0.0",
         ("work", _, "drain" | "flood" | "pace" | "echo") => "0",
-        ("flows", _, "flood" | "pace") => "1",
-        ("sharding", _, "flood" | "pace") => "ports",
+        ("flows", _, "flood" | "pace" | "serve") => "1",
+        ("sharding", _, "flood" | "pace" | "serve") => "ports",
         _ => "",
     }
 }

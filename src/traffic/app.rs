@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hpbench_backends::{Address, Consumer, FreeList, Packet, Producer};
+use hpbench_backends::{Address, Consumer, Frame, FreeList, Packet, Producer};
 
 use crate::traffic::ledger::Arrivals;
 use crate::traffic::wire::{self, Header, MEASURED, Tag, Verify, Wire};
@@ -218,6 +218,15 @@ impl Flows {
             Turns::Chosen(flow) => *flow,
         }
     }
+
+    /// The flow of a turn, counted from `first`, and its next number. Out of line, for the sake of a single flow.
+    #[inline(never)]
+    fn take_number(&mut self, first: u16, turn: u64) -> (u16, u64) {
+        let flow = self.at(turn);
+        let next = &mut self.next[usize::from(flow)];
+        *next += 1;
+        (first + flow, *next - 1)
+    }
 }
 
 /// Writes datagrams of one flow, numbered from 0, or of several.
@@ -232,19 +241,39 @@ pub struct Source {
     phase: u16,
     payload: usize,
     wire: Wire,
-    /// Where datagrams that are put onto a ring go, if the socket does not know.
-    to: Option<Address>,
+    out: Out,
+}
+
+/// Which socket datagrams that are put onto a ring go out of, and where to.
+#[derive(Debug)]
+enum Out {
+    /// Of the only socket, to its peer.
+    Connected,
+    /// Of the only socket, to this address.
+    To(Address),
+    /// Of the socket whose turn it is: to its peer, or to an address.
+    OfMany(Option<Address>),
 }
 
 impl Source {
     /// A source of datagrams of `payload` bytes.
     pub fn new(flow: u16, payload: usize, wire: Wire) -> Self {
-        Self { next: 0, flow, many: None, phase: 0, payload, wire, to: None }
+        Self { next: 0, flow, many: None, phase: 0, payload, wire, out: Out::Connected }
     }
 
     /// The same, for a socket that is not connected.
     pub fn addressed_to(self, to: Option<SocketAddr>) -> Self {
-        Self { to: to.map(Address::new), ..self }
+        let to = to.map(Address::new);
+        let out = match self.out {
+            Out::OfMany(_) => Out::OfMany(to),
+            Out::Connected | Out::To(_) => to.map_or(Out::Connected, Out::To),
+        };
+        Self { out, ..self }
+    }
+
+    /// The same, whose datagrams go out of a socket for each flow.
+    pub fn of_sockets(self) -> Self {
+        Self { out: Out::OfMany(None), ..self }
     }
 
     /// The same, of `count` flows from the first one on, in these turns; after the last turn comes the first again.
@@ -289,16 +318,11 @@ impl Source {
     }
 
     /// Writes the next datagram with flags, of which the highest is not free, and an intended send time.
-    #[inline]
+    #[inline(always)]
     pub fn write_stamped(&mut self, bytes: &mut [u8], flags: u16, intended_ns: u64) {
         let (flow, sequence) = match &mut self.many {
             None => (self.flow, self.next),
-            Some(many) => {
-                let flow = many.at(self.next);
-                let next = &mut many.next[usize::from(flow)];
-                *next += 1;
-                (self.flow + flow, *next - 1)
-            }
+            Some(many) => many.take_number(self.flow, self.next),
         };
         let header = Header { flow, flags: flags | self.phase, sequence, intended_ns };
         wire::write(bytes, header, self.wire);
@@ -310,18 +334,33 @@ impl Source {
     pub fn produce<'p>(&mut self, count: usize, tx: &mut Producer<Packet<'p>>, free: &mut FreeList<'p>) {
         for _ in 0..count.min(tx.free()) {
             let Some(mut frame) = free.take() else { break };
-            let packet = match self.to {
-                None => {
+            let packet = match self.out {
+                Out::Connected => {
                     self.write(&mut frame.bytes_mut()[..self.payload]);
                     Packet::datagram(frame, self.payload)
                 }
-                Some(to) => Packet::addressed(frame, self.payload, &to, |bytes| self.write(bytes)),
+                Out::To(to) => Packet::addressed(frame, self.payload, &to, |bytes| self.write(bytes)),
+                Out::OfMany(to) => self.packet_of_socket(frame, to),
             };
             if let Err(packet) = tx.stage(packet) {
                 unreachable!("there was a free slot for {packet:?}, and only this side fills it");
             }
         }
         tx.publish();
+    }
+
+    /// The next datagram, for the socket whose turn it is. Out of line, which keeps the loop for one socket as it is.
+    #[inline(never)]
+    fn packet_of_socket<'p>(&mut self, mut frame: Frame<'p>, to: Option<Address>) -> Packet<'p> {
+        let (flow, _) = self.next_number();
+        let packet = match to {
+            None => {
+                self.write(&mut frame.bytes_mut()[..self.payload]);
+                Packet::datagram(frame, self.payload)
+            }
+            Some(to) => Packet::addressed(frame, self.payload, &to, |bytes| self.write(bytes)),
+        };
+        packet.of_socket(usize::from(flow - self.flow))
     }
 
     /// The flow and the sequence number of the next datagram.

@@ -61,7 +61,8 @@ impl Address {
     /// Writes the address into the frame of a datagram to be sent there.
     #[inline]
     pub(crate) fn write(&self, frame: &mut Frame<'_>) {
-        frame.bytes_mut()[ADDRESS_AT..ADDRESS_AT + ADDRESS_LEN].copy_from_slice(&self.0);
+        let place = frame.bytes_mut()[ADDRESS_AT..].first_chunk_mut();
+        *place.expect("a frame holds an address") = self.0;
     }
 
     /// The address for a message header, which only reads it.

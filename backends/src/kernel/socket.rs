@@ -161,9 +161,15 @@ impl Socket {
     /// flight.
     fn connect_alone(&mut self, peer: SocketAddr, mark: Option<&[u8]>) -> io::Result<()> {
         self.connect(peer)?;
-        let mut bytes = [0; 64];
         // Others reach it no more, so this ends.
-        while let Some((length, _)) = self.receive_from(&mut bytes)? {
+        self.discard(mark, usize::MAX)
+    }
+
+    /// Discards what is in the queue, as far as it is one of the first `most` datagrams.
+    fn discard(&mut self, mark: Option<&[u8]>, most: usize) -> io::Result<()> {
+        let mut bytes = [0; 64];
+        for _ in 0..most {
+            let Some((length, _)) = self.receive_from(&mut bytes)? else { break };
             let is_of_conversation = mark.is_some_and(|mark| bytes[..length].starts_with(mark));
             self.unrelated += u64::from(!is_of_conversation);
         }
@@ -191,6 +197,17 @@ impl Socket {
     /// The kernel's error.
     pub fn connect_after(&mut self, peer: SocketAddr, mark: &[u8]) -> io::Result<()> {
         self.connect_alone(peer, Some(mark))
+    }
+
+    /// Discards what has come to a socket that stays unconnected: what begins with `mark`, and what unrelated senders have
+    /// sent, see [`Socket::connect_after`]. Those may go on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn forget(&mut self, mark: &[u8]) -> io::Result<()> {
+        const MOST: usize = 1 << 16;
+        self.discard(Some(mark), MOST)
     }
 
     /// Sends a datagram to `peer`, from a socket that is not connected. It is lost if there is no room for it.

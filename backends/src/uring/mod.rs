@@ -92,7 +92,8 @@ impl<'p> Backend<'p> for Uring<'p> {
         }
     }
 
-    #[inline]
+    /// Out of line: one call for each batch, and all that it takes is inlined there, in this crate.
+    #[inline(never)]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         match &mut self.send {
             Send::Each(sends) => sends.tx(tx, free),

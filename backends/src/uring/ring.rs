@@ -172,10 +172,10 @@ impl Ring {
     /// # Safety
     ///
     /// All memory that the request names must stay valid until its last completion.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: the caller vouches for the memory.
-        unsafe { self.sq.push(entry) }.map_err(|_| io::Error::other("the submission queue is full"))
+        unsafe { self.sq.push(entry) }.map_err(|_| full())
     }
 
     /// Submits a cancellation, and waits for a completion: its own, that of the cancelled request, or another. Does
@@ -490,6 +490,12 @@ impl Ring {
     pub(super) fn overflows(&self) -> u64 {
         self.overflows + u64::from(self.cq.overflow())
     }
+}
+
+#[cold]
+#[inline(never)]
+fn full() -> io::Error {
+    io::Error::other("the submission queue is full")
 }
 
 /// `struct io_uring_getevents_arg` (`include/uapi/linux/io_uring.h`; `EXT_ARG` came with Linux 5.11).

@@ -8,6 +8,7 @@ use hpbench_backends::{Offer, Socket};
 
 use crate::measure::control::{Control, Phase};
 use crate::measure::cost::{Disturbance, Watch};
+use crate::measure::near::Near;
 use crate::measure::order::{Offered, Order, Recorded};
 use crate::measure::outcome::TrialError;
 use crate::measure::targets::Targets;
@@ -66,6 +67,23 @@ impl<'a> Way<'a> {
     /// From a socket, to many if there are targets.
     pub fn to(socket: &'a Arc<Socket>, targets: Option<&'a Targets>) -> Self {
         targets.map_or(Self::Connected(socket), |targets| Self::ToMany(socket, targets))
+    }
+
+    /// What is sent from.
+    pub fn near(self) -> Near {
+        match self {
+            Self::Connected(socket) | Self::ToMany(socket, _) => Near::from(Arc::clone(socket)),
+            Self::FromMany(sockets) => sockets.iter().cloned().collect(),
+        }
+    }
+
+    /// Flows of the datagrams: one to each target, or from each socket.
+    pub(super) fn flows(self) -> usize {
+        match self {
+            Self::Connected(_) => 1,
+            Self::ToMany(_, targets) => targets.sockets(),
+            Self::FromMany(sockets) => sockets.len(),
+        }
     }
 }
 

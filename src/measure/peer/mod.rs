@@ -22,7 +22,6 @@ use crate::measure::control::Control;
 use crate::measure::order::{Offered, Order, RoundTrips};
 use crate::measure::outcome::TrialError;
 use crate::measure::peer::load::Way;
-use crate::measure::targets::Targets;
 use crate::plan::cells::Scenario;
 
 /// A generator of `flood` or `pace` on the calling thread: sends until the measured phase is over.
@@ -53,27 +52,15 @@ pub fn offer_by(order: &Order, way: Way<'_>, control: &Control) -> Result<Offere
 /// An error that makes it pointless to continue; the trial then ends.
 pub fn ask<'p>(
     order: &Order,
-    socket: &Arc<Socket>,
+    way: Way<'_>,
     control: &Control,
     frames: (&'p Pool, &mut FreeList<'p>),
 ) -> Result<RoundTrips, TrialError> {
-    ask_to(order, (socket, None), control, frames)
-}
-
-/// As [`ask`], with many sockets if there are targets; `socket` is then not connected.
-///
-/// # Errors
-///
-/// As [`ask`].
-pub fn ask_to<'p>(
-    order: &Order,
-    to: (&Arc<Socket>, Option<&Targets>),
-    control: &Control,
-    frames: (&'p Pool, &mut FreeList<'p>),
-) -> Result<RoundTrips, TrialError> {
-    match order.scenario {
-        Scenario::Serve => serve::ask(order, to, control, frames),
-        _ => echo::generate(order, to, control, frames),
+    match (order.scenario, way) {
+        (Scenario::Serve, way) => serve::ask(order, way, control, frames),
+        (_, Way::Connected(socket)) => echo::generate(order, (socket, None), control, frames),
+        (_, Way::ToMany(socket, targets)) => echo::generate(order, (socket, Some(targets)), control, frames),
+        (_, Way::FromMany(_)) => Err(TrialError::Stalled("only a client of serve has many source ports")),
     }
 }
 

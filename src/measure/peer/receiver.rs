@@ -6,7 +6,7 @@ use crate::measure::driver::{self, Lane};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
 use crate::traffic::app::Sink;
-use crate::traffic::ledger::Tally;
+use crate::traffic::ledger::{Arrivals, Tally};
 
 /// Datagrams per call: the same for every backend under test.
 const BATCH: usize = 64;
@@ -19,14 +19,14 @@ pub struct Receiver<'p, B> {
 }
 
 impl<'p, B: AsyncBackend<'p>> Receiver<'p, B> {
-    /// A receiver at `port`.
+    /// A receiver at `port` of datagrams of so many flows: each is of one of the worker's sockets.
     ///
     /// # Errors
     ///
     /// As [`AsyncBackend::open`].
-    pub fn open(order: &Order, port: Port<'p>, pool: &'p Pool) -> Result<Self, TrialError> {
+    pub fn open(order: &Order, flows: usize, port: Port<'p>, pool: &'p Pool) -> Result<Self, TrialError> {
         let lane = Lane::open(&Config::new(B::KIND, BATCH), port, pool, BATCH)?;
-        Ok(Self { lane, sink: order.sink() })
+        Ok(Self { lane, sink: order.sink().with(Arrivals::of_sockets(1, flows)) })
     }
 
     /// Receives `count` datagrams, or fewer if none comes for a while. Returns how many came.

@@ -5,22 +5,21 @@
 //! between two looks for answers.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use hpbench_backends::plain::Plain;
-use hpbench_backends::{Addressing, Config, Consumer, FreeList, Kind, Offer, Packet, Pool, Port, Producer, Socket};
+use hpbench_backends::{Addressing, Choice, Config, Consumer, FreeList, Kind, Offer, Packet, Pool, Producer};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane};
+use crate::measure::near::Near;
 use crate::measure::order::{Order, Recorded, RoundTrips, Served};
 use crate::measure::outcome::{TrialError, latency_histogram};
 use crate::measure::peer::load::{self, Way};
 use crate::measure::peer::schedule::Schedule;
 use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
-use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
 use crate::traffic::ledger::Arrivals;
@@ -41,14 +40,15 @@ const FINISH_NS: u64 = 200_000_000;
 const LOOK_NS: u64 = 1_000_000_000;
 
 /// Asks on the calling thread, and leads through the phases of the trial. If there are targets, each request goes to the
-/// socket whose turn it is, and `socket` is not connected.
+/// socket whose turn it is. If there are many source ports, what is due at once comes from one of them, and answers are looked
+/// for at those that have some.
 ///
 /// # Errors
 ///
 /// An error that makes it pointless to continue; the trial then ends.
 pub fn ask<'p>(
     order: &Order,
-    (socket, targets): (&Arc<Socket>, Option<&Targets>),
+    way: Way<'_>,
     control: &Control,
     (pool, free): (&'p Pool, &mut FreeList<'p>),
 ) -> Result<RoundTrips, TrialError> {
@@ -56,18 +56,20 @@ pub fn ask<'p>(
     order.pin()?;
     // A request that is due alone is sent as such: the kernel builds even a train of one in another way, which takes longer.
     let one_by_one = Order { gso: order.gso && order.burst > 1, ..*order };
-    let (offer, source) = load::sender(&one_by_one, Way::to(socket, targets))?;
-    let port = Port::Socket(Arc::clone(socket));
-    let addressing = if targets.is_some() { Addressing::Unconnected } else { Addressing::Connected };
-    let config = Config { addressing, ..Config::new(Kind::PLAIN, 1) };
+    let (offer, source) = load::sender(&one_by_one, way)?;
+    let near = way.near();
+    let addressing = if matches!(way, Way::ToMany(..)) { Addressing::Unconnected } else { Addressing::Connected };
+    let variant = Choice::default_of(Kind::PLAIN).resolve_for(addressing, near.sockets().len());
+    let variant = variant.map_err(|_| TrialError::Stalled("plain receives at any number of sockets"))?;
+    let config = Config { addressing, ..Config::of(variant, 1) };
     let mut client = Client {
         order,
         control,
-        socket,
+        near: &near,
         offer,
-        lane: Lane::open(&config, port, pool, BATCH)?,
+        lane: Lane::open(&config, near.port(), pool, BATCH)?,
         source,
-        answers: Answers::new(order.wire, targets.map_or(1, Targets::sockets)),
+        answers: Answers::new(order, way.flows()),
         schedule: Schedule { start_ns: 0, first: 0, rate_pps: order.rate_pps, burst: order.burst },
         late: latency_histogram(),
         last_ns: now_ns(),
@@ -107,7 +109,7 @@ pub fn ask<'p>(
 struct Client<'t, 'p> {
     order: &'t Order,
     control: &'t Control,
-    socket: &'t Socket,
+    near: &'t Near,
     offer: Offer,
     lane: Lane<'p, Plain<'p>>,
     source: Source,
@@ -127,9 +129,9 @@ impl<'p> Client<'_, 'p> {
         let warm_ns = self.schedule.start_ns + self.order.warmup.as_nanos() as u64;
         self.spin(free, u64::MAX, |now_ns, _| now_ns >= warm_ns)?;
         let measured = self.measure(free)?;
-        let (control, socket, mut settling) = (self.control, self.socket, Settling::begin(now_ns()));
+        let (control, near, mut settling) = (self.control, self.near, Settling::begin(now_ns()));
         self.spin(free, 0, |now_ns, client| {
-            let dropped = || socket.meminfo().map_or(0, |info| info.drops) + control.dropped();
+            let dropped = || near.meminfo().map_or(0, |info| info.drops) + control.dropped();
             settling.is_over(now_ns, [client.source.next, client.answers.received()], dropped)
         })?;
         Ok(measured)
@@ -201,7 +203,7 @@ impl<'p> Client<'_, 'p> {
             }
             if now_ns - self.looked_ns > LOOK_NS {
                 self.looked_ns = now_ns;
-                let _ = self.socket.meminfo();
+                let _ = self.near.meminfo();
             }
             if self.control.is_interrupted() {
                 return Err(TrialError::Interrupted);
@@ -239,6 +241,7 @@ impl<'p> Client<'_, 'p> {
             return Ok(());
         }
         let (source, count) = (&mut self.source, self.offer.train().min(BATCH).min(due as usize));
+        source.choose(self.offer.sender());
         let sent = self.offer.send(count, |datagram| {
             let due_ns = schedule.due_ns(source.next);
             source.write_stamped(datagram, 0, due_ns);
@@ -266,8 +269,12 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(wire: Wire, sockets: usize) -> Self {
-        Self { arrivals: Arrivals::of_sockets(1, sockets), wire, due_ns: 0..0, latency: latency_histogram(), late: 0 }
+    /// Answers to so many flows, from that of the order on.
+    fn new(order: &Order, flows: usize) -> Self {
+        // Those before are other clients'.
+        let clients = usize::from(order.flow).div_ceil(flows) + 1;
+        let arrivals = Arrivals::of_sockets(clients, flows);
+        Self { arrivals, wire: order.wire, due_ns: 0..0, latency: latency_histogram(), late: 0 }
     }
 }
 

@@ -24,21 +24,31 @@ pub(super) struct Settling {
     /// When an answer came last.
     last_ns: u64,
     received: u64,
+    /// Whether all was accounted for at the last look.
+    was_whole: bool,
 }
 
 impl Settling {
     /// From now on.
     pub(super) fn begin(now_ns: u64) -> Self {
-        Self { last_ns: now_ns, received: 0 }
+        Self { last_ns: now_ns, received: 0, was_whole: false }
     }
 
-    /// Whether all is accounted for, or nothing has come for a while. `dropped` tells how many datagrams were dropped on
-    /// either way: they will not come, but what took long may.
+    /// Whether all is accounted for, or nothing has come for a while. It is asked after each look for answers. `dropped` tells
+    /// how many datagrams were dropped on either way: they will not come, but what took long may, also between the look and
+    /// the question. So all has to be accounted for before a look that finds nothing.
     pub(super) fn is_over(&mut self, now_ns: u64, [sent, received]: [u64; 2], dropped: impl FnOnce() -> u64) -> bool {
-        if received != self.received {
-            *self = Self { last_ns: now_ns, received };
+        if received == sent {
+            return true;
         }
-        received == sent || now_ns - self.last_ns >= SETTLE_NS || received + dropped() >= sent
+        let has_come = received != self.received;
+        let is_whole = received + dropped() >= sent;
+        let is_over = is_whole && self.was_whole && !has_come;
+        if has_come {
+            (self.last_ns, self.received) = (now_ns, received);
+        }
+        self.was_whole = is_whole;
+        is_over || now_ns - self.last_ns >= SETTLE_NS
     }
 }
 
@@ -50,7 +60,14 @@ mod tests {
     fn it_is_over_when_all_is_known_or_nothing_comes() {
         let mut settling = Settling::begin(1000);
         assert!(settling.is_over(1001, [10, 10], || unreachable!("nothing is missing")));
-        assert!(!settling.is_over(1002, [10, 7], || 2) && settling.is_over(1002, [10, 7], || 3));
+        assert!(!settling.is_over(1002, [10, 7], || 3), "one has just come");
+        assert!(settling.is_over(1002, [10, 7], || 3));
+        assert!(!settling.is_over(1002, [10, 7], || 2));
+        assert!(!settling.is_over(1002, [10, 7], || 3), "one may have come after the look");
+        assert!(!settling.is_over(1003, [10, 8], || 2), "it has");
+        assert!(settling.is_over(1003, [10, 8], || 2));
+        let mut settling = Settling::begin(1000);
+        assert!(!settling.is_over(1002, [10, 7], || 2));
         assert!(!settling.is_over(SETTLE_NS + 1001, [10, 7], || 2), "an answer came at 1002");
         assert!(settling.is_over(SETTLE_NS + 1002, [10, 7], || 2));
     }

@@ -145,7 +145,7 @@ fn a_queue_is_filled_and_emptied() {
     let mut free = pool.frames();
     let mut filler = filler::Filler::socket(&order(Scenario::Drain), &far).expect("no GSO is asked for");
     let mut receiver =
-        receiver::Receiver::<Plain<'_>>::open(&order(Scenario::Send), Port::Socket(near), &pool).expect("it opens");
+        receiver::Receiver::<Plain<'_>>::open(&order(Scenario::Send), 1, Port::Socket(near), &pool).expect("it opens");
     assert_eq!(filler.fill(&mut free, 100).expect("loopback"), 100);
     assert_eq!(receiver.receive(&mut free, 100).expect("they are there"), 100);
     assert_eq!((filler.sent(), receiver.arrived()), (100, Tally { received: 100, ..Tally::default() }));

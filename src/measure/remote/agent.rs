@@ -18,13 +18,14 @@ use crate::measure::remote::frame::{FrameError, MAGIC};
 use crate::measure::remote::message::{About, FromAgent, Hello, Open, ToAgent};
 use crate::measure::remote::shared::Shared;
 use crate::measure::remote::work::Work;
-use crate::plan::cores;
+use crate::plan::{cores, descriptors};
 
 /// How often the lease is looked at.
 const LEASE_EVERY: Duration = Duration::from_millis(100);
 
 /// Works as an agent until its input ends, or its lease. Does not return.
 pub fn run(hello: Hello) -> ! {
+    descriptors::raise();
     let shared = Arc::new(Shared::new(hello.cores.clone()));
     let greeted = shared.stdout().write_all(MAGIC.as_bytes());
     if greeted.is_err() {

@@ -15,6 +15,7 @@ use crate::plan::address::RemoteAddress;
 use crate::plan::cells::{Scenario, Until};
 use crate::plan::command;
 use crate::plan::cores;
+use crate::plan::spread::Spread;
 use crate::traffic::ledger::Tally;
 use crate::traffic::wire::HEADER_LEN;
 
@@ -95,9 +96,13 @@ fn clock() -> String {
 /// A trial that an agent is to take part in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
-    /// What to do: an order for each generator. They share a socket, and differ in flow and core only.
+    /// What to do: an order for each generator. They differ in flow and core only.
     pub orders: Vec<Order>,
-    /// The address of that socket.
+    /// The worker's sockets, each of which is to consent.
+    pub spread: Spread,
+    /// How many source ports each generator has, each a flow of its own; if none is named, they share one.
+    pub ports: Option<usize>,
+    /// The address of the agent's sockets.
     pub bind: RemoteAddress,
     /// Buffers to ask for, in bytes: receive and send.
     pub buffers: [usize; 2],
@@ -112,6 +117,12 @@ pub struct Open {
 /// The most generators of a worker.
 const GENERATORS_MAX: usize = 1024;
 
+/// The most flows that a worker tells apart.
+const FLOWS_MAX: usize = 1 << 16;
+
+/// The most challenges in a message.
+pub const CONSENTS_MAX: usize = 4096;
+
 impl Open {
     /// Whether an order can be carried out: it may come from anybody.
     ///
@@ -122,6 +133,9 @@ impl Open {
         let Some(order) = self.orders.first() else { return Err("an order names no generator".into()) };
         let most = if order.scenario == Scenario::Flood { GENERATORS_MAX } else { 1 };
         let first = |it: &Order| Order { flow: order.flow, core: order.core, ..*it } == *order;
+        let ports = self.ports.unwrap_or(1);
+        let has_flows = |it: &Order| usize::from(it.flow) + self.spread.sockets * ports <= FLOWS_MAX;
+        let has_ports = self.ports.is_none() || order.scenario.has_flows() && self.spread.sockets == 1;
         let hour = Duration::from_secs(3600);
         let until = match order.until {
             Until::Elapsed(duration) => duration <= hour,
@@ -129,6 +143,11 @@ impl Open {
         };
         let is_sane = self.orders.len() <= most
             && self.orders.iter().all(first)
+            && self.spread.is_sane()
+            && has_ports
+            && (1..=FLOWS_MAX).contains(&ports)
+            && self.orders.len() * ports <= FLOWS_MAX
+            && self.orders.iter().all(has_flows)
             && (HEADER_LEN..=65_507).contains(&order.payload)
             && (1..=1024).contains(&order.window)
             && (1..=100_000_000).contains(&order.rate_pps)
@@ -149,8 +168,8 @@ pub enum ToAgent {
     Lease,
     /// Begin a trial.
     Open(Box<Open>),
-    /// The worker has had this challenge.
-    Consent(Token),
+    /// The worker's next sockets have had these challenges: at most [`CONSENTS_MAX`] of them.
+    Consent(Vec<Token>),
     /// The worker of `echo` is ready.
     Ready,
     /// A phase that the worker decides on has begun.
@@ -175,7 +194,7 @@ pub enum FromAgent {
     Alive,
     /// The trial can begin: where requests for load are heard.
     Opened(SocketAddr),
-    /// Consent was given, and the socket is connected.
+    /// Consent was given by all sockets of the worker.
     Agreed(Agreed),
     /// All generators are ready.
     Ready,
@@ -310,6 +329,7 @@ mod tests {
     use crate::measure::order::Served;
     use crate::measure::remote::frame;
     use crate::traffic::wire::{Tag, Verify, Wire};
+    use hpbench_backends::SOCKETS_MAX;
     use proptest::prelude::*;
     use serde::de::DeserializeOwned;
 
@@ -341,6 +361,8 @@ mod tests {
         let (bind, nonce) = (RemoteAddress::from(std::net::IpAddr::from([127, 0, 0, 1])), Token::draw());
         let all = |orders: &[Order]| Open {
             orders: orders.to_vec(),
+            spread: Spread::ONE,
+            ports: None,
             bind: bind.clone(),
             buffers: [1; 2],
             nonce,
@@ -366,6 +388,25 @@ mod tests {
         ] {
             assert!(open(bad).check().is_err(), "{bad:?}");
         }
+        let many = Spread { sockets: SOCKETS_MAX, active: 7, ..Spread::ONE };
+        assert_eq!(Open { spread: many, ..open(order) }.check(), Ok(()));
+        for spread in [
+            Spread { sockets: 0, ..many },
+            Spread { sockets: SOCKETS_MAX + 1, ..many },
+            Spread { active: 0, ..many },
+            Spread { sockets: 6, ..many },
+        ] {
+            assert!(Open { spread, ..open(order) }.check().is_err(), "{spread:?}");
+        }
+        let ports = |ports| Open { ports: Some(ports), ..open(order) };
+        assert_eq!([ports(1), ports(FLOWS_MAX)].map(|open| open.check()), [Ok(()), Ok(())]);
+        for bad in [ports(0), ports(FLOWS_MAX + 1), ports(usize::MAX), Open { spread: many, ..ports(1) }] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+        assert!(Open { ports: Some(1), ..open(Order { scenario: Scenario::Echo, ..order }) }.check().is_err());
+        let last = Order { flow: u16::MAX, ..order };
+        assert_eq!(open(last).check(), Ok(()));
+        assert!(Open { spread: many, ..open(last) }.check().is_err(), "a flow has 16 bits");
         assert!(Open { within: Duration::MAX, ..open(order) }.check().is_err());
         assert!(Open { datagrams: u64::MAX, ..open(order) }.check().is_err());
     }
@@ -415,6 +456,8 @@ mod tests {
         };
         let open = Open {
             orders: vec![order; (a % 4) as usize],
+            spread: Spread { sockets: a as usize, active: b as usize, ..Spread::ONE },
+            ports: (b % 3 > 0).then_some(a as usize),
             bind: format!("fe80::{:x}%{text}", a as u16).parse().expect("text is no zone's end"),
             buffers: [a as usize, b as usize],
             nonce: Token::draw(),
@@ -424,7 +467,7 @@ mod tests {
         vec![
             ToAgent::Lease,
             ToAgent::Open(Box::new(open)),
-            ToAgent::Consent(Token::draw()),
+            ToAgent::Consent((0..a % 3).map(|_| Token::draw()).collect()),
             ToAgent::Ready,
             ToAgent::Phase(Phase::Measure),
             ToAgent::Dropped(a),

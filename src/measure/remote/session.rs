@@ -12,18 +12,22 @@ use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
 use crate::measure::order::Order;
 use crate::measure::outcome::TrialError;
 use crate::measure::peer::settling::SETTLE_NS;
-use crate::measure::remote::consent::{self, MARK, Token};
+use crate::measure::remote::consent::{self, ANSWERS_MAX, MARK, Token};
 use crate::measure::remote::error::LinkError;
 use crate::measure::remote::link::{Line, Link};
-use crate::measure::remote::message::{Agreed, Counted, Filled, FromAgent, Open, Report, ToAgent};
+use crate::measure::remote::message::{Agreed, CONSENTS_MAX, Counted, Filled, FromAgent, Open, Report, ToAgent};
 use crate::plan::address::RemoteAddress;
 use crate::plan::cells::Until;
 use crate::plan::cores;
+use crate::plan::spread::Spread;
 
 /// How often a session is begun anew if a datagram of the consent was lost, and how long one is waited for.
 const ATTEMPTS: usize = 5;
-const REQUESTS: usize = 3;
+const REQUESTS: usize = ANSWERS_MAX;
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
+
+/// How many sockets ask at a time: their requests fit into any receive buffer.
+const ASK_AT_ONCE: usize = 32;
 
 /// How long an agent that is alive may take for what it can do at once, such as an answer over the pipe or the end of its
 /// load: a trial with a slow agent fails within five seconds. One that is silent is found out earlier.
@@ -81,6 +85,28 @@ impl Peer {
     }
 }
 
+/// What an agent is to do in a trial.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// An order for each generator.
+    pub orders: Vec<Order>,
+    /// The worker's sockets.
+    pub spread: Spread,
+    /// How many source ports each generator has; if none is named, they share one.
+    pub ports: Option<usize>,
+    /// The buffers of the agent's sockets, in bytes: receive and send.
+    pub buffers: [usize; 2],
+}
+
+/// The sockets that a worker asks for load from.
+#[derive(Clone, Copy, Debug)]
+pub enum Asking<'s> {
+    /// Each asks for itself.
+    Each(&'s [&'s Socket]),
+    /// They share a port: the first one asks for it, and any of them may hear the answer.
+    Group(&'s [&'s Socket]),
+}
+
 /// A trial that an agent takes part in. When it is dropped, the agent's part ends.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -97,26 +123,23 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Begins, with an order for each generator: the worker's socket asks for the load, and is connected with the agent's if
-    /// it `connects`.
+    /// Begins: the worker's sockets ask for the load.
     ///
     /// # Errors
     ///
     /// If the agent cannot, or no datagram passes between the two sockets.
-    pub fn open(
-        peer: &'a Peer,
-        orders: &[Order],
-        buffers: [usize; 2],
-        (near, connects): (&mut Socket, bool),
-        interrupt: &Interrupt,
-    ) -> Result<Self, TrialError> {
+    pub fn open(peer: &'a Peer, demand: &Demand, near: Asking<'_>, interrupt: &Interrupt) -> Result<Self, TrialError> {
         let no_way = || TrialError::NoWay { far: peer.bind.ip() };
-        let order = *orders.first().ok_or_else(no_way)?;
-        let local = near.local_addr().map_err(TrialError::io("reading a socket's address"))?;
+        let Demand { orders, spread, ports, buffers } = demand.clone();
+        let (Asking::Each(sockets) | Asking::Group(sockets)) = near;
+        let (order, first) = (*orders.first().ok_or_else(no_way)?, sockets.first().ok_or_else(no_way)?);
+        let local = first.local_addr().map_err(TrialError::io("reading a socket's address"))?;
+        let (within, datagrams) = limits(&order);
+        let (bind, nonce) = (peer.bind.clone(), Token::draw());
+        let open = Open { orders, spread, ports, bind, buffers, nonce, within, datagrams };
         for _ in 0..ATTEMPTS {
             let (line, nonce) = (peer.link.line(), Token::draw());
-            let (within, datagrams) = limits(&order);
-            let open = Open { orders: orders.to_vec(), bind: peer.bind.clone(), buffers, nonce, within, datagrams };
+            let open = Open { nonce, ..open.clone() };
             line.send(ToAgent::Open(Box::new(open)))?;
             let mut session = Self {
                 line,
@@ -131,39 +154,73 @@ impl<'a> Session<'a> {
                 _ => None,
             })?;
             session.address.set_port(port);
-            let Some(challenge) = session.ask(near, nonce)? else { continue };
-            session.line.send(ToAgent::Consent(challenge))?;
+            let Some(challenges) = session.ask(near, nonce)? else { continue };
+            for some in challenges.chunks(CONSENTS_MAX) {
+                session.line.send(ToAgent::Consent(some.to_vec()))?;
+            }
             session.agreed = session.expect(|message| match message {
                 FromAgent::Agreed(agreed) => Some(agreed),
                 _ => None,
             })?;
-            if connects {
-                let connected = near.connect_after(session.address, &MARK);
-                connected.map_err(|error| TrialError::Socket { what: "connecting with the peer", error })?;
-            }
             return Ok(session);
         }
         Err(no_way())
     }
 
-    /// Asks for load from `near`. Returns the challenge, if one came.
-    fn ask(&self, near: &Socket, nonce: Token) -> Result<Option<Token>, TrialError> {
+    /// Connects a socket of the worker, which has consented, with the agent's.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn connect(&self, near: &mut Socket) -> Result<(), TrialError> {
+        let connected = near.connect_after(self.address, &MARK);
+        connected.map_err(|error| TrialError::Socket { what: "connecting with the peer", error })
+    }
+
+    /// Asks for load. Returns the challenges, if all came.
+    fn ask(&self, near: Asking<'_>, nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
+        let sockets = match near {
+            Asking::Group(sockets) => return self.ask_at_once(sockets, 1, nonce),
+            Asking::Each(sockets) => sockets,
+        };
+        let mut challenges = Vec::with_capacity(sockets.len());
+        for some in sockets.chunks(ASK_AT_ONCE) {
+            let Some(heard) = self.ask_at_once(some, some.len(), nonce)? else { return Ok(None) };
+            challenges.extend(heard);
+        }
+        Ok(Some(challenges))
+    }
+
+    /// Asks for load from the first `askers` of these sockets. Those behind hear what is told to the last one of them.
+    fn ask_at_once(&self, near: &[&Socket], askers: usize, nonce: Token) -> Result<Option<Vec<Token>>, TrialError> {
         let failed = |error| TrialError::Socket { what: "asking the peer for load", error };
+        let mut heard: Vec<Option<Token>> = vec![None; askers];
         for _ in 0..REQUESTS {
-            near.send_to(&consent::request(nonce), self.address).map_err(failed)?;
+            for (socket, _) in near.iter().zip(&heard).filter(|(_, heard)| heard.is_none()) {
+                socket.send_to(&consent::request(nonce), self.address).map_err(failed)?;
+            }
             let (start, mut bytes) = (Instant::now(), [0; 64]);
             while start.elapsed() < ANSWER_WITHIN {
-                match near.receive_from(&mut bytes).map_err(failed)? {
-                    Some((length, from)) if from == self.address => {
-                        if let Some(challenge) = consent::challenge_in(&bytes[..length]) {
-                            return Ok(Some(challenge));
-                        }
+                let mut is_silent = true;
+                for (at, socket) in near.iter().enumerate() {
+                    let heard = &mut heard[at.min(askers - 1)];
+                    if heard.is_some() {
+                        continue;
                     }
-                    Some(_) => {}
-                    None => thread::sleep(Duration::from_micros(100)),
+                    let Some((length, from)) = socket.receive_from(&mut bytes).map_err(failed)? else { continue };
+                    is_silent = false;
+                    if from == self.address {
+                        *heard = consent::challenge_in(&bytes[..length]);
+                    }
+                }
+                if let Some(all) = heard.iter().copied().collect() {
+                    return Ok(Some(all));
                 }
                 if self.interrupt.is_raised() {
                     return Err(TrialError::Interrupted);
+                }
+                if is_silent {
+                    thread::sleep(Duration::from_micros(100));
                 }
             }
         }

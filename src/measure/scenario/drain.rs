@@ -234,7 +234,10 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
             let load = Load::Here(Filler::to(&order, &far, targets.as_ref())?);
             run_with::<B>(part, port, load, Some((&near, targets.as_ref())), free)
         }
-        Far::There(session) => run_with::<B>(part, port, Load::There { session, sent: 0 }, Some((&near, None)), free),
+        Far::There(session, targets) => {
+            let load = Load::There { session: *session, sent: 0 };
+            run_with::<B>(part, port, load, Some((&near, targets.as_ref())), free)
+        }
     }
 }
 

@@ -2,10 +2,9 @@
 //! what a schedule says; see [`peer::echo`] and [`peer::serve`].
 
 use std::ops::ControlFlow::{Break, Continue};
-use std::sync::Arc;
 use std::thread;
 
-use hpbench_backends::{AsyncBackend, Counters, FreeList, Pool, Socket};
+use hpbench_backends::{AsyncBackend, Counters, FreeList, Pool};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
@@ -17,14 +16,24 @@ use crate::measure::near::Near;
 use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
+use crate::measure::peer::load::Way;
 use crate::measure::remote::message::{Counted, Report};
 use crate::measure::scenario::stream::LOOK_NS;
-use crate::measure::targets::Targets;
+use crate::measure::senders::Senders;
 use crate::measure::threads;
 use crate::measure::trial::{Far, Part};
 use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
 use crate::traffic::ledger::{Arrivals, Ledger, Tally};
+
+/// How long no request may reach workers that share a port, after the last one was sent, before none is left: one may have to
+/// wait for another host, or for the thread that delivers it.
+const IDLE_NS: u64 = 200_000_000;
+/// How many turns in a row must then find nothing. What a turn found before the thread was kept from its core says nothing.
+const IDLE_TURNS: u32 = 16;
+
+/// More than any trial sends: all that is missing.
+const ALL: u64 = 1 << 48;
 
 /// Runs a trial on threads of its own.
 ///
@@ -32,7 +41,7 @@ use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 ///
 /// Why there is no result.
 pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    let (near, far) = part.ends()?;
+    let (near, far) = part.streams()?;
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
     let mut far_free = free.split_off(if part.peer.is_none() { order.frames() } else { 0 });
     let outcome: Result<(Outcome, Report), TrialError> = thread::scope(|scope| {
@@ -40,8 +49,11 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
         let _stop = StopAtEnd(&control);
         let far_free = &mut far_free;
         let generator = threads::spawn(scope, || match &far {
-            Far::Here(far, targets) => here(&order, (far, targets.as_ref()), &control, (part.pool, far_free)),
-            Far::There(session) => session.echo(&control),
+            Senders::One(Far::Here(far, targets)) => {
+                here(&order, Way::to(far, targets.as_ref()), &control, (part.pool, far_free))
+            }
+            Senders::One(Far::There(session, _)) => session.echo(&control),
+            Senders::Flows(clients) => here(&order, Way::FromMany(&clients[0]), &control, (part.pool, far_free)),
         })?;
         let (near, control, free) = (&near, &control, &mut *free);
         let worker = threads::spawn(scope, move || {
@@ -71,7 +83,7 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
     let mut ledger = Ledger {
         sent: trips.sent,
         arrived: trips.arrived,
-        drop_socket: info.drops + report.counted.drop_socket,
+        drop_socket: part.accounted(info.drops) + report.counted.drop_socket,
         drop_ring: trips.drop_ring + worked.ledger.drop_ring,
     };
     ledger.arrived.duplicate += worked.ledger.arrived.duplicate;
@@ -79,10 +91,13 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
     // Unrelated senders reach the worker if its socket is not connected; the generator's is.
     ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + report.unrelated;
     let served = trips.served.clone();
-    if let Some(served) = served.as_ref().filter(|_| part.cell.receives_trains()) {
-        ledger.note_dropped(ledger.drop_socket, served.train as u64);
+    let train = served.as_ref().filter(|_| part.cell.receives_trains()).map(|served| served.train as u64);
+    // Of workers that share what comes, only the sum of the accounts shows what is missing.
+    if let Some(train) = train.filter(|_| part.shards.is_none()) {
+        ledger.note_dropped(ledger.drop_socket, train);
     }
     Ok(Outcome {
+        train: train.filter(|_| part.shards.is_some()),
         fill: served.as_ref().map_or_else(String::new, |served| served.fill.clone()),
         late_answers: served.as_ref().map(|served| served.late_answers),
         poll_gap_ns: served.as_ref().map(|served| served.poll_gap_ns),
@@ -107,11 +122,11 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
 /// The generator on the calling thread. Reports as an agent would.
 fn here<'p>(
     order: &Order,
-    (far, targets): (&Arc<Socket>, Option<&Targets>),
+    way: Way<'_>,
     control: &Control,
     frames: (&'p Pool, &mut FreeList<'p>),
 ) -> Result<Report, TrialError> {
-    let trips = peer::ask_to(order, (far, targets), control, frames)?;
+    let (trips, far) = (peer::ask(order, way, control, frames)?, way.near());
     let drop_socket = far.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?.drops;
     let counted = Counted { drop_socket, ..Counted::default() };
     Ok(Report { trips: Some(trips), counted, unrelated: far.unrelated(), ..Report::default() })
@@ -125,7 +140,8 @@ fn worker<'p, B: AsyncBackend<'p>>(
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let mut lane = Lane::<B>::open(&part.config(), near.port(), part.pool, part.options.ring)?;
-    let mut echo = Echo::new(part.tag, part.work()).with(Arrivals::of_sockets(1, part.cell.sockets()));
+    let echo = Echo::new(part.tag, part.work());
+    let mut echo = echo.with(Arrivals::of_sockets(part.senders(), part.cell.flows_of_generator()));
     let worked = match part.app_core() {
         None => work(&mut lane, &mut echo, (part, near), control, free).map(|outcome| (outcome, echo)),
         Some(core) => handoff::run(
@@ -174,7 +190,10 @@ fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
         if phase == Phase::Settle && moved == 0 || now_ns - looked_ns > LOOK_NS {
             looked_ns = now_ns;
             // The generator waits no longer for what was dropped here.
-            control.report_dropped(near.meminfo().map_or(0, |info| info.drops));
+            let drops = near.meminfo().map_or(0, |info| info.drops);
+            if part.shards.is_none() {
+                control.report_dropped(drops);
+            }
         }
         let next = control.phase();
         if next != phase {
@@ -193,10 +212,17 @@ fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
                 disturbance = watch.end();
             }
             phase = next;
+            // Workers that share a port go on in another loop.
+            if phase == Phase::Stop || phase == Phase::Settle && part.shards.is_some() {
+                return Break(());
+            }
         }
-        if phase == Phase::Stop { Break(()) } else { Continue(()) }
+        Continue(())
     });
     ended.map_err(TrialError::io("echoing"))?;
+    if part.shards.is_some() {
+        answer_others(lane, app, (part, near), control, free)?;
+    }
     let [before, after] = marks;
     Ok(Outcome {
         counters: after.0.since(before.0),
@@ -207,4 +233,48 @@ fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
         disturbance,
         ..Outcome::default()
     })
+}
+
+/// Goes on after the measured phase, as a worker that answers other workers' clients, too: until all clients have ended.
+///
+/// None knows what becomes of a request that another worker got, or dropped. When no client asks any more, and all workers have
+/// been idle for a while since, no request is left, and the clients wait no longer.
+fn answer_others<'p, B: AsyncBackend<'p>, A: App<'p>>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    (part, near): (&Part<'_, 'p>, &Near),
+    control: &Control,
+    free: &mut FreeList<'p>,
+) -> Result<(), TrialError> {
+    let (together, mut is_idle, mut is_over) = (part.together, false, false);
+    let (mut now, mut moved_ns, mut looked_ns, mut vain) = (now_ns(), now_ns(), now_ns(), 0);
+    together.report_asked();
+    let ended = driver::turns(lane, app, free, |_, _, moved| {
+        let began_ns = now;
+        now = now_ns();
+        if now - looked_ns > LOOK_NS {
+            looked_ns = now;
+            if let Err(error) = near.meminfo() {
+                return Break(Err(TrialError::io("reading SO_MEMINFO")(error)));
+            }
+        }
+        if moved > 0 || together.is_asking() {
+            (moved_ns, vain) = (now, 0);
+        } else if began_ns.saturating_sub(moved_ns) > IDLE_NS {
+            vain += 1;
+        }
+        if is_idle != (vain >= IDLE_TURNS) {
+            is_idle = !is_idle;
+            together.report_idle(is_idle);
+        }
+        if is_idle && together.is_idle() {
+            control.report_dropped(ALL);
+        }
+        if !is_over && control.phase() == Phase::Stop {
+            is_over = true;
+            together.report_offered();
+        }
+        if is_over && !together.is_offering() { Break(Ok(())) } else { Continue(()) }
+    });
+    ended.map_err(TrialError::io("echoing"))?
 }

@@ -101,7 +101,9 @@ impl<'p> Trial<'_, 'p> {
         // If one fails, the others fail because of it: its error is the one that is reported.
         outcomes.sort_by_key(|outcome| matches!(outcome, Err(TrialError::OtherWorker)));
         let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let balance = (!self.cell.scenario.has_rounds()).then(|| balance(&outcomes)).flatten();
+        let balance = (!self.cell.scenario.has_rounds())
+            .then(|| balance(&outcomes, shards.is_some() && self.cell.scenario.is_answered()))
+            .flatten();
         let merge = if shards.is_some() { Outcome::merge_sharing } else { Outcome::merge };
         let mut outcome = outcomes.into_iter().reduce(merge).ok_or(TrialError::Panicked)?;
         if shards.is_some() {
@@ -198,9 +200,13 @@ impl<'p> Part<'_, 'p> {
     }
 }
 
-/// What the worker that received most received, relative to an equal share.
-fn balance(outcomes: &[Outcome]) -> Option<f64> {
-    let received = outcomes.iter().map(|outcome| outcome.measured_received);
+/// What the worker that received most received, relative to an equal share. If they answer the clients of all workers, what a
+/// client received says nothing of its own worker.
+fn balance(outcomes: &[Outcome], answers_all: bool) -> Option<f64> {
+    let received = outcomes.iter().map(|outcome| match answers_all {
+        true => outcome.polls.datagrams,
+        false => outcome.measured_received,
+    });
     let (most, sum) = (received.clone().max()?, received.sum::<u64>());
     (sum > 0).then(|| most as f64 * outcomes.len() as f64 / sum as f64)
 }

@@ -19,6 +19,7 @@ use crate::measure::peer::receiver::Receiver;
 use crate::measure::remote::message::{Counted, Report};
 use crate::measure::remote::session::Session;
 use crate::measure::scenario::rounds::{self, Exchange, Queue, Room, Round, Sides};
+use crate::measure::targets::Targets;
 use crate::measure::trial::{Far, Part};
 use crate::traffic::app::Source;
 use crate::traffic::ledger::{Ledger, Tally};
@@ -103,19 +104,21 @@ struct Send<'p, 's, B, F> {
 }
 
 impl<'p, 's, B: AsyncBackend<'p>, F: AsyncBackend<'p>> Send<'p, 's, B, F> {
-    /// `to` is the peer's address.
+    /// `to` is the peer's address. If there are targets, they are the worker's sockets, whose turns are those in which they
+    /// send.
     fn open(
         trial: &Part<'_, 'p>,
         near: Port<'p>,
         far: Counter<'p, 's, F>,
-        to: Option<SocketAddr>,
+        (to, targets): (Option<SocketAddr>, Option<&Targets>),
     ) -> Result<Self, TrialError> {
         let (cell, options) = (trial.cell, trial.options);
         let to = to.filter(|_| cell.addressing == Addressing::Unconnected);
         let order = trial.order(0);
+        let source = targets.map_or_else(|| order.source(), |targets| targets.source(&order).of_sockets());
         Ok(Self {
             lane: Lane::open(&trial.config(), near, trial.pool, options.ring)?,
-            source: order.source().addressed_to(to),
+            source: source.addressed_to(to),
             far,
             sent: 0,
             batch: cell.batch,
@@ -219,36 +222,39 @@ impl<'p, B: AsyncBackend<'p>, F: AsyncBackend<'p>> Exchange<'p> for Send<'p, '_,
 pub fn run<'p, B: AsyncBackend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     if !B::KIND.has_socket() {
         let (near, far) = trial.memory_link();
-        let far = Counter::Here(Receiver::<Null<'p>>::open(&trial.order(0), far, trial.pool)?);
-        let mut send = Send::<B, Null<'p>>::open(trial, near, far, None)?;
+        let far = Counter::Here(Receiver::<Null<'p>>::open(&trial.order(0), 1, far, trial.pool)?);
+        let mut send = Send::<B, Null<'p>>::open(trial, near, far, (None, None))?;
         let outcome = rounds::memory_round(trial).and_then(|size| rounds::measure(&mut send, trial, free, size));
         return send.finish(outcome, free);
     }
     let (near, far) = trial.ends()?;
-    let far = match far {
-        Far::Here(far, _) => far,
-        Far::There(session) => return with_agent::<B>(session, near.first(), trial, free),
+    let (far, targets) = match far {
+        Far::Here(far, targets) => (far, targets),
+        Far::There(session, targets) => return with_agent::<B>(*session, &near, targets.as_ref(), trial, free),
     };
     let to = far.local_addr().map_err(TrialError::io("reading a socket's address"))?;
-    let receiver = Receiver::<Mmsg<'p>>::open(&trial.order(0), Port::Socket(Arc::clone(&far)), trial.pool)?;
-    let mut send = Send::<B, Mmsg<'p>>::open(trial, near.port(), Counter::Here(receiver), Some(to))?;
+    let receiver =
+        Receiver::<Mmsg<'p>>::open(&trial.order(0), trial.cell.sockets(), Port::Socket(Arc::clone(&far)), trial.pool)?;
+    let mut send =
+        Send::<B, Mmsg<'p>>::open(trial, near.port(), Counter::Here(receiver), (Some(to), targets.as_ref()))?;
     let outcome = over_socket(&mut send, &far, trial, free);
     send.finish(outcome, free)
 }
 
 fn with_agent<'p, B: AsyncBackend<'p>>(
     session: Session<'_>,
-    near: &Arc<Socket>,
+    near: &Near,
+    targets: Option<&Targets>,
     trial: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
 ) -> Result<Outcome, TrialError> {
     let (to, rcvbuf, ring) = (session.address, session.agreed.rcvbuf, session.agreed.receive_ring);
     let far = Counter::There { session, counted: Counted::default() };
-    let mut send = Send::<B, Mmsg<'p>>::open(trial, Port::Socket(Arc::clone(near)), far, Some(to))?;
+    let mut send = Send::<B, Mmsg<'p>>::open(trial, near.port(), far, (Some(to), targets))?;
     let truesize = TRUESIZE_BESIDE + trial.cell.payload as u32;
     let outcome = Room { rcvbuf, truesize, ring }.round_of(trial);
     let outcome = outcome.and_then(|size| rounds::measure(&mut send, trial, free, size));
-    let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
+    let info = near.first().meminfo().map_err(TrialError::io("reading SO_MEMINFO"));
     let outcome = outcome.and_then(|outcome| {
         let info = info?;
         Ok(Outcome { rcvbuf: Some(rcvbuf), sndbuf: Some(info.sndbuf), ..outcome })

@@ -32,6 +32,9 @@ const SETTLE_NS: u64 = 1_000_000_000;
 /// How long the worker receives what came while it was reading files.
 const CATCH_UP_NS: u64 = 2_000_000;
 
+/// How long a datagram may be under way from another process.
+const UNDER_WAY_NS: u64 = 100_000_000;
+
 /// How often the drops of a socket are read at least: the kernel counts them in 32 bits, which
 /// [`Near::meminfo`] widens.
 pub(super) const LOOK_NS: u64 = 30_000_000_000;
@@ -62,7 +65,7 @@ pub fn run<'p, B: AsyncBackend<'p>, O: Observer + Send>(
                 let targets = targets.as_ref().map(|targets| targets.of_generator(generator));
                 peer::offer_by(order, Way::to(far, targets.as_ref()), control).map(Offering::from)
             }
-            Senders::One(Far::There(session)) => session.offer(control).map(Offering::from),
+            Senders::One(Far::There(session, _)) => session.offer(control).map(Offering::from),
             Senders::Flows(flows) => {
                 peer::offer_by(order, Way::FromMany(&flows[generator]), control).map(Offering::from)
             }
@@ -158,8 +161,7 @@ impl<'p> Worker<'_, '_, 'p> {
         closed.map_err(TrialError::io("closing the backend"))?;
         let info = self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
         let arrived = sink.arrivals.tally();
-        let is_accounted_here = part.shards.is_none_or(|shards| shards.accounts_for_drops(part.index));
-        let drop_socket = if is_accounted_here { info.drops } else { 0 };
+        let drop_socket = part.accounted(info.drops);
         let mut ledger = Ledger { sent: self.control.sent(), arrived, drop_socket, drop_ring };
         ledger.arrived.foreign += self.near.unrelated();
         let (rcvbuf, sndbuf) = (Some(info.rcvbuf), Some(info.sndbuf));
@@ -263,7 +265,7 @@ impl<'p> Worker<'_, '_, 'p> {
     }
 
     /// As [`Worker::settle`], of a worker whose generators' datagrams others may receive: until those of all workers have
-    /// ended, and nothing is left. On loopback what was sent is in a queue by then.
+    /// ended, and nothing is left. Without an agent, what was sent is in a queue by then.
     fn settle_sharing<B: AsyncBackend<'p>, A: App<'p>>(
         &self,
         lane: &mut Lane<'p, B>,
@@ -274,6 +276,7 @@ impl<'p> Worker<'_, '_, 'p> {
         let (control, together, mut is_reported) = (self.control, self.part.together, false);
         let is_empty = || self.near.meminfo().is_ok_and(|info| info.rmem_alloc == 0);
         let mut last = (loop_.now_ns, app.received());
+        let quiet_ns = if self.part.peer.is_some() { UNDER_WAY_NS } else { CATCH_UP_NS };
         loop {
             loop_.spin(lane, app, free, |now_ns, received, _| {
                 if !is_reported && !control.is_offering() {
@@ -284,7 +287,7 @@ impl<'p> Worker<'_, '_, 'p> {
                     last = (now_ns, received);
                     return false;
                 }
-                now_ns - last.0 > SETTLE_NS || now_ns - last.0 > CATCH_UP_NS && is_empty()
+                now_ns - last.0 > SETTLE_NS || now_ns - last.0 > quiet_ns && is_empty()
             })?;
             // As in `settle`: what the kernel's thread has taken is not in the queue any more.
             let came = lane.quiesce(app, free).map_err(TrialError::io("quiescing the backend"))?;
