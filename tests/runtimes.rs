@@ -16,7 +16,7 @@ fn a_runtime_that_was_not_built_in_names_its_feature() {
 mod built_in {
     use std::collections::BTreeMap;
 
-    use crate::common::{Bench, assert_balanced, needs, read};
+    use crate::common::{Bench, HPBENCH, assert_balanced, needs, read, tiny};
 
     const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp";
 
@@ -38,7 +38,7 @@ mod built_in {
 
     #[test]
     fn they_spin_if_they_are_told_to_and_take_addresses() {
-        for args in ["--wait spin", "--wait block --addressing unconnected", "--wait spin --addressing unconnected"] {
+        for args in ["--wait spin --fd-table own", "--addressing unconnected", "--wait spin --addressing unconnected"] {
             let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
             let rows = Bench::new().tiny(&args).expect(0).rows();
             assert_eq!(rows.len(), 2 * 3);
@@ -48,10 +48,45 @@ mod built_in {
 
     #[test]
     fn what_they_cannot_do_is_refused() {
-        let refused = Bench::new().run("--backend tokio --scenario echo --sockets 2").expect(2).complaints();
-        assert!(refused.contains("more than one socket"), "{refused}");
-        let refused = Bench::new().run("--backend tokio --scenario echo --handoff").expect(2).complaints();
-        assert!(refused.contains("default of runtimes"), "{refused}");
+        for (args, told) in [
+            ("--backend tokio --scenario echo --sockets 2", "more than one socket"),
+            ("--backend quinn-udp --scenario send --sockets 2", "more than one socket"),
+            ("--backend compio --batch 1 --scenario drain --sockets 1,2", "more than one socket"),
+            ("--backend tokio --scenario echo --handoff", "default of runtimes"),
+        ] {
+            let refused = Bench::new().run(args).expect(2).complaints();
+            assert!(refused.contains(told), "{args}: {refused}");
+        }
+    }
+
+    /// The load is an agent's, which leaves both cores to the workers, or to one and its app.
+    #[test]
+    fn they_have_an_agent_and_many_clients_and_share_a_port() {
+        if needs::two_cores().is_none() {
+            return;
+        }
+        let peer = format!("{HPBENCH} agent");
+        let plans = [
+            ("--scenario drain,send,flood,pace,echo,serve", 6),
+            ("--scenario drain,flood,pace --handoff", 3),
+            ("--scenario flood,pace,serve --flows 16 -w 2 --sharding reuseport,single", 3 * 2),
+        ];
+        let compio = needs::uring().then_some("compio --batch 1");
+        for backends in [BACKENDS].into_iter().chain(compio) {
+            for (plan, cells) in plans {
+                let bench = Bench::new();
+                let args = tiny(&format!("--backend {backends} {plan} --rate 2000 --force-plan"));
+                let words: Vec<&str> = [HPBENCH, "--peer", &peer].into_iter().chain(args.split_whitespace()).collect();
+                let done = bench.run_command(&words).expect(0);
+                let rows = bench.rows("out.csv");
+                assert_eq!(rows.len(), cells * backends.split(',').count(), "{}", done.stderr);
+                for row in rows {
+                    assert_eq!(row.text("error"), "", "{} {plan}", row.name());
+                    assert_balanced(&row);
+                    assert!(row.count("received") > 0, "{} {plan}", row.name());
+                }
+            }
+        }
     }
 
     const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,io_uring_enter";
