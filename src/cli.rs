@@ -36,7 +36,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   hpbench                                      all backends: under a minute
-  hpbench --scenario drain,send --batch 1..256 from which batch size does it pay?";
+  hpbench --scenario drain,send --batch 1..256 from which batch does it pay?";
 
 const MORE_EXAMPLES: &str = "\
 More examples:
@@ -60,6 +60,10 @@ pub enum Command {
     ///
     /// Reports what this machine and kernel offer, and what spoils measurements on it.
     Doctor(crate::commands::doctor::DoctorArgs),
+    /// The highest rate that each backend can take
+    ///
+    /// Finds the highest rate that each backend can take without losing more than is allowed, by MLRsearch (RFC 9971).
+    Search(Box<crate::commands::search::args::SearchArgs>),
     /// Whether runs differ, cell by cell
     ///
     /// Compares two sets of trials, cell by cell, and says what can be concluded about their difference.
@@ -106,7 +110,7 @@ pub fn definition() -> clap::Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .mut_subcommands(|command| match command.get_name() {
-            "lab" => command.arg(help_flag().help_heading(OUTPUT)),
+            "lab" | "search" => command.arg(help_flag().help_heading(OUTPUT)),
             _ => command.arg(help_flag()),
         })
         .arg(help_flag().help_heading(OUTPUT))
@@ -157,9 +161,13 @@ pub fn run() -> ExitCode {
     };
     cli.run.command = command::command(&matches);
     let by_default = matches.value_source("scenario") == Some(ValueSource::DefaultValue);
+    if let (Some(Command::Search(args)), Some(matches)) = (&mut cli.command, matches.subcommand_matches("search")) {
+        args.run.command = args.command(matches);
+    }
     let result = match &cli.command {
         None => crate::commands::run::run(&cli.run, by_default),
         Some(Command::Doctor(args)) => crate::commands::doctor::run(args),
+        Some(Command::Search(args)) => crate::commands::search::run(args),
         Some(Command::Compare(args)) => crate::commands::compare::run(args),
         Some(Command::Show(args)) => crate::commands::show::run(args),
         Some(Command::Report(args)) => crate::commands::report::run(args),
@@ -227,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_short_help_fits_on_a_screen_and_the_long_one_has_every_flag() {
-        let names = ["", "compare", "show", "report", "doctor", "selftest", "lab", "agent", "completions"];
+        let names = ["", "search", "compare", "show", "report", "doctor", "selftest", "lab", "agent", "completions"];
         for name in names {
             let (short, long) = (help(name, false), help(name, true));
             assert!(short.lines().count() <= 50, "{name}: {} lines\n{short}", short.lines().count());
@@ -239,7 +247,7 @@ mod tests {
                 let flag = arg.get_long().map_or_else(|| "FILE".to_owned(), |long| format!("--{long}"));
                 assert!(name == "completions" || long.contains(&flag), "{name}: {flag} is not in\n{long}");
                 let heading = arg.get_help_heading();
-                assert!(!["", "lab"].contains(&name) || heading.is_some(), "{name}: {flag} is in no group");
+                assert!(!["", "lab", "search"].contains(&name) || heading.is_some(), "{name}: {flag} is in no group");
             }
         }
         assert!(definition().get_subcommands().all(|command| names.contains(&command.get_name())));

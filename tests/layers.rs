@@ -17,6 +17,7 @@ const HPBENCH: &[&[&str]] = &[
     &["cli"],
     &[
         "commands/run",
+        "commands/search",
         "commands/compare",
         "commands/show",
         "commands/report",

@@ -1,5 +1,8 @@
 //! Shared by the commands that measure: the trial, the file of its rows, and the progress bar.
 
+pub(crate) mod look;
+pub(crate) mod start;
+
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;

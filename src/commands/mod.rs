@@ -8,6 +8,7 @@ pub mod lab;
 pub(crate) mod plan_file;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod selftest;
 pub mod show;
 pub(crate) mod table;

@@ -123,6 +123,8 @@ fn of_command<'a>(command: &str, options: &'a Command) -> anyhow::Result<Vec<Set
     let words = shlex::split(command).with_context(told)?;
     let (program, words) = words.split_first().with_context(told)?;
     ensure!(program == "hpbench", told());
+    let is_search = words.first().is_some_and(|word| word == "search");
+    ensure!(!is_search, "it is of a search, which chooses its own loads; repeat that with `{}`", printable(command));
     let (mut settings, mut words) = (Vec::new(), words.iter());
     while let Some(word) = words.next() {
         let name = word.strip_prefix("--").with_context(told)?;

@@ -35,8 +35,13 @@ const OF_AN_EXPERIMENT: [&str; 3] = ["state", "pair", "added_ns"];
 
 /// The command that repeats the plan: the flags that were given, by their long names.
 pub(crate) fn command(matches: &ArgMatches) -> String {
-    let mut words = vec!["hpbench".to_owned()];
-    for option in RunArgs::augment_args(clap::Command::new("hpbench")).get_arguments() {
+    of("hpbench", &RunArgs::augment_args(clap::Command::new("hpbench")), matches)
+}
+
+/// The same of a program and its verb, which have these options.
+pub(crate) fn of(program: &str, options: &clap::Command, matches: &ArgMatches) -> String {
+    let mut words = vec![program.to_owned()];
+    for option in options.get_arguments() {
         let (id, Some(long)) = (option.get_id().as_str(), option.get_long()) else { continue };
         let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
         if OF_THE_HOST.contains(&id) || OF_AN_EXPERIMENT.contains(&id) || !is_given {

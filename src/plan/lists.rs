@@ -120,6 +120,11 @@ pub(super) fn sockets(text: &str) -> Result<List<usize>, String> {
     doubling(text, 1, SOCKETS_MAX)
 }
 
+/// The numbers of workers of a search.
+pub(crate) fn workers(text: &str) -> Result<List<usize>, String> {
+    doubling(text, 1, 256)
+}
+
 /// The values of `--active`.
 pub(super) fn actives(text: &str) -> Result<List<Active>, String> {
     List::parse(text, |part| match part {

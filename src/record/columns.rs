@@ -343,6 +343,16 @@ columns! {
         /// With several workers that receive from generators: what the one that received most in the measured phase received,
         /// relative to an equal share. 1 is even; as many as there are workers means that one received everything.
         balance: Option<f64>, Other;
+        /// By how many datagrams the queues of the path grew in the measured phase (`pace`, `serve`): those that were sent in it
+        /// and came after it, without those that were sent before and came in it. A worker that keeps up has a few, in either
+        /// direction; one that does not has as many as it lacks.
+        queue_growth: Option<i64>, Other;
+        /// What a search looks for, e.g. `loss 0.5% p99 10ms trial 0.25s sum 3s exceed 0.5 width 2%`; with several goals, those of
+        /// loss are separated by commas. Empty in other runs.
+        goal: String, Other;
+        /// In a search, whether the trial met its goal: `yes`, or the main reason why not: `loss`, `queue` (it grew), `p99` or
+        /// `generator` (it did not offer the load); one word for each goal, in their order.
+        goal_met: String, Other;
         /// Of a backend on an async runtime: the versions of the runtime's crates, and the link-time optimisation that hpbench was
         /// built with, or `debug`.
         runtime: String, Side, "async runtime";

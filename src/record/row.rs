@@ -283,6 +283,8 @@ impl Row {
         let busy_pct = outcome.busy_ns.and_then(|busy_ns| ratio(100.0 * busy_ns as f64, outcome.workers_ns() as f64));
         self.busy_pct = busy_pct.map(|pct| round_to(pct, 2));
         self.generator_limited = outcome.limited.map(u8::from);
+        let came_of_measured = outcome.ledger.arrived.measured as i64;
+        self.queue_growth = cell.scenario.has_rate().then_some(came_of_measured - outcome.measured_received as i64);
         if let Some(rounds) = &outcome.rounds {
             self.round = Some(rounds.size);
             self.ns_per_packet = Some(round_to(rounds.mean_ns, 3));

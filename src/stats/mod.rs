@@ -5,13 +5,15 @@
 //! - [`hosts`]: a change on many hosts, and the hosts that differ;
 //! - [`tails`]: high quantiles, from merged histograms;
 //! - [`looks`]: when a run has measured enough;
-//! - [`multiple`]: p-values adjusted for many tests.
+//! - [`multiple`]: p-values adjusted for many tests;
+//! - [`search`]: the highest load that holds.
 
 pub mod estimate;
 pub mod hosts;
 pub mod looks;
 pub mod median;
 pub mod multiple;
+pub mod search;
 pub mod tails;
 
 #[cfg(test)]

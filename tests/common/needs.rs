@@ -111,8 +111,7 @@ pub(crate) fn python_with(name: &str, modules: &[&str]) -> Option<String> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned(),
         Err(error) => error.to_string(),
     };
-    let remedy =
-        "install the packages hdrhistogram, pandas and duckdb in a venv, and name its python in HPBENCH_PYTHON";
+    let remedy = "install the packages hdrhistogram, MLRsearch, pandas and duckdb in a venv, and name its python in HPBENCH_PYTHON";
     skip(name, &format!("`{import}` fails in {python}: {reason}; {remedy}"));
     None
 }

@@ -313,13 +313,21 @@ fn place(axis: Column, stretch: &Stretch<'_, '_>, is_last: bool) -> String {
             .first()
             .map_or_else(String::new, |value| if axis == Column::rate_pps { rate(value) } else { (*value).to_owned() })
     };
-    let name = match axis {
-        Column::batch => "batch ",
-        Column::window => "window ",
-        Column::rate_pps | Column::payload => "",
-        other => return format!("where {} is {}", other.name(), value(&stretch.cells[0])),
+    let (name, unit) = match axis {
+        Column::batch => ("batch ", ""),
+        Column::window => ("window ", ""),
+        Column::burst => ("burst ", ""),
+        Column::rate_pps => ("", ""),
+        Column::payload => ("", " bytes"),
+        Column::sockets => ("", " sockets"),
+        Column::active => ("", " active sockets"),
+        Column::flows => ("", " flows"),
+        // Not in an order: each is named.
+        other => {
+            let values: Vec<String> = stretch.cells.iter().map(value).collect();
+            return format!("where {} is {}", other.name(), values.join(" or "));
+        }
     };
-    let unit = if axis == Column::payload { " bytes" } else { "" };
     match &stretch.cells[..] {
         [] => String::new(),
         [one] => format!("at {name}{}{unit}", value(one)),

@@ -38,6 +38,21 @@ fn where_verdicts_change_too_often_they_are_counted() {
     assert_eq!(headline(&spans), expected);
 }
 
+#[test]
+fn numbers_of_sockets_that_have_one_verdict_are_all_named() {
+    let of = |(sockets, new): (usize, f64)| {
+        let order = move |row: &Row| row.order + 10_000 * sockets;
+        let many = move |row: Row| Row { sockets: Some(sockets), active: Some(sockets), order: order(&row), ..row };
+        two(400.0, new).into_iter().map(many)
+    };
+    let costs = [(2, 380.0), (10, 370.0), (100, 400.0), (1000, 500.0), (8000, 500.0)];
+    let rows: Vec<Row> = costs.into_iter().flat_map(of).collect();
+    assert_eq!(
+        headline(&rows),
+        "Receiving (against plain): 5 to 7% faster at 2 to 10 sockets, within 3% at 100 sockets, 25% slower from 1000 sockets on."
+    );
+}
+
 /// Trials of two backends at offered rates; the first takes 400, the second `new`.
 fn paced(rates: impl Iterator<Item = u64>, new: impl Fn(u64) -> f64) -> Vec<Row> {
     let of = |rate: u64| {

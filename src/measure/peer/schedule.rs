@@ -29,6 +29,30 @@ impl Schedule {
         let ticks = since * u128::from(self.rate_pps) / (1_000_000_000 * u128::from(self.burst));
         self.first + (ticks as u64 + 1) * self.burst
     }
+
+    /// The tick of datagram number `sequence`.
+    pub fn tick_of(self, sequence: u64) -> Tick {
+        let end = sequence + self.burst - (sequence - self.first) % self.burst;
+        Tick { due_ns: self.due_ns(sequence), end, next_ns: self.due_ns(end) }
+    }
+
+    /// The first sequence number that is not due by `now_ns`, which is not before this tick. There is a division in it only
+    /// if the next tick is due, too.
+    #[inline]
+    pub fn due_from(self, tick: Tick, now_ns: u64) -> u64 {
+        if now_ns < tick.next_ns { tick.end } else { self.due_by(now_ns).max(tick.end) }
+    }
+}
+
+/// Datagrams that are due at once. Who works it out beforehand has no division to make when they are due.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// When they are due.
+    pub due_ns: u64,
+    /// The first sequence number of the next tick.
+    pub end: u64,
+    /// When that is due.
+    pub next_ns: u64,
 }
 
 #[cfg(test)]
@@ -56,6 +80,12 @@ mod tests {
                 // Rounded down, a due time may be a nanosecond before the instant at which the tick is due.
                 assert_eq!(schedule.due_by(due_ns + 1), sequence + burst, "{schedule:?} {sequence}");
                 assert!(due_ns == 77 || schedule.due_by(due_ns - 1) <= sequence, "{schedule:?} {sequence}");
+                let tick = schedule.tick_of(sequence + burst - 1);
+                assert_eq!((tick.due_ns, tick.end), (due_ns, sequence + burst), "{schedule:?} {sequence}");
+                assert_eq!(tick.next_ns, schedule.due_ns(tick.end));
+                for now_ns in [due_ns + 1, tick.next_ns - 1, tick.next_ns + 1, tick.next_ns + 1_000_000_000] {
+                    assert_eq!(schedule.due_from(tick, now_ns), schedule.due_by(now_ns), "{schedule:?} {now_ns}");
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::measure::near::Near;
 use crate::measure::order::{Order, Recorded, RoundTrips, Served};
 use crate::measure::outcome::{TrialError, latency_histogram};
 use crate::measure::peer::load::{self, Way};
-use crate::measure::peer::schedule::Schedule;
+use crate::measure::peer::schedule::{Schedule, Tick};
 use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
@@ -62,6 +62,7 @@ pub fn ask<'p>(
     let variant = Choice::default_of(Kind::PLAIN).resolve_for(addressing, near.sockets().len());
     let variant = variant.map_err(|_| TrialError::Stalled("plain receives at any number of sockets"))?;
     let config = Config { addressing, ..Config::of(variant, 1) };
+    let schedule = Schedule { start_ns: 0, first: 0, rate_pps: order.rate_pps, burst: order.burst };
     let mut client = Client {
         order,
         control,
@@ -70,7 +71,8 @@ pub fn ask<'p>(
         lane: Lane::open(&config, near.port(), pool, BATCH)?,
         source,
         answers: Answers::new(order, way.flows()),
-        schedule: Schedule { start_ns: 0, first: 0, rate_pps: order.rate_pps, burst: order.burst },
+        schedule,
+        tick: schedule.tick_of(0),
         late: latency_histogram(),
         last_ns: now_ns(),
         poll_gap_ns: 0,
@@ -115,6 +117,8 @@ struct Client<'t, 'p> {
     source: Source,
     answers: Answers,
     schedule: Schedule,
+    /// The tick of the next request.
+    tick: Tick,
     late: Histogram<u64>,
     /// When it looked for answers last.
     last_ns: u64,
@@ -125,7 +129,7 @@ struct Client<'t, 'p> {
 impl<'p> Client<'_, 'p> {
     /// The warm-up, the measured phase, and what is still under way after it.
     fn phases(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
-        self.schedule.start_ns = now_ns();
+        self.begin(now_ns());
         let warm_ns = self.schedule.start_ns + self.order.warmup.as_nanos() as u64;
         self.spin(free, u64::MAX, |now_ns, _| now_ns >= warm_ns)?;
         let measured = self.measure(free)?;
@@ -137,6 +141,12 @@ impl<'p> Client<'_, 'p> {
         Ok(measured)
     }
 
+    /// The schedule begins with the next request.
+    fn begin(&mut self, start_ns: u64) {
+        (self.schedule.start_ns, self.schedule.first) = (start_ns, self.source.next);
+        self.tick = self.schedule.tick_of(self.source.next);
+    }
+
     fn measure(&mut self, free: &mut FreeList<'p>) -> Result<RoundTrips, TrialError> {
         let until = self.order.until;
         let watch = Watch::begin(&[]);
@@ -145,7 +155,7 @@ impl<'p> Client<'_, 'p> {
         self.control.advance(Phase::Measure);
         let start_ns = now_ns();
         // What the warm-up did not get done is discarded.
-        (self.schedule.start_ns, self.schedule.first) = (start_ns, self.source.next);
+        self.begin(start_ns);
         self.source.set_measured(true);
         (self.last_ns, self.poll_gap_ns) = (start_ns, 0);
         let received = self.answers.received();
@@ -174,9 +184,7 @@ impl<'p> Client<'_, 'p> {
         // The requests that are late at the end are the latest of all: without them, the latencies would be too good.
         let (end_ns, longest_ns) = (end_ns.min(now_ns), now_ns + FINISH_NS);
         self.answers.due_ns.end = end_ns;
-        self.spin(free, end_ns, |now_ns, client| {
-            client.schedule.due_ns(client.source.next) >= end_ns || now_ns > longest_ns
-        })?;
+        self.spin(free, end_ns, |now_ns, client| client.tick.due_ns >= end_ns || now_ns > longest_ns)?;
         self.poll_gap_ns = poll_gap_ns;
         Ok(measured)
     }
@@ -234,22 +242,24 @@ impl<'p> Client<'_, 'p> {
         if end_ns == 0 {
             return Ok(());
         }
-        let (now_ns, first, schedule) = (now_ns(), self.source.next, self.schedule);
-        // A time that is due is one nanosecond before it at the latest.
-        let due = schedule.due_by(now_ns.min(end_ns - 1)).saturating_sub(first);
-        if due == 0 {
+        let (now_ns, first, schedule, tick) = (now_ns(), self.source.next, self.schedule, self.tick);
+        let by_ns = now_ns.min(end_ns - 1);
+        if by_ns < tick.due_ns {
             return Ok(());
         }
+        let due = schedule.due_from(tick, by_ns) - first;
+        let due_ns = |sequence| if sequence < tick.end { tick.due_ns } else { schedule.due_ns(sequence) };
         let (source, count) = (&mut self.source, self.offer.train().min(BATCH).min(due as usize));
         source.choose(self.offer.sender());
         let sent = self.offer.send(count, |datagram| {
-            let due_ns = schedule.due_ns(source.next);
+            let due_ns = due_ns(source.next);
             source.write_stamped(datagram, 0, due_ns);
         });
         let sent = sent.map_err(TrialError::io("asking"))?;
         self.source.rewind(first + sent as u64);
         self.control.add_sent(sent);
-        for due_ns in (first..self.source.next).map(|sequence| schedule.due_ns(sequence)) {
+        self.tick = schedule.tick_of(self.source.next);
+        for due_ns in (first..self.source.next).map(due_ns) {
             if self.answers.due_ns.contains(&due_ns) {
                 self.late.saturating_record(now_ns.saturating_sub(due_ns).max(1));
             }

@@ -16,7 +16,7 @@ const LOOK_FROM_S: f64 = 5.0;
 
 /// Reports which cores of the run are busy before the first trial, and which programs use them; waits for them if
 /// requested.
-pub(super) fn look_around(args: &RunArgs, run: &Run, seconds: f64, interrupt: &Interrupt) {
+pub(crate) fn look_around(args: &RunArgs, run: &Run, seconds: f64, interrupt: &Interrupt) {
     if args.wait_quiet.is_none() && (seconds < LOOK_FROM_S || args.no_gates || args.quiet) {
         return;
     }
