@@ -14,6 +14,11 @@ fn main() {
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"])).unwrap_or_default();
     println!("cargo:rustc-env=HPBENCH_GIT_REV={revision}");
     println!("cargo:rustc-env=HPBENCH_RUSTC={}", rustc.trim_start_matches("rustc "));
+    if std::env::var_os("CARGO_FEATURE_RUNTIMES").is_some() {
+        println!("cargo:rustc-env=HPBENCH_CRATES={}", crates());
+        println!("cargo:rustc-env=HPBENCH_LTO={}", link_time_optimisation());
+        println!("cargo:rerun-if-env-changed={LTO}");
+    }
     let places = places_of_revision();
     for path in SOURCES.into_iter().chain([ARCHIVED]).chain(places.iter().map(String::as_str)) {
         // Cargo would run this script each time if a path was not there.
@@ -21,6 +26,34 @@ fn main() {
             println!("cargo:rerun-if-changed={path}");
         }
     }
+}
+
+/// Overrides the manifest.
+const LTO: &str = "CARGO_PROFILE_RELEASE_LTO";
+
+/// The names and versions of all crates that the program may be made of, as `tokio 1.54.1,mio 1.2.5`.
+fn crates() -> String {
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let mut crates = Vec::new();
+    let mut name = "";
+    for line in lock.lines() {
+        match line.split_once(" = ").map(|(key, value)| (key, value.trim_matches('"'))) {
+            Some(("name", value)) => name = value,
+            Some(("version", version)) if !name.is_empty() => crates.push(format!("{name} {version}")),
+            _ => {}
+        }
+    }
+    crates.join(",")
+}
+
+/// The link-time optimisation of a release build, as the manifest says it; `debug` for other builds.
+fn link_time_optimisation() -> String {
+    if std::env::var("PROFILE").is_ok_and(|profile| profile != "release") {
+        return "debug".into();
+    }
+    let manifest = std::fs::read_to_string("Cargo.toml").unwrap_or_default();
+    let of_manifest = manifest.lines().find_map(|line| Some(line.strip_prefix("lto = ")?.trim_matches('"').to_owned()));
+    std::env::var(LTO).ok().or(of_manifest).unwrap_or_default()
 }
 
 /// The revision of the checkout, with `-dirty` if tracked files that the program is made of were changed.

@@ -25,6 +25,8 @@ use hpbench::stats::Summary;
 use hpbench::traffic::app::Sink;
 use hpbench::traffic::ledger::Arrivals;
 use hpbench::traffic::wire::{self, Tag, Verify, Wire};
+#[cfg(feature = "runtimes")]
+use hpbench_backends::bare::BareTokio;
 use hpbench_backends::bare::{
     BareEpollMmsg, BareLoop, BareMany, BareMmsg, BarePlain, BarePlainOneBuffer, BareRecvmsgMultishot, BareSingles,
     BareTrains, BareTrainsMmsg, BareUring,
@@ -32,9 +34,11 @@ use hpbench_backends::bare::{
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
 use hpbench_backends::plain::Plain;
+#[cfg(feature = "runtimes")]
+use hpbench_backends::runtimes::tokio::Tokio;
 use hpbench_backends::uring::Uring;
 use hpbench_backends::{
-    Addressing, Backend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
+    Addressing, AsyncBackend, Choice, Config, FreeList, Kind, MemoryPort, Mode, Pool, Port, Socket, Variant,
 };
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -75,6 +79,8 @@ fn main() -> Result<()> {
         if uring.is_ok() {
             bench.compare_many::<Uring<'_>, BareUring>("uring", SOCKETS)?;
         }
+        #[cfg(feature = "runtimes")]
+        bench.compare::<Tokio<'_>, BareTokio>("tokio", "", BareLoop::receive)?;
         bench.compare::<Plain<'_>, BarePlainOneBuffer>("plain", "*", BareLoop::receive)?;
         let mut trains = Bench { pool: &train_pool, free: &mut train_free, time, batch, wanted: &wanted };
         let checked = |bare: &mut BareTrainsMmsg, count| bare.receive_checked(count, check);
@@ -154,7 +160,7 @@ struct Bench<'b, 'p> {
 }
 
 impl<'p> Bench<'_, 'p> {
-    fn compare<B: Backend<'p>, L: BareLoop>(
+    fn compare<B: AsyncBackend<'p>, L: BareLoop>(
         &mut self,
         backend: &str,
         modes: &str,
@@ -169,7 +175,9 @@ impl<'p> Bench<'_, 'p> {
         let mut bare = L::open(Arc::clone(&bare_socket), *batch).context("opening the bare loop")?;
         let (socket, filler) = filled_socket()?;
         let mut load = Load::Here(filler);
-        let config = variant(B::KIND, modes.trim_matches('*'), *batch);
+        // A runtime awaits, as in hpbench.
+        let block = B::KIND.is_runtime().then_some(Duration::from_millis(10));
+        let config = Config { block, ..variant(B::KIND, modes.trim_matches('*'), *batch) };
         let trains = config.variant.has(Mode::GRO);
         let mut lane = Lane::<B>::open(&config, Port::Socket(socket.clone()), pool, SLOTS)?;
         let mut sink = Sink::new(1, wire());
@@ -186,7 +194,7 @@ impl<'p> Bench<'_, 'p> {
     }
 
     /// The same with many sockets; a round is spread over all of them.
-    fn compare_many<B: Backend<'p>, L: BareMany>(&mut self, backend: &str, sockets: usize) -> Result<()> {
+    fn compare_many<B: AsyncBackend<'p>, L: BareMany>(&mut self, backend: &str, sockets: usize) -> Result<()> {
         let name = format!("{backend}, {sockets} sockets");
         if !is_wanted(self.wanted, &name, self.batch) {
             return Ok(());

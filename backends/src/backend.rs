@@ -184,6 +184,19 @@ impl<'p> MemoryPort<'p> {
 impl Port<'_> {
     /// The sockets, at least one, set up as `config` says; frames must be large enough.
     pub(crate) fn sockets(self, config: &Config, pool: &Pool) -> Result<Sockets, OpenError> {
+        let sockets = self.non_blocking_sockets(config, pool)?;
+        if let Some(timeout) = config.block {
+            let failed = |error| OpenError::Failed { call: "making a socket wait", error };
+            // Those of several sockets are never waited for one by one.
+            if let [socket] = &sockets.all[..] {
+                socket.set_blocking(timeout).map_err(failed)?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// As [`Port::sockets`], of which none waits.
+    pub(crate) fn non_blocking_sockets(self, config: &Config, pool: &Pool) -> Result<Sockets, OpenError> {
         let sockets = match self {
             Self::Socket(socket) => vec![socket],
             Self::Sockets(sockets) => sockets,
@@ -195,13 +208,6 @@ impl Port<'_> {
         let needed = config.headroom() + 1;
         if pool.frame_size() < needed {
             return Err(OpenError::SmallFrames { size: pool.frame_size(), needed });
-        }
-        if let Some(timeout) = config.block {
-            let failed = |error| OpenError::Failed { call: "making a socket wait", error };
-            // Those of several sockets are never waited for one by one.
-            if let [socket] = &sockets[..] {
-                socket.set_blocking(timeout).map_err(failed)?;
-            }
         }
         for socket in &sockets {
             set_segmentation(config, socket)?;

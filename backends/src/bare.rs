@@ -499,3 +499,45 @@ impl Supply {
         unsafe { std::sync::atomic::AtomicU16::from_ptr(tail) }.store(self.tail, std::sync::atomic::Ordering::Release);
     }
 }
+
+/// `recv` of tokio's `UdpSocket` for the first datagram of a batch, and `try_recv` for the others, in one `block_on`.
+#[cfg(feature = "runtimes")]
+#[derive(Debug)]
+pub struct BareTokio {
+    // Dropped before the runtime with which it is registered.
+    socket: tokio::net::UdpSocket,
+    runtime: tokio::runtime::Runtime,
+    buffers: Vec<[u8; BUFFER]>,
+}
+
+#[cfg(feature = "runtimes")]
+impl BareLoop for BareTokio {
+    fn open(socket: Arc<Socket>, batch: usize) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let socket = {
+            let _context = runtime.enter();
+            tokio::net::UdpSocket::from_std(socket.duplicate()?)?
+        };
+        Ok(Self { socket, runtime, buffers: vec![[0; BUFFER]; batch] })
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, count: usize) -> io::Result<()> {
+        let Self { socket, runtime, buffers } = self;
+        runtime.block_on(async {
+            let mut received = 0;
+            while received < count {
+                let batch = buffers.len().min(count - received);
+                for (index, buffer) in buffers[..batch].iter_mut().enumerate() {
+                    if index == 0 {
+                        socket.recv(buffer).await?;
+                    } else {
+                        socket.try_recv(buffer)?;
+                    }
+                }
+                received += batch;
+            }
+            Ok(())
+        })
+    }
+}

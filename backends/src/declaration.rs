@@ -25,6 +25,11 @@ pub struct Declaration {
     pub has_independent_sends: bool,
     /// Whether it can own more than one socket.
     pub owns_many_sockets: bool,
+    /// The crates of the async runtime that runs its loops, if one does. It then waits by default, and makes system calls that
+    /// hpbench does not see.
+    pub crates: &'static [&'static str],
+    /// Why it cannot look for datagrams again and again, for a runtime that only waits.
+    pub only_waits: Option<&'static str>,
     /// Its dimensions, in the order of the canonical form.
     pub dimensions: &'static [Dimension],
     /// Which modes can be combined; applied in this order.
@@ -42,6 +47,8 @@ impl Declaration {
             has_completion_queue: false,
             has_independent_sends: false,
             owns_many_sockets: true,
+            crates: &[],
+            only_waits: None,
             dimensions,
             rules: &[],
         }
@@ -70,6 +77,11 @@ impl Kind {
     /// Whether it moves datagrams through a socket, see [`Declaration::has_socket`].
     pub fn has_socket(self) -> bool {
         self.0.has_socket
+    }
+
+    /// Whether a runtime of async Rust runs its loops, see [`Declaration::crates`].
+    pub fn is_runtime(self) -> bool {
+        !self.0.crates.is_empty()
     }
 
     /// The backend's declaration.
@@ -121,6 +133,8 @@ pub struct Mode {
     pub has_header: bool,
     /// Whether it cannot wait for datagrams in the kernel.
     pub never_waits: bool,
+    /// Whether it moves one datagram per call, so that larger batches mean nothing.
+    pub one_at_a_time: bool,
     /// Whether it is a way to find the sockets that have datagrams, for which one socket alone has no need.
     pub finds_sockets: bool,
 }
@@ -144,6 +158,7 @@ impl Mode {
             has_kernel_thread: false,
             has_header: false,
             never_waits: false,
+            one_at_a_time: false,
             finds_sockets: false,
         }
     }

@@ -1,33 +1,37 @@
 //! The list of all backends: the one file that knows every implementation.
 
-use crate::backend::{Backend, Caps, Config, OpenError};
+use crate::backend::{Caps, Config, OpenError};
 use crate::declaration::Kind;
+use crate::runtime::AsyncBackend;
 
 /// An operation on a backend's type.
 pub trait Visitor<'p> {
     /// Its result.
     type Output;
     /// Runs it.
-    fn visit<B: Backend<'p>>(self) -> Self::Output;
+    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output;
 }
 
 /// Defines a constant for each backend, the list of them, and the map from a kind to its type, whose one parameter is
 /// the lifetime of the pool.
 macro_rules! backends {
-    ($($name:ident = $module:ident::$backend:ident;)+) => {
+    ($($(#[$built:meta])* $name:ident = $module:ident $(::$path:ident)+;)+) => {
         impl Kind {
             $(
-                #[doc = concat!("The backend [`", stringify!($backend), "`](crate::", stringify!($module), ").")]
-                pub const $name: Self = <crate::$module::$backend<'static> as Backend<'static>>::KIND;
+                $(#[$built])*
+                #[doc = concat!("The backend of [`", stringify!($module), "`](crate::", stringify!($module), ").")]
+                pub const $name: Self = <crate::$module$(::$path)+<'static> as AsyncBackend<'static>>::KIND;
             )+
 
             /// All backends.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+            pub const ALL: &'static [Self] = &[$($(#[$built])* Self::$name),+];
 
             /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
             pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
-                $(if self == Self::$name {
-                    return visitor.visit::<crate::$module::$backend<'p>>();
+                $($(#[$built])* {
+                    if self == Self::$name {
+                        return visitor.visit::<crate::$module$(::$path)+<'p>>();
+                    }
                 })+
                 unreachable!("the backend {self} is not in the list");
             }
@@ -40,12 +44,26 @@ backends! {
     PLAIN = plain::Plain;
     MMSG = mmsg::Mmsg;
     URING = uring::Uring;
+    #[cfg(feature = "runtimes")]
+    TOKIO = runtimes::tokio::Tokio;
+    #[cfg(feature = "runtimes")]
+    QUINN_UDP = runtimes::quinn::Quinn;
+    #[cfg(feature = "runtimes")]
+    COMPIO = runtimes::compio::Compio;
 }
+
+/// The backends that are built only with the feature `runtimes`.
+const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "compio"];
 
 impl Kind {
     /// The backend with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// The feature of hpbench that brings the backend with this name, if it was built without that.
+    pub fn missing_feature(name: &str) -> Option<&'static str> {
+        (RUNTIMES.contains(&name) && Self::named(name).is_none()).then_some("runtimes")
     }
 
     /// All backends, those without a socket last: they are not meant to be chosen.
@@ -67,7 +85,7 @@ impl Config {
         impl<'p> Visitor<'p> for Probe<'_> {
             type Output = Result<Caps, OpenError>;
 
-            fn visit<B: Backend<'p>>(self) -> Self::Output {
+            fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
                 B::probe(self.0)
             }
         }
@@ -103,6 +121,17 @@ mod tests {
                 assert!(declared.dimensions.iter().any(|dimension| is_meant(dimension.modes)), "{kind}: {rule:?}");
             }
         }
+    }
+
+    #[test]
+    fn runtimes_are_there_or_their_feature_is_named() {
+        let built = Kind::ALL.iter().filter(|kind| kind.is_runtime()).map(|kind| kind.name());
+        let expected = if cfg!(feature = "runtimes") { RUNTIMES } else { &[] };
+        assert!(built.eq(expected.iter().copied()));
+        for name in RUNTIMES {
+            assert_eq!(Kind::missing_feature(name).is_none(), cfg!(feature = "runtimes"));
+        }
+        assert!(Kind::missing_feature("plain").or(Kind::missing_feature("tcp")).is_none());
     }
 
     #[test]

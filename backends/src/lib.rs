@@ -10,8 +10,9 @@
 //! In layers, each of which imports only from those below it:
 //!
 //! - [`dispatch`]: the list of all backends;
-//! - [`plain`], [`mmsg`], [`uring`], [`null`]: the implementations;
-//! - `message`, `outbox`, `ready`, `batches`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
+//! - [`plain`], [`mmsg`], [`uring`], [`null`], and with the feature `runtimes` those of async runtimes: the implementations;
+//! - `message`, `outbox`, `ready`, `batches`, `sending`: what implementations share; [`offer`]: the sender that offers load to a backend under test;
+//! - [`runtime`]: what drives a backend, and the [`AsyncBackend`] trait, which the driver works with;
 //! - [`backend`]: the [`Backend`] trait, the contract that all implementations keep; [`declaration`]: what each of them
 //!   declares about itself; [`variant`]: which of its modes are chosen;
 //! - [`features`]: what this kernel offers;
@@ -36,6 +37,10 @@ pub mod offer;
 mod outbox;
 pub mod plain;
 mod ready;
+pub mod runtime;
+#[cfg(feature = "runtimes")]
+pub mod runtimes;
+mod sending;
 pub mod uring;
 pub mod variant;
 
@@ -48,4 +53,5 @@ pub use frames::pool::{Frame, FreeList, Pool};
 pub use frames::ring::{Consumer, Producer, ring};
 pub use kernel::socket::Socket;
 pub use offer::Offer;
+pub use runtime::{AsyncBackend, Runtime};
 pub use variant::{Addressing, Choice, Variant};

@@ -15,10 +15,8 @@ use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::kernel::socket::Socket;
-use crate::kernel::sys;
-use crate::message::Headers;
-use crate::outbox::Outbox;
 use crate::ready::{READINESS, READINESS_RULE, Readiness};
+use crate::sending::Sending;
 
 const DECLARATION: Declaration = Declaration {
     rules: &[READINESS_RULE],
@@ -39,10 +37,7 @@ pub struct Mmsg<'p> {
     batches: Batches<'p>,
     /// Whether a batch is one datagram of the only socket, with no address or control message.
     is_single: bool,
-    batch: usize,
-    tx_headers: Headers,
-    /// Used instead of these if packets and datagrams are not one to one, or a packet names its address or its socket.
-    outbox: Option<Outbox>,
+    sending: Sending,
     counters: Counters,
 }
 
@@ -61,12 +56,10 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         Ok(Self {
             socket: Arc::clone(sockets.first()),
             is_single: batches.is_single() && readiness.is_none(),
-            outbox: Outbox::wanted(config, sockets.len()),
+            sending: Sending::new(config, sockets.len()),
             sockets,
             readiness,
             batches,
-            batch: config.batch,
-            tx_headers: Headers::new(config.batch),
             counters: Counters::default(),
         })
     }
@@ -88,33 +81,7 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline]
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        if let Some(outbox) = &mut self.outbox {
-            return post(outbox, &self.sockets, &mut self.counters, tx, free);
-        }
-        let queued = tx.available().min(self.batch);
-        for (index, iovec) in self.tx_headers.iovecs.iter_mut().enumerate().take(queued) {
-            if let Some(packet) = tx.peek(index) {
-                *iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
-            }
-        }
-        if queued == 0 {
-            return Ok(0);
-        }
-        let (fd, headers) = (self.socket.raw(), self.tx_headers.messages.as_mut_ptr().cast());
-        // SAFETY: the first `queued` headers point, each through its own iovec, to the bytes of a packet that
-        // stays in the ring until the call returns; the kernel only reads them.
-        let outcome = unsafe { sys::send_many(&mut self.counters.syscalls, fd, headers, queued) };
-        let sent = match outcome {
-            Ok(sent) => sent,
-            Err(refused) => return self.counters.note_refused(fd, refused).map(|()| 0),
-        };
-        for _ in 0..sent {
-            if let Some(packet) = tx.pop() {
-                free.give(packet.into_frame());
-            }
-        }
-        tx.release();
-        Ok(sent)
+        self.sending.send(&self.sockets, &mut self.counters, tx, free)
     }
 
     fn counters(&self) -> Counters {
@@ -125,37 +92,6 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         self.batches.empty(free);
         Ok(())
     }
-}
-
-/// Sends the messages of an outbox, with one call for each run of them that goes out of one socket.
-fn post<'p>(
-    outbox: &mut Outbox,
-    sockets: &Sockets,
-    counters: &mut Counters,
-    tx: &mut Consumer<Packet<'p>>,
-    free: &mut FreeList<'p>,
-) -> io::Result<usize> {
-    let messages = outbox.fill(tx);
-    let (mut went, mut result) = (0, Ok(()));
-    while went < messages {
-        let (socket, run) = if sockets.len() == 1 { (0, messages) } else { outbox.run(went) };
-        let (fd, headers) = (sockets.raw(socket), outbox.headers[went..][..run].as_mut_ptr().cast());
-        // SAFETY: these headers point to packets that stay in the ring until the call returns; the kernel only reads
-        // them.
-        let sent = match unsafe { sys::send_many(&mut counters.syscalls, fd, headers, run) } {
-            Ok(sent) => sent,
-            Err(refused) => {
-                result = counters.note_refused(fd, refused);
-                0
-            }
-        };
-        went += sent;
-        if sent < run {
-            break;
-        }
-    }
-    let datagrams = outbox.settle(went, tx, free);
-    result.map(|()| datagrams)
 }
 
 impl<'p> Mmsg<'p> {

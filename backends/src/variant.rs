@@ -254,6 +254,11 @@ impl Variant {
         self.mode_that(|mode| mode.finds_sockets).is_some()
     }
 
+    /// Whether it moves one datagram per call, so that larger batches mean nothing.
+    pub fn is_one_at_a_time(self) -> bool {
+        self.mode_that(|mode| mode.one_at_a_time).is_some()
+    }
+
     /// The mode that has a kernel thread work beside the worker.
     pub fn kernel_thread(self) -> Option<&'static Mode> {
         self.mode_that(|mode| mode.has_kernel_thread)

@@ -39,19 +39,19 @@ macro_rules! tests {
 /// The suite for one backend. `through memory` leaves out the cases about sockets: a backend without a
 /// socket has no kernel queue, no unrelated senders, no errors and no address.
 macro_rules! suite {
-    ($name:ident: $module:ident::$backend:ident through memory) => {
+    ($name:ident: $module:ident $(::$path:ident)+ through memory) => {
         mod $name {
-            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($module::$backend, Memory);
+            pub(super) const SUBJECT: crate::harness::Subject = crate::harness::subject!($module $(::$path)+, Memory);
             suite!(@any);
         }
     };
-    ($name:ident: $module:ident::$backend:ident through sockets) => {
-        suite!($name: $module::$backend through sockets as "", Connected);
+    ($name:ident: $module:ident $(::$path:ident)+ through sockets) => {
+        suite!($name: $module $(::$path)+ through sockets as "", Connected);
     };
-    ($name:ident: $module:ident::$backend:ident through sockets as $modes:literal, $addressing:ident) => {
+    ($name:ident: $module:ident $(::$path:ident)+ through sockets as $modes:literal, $addressing:ident) => {
         mod $name {
             pub(super) const SUBJECT: crate::harness::Subject =
-                crate::harness::subject!($module::$backend, Sockets, $modes, $addressing);
+                crate::harness::subject!($module $(::$path)+, Sockets, $modes, $addressing);
             suite!(@any);
             suite!(@sockets);
         }
@@ -124,12 +124,15 @@ macro_rules! suite {
 
 /// One suite per backend and mode, and the check that none is forgotten.
 macro_rules! suites {
-    ($($name:ident: $module:ident::$backend:ident through $medium:ident $(as $modes:literal, $addressing:ident)?;)+) => {
-        $(suite!($name: $module::$backend through $medium $(as $modes, $addressing)?);)+
+    ($(
+        $(#[$built:meta])*
+        $name:ident: $module:ident $(::$path:ident)+ through $medium:ident $(as $modes:literal, $addressing:ident)?;
+    )+) => {
+        $($(#[$built])* suite!($name: $module $(::$path)+ through $medium $(as $modes, $addressing)?);)+
 
         #[test]
         fn every_backend_and_every_mode_has_its_suite() {
-            let subjects = [$($name::SUBJECT),+];
+            let subjects = [$($(#[$built])* $name::SUBJECT),+];
             let tested: Vec<_> = subjects.iter().map(|subject| subject.variant()).collect();
             for &kind in hpbench_backends::Kind::ALL {
                 for choice in hpbench_backends::Choice::alternatives(kind) {
@@ -186,4 +189,20 @@ suites! {
     uring_unconnected: uring::Uring through sockets as "", Unconnected;
     uring_single_unconnected: uring::Uring through sockets as "single-recvmsg", Unconnected;
     uring_gso_gro_unconnected: uring::Uring through sockets as "gso+gro", Unconnected;
+    #[cfg(feature = "runtimes")]
+    tokio: runtimes::tokio::Tokio through sockets;
+    #[cfg(feature = "runtimes")]
+    tokio_unconnected: runtimes::tokio::Tokio through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    tokio_mmsg: runtimes::tokio::Tokio through sockets as "mmsg", Connected;
+    #[cfg(feature = "runtimes")]
+    tokio_mmsg_unconnected: runtimes::tokio::Tokio through sockets as "mmsg", Unconnected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp: runtimes::quinn::Quinn through sockets;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_unconnected: runtimes::quinn::Quinn through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    compio: runtimes::compio::Compio through sockets;
+    #[cfg(feature = "runtimes")]
+    compio_unconnected: runtimes::compio::Compio through sockets as "", Unconnected;
 }

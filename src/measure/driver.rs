@@ -1,13 +1,14 @@
 //! The driver: one loop for all backends.
 //!
-//! [`receive`] and [`send`] are the hot loops of `drain` and `send`; [`turn`] is one turn of the loop of
-//! `flood` and `echo`. They are generic over the backend, so that each becomes code of its own, without
-//! a branch or a pointer between the system call and the check.
+//! [`receive`] and [`send`] are the hot loops of `drain` and `send`; [`turns`] is the loop of the other scenarios. They
+//! are generic over the backend, so that each becomes code of its own, without a branch or a pointer between the
+//! system call and the check. Each is written once, and compiled twice: as plain code for backends of system calls, and
+//! as an `async` block for runtimes, which run the whole loop in one `block_on`.
 //!
 //! The path of a datagram in `drain`, from the kernel to the CSV (docs/CONTRIBUTING.md has the whole list):
 //!
 //! 1. `Filler::fill` sends a round into the socket's queue; `Queue::is_whole` asks whether all of it is there.
-//! 2. [`receive`] calls `Lane::poll`, which calls [`Backend::rx`]: the kernel copies the datagram into a frame of the
+//! 2. [`receive`] calls [`AsyncBackend::rx`], which for system calls is `Backend::rx`: the kernel copies the datagram into a frame of the
 //!    [`FreeList`].
 //! 3. The [`RxRing`] takes the frame as a [`Packet`], and publishes a batch at once.
 //! 4. `Lane::check_gathered` runs the app: `Sink` takes it off the ring, `wire::read` checks its header.
@@ -17,10 +18,12 @@
 
 use std::hint::spin_loop;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use hpbench_backends::runtime::Inline;
 use hpbench_backends::{
-    Backend, Config, Consumer, Counters, FreeList, OpenError, Packet, Pool, Port, Producer, RxRing, ring,
+    AsyncBackend, Config, Consumer, Counters, FreeList, OpenError, Packet, Pool, Port, Producer, Runtime, RxRing, ring,
 };
 
 use crate::traffic::app::{App, Source};
@@ -85,12 +88,69 @@ impl Polls {
     }
 }
 
-impl<'p, B: Backend<'p>> Lane<'p, B> {
+/// The output of a future of a backend of system calls, which is ready.
+macro_rules! polled {
+    ($future:expr) => {
+        Inline.block_on($future)
+    };
+}
+
+/// The output of a future of a runtime's backend.
+macro_rules! awaited {
+    ($future:expr) => {
+        $future.await
+    };
+}
+
+/// Runs the text of a loop with the backend of a lane. The text is compiled twice: with `get!` for [`polled`] as plain code,
+/// which is for backends of system calls, and with `get!` for [`awaited`] in one `block_on` of the runtime.
+///
+/// One `async` block for both would keep its variables in memory rather than in registers. With it, a `drain` of batch 1
+/// took 2.5% longer with `mmsg`, and 3% with single receives of io_uring (`cargo bench --bench harness_cost`).
+macro_rules! run {
+    ($backend:ident, $lane:ident, $text:block) => {
+        if $backend::Runtime::IS_INLINE {
+            use polled as get;
+            $text
+        } else {
+            $lane.backend.runtime().block_on(async {
+                use awaited as get;
+                $text
+            })
+        }
+    };
+}
+
+/// Calls `rx` once, and counts the result.
+macro_rules! poll {
+    ($lane:ident, $free:ident) => {
+        match $lane.waits {
+            false => get!($lane.backend.rx($free, &mut $lane.rx_in)),
+            true => get!($lane.backend.rx_wait($free, &mut $lane.rx_in)),
+        }
+        .inspect(|&received| $lane.count(received))
+    };
+}
+
+/// One turn: the kernel's datagrams to the app, the app's answers to the kernel. How many datagrams moved.
+macro_rules! take_turn {
+    ($lane:ident, $app:ident, $free:ident) => {{
+        let received = poll!($lane, $free)?;
+        $lane.check($app, $free);
+        let sent = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
+        if received + sent == 0 {
+            spin_loop();
+        }
+        received + sent
+    }};
+}
+
+impl<'p, B: AsyncBackend<'p>> Lane<'p, B> {
     /// Opens a backend, and rings of `slots` slots.
     ///
     /// # Errors
     ///
-    /// As [`Backend::open`].
+    /// As [`AsyncBackend::open`].
     pub fn open(config: &Config, port: Port<'p>, pool: &'p Pool, slots: usize) -> Result<Self, OpenError> {
         let backend = B::open(config, port, pool)?;
         let (rx_in, rx_out) = ring(slots);
@@ -107,20 +167,15 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         })
     }
 
-    /// Calls `rx` once, and counts the result.
+    /// Counts what a call of `rx` returned.
     #[inline(always)]
-    fn poll(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let received = match self.waits {
-            false => self.backend.rx(free, &mut self.rx_in)?,
-            true => self.backend.rx_wait(free, &mut self.rx_in)?,
-        };
+    fn count(&mut self, received: usize) {
         if received > 0 {
             self.polls.datagrams += received as u64;
             self.polls.sizes[received.ilog2().min(10) as usize] += 1;
         } else {
             self.polls.empty += 1;
         }
-        Ok(received)
     }
 
     /// Lets the app handle what is on the RX ring.
@@ -143,17 +198,17 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
     ///
     /// # Errors
     ///
-    /// As [`Backend::tx`].
+    /// As [`AsyncBackend::tx`].
     #[inline]
     pub fn transmit(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
-        self.backend.tx(&mut self.tx_out, free)
+        self.backend.runtime().block_on(self.backend.tx(&mut self.tx_out, free))
     }
 
     /// Leaves the socket's queue alone until the next receive; what came until then goes to `app`.
     ///
     /// # Errors
     ///
-    /// As [`Backend::quiesce`].
+    /// As [`AsyncBackend::quiesce`].
     pub fn quiesce(&mut self, app: &mut impl App<'p>, free: &mut FreeList<'p>) -> io::Result<usize> {
         let received = self.backend.quiesce(free, &mut self.rx_in)?;
         app.run(&mut self.rx_out, &mut self.tx_in, free);
@@ -187,7 +242,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
         self.rx_in.dropped()
     }
 
-    /// What took effect, see [`Backend::in_effect`].
+    /// What took effect, see [`AsyncBackend::in_effect`].
     pub fn in_effect(&self) -> String {
         self.backend.in_effect()
     }
@@ -196,7 +251,7 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
     ///
     /// # Errors
     ///
-    /// As [`Backend::close`].
+    /// As [`AsyncBackend::close`].
     pub fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         let result = self.backend.close(free);
         // What the kernel may still read from is lost to the pool.
@@ -212,24 +267,40 @@ impl<'p, B: Backend<'p>> Lane<'p, B> {
     }
 }
 
-/// One turn of the busy loop: the kernel's datagrams to the app, the app's answers to the kernel.
-/// Returns how many datagrams moved.
+/// The loop of the scenarios with a generator: turn after turn, until `over` breaks it. That is called after each turn,
+/// with the number of datagrams that moved. Returns what it breaks with.
 ///
 /// # Errors
 ///
 /// An error that makes it pointless to continue.
 #[inline]
-pub fn turn<'p, B: Backend<'p>, A: App<'p>>(
+pub fn turns<'p, B: AsyncBackend<'p>, A: App<'p>, T>(
+    lane: &mut Lane<'p, B>,
+    app: &mut A,
+    free: &mut FreeList<'p>,
+    mut over: impl FnMut(&Lane<'p, B>, &A, usize) -> ControlFlow<T>,
+) -> io::Result<T> {
+    run!(B, lane, {
+        loop {
+            let moved = take_turn!(lane, app, free);
+            if let ControlFlow::Break(end) = over(lane, app, moved) {
+                return Ok(end);
+            }
+        }
+    })
+}
+
+/// One turn of [`turns`].
+///
+/// # Errors
+///
+/// An error that makes it pointless to continue.
+pub fn turn<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     free: &mut FreeList<'p>,
 ) -> io::Result<usize> {
-    let received = receive_once(lane, app, free)?;
-    let sent = lane.transmit(free)?;
-    if received + sent == 0 {
-        spin_loop();
-    }
-    Ok(received + sent)
+    run!(B, lane, { Ok(take_turn!(lane, app, free)) })
 }
 
 /// Receives one batch into `app`, without sending. Returns how many datagrams came.
@@ -238,12 +309,12 @@ pub fn turn<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// An error that makes it pointless to continue.
 #[inline]
-pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
+pub fn receive_once<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     free: &mut FreeList<'p>,
 ) -> io::Result<usize> {
-    let received = lane.poll(free)?;
+    let received = run!(B, lane, { poll!(lane, free) })?;
     lane.check(app, free);
     Ok(received)
 }
@@ -253,7 +324,7 @@ pub fn receive_once<'p, B: Backend<'p>, A: App<'p>>(
 /// # Errors
 ///
 /// An error that makes it pointless to continue.
-pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
+pub fn poll_once<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     free: &mut FreeList<'p>,
@@ -272,30 +343,32 @@ pub fn poll_once<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// An error that makes it pointless to continue.
 #[inline(never)]
-pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
+pub fn receive<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     free: &mut FreeList<'p>,
     count: usize,
 ) -> io::Result<usize> {
-    let mut patience = Patience::default();
-    let (mut received, mut unchecked) = (0, 0);
-    while received < count {
-        let came = lane.poll(free)?;
-        received += came;
-        unchecked += came;
-        if unchecked > lane.gathers || came == 0 {
-            lane.check_gathered(app, free);
-            unchecked = 0;
-            if came > 0 {
-                patience = Patience::default();
-            } else if patience.is_over() {
-                return Ok(received);
+    run!(B, lane, {
+        let mut patience = Patience::default();
+        let (mut received, mut unchecked) = (0, 0);
+        while received < count {
+            let came = poll!(lane, free)?;
+            received += came;
+            unchecked += came;
+            if unchecked > lane.gathers || came == 0 {
+                lane.check_gathered(app, free);
+                unchecked = 0;
+                if came > 0 {
+                    patience = Patience::default();
+                } else if patience.is_over(lane.waits) {
+                    return Ok(received);
+                }
             }
         }
-    }
-    lane.check_gathered(app, free);
-    Ok(received)
+        lane.check_gathered(app, free);
+        Ok(received)
+    })
 }
 
 /// Sends `count` datagrams of `source`, batch by batch, or fewer if the kernel takes none for a while.
@@ -305,28 +378,30 @@ pub fn receive<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// An error that makes it pointless to continue.
 #[inline(never)]
-pub fn send<'p, B: Backend<'p>>(
+pub fn send<'p, B: AsyncBackend<'p>>(
     lane: &mut Lane<'p, B>,
     source: &mut Source,
     free: &mut FreeList<'p>,
     count: usize,
     batch: usize,
 ) -> io::Result<usize> {
-    let mut patience = Patience::default();
-    let (mut queued, mut sent) = (0, 0);
-    while sent < count {
-        if queued == sent {
-            let before = source.next;
-            source.produce(batch.min(count - queued), &mut lane.tx_in, free);
-            queued += (source.next - before) as usize;
+    run!(B, lane, {
+        let mut patience = Patience::default();
+        let (mut queued, mut sent) = (0, 0);
+        while sent < count {
+            if queued == sent {
+                let before = source.next;
+                source.produce(batch.min(count - queued), &mut lane.tx_in, free);
+                queued += (source.next - before) as usize;
+            }
+            let went = get!(lane.backend.tx(&mut lane.tx_out, free))?;
+            sent += went;
+            if went == 0 && patience.is_over(lane.waits) {
+                break;
+            }
         }
-        let went = lane.transmit(free)?;
-        sent += went;
-        if went == 0 && patience.is_over() {
-            break;
-        }
-    }
-    Ok(sent)
+        Ok(sent)
+    })
 }
 
 /// Looks at the clock now and then while nothing happens.
@@ -337,11 +412,11 @@ struct Patience {
 }
 
 impl Patience {
-    /// Counts an idle turn, and returns whether the idle turns have lasted [`STALL`].
+    /// Counts an idle turn, and returns whether the idle turns have lasted [`STALL`]. Turns that wait are few.
     #[cold]
-    fn is_over(&mut self) -> bool {
+    fn is_over(&mut self, waits: bool) -> bool {
         spin_loop();
         self.idle += 1;
-        self.idle.is_multiple_of(256) && self.since.get_or_insert_with(Instant::now).elapsed() > STALL
+        (waits || self.idle.is_multiple_of(256)) && self.since.get_or_insert_with(Instant::now).elapsed() > STALL
     }
 }

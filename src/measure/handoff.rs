@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crossbeam_utils::CachePadded;
-use hpbench_backends::{Backend, Consumer, Frame, FreeList, Packet, Producer, ring};
+use hpbench_backends::{AsyncBackend, Consumer, Frame, FreeList, Packet, Producer, ring};
 
 use crate::measure::cost::{Disturbance, Watch};
 use crate::measure::driver::Lane;
@@ -87,7 +87,7 @@ impl<A> Done<Result<Outcome, TrialError>, A> {
 /// # Errors
 ///
 /// If the thread cannot be started or pinned, or panicked.
-pub fn run<'p, B: Backend<'p>, A: App<'p> + Send, T, G>(
+pub fn run<'p, B: AsyncBackend<'p>, A: App<'p> + Send, T, G>(
     lane: &mut Lane<'p, B>,
     app: A,
     free: &mut FreeList<'p>,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hpbench_backends::kernel::order::wait_for_instructions;
 use hpbench_backends::{
-    Backend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Visitor,
+    AsyncBackend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Visitor,
 };
 
 use crate::measure::cost;
@@ -43,7 +43,7 @@ struct Slow<'t, 'a, 'p> {
 impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
     type Output = Result<Outcome, TrialError>;
 
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
+    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
         self.trial.run_rounds_as::<Slowed<B>>(self.free)
     }
 }
@@ -72,8 +72,10 @@ impl<B> Slowed<B> {
     }
 }
 
-impl<'p, B: Backend<'p>> Backend<'p> for Slowed<B> {
+impl<'p, B: AsyncBackend<'p>> AsyncBackend<'p> for Slowed<B> {
     const KIND: Kind = B::KIND;
+
+    type Runtime = B::Runtime;
 
     fn probe(config: &Config) -> Result<Caps, OpenError> {
         B::probe(config)
@@ -85,20 +87,24 @@ impl<'p, B: Backend<'p>> Backend<'p> for Slowed<B> {
         Ok(Self { backend, steps: delay_ns() / step_ns.max(1e-3), owed: 0.0 })
     }
 
-    fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let datagrams = self.backend.rx(free, rx)?;
+    fn runtime(&self) -> B::Runtime {
+        self.backend.runtime()
+    }
+
+    async fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let datagrams = self.backend.rx(free, rx).await?;
         self.work(datagrams);
         Ok(datagrams)
     }
 
-    fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let datagrams = self.backend.rx_wait(free, rx)?;
+    async fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let datagrams = self.backend.rx_wait(free, rx).await?;
         self.work(datagrams);
         Ok(datagrams)
     }
 
-    fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let datagrams = self.backend.tx(tx, free)?;
+    async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        let datagrams = self.backend.tx(tx, free).await?;
         self.work(datagrams);
         Ok(datagrams)
     }

@@ -213,9 +213,11 @@ impl<'a, 'p> Part<'a, 'p> {
 
     /// The backend's configuration.
     pub fn config(&self) -> Config {
+        // In rounds a program of a runtime awaits each receive, too: what it awaits is there.
+        let awaits = self.cell.scenario.has_rounds() && self.cell.variant.kind().is_runtime();
         Config {
             kernel_core: self.kernel_core(),
-            block: (self.cell.wait == Wait::Block).then_some(BLOCK),
+            block: (self.cell.wait == Wait::Block || awaits).then_some(BLOCK),
             ..self.cell.backend_config()
         }
     }

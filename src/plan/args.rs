@@ -48,9 +48,10 @@ pub struct RunArgs {
 
     /// How workers wait: spin or block
     ///
-    /// How workers wait in flood, pace, echo and serve: spin (look again and again) or block (sleep in the kernel).
-    #[arg(long, value_name = "LIST", default_value = "spin", value_parser = lists::waits, help_heading = COMPARED)]
-    pub wait: List<Wait>,
+    /// How workers wait in flood, pace, echo and serve: spin (look again and again) or block (sleep in the kernel). The default
+    /// is spin, and block for runtimes, which are made to wait.
+    #[arg(long, value_name = "LIST", value_parser = lists::waits, help_heading = COMPARED)]
+    pub wait: Option<List<Wait>>,
 
     /// Whether sockets are connected, or unconnected: then each datagram comes with its sender's address
     #[arg(long, value_name = "LIST", default_value = "connected", value_parser = lists::addressings)]

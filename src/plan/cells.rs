@@ -358,9 +358,13 @@ impl Asked {
     }
 
     /// The variant for a cell; nothing if it is left out.
-    fn resolve(self, addressing: Addressing, wait: Wait, sockets: usize) -> Result<Option<Variant>, String> {
+    fn resolve(self, addressing: Addressing, wait: Option<Wait>, sockets: usize) -> Result<Option<Variant>, String> {
         let variant = self.choice.resolve_for(addressing, sockets).and_then(|variant| {
-            match variant.never_waits().filter(|_| wait == Wait::Block) {
+            let kind = variant.kind();
+            if let Some(reason) = kind.declaration().only_waits.filter(|_| wait == Some(Wait::Spin)) {
+                return Err(format!("{kind} with --wait spin: {reason}; use --wait block"));
+            }
+            match variant.never_waits().filter(|_| wait == Some(Wait::Block)) {
                 Some((mode, instead)) => Err(format!(
                     "{}:{} with --wait block: it never waits; use {}",
                     variant.kind(),
@@ -398,8 +402,8 @@ pub struct Axes {
     pub bursts: Vec<u64>,
     /// Datagrams in flight.
     pub windows: Vec<usize>,
-    /// How workers wait.
-    pub waits: Vec<Wait>,
+    /// How workers wait; nothing leaves it to the backend.
+    pub waits: Option<Vec<Wait>>,
     /// Whether the workers' sockets know their peers.
     pub addressings: Vec<Addressing>,
     /// Entries of io_uring's buffer ring.
@@ -419,6 +423,14 @@ pub struct Axes {
 }
 
 impl Axes {
+    /// Whether some workers sleep until a datagram comes.
+    pub(crate) fn blocks(&self) -> bool {
+        match &self.waits {
+            Some(waits) => waits.contains(&Wait::Block),
+            None => self.backends.iter().any(|asked| asked.choice.kind().is_runtime()),
+        }
+    }
+
     /// All cells, in the order of the axes, each once. Axes that mean nothing to a scenario or a backend do not
     /// multiply it, and scenarios that a backend cannot run are left out.
     ///
@@ -452,6 +464,9 @@ impl Axes {
         let (scenario, kind) = (settings.scenario, asked.choice.kind());
         // In memory there are no addresses.
         let addressings = if kind.has_socket() { &self.addressings } else { &[Addressing::Connected][..] };
+        // Runtimes are made to wait; in rounds there is nothing to wait for.
+        let waits_by_default = self.waits.is_none() && kind.is_runtime() && !scenario.has_rounds();
+        let wait = if waits_by_default { Wait::Block } else { settings.wait };
         let of_sockets = addressings.iter().flat_map(|&addressing| {
             axis(kind.has_socket(), &self.spreads).into_iter().map(move |spread| (addressing, spread))
         });
@@ -466,14 +481,16 @@ impl Axes {
             let is_connected = flows.is_none_or(|flows| flows == 1) && !sharding.is_some_and(Sharding::is_shared);
             let addressing = if is_connected { addressing } else { Addressing::Unconnected };
             let sockets = spread.map_or(1, |spread| spread.sockets);
-            let Some(variant) = asked.resolve(addressing, settings.wait, sockets)? else { continue };
+            let waits = (!scenario.has_rounds()).then_some(wait);
+            let Some(variant) = asked.resolve(addressing, waits, sockets)? else { continue };
             // Nothing is received in `send`, so one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
                     for fill_core in axis(kind.has_socket() && scenario == Scenario::Drain, &self.fill_cores) {
                         // A mode chosen by default may be one that was also named.
-                        let of_sockets = Cell { addressing, fd_table, fill_core, spread, flows, sharding, ..*settings };
+                        let of_sockets =
+                            Cell { addressing, wait, fd_table, fill_core, spread, flows, sharding, ..*settings };
                         cells.add(Cell { variant, buffers, ..of_sockets });
                     }
                 }
@@ -491,7 +508,7 @@ impl Axes {
         // In `send` no app receives anything.
         let works = axis(scenario != Scenario::Send, &self.works);
         // In rounds there is nothing to wait for: the queue is full.
-        let waits = if scenario.has_rounds() { vec![Wait::Spin] } else { self.waits.clone() };
+        let waits = self.waits.clone().filter(|_| !scenario.has_rounds()).unwrap_or_else(|| vec![Wait::Spin]);
         let cell = Cell {
             scenario,
             variant: Variant::default_of(Kind::NULL),
@@ -571,7 +588,7 @@ mod tests {
             rates: vec![1000, 2000],
             bursts: vec![1],
             windows: vec![1, 8, 64],
-            waits: vec![Wait::Spin, Wait::Block],
+            waits: Some(vec![Wait::Spin, Wait::Block]),
             addressings: vec![Addressing::Connected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
@@ -584,6 +601,21 @@ mod tests {
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
         assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12, 8], "null has only drain and send, and neither waits");
+    }
+
+    #[cfg(feature = "runtimes")]
+    #[test]
+    fn runtimes_wait_unless_they_are_told_to_spin() {
+        let backends = [Kind::PLAIN, Kind::TOKIO].map(|kind| Asked::named(Choice::default_of(kind))).to_vec();
+        let addressings = vec![Addressing::Connected];
+        let axes = Axes { scenarios: vec![Scenario::Drain, Scenario::Echo], addressings, ..few(backends) };
+        let waits = |axes: &Axes| -> Vec<Wait> {
+            axes.cells().expect("they go together").iter().map(|cell| cell.wait).collect()
+        };
+        assert_eq!(waits(&axes), [Wait::Spin, Wait::Spin, Wait::Spin, Wait::Block]);
+        assert_eq!(waits(&Axes { waits: Some(vec![Wait::Spin]), ..axes.clone() }), [Wait::Spin; 4]);
+        let both = Axes { waits: Some(vec![Wait::Block]), ..axes };
+        assert_eq!(waits(&both), [Wait::Spin, Wait::Spin, Wait::Block, Wait::Block]);
     }
 
     #[test]
@@ -616,7 +648,7 @@ mod tests {
             rates: vec![1000],
             bursts: vec![1],
             windows: vec![1],
-            waits: vec![Wait::Spin],
+            waits: None,
             addressings: vec![Addressing::Connected, Addressing::Unconnected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],

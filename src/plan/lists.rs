@@ -50,6 +50,11 @@ pub(crate) fn backends(text: &str) -> Result<List<Asked>, String> {
             Some(kind) => vec![kind],
             None if part == "all" => words::all(),
             None => {
+                if let Some(feature) = Kind::missing_feature(name) {
+                    return Err(format!(
+                        "the backend {name} is not in this build of hpbench; build it with `--features {feature}`"
+                    ));
+                }
                 let known = Kind::by_use().map(Kind::name).chain(["all"]);
                 let meant = did_you_mean(name, known);
                 return Err(format!("unknown backend '{name}'; there are {} and all{meant}", words::names()));

@@ -30,7 +30,7 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         rates: args.rate.0.clone(),
         bursts: args.burst.0.clone(),
         windows: args.window.0.clone(),
-        waits: args.wait.0.clone(),
+        waits: args.wait.as_ref().map(|list| list.0.clone()),
         addressings: args.addressing.0.clone(),
         buffers: args.buffers.0.clone(),
         fd_tables: args.fd_table.0.clone(),
@@ -57,8 +57,8 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     );
     clients::check(args, &mut axes, scenarios_by_default)?;
     anyhow::ensure!(
-        !(args.handoff && axes.waits.contains(&Wait::Block) && answered.is_some()),
-        "--handoff with --wait block: a worker that sleeps until a datagram comes does not see the app's answers in \
+        !(args.handoff && axes.blocks() && answered.is_some()),
+        "--handoff with --wait block, the default of runtimes: a worker that sleeps until a datagram comes does not see the app's answers in \
          {}; leave out one of the three",
         answered.map_or("echo", Scenario::name)
     );
@@ -76,7 +76,9 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         axes.scenarios.retain(|&scenario| scenario != Scenario::Send);
         tell!("note: send left out: {reason}");
     }
-    if axes.waits.contains(&Wait::Block) && axes.scenarios.iter().any(|scenario| scenario.has_rounds()) {
+    if axes.waits.as_ref().is_some_and(|waits| waits.contains(&Wait::Block))
+        && axes.scenarios.iter().any(|scenario| scenario.has_rounds())
+    {
         tell!("note: drain and send never wait, because their queues are full; they run once, as with --wait spin");
     }
     if let Some(kind) = axes.backends.iter().map(|asked| asked.choice.kind()).find(|kind| !kind.has_socket()) {

@@ -30,7 +30,7 @@ columns! {
         started_at: String, Other;
         /// What was measured: `drain`, `send`, `flood`, `pace`, `echo` or `serve`.
         scenario: String, Axis;
-        /// On which backend: `plain`, `mmsg`, `uring` or `null`.
+        /// On which backend: `plain`, `mmsg`, `uring` or `null`; or an async runtime, e.g. `tokio`.
         backend: String, Axis;
         /// How the backend works, every dimension spelled out.
         variant: String, Axis;
@@ -147,7 +147,7 @@ columns! {
         kthread_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Time of the generators, in ns per datagram that they sent.
         generator_cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// The backend's system calls in the measured phase.
+        /// The backend's system calls in the measured phase; empty for async runtimes, which make some that nobody counts.
         syscalls: Option<u64>, Other;
         /// The same per datagram.
         syscalls_per_packet: Option<f64>, Metric("calls", Lower);
@@ -353,6 +353,9 @@ columns! {
         /// In a search, whether the trial met its goal: `yes`, or the main reason why not: `loss`, `queue` (it grew), `p99` or
         /// `generator` (it did not offer the load); one word for each goal, in their order.
         goal_met: String, Other;
+        /// Of a backend on an async runtime: the versions of the runtime's crates, and the link-time optimisation that hpbench was
+        /// built with, or `debug`.
+        runtime: String, Side, "async runtime";
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use hpbench_backends::Addressing;
+use hpbench_backends::{Addressing, Kind};
 
 use crate::gates::reason::{Reason, Reasons};
 use crate::gates::{self, Sign, Watched};
@@ -238,6 +238,7 @@ impl Row {
         self.sndbuf = outcome.sndbuf;
         self.fill = outcome.fill.clone();
         self.uring_flags.clone_from(&outcome.in_effect);
+        self.runtime = runtime_of(cell.variant.kind());
         self.fill_in_rates(cell, outcome);
         self.fill_in_cost(run, cell, outcome);
         self.fill_in_latency(outcome);
@@ -391,10 +392,13 @@ impl Row {
 
     fn fill_in_mechanism(&mut self, cell: &Cell, outcome: &Outcome) {
         let (counters, polls) = (outcome.counters, outcome.polls);
-        if cell.variant.kind().has_socket() {
+        let kind = cell.variant.kind();
+        if kind.has_socket() {
             let moved = if cell.scenario == Scenario::Send { outcome.measured_sent } else { outcome.measured_received };
-            self.syscalls = Some(counters.syscalls);
-            self.syscalls_per_packet = ratio(counters.syscalls as f64, moved as f64).map(|mean| round_to(mean, 5));
+            // A runtime makes calls that nobody counts.
+            self.syscalls = Some(counters.syscalls).filter(|_| !kind.is_runtime());
+            self.syscalls_per_packet =
+                self.syscalls.and_then(|_| ratio(counters.syscalls as f64, moved as f64)).map(|mean| round_to(mean, 5));
         }
         if cell.scenario != Scenario::Send {
             self.batch_mean = ratio(polls.datagrams as f64, polls.fruitful() as f64).map(|mean| round_to(mean, 3));
@@ -505,4 +509,17 @@ fn ratio(a: f64, b: f64) -> Option<f64> {
 fn round_to(value: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
     (value * scale).round() / scale
+}
+/// The runtime of a backend, if it has one: the versions of its crates, and how they were linked.
+fn runtime_of(kind: Kind) -> String {
+    if !kind.is_runtime() {
+        return String::new();
+    }
+    let known = option_env!("HPBENCH_CRATES").unwrap_or_default().split(',');
+    let of_runtime = kind.declaration().crates.iter().map(|name| {
+        let is_it = |entry: &&str| entry.split_once(' ').is_some_and(|(known, _)| known == *name);
+        known.clone().find(is_it).unwrap_or(name)
+    });
+    let lto = option_env!("HPBENCH_LTO").unwrap_or_default();
+    [of_runtime.collect::<Vec<_>>().join(", "), format!("lto {lto}")].join("; ")
 }

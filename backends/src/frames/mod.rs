@@ -2,6 +2,8 @@
 
 pub mod address;
 pub(crate) mod held;
+#[cfg(feature = "runtimes")]
+pub(crate) mod owned;
 pub mod packet;
 pub mod pool;
 pub mod ring;

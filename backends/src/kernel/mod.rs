@@ -11,3 +11,5 @@ pub mod socket;
 pub(crate) mod sys;
 pub mod system;
 pub mod thread;
+#[cfg(feature = "runtimes")]
+pub(crate) mod timer;

@@ -417,6 +417,39 @@ impl Socket {
         }
     }
 
+    /// Another descriptor of the socket, for a runtime to own. Options are those of both, and so is whether they wait:
+    /// neither does.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn duplicate(&self) -> io::Result<std::net::UdpSocket> {
+        self.inner.set_nonblocking(true)?;
+        self.inner.try_clone().map(Into::into)
+    }
+
+    /// As [`Socket::duplicate`], of a socket whose receives wait: io_uring waits for no others.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn duplicate_blocking(&self) -> io::Result<std::net::UdpSocket> {
+        self.inner.set_nonblocking(false)?;
+        self.inner.try_clone().map(Into::into)
+    }
+
+    /// The address of the peer that the socket is connected with.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if it is not connected; `InvalidInput` for a socket that is not one of IP.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.peer_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
     pub(crate) fn raw(&self) -> RawFd {
         self.inner.as_raw_fd()
     }

@@ -33,6 +33,9 @@ pub(crate) fn short_datagrams_arrive_over_ipv6(subject: Subject) {
 }
 
 pub(crate) fn long_datagrams_arrive_over_ipv6(subject: Subject) {
+    if subject.kind.name() == "quinn-udp" {
+        return skip("fragments", &"quinn-udp forbids the fragments that these datagrams need");
+    }
     if ipv6_is_here() {
         long_datagrams(subject, IPV6);
     }
@@ -82,7 +85,8 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
     for (&len, &window) in lengths.iter().zip(&windows) {
         let largest = exchange(&mut link.far, &mut link.near, first..first + count, window, |_| len);
         first += count;
-        assert!(batch == 1 || window == 1 || largest > 1, "a batch of {batch} never brought two datagrams");
+        let is_single = batch == 1 || window == 1 || subject.variant().is_one_at_a_time();
+        assert!(is_single || largest > 1, "a batch of {batch} never brought two datagrams");
     }
     // All lengths mixed, so that no header and no buffer keeps the length of the datagram before.
     let window = windows.iter().copied().min().unwrap_or(1);

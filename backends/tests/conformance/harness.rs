@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use hpbench_backends::uring::modes;
 use hpbench_backends::{
-    Address, Addressing, Backend, Caps, Choice, Config, Consumer, Counters, FreeList, Kind, MemoryPort, Mode,
-    OpenError, Packet, Pool, Port, Producer, RxRing, Socket, Variant, ring,
+    Address, Addressing, AsyncBackend, Caps, Choice, Config, Consumer, Counters, FreeList, Kind, MemoryPort, Mode,
+    OpenError, Packet, Pool, Port, Producer, Runtime, RxRing, Socket, Variant, ring,
 };
 
 /// Where the tests' sockets are.
@@ -30,35 +30,36 @@ pub(crate) trait Mover<'p> {
     fn close(self: Box<Self>, free: &mut FreeList<'p>) -> io::Result<()>;
 }
 
-impl<'p, B: Backend<'p>> Mover<'p> for B {
+/// Each call is a `block_on` of its own.
+impl<'p, B: AsyncBackend<'p>> Mover<'p> for B {
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        Backend::rx(self, free, rx)
+        self.runtime().block_on(AsyncBackend::rx(self, free, rx))
     }
 
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        Backend::rx_wait(self, free, rx)
+        self.runtime().block_on(AsyncBackend::rx_wait(self, free, rx))
     }
 
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        Backend::tx(self, tx, free)
+        self.runtime().block_on(AsyncBackend::tx(self, tx, free))
     }
 
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        Backend::quiesce(self, free, rx)
+        AsyncBackend::quiesce(self, free, rx)
     }
 
     fn counters(&self) -> Counters {
-        Backend::counters(self)
+        AsyncBackend::counters(self)
     }
 
     fn close(self: Box<Self>, free: &mut FreeList<'p>) -> io::Result<()> {
-        Backend::close(*self, free)
+        AsyncBackend::close(*self, free)
     }
 }
 
 pub(crate) type Opened<'p> = Result<Box<dyn Mover<'p> + 'p>, OpenError>;
 
-pub(crate) fn open_as<'p, B: Backend<'p> + 'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
+pub(crate) fn open_as<'p, B: AsyncBackend<'p> + 'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
     Ok(Box::new(B::open(config, port, pool)?))
 }
 
@@ -83,22 +84,22 @@ pub(crate) struct Subject {
 
 /// The [`Subject`] of a backend's type, which is generic over the lifetime of its pool.
 macro_rules! subject {
-    ($module:ident::$backend:ident, $medium:ident) => {
-        $crate::harness::subject!($module::$backend, $medium, "", Connected)
+    ($module:ident $(::$path:ident)+, $medium:ident) => {
+        $crate::harness::subject!($module $(::$path)+, $medium, "", Connected)
     };
-    ($module:ident::$backend:ident, $medium:ident, $modes:literal, $addressing:ident) => {{
-        use hpbench_backends::$module::$backend;
-        use hpbench_backends::{Addressing, Backend, Config, Pool, Port};
+    ($module:ident $(::$path:ident)+, $medium:ident, $modes:literal, $addressing:ident) => {{
+        use hpbench_backends::{Addressing, AsyncBackend, Config, Pool, Port};
         use $crate::harness::{Medium, Opened, Subject, open_as};
+        type Tested<'p> = hpbench_backends::$module $(::$path)+<'p>;
         fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
-            open_as::<$backend<'p>>(config, port, pool)
+            open_as::<Tested<'p>>(config, port, pool)
         }
         Subject {
-            kind: <$backend<'static> as Backend<'static>>::KIND,
+            kind: <Tested<'static> as AsyncBackend<'static>>::KIND,
             modes: $modes,
             addressing: Addressing::$addressing,
             medium: Medium::$medium,
-            probe: <$backend<'static> as Backend<'static>>::probe,
+            probe: <Tested<'static> as AsyncBackend<'static>>::probe,
             open,
         }
     }};
@@ -135,6 +136,16 @@ impl Subject {
     /// Whether it cannot wait in the kernel.
     pub(crate) fn never_waits(&self) -> bool {
         self.variant().never_waits().is_some()
+    }
+
+    /// Whether a runtime makes its calls.
+    pub(crate) fn is_runtime(&self) -> bool {
+        self.kind.is_runtime()
+    }
+
+    /// Whether it learns that a datagram was longer than its frame.
+    pub(crate) fn sees_cuts(&self) -> bool {
+        !self.is_runtime() || self.modes == "mmsg"
     }
 
     /// Whether datagrams have addresses of their own.

@@ -141,7 +141,7 @@ pub(super) fn check(args: &LabArgs) -> anyhow::Result<()> {
     );
     ensure!(run.fifo.is_none(), "--fifo would keep everything else off a guest's only core; leave it out");
     ensure!(
-        !run.wait.0.contains(&Wait::Block),
+        run.wait.as_ref().is_none_or(|wait| !wait.0.contains(&Wait::Block)),
         "--wait block: the scenarios of the lab never wait, because their queues are full; leave it out"
     );
     let mut named = run.backend.0.iter().filter(|asked| !asked.is_one_of_all).map(|asked| asked.choice);

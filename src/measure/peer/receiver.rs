@@ -1,6 +1,6 @@
 //! The peer of `send`: empties the queue that the backend under test fills, and checks what was in it.
 
-use hpbench_backends::{Backend, Config, FreeList, Pool, Port};
+use hpbench_backends::{AsyncBackend, Config, FreeList, Pool, Port};
 
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::Order;
@@ -18,12 +18,12 @@ pub struct Receiver<'p, B> {
     sink: Sink,
 }
 
-impl<'p, B: Backend<'p>> Receiver<'p, B> {
+impl<'p, B: AsyncBackend<'p>> Receiver<'p, B> {
     /// A receiver at `port` of datagrams of so many flows: each is of one of the worker's sockets.
     ///
     /// # Errors
     ///
-    /// As [`Backend::open`].
+    /// As [`AsyncBackend::open`].
     pub fn open(order: &Order, flows: usize, port: Port<'p>, pool: &'p Pool) -> Result<Self, TrialError> {
         let lane = Lane::open(&Config::new(B::KIND, BATCH), port, pool, BATCH)?;
         Ok(Self { lane, sink: order.sink().with(Arrivals::of_sockets(1, flows)) })

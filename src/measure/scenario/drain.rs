@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::interface::Path;
-use hpbench_backends::{Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{AsyncBackend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::driver::{self, Lane, Polls};
@@ -117,7 +117,7 @@ pub struct Drain<'d, 'p, 's, B, A> {
     sides: Sides,
 }
 
-impl<'d, 'p, 's, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, 's, B, A> {
+impl<'d, 'p, 's, B: AsyncBackend<'p>, A: App<'p>> Drain<'d, 'p, 's, B, A> {
     /// `filler` fills the backend's queue: `queue`, unless it is memory.
     pub fn new(
         (lane, app): (&'d mut Lane<'p, B>, &'d mut A),
@@ -155,7 +155,7 @@ impl<'d, 'p, 's, B: Backend<'p>, A: App<'p>> Drain<'d, 'p, 's, B, A> {
     }
 }
 
-impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
+impl<'p, B: AsyncBackend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
         let before = self.app.received();
         self.lane.quiesce(self.app, free).map_err(TrialError::io("quiescing the backend"))?;
@@ -208,7 +208,7 @@ impl<'p, B: Backend<'p>, A: App<'p>> Exchange<'p> for Drain<'_, 'p, '_, B, A> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (options, order) = (part.options, part.order(0));
     if let Some(peer) = part.peer.filter(|_| part.truesizes.get(part.cell).is_none()) {
         // Before the trial, so that nothing of it counts.
@@ -242,7 +242,7 @@ pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> 
 }
 
 /// Runs a trial with what fills the queues behind `port`, which is that of `near`, unless it is memory.
-fn run_with<'p, B: Backend<'p>>(
+fn run_with<'p, B: AsyncBackend<'p>>(
     part: &Part<'_, 'p>,
     port: Port<'p>,
     mut filler: Load<'p, '_>,
@@ -283,7 +283,7 @@ fn run_with<'p, B: Backend<'p>>(
     Ok(Outcome { ledger, counters_total, fill, in_effect, hosts, ..outcome })
 }
 
-fn work<'p, B: Backend<'p>, A: App<'p>>(
+fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
     (lane, app): (&mut Lane<'p, B>, &mut A),
     load: &mut Load<'p, '_>,
     near: Option<(&Near, Option<&Targets>)>,

@@ -1,9 +1,10 @@
 //! `echo` and `serve`: a worker that sends back what it receives, and a generator that asks: a few datagrams in flight, or
 //! what a schedule says; see [`peer::echo`] and [`peer::serve`].
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::thread;
 
-use hpbench_backends::{Backend, Counters, FreeList, Pool};
+use hpbench_backends::{AsyncBackend, Counters, FreeList, Pool};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
@@ -39,7 +40,7 @@ const ALL: u64 = 1 << 48;
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let (near, far) = part.streams()?;
     let (control, order) = (Control::new(1, part.interrupt), part.order(0));
     let mut far_free = free.split_off(if part.peer.is_none() { order.frames() } else { 0 });
@@ -132,7 +133,7 @@ fn here<'p>(
 }
 
 /// The worker: echoes until the generator is done.
-fn worker<'p, B: Backend<'p>>(
+fn worker<'p, B: AsyncBackend<'p>>(
     part: &Part<'_, 'p>,
     near: &Near,
     control: &Control,
@@ -164,7 +165,7 @@ fn worker<'p, B: Backend<'p>>(
 }
 
 /// Sends back what comes, and notes where the counters stand when the phase changes.
-fn work<'p, B: Backend<'p>, A: App<'p>>(
+fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     (part, near): (&Part<'_, 'p>, &Near),
@@ -180,8 +181,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
     let mut phase = Phase::Setup;
     let mut marks: [(Counters, Polls, u64); 2] = Default::default();
     let (mut busy_ns, mut last_ns, mut looked_ns) = (0, now_ns(), now_ns());
-    while phase != Phase::Stop {
-        let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
+    let ended = driver::turns(lane, app, free, |lane, _, moved| {
         let now_ns = now_ns();
         if moved > 0 {
             busy_ns += now_ns - last_ns;
@@ -212,11 +212,16 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
                 disturbance = watch.end();
             }
             phase = next;
-            if phase >= Phase::Settle && part.shards.is_some() {
-                answer_others(lane, app, (part, near), control, free)?;
-                break;
+            // Workers that share a port go on in another loop.
+            if phase == Phase::Stop || phase == Phase::Settle && part.shards.is_some() {
+                return Break(());
             }
         }
+        Continue(())
+    });
+    ended.map_err(TrialError::io("echoing"))?;
+    if part.shards.is_some() {
+        answer_others(lane, app, (part, near), control, free)?;
     }
     let [before, after] = marks;
     Ok(Outcome {
@@ -234,7 +239,7 @@ fn work<'p, B: Backend<'p>, A: App<'p>>(
 ///
 /// None knows what becomes of a request that another worker got, or dropped. When no client asks any more, and all workers have
 /// been idle for a while since, no request is left, and the clients wait no longer.
-fn answer_others<'p, B: Backend<'p>, A: App<'p>>(
+fn answer_others<'p, B: AsyncBackend<'p>, A: App<'p>>(
     lane: &mut Lane<'p, B>,
     app: &mut A,
     (part, near): (&Part<'_, 'p>, &Near),
@@ -244,13 +249,14 @@ fn answer_others<'p, B: Backend<'p>, A: App<'p>>(
     let (together, mut is_idle, mut is_over) = (part.together, false, false);
     let (mut now, mut moved_ns, mut looked_ns, mut vain) = (now_ns(), now_ns(), now_ns(), 0);
     together.report_asked();
-    loop {
+    let ended = driver::turns(lane, app, free, |_, _, moved| {
         let began_ns = now;
-        let moved = driver::turn(lane, app, free).map_err(TrialError::io("echoing"))?;
         now = now_ns();
         if now - looked_ns > LOOK_NS {
             looked_ns = now;
-            near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+            if let Err(error) = near.meminfo() {
+                return Break(Err(TrialError::io("reading SO_MEMINFO")(error)));
+            }
         }
         if moved > 0 || together.is_asking() {
             (moved_ns, vain) = (now, 0);
@@ -268,8 +274,7 @@ fn answer_others<'p, B: Backend<'p>, A: App<'p>>(
             is_over = true;
             together.report_offered();
         }
-        if is_over && !together.is_offering() {
-            return Ok(());
-        }
-    }
+        if is_over && !together.is_offering() { Break(Ok(())) } else { Continue(()) }
+    });
+    ended.map_err(TrialError::io("echoing"))?
 }

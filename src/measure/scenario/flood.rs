@@ -1,6 +1,6 @@
 //! `flood`: generators try to outpace the worker.
 
-use hpbench_backends::{Backend, FreeList};
+use hpbench_backends::{AsyncBackend, FreeList};
 
 use crate::measure::control::Control;
 use crate::measure::outcome::{Outcome, TrialError};
@@ -12,7 +12,7 @@ use crate::measure::trial::Part;
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let control = Control::new(part.offering(), &part.own_interrupt());
     stream::run::<B, ()>(part, free, &control, |_| ()).map(|(outcome, ())| outcome)
 }

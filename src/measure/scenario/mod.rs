@@ -8,7 +8,7 @@ pub mod rounds;
 pub mod send;
 pub mod stream;
 
-use hpbench_backends::{Backend, FreeList, Visitor};
+use hpbench_backends::{AsyncBackend, FreeList, OpenError, Visitor};
 
 use crate::gates;
 use crate::measure::host::{BothHosts, HostWatch};
@@ -33,7 +33,7 @@ impl<'p> Trial<'_, 'p> {
     /// # Errors
     ///
     /// Why there is no result.
-    pub fn run_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    pub fn run_as<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         self.run_parts(free, |part, free| part.run::<B>(free))
     }
 
@@ -42,7 +42,7 @@ impl<'p> Trial<'_, 'p> {
     /// # Errors
     ///
     /// Why there is no result, or that the scenario is another one.
-    pub fn run_rounds_as<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    pub fn run_rounds_as<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         self.run_parts(free, |part, free| {
             let _leave = LeaveAtEnd(part.together);
             part.run_rounds::<B>(free)
@@ -55,6 +55,7 @@ impl<'p> Trial<'_, 'p> {
         run: impl Fn(&Part<'_, 'p>, &mut FreeList<'p>) -> Result<Outcome, TrialError> + Sync,
     ) -> Result<Outcome, TrialError> {
         self.check_cores()?;
+        self.check_batch()?;
         let watch = self.watch_host();
         let outcome = self.run_all_parts(free, run)?;
         let own = watch.and_then(|watch| watch.end());
@@ -111,6 +112,15 @@ impl<'p> Trial<'_, 'p> {
         Ok(Outcome { balance, ..outcome })
     }
 
+    /// Whether the batch means anything to the variant.
+    fn check_batch(&self) -> Result<(), TrialError> {
+        if self.cell.variant.is_one_at_a_time() && self.cell.backend_config().batch > 1 {
+            let reason = "this variant moves one datagram per await, so a batch means nothing to it; use --batch 1";
+            return Err(OpenError::Impossible(reason).into());
+        }
+        Ok(())
+    }
+
     /// Whether there are cores for all threads that spin.
     fn check_cores(&self) -> Result<(), TrialError> {
         let (scenario, cores) = (self.cell.scenario, &self.options.cores);
@@ -145,7 +155,7 @@ impl<'p> Trial<'_, 'p> {
 }
 
 impl<'p> Part<'_, 'p> {
-    fn run<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    fn run<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         let _leave = LeaveAtEnd(self.together);
         let outcome = match self.cell.scenario {
             Scenario::Drain | Scenario::Send => self.run_rounds::<B>(free),
@@ -156,7 +166,7 @@ impl<'p> Part<'_, 'p> {
         Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
     }
 
-    fn run_rounds<B: Backend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+    fn run_rounds<B: AsyncBackend<'p>>(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
         match self.cell.scenario {
             Scenario::Drain => self.on_one_thread(|| drain::run::<B>(self, free)),
             Scenario::Send => self.on_one_thread(|| send::run::<B>(self, free)),
@@ -209,7 +219,7 @@ struct Dispatch<'t, 'a, 'p> {
 impl<'p> Visitor<'p> for Dispatch<'_, '_, 'p> {
     type Output = Result<Outcome, TrialError>;
 
-    fn visit<B: Backend<'p>>(self) -> Self::Output {
+    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
         self.trial.run_as::<B>(self.free)
     }
 }

@@ -1,7 +1,7 @@
 //! `pace`: receiving at an offered rate, open loop; see [`peer::pace`](crate::measure::peer::pace) for the load.
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Backend, FreeList};
+use hpbench_backends::{AsyncBackend, FreeList};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::Control;
@@ -44,7 +44,7 @@ impl Observer for Latency<'_> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     let control = Control::new(part.offering(), &part.own_interrupt());
     let latency = |shift_ns| Latency {
         control: &control,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hpbench_backends::mmsg::Mmsg;
 use hpbench_backends::null::Null;
-use hpbench_backends::{Addressing, Backend, Counters, FreeList, Port, Socket};
+use hpbench_backends::{Addressing, AsyncBackend, Counters, FreeList, Port, Socket};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::Phase;
@@ -40,7 +40,7 @@ enum Counter<'p, 's, F> {
     There { session: Session<'s>, counted: Counted },
 }
 
-impl<'p, F: Backend<'p>> Counter<'p, '_, F> {
+impl<'p, F: AsyncBackend<'p>> Counter<'p, '_, F> {
     /// Receives `count` datagrams; an agent, until it knows of all that were `sent` so far.
     fn receive(&mut self, free: &mut FreeList<'p>, count: usize, sent: u64) -> Result<usize, TrialError> {
         let (session, counted) = match self {
@@ -103,7 +103,7 @@ struct Send<'p, 's, B, F> {
     sides: Sides,
 }
 
-impl<'p, 's, B: Backend<'p>, F: Backend<'p>> Send<'p, 's, B, F> {
+impl<'p, 's, B: AsyncBackend<'p>, F: AsyncBackend<'p>> Send<'p, 's, B, F> {
     /// `to` is the peer's address. If there are targets, they are the worker's sockets, whose turns are those in which they
     /// send.
     fn open(
@@ -164,7 +164,7 @@ impl<'p, 's, B: Backend<'p>, F: Backend<'p>> Send<'p, 's, B, F> {
     }
 }
 
-impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, '_, B, F> {
+impl<'p, B: AsyncBackend<'p>, F: AsyncBackend<'p>> Exchange<'p> for Send<'p, '_, B, F> {
     fn round(&mut self, free: &mut FreeList<'p>, count: usize) -> Result<Round, TrialError> {
         let (before, before_ns) = (self.far.arrived().received, self.far.took_ns());
 
@@ -219,7 +219,7 @@ impl<'p, B: Backend<'p>, F: Backend<'p>> Exchange<'p> for Send<'p, '_, B, F> {
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
+pub fn run<'p, B: AsyncBackend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
     if !B::KIND.has_socket() {
         let (near, far) = trial.memory_link();
         let far = Counter::Here(Receiver::<Null<'p>>::open(&trial.order(0), 1, far, trial.pool)?);
@@ -241,7 +241,7 @@ pub fn run<'p, B: Backend<'p>>(trial: &Part<'_, 'p>, free: &mut FreeList<'p>) ->
     send.finish(outcome, free)
 }
 
-fn with_agent<'p, B: Backend<'p>>(
+fn with_agent<'p, B: AsyncBackend<'p>>(
     session: Session<'_>,
     near: &Near,
     targets: Option<&Targets>,
@@ -262,7 +262,7 @@ fn with_agent<'p, B: Backend<'p>>(
     send.finish(outcome, free)
 }
 
-fn over_socket<'p, B: Backend<'p>>(
+fn over_socket<'p, B: AsyncBackend<'p>>(
     send: &mut Send<'p, '_, B, Mmsg<'p>>,
     far: &Arc<Socket>,
     trial: &Part<'_, 'p>,

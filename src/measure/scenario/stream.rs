@@ -1,9 +1,10 @@
 //! What `flood` and `pace` share: a worker that receives what generators on other cores send.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::thread;
 
 use hdrhistogram::Histogram;
-use hpbench_backends::{Backend, Counters, FreeList, Offer};
+use hpbench_backends::{AsyncBackend, Counters, FreeList, Offer};
 
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Interrupt, Phase, StopAtEnd};
@@ -46,7 +47,7 @@ pub(super) const LOOK_NS: u64 = 30_000_000_000;
 /// # Errors
 ///
 /// Why there is no result.
-pub fn run<'p, B: Backend<'p>, O: Observer + Send>(
+pub fn run<'p, B: AsyncBackend<'p>, O: Observer + Send>(
     part: &Part<'_, 'p>,
     free: &mut FreeList<'p>,
     control: &Control,
@@ -136,7 +137,7 @@ struct Worker<'t, 'a, 'p> {
 }
 
 impl<'p> Worker<'_, '_, 'p> {
-    fn run<B: Backend<'p>, O: Observer + Send>(
+    fn run<B: AsyncBackend<'p>, O: Observer + Send>(
         &self,
         mut sink: Sink<O>,
         free: &mut FreeList<'p>,
@@ -168,7 +169,7 @@ impl<'p> Worker<'_, '_, 'p> {
     }
 
     /// Receives: the warm-up, the measured phase, and what is still under way after it.
-    fn work<B: Backend<'p>, A: App<'p>>(
+    fn work<B: AsyncBackend<'p>, A: App<'p>>(
         &self,
         lane: &mut Lane<'p, B>,
         app: &mut A,
@@ -225,7 +226,7 @@ impl<'p> Worker<'_, '_, 'p> {
     }
 
     /// Receives what is under way, until everything is accounted for or nothing has come for a while.
-    fn settle<B: Backend<'p>, A: App<'p>>(
+    fn settle<B: AsyncBackend<'p>, A: App<'p>>(
         &self,
         lane: &mut Lane<'p, B>,
         app: &mut A,
@@ -265,7 +266,7 @@ impl<'p> Worker<'_, '_, 'p> {
 
     /// As [`Worker::settle`], of a worker whose generators' datagrams others may receive: until those of all workers have
     /// ended, and nothing is left. Without an agent, what was sent is in a queue by then.
-    fn settle_sharing<B: Backend<'p>, A: App<'p>>(
+    fn settle_sharing<B: AsyncBackend<'p>, A: App<'p>>(
         &self,
         lane: &mut Lane<'p, B>,
         app: &mut A,
@@ -336,15 +337,14 @@ impl<'a> Loop<'a> {
     }
 
     /// Loops until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
-    fn spin<'p, B: Backend<'p>, A: App<'p>>(
+    fn spin<'p, B: AsyncBackend<'p>, A: App<'p>>(
         &mut self,
         lane: &mut Lane<'p, B>,
         app: &mut A,
         free: &mut FreeList<'p>,
         mut over: impl FnMut(u64, u64, u64) -> bool,
     ) -> Result<(), TrialError> {
-        loop {
-            let moved = driver::turn(lane, app, free).map_err(TrialError::io("receiving"))?;
+        let ended = driver::turns(lane, app, free, |lane, app, moved| {
             let now_ns = now_ns();
             if moved > 0 {
                 self.busy_ns += now_ns - self.now_ns;
@@ -354,26 +354,27 @@ impl<'a> Loop<'a> {
             if received != self.last.0 {
                 self.last = (received, now_ns);
             } else if now_ns - self.last.1 > STALL_NS && !self.may_be_silent {
-                return Err(TrialError::Stalled(match self.last.0 {
+                return Break(Err(TrialError::Stalled(match self.last.0 {
                     0 => {
                         "no datagram came for five seconds; does a firewall or a queueing discipline drop them? see `nft list \
                          ruleset`, `iptables -S`, `tc -s qdisc`"
                     }
                     _ => "no datagram came for five seconds",
-                }));
+                })));
             }
             self.now_ns = now_ns;
             if self.interrupt.is_raised() {
-                return Err(TrialError::Interrupted);
+                return Break(Err(TrialError::Interrupted));
             }
             if now_ns - self.looked_ns > LOOK_NS {
                 self.looked_ns = now_ns;
-                self.near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
+                if let Err(error) = self.near.meminfo() {
+                    return Break(Err(TrialError::io("reading SO_MEMINFO")(error)));
+                }
             }
-            if over(now_ns, received, lane.dropped()) {
-                return Ok(());
-            }
-        }
+            if over(now_ns, received, lane.dropped()) { Break(Ok(())) } else { Continue(()) }
+        });
+        ended.map_err(TrialError::io("receiving"))?
     }
 }
 
@@ -387,7 +388,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn new<'p, B: Backend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>) -> Self {
+    fn new<'p, B: AsyncBackend<'p>>(loop_: &Loop<'_>, lane: &Lane<'p, B>, app: &impl App<'p>) -> Self {
         let (counters, polls) = lane.counters();
         let received = app.received();
         Self { now_ns: loop_.now_ns, busy_ns: loop_.busy_ns, received, counters, polls }

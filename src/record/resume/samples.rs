@@ -66,7 +66,7 @@ pub(super) fn cells() -> Vec<Cell> {
         windows: vec![1],
         rates: vec![1000],
         bursts: vec![1],
-        waits: vec![crate::plan::cells::Wait::Spin],
+        waits: None,
         addressings: vec![Addressing::Connected],
         buffers: vec![512],
         fd_tables: vec![cells::FdTable::Shared],

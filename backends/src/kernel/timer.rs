@@ -1,0 +1,75 @@
+//! A timer that is a descriptor, for programs that already wait for descriptors.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// A timer that goes off again and again (`timerfd_create`).
+#[derive(Debug)]
+pub(crate) struct Timer(File);
+
+impl Timer {
+    /// A timer that goes off every `period`, which is not zero.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub(crate) fn every(period: Duration) -> io::Result<Self> {
+        // SAFETY: the call takes a clock and flags.
+        let raw = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just opened, and is nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        let time = libc::timespec {
+            tv_sec: period.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(period.subsec_nanos() as i32),
+        };
+        let times = libc::itimerspec { it_interval: time, it_value: time };
+        // SAFETY: the kernel reads the times, a live local, and is asked for no old ones.
+        match unsafe { libc::timerfd_settime(raw, 0, &raw const times, std::ptr::null_mut()) } {
+            0 => Ok(Self(fd.into())),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Whether it has gone off since the last call.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it has not.
+    pub(crate) fn take(&self) -> io::Result<()> {
+        (&self.0).read_exact(&mut [0; 8])
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_off_again_and_again() {
+        let timer = Timer::every(Duration::from_millis(2)).expect("Linux 2.6.25");
+        for _ in 0..3 {
+            let start = std::time::Instant::now();
+            while let Err(error) = timer.take() {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                assert!(start.elapsed() < Duration::from_secs(10), "it does not go off");
+            }
+        }
+    }
+}

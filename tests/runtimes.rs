@@ -1,0 +1,172 @@
+//! Async runtimes: what a build without them says, and what those in this build do.
+
+mod common;
+
+#[cfg(not(feature = "runtimes"))]
+#[test]
+fn a_runtime_that_was_not_built_in_names_its_feature() {
+    for backend in ["tokio", "tokio:mmsg", "quinn-udp", "compio"] {
+        let done = common::Bench::new().run(&format!("--backend {backend}")).expect(2);
+        let complaints = done.complaints();
+        assert!(complaints.contains("not in this build") && complaints.contains("--features runtimes"), "{complaints}");
+    }
+}
+
+#[cfg(feature = "runtimes")]
+mod built_in {
+    use std::collections::BTreeMap;
+
+    use crate::common::{Bench, HPBENCH, assert_balanced, needs, read, tiny};
+
+    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp";
+
+    #[test]
+    fn every_scenario_runs_and_balances() {
+        let bench = Bench::new();
+        let args = format!("--backend plain,{BACKENDS} --scenario drain,send,flood,pace,echo,serve --rate 2000");
+        let rows = bench.tiny(&args).expect(0).rows();
+        assert_eq!(rows.len(), 6 * 4);
+        for row in rows {
+            assert_balanced(&row);
+            let (is_plain, has_rounds) = (row.text("backend") == "plain", !row.text("round").is_empty());
+            assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
+            assert_eq!(row.text("syscalls").is_empty(), !is_plain, "{}", row.name());
+            assert_eq!(row.text("runtime").contains("tokio 1."), !is_plain, "{}", row.text("runtime"));
+            assert!(row.count("received") > 0, "{}", row.name());
+        }
+    }
+
+    #[test]
+    fn they_spin_if_they_are_told_to_and_take_addresses() {
+        for args in ["--wait spin --fd-table own", "--addressing unconnected", "--wait spin --addressing unconnected"] {
+            let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
+            let rows = Bench::new().tiny(&args).expect(0).rows();
+            assert_eq!(rows.len(), 2 * 3);
+            rows.iter().for_each(assert_balanced);
+        }
+    }
+
+    #[test]
+    fn what_they_cannot_do_is_refused() {
+        for (args, told) in [
+            ("--backend tokio --scenario echo --sockets 2", "more than one socket"),
+            ("--backend quinn-udp --scenario send --sockets 2", "more than one socket"),
+            ("--backend compio --batch 1 --scenario drain --sockets 1,2", "more than one socket"),
+            ("--backend tokio --scenario echo --handoff", "default of runtimes"),
+        ] {
+            let refused = Bench::new().run(args).expect(2).complaints();
+            assert!(refused.contains(told), "{args}: {refused}");
+        }
+    }
+
+    /// The load is an agent's, which leaves both cores to the workers, or to one and its app.
+    #[test]
+    fn they_have_an_agent_and_many_clients_and_share_a_port() {
+        if needs::two_cores().is_none() {
+            return;
+        }
+        let peer = format!("{HPBENCH} agent");
+        let plans = [
+            ("--scenario drain,send,flood,pace,echo,serve", 6),
+            ("--scenario drain,flood,pace --handoff", 3),
+            ("--scenario flood,pace,serve --flows 16 -w 2 --sharding reuseport,single", 3 * 2),
+        ];
+        let compio = needs::uring().then_some("compio --batch 1");
+        for backends in [BACKENDS].into_iter().chain(compio) {
+            for (plan, cells) in plans {
+                let bench = Bench::new();
+                let args = tiny(&format!("--backend {backends} {plan} --rate 2000 --force-plan"));
+                let words: Vec<&str> = [HPBENCH, "--peer", &peer].into_iter().chain(args.split_whitespace()).collect();
+                let done = bench.run_command(&words).expect(0);
+                let rows = bench.rows("out.csv");
+                assert_eq!(rows.len(), cells * backends.split(',').count(), "{}", done.stderr);
+                for row in rows {
+                    assert_eq!(row.text("error"), "", "{} {plan}", row.name());
+                    assert_balanced(&row);
+                    assert!(row.count("received") > 0, "{} {plan}", row.name());
+                }
+            }
+        }
+    }
+
+    const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,io_uring_enter";
+
+    #[test]
+    fn what_moves_one_datagram_per_await_has_no_batches() {
+        if !needs::uring() {
+            return;
+        }
+        let bench = Bench::new();
+        let scenarios = "drain,send,flood,pace,echo,serve";
+        let rows =
+            bench.tiny(&format!("--backend compio --scenario {scenarios} --rate 2000 --batch 1")).expect(0).rows();
+        assert_eq!(rows.len(), 6);
+        for row in rows {
+            assert_balanced(&row);
+            assert!(row.text("runtime").starts_with("compio 0."), "{}", row.text("runtime"));
+            assert!(row.count("received") > 0, "{}", row.name());
+        }
+        let row = Bench::new().tiny("--backend compio --scenario drain").expect(1).rows().remove(0);
+        assert!(row.text("error").contains("--batch 1"), "{}", row.text("error"));
+        let refused = Bench::new().run("--backend compio --scenario echo --wait spin").expect(2).complaints();
+        assert!(refused.contains("no way to look") && refused.contains("--wait block"), "{refused}");
+    }
+
+    /// How often a trial of `packets` datagrams made each call.
+    fn traced(args: &str, packets: u32) -> BTreeMap<String, f64> {
+        let bench = Bench::under(["strace", "-f", "-c", "-e", CALLS, "-o", "../calls"]);
+        bench.tiny(&format!("{args} --packets {packets} --warmup 0 --seed 1")).expect(0);
+        let mut calls = BTreeMap::new();
+        for line in read(&bench.beside("calls")).lines() {
+            // "% time  seconds  usecs/call  calls  [errors]  syscall"
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let (5 | 6, Some(Ok(count))) = (words.len(), words.get(3).map(|word| word.parse::<f64>())) {
+                *calls.entry(words[words.len() - 1].replace("pwait", "wait")).or_default() += count;
+            }
+        }
+        calls
+    }
+
+    /// System calls per datagram, as docs/runtimes.md has them: what a trial of twice as many makes beyond.
+    #[test]
+    fn system_calls_per_datagram_are_those_of_the_document() {
+        if !needs::strace() {
+            return;
+        }
+        let few = 1.0 / 64.0;
+        // tokio lets other tasks run after 128 operations of one, and asks epoll then.
+        let mut cases = vec![
+            ("--backend tokio --scenario drain --batch 1", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio:mmsg --scenario drain", 4096, [("recvmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend quinn-udp --scenario drain", 4096, [("recvmmsg", 0.0, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend tokio:mmsg --scenario send", 4096, [("sendmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
+            ("--backend quinn-udp --scenario send", 4096, [("sendmsg", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            // One that comes alone: a vain receive, the wait, the receive; the timer ends some of the waits.
+            (
+                "--backend tokio --scenario pace --rate 1000 --batch 1",
+                500,
+                [("recvfrom", 1.0, 2.3), ("epoll_wait", 0.0, 1.6)],
+            ),
+        ];
+        if needs::uring() {
+            // Submitted, carried out and awaited by one call.
+            let each = |scenario| (scenario, 4096, [("io_uring_enter", 0.99, 1.01), ("epoll_wait", 0.0, 0.0)]);
+            cases.push(each("--backend compio --scenario drain --batch 1"));
+            cases.push(each("--backend compio --scenario send --batch 1"));
+        }
+        for (args, packets, expected) in cases {
+            let [once, twice] = [packets, 2 * packets].map(|packets| traced(args, packets));
+            for (call, least, most) in expected {
+                let of = |calls: &BTreeMap<String, f64>| calls.get(call).copied().unwrap_or(0.0);
+                let each = (of(&twice) - of(&once)) / f64::from(packets);
+                eprintln!("{args}: {each:.4} {call} per datagram");
+                assert!(
+                    (least - 1e-9..=most).contains(&each) || call == "epoll_wait" && each < 0.0,
+                    "{args}: {each} {call}"
+                );
+            }
+        }
+    }
+}
