@@ -78,7 +78,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// As [`Backend::probe`].
+    /// As [`AsyncBackend::probe`].
     pub fn probe(&self) -> Result<Caps, OpenError> {
         struct Probe<'a>(&'a Config);
 
