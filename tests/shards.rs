@@ -100,7 +100,7 @@ fn workers_that_share_a_port_leave_rows() {
         rows.iter().filter(|row| row.text("steer") == "cpu").map(|row| row.text("sharding")).collect();
     assert_eq!(steered, ["reuseport"; 6]);
     if rows[0].text("error").contains("cores") {
-        return needs::skip("cores", &"two workers and a generator need three");
+        return needs::skip("three-cores", &"two workers and a generator need three");
     }
     assert!(done.stdout.contains("balance"), "{}", done.stdout);
     for row in &rows {
