@@ -199,12 +199,15 @@ fn either(before: String, after: String) -> String {
 }
 
 /// Drawn between trials only, and only on a terminal.
-pub(crate) fn progress(args: &RunArgs, trials: usize) -> ProgressBar {
+pub(crate) fn progress(args: &RunArgs, trials: Option<usize>) -> ProgressBar {
     if args.quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} trials, {eta} left  {wide_msg}");
-    ProgressBar::new(trials as u64).with_style(style.expect("the template is valid"))
+    let (bar, template) = match trials {
+        Some(trials) => (ProgressBar::new(trials as u64), "{bar:24} {pos}/{len} trials, {eta} left  {wide_msg}"),
+        None => (ProgressBar::no_length(), "{pos} trials, {elapsed}  {wide_msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is valid"))
 }
 
 /// The backend, with the modes and settings that differ from the default.

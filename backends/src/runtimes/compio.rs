@@ -191,14 +191,17 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
                 free.give(unsafe { self.lender.take_back(frame) });
                 Ok(1)
             }
+            // With what was received, `quiesce` has cancelled it.
+            Some((Err(error), frame)) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                self.refused = Some(frame);
+                Ok(0)
+            }
             Some((Err(error), frame)) => {
                 self.refused = Some(frame);
                 self.counters.note_refused(self.original.raw(), judge(error)).map(|()| 0)
             }
-            None => {
-                self.counters.send_eagain += 1;
-                Ok(0)
-            }
+            // It is under way, and the next call goes on with it.
+            None => Ok(0),
         }
     }
 

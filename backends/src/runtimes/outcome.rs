@@ -9,8 +9,8 @@ use crate::kernel::errno::{self, Verdict};
 pub(super) fn judge(error: io::Error) -> (Verdict, io::Error) {
     let verdict = match error.raw_os_error() {
         Some(number) => errno::judge(number),
-        // The runtime says so without having asked the kernel.
-        None if error.kind() == io::ErrorKind::WouldBlock => Verdict::Again,
+        // The runtime says so without having asked the kernel; compio makes ENOBUFS, a queue that is full, a busy resource.
+        None if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy) => Verdict::Again,
         None => Verdict::Fatal,
     };
     (verdict, error)

@@ -105,10 +105,12 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
 
     async fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let came = match &self.calls {
-            None => self.take_more(self.batch, free, rx)?,
-            Some(_) => self.take_batch(free, rx)?.unwrap_or(0),
+            None => self.take_more(self.batch, free, rx),
+            Some(_) => self.take_batch(free, rx).map(|came| came.unwrap_or(0)),
         };
+        // Also what came before an error.
         rx.publish();
+        let came = came?;
         if came == 0 {
             // Only its reactor can find out that a socket is ready again.
             yield_now().await;

@@ -34,7 +34,7 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
     let initramfs = visits.prepare(&plan, None)?;
     output.begin()?;
     let gathered = Mutex::new(Gathered { output, rows: vec![Vec::new(); visits.kernels.len()], failure: None });
-    let progress = bench::progress(args, trials.len() * visits.kernels.len());
+    let progress = bench::progress(args, Some(trials.len() * visits.kernels.len()));
     let made = visits.make(&initramfs, trials.len() + BESIDE_ROWS, |kernel, frame| {
         if frame.kind == stream::Kind::Row {
             let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);

@@ -53,7 +53,7 @@ type Measured = (Vec<(usize, Row)>, Option<End>);
 /// Runs the missing trials; each row is written as soon as it is there.
 pub(super) fn measure(bench: &Bench<'_>, stock: Stock, rest: Rest, files: &mut Files) -> Result<Measured, Failure> {
     let Rest { rows, lacking } = rest;
-    let bar = progress(bench.args, if bench.args.is_open_ended() { 0 } else { lacking.len() });
+    let bar = progress(bench.args, (!bench.args.is_open_ended()).then_some(lacking.len()));
     let mut ends = Ends::new(bench.args, bench.tries > 1, &rows);
     let mut done = Done { bench, stock, files, rows, core_transfer_ns: None, again: VecDeque::new() };
     let (mut block, mut end) = (0, None);

@@ -1,6 +1,6 @@
 //! What a search prints: a sentence, and a table of the bounds, what it costs there, and what stopped it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::args::SearchArgs;
 use super::judge::Met;
@@ -101,8 +101,8 @@ fn reason<'r>(met: Met, rows: impl Iterator<Item = &'r Row>, args: &SearchArgs) 
 }
 
 fn time_max(args: &SearchArgs) -> String {
-    let ms = args.goal.p99_max.as_secs_f64() * 1e3;
-    if ms < 1.0 { format!("{} µs", ms * 1e3) } else { format!("{ms} ms") }
+    let ns = args.goal.p99_max.as_nanos() as f64;
+    if ns < 1e6 { format!("{} µs", ns / 1e3) } else { format!("{} ms", ns / 1e6) }
 }
 
 /// The answer, the table, and its notes; of runs with so many workers each.
@@ -123,10 +123,8 @@ pub(super) fn of(subjects: &[Subject], workers: &[usize], args: &SearchArgs, goa
     parts.join("\n")
 }
 
-/// The most sentences of the headline: with more, the table says it better.
-const SENTENCES_MAX: usize = 2;
-
-/// What the backends can take, in words: each that differs in nothing else from the first one, against that.
+/// What the backends can take, in words: each that differs in nothing else from the first one, against that. Where more than
+/// the backend differs, or there are several goals, the table says it better.
 fn headline(lines: &[Line<'_>], goals: &[Goal]) -> String {
     let mut groups: Vec<Vec<&Line<'_>>> = Vec::new();
     for line in lines.iter().filter(|line| line.is_over && line.lower.is_some() && line.goal == 0) {
@@ -137,7 +135,8 @@ fn headline(lines: &[Line<'_>], goals: &[Goal]) -> String {
             None => groups.push(vec![line]),
         }
     }
-    if groups.len() > SENTENCES_MAX {
+    let scenarios: HashSet<&str> = groups.iter().map(|group| group[0].cell.scenario.name()).collect();
+    if groups.len() > scenarios.len() || goals.len() > 1 {
         return String::new();
     }
     let sentences: Vec<String> = groups.iter().map(|group| sentence(group, goals[0].width)).collect();

@@ -146,7 +146,7 @@ impl SearchArgs {
         format!(
             "loss {} p99 {}ms trial {final_trial_s}s sum {sum_s}s exceed {exceed_ratio} width {}",
             self.goal.loss_max,
-            self.goal.p99_max.as_secs_f64() * 1e3,
+            self.goal.p99_max.as_nanos() as f64 / 1e6,
             percent(width)
         )
     }

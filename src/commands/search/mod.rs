@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use anyhow::{anyhow, ensure};
 
 use crate::commands::bench::look::look_around;
-use crate::commands::bench::start::{new_run, start_peer, tell_losses, tries};
+use crate::commands::bench::start::{new_run, start_peer, tries};
 use crate::commands::bench::{Stock, dry_run, open_output};
 use crate::console::{Failure, broken, print, tell, usage};
 use crate::measure::control::Interrupt;
@@ -72,14 +72,13 @@ pub(crate) fn run(args: &SearchArgs) -> Result<u8, Failure> {
         print(&text)?;
         tell!("{} in {}", counted(measured.rows, "row"), output.name());
     }
-    let is_sound = tell_end(&measured, &subjects);
+    let is_sound = tell_end(&measured);
     let status = u8::from(!is_in_place || !is_sound);
     Ok(interrupt.exit_status().unwrap_or(status))
 }
 
 /// Says what went wrong. Returns whether nothing did.
-fn tell_end(measured: &Measured, subjects: &[Subject]) -> bool {
-    tell_losses(subjects.iter().flat_map(|subject| &subject.trials).map(|(row, _)| row));
+fn tell_end(measured: &Measured) -> bool {
     if measured.disturbed > 0 {
         tell!("{} disturbed, and repeated", counted(measured.disturbed, "trial"));
     }

@@ -95,7 +95,7 @@ pub(super) fn measure(
     mut stock: Stock,
     output: &mut Output,
 ) -> Result<Measured, Failure> {
-    let (bar, start) = (progress(bench.args, 0), Instant::now());
+    let (bar, start) = (progress(bench.args, None), Instant::now());
     let mut random = ChaCha8Rng::seed_from_u64(bench.runs[0].seed);
     let (mut measured, mut order, mut disturbed) = (Measured::default(), 0, 0);
     'blocks: for block in 1.. {

@@ -59,7 +59,7 @@ fn within_a_run(args: &SelftestArgs, seed: u64, interrupt: &Interrupt) -> Result
         peer: None,
         options,
     };
-    let bar = progress(&run_args, args.trials.map_or(0, |trials| SIDES * trials));
+    let bar = progress(&run_args, args.trials.map(|trials| SIDES * trials));
     let bench = Bench { run: &run, cell: &cells[0], pool: pools.of(&cells[0]), interrupt, bar };
     bench.measure(most, args.trials.is_none().then_some(args.time), args.added)
 }

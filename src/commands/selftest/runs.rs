@@ -37,7 +37,7 @@ pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &I
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut data = Dataset::new([Column::ns_per_packet_p50]);
     data.begin("runs");
-    let bar = progress(&args.run_args().map_err(Failure::Usage)?, runs);
+    let bar = progress(&args.run_args().map_err(Failure::Usage)?, Some(runs));
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs, {eta} left");
     bar.set_style(style.expect("the template is valid"));
     for pair in 1..=runs / 2 {

@@ -34,10 +34,10 @@ pub const LATE_NS: u64 = 100_000_000;
 const BATCH: usize = 64;
 
 /// How long a client that is late at the end of the measured phase keeps asking.
-const FINISH_NS: u64 = 200_000_000;
+pub(crate) const FINISH_NS: u64 = 200_000_000;
 
 /// How often the drops of the client's socket are read at least: the kernel counts them in 32 bits.
-const LOOK_NS: u64 = 1_000_000_000;
+const LOOK_NS: u64 = 30_000_000_000;
 
 /// Asks on the calling thread, and leads through the phases of the trial. If there are targets, each request goes to the
 /// socket whose turn it is. If there are many source ports, what is due at once comes from one of them, and answers are looked

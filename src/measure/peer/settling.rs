@@ -41,14 +41,13 @@ impl Settling {
         if received == sent {
             return true;
         }
-        let has_come = received != self.received;
-        let is_whole = received + dropped() >= sent;
-        let is_over = is_whole && self.was_whole && !has_come;
-        if has_come {
-            (self.last_ns, self.received) = (now_ns, received);
+        // More may be there, whose times are still taken.
+        if received != self.received {
+            *self = Self { last_ns: now_ns, received, was_whole: false };
+            return false;
         }
-        self.was_whole = is_whole;
-        is_over || now_ns - self.last_ns >= SETTLE_NS
+        let was_whole = std::mem::replace(&mut self.was_whole, received + dropped() >= sent);
+        was_whole && self.was_whole || now_ns - self.last_ns >= SETTLE_NS
     }
 }
 
@@ -60,11 +59,13 @@ mod tests {
     fn it_is_over_when_all_is_known_or_nothing_comes() {
         let mut settling = Settling::begin(1000);
         assert!(settling.is_over(1001, [10, 10], || unreachable!("nothing is missing")));
-        assert!(!settling.is_over(1002, [10, 7], || 3), "one has just come");
+        assert!(!settling.is_over(1002, [10, 7], || unreachable!("one has just come")));
+        assert!(!settling.is_over(1002, [10, 7], || 3), "one may have come after the look");
         assert!(settling.is_over(1002, [10, 7], || 3));
         assert!(!settling.is_over(1002, [10, 7], || 2));
         assert!(!settling.is_over(1002, [10, 7], || 3), "one may have come after the look");
-        assert!(!settling.is_over(1003, [10, 8], || 2), "it has");
+        assert!(!settling.is_over(1003, [10, 8], || unreachable!("it has")));
+        assert!(!settling.is_over(1003, [10, 8], || 2));
         assert!(settling.is_over(1003, [10, 8], || 2));
         let mut settling = Settling::begin(1000);
         assert!(!settling.is_over(1002, [10, 7], || 2));

@@ -189,7 +189,7 @@ impl Shared {
                 self.advance(id, &control, before, phase);
             }
             ToAgent::Ready => current.control.report_ready(),
-            ToAgent::Dropped(datagrams) => current.control.report_dropped(datagrams),
+            ToAgent::Dropped(datagrams) => current.control.report_dropped(datagrams.min(1 << 48)),
             message => {
                 if message == ToAgent::Close {
                     current.control.end();

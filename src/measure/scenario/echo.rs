@@ -17,6 +17,7 @@ use crate::measure::order::Order;
 use crate::measure::outcome::{Outcome, TrialError};
 use crate::measure::peer;
 use crate::measure::peer::load::Way;
+use crate::measure::peer::serve::FINISH_NS;
 use crate::measure::remote::message::{Counted, Report};
 use crate::measure::scenario::stream::LOOK_NS;
 use crate::measure::senders::Senders;
@@ -26,9 +27,9 @@ use crate::plan::cells::Wait;
 use crate::traffic::app::{App, Echo};
 use crate::traffic::ledger::{Arrivals, Ledger, Tally};
 
-/// How long no request may reach workers that share a port, after the last one was sent, before none is left: one may have to
-/// wait for another host, or for the thread that delivers it.
-const IDLE_NS: u64 = 200_000_000;
+/// How long no request may reach workers that share a port before none is left: a client that is late may still ask for so long,
+/// and a request may have to wait for another host, or for the thread that delivers it.
+const IDLE_NS: u64 = 2 * FINISH_NS;
 /// How many turns in a row must then find nothing. What a turn found before the thread was kept from its core says nothing.
 const IDLE_TURNS: u32 = 16;
 

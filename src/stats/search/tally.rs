@@ -22,6 +22,9 @@ pub enum Class {
     Undecided,
 }
 
+/// Sums of decimal fractions are not exact: seconds that differ by less are equal.
+const EXACT_S: f64 = 1e-9;
+
 /// Seconds of trials at a load: full-length ones, which decide, and shorter ones, each with low or high loss.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
@@ -58,7 +61,7 @@ pub fn classify(trials: &[Trial], target: &Target) -> Class {
     let high = high + (short_high - granted).max(0.0);
     let whole = target.sum_s.max(low + high);
     let most = whole * target.exceed_ratio;
-    match (high <= most, whole - low <= most) {
+    match (high <= most + EXACT_S, whole - low <= most + EXACT_S) {
         (true, true) => Class::Lower,
         (false, false) => Class::Upper,
         _ => Class::Undecided,
@@ -74,7 +77,7 @@ pub fn throughput_ratio(trials: &[Trial], target: &Target) -> f64 {
     let mut needed = tried.max(target.sum_s) * (1.0 - target.exceed_ratio);
     let reached = full.into_iter().find(|trial| {
         needed -= trial.seconds;
-        needed <= 0.0
+        needed <= EXACT_S
     });
     1.0 - reached.map_or(1.0, |trial| trial.loss_ratio)
 }
@@ -130,5 +133,17 @@ mod tests {
         assert_eq!(ratio(&all), 0.999);
         assert_eq!(ratio(&[0.0; 5]), 0.0, "what is missing lets nothing through");
         assert_eq!(ratio(&[]), 0.0);
+    }
+
+    #[test]
+    fn trials_of_a_tenth_of_a_second_add_up() {
+        for (trial_s, sum_s) in [(0.1, 1.0), (0.1, 3.0), (0.05, 3.0), (0.3, 3.0)] {
+            let target = Target { trial_s, sum_s, ..target() };
+            let half = (sum_s / trial_s / 2.0_f64).round() as usize;
+            let losses = [vec![0.0; half], vec![0.4; half]].concat();
+            let all: Vec<Trial> = losses.iter().map(|&loss_ratio| Trial { seconds: trial_s, loss_ratio }).collect();
+            assert_eq!(classify(&all, &target), Class::Lower, "{trial_s} of {sum_s}");
+            assert_eq!(throughput_ratio(&all, &target), 1.0, "{trial_s} of {sum_s}");
+        }
     }
 }
