@@ -182,6 +182,15 @@ impl<'p> MemoryPort<'p> {
 }
 
 impl Port<'_> {
+    /// The socket of a backend that serves one, set up as `config` says; frames must be large enough.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot serve this port, or what the kernel refuses.
+    pub fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
+        self.non_blocking_sockets(config, pool)?.only().map(Arc::clone)
+    }
+
     /// The sockets, at least one, set up as `config` says; frames must be large enough.
     pub(crate) fn sockets(self, config: &Config, pool: &Pool) -> Result<Sockets, OpenError> {
         let sockets = self.non_blocking_sockets(config, pool)?;
