@@ -259,6 +259,12 @@ impl Sockets {
         self.all.len()
     }
 
+    /// All of them.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        self.all.iter()
+    }
+
     /// The descriptor of the socket with this number.
     #[inline(always)]
     pub(crate) fn raw(&self, number: usize) -> RawFd {

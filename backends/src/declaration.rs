@@ -16,7 +16,7 @@ pub struct Declaration {
     /// Whether it moves datagrams through a socket. Without one, no kernel is involved: no system calls, no
     /// addresses, and nothing that a generator could send to.
     pub has_socket: bool,
-    /// Whether kernel threads may work for it; their CPU time is charged to it.
+    /// Whether kernel threads, or a runtime's own one, may work for it; their CPU time is charged to it.
     pub has_kernel_workers: bool,
     /// Whether the kernel reports to it through a completion queue, which may overflow.
     pub has_completion_queue: bool,

@@ -55,7 +55,11 @@ backends! {
     #[cfg(feature = "runtimes")]
     QUINN_UDP = runtimes::quinn::Quinn;
     #[cfg(feature = "runtimes")]
+    SMOL = runtimes::smol::Smol;
+    #[cfg(feature = "runtimes")]
     COMPIO = runtimes::compio::Compio;
+    #[cfg(feature = "runtimes")]
+    MONOIO = runtimes::monoio::Monoio;
 }
 
 /// Backends of other crates.
@@ -89,7 +93,7 @@ fn others() -> &'static [Other] {
 }
 
 /// The backends that are built only with the feature `runtimes`.
-const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "compio"];
+const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "smol", "compio", "monoio"];
 
 impl Kind {
     /// All backends, those of other crates included.

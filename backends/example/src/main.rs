@@ -25,10 +25,8 @@ impl Contest for Std {
 }
 
 /// What flags, help and columns say about it.
-const DECLARATION: Declaration = Declaration {
-    owns_many_sockets: false,
-    ..Declaration::new("std", "std::net::UdpSocket, an example", &[CALLS])
-};
+const DECLARATION: Declaration =
+    Declaration { owns_many_sockets: false, ..Declaration::new("std", "std::net::UdpSocket, an example", &[CALLS]) };
 
 const CALLS: Dimension = Dimension::both("calls", &[Mode::new("recv", "recv and send, one datagram per call")]);
 
@@ -60,9 +58,9 @@ impl<'p> Backend<'p> for StdSocket<'p> {
         let original = port.socket(config, pool)?;
         let socket = match config.block {
             None => original.duplicate(),
-            Some(timeout) => original
-                .duplicate_blocking()
-                .and_then(|socket| socket.set_read_timeout(Some(timeout)).map(|()| socket)),
+            Some(timeout) => {
+                original.duplicate_blocking().and_then(|socket| socket.set_read_timeout(Some(timeout)).map(|()| socket))
+            }
         };
         Ok(Self {
             socket: socket.map_err(failed)?,
