@@ -2,7 +2,7 @@
 //! second kind can stay armed.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{self, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ use compio::net::UdpSocket;
 use compio::runtime::RuntimeBuilder;
 use compio::runtime::fd::PollFd;
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use io_uring::{IoUring, opcode, types};
 
 use crate::backend::{self, Caps, Config, Counters, OpenError, Port};
@@ -156,6 +157,7 @@ pub struct Compio<'p> {
     /// Ends what is not to wait.
     glance: Tick,
     waits: bool,
+    defers: bool,
     proactor: Proactor,
     /// The runtime's descriptors.
     fds: Box<[RawFd]>,
@@ -199,6 +201,7 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
             tick: Tick::every(config.block).map_err(failed)?,
             glance: Tick::every(None).map_err(failed)?,
             waits: config.block.is_some(),
+            defers: config.variant.has(DEFER),
             proactor,
             fds,
             batch: config.batch,
@@ -229,8 +232,14 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
     }
 
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        // A ring that defers its work takes datagrams only when the runtime enters the kernel.
+        if self.defers {
+            let Some(pumps) = &mut self.pumps else { return Ok(0) };
+            self.proactor.clone().block_on(pumps.take_rest());
+            return self.collect(usize::MAX, free, rx);
+        }
         if let Some(pumps) = &mut self.pumps {
-            self.proactor.clone().block_on(pumps.stop(&self.fds));
+            self.proactor.clone().block_on(pumps.stop(&self.fds, &self.glance))?;
             return self.collect(usize::MAX, free, rx);
         }
         if self.flight.receiving.is_idle() {
@@ -249,11 +258,10 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
     }
 
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        let Self { flight, mut pumps, proactor, fds, .. } = self;
-        if let Some(pumps) = &mut pumps {
-            proactor.block_on(pumps.stop(&fds));
-        }
-        flight.close(|slot| proactor.block_on(cancelled(&fds, slot)), free)
+        let Self { flight, mut pumps, glance, proactor, fds, .. } = self;
+        let stopped = pumps.as_mut().map_or(Ok(()), |pumps| proactor.block_on(pumps.stop(&fds, &glance)));
+        let closed = flight.close(|slot| proactor.block_on(cancelled(&fds, slot)), free);
+        stopped.and(closed)
     }
 }
 
@@ -413,6 +421,7 @@ impl Pumps {
                     has_addresses: plan.config.addressing == Addressing::Unconnected,
                     inbox: inbox.clone(),
                 };
+                let ended = inbox.clone();
                 let (running, stays_armed) = (Rc::clone(running), plan.config.variant.has(MULTI));
                 Box::pin(async move {
                     match stays_armed {
@@ -420,6 +429,7 @@ impl Pumps {
                         false => pump.receive_managed().await,
                     }
                     running.set(running.get() - 1);
+                    ended.wake_driver();
                 })
             };
             let spawn = |task| compio::runtime::spawn(task).detach();
@@ -435,21 +445,46 @@ impl Pumps {
         self.inbox.poll_full(cx)
     }
 
-    /// Ends all futures; what they had received is in the inbox.
-    async fn stop(&mut self, fds: &[RawFd]) {
+    /// As [`Pumps::poll`], once.
+    async fn run(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Puts into the inbox what the runtime has taken from the sockets, and no call had room for.
+    async fn take_rest(&mut self) {
         if self.crowd.is_none() {
             return;
         }
+        self.inbox.open(usize::MAX);
+        self.run().await;
+        if let Some(Crowd::Spawned) = self.crowd {
+            look().await;
+        }
+    }
+
+    /// Ends all futures; what they had received is in the inbox.
+    async fn stop(&mut self, fds: &[RawFd], glance: &Tick) -> io::Result<()> {
+        if self.crowd.is_none() {
+            return Ok(());
+        }
         self.inbox.stop(true);
         while self.running.get() > 0 {
-            for &fd in fds {
-                let BufResult(_, _) = compio::runtime::submit(CancelAll(fd)).await;
-            }
-            let _ = poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
-            look().await;
+            cancel_all(fds).await;
+            // A ring that defers its work completes what was cancelled in a wait only.
+            glance.set()?;
+            poll_fn(|cx| {
+                let _ = self.poll(cx);
+                if self.running.get() == 0 { Poll::Ready(()) } else { glance.poll_tick(cx) }
+            })
+            .await;
         }
         self.inbox.stop(false);
         self.crowd = None;
+        Ok(())
     }
 }
 
@@ -568,10 +603,14 @@ async fn look() {
 
 /// Cancels what is in flight on the descriptors, and awaits the end of one of these operations: it may have been faster.
 async fn cancelled(fds: &[RawFd], slot: &mut Slot) -> Done {
-    for &fd in fds {
-        let BufResult(_, _) = compio::runtime::submit(CancelAll(fd)).await;
-    }
+    cancel_all(fds).await;
     poll_fn(|cx| slot.poll(cx)).await
+}
+
+/// Cancels what is in flight on the descriptors.
+async fn cancel_all(fds: &[RawFd]) {
+    let cancels: FuturesUnordered<_> = fds.iter().map(|&fd| compio::runtime::submit(CancelAll(fd))).collect();
+    cancels.for_each(|BufResult(_, _)| future::ready(())).await;
 }
 
 /// Cancels all operations on a descriptor (Linux 5.19). The runtime's own way to cancel is to drop the future; what the operation has

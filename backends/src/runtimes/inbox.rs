@@ -119,7 +119,12 @@ impl<T> Inbox<T> {
         turn.0.set(state.call.get());
         state.items.borrow_mut().push_back((socket, item));
         state.room.set(state.room.get().saturating_sub(1));
-        if let Some(driver) = &*state.driver.borrow() {
+        self.wake_driver();
+    }
+
+    /// Has the driver look again.
+    pub(super) fn wake_driver(&self) {
+        if let Some(driver) = &*self.0.driver.borrow() {
             driver.wake_by_ref();
         }
     }
