@@ -16,9 +16,9 @@ fn main() {
     println!("cargo:rustc-env=HPBENCH_RUSTC={}", rustc.trim_start_matches("rustc "));
     if std::env::var_os("CARGO_FEATURE_RUNTIMES").is_some() {
         println!("cargo:rustc-env=HPBENCH_CRATES={}", crates());
-        println!("cargo:rustc-env=HPBENCH_LTO={}", link_time_optimisation());
-        println!("cargo:rerun-if-env-changed={LTO}");
     }
+    println!("cargo:rustc-env=HPBENCH_LTO={}", link_time_optimisation());
+    println!("cargo:rerun-if-env-changed={LTO}");
     let places = places_of_revision();
     for path in SOURCES.into_iter().chain([ARCHIVED]).chain(places.iter().map(String::as_str)) {
         // Cargo would run this script each time if a path was not there.

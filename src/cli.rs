@@ -11,6 +11,7 @@ use clap_complete::Shell;
 
 use crate::commands::plan_file;
 use crate::console::{Failure, complain, print, tell};
+use crate::measure::dispatch::{self, Contestant};
 use crate::plan::args::{OUTPUT, RunArgs, help_flag};
 use crate::plan::command;
 
@@ -149,6 +150,16 @@ impl From<Failure> for Ending {
 
 /// Runs the command, and returns its exit status.
 pub fn run() -> ExitCode {
+    run_with(&[])
+}
+
+/// As [`run`], with backends of other crates beside those of hpbench: `main` of a crate that brings some.
+///
+/// # Panics
+///
+/// If it was called before, or two backends have the same name.
+pub fn run_with(contestants: &[Contestant]) -> ExitCode {
+    dispatch::enter(contestants);
     if crate::commands::lab::guest::is_guest() {
         return crate::commands::lab::guest::run();
     }

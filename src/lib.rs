@@ -14,6 +14,9 @@
 //! - [`gates`]: when a trial is unusable;
 //! - [`stats`]: medians, their intervals, and tests of a difference;
 //! - `text` and `console`: formatting and writing text, and why the command fails.
+//!
+//! A crate that brings a backend of its own implements [`backends::Backend`] or [`backends::AsyncBackend`] and calls
+//! [`cli::run_with`]; `backends/example` is one.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -30,3 +33,6 @@ pub mod record;
 pub mod stats;
 pub(crate) mod text;
 pub mod traffic;
+
+pub use hpbench_backends as backends;
+pub use measure::dispatch::{Contest, Contestant};

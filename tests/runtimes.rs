@@ -5,7 +5,7 @@ mod common;
 #[cfg(not(feature = "runtimes"))]
 #[test]
 fn a_runtime_that_was_not_built_in_names_its_feature() {
-    for backend in ["tokio", "tokio:mmsg", "quinn-udp", "compio"] {
+    for backend in ["tokio", "tokio:mmsg", "quinn-udp", "smol", "compio", "compio:multi", "monoio"] {
         let done = common::Bench::new().run(&format!("--backend {backend}")).expect(2);
         let complaints = done.complaints();
         assert!(complaints.contains("not in this build") && complaints.contains("--features runtimes"), "{complaints}");
@@ -18,20 +18,22 @@ mod built_in {
 
     use crate::common::{Bench, HPBENCH, assert_balanced, needs, read, tiny};
 
-    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp";
+    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp,smol";
 
     #[test]
     fn every_scenario_runs_and_balances() {
         let bench = Bench::new();
         let args = format!("--backend plain,{BACKENDS} --scenario drain,send,flood,pace,echo,serve --rate 2000");
         let rows = bench.tiny(&args).expect(0).rows();
-        assert_eq!(rows.len(), 6 * 4);
+        assert_eq!(rows.len(), 6 * 5);
         for row in rows {
             assert_balanced(&row);
             let (is_plain, has_rounds) = (row.text("backend") == "plain", !row.text("round").is_empty());
             assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
             assert_eq!(row.text("syscalls").is_empty(), !is_plain, "{}", row.name());
-            assert_eq!(row.text("runtime").contains("tokio 1."), !is_plain, "{}", row.text("runtime"));
+            let runtime = row.text("runtime");
+            assert_eq!(runtime.contains("tokio 1.") || runtime.contains("async-io 2."), !is_plain, "{runtime}");
+            assert_eq!(row.text("kthread_ns_per_packet").is_empty(), row.text("backend") != "smol", "{}", row.name());
             assert!(row.count("received") > 0, "{}", row.name());
         }
     }
@@ -41,7 +43,7 @@ mod built_in {
         for args in ["--wait spin --fd-table own", "--addressing unconnected", "--wait spin --addressing unconnected"] {
             let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
             let rows = Bench::new().tiny(&args).expect(0).rows();
-            assert_eq!(rows.len(), 2 * 3);
+            assert_eq!(rows.len(), 2 * 4);
             rows.iter().for_each(assert_balanced);
         }
     }
@@ -49,9 +51,11 @@ mod built_in {
     #[test]
     fn what_they_cannot_do_is_refused() {
         for (args, told) in [
-            ("--backend tokio --scenario echo --sockets 2", "more than one socket"),
+            ("--backend tokio:mmsg --scenario echo --sockets 2", "more than one socket"),
+            ("--backend tokio:mmsg+tasks --scenario echo", "use single"),
             ("--backend quinn-udp --scenario send --sockets 2", "more than one socket"),
-            ("--backend compio --batch 1 --scenario drain --sockets 1,2", "more than one socket"),
+            ("--backend monoio --batch 1 --scenario drain --sockets 1,2", "more than one socket"),
+            ("--backend compio:managed --batch 1 --scenario drain --sockets 1,2", "use multi"),
             ("--backend tokio --scenario echo --handoff", "default of runtimes"),
         ] {
             let refused = Bench::new().run(args).expect(2).complaints();
@@ -71,8 +75,8 @@ mod built_in {
             ("--scenario drain,flood,pace --handoff", 3),
             ("--scenario flood,pace,serve --flows 16 -w 2 --sharding reuseport,single", 3 * 2),
         ];
-        let compio = needs::uring().then_some("compio --batch 1");
-        for backends in [BACKENDS].into_iter().chain(compio) {
+        let rings: &[_] = if needs::uring() { &["compio,monoio --batch 1", "compio:multi"] } else { &[] };
+        for backends in [BACKENDS].iter().chain(rings) {
             for (plan, cells) in plans {
                 let bench = Bench::new();
                 let args = tiny(&format!("--backend {backends} {plan} --rate 2000 --force-plan"));
@@ -89,7 +93,41 @@ mod built_in {
         }
     }
 
-    const CALLS: &str = "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,io_uring_enter";
+    /// A task for each socket, and one for all.
+    #[test]
+    fn many_sockets_are_served_by_a_task_each_and_by_one() {
+        let uring = if needs::uring() { ",compio,compio:one-task,compio:multi+defer" } else { "" };
+        let backends = format!("tokio,tokio:one-task,smol,smol:one-task{uring}");
+        let count = backends.split(',').count();
+        for plan in [
+            "--sockets 2,60 --scenario drain,echo,serve",
+            "--sockets 60 --scenario pace,flood --addressing unconnected",
+        ] {
+            let bench = Bench::new();
+            let args = format!("--backend {backends} {plan} --rate 2000 --wait block");
+            let rows = bench.tiny(&args).expect(0).rows();
+            assert_eq!(rows.len(), count * if plan.contains("2,60") { 6 } else { 2 });
+            for row in rows {
+                assert_balanced(&row);
+                assert!(row.text("variant").contains("task"), "{}", row.name());
+                assert!(row.count("received") > 0, "{}", row.name());
+            }
+        }
+    }
+
+    #[test]
+    fn all_leaves_out_what_a_runtime_declares_that_it_cannot() {
+        let done = Bench::new().run("--backend all --scenario drain --dry-run").expect(0);
+        assert!(done.stderr.contains("monoio left out above a batch of 1"), "{}", done.stderr);
+        assert!(!done.stdout.contains("monoio") && done.stdout.contains("compio:multi"), "{}", done.stdout);
+        let done = Bench::new().run("--backend all --scenario drain --batch 1 --dry-run").expect(0);
+        assert!(!done.stderr.contains("left out") && done.stdout.contains("monoio"), "{}", done.stdout);
+    }
+
+    const CALLS: &str =
+        "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,epoll_pwait2,epoll_ctl,io_uring_enter";
+
+    const SINGLE: &str = "compio,compio:managed,compio:defer,monoio";
 
     #[test]
     fn what_moves_one_datagram_per_await_has_no_batches() {
@@ -99,15 +137,19 @@ mod built_in {
         let bench = Bench::new();
         let scenarios = "drain,send,flood,pace,echo,serve";
         let rows =
-            bench.tiny(&format!("--backend compio --scenario {scenarios} --rate 2000 --batch 1")).expect(0).rows();
-        assert_eq!(rows.len(), 6);
+            bench.tiny(&format!("--backend {SINGLE} --scenario {scenarios} --rate 2000 --batch 1")).expect(0).rows();
+        assert_eq!(rows.len(), 6 * SINGLE.split(',').count());
         for row in rows {
             assert_balanced(&row);
-            assert!(row.text("runtime").starts_with("compio 0."), "{}", row.text("runtime"));
+            let runtime = row.text("runtime");
+            assert!(runtime.starts_with("compio 0.") || runtime.starts_with("monoio 0."), "{runtime}");
+            assert!(row.text("uring_flags").contains("entries=1024"), "{}", row.text("uring_flags"));
+            assert_eq!(row.text("uring_flags").contains("DEFER_TASKRUN"), row.text("variant").contains("defer"));
             assert!(row.count("received") > 0, "{}", row.name());
         }
-        let row = Bench::new().tiny("--backend compio --scenario drain").expect(1).rows().remove(0);
-        assert!(row.text("error").contains("--batch 1"), "{}", row.text("error"));
+        for row in Bench::new().tiny(&format!("--backend {SINGLE} --scenario drain")).expect(1).rows() {
+            assert!(row.text("error").contains("--batch 1"), "{}", row.text("error"));
+        }
         let refused = Bench::new().run("--backend compio --scenario echo --wait spin").expect(2).complaints();
         assert!(refused.contains("no way to look") && refused.contains("--wait block"), "{refused}");
     }
@@ -121,7 +163,8 @@ mod built_in {
             // "% time  seconds  usecs/call  calls  [errors]  syscall"
             let words: Vec<&str> = line.split_whitespace().collect();
             if let (5 | 6, Some(Ok(count))) = (words.len(), words.get(3).map(|word| word.parse::<f64>())) {
-                *calls.entry(words[words.len() - 1].replace("pwait", "wait")).or_default() += count;
+                *calls.entry(words[words.len() - 1].replace("pwait2", "wait").replace("pwait", "wait")).or_default() +=
+                    count;
             }
         }
         calls

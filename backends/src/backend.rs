@@ -182,6 +182,15 @@ impl<'p> MemoryPort<'p> {
 }
 
 impl Port<'_> {
+    /// The socket of a backend that serves one, set up as `config` says; frames must be large enough.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot serve this port, or what the kernel refuses.
+    pub fn socket(self, config: &Config, pool: &Pool) -> Result<Arc<Socket>, OpenError> {
+        self.non_blocking_sockets(config, pool)?.only().map(Arc::clone)
+    }
+
     /// The sockets, at least one, set up as `config` says; frames must be large enough.
     pub(crate) fn sockets(self, config: &Config, pool: &Pool) -> Result<Sockets, OpenError> {
         let sockets = self.non_blocking_sockets(config, pool)?;
@@ -248,6 +257,12 @@ impl Sockets {
 
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// All of them.
+    #[cfg(feature = "runtimes")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        self.all.iter()
     }
 
     /// The descriptor of the socket with this number.

@@ -16,7 +16,7 @@ pub struct Declaration {
     /// Whether it moves datagrams through a socket. Without one, no kernel is involved: no system calls, no
     /// addresses, and nothing that a generator could send to.
     pub has_socket: bool,
-    /// Whether kernel threads may work for it; their CPU time is charged to it.
+    /// Whether kernel threads, or a runtime's own one, may work for it; their CPU time is charged to it.
     pub has_kernel_workers: bool,
     /// Whether the kernel reports to it through a completion queue, which may overflow.
     pub has_completion_queue: bool,
@@ -26,7 +26,8 @@ pub struct Declaration {
     /// Whether it can own more than one socket.
     pub owns_many_sockets: bool,
     /// The crates of the async runtime that runs its loops, if one does. It then waits by default, and makes system calls that
-    /// hpbench does not see.
+    /// hpbench does not see. Their versions are recorded if they are among those of hpbench; a backend of another crate has
+    /// them in these names, e.g. `"glommio 0.9.0"`.
     pub crates: &'static [&'static str],
     /// Why it cannot look for datagrams again and again, for a runtime that only waits.
     pub only_waits: Option<&'static str>,
@@ -61,10 +62,14 @@ pub struct Kind(&'static Declaration);
 
 impl Kind {
     /// The most dimensions that a backend has.
-    pub(crate) const DIMENSIONS_MAX: usize = 5;
+    pub const DIMENSIONS_MAX: usize = 5;
 
     /// The backend of a declaration.
-    pub(crate) const fn of(declaration: &'static Declaration) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If it has more than [`Kind::DIMENSIONS_MAX`] dimensions.
+    pub const fn of(declaration: &'static Declaration) -> Self {
         assert!(declaration.dimensions.len() <= Self::DIMENSIONS_MAX, "more dimensions than DIMENSIONS_MAX");
         Self(declaration)
     }

@@ -1,5 +1,7 @@
 //! The list of all backends: the one file that knows every implementation.
 
+use std::sync::OnceLock;
+
 use crate::backend::{Caps, Config, OpenError};
 use crate::declaration::Kind;
 use crate::runtime::AsyncBackend;
@@ -23,10 +25,14 @@ macro_rules! backends {
                 pub const $name: Self = <crate::$module$(::$path)+<'static> as AsyncBackend<'static>>::KIND;
             )+
 
-            /// All backends.
+            /// All backends of this crate.
             pub const ALL: &'static [Self] = &[$($(#[$built])* Self::$name),+];
 
             /// Runs `visitor` with the type of this backend: the one place where a kind becomes a type.
+            ///
+            /// # Panics
+            ///
+            /// If the backend is another crate's ([`add`]), whose type is not known here.
             pub fn dispatch<'p, V: Visitor<'p>>(self, visitor: V) -> V::Output {
                 $($(#[$built])* {
                     if self == Self::$name {
@@ -49,16 +55,55 @@ backends! {
     #[cfg(feature = "runtimes")]
     QUINN_UDP = runtimes::quinn::Quinn;
     #[cfg(feature = "runtimes")]
+    SMOL = runtimes::smol::Smol;
+    #[cfg(feature = "runtimes")]
     COMPIO = runtimes::compio::Compio;
+    #[cfg(feature = "runtimes")]
+    MONOIO = runtimes::monoio::Monoio;
+}
+
+/// Backends of other crates.
+static OTHERS: OnceLock<Box<[Other]>> = OnceLock::new();
+
+/// A backend of another crate, for [`add`].
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Which it is.
+    pub kind: Kind,
+    /// Its [`AsyncBackend::probe`].
+    pub probe: fn(&Config) -> Result<Caps, OpenError>,
+}
+
+/// Adds backends of other crates to those of this one, for flags, help, plans and files. Called once, before anything asks for
+/// backends.
+///
+/// # Panics
+///
+/// If it was called before, or two backends have the same name.
+pub fn add(others: Vec<Other>) {
+    assert!(OTHERS.set(others.into_boxed_slice()).is_ok(), "backends of other crates are added once");
+    for (index, kind) in Kind::all().enumerate() {
+        assert!(Kind::all().skip(index + 1).all(|other| other != kind), "two backends have the name {kind}");
+    }
+}
+
+/// The backends of other crates.
+fn others() -> &'static [Other] {
+    OTHERS.get().map_or(&[], |others| others)
 }
 
 /// The backends that are built only with the feature `runtimes`.
-const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "compio"];
+const RUNTIMES: &[&str] = &["tokio", "quinn-udp", "smol", "compio", "monoio"];
 
 impl Kind {
+    /// All backends, those of other crates included.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().chain(others().iter().map(|other| other.kind))
+    }
+
     /// The backend with this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+        Self::all().find(|kind| kind.name() == name)
     }
 
     /// The feature of hpbench that brings the backend with this name, if it was built without that.
@@ -68,7 +113,7 @@ impl Kind {
 
     /// All backends, those without a socket last: they are not meant to be chosen.
     pub fn by_use() -> impl Iterator<Item = Self> {
-        let with = |socket| Self::ALL.iter().copied().filter(move |kind| kind.has_socket() == socket);
+        let with = |socket| Self::all().filter(move |kind| kind.has_socket() == socket);
         with(true).chain(with(false))
     }
 }
@@ -90,7 +135,11 @@ impl Config {
             }
         }
 
-        self.variant.kind().dispatch(Probe(self))
+        let kind = self.variant.kind();
+        match others().iter().find(|other| other.kind == kind) {
+            Some(other) => (other.probe)(self),
+            None => kind.dispatch(Probe(self)),
+        }
     }
 }
 

@@ -198,11 +198,45 @@ suites! {
     #[cfg(feature = "runtimes")]
     tokio_mmsg_unconnected: runtimes::tokio::Tokio through sockets as "mmsg", Unconnected;
     #[cfg(feature = "runtimes")]
+    tokio_tasks: runtimes::tokio::Tokio through sockets as "tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    tokio_tasks_unconnected: runtimes::tokio::Tokio through sockets as "tasks", Unconnected;
+    #[cfg(feature = "runtimes")]
+    tokio_one_task: runtimes::tokio::Tokio through sockets as "one-task", Connected;
+    #[cfg(feature = "runtimes")]
     quinn_udp: runtimes::quinn::Quinn through sockets;
     #[cfg(feature = "runtimes")]
     quinn_udp_unconnected: runtimes::quinn::Quinn through sockets as "", Unconnected;
     #[cfg(feature = "runtimes")]
+    smol: runtimes::smol::Smol through sockets;
+    #[cfg(feature = "runtimes")]
+    smol_unconnected: runtimes::smol::Smol through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    smol_tasks: runtimes::smol::Smol through sockets as "tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    smol_one_task: runtimes::smol::Smol through sockets as "one-task", Connected;
+    #[cfg(feature = "runtimes")]
     compio: runtimes::compio::Compio through sockets;
     #[cfg(feature = "runtimes")]
     compio_unconnected: runtimes::compio::Compio through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    compio_managed: runtimes::compio::Compio through sockets as "managed", Connected;
+    #[cfg(feature = "runtimes")]
+    compio_managed_unconnected: runtimes::compio::Compio through sockets as "managed", Unconnected;
+    #[cfg(feature = "runtimes")]
+    compio_multi: runtimes::compio::Compio through sockets as "multi", Connected;
+    #[cfg(feature = "runtimes")]
+    compio_multi_unconnected: runtimes::compio::Compio through sockets as "multi", Unconnected;
+    #[cfg(feature = "runtimes")]
+    compio_defer: runtimes::compio::Compio through sockets as "defer", Connected;
+    #[cfg(feature = "runtimes")]
+    compio_multi_defer: runtimes::compio::Compio through sockets as "multi+defer", Connected;
+    #[cfg(feature = "runtimes")]
+    compio_tasks: runtimes::compio::Compio through sockets as "tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    compio_one_task: runtimes::compio::Compio through sockets as "one-task", Connected;
+    #[cfg(feature = "runtimes")]
+    monoio: runtimes::monoio::Monoio through sockets;
+    #[cfg(feature = "runtimes")]
+    monoio_unconnected: runtimes::monoio::Monoio through sockets as "", Unconnected;
 }

@@ -144,7 +144,7 @@ pub(crate) fn one_trial(
         None => trial.run(free),
         Some(ns) => {
             slowed::set_delay(ns);
-            slowed::run(trial, free)
+            trial.run_slowed(free)
         }
     })
 }

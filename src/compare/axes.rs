@@ -124,7 +124,7 @@ fn variant(side: &str) -> String {
 /// The rank of a backend, or of a variant's backend.
 fn rank(side: &str) -> usize {
     let name = side.split(':').next().unwrap_or(side);
-    Kind::by_use().position(|kind| kind.name() == name).unwrap_or(Kind::ALL.len())
+    Kind::by_use().position(|kind| kind.name() == name).unwrap_or(usize::MAX)
 }
 
 /// Whether a backend has a socket, and so goes through the kernel; backends of other versions are assumed to.

@@ -1,10 +1,10 @@
-//! What the kernel reports about threads and cores: io_uring's own threads, waiting for a core, and stolen time.
+//! What the kernel reports about threads and cores: those that work for a backend, waiting for a core, and stolen time.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Threads that the kernel runs in this process on behalf of io_uring.
+/// Threads in this process that work for a backend: the kernel's for io_uring, and smol's for its reactor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KernelThreads {
     /// CPU time of all of them.
@@ -13,7 +13,8 @@ pub struct KernelThreads {
     pub io_workers: u64,
 }
 
-/// The threads of io_uring in this process: io-wq workers (`iou-wrk-…`) and SQPOLL threads (`iou-sqp-…`).
+/// The threads of io_uring in this process: io-wq workers (`iou-wrk-…`) and SQPOLL threads (`iou-sqp-…`); and the thread of
+/// async-io, which has smol's reactor while nobody else waits for it.
 ///
 /// A worker that ends takes its CPU time with it, so a later sum may be less than an earlier one. The kernel
 /// brings the time of a thread that runs up to date at its ticks only, every few milliseconds.
@@ -28,7 +29,7 @@ fn sum_threads(tasks: &Path) -> KernelThreads {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
         let comm = read("comm");
         let is_worker = comm.starts_with("iou-wrk-");
-        if is_worker || comm.starts_with("iou-sqp-") {
+        if is_worker || comm.starts_with("iou-sqp-") || comm == "async-io\n" {
             sum.cpu_ns += number(&read("schedstat"), 0).unwrap_or(0);
             sum.io_workers += u64::from(is_worker);
         }
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_of_io_uring_are_told_by_their_names() {
+    fn threads_that_work_for_a_backend_are_told_by_their_names() {
         let tasks = tempfile::tempdir().expect("a temporary directory");
         let thread = |tid: &str, files: &[(&str, &str)]| {
             fs::create_dir(tasks.path().join(tid)).expect("a directory");
@@ -141,8 +142,9 @@ mod tests {
         thread("3", &[("comm", "iou-sqp-1\n"), ("schedstat", "30 7 3\n")]);
         thread("4", &[("comm", "iou-wrk-1\n"), ("schedstat", "4 7 3\n")]);
         thread("5", &[("comm", "iou-wrk-1\n")]);
+        thread("7", &[("comm", "async-io\n"), ("schedstat", "5000 7 3\n")]);
         thread("6", &[]);
-        assert_eq!(sum_threads(tasks.path()), KernelThreads { cpu_ns: 234, io_workers: 3 });
+        assert_eq!(sum_threads(tasks.path()), KernelThreads { cpu_ns: 5234, io_workers: 3 });
         assert_eq!(sum_threads(Path::new("/nonexistent")), KernelThreads::default());
     }
 

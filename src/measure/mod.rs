@@ -4,6 +4,7 @@ pub mod clock;
 pub mod control;
 pub mod cost;
 pub mod counters;
+pub mod dispatch;
 pub mod driver;
 pub mod handoff;
 pub mod host;

@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hpbench_backends::kernel::order::wait_for_instructions;
 use hpbench_backends::{
-    AsyncBackend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing, Visitor,
+    AsyncBackend, Caps, Config, Consumer, Counters, FreeList, Kind, OpenError, Packet, Pool, Port, RxRing,
 };
 
 use crate::measure::cost;
-use crate::measure::outcome::{Outcome, TrialError};
-use crate::measure::trial::Trial;
 
 /// How much longer a datagram takes, in picoseconds. It is set before the trials begin, because opening a backend
 /// passes only what all backends need.
@@ -24,28 +22,6 @@ pub(crate) fn set_delay(ns: f64) {
 /// How much longer a datagram takes, in nanoseconds.
 fn delay_ns() -> f64 {
     DELAY_PS.load(Ordering::Relaxed) as f64 / 1e3
-}
-
-/// Runs a trial of `drain` or `send` with that much work added to its backend.
-///
-/// # Errors
-///
-/// Why there is no result.
-pub(crate) fn run<'p>(trial: &Trial<'_, 'p>, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-    trial.cell.variant.kind().dispatch(Slow { trial, free })
-}
-
-struct Slow<'t, 'a, 'p> {
-    trial: &'t Trial<'a, 'p>,
-    free: &'t mut FreeList<'p>,
-}
-
-impl<'p> Visitor<'p> for Slow<'_, '_, 'p> {
-    type Output = Result<Outcome, TrialError>;
-
-    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
-        self.trial.run_rounds_as::<Slowed<B>>(self.free)
-    }
 }
 
 /// `B` with work that takes a known time after each call that moved datagrams. The work touches no memory, and is

@@ -483,6 +483,10 @@ impl Axes {
             let sockets = spread.map_or(1, |spread| spread.sockets);
             let waits = (!scenario.has_rounds()).then_some(wait);
             let Some(variant) = asked.resolve(addressing, waits, sockets)? else { continue };
+            let batch = Cell { variant, ..*settings }.backend_config().batch;
+            if asked.is_one_of_all && variant.is_one_at_a_time() && batch > 1 {
+                continue;
+            }
             // Nothing is received in `send`, so one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {

@@ -9,6 +9,7 @@ mod clients;
 pub(crate) mod command;
 pub mod cores;
 pub(crate) mod descriptors;
+mod left_out;
 pub mod lists;
 mod memory;
 pub mod path;

@@ -16,12 +16,12 @@ use crate::plan::memory::Demand;
 use crate::plan::path;
 use crate::plan::shards;
 use crate::plan::spread;
-use crate::plan::{clients, descriptors, ports};
+use crate::plan::{clients, descriptors, left_out, ports};
 use crate::text::counted;
 
-/// The cells of the plan.
-pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
-    let mut axes = Axes {
+/// The axes that the flags name.
+pub(crate) fn axes(args: &RunArgs) -> Axes {
+    Axes {
         backends: args.backend.0.clone(),
         scenarios: args.scenario.0.clone(),
         batches: args.batch.0.clone(),
@@ -39,7 +39,12 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         works: args.work.0.clone(),
         flows: args.flows.0.clone(),
         shardings: shards::combinations(&args.sharding.0, &args.steer.0),
-    };
+    }
+}
+
+/// The cells of the plan.
+pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Result<Vec<Cell>> {
+    let mut axes = axes(args);
     anyhow::ensure!(
         args.peer.is_none() || axes.fill_cores == [FillCore::Same],
         "--fill-core with --peer: the peer fills the queue, on the core that --peer-cpu names; leave out one of the two"
@@ -69,6 +74,9 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
             "--rate {rate} in bursts of --burst {burst} is less than one burst in four seconds; use a higher rate or \
              smaller bursts"
         );
+    }
+    for note in left_out::notes(&axes) {
+        tell!("note: {note}");
     }
     if args.handoff && axes.scenarios.contains(&Scenario::Send) {
         let reason = "--handoff gives the receiving app a thread of its own, and send has none";

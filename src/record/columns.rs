@@ -143,7 +143,7 @@ columns! {
         user_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// The same in kernel mode.
         sys_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// Time of io_uring's kernel threads, in ns per datagram.
+        /// Time of io_uring's kernel threads, and of the thread that smol's reactor has, in ns per datagram.
         kthread_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Time of the generators, in ns per datagram that they sent.
         generator_cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);

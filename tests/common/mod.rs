@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -38,6 +38,20 @@ pub(crate) struct Bench {
     wrapper: Vec<String>,
 }
 
+/// Whether the program is the one that was built with this test: a build with other features has the same path.
+fn check_build() {
+    static CHECKED: Once = Once::new();
+    CHECKED.call_once(|| {
+        let help = Command::new(HPBENCH).arg("--help").output().expect("hpbench runs").stdout;
+        let has_runtimes = String::from_utf8_lossy(&help).contains("\ntokio: ");
+        assert_eq!(
+            has_runtimes,
+            cfg!(feature = "runtimes"),
+            "another build, with other features than this test, has put its program at {HPBENCH}; run this test by cargo again"
+        );
+    });
+}
+
 impl Bench {
     /// Runs hpbench as it is.
     pub(crate) fn new() -> Self {
@@ -46,6 +60,7 @@ impl Bench {
 
     /// Runs hpbench under another command, e.g. `taskset -c 0`.
     pub(crate) fn under<'a>(wrapper: impl IntoIterator<Item = &'a str>) -> Self {
+        check_build();
         let home = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(home.path().join("work")).expect("a directory to run in");
         Self { home, wrapper: wrapper.into_iter().map(str::to_owned).collect() }

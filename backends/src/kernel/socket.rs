@@ -423,8 +423,7 @@ impl Socket {
     /// # Errors
     ///
     /// The kernel's error.
-    #[cfg(feature = "runtimes")]
-    pub(crate) fn duplicate(&self) -> io::Result<std::net::UdpSocket> {
+    pub fn duplicate(&self) -> io::Result<std::net::UdpSocket> {
         self.inner.set_nonblocking(true)?;
         self.inner.try_clone().map(Into::into)
     }
@@ -434,8 +433,7 @@ impl Socket {
     /// # Errors
     ///
     /// The kernel's error.
-    #[cfg(feature = "runtimes")]
-    pub(crate) fn duplicate_blocking(&self) -> io::Result<std::net::UdpSocket> {
+    pub fn duplicate_blocking(&self) -> io::Result<std::net::UdpSocket> {
         self.inner.set_nonblocking(false)?;
         self.inner.try_clone().map(Into::into)
     }
@@ -445,8 +443,7 @@ impl Socket {
     /// # Errors
     ///
     /// `ENOTCONN` if it is not connected; `InvalidInput` for a socket that is not one of IP.
-    #[cfg(feature = "runtimes")]
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.inner.peer_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 

@@ -16,6 +16,17 @@ impl Timer {
     ///
     /// The kernel's error.
     pub(crate) fn every(period: Duration) -> io::Result<Self> {
+        let timer = Self::idle()?;
+        timer.set(period, period)?;
+        Ok(timer)
+    }
+
+    /// A timer that does not go off until [`Timer::set_once`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub(crate) fn idle() -> io::Result<Self> {
         // SAFETY: the call takes a clock and flags.
         let raw = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
         if raw < 0 {
@@ -23,16 +34,38 @@ impl Timer {
         }
         // SAFETY: the descriptor was just opened, and is nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        let time = libc::timespec {
-            tv_sec: period.as_secs() as libc::time_t,
-            tv_nsec: libc::c_long::from(period.subsec_nanos() as i32),
+        Ok(Self(fd.into()))
+    }
+
+    /// Has it go off once, after `time`, which is not zero.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub(crate) fn set_once(&self, time: Duration) -> io::Result<()> {
+        self.set(time, Duration::ZERO)
+    }
+
+    fn set(&self, first: Duration, period: Duration) -> io::Result<()> {
+        let time = |duration: Duration| libc::timespec {
+            tv_sec: duration.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
         };
-        let times = libc::itimerspec { it_interval: time, it_value: time };
+        let times = libc::itimerspec { it_interval: time(period), it_value: time(first) };
         // SAFETY: the kernel reads the times, a live local, and is asked for no old ones.
-        match unsafe { libc::timerfd_settime(raw, 0, &raw const times, std::ptr::null_mut()) } {
-            0 => Ok(Self(fd.into())),
+        match unsafe { libc::timerfd_settime(self.as_raw_fd(), 0, &raw const times, std::ptr::null_mut()) } {
+            0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Another descriptor of it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone().map(Into::into)
     }
 
     /// Whether it has gone off since the last call.

@@ -7,8 +7,14 @@
 //! nothing while datagrams come, unlike a timeout around each receive.
 
 pub mod compio;
+mod crowd;
+mod desk;
+mod flight;
+mod inbox;
+pub mod monoio;
 mod outcome;
 pub mod quinn;
 mod reactor;
 mod slot;
+pub mod smol;
 pub mod tokio;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit as Message, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::yield_now;
@@ -22,7 +22,7 @@ use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::runtime::AsyncBackend;
 use crate::runtimes::outcome;
-use crate::runtimes::reactor::{Reactor, Tick};
+use crate::runtimes::reactor::{Reactor, Tick, Transmit, poll_tick};
 use crate::variant::Addressing;
 
 const DECLARATION: Declaration = Declaration {
@@ -105,7 +105,7 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
             loop {
                 match self.socket.poll_recv_ready(cx) {
                     Poll::Ready(ready) => ready?,
-                    Poll::Pending => return self.poll_tick(cx),
+                    Poll::Pending => return poll_tick(self.tick.as_ref(), cx),
                 }
                 if let Some(came) = self.receive(free, rx)? {
                     return Poll::Ready(Ok(came));
@@ -116,16 +116,7 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
     }
 
     async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        if tx.available() == 0 {
-            return Ok(0);
-        }
-        let sent = poll_fn(|cx| self.poll_send(cx, tx, free)).await?;
-        if sent > 0 || self.tick.is_some() {
-            return Ok(sent);
-        }
-        // A loop that spins lets the reactor look whether there is room again.
-        yield_now().await;
-        poll_fn(|cx| self.poll_send(cx, tx, free)).await
+        self.transmit(tx, free).await
     }
 
     fn counters(&self) -> Counters {
@@ -138,13 +129,8 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
     }
 }
 
-impl<'p> Quinn<'p> {
-    /// Ready with nothing when the timer goes off; at once if there is none.
-    fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.tick.as_ref().map_or(Poll::Ready(Ok(0)), |tick| tick.poll(cx).map(|()| Ok(0)))
-    }
-
-    /// Sends at most a batch, packet by packet, when there is room; ready with none when the timer goes off.
+/// Packet by packet.
+impl<'p> Transmit<'p> for Quinn<'p> {
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -162,18 +148,14 @@ impl<'p> Quinn<'p> {
             let rest = &packet.bytes()[self.begun..];
             let contents = &rest[..rest.len().min(segment * most)];
             let segment_size = (contents.len() > segment).then_some(segment);
-            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+            let message = Message { destination, ecn: None, contents, segment_size, src_ip: None };
             let (socket, state) = (&self.socket, &self.state);
             match socket.poll_send_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending if sent > 0 => break,
-                Poll::Pending => {
-                    let ended = self.poll_tick(cx);
-                    self.counters.send_eagain += u64::from(ended.is_ready());
-                    return ended;
-                }
+                Poll::Pending => return Poll::Pending,
             }
-            let went = socket.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(socket), &transmit));
+            let went = socket.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(socket), &message));
             match went.map_err(outcome::judge) {
                 Ok(()) => {}
                 // tokio now knows that there is no room.
@@ -196,6 +178,16 @@ impl<'p> Quinn<'p> {
         Poll::Ready(result.map(|()| sent))
     }
 
+    fn tick(&self) -> Option<&Tick> {
+        self.tick.as_ref()
+    }
+
+    fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+}
+
+impl<'p> Quinn<'p> {
     /// Receives what is there, with one call. `None` if the socket is empty.
     fn receive(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<Option<usize>> {
         let Self { socket, state, held, metas, counters, payload_at, .. } = self;

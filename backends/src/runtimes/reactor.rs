@@ -1,5 +1,6 @@
-//! What the backends on tokio share: the runtime, and how waits end.
+//! What the backends on tokio share: the runtime, how waits end, and how they send.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -8,10 +9,15 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
+use tokio::task::yield_now;
 
-use crate::backend::{Config, OpenError};
+use crate::backend::{Config, Counters, OpenError};
+use crate::frames::packet::Packet;
+use crate::frames::pool::FreeList;
+use crate::frames::ring::Consumer;
 use crate::kernel::timer::Timer;
 use crate::runtime::Runtime;
+use crate::runtimes::crowd::Task;
 
 /// A current-thread runtime of tokio with its reactor, and no timers.
 #[derive(Clone, Debug)]
@@ -27,13 +33,7 @@ impl Reactor {
     /// A runtime for `config`, and what ends its waits, if it waits.
     pub(super) fn new(config: &Config) -> Result<(Self, Option<Tick>), OpenError> {
         let failed = |error| OpenError::Failed { call: "starting tokio's runtime", error };
-        let mut builder = Builder::new_current_thread();
-        builder.enable_io();
-        if config.block.is_none() {
-            // A loop that spins asks epoll each time that it yields.
-            builder.event_interval(1);
-        }
-        let reactor = Self(Rc::new(builder.build().map_err(failed)?));
+        let reactor = Self(Rc::new(Builder::new_current_thread().enable_io().build().map_err(failed)?));
         let tick = config.block.map(|period| reactor.enter(|| Tick::every(period))).transpose().map_err(failed)?;
         Ok((reactor, tick))
     }
@@ -42,6 +42,26 @@ impl Reactor {
     pub(super) fn enter<T>(&self, make: impl FnOnce() -> T) -> T {
         let _context = self.0.enter();
         make()
+    }
+
+    /// Makes a task of a future.
+    pub(super) fn spawn(&self, task: Task) {
+        self.0.spawn(OnThisThread(task));
+    }
+}
+
+/// A future that tokio may have in a task.
+struct OnThisThread(Task);
+
+// SAFETY: the runtime is a current-thread one, which polls its tasks in `block_on` and drops them with itself. Both happen on the
+// thread of the backend, which is on one thread only (`Rc`).
+unsafe impl Send for OnThisThread {}
+
+impl Future for OnThisThread {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
     }
 }
 
@@ -59,11 +79,63 @@ impl Tick {
     }
 
     /// Ready when it has gone off since the last time.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else { return Poll::Ready(()) };
             if guard.try_io(|timer| timer.get_ref().take()).is_ok() {
                 return Poll::Ready(());
+            }
+        }
+    }
+}
+
+/// Ready with nothing when the timer goes off; at once if there is none.
+#[inline(always)]
+pub(super) fn poll_tick(tick: Option<&Tick>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    tick.map_or(Poll::Ready(Ok(0)), |tick| tick.poll(cx).map(|()| Ok(0)))
+}
+
+/// What sends on a socket of tokio.
+pub(super) trait Transmit<'p> {
+    /// Sends at most a batch; pending if there is no room for the first.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> Poll<io::Result<usize>>;
+
+    fn tick(&self) -> Option<&Tick>;
+
+    fn counters_mut(&mut self) -> &mut Counters;
+
+    /// [`AsyncBackend::tx`](crate::runtime::AsyncBackend::tx) of such a backend.
+    #[inline]
+    async fn transmit(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        if tx.available() == 0 {
+            return Ok(0);
+        }
+        if self.tick().is_some() {
+            return poll_fn(|cx| match self.poll_send(cx, tx, free) {
+                Poll::Ready(sent) => Poll::Ready(sent),
+                Poll::Pending => {
+                    let ended = poll_tick(self.tick(), cx);
+                    self.counters_mut().send_eagain += u64::from(ended.is_ready());
+                    ended
+                }
+            })
+            .await;
+        }
+        // A loop that spins lets the reactor look whether there is room again: there may be none, or tokio lets others run.
+        if let Poll::Ready(sent) = poll_fn(|cx| Poll::Ready(self.poll_send(cx, tx, free))).await {
+            return sent;
+        }
+        yield_now().await;
+        match poll_fn(|cx| Poll::Ready(self.poll_send(cx, tx, free))).await {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => {
+                self.counters_mut().send_eagain += 1;
+                Ok(0)
             }
         }
     }

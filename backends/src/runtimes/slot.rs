@@ -8,6 +8,13 @@ use std::task::{Context, Poll};
 
 use crate::frames::owned::Owned;
 
+/// Where a send goes: out of which of the sockets, and to which address if they are not connected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Route {
+    pub(super) socket: usize,
+    pub(super) to: Option<SocketAddr>,
+}
+
 /// What an operation returns: how many bytes, and for a receive whose; and the frame.
 pub(super) type Done = (io::Result<(usize, Option<SocketAddr>)>, Owned);
 
@@ -18,7 +25,7 @@ pub(super) type Done = (io::Result<(usize, Option<SocketAddr>)>, Owned);
 pub(super) struct Slot(Box<dyn Operation>);
 
 trait Operation {
-    fn start(&mut self, frame: Owned, to: Option<SocketAddr>);
+    fn start(&mut self, frame: Owned, route: Route);
     fn is_idle(&self) -> bool;
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done>;
 }
@@ -28,10 +35,10 @@ struct Of<M, F> {
     future: Pin<Box<Option<F>>>,
 }
 
-impl<M: Fn(Owned, Option<SocketAddr>) -> F, F: Future<Output = Done>> Operation for Of<M, F> {
-    fn start(&mut self, frame: Owned, to: Option<SocketAddr>) {
+impl<M: Fn(Owned, Route) -> F, F: Future<Output = Done>> Operation for Of<M, F> {
+    fn start(&mut self, frame: Owned, route: Route) {
         assert!(self.is_idle(), "one operation at a time");
-        self.future.set(Some((self.make)(frame, to)));
+        self.future.set(Some((self.make)(frame, route)));
     }
 
     fn is_idle(&self) -> bool {
@@ -49,18 +56,18 @@ impl<M: Fn(Owned, Option<SocketAddr>) -> F, F: Future<Output = Done>> Operation 
 }
 
 impl Slot {
-    /// Operations that `make` makes of a frame, and of where to send it.
+    /// Operations that `make` makes of a frame, and for sends of where it goes.
     pub(super) fn new<M, F>(make: M) -> Self
     where
-        M: Fn(Owned, Option<SocketAddr>) -> F + 'static,
+        M: Fn(Owned, Route) -> F + 'static,
         F: Future<Output = Done> + 'static,
     {
         Self(Box::new(Of { make, future: Box::pin(None) }))
     }
 
     /// Begins an operation.
-    pub(super) fn start(&mut self, frame: Owned, to: Option<SocketAddr>) {
-        self.0.start(frame, to);
+    pub(super) fn start(&mut self, frame: Owned, route: Route) {
+        self.0.start(frame, route);
     }
 
     /// Whether none is in flight.

@@ -143,6 +143,16 @@ impl Subject {
         self.kind.is_runtime()
     }
 
+    /// Whether a send waits in the kernel for room.
+    pub(crate) fn sends_in_flight(&self) -> bool {
+        self.kind.declaration().only_waits.is_some()
+    }
+
+    /// Whether another thread may find out which sockets are ready.
+    pub(crate) fn shares_its_reactor(&self) -> bool {
+        self.kind.name() == "smol"
+    }
+
     /// Whether it learns that a datagram was longer than its frame.
     pub(crate) fn sees_cuts(&self) -> bool {
         !self.is_runtime() || self.modes == "mmsg"

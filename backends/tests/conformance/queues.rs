@@ -44,7 +44,7 @@ pub(crate) fn a_full_send_queue_keeps_the_rest_in_order(subject: Subject) {
     if is_bound_to_udp(subject) {
         return;
     }
-    if subject.is_runtime() && subject.variant().is_one_at_a_time() {
+    if subject.sends_in_flight() {
         return skip("in-flight", &"a send of this runtime waits in the kernel, and goes before a call returns it");
     }
     const COUNT: u64 = 100;

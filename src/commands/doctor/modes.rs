@@ -16,7 +16,7 @@ const PAUSES_MAX: usize = 6;
 
 /// Tries every backend in every variant of interest.
 pub(crate) fn probe_all() -> Vec<Mode> {
-    let choices = Kind::ALL.iter().copied().flat_map(Choice::alternatives);
+    let choices = Kind::all().flat_map(Choice::alternatives);
     let variants = choices.filter_map(|choice| choice.resolve(Addressing::Connected).ok());
     let mut modes = Vec::new();
     let mut pauses = PAUSES_MAX;

@@ -95,7 +95,7 @@ impl<'a> Bench<'a> {
         let truesizes = &self.run.truesizes;
         let trial = Trial { cell: self.cell, options, pool, interrupt, truesizes, tag: Tag::draw(), peer: None };
         slowed::set_delay(delay_ns);
-        let result = slowed::run(&trial, free);
+        let result = trial.run_slowed(free);
         match &result {
             Err(error) if !interrupt.is_raised() => {
                 let error = anyhow::anyhow!("{error}");

@@ -1,4 +1,4 @@
-//! The scenarios: what is measured, and how. Each trial is dispatched to its own here.
+//! The scenarios: what is measured, and how. Each trial is given to its own here.
 
 pub mod drain;
 pub mod echo;
@@ -8,7 +8,7 @@ pub mod rounds;
 pub mod send;
 pub mod stream;
 
-use hpbench_backends::{AsyncBackend, FreeList, OpenError, Visitor};
+use hpbench_backends::{AsyncBackend, FreeList, OpenError};
 
 use crate::gates;
 use crate::measure::host::{BothHosts, HostWatch};
@@ -19,16 +19,8 @@ use crate::measure::trial::{LeaveAtEnd, Part, Rendezvous, Trial};
 use crate::plan::cells::Scenario;
 
 impl<'p> Trial<'_, 'p> {
-    /// Runs the trial on threads of its own; `free` has all frames again when it returns.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no result.
-    pub fn run(&self, free: &mut FreeList<'p>) -> Result<Outcome, TrialError> {
-        self.cell.variant.kind().dispatch(Dispatch { trial: self, free })
-    }
-
-    /// Runs the trial with `B`, whatever the cell's backend is.
+    /// Runs the trial with `B`, whatever the cell's backend is, on threads of its own; `free` has all frames again when it
+    /// returns.
     ///
     /// # Errors
     ///
@@ -209,17 +201,4 @@ fn balance(outcomes: &[Outcome], answers_all: bool) -> Option<f64> {
     });
     let (most, sum) = (received.clone().max()?, received.sum::<u64>());
     (sum > 0).then(|| most as f64 * outcomes.len() as f64 / sum as f64)
-}
-
-struct Dispatch<'t, 'a, 'p> {
-    trial: &'t Trial<'a, 'p>,
-    free: &'t mut FreeList<'p>,
-}
-
-impl<'p> Visitor<'p> for Dispatch<'_, '_, 'p> {
-    type Output = Result<Outcome, TrialError>;
-
-    fn visit<B: AsyncBackend<'p>>(self) -> Self::Output {
-        self.trial.run_as::<B>(self.free)
-    }
 }

@@ -1,0 +1,214 @@
+//! One receive and one send in flight at most, for runtimes on io_uring whose operations own their buffers.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::backend::Counters;
+use crate::frames::address::Address;
+use crate::frames::owned::{Lender, Owned};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::Verdict;
+use crate::kernel::socket::Socket;
+use crate::runtimes::outcome::judge;
+use crate::runtimes::slot::{Done, Route, Slot};
+
+/// What ends the waits of a runtime.
+pub(super) trait Ticking {
+    /// Ready when it has gone off since the last time.
+    fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// What is in flight, and the frames that it has.
+#[derive(Debug)]
+pub(super) struct Flight<'p> {
+    pub(super) receiving: Slot,
+    pub(super) sending: Slot,
+    pub(super) counters: Counters,
+    /// hpbench's own descriptors.
+    originals: Box<[Arc<Socket>]>,
+    lender: Lender<'p>,
+    /// A packet that was refused, to be sent next.
+    refused: Option<(Owned, Route)>,
+    /// Where the packet goes that is in flight.
+    route: Route,
+    /// Where payloads begin in frames: behind the address of their sender, if they have one.
+    payload_at: usize,
+}
+
+impl<'p> Flight<'p> {
+    pub(super) fn new(
+        (receiving, sending): (Slot, Slot),
+        originals: Box<[Arc<Socket>]>,
+        payload_at: usize,
+        pool: &'p Pool,
+    ) -> Self {
+        Self {
+            receiving,
+            sending,
+            counters: Counters::default(),
+            originals,
+            lender: Lender::new(pool),
+            refused: None,
+            route: Route::default(),
+            payload_at,
+        }
+    }
+
+    /// Whether a receive is in flight, if need be a new one.
+    fn begin_receive(&mut self, free: &mut FreeList<'p>) -> bool {
+        if self.receiving.is_idle() {
+            let Some(frame) = free.take() else { return false };
+            let frame = self.lender.lend(frame, self.payload_at, 0);
+            self.receiving.start(frame, Route::default());
+        }
+        true
+    }
+
+    /// Awaits a datagram, or the timer.
+    pub(super) async fn receive(
+        &mut self,
+        tick: &impl Ticking,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> io::Result<usize> {
+        if !self.begin_receive(free) {
+            return Ok(0);
+        }
+        match poll_fn(|cx| within(&mut self.receiving, tick, cx)).await {
+            Some(done) => self.deliver(done, free, rx),
+            None => Ok(0),
+        }
+    }
+
+    /// Delivers what a receive returned.
+    pub(super) fn deliver(&mut self, done: Done, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let (outcome, frame) = done;
+        // SAFETY: all frames of receives are lent by `begin_receive`.
+        let mut frame = unsafe { self.lender.take_back(frame) };
+        match outcome {
+            Ok((len, address)) => {
+                if let Some(address) = address {
+                    Address::new(address).write(&mut frame);
+                }
+                rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
+                rx.publish();
+                self.counters.rx_syscalls += 1;
+                Ok(1)
+            }
+            Err(error) => {
+                free.give(frame);
+                self.note_failed_receive(0, error).map(|()| 0)
+            }
+        }
+    }
+
+    /// Counts the error of a receive.
+    ///
+    /// # Errors
+    ///
+    /// The error, if it makes continuing pointless.
+    #[cold]
+    pub(super) fn note_failed_receive(&mut self, socket: usize, error: io::Error) -> io::Result<()> {
+        match judge(error) {
+            (_, error) if is_cancelled(&error) => {}
+            (Verdict::Fatal, error) => return Err(error),
+            (Verdict::Passing, _) => self.counters.note_passing(self.originals[socket].raw()),
+            (Verdict::Again | Verdict::Interrupted, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a send is in flight, if need be a new one.
+    fn begin_send(&mut self, tx: &mut Consumer<Packet<'p>>) -> bool {
+        if !self.sending.is_idle() {
+            return true;
+        }
+        let (frame, route) = match self.refused.take() {
+            Some(refused) => refused,
+            None => {
+                let Some(packet) = tx.pop() else { return false };
+                tx.release();
+                let (at, len) = (self.payload_at, packet.len());
+                let route = Route { socket: packet.socket(), to: packet.address().filter(|_| at > 0) };
+                (self.lender.lend(packet.into_frame(), at, len), route)
+            }
+        };
+        self.route = route;
+        self.sending.start(frame, route);
+        true
+    }
+
+    /// Sends at most `batch` packets, each of which is awaited; ends when the timer goes off.
+    pub(super) async fn send(
+        &mut self,
+        batch: usize,
+        tick: &impl Ticking,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+    ) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < batch && self.begin_send(tx) {
+            // Otherwise it is under way, and the next call goes on with it.
+            let Some(done) = poll_fn(|cx| within(&mut self.sending, tick, cx)).await else { break };
+            if !self.finish_send(done, free)? {
+                break;
+            }
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// Whether the datagram went.
+    fn finish_send(&mut self, (outcome, frame): Done, free: &mut FreeList<'p>) -> io::Result<bool> {
+        let Err(error) = outcome else {
+            // SAFETY: it was lent when the send began.
+            free.give(unsafe { self.lender.take_back(frame) });
+            return Ok(true);
+        };
+        self.refused = Some((frame, self.route));
+        // With what was received, `quiesce` has cancelled it.
+        if is_cancelled(&error) {
+            return Ok(false);
+        }
+        let fd = self.originals[self.route.socket].raw();
+        self.counters.note_refused(fd, judge(error)).map(|()| false)
+    }
+
+    /// Brings the frames home, of what is in flight those that `end` returns: it awaits the end of an operation.
+    pub(super) fn close(mut self, mut end: impl FnMut(&mut Slot) -> Done, free: &mut FreeList<'p>) -> io::Result<()> {
+        let mut home: Vec<Owned> = self.refused.take().map(|(frame, _)| frame).into_iter().collect();
+        for slot in [&mut self.receiving, &mut self.sending] {
+            if !slot.is_idle() {
+                home.push(end(slot).1);
+            }
+        }
+        for frame in home {
+            // SAFETY: all frames that the slots and `refused` had were lent by this lender.
+            free.give(unsafe { self.lender.take_back(frame) });
+        }
+        if self.lender.is_whole() { Ok(()) } else { Err(io::ErrorKind::ResourceBusy.into()) }
+    }
+}
+
+/// Whether an operation was cancelled.
+pub(super) fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
+}
+
+/// The end of an operation; or nothing, when the timer goes off.
+fn within(slot: &mut Slot, tick: &impl Ticking, cx: &mut Context<'_>) -> Poll<Option<Done>> {
+    match slot.poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => tick.poll_tick(cx).map(|()| None),
+    }
+}
+
+/// The outcome of a receive without an address, as a [`Slot`] returns it.
+pub(super) fn of_len(outcome: io::Result<usize>) -> io::Result<(usize, Option<SocketAddr>)> {
+    outcome.map(|len| (len, None))
+}

@@ -1,0 +1,351 @@
+//! smol: `Async<UdpSocket>` of async-io, which tries a system call first and waits for epoll if that finds nothing.
+//!
+//! Its reactor is one for the whole process, with a thread of its own ("async-io") that takes over while nobody else waits for
+//! events. The CPU time of that thread belongs to the cost of the backend.
+
+use std::future::poll_fn;
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_executor::LocalExecutor;
+use async_io::Async;
+
+use crate::backend::{self, Caps, Config, Counters, OpenError, Port};
+use crate::declaration::{Declaration, Dimension, Kind, Mode};
+use crate::frames::address::{Address, PAYLOAD_AT};
+use crate::frames::packet::{Packet, RxRing};
+use crate::frames::pool::{FreeList, Pool};
+use crate::frames::ring::Consumer;
+use crate::kernel::errno::Verdict;
+use crate::kernel::socket::Socket;
+use crate::kernel::timer::Timer;
+use crate::runtime::{AsyncBackend, Runtime};
+use crate::runtimes::crowd::{Crowd, MANY, MANY_RULE, Task};
+use crate::runtimes::desk::{Desk, Receive};
+use crate::runtimes::outcome::judge;
+use crate::variant::Addressing;
+
+const DECLARATION: Declaration = Declaration {
+    crates: &["async-io", "async-executor", "polling"],
+    // The reactor's thread, which is none of the kernel's, but works for it likewise.
+    has_kernel_workers: true,
+    rules: &[MANY_RULE],
+    ..Declaration::new("smol", "the runtime smol: async-io and async-executor, on epoll", &[CALLS, MANY])
+};
+
+const CALLS: Dimension = Dimension::both(
+    "calls",
+    &[Mode::new("single", "recv_from and send_to of Async<UdpSocket>: one datagram per system call")],
+);
+
+/// The reactor of async-io, and an executor for tasks on this thread if there are some.
+#[derive(Clone, Debug)]
+pub struct Reactor(Option<Rc<LocalExecutor<'static>>>);
+
+impl Runtime for Reactor {
+    #[inline]
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match &self.0 {
+            None => async_io::block_on(future),
+            Some(executor) => async_io::block_on(executor.run(future)),
+        }
+    }
+}
+
+/// The `smol` backend.
+#[derive(Debug)]
+pub struct Smol<'p> {
+    sockets: Box<[Rc<Async<UdpSocket>>]>,
+    /// What receives from several sockets.
+    desk: Option<Desk<'p>>,
+    tick: Option<Async<Timer>>,
+    reactor: Reactor,
+    batch: usize,
+    /// Where payloads begin in frames: behind the address of their sender, if they have one.
+    payload_at: usize,
+    counters: Counters,
+    pool: PhantomData<&'p Pool>,
+}
+
+impl<'p> AsyncBackend<'p> for Smol<'p> {
+    const KIND: Kind = Kind::of(&DECLARATION);
+
+    type Runtime = Reactor;
+
+    fn probe(_config: &Config) -> Result<Caps, OpenError> {
+        let failed = |error| OpenError::Failed { call: "handing a socket over to smol", error };
+        // This starts the reactor's thread, which then may run where this thread may.
+        Async::new(backend::throwaway_socket()?.duplicate().map_err(failed)?).map_err(failed)?;
+        Ok(Caps::default())
+    }
+
+    fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
+        let sockets = port.non_blocking_sockets(config, pool)?;
+        let failed = |error| OpenError::Failed { call: "handing a socket over to smol", error };
+        let adopt = |socket: &Arc<Socket>| Ok(Rc::new(Async::new(socket.duplicate()?)?));
+        let own: Box<[_]> = sockets.iter().map(adopt).collect::<io::Result<_>>().map_err(failed)?;
+        let payload_at = if config.addressing == Addressing::Unconnected { PAYLOAD_AT } else { 0 };
+        let executor = config.variant.finds_sockets().then(|| Rc::new(LocalExecutor::new()));
+        let desk = executor.as_ref().map(|executor| {
+            let receiver = |socket: &Rc<_>| -> Rc<dyn Receive> {
+                Rc::new(Receiver { socket: Rc::clone(socket), has_addresses: payload_at > 0 })
+            };
+            let receivers = own.iter().map(receiver).collect();
+            let spawn = |task| executor.spawn(task).detach();
+            let crowd = |tasks: &mut dyn Iterator<Item = Task>| Crowd::new(config, tasks, spawn);
+            Desk::new(receivers, crowd, (config.batch, payload_at), pool)
+        });
+        if desk.is_none() {
+            sockets.only()?;
+        }
+        Ok(Self {
+            sockets: own,
+            desk,
+            tick: config.block.map(tick_every).transpose().map_err(failed)?,
+            reactor: Reactor(executor),
+            batch: config.batch,
+            payload_at,
+            counters: Counters::default(),
+            pool: PhantomData,
+        })
+    }
+
+    fn runtime(&self) -> Reactor {
+        self.reactor.clone()
+    }
+
+    async fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if let Some(desk) = &mut self.desk {
+            desk.open(free);
+            // Tasks run, and then the reactor looks.
+            for _ in 0..2 {
+                desk.run().await;
+                look().await;
+            }
+            return self.collect(free, rx);
+        }
+        let came = self.take_each(self.batch, free, rx);
+        rx.publish();
+        let came = came?;
+        if came == 0 {
+            look().await;
+        }
+        Ok(came)
+    }
+
+    async fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let tick = self.tick.as_ref();
+        if let Some(desk) = &mut self.desk {
+            if desk.open(free) {
+                poll_fn(|cx| match desk.poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(()),
+                    Poll::Pending => poll_tick(tick, cx),
+                })
+                .await;
+            }
+            return self.collect(free, rx);
+        }
+        poll_fn(|cx| {
+            loop {
+                let errors = self.counters.io_errors;
+                let came = self.take_each(self.batch, free, rx);
+                rx.publish();
+                // An error that was counted leaves the socket to the next call.
+                if !matches!(came, Ok(0)) || free.is_empty() || self.counters.io_errors > errors {
+                    return Poll::Ready(came);
+                }
+                // Ready if something has come since the last time.
+                if self.sockets[0].poll_readable(cx)?.is_pending() {
+                    return poll_tick(self.tick.as_ref(), cx).map(|()| Ok(0));
+                }
+            }
+        })
+        .await
+    }
+
+    async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
+        if tx.available() == 0 {
+            return Ok(0);
+        }
+        let mut full = None;
+        let sent = self.send_each(tx, free, &mut full)?;
+        let (Some(socket), 0) = (full, sent) else { return Ok(sent) };
+        if self.tick.is_none() {
+            self.counters.send_eagain += 1;
+            look().await;
+            return Ok(0);
+        }
+        poll_fn(|cx| match self.sockets[socket].poll_writable(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready),
+            Poll::Pending => {
+                let ended = poll_tick(self.tick.as_ref(), cx).map(Ok);
+                self.counters.send_eagain += u64::from(ended.is_ready());
+                ended
+            }
+        })
+        .await?;
+        self.send_each(tx, free, &mut full)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
+        if let Some(desk) = self.desk {
+            desk.close(free);
+        }
+        Ok(())
+    }
+}
+
+impl Smol<'_> {
+    /// Receives at most `most` datagrams that are there.
+    #[inline(always)]
+    fn take_each<'p>(&mut self, most: usize, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let socket = &self.sockets[0];
+        let mut came = 0;
+        while came < most {
+            let Some(mut frame) = free.take() else { break };
+            let bytes = &mut frame.bytes_mut()[self.payload_at..];
+            let received = match self.payload_at {
+                0 => socket.get_ref().recv(bytes).map(|len| (len, None)),
+                _ => socket.get_ref().recv_from(bytes).map(|(len, address)| (len, Some(address))),
+            };
+            match received {
+                Ok((len, address)) => {
+                    if let Some(address) = address {
+                        Address::new(address).write(&mut frame);
+                    }
+                    rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
+                    self.counters.rx_syscalls += 1;
+                }
+                Err(error) => {
+                    free.give(frame);
+                    note(&mut self.counters, socket, error)?;
+                    break;
+                }
+            }
+            came += 1;
+        }
+        Ok(came)
+    }
+}
+
+impl<'p> Smol<'p> {
+    /// Delivers what the futures of several sockets have received.
+    fn collect(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Self { desk, sockets, counters, .. } = self;
+        let Some(desk) = desk else { return Ok(0) };
+        desk.collect(counters, |counters, socket, error| note(counters, &sockets[socket], error), (free, rx))
+    }
+
+    /// Sends one datagram after the other, at most a batch, up to one that a socket has no room for.
+    fn send_each(
+        &mut self,
+        tx: &mut Consumer<Packet<'p>>,
+        free: &mut FreeList<'p>,
+        full: &mut Option<usize>,
+    ) -> io::Result<usize> {
+        let queued = tx.available().min(self.batch);
+        let (mut sent, mut result) = (0, Ok(()));
+        while sent < queued {
+            let Some(packet) = tx.peek(0) else { break };
+            let socket = &self.sockets[packet.socket()];
+            let outcome = match packet.address().filter(|_| self.payload_at > 0) {
+                None => socket.get_ref().send(packet.bytes()),
+                Some(address) => socket.get_ref().send_to(packet.bytes(), address),
+            };
+            match outcome.map_err(judge) {
+                Ok(_) => {}
+                Err((Verdict::Again | Verdict::Interrupted, _)) => {
+                    *full = Some(packet.socket());
+                    break;
+                }
+                Err(refused) => {
+                    result = self.counters.note_refused(socket.as_raw_fd(), refused);
+                    break;
+                }
+            }
+            if let Some(packet) = tx.pop() {
+                free.give(packet.into_frame());
+            }
+            sent += 1;
+        }
+        tx.release();
+        result.map(|()| sent)
+    }
+}
+
+/// Counts an error of a receive from this socket.
+///
+/// # Errors
+///
+/// The error, if it makes continuing pointless.
+#[cold]
+fn note(counters: &mut Counters, socket: &Async<UdpSocket>, error: io::Error) -> io::Result<()> {
+    match judge(error) {
+        (Verdict::Fatal, error) => return Err(error),
+        (Verdict::Passing, _) => counters.note_passing(socket.as_raw_fd()),
+        (Verdict::Again | Verdict::Interrupted, _) => {}
+    }
+    Ok(())
+}
+
+/// Lets tasks run, and the reactor look for events without waiting.
+async fn look() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A timer among the descriptors of the reactor.
+fn tick_every(period: Duration) -> io::Result<Async<Timer>> {
+    Async::new(Timer::every(period.max(Duration::from_micros(1)))?)
+}
+
+/// Ready when the timer has gone off since the last time; at once if there is none.
+fn poll_tick(tick: Option<&Async<Timer>>, cx: &mut Context<'_>) -> Poll<()> {
+    let Some(tick) = tick else { return Poll::Ready(()) };
+    loop {
+        if ready!(tick.poll_readable(cx)).is_err() || tick.get_ref().take().is_ok() {
+            return Poll::Ready(());
+        }
+    }
+}
+
+// SAFETY: a timer has one descriptor, which no method replaces.
+unsafe impl async_io::IoSafe for Timer {}
+
+/// One of several sockets.
+struct Receiver {
+    socket: Rc<Async<UdpSocket>>,
+    has_addresses: bool,
+}
+
+impl Receive for Receiver {
+    fn poll_receive(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<(usize, Option<SocketAddr>)>> {
+        loop {
+            let received = match self.has_addresses {
+                false => self.socket.get_ref().recv(bytes).map(|len| (len, None)),
+                true => self.socket.get_ref().recv_from(bytes).map(|(len, address)| (len, Some(address))),
+            };
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_readable(cx))?,
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What `--backend all` leaves out, because a backend declares that it cannot do it.
+
+use hpbench_backends::{Addressing, Variant};
+
+use crate::plan::cells::{Asked, Axes, Wait};
+
+/// A line for each reason; none if nothing is left out. Modes that are ways to do what others do as well need no line.
+pub(crate) fn notes(axes: &Axes) -> Vec<String> {
+    let of_all: Vec<&Asked> = axes.backends.iter().filter(|asked| asked.is_one_of_all).collect();
+    let names = |cannot: &dyn Fn(&Asked) -> bool| -> Vec<String> {
+        of_all.iter().filter(|asked| cannot(asked)).map(|asked| asked.choice.to_string()).collect()
+    };
+    let variant = |asked: &Asked| asked.choice.resolve(Addressing::Connected).ok();
+    let mut notes = Vec::new();
+    let mut note = |names: Vec<String>, text: &str| {
+        if !names.is_empty() {
+            notes.push(format!("{} left out {text}", names.join(", ")));
+        }
+    };
+    if axes.batches.iter().any(|&batch| batch > 1) {
+        let singles = names(&|asked| variant(asked).is_some_and(Variant::is_one_at_a_time));
+        note(singles, "above a batch of 1: one datagram is moved per await; add 1 to --batch for them");
+    }
+    if axes.waits.as_ref().is_some_and(|waits| waits.contains(&Wait::Spin)) {
+        let sleepers = names(&|asked| asked.choice.kind().declaration().only_waits.is_some());
+        note(sleepers, "with --wait spin: there is no way to look without waiting; add block to --wait for them");
+    }
+    if axes.spreads.iter().any(|spread| spread.sockets > 1) {
+        let single = names(&|asked| !asked.choice.kind().declaration().owns_many_sockets);
+        note(single, "with more than one socket: one is all that they own");
+    }
+    notes
+}
+
+#[cfg(all(test, feature = "runtimes"))]
+mod tests {
+    use super::*;
+    use crate::plan::args::RunArgs;
+    use crate::plan::request;
+
+    fn notes_of(flags: &str) -> String {
+        let args = RunArgs::from_words(flags.split_whitespace()).expect("good flags");
+        notes(&request::axes(&args)).join("\n")
+    }
+
+    #[test]
+    fn what_all_leaves_out_is_said_with_its_reason() {
+        let told = notes_of("--backend all --scenario echo");
+        assert!(told.contains("compio") && told.contains("monoio") && told.contains("above a batch of 1"), "{told}");
+        assert!(!told.contains("tokio") && !told.contains("compio:multi,"), "{told}");
+        assert_eq!(notes_of("--backend all --batch 1"), "");
+        assert_eq!(notes_of("--backend plain:all,compio"), "", "it was named");
+        let told = notes_of("--backend all --batch 1 --wait spin,block --sockets 1,2");
+        assert!(told.contains("monoio left out with --wait spin") && told.contains("quinn-udp"), "{told}");
+    }
+}
