@@ -120,6 +120,20 @@ pub struct Config {
     pub kernel_core: Option<usize>,
     /// How long [`Backend::rx_wait`] waits at most; `None` if it will not be called.
     pub block: Option<Duration>,
+    /// For how many datagrams at once [`Backend::rx_wait`] waits, and how long for them; `None` if it waits for the first one.
+    pub min_wait: Option<MinWait>,
+    /// How often each packet is sent, at least once. It stays where it is until all of its copies are done, so none of them is a
+    /// copy in memory. `batch` counts copies.
+    pub copies: usize,
+}
+
+/// A wait for many: it ends when `count` are there, or after `within` if there is one; else with the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MinWait {
+    /// How many completions are waited for.
+    pub count: u32,
+    /// For how long, in microseconds.
+    pub within_us: u32,
 }
 
 impl Config {
@@ -137,7 +151,7 @@ impl Config {
     /// A configuration of a variant, for connected sockets.
     pub fn of(variant: Variant, batch: usize) -> Self {
         let (addressing, buffers) = (Addressing::Connected, Self::BUFFERS);
-        Self { variant, batch, addressing, buffers, kernel_core: None, block: None }
+        Self { variant, batch, addressing, buffers, kernel_core: None, block: None, min_wait: None, copies: 1 }
     }
 
     /// Bytes that a frame needs for a datagram of `payload` bytes, including those in front of it; if trains

@@ -44,7 +44,7 @@ mod sending;
 pub mod uring;
 pub mod variant;
 
-pub use backend::{Backend, Caps, Config, Counters, MemoryPort, OpenError, Port, Rearms};
+pub use backend::{Backend, Caps, Config, Counters, MemoryPort, MinWait, OpenError, Port, Rearms};
 pub use declaration::{Declaration, Kind, Mode};
 pub use dispatch::Visitor;
 pub use frames::address::Address;

@@ -15,8 +15,8 @@ use crate::variant::Addressing;
 /// The packets at the front of a TX ring, as messages.
 ///
 /// With `gso`, neighbours of one length become a train, of which the last datagram may be shorter, and the kernel
-/// cuts it. Without, a train that was received becomes one message for each of its datagrams. Packets stay on
-/// the ring until [`Outbox::settle`].
+/// cuts it. Without, a train that was received becomes one message for each of its datagrams. A packet that is sent several times
+/// is there as often, one copy after the other. Packets stay on the ring until [`Outbox::settle`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) headers: Box<[Header]>,
@@ -24,7 +24,9 @@ pub(crate) struct Outbox {
     segmentations: Box<[Segmentation]>,
     messages: Vec<Message>,
     gso: bool,
-    /// Datagrams of the first packet on the ring that are already sent.
+    /// How often each packet is sent.
+    copies: usize,
+    /// Pieces of the first packet on the ring that are already sent: copies, or their datagrams where trains are cut.
     begun: usize,
 }
 
@@ -38,6 +40,8 @@ struct Message {
     datagrams: usize,
     /// Packets that are finished when it is sent: none if more pieces of its packet follow.
     packets: usize,
+    /// Pieces of a packet after those that it does not finish.
+    begun: usize,
     /// Iovecs in it, and the bytes in all of them.
     iovecs: usize,
     len: usize,
@@ -54,17 +58,18 @@ impl Outbox {
     pub(crate) fn wanted(config: &Config, sockets: usize) -> Option<Self> {
         let (gso, gro) = (config.variant.has(Mode::GSO), config.variant.has(Mode::GRO));
         let wanted = gso || gro || config.addressing == Addressing::Unconnected || sockets > 1;
-        wanted.then(|| Self::new(config.batch, gso))
+        wanted.then(|| Self::new(config.batch, gso, config.copies))
     }
 
-    /// Room for `batch` datagrams.
-    pub(crate) fn new(batch: usize, gso: bool) -> Self {
+    /// Room for `batch` datagrams; each packet is sent so often.
+    pub(crate) fn new(batch: usize, gso: bool, copies: usize) -> Self {
         Self {
             headers: empty_headers(batch),
             iovecs: empty_iovecs(batch),
             segmentations: vec![Segmentation::NONE; batch].into_boxed_slice(),
             messages: Vec::with_capacity(batch),
             gso,
+            copies,
             begun: 0,
         }
     }
@@ -105,27 +110,31 @@ impl Outbox {
         let (batch, available) = (self.headers.len(), tx.available());
         let (mut queued, mut iovecs) = (0, 0);
         let mut last = None;
-        for index in 0..available.min(batch) {
+        'packets: for index in 0..available.min(batch) {
             let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
             let to = (packet.socket(), packet.name());
-            let is_same = last.replace(to) == Some(to);
+            let mut is_same = self.gso && last.replace(to) == Some(to);
+            let begun = if index == 0 { self.begun } else { 0 };
             if self.gso || packet.is_single() {
                 let count = packet.count();
-                if queued > 0 && queued + count > batch {
-                    break;
+                for copy in begun..self.copies {
+                    if queued > 0 && queued + count > batch {
+                        break 'packets;
+                    }
+                    let ends = copy + 1 == self.copies;
+                    if !is_same || !self.join(packet, ends, iovecs) {
+                        self.open(packet.bytes(), (count, packet.segment_len()), ends, to, iovecs);
+                    }
+                    is_same = self.gso;
+                    queued += count;
+                    iovecs += 1;
                 }
-                if !(self.gso && is_same && self.join(packet, iovecs)) {
-                    self.open(packet.bytes(), (count, packet.segment_len()), 1, to, iovecs);
-                }
-                queued += count;
-                iovecs += 1;
                 continue;
             }
-            let begun = if index == 0 { self.begun } else { 0 };
-            let left = packet.count() - begun;
-            for (piece, bytes) in packet.datagrams().skip(begun).take(batch - queued).enumerate() {
-                let ends = piece + 1 == left;
-                self.open(bytes, (1, bytes.len()), usize::from(ends), to, iovecs);
+            let left = self.copies * packet.count() - begun;
+            let pieces = (0..self.copies).flat_map(|_| packet.datagrams()).skip(begun);
+            for (piece, bytes) in pieces.take(batch - queued).enumerate() {
+                self.open(bytes, (1, bytes.len()), piece + 1 == left, to, iovecs);
                 (queued, iovecs) = (queued + 1, iovecs + 1);
             }
         }
@@ -145,12 +154,12 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// Begins a message with datagrams in `bytes`: how many, of which length, and how many packets they finish.
+    /// Begins a message with datagrams in `bytes`: how many, of which length, and whether they finish their packet.
     fn open(
         &mut self,
         bytes: &[u8],
         (datagrams, segment): (usize, usize),
-        packets: usize,
+        ends: bool,
         (socket, name): (usize, Option<&[u8]>),
         iovec: usize,
     ) {
@@ -160,7 +169,8 @@ impl Outbox {
         self.iovecs[iovec] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         self.messages.push(Message {
             datagrams,
-            packets,
+            packets: usize::from(ends),
+            begun: usize::from(!ends),
             iovecs: 1,
             len: bytes.len(),
             segment,
@@ -169,8 +179,8 @@ impl Outbox {
         });
     }
 
-    /// Adds a packet to the last message, if it fits there.
-    fn join(&mut self, packet: &Packet<'_>, iovec: usize) -> bool {
+    /// Adds a packet, or a copy that ends it or not, to the last message, if it fits there.
+    fn join(&mut self, packet: &Packet<'_>, ends: bool, iovec: usize) -> bool {
         let Some(last) = self.messages.last_mut().filter(|last| last.is_even && packet.is_single()) else {
             return false;
         };
@@ -181,7 +191,8 @@ impl Outbox {
         self.iovecs[iovec] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: len };
         last.is_even = len == last.segment;
         last.datagrams += 1;
-        last.packets += 1;
+        last.packets += usize::from(ends);
+        last.begun = if ends { 0 } else { last.begun + 1 };
         last.iovecs += 1;
         last.len += len;
         true
@@ -193,17 +204,15 @@ impl Outbox {
         let mut datagrams = 0;
         for message in &self.messages[..sent] {
             datagrams += message.datagrams;
-            match message.packets {
-                0 => self.begun += 1,
-                packets => {
-                    self.begun = 0;
-                    for _ in 0..packets {
-                        if let Some(packet) = tx.pop() {
-                            free.give(packet.into_frame());
-                        }
-                    }
+            if message.packets > 0 {
+                self.begun = 0;
+            }
+            for _ in 0..message.packets {
+                if let Some(packet) = tx.pop() {
+                    free.give(packet.into_frame());
                 }
             }
+            self.begun += message.begun;
         }
         tx.release();
         datagrams
@@ -234,7 +243,7 @@ mod tests {
         let pool = Pool::new(64, 4096).expect("a pool");
         let mut free = pool.frames();
         let (mut tx, mut rx) = ring(64);
-        let mut outbox = Outbox::new(16, true);
+        let mut outbox = Outbox::new(16, true, 1);
         queue(&mut tx, &mut free, &[(100, 100), (100, 100), (40, 40), (40, 40), (0, 0), (100, 100), (200, 200)]);
         assert_eq!(outbox.fill(&mut rx), 5);
         assert_eq!(messages(&outbox), [(3, 3, 240), (1, 1, 40), (1, 1, 0), (1, 1, 100), (1, 1, 200)]);
@@ -258,7 +267,7 @@ mod tests {
             tx.push(packet).expect("enough slots");
         }
         for (gso, expected) in [(false, &[(5, 2), (7, 3), (5, 1)][..]), (true, &[(5, 1), (7, 1), (5, 1)])] {
-            let mut outbox = Outbox::new(16, gso);
+            let mut outbox = Outbox::new(16, gso, 1);
             let (count, mut first, mut runs) = (outbox.fill(&mut rx), 0, Vec::new());
             while first < count {
                 runs.push(outbox.run(first));
@@ -266,7 +275,7 @@ mod tests {
             }
             assert_eq!(runs, expected);
         }
-        let mut outbox = Outbox::new(16, false);
+        let mut outbox = Outbox::new(16, false, 1);
         let count = outbox.fill(&mut rx);
         assert_eq!(outbox.settle(count, &mut rx, &mut free), 6);
         assert!(free.is_whole());
@@ -277,7 +286,7 @@ mod tests {
         let pool = Pool::new(64, 4096).expect("a pool");
         let mut free = pool.frames();
         let (mut tx, mut rx) = ring(64);
-        let mut outbox = Outbox::new(4, true);
+        let mut outbox = Outbox::new(4, true, 1);
         queue(&mut tx, &mut free, &[(10, 10), (10, 10), (10, 10), (60, 10), (10, 10), (10, 10)]);
         for expected in [&[(3, 3, 30)][..], &[(6, 1, 60)], &[(2, 2, 20)]] {
             let count = outbox.fill(&mut rx);
@@ -287,12 +296,47 @@ mod tests {
         assert!(free.is_whole());
     }
 
+    /// What becomes of packets that are sent three times, if the kernel takes so many messages of each call: the messages of each
+    /// call, and how many packets are still on the ring after it.
+    fn copied(gso: bool, taken: &[usize]) -> Vec<(Vec<(usize, usize, usize)>, usize)> {
+        let pool = Pool::new(8, 4096).expect("a pool");
+        let mut free = pool.frames();
+        let (mut tx, mut rx) = ring(8);
+        let mut outbox = Outbox::new(4, gso, 3);
+        queue(&mut tx, &mut free, &[(10, 10), (10, 10), (50, 20)]);
+        let mut calls = Vec::new();
+        for &count in taken {
+            let _ = outbox.fill(&mut rx);
+            let told = messages(&outbox);
+            outbox.settle(count.min(told.len()), &mut rx, &mut free);
+            calls.push((told, rx.available()));
+        }
+        assert!(free.is_whole(), "{calls:?}");
+        calls
+    }
+
+    #[test]
+    fn a_packet_stays_until_its_last_copy_is_sent() {
+        let one = |len| (1, 1, len);
+        let [first, rest, last] = [vec![one(10); 4], vec![one(10); 2], vec![one(20), one(20), one(10), one(20)]];
+        let calls = copied(false, &[4, 4, 0, 4, 4]);
+        assert_eq!(calls[0], (first, 2), "all copies of one, and one of the next");
+        assert_eq!(calls[1], ([rest, last[..2].to_vec()].concat(), 1), "a train is cut, and each copy of it");
+        assert_eq!(calls[2], (vec![one(10), one(20), one(20), one(10)], 1));
+        assert_eq!((&calls[3], calls[4].1), (&calls[2], 0), "what was refused is next");
+        // The kernel cuts them: a train has copies of two packets, and one of three datagrams is as long as a batch allows.
+        let calls = copied(true, &[9; 5]);
+        assert_eq!(calls[0], (vec![(4, 4, 40)], 2));
+        assert_eq!(calls[1], (vec![(2, 2, 20)], 1));
+        assert_eq!(calls[2..].iter().map(|(told, _)| told[0]).collect::<Vec<_>>(), [(3, 1, 50); 3]);
+    }
+
     #[test]
     fn a_train_that_is_cut_goes_on_where_it_was_refused() {
         let pool = Pool::new(64, 4096).expect("a pool");
         let mut free = pool.frames();
         let (mut tx, mut rx) = ring(64);
-        let mut outbox = Outbox::new(4, false);
+        let mut outbox = Outbox::new(4, false, 1);
         queue(&mut tx, &mut free, &[(10, 10), (95, 20), (7, 7)]);
         let mut lengths = Vec::new();
         let mut taken = [1, 0, 2, 3, 1, 4].into_iter();

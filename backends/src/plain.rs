@@ -43,6 +43,9 @@ pub struct Plain<'p> {
     receive: Receive,
     /// Used if packets and datagrams are not one to one, or have addresses or one of several sockets.
     outbox: Option<Outbox>,
+    /// How often each packet is sent, and how often the first one on the ring has been sent.
+    copies: usize,
+    copied: usize,
     counters: Counters,
     pool: PhantomData<&'p Pool>,
 }
@@ -77,6 +80,8 @@ impl<'p> Backend<'p> for Plain<'p> {
         Ok(Self {
             socket: Arc::clone(sockets.first()),
             outbox: Outbox::wanted(config, sockets.len()),
+            copies: config.copies,
+            copied: 0,
             is_single: config.batch == 1 && readiness.is_none(),
             sockets,
             readiness,
@@ -124,16 +129,20 @@ impl<'p> Backend<'p> for Plain<'p> {
             sent = outbox.settle(went, tx, free);
             return result.map(|()| sent);
         }
-        let queued = tx.available().min(self.batch);
-        while sent < queued {
+        let _ = tx.available();
+        while sent < self.batch {
             let Some(packet) = tx.peek(0) else { break };
             let (fd, at, len) = (self.socket.raw(), packet.as_ptr(), packet.len());
             // SAFETY: the packet stays in its slot, and its bytes with it, until the call returns.
             let outcome = unsafe { sys::send(&mut self.counters.syscalls, fd, at, len) };
             match outcome {
                 Ok(_) => {
-                    if let Some(packet) = tx.pop() {
+                    self.copied += 1;
+                    if self.copied == self.copies
+                        && let Some(packet) = tx.pop()
+                    {
                         free.give(packet.into_frame());
+                        self.copied = 0;
                     }
                     sent += 1;
                 }

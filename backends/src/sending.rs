@@ -14,6 +14,9 @@ use crate::outbox::Outbox;
 #[derive(Debug)]
 pub(crate) struct Sending {
     batch: usize,
+    /// How often each packet is sent, and how often the first one on the ring has been sent.
+    copies: usize,
+    copied: usize,
     headers: Headers,
     /// Used instead of these if packets and datagrams are not one to one, or a packet names its address or its socket.
     outbox: Option<Outbox>,
@@ -22,7 +25,8 @@ pub(crate) struct Sending {
 impl Sending {
     pub(crate) fn new(config: &Config, sockets: usize) -> Self {
         let headers = Headers::new(config.batch);
-        Self { batch: config.batch, headers, outbox: Outbox::wanted(config, sockets) }
+        let Config { batch, copies, .. } = *config;
+        Self { batch, copies, copied: 0, headers, outbox: Outbox::wanted(config, sockets) }
     }
 
     /// Sends at most a batch, with one call for each socket. Returns how many datagrams went.
@@ -37,12 +41,10 @@ impl Sending {
         if let Some(outbox) = &mut self.outbox {
             return post(outbox, sockets, counters, tx, free);
         }
-        let queued = tx.available().min(self.batch);
-        for (index, iovec) in self.headers.iovecs.iter_mut().enumerate().take(queued) {
-            if let Some(packet) = tx.peek(index) {
-                *iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
-            }
-        }
+        let queued = match self.copies {
+            1 => self.point_to_each(tx),
+            _ => self.point_to_copies(tx),
+        };
         if queued == 0 {
             return Ok(0);
         }
@@ -54,13 +56,48 @@ impl Sending {
             Ok(sent) => sent,
             Err(refused) => return counters.note_refused(fd, refused).map(|()| 0),
         };
-        for _ in 0..sent {
+        let mut finished = sent;
+        if self.copies > 1 {
+            self.copied += sent;
+            (finished, self.copied) = (self.copied / self.copies, self.copied % self.copies);
+        }
+        for _ in 0..finished {
             if let Some(packet) = tx.pop() {
                 free.give(packet.into_frame());
             }
         }
         tx.release();
         Ok(sent)
+    }
+
+    /// Points a header to each packet, as far as a batch goes. Returns how many.
+    #[inline(always)]
+    fn point_to_each(&mut self, tx: &mut Consumer<Packet<'_>>) -> usize {
+        let queued = tx.available().min(self.batch);
+        for (index, iovec) in self.headers.iovecs.iter_mut().enumerate().take(queued) {
+            if let Some(packet) = tx.peek(index) {
+                *iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+            }
+        }
+        queued
+    }
+
+    /// The same, with a header for each copy that is still to be sent.
+    #[inline(never)]
+    fn point_to_copies(&mut self, tx: &mut Consumer<Packet<'_>>) -> usize {
+        let (copies, mut queued) = (self.copies, 0);
+        for index in 0..tx.available() {
+            let Some(packet) = tx.peek(index) else { break };
+            let left = copies - if index == 0 { self.copied } else { 0 };
+            let count = left.min(self.batch - queued);
+            let piece = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+            self.headers.iovecs[queued..queued + count].fill(piece);
+            queued += count;
+            if queued == self.batch {
+                break;
+            }
+        }
+        queued
     }
 }
 

@@ -80,6 +80,7 @@ macro_rules! suite {
         tests! { run:
             short_datagrams_arrive_over_ipv6 in delivery,
             long_datagrams_arrive_over_ipv6 in delivery,
+            copies_are_sent_of_one_frame in delivery,
             trains_arrive_as_datagrams in delivery,
             trains_cut_by_the_kernel_arrive_as_datagrams in delivery,
             trains_with_a_shorter_end_travel_both_ways in delivery,

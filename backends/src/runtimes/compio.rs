@@ -196,7 +196,7 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
         let payload_at = if is_connected { 0 } else { PAYLOAD_AT };
         let originals: Box<[Arc<Socket>]> = sockets.iter().map(Arc::clone).collect();
         Ok(Self {
-            flight: Flight::new(slots, originals, payload_at, pool),
+            flight: Flight::new(slots, originals, payload_at, config.copies, pool),
             pumps,
             tick: Tick::every(config.block).map_err(failed)?,
             glance: Tick::every(None).map_err(failed)?,

@@ -32,8 +32,11 @@ pub(super) struct Flight<'p> {
     /// hpbench's own descriptors.
     originals: Box<[Arc<Socket>]>,
     lender: Lender<'p>,
-    /// A packet that was refused, to be sent next.
-    refused: Option<(Owned, Route)>,
+    /// A packet that was refused, or of which more copies are to be sent: it is sent next.
+    next: Option<(Owned, Route)>,
+    /// How often each packet is sent, and how often that one has been sent.
+    copies: usize,
+    copied: usize,
     /// Where the packet goes that is in flight.
     route: Route,
     /// Where payloads begin in frames: behind the address of their sender, if they have one.
@@ -45,6 +48,7 @@ impl<'p> Flight<'p> {
         (receiving, sending): (Slot, Slot),
         originals: Box<[Arc<Socket>]>,
         payload_at: usize,
+        copies: usize,
         pool: &'p Pool,
     ) -> Self {
         Self {
@@ -53,7 +57,9 @@ impl<'p> Flight<'p> {
             counters: Counters::default(),
             originals,
             lender: Lender::new(pool),
-            refused: None,
+            next: None,
+            copies,
+            copied: 0,
             route: Route::default(),
             payload_at,
         }
@@ -128,8 +134,8 @@ impl<'p> Flight<'p> {
         if !self.sending.is_idle() {
             return true;
         }
-        let (frame, route) = match self.refused.take() {
-            Some(refused) => refused,
+        let (frame, route) = match self.next.take() {
+            Some(next) => next,
             None => {
                 let Some(packet) = tx.pop() else { return false };
                 tx.release();
@@ -166,11 +172,17 @@ impl<'p> Flight<'p> {
     /// Whether the datagram went.
     fn finish_send(&mut self, (outcome, frame): Done, free: &mut FreeList<'p>) -> io::Result<bool> {
         let Err(error) = outcome else {
+            self.copied += 1;
+            if self.copied < self.copies {
+                self.next = Some((frame, self.route));
+                return Ok(true);
+            }
+            self.copied = 0;
             // SAFETY: it was lent when the send began.
             free.give(unsafe { self.lender.take_back(frame) });
             return Ok(true);
         };
-        self.refused = Some((frame, self.route));
+        self.next = Some((frame, self.route));
         // With what was received, `quiesce` has cancelled it.
         if is_cancelled(&error) {
             return Ok(false);
@@ -181,14 +193,14 @@ impl<'p> Flight<'p> {
 
     /// Brings the frames home, of what is in flight those that `end` returns: it awaits the end of an operation.
     pub(super) fn close(mut self, mut end: impl FnMut(&mut Slot) -> Done, free: &mut FreeList<'p>) -> io::Result<()> {
-        let mut home: Vec<Owned> = self.refused.take().map(|(frame, _)| frame).into_iter().collect();
+        let mut home: Vec<Owned> = self.next.take().map(|(frame, _)| frame).into_iter().collect();
         for slot in [&mut self.receiving, &mut self.sending] {
             if !slot.is_idle() {
                 home.push(end(slot).1);
             }
         }
         for frame in home {
-            // SAFETY: all frames that the slots and `refused` had were lent by this lender.
+            // SAFETY: all frames that the slots and `next` had were lent by this lender.
             free.give(unsafe { self.lender.take_back(frame) });
         }
         if self.lender.is_whole() { Ok(()) } else { Err(io::ErrorKind::ResourceBusy.into()) }

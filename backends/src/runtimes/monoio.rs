@@ -106,7 +106,7 @@ impl<'p> AsyncBackend<'p> for Monoio<'p> {
         let cancel = Cancel::default();
         let slots = (receiver(Rc::clone(&socket), is_connected, cancel.clone()), sender(socket, cancel.clone()));
         let payload_at = if is_connected { 0 } else { PAYLOAD_AT };
-        let flight = Flight::new(slots, [original].into(), payload_at, pool);
+        let flight = Flight::new(slots, [original].into(), payload_at, config.copies, pool);
         Ok(Self { flight, tick, glance, waits: config.block.is_some(), cancel, proactor })
     }
 

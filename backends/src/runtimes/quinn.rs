@@ -53,6 +53,9 @@ pub struct Quinn<'p> {
     metas: [RecvMeta; BATCH_SIZE],
     /// Bytes of the first packet on the TX ring that are already sent.
     begun: usize,
+    /// How often each packet is sent, and how often that one has been sent.
+    copies: usize,
+    copied: usize,
     counters: Counters,
 }
 
@@ -84,6 +87,8 @@ impl<'p> AsyncBackend<'p> for Quinn<'p> {
             held: Vec::with_capacity(config.batch.min(BATCH_SIZE)),
             metas: [RecvMeta::default(); BATCH_SIZE],
             begun: 0,
+            copies: config.copies,
+            copied: 0,
             counters: Counters::default(),
         })
     }
@@ -169,8 +174,12 @@ impl<'p> Transmit<'p> for Quinn<'p> {
             self.begun += contents.len();
             if contents.len() == rest.len() {
                 self.begun = 0;
-                if let Some(packet) = tx.pop() {
+                self.copied += 1;
+                if self.copied == self.copies
+                    && let Some(packet) = tx.pop()
+                {
                     free.give(packet.into_frame());
+                    self.copied = 0;
                 }
             }
         }

@@ -67,6 +67,9 @@ pub struct Smol<'p> {
     tick: Option<Async<Timer>>,
     reactor: Reactor,
     batch: usize,
+    /// How often each packet is sent, and how often the first one on the ring has been sent.
+    copies: usize,
+    copied: usize,
     /// Where payloads begin in frames: behind the address of their sender, if they have one.
     payload_at: usize,
     counters: Counters,
@@ -110,6 +113,8 @@ impl<'p> AsyncBackend<'p> for Smol<'p> {
             tick: config.block.map(tick_every).transpose().map_err(failed)?,
             reactor: Reactor(executor),
             batch: config.batch,
+            copies: config.copies,
+            copied: 0,
             payload_at,
             counters: Counters::default(),
             pool: PhantomData,
@@ -253,9 +258,9 @@ impl<'p> Smol<'p> {
         free: &mut FreeList<'p>,
         full: &mut Option<usize>,
     ) -> io::Result<usize> {
-        let queued = tx.available().min(self.batch);
+        let _ = tx.available();
         let (mut sent, mut result) = (0, Ok(()));
-        while sent < queued {
+        while sent < self.batch {
             let Some(packet) = tx.peek(0) else { break };
             let socket = &self.sockets[packet.socket()];
             let outcome = match packet.address().filter(|_| self.payload_at > 0) {
@@ -273,8 +278,12 @@ impl<'p> Smol<'p> {
                     break;
                 }
             }
-            if let Some(packet) = tx.pop() {
+            self.copied += 1;
+            if self.copied == self.copies
+                && let Some(packet) = tx.pop()
+            {
                 free.give(packet.into_frame());
+                self.copied = 0;
             }
             sent += 1;
         }

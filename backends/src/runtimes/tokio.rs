@@ -63,6 +63,9 @@ pub struct Tokio<'p> {
     tick: Option<Tick>,
     reactor: Reactor,
     batch: usize,
+    /// How often each packet is sent, and how often the first one on the ring has been sent.
+    copies: usize,
+    copied: usize,
     /// Where payloads begin in frames: behind the address of their sender, if they have one.
     payload_at: usize,
     /// With `mmsg`: what makes the calls.
@@ -125,6 +128,8 @@ impl<'p> AsyncBackend<'p> for Tokio<'p> {
             tick,
             reactor,
             batch: config.batch,
+            copies: config.copies,
+            copied: 0,
             payload_at,
             calls,
             counters: Counters::default(),
@@ -328,9 +333,9 @@ impl<'p> Tokio<'p> {
         tx: &mut Consumer<Packet<'p>>,
         free: &mut FreeList<'p>,
     ) -> Poll<io::Result<usize>> {
-        let queued = tx.available().min(self.batch);
+        let _ = tx.available();
         let (mut sent, mut result) = (0, Ok(()));
-        while sent < queued {
+        while sent < self.batch {
             let Some(packet) = tx.peek(0) else { break };
             let socket = &self.sockets[packet.socket()];
             let outcome = match packet.address().filter(|_| self.payload_at > 0) {
@@ -339,8 +344,12 @@ impl<'p> Tokio<'p> {
             };
             match outcome {
                 Poll::Ready(Ok(_)) => {
-                    if let Some(packet) = tx.pop() {
+                    self.copied += 1;
+                    if self.copied == self.copies
+                        && let Some(packet) = tx.pop()
+                    {
                         free.give(packet.into_frame());
+                        self.copied = 0;
                     }
                     sent += 1;
                 }

@@ -166,13 +166,16 @@ impl<'p> Uring<'p> {
         if (config.block.is_some() || ring.has_thread()) && !ring.can_wait() {
             return Err(OpenError::Missing { feature: "io_uring wait with a timeout (EXT_ARG)", since: "5.11" });
         }
-        let segmented = config.variant.has(Mode::GSO) || config.variant.has(Mode::GRO);
-        let send = match Outbox::wanted(config, 1).filter(|_| segmented) {
-            Some(outbox) => Send::Trains(Trains::open(choices, sockets, config, (outbox, pool.region()), ring)?),
-            None if config.variant.has(modes::SEND_ZC) => {
+        let gso = config.variant.has(Mode::GSO);
+        let send = match config.variant {
+            variant if variant.has(modes::SEND_ZC) => {
                 Send::ZeroCopy(ZeroCopy::open(choices, sockets, config, pool, ring)?)
             }
-            None => Send::Each(Sends::open(choices, sockets, config, pool, ring)?),
+            variant if gso || variant.has(Mode::GRO) || config.copies > 1 => {
+                let outbox = Outbox::new(config.batch, gso, config.copies);
+                Send::Trains(Trains::open(choices, sockets, config, (outbox, pool.region()), ring)?)
+            }
+            _ => Send::Each(Sends::open(choices, sockets, config, pool, ring)?),
         };
         let in_effect = ring.setup().to_string();
         Ok(Self { receive, send, in_effect })

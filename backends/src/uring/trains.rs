@@ -1,4 +1,4 @@
-//! Trains: messages that are gathered from several packets, or cut out of one, each a request.
+//! Messages that are gathered from several packets, cut out of one, or copies of one, each a request.
 
 use std::io;
 use std::sync::Arc;
@@ -25,12 +25,20 @@ pub(super) struct Trains {
     undone: Vec<usize>,
     /// The result of each message.
     results: Box<[i32]>,
-    /// Whether a message of one piece is a SEND, or a SENDMSG like all others.
-    plain_sends: bool,
+    /// How a message of one piece is sent; all others are a SENDMSG.
+    piece: Piece,
     /// Whether the kernel may have requests of a batch that has failed.
     has_failed: bool,
     counters: Counters,
     pool: Arc<Region>,
+}
+
+/// How one piece of memory is sent to the peer of a socket.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    Send,
+    Sendmsg,
+    WriteFixed,
 }
 
 impl Trains {
@@ -42,12 +50,19 @@ impl Trains {
         beside: &Ring,
     ) -> Result<Self, OpenError> {
         let entries = (2 * config.batch).max(64) as u32;
-        let ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
+        let mut ring = Ring::open(choices, entries, 2 * entries, Some(beside))?;
         ring.register(sockets)?;
-        let plain_sends = config.variant.has(modes::SEND);
+        let piece = match config.variant {
+            variant if variant.has(modes::WRITE_FIXED) => {
+                ring.register_memory(&pool)?;
+                Piece::WriteFixed
+            }
+            variant if variant.has(modes::SEND) => Piece::Send,
+            _ => Piece::Sendmsg,
+        };
         let undone = Vec::with_capacity(config.batch);
         let results = vec![0; config.batch].into_boxed_slice();
-        Ok(Self { ring, outbox, undone, results, plain_sends, has_failed: false, counters: Counters::default(), pool })
+        Ok(Self { ring, outbox, undone, results, piece, has_failed: false, counters: Counters::default(), pool })
     }
 
     pub(super) fn tx<'p>(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
@@ -87,11 +102,13 @@ impl Trains {
         let flags = libc::MSG_DONTWAIT;
         for &index in &self.undone {
             let socket = types::Fixed(self.outbox.socket(index) as u32);
-            let entry = match self.outbox.only_piece(index).filter(|_| self.plain_sends) {
-                Some(piece) => {
-                    opcode::Send::new(socket, piece.iov_base.cast(), piece.iov_len as u32).flags(flags).build()
+            let piece = self.outbox.only_piece(index).map(|piece| (piece.iov_base.cast(), piece.iov_len as u32));
+            let entry = match (self.piece, piece) {
+                (Piece::Send, Some((at, len))) => opcode::Send::new(socket, at, len).flags(flags).build(),
+                (Piece::WriteFixed, Some((at, len))) => {
+                    opcode::WriteFixed::new(socket, at, len, 0).rw_flags(libc::RWF_NOWAIT).build()
                 }
-                None => {
+                _ => {
                     let header = &raw const self.outbox.headers[index].msg_hdr;
                     opcode::SendMsg::new(socket, header).flags(flags as u32).build()
                 }
@@ -132,6 +149,6 @@ impl Drop for Trains {
             return;
         }
         std::mem::forget(Arc::clone(&self.pool));
-        std::mem::forget(std::mem::replace(&mut self.outbox, Outbox::new(0, false)));
+        std::mem::forget(std::mem::replace(&mut self.outbox, Outbox::new(0, false, 1)));
     }
 }

@@ -26,21 +26,29 @@ const DONE_TRIES: usize = 10;
 pub(super) struct ZeroCopy<'p> {
     ring: Ring,
     batch: usize,
-    /// Packets that the kernel may read from, by the number of their request.
+    /// How often each packet is sent.
+    copies: usize,
+    /// Packets that the kernel may read from, by the number of their requests, and those that it has refused.
     lent: Box<[Option<Lent<'p>>]>,
     vacant: Vec<usize>,
-    /// Packets that the kernel has refused, to be sent again.
-    refused: VecDeque<Packet<'p>>,
-    /// Requests whose result is not known.
+    /// The places of packets of which copies are still to be sent, or to be sent again.
+    unsent: VecDeque<usize>,
+    /// Requests that the kernel may read the memory of.
+    held: usize,
+    /// Those of them whose result is not known.
     undecided: usize,
     counters: Counters,
     pool: Arc<Region>,
 }
 
+/// A packet, which comes home when all of its copies are sent, and the kernel is done with each of them.
 #[derive(Debug)]
 struct Lent<'p> {
     packet: Packet<'p>,
-    is_refused: bool,
+    /// Copies that are still to be sent, or to be sent again.
+    unsent: usize,
+    /// Requests that the kernel may read its memory for.
+    held: usize,
 }
 
 impl<'p> ZeroCopy<'p> {
@@ -61,9 +69,11 @@ impl<'p> ZeroCopy<'p> {
         Ok(Self {
             ring,
             batch: config.batch,
+            copies: config.copies,
             lent: (0..slots).map(|_| None).collect(),
             vacant: (0..slots).rev().collect(),
-            refused: VecDeque::with_capacity(slots),
+            unsent: VecDeque::with_capacity(slots),
+            held: 0,
             undecided: 0,
             counters: Counters::default(),
             pool: pool.region(),
@@ -72,18 +82,18 @@ impl<'p> ZeroCopy<'p> {
 
     pub(super) fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         let mut queued = 0;
-        while queued < self.batch && !self.vacant.is_empty() {
-            let Some(packet) = self.refused.pop_front().or_else(|| tx.pop()) else { break };
-            self.push(packet)?;
+        // As many requests as places: there is room for the completions of so many.
+        while queued < self.batch && self.held < self.lent.len() {
+            let Some(slot) = self.next(tx) else { break };
+            self.push(slot)?;
             queued += 1;
         }
         tx.release();
-        if queued == 0 && self.vacant.len() == self.lent.len() {
+        if self.held == 0 {
             return Ok(0);
         }
         // What was sent, and what the kernel is already done with: on loopback, all of it.
-        let lent = self.lent.len() - self.vacant.len();
-        self.ring.enter_for((lent + self.undecided) as u32, Duration::ZERO)?;
+        self.ring.enter_for((self.held + self.undecided) as u32, Duration::ZERO)?;
         let mut sent = self.reap(free)?;
         let mut patience = Patience::default();
         while self.undecided > 0 {
@@ -94,43 +104,63 @@ impl<'p> ZeroCopy<'p> {
         Ok(sent)
     }
 
-    fn push(&mut self, packet: Packet<'p>) -> io::Result<()> {
-        let Some(slot) = self.vacant.pop() else { return Err(io::ErrorKind::OutOfMemory.into()) };
-        let (at, len) = (packet.as_ptr(), packet.len() as u32);
-        let entry =
-            opcode::SendZc::new(types::Fixed(packet.socket() as u32), at, len).flags(libc::MSG_DONTWAIT).build();
-        self.lent[slot] = Some(Lent { packet, is_refused: false });
-        self.undecided += 1;
-        // SAFETY: the packet is lent until the kernel says that it is done with it; `close` waits for that, or
-        // keeps the memory mapped for good.
+    /// The place of the packet to send next, if there is one.
+    fn next(&mut self, tx: &mut Consumer<Packet<'p>>) -> Option<usize> {
+        if let Some(&slot) = self.unsent.front() {
+            return Some(slot);
+        }
+        let slot = *self.vacant.last()?;
+        let packet = tx.pop()?;
+        self.vacant.pop();
+        self.lent[slot] = Some(Lent { packet, unsent: self.copies, held: 0 });
+        self.unsent.push_back(slot);
+        Some(slot)
+    }
+
+    /// Queues a request for a copy of the packet in a place, the first of those with unsent ones.
+    fn push(&mut self, slot: usize) -> io::Result<()> {
+        let Some(lent) = &mut self.lent[slot] else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let (at, len) = (lent.packet.as_ptr(), lent.packet.len() as u32);
+        let socket = types::Fixed(lent.packet.socket() as u32);
+        let entry = opcode::SendZc::new(socket, at, len).flags(libc::MSG_DONTWAIT).build();
+        (lent.unsent, lent.held) = (lent.unsent - 1, lent.held + 1);
+        if lent.unsent == 0 {
+            self.unsent.pop_front();
+        }
+        (self.held, self.undecided) = (self.held + 1, self.undecided + 1);
+        // SAFETY: the packet is lent until the kernel says that it is done with each request for it; `close` waits for that,
+        // or keeps the memory mapped for good.
         unsafe { self.ring.push(&entry.user_data(slot as u64)) }
     }
 
     /// Reads completions: the result of a request, and that the kernel is done with its memory. Returns how
     /// many datagrams were sent.
     fn reap(&mut self, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let Self { ring, lent, vacant, refused, undecided, counters, .. } = self;
+        let Self { ring, lent, vacant, unsent, held, undecided, counters, .. } = self;
         let (mut sent, mut result) = (0, Ok(()));
         for completion in ring.cq.by_ref() {
             let (slot, res, flags) = (completion.user_data() as usize, completion.result(), completion.flags());
             let Some(place) = lent.get_mut(slot) else { continue };
+            let Some(own) = place else { continue };
             if !cqueue::notif(flags) {
                 *undecided -= 1;
                 if res >= 0 {
                     sent += 1;
                 } else {
                     let error = (errno::judge(-res), io::Error::from_raw_os_error(-res));
-                    let socket = place.as_ref().map_or(0, |lent| lent.packet.socket());
+                    let socket = own.packet.socket();
                     counters.note_refused(ring.files.at(socket), error).unwrap_or_else(|error| result = Err(error));
-                    place.iter_mut().for_each(|lent| lent.is_refused = true);
+                    if own.unsent == 0 {
+                        unsent.push_back(slot);
+                    }
+                    own.unsent += 1;
                 }
             }
             if !cqueue::more(flags) {
-                let Some(Lent { packet, is_refused }) = place.take() else { continue };
-                vacant.push(slot);
-                match is_refused {
-                    true => refused.push_back(packet),
-                    false => free.give(packet.into_frame()),
+                (own.held, *held) = (own.held - 1, *held - 1);
+                if let Some(Lent { packet, .. }) = place.take_if(|own| own.held + own.unsent == 0) {
+                    vacant.push(slot);
+                    free.give(packet.into_frame());
                 }
             }
         }
@@ -144,21 +174,19 @@ impl<'p> ZeroCopy<'p> {
 
     pub(super) fn close(mut self, free: &mut FreeList<'p>) -> io::Result<()> {
         for _ in 0..DONE_TRIES {
-            if self.vacant.len() == self.lent.len() || self.ring.enter_and_wait(DONE_WITHIN).is_err() {
+            if self.held == 0 || self.ring.enter_and_wait(DONE_WITHIN).is_err() {
                 break;
             }
             // The result of a request that was not waited for no longer matters.
             let _ = self.reap(free);
         }
-        if self.vacant.len() < self.lent.len() {
+        if self.held > 0 {
             self.ring.end_all();
             let _ = self.reap(free);
         }
-        self.refused.drain(..).for_each(|packet| free.give(packet.into_frame()));
-        let lent = self.lent.len() - self.vacant.len();
-        if lent > self.ring.unsubmitted() {
+        if self.held > self.ring.unsubmitted() {
             // The kernel is still reading from what was sent. `drop` keeps the memory.
-            return Err(held_back(lent));
+            return Err(held_back(self.lent.len() - self.vacant.len()));
         }
         self.lent.iter_mut().filter_map(Option::take).for_each(|lent| free.give(lent.packet.into_frame()));
         Ok(())
@@ -168,7 +196,7 @@ impl<'p> ZeroCopy<'p> {
 impl Drop for ZeroCopy<'_> {
     /// The kernel may still read from lent packets.
     fn drop(&mut self) {
-        if self.lent.iter().any(Option::is_some) {
+        if self.lent.iter().flatten().any(|lent| lent.held > 0) {
             std::mem::forget(Arc::clone(&self.pool));
         }
     }

@@ -10,7 +10,7 @@ use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
 use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
 use crate::traffic::{
-    check, exchange, gather, nothing_arrives, receive_until, room, send_all, send_home, send_queued, write,
+    check, exchange, gather, nothing_arrives, queue, receive_until, room, send_all, send_home, send_queued, write,
 };
 
 const BATCHES: [usize; 6] = [1, 2, 7, 32, 256, 1024];
@@ -93,6 +93,40 @@ fn deliver(subject: Subject, ip: IpAddr, pool: &Pool, batch: usize, lengths: &[u
     let mixed = |seq: u64| lengths[seq as usize % lengths.len()];
     exchange(&mut link.far, &mut link.near, first..first + count, window, mixed);
     link.close();
+}
+
+/// As in `relay`: each packet is sent several times, and stays where it is until the last copy has gone.
+pub(crate) fn copies_are_sent_of_one_frame(subject: Subject) {
+    let len = |seq: u64| 32 + seq as usize * 13 % 1000;
+    for (batch, copies) in [(1, 2), (4, 3), (4, 9), (32, 5)] {
+        let pool = subject.pool(1024, 2048);
+        let mut link = Link::open(subject, &Config { copies, ..subject.config(batch) }, &pool);
+        let mut first = 0;
+        // One alone, some, and some that are the last ones of a batch with the next one's first copies.
+        for count in [1, 2, 11] {
+            let (seqs, free) = (first..first + count, link.near.free.len());
+            seqs.clone().for_each(|seq| queue(&mut link.near, seq, len(seq)));
+            if batch < copies {
+                assert_eq!(link.near.tx().expect("a send on loopback"), batch);
+                assert_eq!(link.near.free.len(), free - count as usize, "copies are still to be sent");
+                send_queued(&mut link.near, count as usize * copies - batch);
+            } else {
+                send_queued(&mut link.near, count as usize * copies);
+            }
+            gather(&mut link.far, count as usize * copies);
+            for seq in seqs.flat_map(|seq| std::iter::repeat_n(seq, copies)) {
+                let packet = link.far.pop().expect("it was counted");
+                check(seq, len(seq), packet.bytes());
+                link.far.free.give(packet.into_frame());
+            }
+            nothing_arrives(&mut link.far);
+            first += count;
+        }
+        // The rest of its copies does not keep a frame from coming home.
+        queue(&mut link.near, first, len(first));
+        link.near.tx().expect("a send on loopback");
+        link.close();
+    }
 }
 
 /// Datagrams without payload, alone, in a row, and between others.
