@@ -140,6 +140,8 @@ pub struct Mode {
     pub never_waits: bool,
     /// Whether it moves one datagram per call, so that larger batches mean nothing.
     pub one_at_a_time: bool,
+    /// Whether it can wait for many datagrams at once, see [`Config::min_wait`](crate::Config::min_wait).
+    pub waits_for_many: bool,
     /// Whether it is a way to find the sockets that have datagrams, for which one socket alone has no need.
     pub finds_sockets: bool,
 }
@@ -164,6 +166,7 @@ impl Mode {
             has_header: false,
             never_waits: false,
             one_at_a_time: false,
+            waits_for_many: false,
             finds_sockets: false,
         }
     }

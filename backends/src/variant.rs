@@ -244,6 +244,11 @@ impl Variant {
         self.mode_that(|mode| mode.has_buffer_ring).is_some()
     }
 
+    /// Whether it can wait for many datagrams at once, see [`Config::min_wait`](crate::Config::min_wait).
+    pub fn waits_for_many(self) -> bool {
+        self.mode_that(|mode| mode.waits_for_many).is_some()
+    }
+
     /// Whether the kernel writes a header of its own in front of each payload.
     pub fn has_header(self) -> bool {
         self.mode_that(|mode| mode.has_header).is_some()

@@ -20,7 +20,7 @@ use crate::measure::slowed;
 use crate::measure::stops;
 use crate::measure::trial::Trial;
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Cell, FdTable, Wait};
+use crate::plan::cells::{Cell, FdTable, Wait, Waited};
 use crate::plan::cores::Place;
 use crate::plan::request::Pools;
 use crate::plan::schedule::Planned;
@@ -274,8 +274,14 @@ pub(crate) fn dry_run(args: &RunArgs, cells: &[Cell], trials: usize) -> String {
                 .rate
                 .map_or_else(String::new, |rate| format!("  rate {rate} in bursts of {}", cell.burst.unwrap_or(1))),
         };
+        if let Some(fanout) = cell.fanout {
+            extra += &format!("  fanout {fanout}");
+        }
         if cell.wait == Wait::Block {
             extra += "  block";
+        }
+        if let Some(Waited(Some(min_wait))) = cell.min_wait {
+            extra += &format!("  for {} or {} µs", min_wait.count, min_wait.within_us);
         }
         if cell.addressing == Addressing::Unconnected {
             extra += "  unconnected";

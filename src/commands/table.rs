@@ -48,7 +48,7 @@ const AT_A_RATE: [Part; 6] = [
     Part::Cores,
 ];
 
-const SHAPES: [Shape; 5] = [
+const SHAPES: [Shape; 6] = [
     Shape {
         scenarios: &["drain", "send"],
         title: "ns per datagram, of the backend and of its peer",
@@ -70,6 +70,11 @@ const SHAPES: [Shape; 5] = [
     },
     Shape { scenarios: &["pace"], title: "µs from when a datagram was due to its receipt", parts: &AT_A_RATE },
     Shape { scenarios: &["serve"], title: "µs from when a request was due to its answer", parts: &AT_A_RATE },
+    Shape {
+        scenarios: &["relay"],
+        title: "µs from when a datagram was due to each copy of it; CPU of a copy",
+        parts: &AT_A_RATE,
+    },
     Shape {
         scenarios: &["echo"],
         title: "round-trip time in µs",
@@ -139,7 +144,7 @@ fn section(shape: &Shape, cells: &[&CellSummary], files: &[String]) -> String {
         .filter(|part| {
             !matches!(part, Part::Median(Column::cpu_ns_per_packet, _))
                 || has_block
-                || ordered.iter().any(|name| ["pace", "serve"].contains(name))
+                || ordered.iter().any(|name| ["pace", "serve", "relay"].contains(name))
         })
         .collect();
 
@@ -293,7 +298,7 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
         let limited = if of("flood") { "; ≥: limited by the generators" } else { "" };
         notes.push(format!("±: the farther end of the 95% interval{limited}."));
     }
-    if of("pace") || of("serve") {
+    if ["pace", "serve", "relay"].into_iter().any(of) {
         notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is the rate it sent.".into());
     }
     let all: usize = cells.iter().map(|cell| cell.trials).sum();
@@ -437,7 +442,8 @@ mod tests {
             generator_limited: Some(1),
             loss_pct: Some(100.0),
             busy_pct: Some(100.0),
-            rate_pps: ["pace", "serve"].contains(&scenario).then_some(1_234_567),
+            rate_pps: ["pace", "serve", "relay"].contains(&scenario).then_some(1_234_567),
+            fanout: (scenario == "relay").then_some(1024),
             window: (scenario == "echo").then_some(1024),
             lat_p50_ns: Some(12_345_678),
             lat_p99_ns: Some(12_345_678),
@@ -458,7 +464,7 @@ mod tests {
 
     #[test]
     fn wide_values_fit_into_80_columns_and_long_names_are_told_in_full() {
-        let scenarios = ["drain", "send", "flood", "pace", "echo", "serve"];
+        let scenarios = ["drain", "send", "flood", "pace", "echo", "serve", "relay"];
         let rows: Vec<Row> = scenarios
             .into_iter()
             .flat_map(|scenario| {

@@ -63,7 +63,7 @@ pub fn defaults(scenario: &str, accel: &str) -> &'static [Column] {
         "drain" | "send" => &[Column::ns_per_packet_p50, Column::peer_ns_per_packet],
         "flood" => &[Column::rx_pps],
         // At a fixed rate, cost is processor time.
-        "pace" | "serve" => &[Column::lat_p50_ns, Column::lat_p99_ns, Column::cpu_ns_per_packet],
+        "pace" | "serve" | "relay" => &[Column::lat_p50_ns, Column::lat_p99_ns, Column::cpu_ns_per_packet],
         _ => &[Column::lat_p50_ns, Column::lat_p99_ns],
     }
 }

@@ -48,6 +48,11 @@ pub struct Lane<'p, B> {
     pub tx_in: Producer<Packet<'p>>,
     tx_out: Consumer<Packet<'p>>,
     polls: Polls,
+    /// Datagrams that the backend has sent in turns.
+    sent: u64,
+    /// Whether all that is to be sent goes out in a turn; else a batch.
+    sends_all: bool,
+    batch: usize,
     /// Whether `rx` may wait in the kernel.
     waits: bool,
     /// How many datagrams may be on the RX ring when `rx` is called again: another batch always fits.
@@ -137,7 +142,16 @@ macro_rules! take_turn {
     ($lane:ident, $app:ident, $free:ident) => {{
         let received = poll!($lane, $free)?;
         $lane.check($app, $free);
-        let sent = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
+        let mut sent = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
+        if $lane.sends_all {
+            // A batch that came is several batches to send.
+            let mut went = sent;
+            while went > 0 && (went >= $lane.batch || $lane.tx_out.available() > 0) {
+                went = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
+                sent += went;
+            }
+        }
+        $lane.sent += sent as u64;
         if received + sent == 0 {
             spin_loop();
         }
@@ -162,6 +176,9 @@ impl<'p, B: AsyncBackend<'p>> Lane<'p, B> {
             tx_in,
             tx_out,
             polls: Polls::default(),
+            sent: 0,
+            sends_all: config.copies > 1,
+            batch: config.batch,
             waits: config.block.is_some(),
             gathers: (slots.saturating_sub(config.batch)).min(GATHERED - 1),
         })
@@ -235,6 +252,11 @@ impl<'p, B: AsyncBackend<'p>> Lane<'p, B> {
     /// What the backend and the driver have counted so far.
     pub fn counters(&self) -> (Counters, Polls) {
         (self.backend.counters(), self.polls)
+    }
+
+    /// Datagrams sent so far in [`turns`], copies included.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Datagrams dropped so far because the RX ring was full.

@@ -28,15 +28,17 @@ pub struct Order {
     pub payload: usize,
     /// Whether the kernel cuts its sends into datagrams.
     pub gso: bool,
-    /// Datagrams per second, of `pace` and `serve`.
+    /// Datagrams per second, of `pace`, `serve` and `relay`.
     pub rate_pps: u64,
-    /// Datagrams per tick of `pace` and `serve`.
+    /// Datagrams per tick of these.
     pub burst: u64,
+    /// How many copies of each datagram come back, of `relay`; else 1.
+    pub fanout: usize,
     /// Datagrams in flight, of `echo`.
     pub window: usize,
-    /// Discarded time before the measured phase, of `echo` and `serve`.
+    /// Discarded time before the measured phase, where the generator takes answers.
     pub warmup: Duration,
-    /// What ends that phase, of `echo` and `serve`.
+    /// What ends that phase, likewise.
     pub until: Until,
     /// The core that it is pinned to; `None` if it runs on the worker's thread.
     pub core: Option<usize>,
@@ -69,10 +71,10 @@ impl Order {
         planned.saturating_sub(ago).clamp(LOOK_EVERY, Duration::from_millis(100))
     }
 
-    /// How many frames it needs, in `echo` and `serve`.
+    /// How many frames it needs, if it takes answers.
     pub fn frames(&self) -> usize {
         match self.scenario {
-            Scenario::Serve => SERVE_FRAMES,
+            Scenario::Serve | Scenario::Relay => SERVE_FRAMES,
             _ => 4 * self.window + 64,
         }
     }
@@ -122,7 +124,7 @@ impl Offered {
     }
 }
 
-/// What the generator of `echo` or `serve` reports.
+/// What the generator of `echo`, `serve` or `relay` reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RoundTrips {
     /// Datagrams sent in all.
@@ -145,13 +147,13 @@ pub struct RoundTrips {
     pub disturbance: Disturbance,
     /// Whether the measured phase was as fast at first as later; `None` if a schedule decides that.
     pub steady: Option<bool>,
-    /// Round-trip times in nanoseconds; of `serve`, from when each request was due.
+    /// Round-trip times in nanoseconds; of `serve` and `relay`, from when each request was due.
     pub latency: Recorded,
-    /// What only `serve` has.
+    /// What only `serve` and `relay` have.
     pub served: Option<Served>,
 }
 
-/// What a client of `serve` reports besides round trips.
+/// What a client of `serve` or `relay` reports besides round trips.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Served {
     /// How the requests were sent: `gso` or `sendmmsg`.
@@ -200,6 +202,7 @@ mod tests {
             gso: true,
             rate_pps: 50_000,
             burst: 8,
+            fanout: 1,
             window: 1,
             warmup: Duration::from_millis(50),
             until: Until::Elapsed(Duration::from_millis(250)),

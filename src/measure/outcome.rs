@@ -63,11 +63,13 @@ pub struct Outcome {
     pub steady: Option<bool>,
     /// What the rounds took, in scenarios that have rounds.
     pub rounds: Option<Rounds>,
-    /// Latencies in nanoseconds: round trips of `echo`, from the intended send time of `pace` and `serve`.
+    /// What the worker of `relay` did, over the whole life of its sockets.
+    pub relayed: Option<Relayed>,
+    /// Latencies in nanoseconds: round trips of `echo`, else from the intended send time.
     pub latency: Option<Histogram<u64>>,
-    /// How far the generator of `pace` or `serve` was behind its schedule, in nanoseconds.
+    /// How far a generator with a schedule was behind its schedule, in nanoseconds.
     pub late: Option<Histogram<u64>>,
-    /// Answers of `serve` that came too late to be of use.
+    /// Answers of `serve` and `relay` that came too late to be of use.
     pub late_answers: Option<u64>,
     /// The longest time between two looks for answers, in nanoseconds.
     pub poll_gap_ns: Option<u64>,
@@ -90,6 +92,15 @@ pub struct Outcome {
     pub balance: Option<f64>,
     /// Rates and times of several workers, if there are several.
     pub(crate) together: Option<Together>,
+}
+
+/// What a worker of `relay` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// Datagrams that it received, unique and intact.
+    pub received: u64,
+    /// Copies that the kernel took from it.
+    pub forwarded: u64,
 }
 
 /// What several workers did together.
@@ -168,6 +179,10 @@ impl Outcome {
         self.canary_ns = [0, 1].map(|at| self.canary_ns[at].max(other.canary_ns[at]));
         self.steady = both(self.steady, other.steady, |a, b| a && b);
         self.rounds = both(self.rounds, other.rounds, Rounds::merge);
+        self.relayed = both(self.relayed, other.relayed, |a, b| Relayed {
+            received: a.received + b.received,
+            forwarded: a.forwarded + b.forwarded,
+        });
         self.latency = both(self.latency, other.latency, merge_histograms);
         self.late = both(self.late, other.late, merge_histograms);
         self.late_answers = both(self.late_answers, other.late_answers, |a, b| a + b);

@@ -144,6 +144,7 @@ impl<'a, 'p> Part<'a, 'p> {
             gso: options.gso && cell.sockets() == 1,
             rate_pps: cell.rate.unwrap_or(1),
             burst: cell.burst.unwrap_or(1),
+            fanout: cell.fanout.unwrap_or(1),
             window: cell.window.unwrap_or(1),
             warmup: self.warmup(),
             until: self.until(),
@@ -391,7 +392,7 @@ fn senders(scenario: Scenario) -> [bool; 2] {
     match scenario {
         Scenario::Drain | Scenario::Flood | Scenario::Pace => [false, true],
         Scenario::Send => [true, false],
-        Scenario::Echo | Scenario::Serve => [true, true],
+        Scenario::Echo | Scenario::Serve | Scenario::Relay => [true, true],
     }
 }
 

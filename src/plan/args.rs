@@ -10,7 +10,7 @@ use hpbench_backends::{Addressing, Config};
 
 use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::backends as words;
-use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
+use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait, Waited};
 use crate::plan::lists::{self, List};
 use crate::plan::shards::{Sharding, Steer};
 use crate::plan::spread::{Active, Skew};
@@ -25,10 +25,10 @@ pub struct RunArgs {
     #[arg(help = words::short_help(), long_help = words::long_help(), help_heading = COMPARED)]
     pub backend: List<Asked>,
 
-    /// These, pace or serve
+    /// These, pace, serve or relay
     ///
     /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips), serve
-    /// (answers at a rate).
+    /// (answers at a rate), relay (copies of datagrams, at a rate).
     #[arg(long, value_name = "LIST", default_value = "drain,send,flood,echo", value_parser = lists::scenarios)]
     #[arg(help_heading = COMPARED)]
     pub scenario: List<Scenario>,
@@ -48,10 +48,18 @@ pub struct RunArgs {
 
     /// How workers wait: spin or block
     ///
-    /// How workers wait in flood, pace, echo and serve: spin (look again and again) or block (sleep in the kernel). The default
+    /// How workers wait, except in drain and send: spin (look again and again) or block (sleep in the kernel). The default
     /// is spin, and block for runtimes, which are made to wait.
     #[arg(long, value_name = "LIST", value_parser = lists::waits, help_heading = COMPARED)]
     pub wait: Option<List<Wait>>,
+
+    /// For how many datagrams a worker that sleeps waits at once, and how long: 8:50 is 8, or 50 µs
+    ///
+    /// For how many datagrams a worker waits at once with --wait block, 1 to 1024, and for how many microseconds, 1 to 10000: after
+    /// that one is enough. off is the first one. With io_uring and a receive that stays armed (multishot, poll); Linux 6.12.
+    #[arg(long, value_name = "LIST", default_value = "off", value_parser = lists::min_waits)]
+    #[arg(help_heading = COMPARED, hide_short_help = true)]
+    pub min_wait: List<Waited>,
 
     /// Whether sockets are connected, or unconnected: then each datagram comes with its sender's address
     #[arg(long, value_name = "LIST", default_value = "connected", value_parser = lists::addressings)]
@@ -97,17 +105,17 @@ pub struct RunArgs {
     #[arg(hide_short_help = true)]
     pub work: List<u64>,
 
-    /// Source ports of each generator in flood, pace and serve: clients of a socket that is not connected
+    /// Source ports of each generator, not in drain, send and echo: clients of a socket that is not connected
     ///
-    /// Source ports of each generator in flood, pace and serve, 1 to 32768: each is a client of the worker's one socket, which is then
+    /// Source ports of each generator in flood, pace, serve and relay, 1 to 32768: each is a client of the worker's one socket, which is then
     /// not connected, whatever --addressing says. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::flows)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub flows: List<usize>,
 
-    /// How several workers come by datagrams in flood, pace and serve: ports, reuseport or single
+    /// How several workers come by datagrams: ports, reuseport or single
     ///
-    /// How several workers come by datagrams in flood, pace and serve: each at a port of its own; from one port with a socket
+    /// How several workers come by datagrams in flood, pace, serve and relay: each at a port of its own; from one port with a socket
     /// for each (reuseport), among which the kernel chooses; or all from a single socket.
     #[arg(long, value_name = "LIST", default_value = "ports", value_parser = lists::shardings)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
@@ -130,16 +138,23 @@ pub struct RunArgs {
     #[arg(long, value_name = "WHAT", default_value = "header", help_heading = COMPARED, hide_short_help = true)]
     pub verify: VerifyArg,
 
-    /// Datagrams per second in pace and serve
+    /// Datagrams per second in pace, serve and relay
     ///
-    /// Offered datagrams per second and worker in pace and serve, 1 to 100000000; 100k is 100000. A..B doubles, as in --batch.
+    /// Offered datagrams per second and worker in pace, serve and relay, 1 to 100000000; 100k is 100000. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "50000", value_parser = lists::rates, help_heading = LOAD)]
     pub rate: List<u64>,
 
-    /// Datagrams per tick of the schedule of pace and serve, 1 to 1024
+    /// Datagrams per tick of the schedule of pace, serve and relay, 1 to 1024
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::bursts)]
     #[arg(help_heading = LOAD, hide_short_help = true)]
     pub burst: List<u64>,
+
+    /// Copies of each datagram that relay sends on, 1 to 1024
+    ///
+    /// Copies of each datagram that relay sends on to whoever sent it, 1 to 1024; a batch counts copies. A..B doubles, as in --batch.
+    #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::fanouts)]
+    #[arg(help_heading = LOAD, hide_short_help = true)]
+    pub fanout: List<usize>,
 
     /// Datagrams in flight in echo, 1 to 1024. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::windows)]
@@ -334,7 +349,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub force: bool,
 
-    /// Write the latencies of pace, echo and serve to an HdrHistogram interval log, or add them with --append or --resume
+    /// Write the latencies of pace, echo, serve and relay to an HdrHistogram interval log, or add them with --append or --resume
     #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
     pub hlog: Option<PathBuf>,
 
@@ -483,6 +498,11 @@ mod tests {
             ("--scenario", "walk", "there are drain"),
             ("--rate", "0", "from 1 to 100000000"),
             ("--burst", "1025", "from 1 to 1024"),
+            ("--fanout", "0", "from 1 to 1024"),
+            ("--min-wait", "8", "8:50"),
+            ("--min-wait", "0:50", "8:50"),
+            ("--min-wait", "8:10001", "8:50"),
+            ("--min-wait", "8:50,8:50", "already"),
             ("--wait", "sleep", "spin and block"),
             ("--fifo", "100", "from 1 to 99"),
             ("--bind", "localhost", "address"),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use hpbench_backends::{Addressing, Choice, Config, Kind, Mode, Variant};
+use hpbench_backends::{Addressing, Choice, Config, Kind, MinWait, Mode, Variant};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::address::HostAddress;
@@ -28,11 +28,13 @@ pub enum Scenario {
     Echo,
     /// Answering requests that come at an offered rate.
     Serve,
+    /// Sending on several copies of datagrams that come at an offered rate.
+    Relay,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 6] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo, Self::Serve];
+    pub const ALL: [Self; 7] = [Self::Drain, Self::Send, Self::Flood, Self::Pace, Self::Echo, Self::Serve, Self::Relay];
 
     /// The name in flags and columns.
     pub fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Scenario {
             Self::Pace => "pace",
             Self::Echo => "echo",
             Self::Serve => "serve",
+            Self::Relay => "relay",
         }
     }
 
@@ -53,7 +56,7 @@ impl Scenario {
 
     /// Whether many clients may send to a worker's socket, and workers share a port.
     pub fn has_flows(self) -> bool {
-        matches!(self, Self::Flood | Self::Pace | Self::Serve)
+        matches!(self, Self::Flood) || self.has_rate()
     }
 
     /// Whether the scenario works in rounds, on one thread.
@@ -63,12 +66,12 @@ impl Scenario {
 
     /// Whether load is offered at a rate, whatever the worker does with it.
     pub fn has_rate(self) -> bool {
-        matches!(self, Self::Pace | Self::Serve)
+        matches!(self, Self::Pace | Self::Serve | Self::Relay)
     }
 
     /// Whether the worker sends back what it receives.
     pub fn is_answered(self) -> bool {
-        matches!(self, Self::Echo | Self::Serve)
+        matches!(self, Self::Echo | Self::Serve | Self::Relay)
     }
 
     /// Whether latencies are its result.
@@ -115,6 +118,20 @@ impl Wait {
         match self {
             Self::Spin => "spin",
             Self::Block => "block",
+        }
+    }
+}
+
+/// For how many datagrams a worker waits at once, and how long: nothing is the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Waited(pub Option<MinWait>);
+
+/// As after `--min-wait`.
+impl fmt::Display for Waited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.pad("off"),
+            Some(MinWait { count, within_us }) => f.pad(&format!("{count}:{within_us}")),
         }
     }
 }
@@ -176,14 +193,18 @@ pub struct Cell {
     pub payload: usize,
     /// Datagrams per round, in scenarios that have rounds.
     pub round: Option<usize>,
-    /// Offered datagrams per second and worker, in `pace` and `serve`.
+    /// Offered datagrams per second and worker, in scenarios that have a rate.
     pub rate: Option<u64>,
-    /// Datagrams per tick of `pace` and `serve`.
+    /// Datagrams per tick of these.
     pub burst: Option<u64>,
+    /// Copies of each datagram that are sent on, in `relay`.
+    pub fanout: Option<usize>,
     /// Datagrams in flight, in `echo`.
     pub window: Option<usize>,
     /// How the worker waits.
     pub wait: Wait,
+    /// For how many it waits at once, for variants that can, if they wait.
+    pub min_wait: Option<Waited>,
     /// Whether the worker's socket knows its peer.
     pub addressing: Addressing,
     /// Entries of io_uring's buffer ring, for variants that have one.
@@ -196,7 +217,7 @@ pub struct Cell {
     pub spread: Option<Spread>,
     /// How long the app works on each datagram that it receives, in nanoseconds.
     pub work: Option<u64>,
-    /// Source ports of each generator, in `flood`, `pace` and `serve`.
+    /// Source ports of each generator, in `flood` and in scenarios that have a rate.
     pub flows: Option<usize>,
     /// How the workers come by their datagrams, likewise.
     pub sharding: Option<Sharding>,
@@ -210,8 +231,15 @@ impl Cell {
             batch: self.batch.min(self.window.unwrap_or(usize::MAX)),
             addressing: self.addressing,
             buffers: self.buffers.unwrap_or(1),
+            copies: self.fanout.unwrap_or(1),
+            min_wait: self.min_wait.and_then(|waited| waited.0),
             ..Config::of(self.variant, self.batch)
         }
+    }
+
+    /// How many datagrams the worker sends for each that it receives, if it sends any; and what one counts in the account.
+    pub fn copies(&self) -> u64 {
+        self.fanout.unwrap_or(1) as u64
     }
 
     /// How many sockets a worker has.
@@ -325,7 +353,7 @@ impl Options {
         match cell.scenario {
             Scenario::Drain | Scenario::Send => usize::from(cell.has_filling_thread()),
             Scenario::Flood => self.generators,
-            Scenario::Pace | Scenario::Echo | Scenario::Serve => 1,
+            Scenario::Pace | Scenario::Echo | Scenario::Serve | Scenario::Relay => 1,
         }
     }
 }
@@ -353,7 +381,7 @@ impl Asked {
             _ if !self.is_one_of_all || (receives, sends) == (false, false) => true,
             Scenario::Drain | Scenario::Flood | Scenario::Pace => receives,
             Scenario::Send => sends,
-            Scenario::Echo | Scenario::Serve => true,
+            Scenario::Echo | Scenario::Serve | Scenario::Relay => true,
         }
     }
 
@@ -400,10 +428,14 @@ pub struct Axes {
     pub rates: Vec<u64>,
     /// Datagrams per tick.
     pub bursts: Vec<u64>,
+    /// Copies of each datagram that are sent on.
+    pub fanouts: Vec<usize>,
     /// Datagrams in flight.
     pub windows: Vec<usize>,
     /// How workers wait; nothing leaves it to the backend.
     pub waits: Option<Vec<Wait>>,
+    /// For how many they wait at once.
+    pub min_waits: Vec<Waited>,
     /// Whether the workers' sockets know their peers.
     pub addressings: Vec<Addressing>,
     /// Entries of io_uring's buffer ring.
@@ -487,6 +519,7 @@ impl Axes {
             if asked.is_one_of_all && variant.is_one_at_a_time() && batch > 1 {
                 continue;
             }
+            let min_waits = axis(waits == Some(Wait::Block) && variant.waits_for_many(), &self.min_waits);
             // Nothing is received in `send`, so one size is as good as another.
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
@@ -495,7 +528,9 @@ impl Axes {
                         // A mode chosen by default may be one that was also named.
                         let of_sockets =
                             Cell { addressing, wait, fd_table, fill_core, spread, flows, sharding, ..*settings };
-                        cells.add(Cell { variant, buffers, ..of_sockets });
+                        for &min_wait in &min_waits {
+                            cells.add(Cell { variant, buffers, min_wait, ..of_sockets });
+                        }
                     }
                 }
             }
@@ -508,6 +543,7 @@ impl Axes {
         let paced = scenario.has_rate();
         let rounds = axis(scenario.has_rounds(), &self.rounds);
         let (rates, bursts) = (axis(paced, &self.rates), axis(paced, &self.bursts));
+        let fanouts = axis(scenario == Scenario::Relay, &self.fanouts);
         let windows = axis(scenario == Scenario::Echo, &self.windows);
         // In `send` no app receives anything.
         let works = axis(scenario != Scenario::Send, &self.works);
@@ -521,8 +557,10 @@ impl Axes {
             round: None,
             rate: None,
             burst: None,
+            fanout: None,
             window: None,
             wait: Wait::Spin,
+            min_wait: None,
             addressing: Addressing::Connected,
             buffers: None,
             fd_table: None,
@@ -536,6 +574,7 @@ impl Axes {
         let cells = rounds.into_iter().map(move |round| Cell { round, ..cell });
         let cells = cells.flat_map(move |cell| rates.clone().into_iter().map(move |rate| Cell { rate, ..cell }));
         let cells = cells.flat_map(move |cell| bursts.clone().into_iter().map(move |burst| Cell { burst, ..cell }));
+        let cells = cells.flat_map(move |cell| fanouts.clone().into_iter().map(move |fanout| Cell { fanout, ..cell }));
         let cells = cells.flat_map(move |cell| windows.clone().into_iter().map(move |window| Cell { window, ..cell }));
         let cells = cells.flat_map(move |cell| works.clone().into_iter().map(move |work| Cell { work, ..cell }));
         cells.flat_map(move |cell| waits.clone().into_iter().map(move |wait| Cell { wait, ..cell }))
@@ -591,8 +630,10 @@ mod tests {
             rounds: vec![512, 1024],
             rates: vec![1000, 2000],
             bursts: vec![1],
+            fanouts: vec![1, 4],
             windows: vec![1, 8, 64],
             waits: Some(vec![Wait::Spin, Wait::Block]),
+            min_waits: vec![Waited(None)],
             addressings: vec![Addressing::Connected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],
@@ -604,7 +645,11 @@ mod tests {
         };
         let cells = axes.cells().expect("they go together");
         let count = |scenario| cells.iter().filter(|cell| cell.scenario == scenario).count();
-        assert_eq!(Scenario::ALL.map(count), [8, 8, 4, 8, 12, 8], "null has only drain and send, and neither waits");
+        assert_eq!(
+            Scenario::ALL.map(count),
+            [8, 8, 4, 8, 12, 8, 16],
+            "null has only drain and send, and neither waits"
+        );
     }
 
     #[cfg(feature = "runtimes")]
@@ -651,8 +696,10 @@ mod tests {
             rounds: vec![1024],
             rates: vec![1000],
             bursts: vec![1],
+            fanouts: vec![1],
             windows: vec![1],
             waits: None,
+            min_waits: vec![Waited(None)],
             addressings: vec![Addressing::Connected, Addressing::Unconnected],
             buffers: vec![64, 512],
             fd_tables: vec![FdTable::Shared],

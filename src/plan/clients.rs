@@ -46,7 +46,7 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
     let (streams, others): (Vec<Scenario>, Vec<Scenario>) = axes.scenarios.iter().partition(|it| it.has_flows());
     let others: Vec<&str> = others.into_iter().map(Scenario::name).collect();
     if is_only && !others.is_empty() {
-        let reason = "only flood, pace and serve have many flows or a shared port";
+        let reason = "only flood, pace, serve and relay have many flows or a shared port";
         anyhow::ensure!(
             scenarios_by_default,
             "{asked} with --scenario {}: {reason}; leave out one of the two",
@@ -57,7 +57,7 @@ pub(super) fn check(args: &RunArgs, axes: &mut Axes, scenarios_by_default: bool)
     } else {
         anyhow::ensure!(
             !streams.is_empty(),
-            "{asked}: only flood, pace and serve have many flows or a shared port; add one to --scenario"
+            "{asked}: only flood, pace, serve and relay have many flows or a shared port; add one to --scenario"
         );
     }
     Ok(())

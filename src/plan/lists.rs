@@ -5,10 +5,10 @@ use std::fmt;
 use std::hash::Hash;
 
 use hpbench_backends::kernel::socket::PAYLOAD_MAX;
-use hpbench_backends::{Addressing, Choice, Config, Kind, SOCKETS_MAX, Variant};
+use hpbench_backends::{Addressing, Choice, Config, Kind, MinWait, SOCKETS_MAX, Variant};
 
 use crate::plan::backends as words;
-use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait};
+use crate::plan::cells::{Asked, FdTable, FillCore, Scenario, Wait, Waited};
 use crate::plan::shards::{Sharding, Steer};
 use crate::plan::spread::{Active, Skew};
 use crate::plan::values::{amount, nanoseconds, number};
@@ -173,7 +173,7 @@ pub(super) fn buffers(text: &str) -> Result<List<usize>, String> {
 
 /// The values of `--scenario`.
 pub(super) fn scenarios(text: &str) -> Result<List<Scenario>, String> {
-    const NONE: &str = "not a scenario of this version; there are drain, send, flood, pace, echo and serve";
+    const NONE: &str = "not a scenario of this version; there are drain, send, flood, pace, echo, serve and relay";
     List::parse(text, |part| named(part, &Scenario::ALL, Scenario::name, NONE))
 }
 
@@ -181,6 +181,33 @@ pub(super) fn scenarios(text: &str) -> Result<List<Scenario>, String> {
 pub(super) fn waits(text: &str) -> Result<List<Wait>, String> {
     const NONE: &str = "not a way to wait; there are spin and block";
     List::parse(text, |part| named(part, &[Wait::Spin, Wait::Block], Wait::name, NONE))
+}
+
+/// The values of `--min-wait`.
+pub(super) fn min_waits(text: &str) -> Result<List<Waited>, String> {
+    List::parse(text, |part| {
+        let many = |(count, within_us): (&str, &str)| {
+            let count = number(count, 1, Config::BATCH_MAX).ok()? as u32;
+            let within_us = number(within_us.trim_end_matches("us"), 1, MIN_WAIT_MAX_US).ok()? as u32;
+            Some(Waited(Some(MinWait { count, within_us })))
+        };
+        let waited = if part == "off" { Some(Waited(None)) } else { part.split_once(':').and_then(many) };
+        waited.map(|waited| vec![waited]).ok_or_else(|| {
+            format!(
+                "'{part}' is neither off nor a number of datagrams up to {} and one of microseconds up to {MIN_WAIT_MAX_US}, \
+                 such as 8:50",
+                Config::BATCH_MAX
+            )
+        })
+    })
+}
+
+/// The longest that a worker sleeps before it looks whether the trial is over.
+const MIN_WAIT_MAX_US: usize = 10_000;
+
+/// The values of `--fanout`.
+pub(super) fn fanouts(text: &str) -> Result<List<usize>, String> {
+    doubling(text, 1, Config::BATCH_MAX)
 }
 
 /// The values of `--batch`.

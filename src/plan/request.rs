@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::console::tell;
 use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait};
+use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait, Waited};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
 use crate::plan::path;
@@ -29,8 +29,10 @@ pub(crate) fn axes(args: &RunArgs) -> Axes {
         rounds: args.round.0.clone(),
         rates: args.rate.0.clone(),
         bursts: args.burst.0.clone(),
+        fanouts: args.fanout.0.clone(),
         windows: args.window.0.clone(),
         waits: args.wait.as_ref().map(|list| list.0.clone()),
+        min_waits: args.min_wait.0.clone(),
         addressings: args.addressing.0.clone(),
         buffers: args.buffers.0.clone(),
         fd_tables: args.fd_table.0.clone(),
@@ -52,6 +54,11 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     anyhow::ensure!(
         axes.scenarios.contains(&Scenario::Drain) || axes.fill_cores == [FillCore::Same],
         "--fill-core: only drain fills a queue before it measures; add it to --scenario"
+    );
+    anyhow::ensure!(
+        args.fanout.0 == [1] || axes.scenarios.contains(&Scenario::Relay),
+        "--fanout {}: only relay sends copies; add it to --scenario",
+        args.fanout
     );
     let answered = axes.scenarios.iter().copied().find(|scenario| scenario.is_answered());
     anyhow::ensure!(
@@ -108,7 +115,37 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
         "--ring {} is smaller than --batch {largest}: a ring holds at least one batch",
         args.ring
     );
-    axes.cells().map_err(anyhow::Error::msg)
+    let cells = axes.cells().map_err(anyhow::Error::msg)?;
+    check_min_wait(args, &cells)?;
+    Ok(cells)
+}
+
+/// Refuses a wait for many datagrams where no cell has one, and notes those that wait for the first one anyway.
+fn check_min_wait(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<()> {
+    if args.min_wait.0 == [Waited(None)] {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        cells.iter().any(|cell| cell.min_wait.is_some()),
+        "--min-wait {}: only a worker that sleeps waits for many datagrams, with a receive of io_uring that stays armed (multishot, \
+         poll); use --backend uring --wait block, and a scenario other than drain and send",
+        args.min_wait
+    );
+    let mut others: Vec<String> = Vec::new();
+    for cell in cells.iter().filter(|cell| cell.min_wait.is_none() && cell.wait == Wait::Block) {
+        let name = format!("{}:{}", cell.variant.kind(), cell.variant);
+        if !others.contains(&name) {
+            others.push(name);
+        }
+    }
+    if !others.is_empty() {
+        tell!(
+            "note: no wait for many datagrams at once with {}; {} for the first one, as with --min-wait off",
+            others.join(", "),
+            if others.len() == 1 { "it waits" } else { "they wait" }
+        );
+    }
+    Ok(())
 }
 
 /// What all trials have in common; checks that sockets are available.
@@ -430,7 +467,7 @@ fn pool_sizes(cells: &[Cell], options: &Options) -> [PoolSize; 2] {
     [datagrams, trains].map(|cells| PoolSize::of(&cells, options))
 }
 
-/// Frames for the answers of `serve`: the client takes them one by one.
+/// Frames for the answers of `serve` and `relay`: the client takes them one by one.
 pub(crate) const SERVE_FRAMES: usize = 128;
 
 /// The size of a pool.
@@ -453,7 +490,7 @@ impl PoolSize {
         let frames = most(|cell| cell.buffers.unwrap_or(0))
             + 4 * most(|cell| cell.batch)
             + 6 * most(|cell| cell.window.unwrap_or(0))
-            + most(|cell| if cell.scenario == Scenario::Serve { SERVE_FRAMES } else { 0 })
+            + most(|cell| if cell.scenario.is_answered() && cell.scenario.has_rate() { SERVE_FRAMES } else { 0 })
             + in_link
             + on_rings
             + 256;

@@ -28,7 +28,7 @@ columns! {
         run_id: String, Side;
         /// When the trial started (UTC).
         started_at: String, Other;
-        /// What was measured: `drain`, `send`, `flood`, `pace`, `echo` or `serve`.
+        /// What was measured: `drain`, `send`, `flood`, `pace`, `echo`, `serve` or `relay`.
         scenario: String, Axis;
         /// On which backend: `plain`, `mmsg`, `uring` or `null`; or an async runtime, e.g. `tokio`.
         backend: String, Axis;
@@ -46,9 +46,9 @@ columns! {
         payload: usize, ConditionalAxis;
         /// Datagrams per round in effect (`drain`, `send`).
         round: Option<usize>, ConditionalAxis;
-        /// Offered datagrams per second and worker (`pace`, `serve`).
+        /// Offered datagrams per second and worker (`pace`, `serve`, `relay`).
         rate_pps: Option<u64>, Axis;
-        /// Datagrams per tick (`pace`, `serve`).
+        /// Datagrams per tick (`pace`, `serve`, `relay`).
         burst: Option<u64>, Axis;
         /// Datagrams in flight (`echo`).
         window: Option<usize>, Axis;
@@ -82,7 +82,8 @@ columns! {
     Result {
         /// Length of the measured phase, all of its parts, in seconds.
         duration_s: Option<f64>, Other;
-        /// Datagrams sent over the whole life of the trial's sockets.
+        /// Datagrams sent over the whole life of the trial's sockets. In `relay` all counts of datagrams are of copies: what the
+        /// generator sends is there `fanout` times, and so is what is lost on its way to the worker.
         sent: Option<u64>, Other;
         /// Datagrams received over the whole life of the trial's sockets, unique and intact.
         received: Option<u64>, Other;
@@ -102,7 +103,7 @@ columns! {
         /// kernel.
         busy_pct: Option<f64>, Other;
         /// 1 if the load was too small to show what a worker can do: a worker less than 95% busy in `flood`; less than
-        /// 99% of the offered rate sent in `pace` and `serve`.
+        /// 99% of the offered rate sent in `pace`, `serve` and `relay`.
         generator_limited: Option<u8>, Other;
     }
     Ledger {
@@ -162,7 +163,7 @@ columns! {
         context_switches: Option<u64>, Metric("switches", Lower);
     }
     Latency {
-        /// Number of latencies: round-trip times of `echo`, time since due of `pace` and `serve`.
+        /// Number of latencies: round-trip times of `echo`, time since due of `pace`, `serve` and `relay` (of each copy).
         lat_samples: Option<u64>, Other;
         /// The least of them, in ns.
         lat_min_ns: Option<u64>, Metric("ns", Lower);
@@ -180,7 +181,7 @@ columns! {
         lat_p9999_ns: Option<u64>, Metric("ns", Lower);
         /// The largest of them, in ns.
         lat_max_ns: Option<u64>, Metric("ns", Lower);
-        /// How far the generator of `pace` was behind its schedule, in ns: 99th percentile.
+        /// How far a generator with a schedule was behind it, in ns: 99th percentile.
         late_p99_ns: Option<u64>, Metric("ns", Lower);
     }
     Mechanism {
@@ -288,11 +289,11 @@ columns! {
         /// How long entering the kernel 300 times took before and after the trial, relative to the run's first trial.
         kernel_canary_ratio: Option<f64>, Other;
         /// Time in softirqs of the receiving host's cores, in ns per datagram received: the network stack's own work, of which
-        /// only a part is in the worker's time. With `--peer`, the peer's host receives in `send`, and both in `echo` and `serve`.
+        /// only a part is in the worker's time. With `--peer`, the peer's host receives in `send`, and both in `echo`, `serve` and `relay`.
         /// Counted are the cores with at least a hundredth of the receiving softirqs (NET_RX). The kernel counts it in ticks of 10 ms, so it is empty where there are fewer than ten of them; use `-t 5`.
         softirq_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Whether the kernel of the receiving host measures time in interrupts: `yes` or `no`; `no yes` or `yes no` where the
-        /// peer's differs and both receive (`echo`, `serve`); empty if unknown. Without it, softirqs are only
+        /// peer's differs and both receive (`echo`, `serve`, `relay`); empty if unknown. Without it, softirqs are only
         /// estimated by looking at each timer tick what a core does, and those on the worker's core are also in the worker's
         /// time.
         irq_time_accounting: String, Circumstance, "interrupts timed exactly";
@@ -327,14 +328,14 @@ columns! {
         udp_mem: String, Circumstance, "memory of all UDP sockets, pages";
         /// How long the app worked on each datagram that it received, in ns: it spun so long.
         work: Option<u64>, Axis;
-        /// Answers that came more than 100 ms after their request was due (`serve`); they are in the latencies, too.
+        /// Answers that came more than 100 ms after their request was due (`serve`, `relay`); they are in the latencies, too.
         late_answers: Option<u64>, Metric("answers", Lower);
-        /// The longest time between two looks of the client for answers in the measured phase, in ns (`serve`). A latency may
+        /// The longest time between two looks of the client for answers in the measured phase, in ns (`serve`, `relay`). A latency may
         /// be too long by as much: the client saw the answer so much later.
         poll_gap_max_ns: Option<u64>, Other;
-        /// Source ports of each generator: clients of the worker's socket (`flood`, `pace`, `serve`).
+        /// Source ports of each generator: clients of the worker's socket (`flood`, `pace`, `serve`, `relay`).
         flows: Option<usize>, Axis;
-        /// How the workers come by datagrams (`flood`, `pace`, `serve`): at `ports` of their own, from one port with a socket for each
+        /// How the workers come by datagrams (`flood`, `pace`, `serve`, `relay`): at `ports` of their own, from one port with a socket for each
         /// (`reuseport`), or from a `single` socket.
         sharding: String, Axis;
         /// With `reuseport`: what the kernel chooses a socket by, the `hash` of addresses and ports, or the `cpu` that delivers a
@@ -343,7 +344,7 @@ columns! {
         /// With several workers that receive from generators: what the one that received most in the measured phase received,
         /// relative to an equal share. 1 is even; as many as there are workers means that one received everything.
         balance: Option<f64>, Other;
-        /// By how many datagrams the queues of the path grew in the measured phase (`pace`, `serve`): those that were sent in it
+        /// By how many datagrams the queues of the path grew in the measured phase (`pace`, `serve`, `relay`): those that were sent in it
         /// and came after it, without those that were sent before and came in it. A worker that keeps up has a few, in either
         /// direction; one that does not has as many as it lacks.
         queue_growth: Option<i64>, Other;
@@ -356,6 +357,17 @@ columns! {
         /// Of a backend on an async runtime: the versions of the runtime's crates, and the link-time optimisation that hpbench was
         /// built with, or `debug`.
         runtime: String, Side, "async runtime";
+        /// Copies of each datagram that the worker sends on (`relay`).
+        fanout: Option<usize>, Axis;
+        /// Datagrams, not copies, that the worker of `relay` received, unique and intact. `sent` divided by `fanout`, less
+        /// this, is what did not reach it.
+        relayed: Option<u64>, Other;
+        /// Copies that the kernel took from the worker of `relay`: `fanout` times `relayed`, without what was dropped at its ring.
+        /// What is missing of it in `received` was lost at the generator's socket, or on the way there.
+        forwarded: Option<u64>, Other;
+        /// For how many datagrams a worker that sleeps waits at once, and for how many microseconds at most, such as `8:50`; `off` is
+        /// the first one. Empty where nothing waits so.
+        min_wait: String, Axis;
     }
 }
 

@@ -287,7 +287,7 @@ mod tests {
         generator_cpu,cpu_relation,fill,uring_flags,rt_limited,hpbench,git_rev,rustc,steal_pct,run_delay_ns,\
         canary_ratio,steady,valid,invalid_reason,error,fd_table,state,pair,core_transfer_ns,unknown,lat_tail,\
         command,kernel_canary_ratio,softirq_ns_per_packet,irq_time_accounting,interface,driver,\
-         lost,peer_host,peer_kernel,fill_core,drop_host,sockets,active,skew,udp_mem,work,late_answers,poll_gap_max_ns,flows,sharding,steer,balance,queue_growth,goal,goal_met,runtime\n";
+         lost,peer_host,peer_kernel,fill_core,drop_host,sockets,active,skew,udp_mem,work,late_answers,poll_gap_max_ns,flows,sharding,steer,balance,queue_growth,goal,goal_met,runtime,fanout,relayed,forwarded,min_wait\n";
 
     #[test]
     fn the_columns_are_those_of_the_interface() {
@@ -298,6 +298,6 @@ mod tests {
     fn a_row_is_one_line_even_if_a_message_is_not() {
         let row = Row { error: "a \"b\", c".into(), ..Row::default() };
         let line = String::from_utf8(encode(&row, false)).expect("UTF-8");
-        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n"), "{line}");
+        assert!(line.ends_with(",\"a \"\"b\"\", c\",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n"), "{line}");
     }
 }

@@ -78,9 +78,11 @@ impl Run {
         match scenario {
             Scenario::Drain | Scenario::Flood | Scenario::Pace => own.clone(),
             Scenario::Send => others.clone(),
-            Scenario::Echo | Scenario::Serve if own == others => own.clone(),
-            Scenario::Echo | Scenario::Serve if own.is_empty() || others.is_empty() => String::new(),
-            Scenario::Echo | Scenario::Serve => format!("{own} {others}"),
+            Scenario::Echo | Scenario::Serve | Scenario::Relay => match (own.as_str(), others.as_str()) {
+                (own, others) if own == others => own.into(),
+                ("", _) | (_, "") => String::new(),
+                _ => format!("{own} {others}"),
+            },
         }
     }
 
@@ -173,6 +175,8 @@ impl Row {
                 false => String::new(),
             },
             work: cell.work,
+            fanout: cell.fanout,
+            min_wait: cell.min_wait.map_or_else(String::new, |waited| waited.to_string()),
             rt_limited: run.rt_limited.map(u8::from),
             host: run.environment.host.clone(),
             state: run.environment.state.clone(),
@@ -227,6 +231,8 @@ impl Row {
         let is_remote = run.peer.is_some();
         let (lost, unexplained) = if is_remote { ledger.lost() } else { (0, ledger.unexplained()) };
         self.lost = is_remote.then_some(lost);
+        self.relayed = outcome.relayed.map(|relayed| relayed.received);
+        self.forwarded = outcome.relayed.map(|relayed| relayed.forwarded);
         self.balance = outcome.balance.map(|balance| round_to(balance, 3));
         self.drop_host = outcome.hosts.dropped(is_remote);
         self.hosts = outcome.hosts.clone();

@@ -295,6 +295,8 @@ fn as_it_was(column: &str, at: impl Fn(&str) -> Option<usize>, fields: &StringRe
         ("sockets" | "active" | "skew", "null", _) => "",
         ("sockets" | "active", ..) => "1",
         ("skew", ..) => "0.0",
+        ("min_wait", "uring", _) if field("wait") == "block" && field("variant").contains("multishot") => "off",
+        ("min_wait", "uring", _) if field("wait") == "block" && field("variant").starts_with("poll") => "off",
         ("work", _, "drain" | "flood" | "pace" | "echo") => "0",
         ("flows", _, "flood" | "pace" | "serve") => "1",
         ("sharding", _, "flood" | "pace" | "serve") => "ports",

@@ -128,17 +128,52 @@ pub struct Tally {
     pub foreign: u64,
 }
 
+/// How often datagrams came again that are sent several times each, out of one frame: their copies are alike.
+///
+/// The first copy of each is noted in the [`Window`] of its flow. The others are counted here, in a place for the last numbers of
+/// the flow.
+#[derive(Debug)]
+struct Repeats {
+    /// How many more there are of each than the first one.
+    most: u32,
+    /// For each flow the same number of places, a power of two: a sequence number, and how often it came again.
+    places: Box<[(u64, u32)]>,
+    of_flow: usize,
+}
+
+impl Repeats {
+    /// For so many flows, which share 2^16 places, but have 64 each at least.
+    fn new(flows: usize, copies: usize) -> Self {
+        let of_flow = ((1 << 16) / flows.max(1)).max(64);
+        let of_flow = (of_flow + 1).next_power_of_two() / 2;
+        let most = u32::try_from(copies.saturating_sub(1)).unwrap_or(u32::MAX);
+        Self { most, places: vec![(0, 0); flows * of_flow].into_boxed_slice(), of_flow }
+    }
+
+    /// Notes that a number came again. Returns whether that is one of its copies.
+    fn note(&mut self, flow: usize, sequence: u64) -> bool {
+        let place = &mut self.places[flow * self.of_flow + sequence as usize % self.of_flow];
+        if place.0 < sequence {
+            *place = (sequence, 0);
+        }
+        let is_copy = place.0 == sequence && place.1 < self.most;
+        place.1 += u32::from(is_copy);
+        is_copy
+    }
+}
+
 /// Judges and counts arriving datagrams, flow by flow.
 #[derive(Debug)]
 pub struct Arrivals {
     flows: Vec<Window>,
+    repeats: Option<Repeats>,
     tally: Tally,
 }
 
 impl Arrivals {
     /// For datagrams of the flows from 0 to `flows` − 1.
     pub fn new(flows: usize) -> Self {
-        Self { flows: (0..flows).map(|_| Window::default()).collect(), tally: Tally::default() }
+        Self { flows: (0..flows).map(|_| Window::default()).collect(), repeats: None, tally: Tally::default() }
     }
 
     /// For `flows` flows of each of `sockets` sockets, which share the room for sequence numbers: a window has 2^20 divided
@@ -146,7 +181,14 @@ impl Arrivals {
     pub fn of_sockets(flows: usize, sockets: usize) -> Self {
         let window = (WINDOW / sockets.max(1) as u64).max(WINDOW_LEAST);
         let window = (window + 1).next_power_of_two() / 2;
-        Self { flows: (0..flows * sockets).map(|_| Window::of(window)).collect(), tally: Tally::default() }
+        let flows = (0..flows * sockets).map(|_| Window::of(window)).collect();
+        Self { flows, repeats: None, tally: Tally::default() }
+    }
+
+    /// The same, where each datagram is to come so often; then it is a duplicate.
+    pub fn in_copies(self, copies: usize) -> Self {
+        let repeats = (copies > 1).then(|| Repeats::new(self.flows.len(), copies));
+        Self { repeats, ..self }
     }
 
     /// Counts a datagram, and returns its header if it is unique and intact.
@@ -176,6 +218,7 @@ impl Arrivals {
         match window.note(header.sequence) {
             Seen::First => {}
             Seen::Late => self.tally.reordered += 1,
+            Seen::Before if self.is_copy(&header) => {}
             Seen::Before => {
                 self.tally.duplicate += 1;
                 return None;
@@ -222,6 +265,13 @@ impl Arrivals {
             self.flows[usize::from(flow)].next = next;
             self.tally.received += next - first;
         }
+    }
+
+    /// Notes that a datagram came again, and returns whether it was to.
+    #[inline(never)]
+    fn is_copy(&mut self, header: &Header) -> bool {
+        let repeats = self.repeats.as_mut();
+        repeats.is_some_and(|repeats| repeats.note(usize::from(header.flow), header.sequence))
     }
 
     #[cold]
@@ -409,6 +459,23 @@ mod tests {
         assert_eq!(arrivals.tally(), expected);
         let ledger = Ledger { sent: 5, arrived: expected, drop_socket: 1, drop_ring: 1 };
         assert_eq!(ledger.unexplained(), 1);
+    }
+
+    #[test]
+    fn copies_are_no_duplicates_and_more_of_them_are() {
+        let mut arrivals = Arrivals::of_sockets(1, 2).in_copies(3);
+        let header = |flow, sequence| Ok(Header { flow, sequence, flags: MEASURED, ..Header::default() });
+        // In the order in which they are sent; then two that overtake each other, one that is lost, and one too many.
+        for sequence in [0, 0, 0, 1, 1, 1, 2, 3, 2, 3, 2, 3, 4, 4, 5, 5, 5] {
+            assert!(arrivals.note(header(1, sequence)).is_some(), "{sequence}");
+        }
+        assert!(arrivals.note(header(1, 5)).is_none() && arrivals.note(header(1, 0)).is_none());
+        assert!(arrivals.note(header(0, 5)).is_some(), "another flow");
+        let tally = arrivals.tally();
+        assert_eq!((tally.received, tally.measured, tally.duplicate), (18, 18, 2));
+        let far = 1 << 17;
+        assert!((0..3).all(|_| arrivals.note(header(1, far)).is_some()) && arrivals.note(header(1, far)).is_none());
+        assert!(arrivals.note(header(1, far - 1)).is_some(), "late");
     }
 
     /// Datagrams noted together are noted as one by one, whatever their order.

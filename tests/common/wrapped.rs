@@ -77,6 +77,8 @@ pub(crate) fn cell(scenario: Scenario, kind: Kind, batch: usize) -> Cell {
         spread: Some(hpbench::plan::spread::Spread::ONE),
         work: None,
         flows: None,
+        fanout: None,
+        min_wait: None,
         sharding: None,
     }
 }

@@ -166,6 +166,12 @@ impl<'p> Uring<'p> {
         if (config.block.is_some() || ring.has_thread()) && !ring.can_wait() {
             return Err(OpenError::Missing { feature: "io_uring wait with a timeout (EXT_ARG)", since: "5.11" });
         }
+        if config.min_wait.is_some() && !ring.can_wait_for_many() {
+            return Err(OpenError::Missing {
+                feature: "io_uring wait for many completions (MIN_TIMEOUT)",
+                since: "6.12",
+            });
+        }
         let gso = config.variant.has(Mode::GSO);
         let send = match config.variant {
             variant if variant.has(modes::SEND_ZC) => {

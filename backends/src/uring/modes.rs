@@ -45,6 +45,7 @@ const RULES: [Rule; 4] = [
 pub const MULTISHOT: Mode = Mode {
     since: Some("6.0"),
     has_buffer_ring: true,
+    waits_for_many: true,
     ..Mode::new("multishot", "one RECV stays armed, with buffers from a registered ring")
 };
 
@@ -53,6 +54,7 @@ pub const MULTISHOT_DONTWAIT: Mode = Mode {
     name: "multishot-dontwait",
     about: "the same, but it ends when the queue is empty",
     never_waits: true,
+    waits_for_many: false,
     ..MULTISHOT
 };
 
@@ -75,8 +77,11 @@ pub const FIXED: Mode =
     Mode { since: NO_WAIT, ..Mode::new("fixed", "a batch of READ_FIXED requests into registered memory") };
 
 /// A POLL_ADD that stays armed, and `recvmmsg`.
-pub const POLL: Mode =
-    Mode { since: Some("5.13"), ..Mode::new("poll", "a POLL_ADD stays armed for each socket; recvmmsg receives") };
+pub const POLL: Mode = Mode {
+    since: Some("5.13"),
+    waits_for_many: true,
+    ..Mode::new("poll", "a POLL_ADD stays armed for each socket; recvmmsg receives")
+};
 
 /// A batch of SEND requests.
 pub const SEND: Mode = Mode { since: REQUESTS, ..Mode::new("send", "a batch of SEND requests") };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use io_uring::{cqueue, opcode};
 
-use crate::backend::{Config, Counters, OpenError, Sockets};
+use crate::backend::{Config, Counters, MinWait, OpenError, Sockets};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::kernel::errno::{self, Verdict};
@@ -37,6 +37,8 @@ pub(super) struct Multishot<'p, const MANY: bool> {
     given_back: usize,
     /// How long [`Multishot::rx_wait`] waits at most.
     block: Duration,
+    /// For how many it waits at once.
+    min_wait: Option<MinWait>,
     /// The sockets whose request the kernel does not hold, in the order in which they are armed.
     idle: VecDeque<u16>,
     sockets: usize,
@@ -82,6 +84,7 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
             batch: config.batch,
             given_back: GIVEN_BACK.min(config.buffers / 4),
             block: config.block.unwrap_or_default(),
+            min_wait: config.min_wait,
             idle: (0..sockets.len()).map(|number| number as u16).collect(),
             sockets: sockets.len(),
             entered: false,
@@ -180,16 +183,26 @@ impl<'p, const MANY: bool> Multishot<'p, MANY> {
     /// As [`Multishot::rx`], but waits for the first completion: for one, as blocking `recvmmsg` does. (Waiting
     /// for more saves wake-ups at the cost of latency, and without a timeout it can last for ever: one
     /// wake-up stands for many datagrams.)
+    ///
+    /// Whoever waits for many does not look before the wait: it would find those that have come since the last one.
     pub(super) fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let received = self.rx(free, rx)?;
-        if received > 0 || !self.prepare(free)? {
-            return Ok(received);
+        if self.min_wait.is_none() || !self.ring.cq.is_empty() {
+            let received = self.rx(free, rx)?;
+            if received > 0 {
+                return Ok(received);
+            }
+        }
+        if !self.prepare(free)? {
+            return Ok(0);
+        }
+        if self.buffers.unshown() > 0 {
+            self.buffers.publish();
         }
         if !self.idle.is_empty() {
             // A wait would not end with a datagram of theirs. The next call arms more.
             return self.fetch(free).and_then(|_| self.reap(self.batch, free, rx));
         }
-        self.ring.enter_and_wait(self.block)?;
+        self.ring.enter_and_wait_for(self.min_wait, self.block)?;
         self.entered = true;
         self.reap(self.batch, free, rx)
     }

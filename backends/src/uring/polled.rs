@@ -7,7 +7,7 @@ use std::time::Duration;
 use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode};
 
-use crate::backend::{Config, Counters, OpenError, Sockets};
+use crate::backend::{Config, Counters, MinWait, OpenError, Sockets};
 use crate::batches::Batches;
 use crate::frames::packet::RxRing;
 use crate::frames::pool::FreeList;
@@ -27,6 +27,8 @@ pub(super) struct Polled<'p> {
     batches: Batches<'p>,
     batch: usize,
     block: Duration,
+    /// For how many completions it waits at once.
+    min_wait: Option<MinWait>,
     counters: Counters,
 }
 
@@ -46,6 +48,7 @@ impl<'p> Polled<'p> {
             batches: Batches::new(config),
             batch: config.batch,
             block: config.block.unwrap_or_default(),
+            min_wait: config.min_wait,
             counters: Counters::default(),
         })
     }
@@ -61,9 +64,9 @@ impl<'p> Polled<'p> {
     }
 
     fn receive(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        let Self { ring, sockets, ready, idle, batches, batch, block, counters } = self;
+        let Self { ring, sockets, ready, idle, batches, batch, block, min_wait, counters } = self;
         let look = |ready: &mut ReadyQueue, waits: bool, counters: &mut Counters| {
-            look(ring, idle, ready, waits.then_some(*block), counters)
+            look(ring, idle, ready, waits.then_some((*min_wait, *block)), counters)
         };
         ready.visit(*batch, waits, counters, look, |socket, most, counters| {
             rx.set_socket(socket);
@@ -102,12 +105,12 @@ impl<'p> Polled<'p> {
 }
 
 /// Arms the polls that have ended, asks the kernel for completions if it may have some, and adds the sockets that they
-/// name. Waits for one, for at most `wait`.
+/// name. Waits for one, or as many as `wait` says, for at most the time there.
 fn look(
     ring: &mut Ring,
     idle: &mut VecDeque<u16>,
     ready: &mut ReadyQueue,
-    wait: Option<Duration>,
+    wait: Option<(Option<MinWait>, Duration)>,
     counters: &mut Counters,
 ) -> io::Result<()> {
     ring.cq.sync();
@@ -125,7 +128,7 @@ fn look(
         idle.pop_front();
     }
     match wait.filter(|_| ready.is_empty() && idle.is_empty()) {
-        Some(timeout) => ring.enter_and_wait(timeout)?,
+        Some((min_wait, timeout)) => ring.enter_and_wait_for(min_wait, timeout)?,
         None if arms || ring.wants_enter() => ring.enter(0)?,
         None => return Ok(()),
     }

@@ -11,7 +11,7 @@ use io_uring::{
     CompletionQueue, EnterFlags, IoUring, Parameters, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue, types,
 };
 
-use crate::backend::{OpenError, Sockets, throwaway_socket};
+use crate::backend::{MinWait, OpenError, Sockets, throwaway_socket};
 use crate::frames::pool::Region;
 use crate::kernel::setup::MEMLOCK_REMEDY;
 use crate::uring::setup::{Setup, explain};
@@ -253,6 +253,11 @@ impl Ring {
         self.params.is_feature_ext_arg()
     }
 
+    /// Whether this kernel can wait for many completions, but no longer than a time of their own.
+    pub(super) fn can_wait_for_many(&self) -> bool {
+        self.params.is_feature_min_timeout()
+    }
+
     /// Whether this kernel knows a request.
     pub(super) fn knows(&self, opcode: u8) -> bool {
         let mut probe = Probe::new();
@@ -453,15 +458,28 @@ impl Ring {
         self.enter_for(1, timeout)
     }
 
+    /// As [`Ring::enter_and_wait`]; with a `min_wait`, for so many completions, or for one after its time.
+    pub(super) fn enter_and_wait_for(&mut self, min_wait: Option<MinWait>, timeout: Duration) -> io::Result<()> {
+        match min_wait {
+            None => self.enter_for(1, timeout),
+            Some(MinWait { count, within_us }) => self.enter_within(count, within_us, timeout),
+        }
+    }
+
     /// Submits what is queued, and waits until `wanted` completions are there, at most for `timeout`.
     ///
     /// Even if no time is left for a wait, the number matters: without one, the kernel does at most 20 pieces of
     /// deferred work (`IO_LOCAL_TW_DEFAULT_MAX` in `io_uring/io_uring.c`, since 6.9).
     pub(super) fn enter_for(&mut self, wanted: u32, timeout: Duration) -> io::Result<()> {
+        self.enter_within(wanted, 0, timeout)
+    }
+
+    /// The same; after so many microseconds, unless they are none, one completion is enough.
+    fn enter_within(&mut self, wanted: u32, min_wait_usec: u32, timeout: Duration) -> io::Result<()> {
         self.sq.sync();
         self.overflows += u64::from(self.sq.cq_overflow());
         let timeout = types::Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
-        let argument = GetEvents { sigmask: 0, sigmask_sz: 0, min_wait_usec: 0, ts: &raw const timeout as u64 };
+        let argument = GetEvents { sigmask: 0, sigmask_sz: 0, min_wait_usec, ts: &raw const timeout as u64 };
         let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         flags.set(EnterFlags::SQ_WAKEUP, self.setup.sqpoll && self.sq.need_wakeup());
         let queued = if self.is_broken { 0 } else { self.sq.len() as u32 };
@@ -498,7 +516,8 @@ fn full() -> io::Error {
     io::Error::other("the submission queue is full")
 }
 
-/// `struct io_uring_getevents_arg` (`include/uapi/linux/io_uring.h`; `EXT_ARG` came with Linux 5.11).
+/// `struct io_uring_getevents_arg` (`include/uapi/linux/io_uring.h`; `EXT_ARG` came with Linux 5.11, and the use of
+/// `min_wait_usec`, which was padding, with 6.12).
 #[repr(C)]
 struct GetEvents {
     sigmask: u64,

@@ -112,6 +112,7 @@ fn topic(grid: &Grid<'_>, line: &Line<'_>, is_first: bool) -> String {
         ("pace", Column::lat_p50_ns) => "latency at a fixed rate",
         ("echo", Column::lat_p50_ns) => "round trips",
         ("serve", Column::lat_p50_ns) => "answers at a fixed rate",
+        ("relay", Column::lat_p50_ns) => "copies at a fixed rate",
         (scenario, _) => scenario,
     };
     let metric = metric_suffix(line.metric.column);

@@ -45,7 +45,7 @@ pub fn offer_by(order: &Order, way: Way<'_>, control: &Control) -> Result<Offere
     }
 }
 
-/// A generator of `echo` or `serve` on the calling thread: asks, takes the answers, and leads through the phases of the trial.
+/// A generator of `echo`, `serve` or `relay` on the calling thread: asks, takes the answers, and leads through the phases of the trial.
 ///
 /// # Errors
 ///
@@ -57,10 +57,10 @@ pub fn ask<'p>(
     frames: (&'p Pool, &mut FreeList<'p>),
 ) -> Result<RoundTrips, TrialError> {
     match (order.scenario, way) {
-        (Scenario::Serve, way) => serve::ask(order, way, control, frames),
+        (Scenario::Serve | Scenario::Relay, way) => serve::ask(order, way, control, frames),
         (_, Way::Connected(socket)) => echo::generate(order, (socket, None), control, frames),
         (_, Way::ToMany(socket, targets)) => echo::generate(order, (socket, Some(targets)), control, frames),
-        (_, Way::FromMany(_)) => Err(TrialError::Stalled("only a client of serve has many source ports")),
+        (_, Way::FromMany(_)) => Err(TrialError::Stalled("only a client of serve or relay has many source ports")),
     }
 }
 

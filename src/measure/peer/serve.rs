@@ -1,4 +1,4 @@
-//! The client of `serve`: requests by a schedule, whatever has become of earlier ones, and the answers to them.
+//! The client of `serve` and `relay`: requests by a schedule, whatever has become of earlier ones, and the answers to them.
 //!
 //! Latency counts from when a request was due to when its answer was seen, so that a client or a server that stalls makes later
 //! answers late, instead of asking less. What the client adds is recorded: how late requests went out, and the longest time
@@ -136,7 +136,7 @@ impl<'p> Client<'_, 'p> {
         let (control, near, mut settling) = (self.control, self.near, Settling::begin(now_ns()));
         self.spin(free, 0, |now_ns, client| {
             let dropped = || near.meminfo().map_or(0, |info| info.drops) + control.dropped();
-            settling.is_over(now_ns, [client.source.next, client.answers.received()], dropped)
+            settling.is_over(now_ns, [client.awaited(), client.answers.received()], dropped)
         })?;
         Ok(measured)
     }
@@ -204,7 +204,7 @@ impl<'p> Client<'_, 'p> {
             self.poll_gap_ns = self.poll_gap_ns.max(now_ns - self.last_ns);
             self.last_ns = now_ns;
             // Nothing is missed where nothing is under way.
-            if moved > 0 || self.answers.received() == self.source.next {
+            if moved > 0 || self.answers.received() == self.awaited() {
                 moved_ns = now_ns;
             } else if now_ns - moved_ns > STALL_NS {
                 return Err(stalled(self.answers.received()));
@@ -222,11 +222,17 @@ impl<'p> Client<'_, 'p> {
         }
     }
 
+    /// Answers to all requests so far.
+    #[inline]
+    fn awaited(&self) -> u64 {
+        self.source.next * self.order.fanout as u64
+    }
+
     /// Takes the answers that are there, as many as requests may have gone before. Where none is to come, a look would
     /// delay the next request.
     fn receive(&mut self, free: &mut FreeList<'p>) -> Result<usize, TrialError> {
         let mut all = 0;
-        while all < BATCH && self.answers.received() != self.source.next {
+        while all < BATCH && self.answers.received() != self.awaited() {
             let came = driver::receive_once(&mut self.lane, &mut self.answers, free);
             match came.map_err(TrialError::io("receiving"))? {
                 0 => break,
@@ -283,7 +289,7 @@ impl Answers {
     fn new(order: &Order, flows: usize) -> Self {
         // Those before are other clients'.
         let clients = usize::from(order.flow).div_ceil(flows) + 1;
-        let arrivals = Arrivals::of_sockets(clients, flows);
+        let arrivals = Arrivals::of_sockets(clients, flows).in_copies(order.fanout);
         Self { arrivals, wire: order.wire, due_ns: 0..0, latency: latency_histogram(), late: 0 }
     }
 }

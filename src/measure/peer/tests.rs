@@ -32,6 +32,7 @@ fn order(scenario: Scenario) -> Order {
         gso: false,
         rate_pps: 20_000,
         burst: 4,
+        fanout: 1,
         window: 3,
         warmup: Duration::from_millis(2),
         until: Until::Datagrams(ENOUGH),

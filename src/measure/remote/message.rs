@@ -149,6 +149,7 @@ impl Open {
             && self.orders.len() * ports <= FLOWS_MAX
             && self.orders.iter().all(has_flows)
             && (HEADER_LEN..=65_507).contains(&order.payload)
+            && (1..=1024).contains(&order.fanout)
             && (1..=1024).contains(&order.window)
             && (1..=100_000_000).contains(&order.rate_pps)
             && (1..=1024).contains(&order.burst)
@@ -352,6 +353,7 @@ mod tests {
             gso: true,
             rate_pps: 1000,
             burst: 1,
+            fanout: 1,
             window: 1,
             warmup: Duration::ZERO,
             until: Until::Elapsed(Duration::from_secs(1)),
@@ -382,6 +384,7 @@ mod tests {
             Order { rate_pps: 0, ..order },
             Order { burst: 0, ..order },
             Order { window: 1 << 40, ..order },
+            Order { fanout: 0, ..order },
             Order { warmup: Duration::MAX, ..order },
             Order { until: Until::Elapsed(Duration::MAX), ..order },
             Order { until: Until::Datagrams(u64::MAX), ..order },
@@ -448,6 +451,7 @@ mod tests {
             gso: b % 2 == 0,
             rate_pps: b,
             burst: a,
+            fanout: b as usize,
             window: b as usize,
             warmup: Duration::from_nanos(a),
             until: if b % 2 == 0 { Until::Datagrams(a) } else { Until::Elapsed(Duration::from_nanos(a)) },

@@ -121,7 +121,7 @@ impl Work<'_> {
         let ends = Ends { socket, targets, clients, worker };
         let report = match scenario {
             Scenario::Flood | Scenario::Pace => self.offer(&orders, &ends),
-            Scenario::Echo | Scenario::Serve => self.answered(order, &ends),
+            Scenario::Echo | Scenario::Serve | Scenario::Relay => self.answered(order, &ends),
             Scenario::Drain => self.fill(order, &ends),
             Scenario::Send => self.count(order, &ends),
         };

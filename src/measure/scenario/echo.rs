@@ -1,11 +1,15 @@
-//! `echo` and `serve`: a worker that sends back what it receives, and a generator that asks: a few datagrams in flight, or
-//! what a schedule says; see [`peer::echo`] and [`peer::serve`].
+//! `echo`, `serve` and `relay`: a worker that sends back what it receives, in `relay` several copies of it, and a generator that
+//! asks: a few datagrams in flight, or what a schedule says; see [`peer::echo`] and [`peer::serve`].
+//!
+//! The account of `relay` is in copies: a datagram that the generator sends, or that is lost on its way to the worker, counts as
+//! often as it was to be sent on.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::thread;
 
 use hpbench_backends::{AsyncBackend, Counters, FreeList, Pool};
 
+use crate::gates::reason::Reason;
 use crate::measure::clock::now_ns;
 use crate::measure::control::{Control, Phase, StopAtEnd};
 use crate::measure::cost::{Disturbance, Side, Watch};
@@ -14,7 +18,7 @@ use crate::measure::handoff;
 use crate::measure::host::BothHosts;
 use crate::measure::near::Near;
 use crate::measure::order::Order;
-use crate::measure::outcome::{Outcome, TrialError};
+use crate::measure::outcome::{Outcome, Relayed, TrialError};
 use crate::measure::peer;
 use crate::measure::peer::load::Way;
 use crate::measure::peer::serve::FINISH_NS;
@@ -71,7 +75,7 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
     });
     free.absorb(far_free);
     let (worked, report) = outcome?;
-    let trips = report.trips.unwrap_or_default();
+    let (trips, copies) = (report.trips.unwrap_or_default(), part.cell.copies());
     let info = near.meminfo().map_err(TrialError::io("reading SO_MEMINFO"))?;
     // Both hosts receive; what is read on one machine holds for all of it.
     let softirq_ticks = match part.peer {
@@ -82,13 +86,13 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
         _ => worked.disturbance.softirq_ticks,
     };
     let mut ledger = Ledger {
-        sent: trips.sent,
+        sent: trips.sent * copies,
         arrived: trips.arrived,
-        drop_socket: part.accounted(info.drops) + report.counted.drop_socket,
-        drop_ring: trips.drop_ring + worked.ledger.drop_ring,
+        drop_socket: part.accounted(info.drops) * copies + report.counted.drop_socket,
+        drop_ring: trips.drop_ring + worked.ledger.drop_ring * copies,
     };
     ledger.arrived.duplicate += worked.ledger.arrived.duplicate;
-    ledger.arrived.corrupt += worked.ledger.arrived.corrupt;
+    ledger.arrived.corrupt += worked.ledger.arrived.corrupt * copies;
     // Unrelated senders reach the worker if its socket is not connected; the generator's is.
     ledger.arrived.foreign += worked.ledger.arrived.foreign + near.unrelated() + report.unrelated;
     let served = trips.served.clone();
@@ -105,8 +109,8 @@ pub fn run<'p, B: AsyncBackend<'p>>(part: &Part<'_, 'p>, free: &mut FreeList<'p>
         late: served.map(|served| served.late.into()),
         ledger,
         measured_ns: trips.measured_ns,
-        measured_sent: trips.measured_sent,
-        measured_lost: trips.measured_sent.saturating_sub(trips.arrived.measured),
+        measured_sent: trips.measured_sent * copies,
+        measured_lost: (trips.measured_sent * copies).saturating_sub(trips.arrived.measured),
         measured_received: trips.measured_received,
         refused: trips.refused,
         hosts: BothHosts { own: None, peer: report.host },
@@ -155,14 +159,18 @@ fn worker<'p, B: AsyncBackend<'p>>(
         .and_then(|done| done.outcome()),
     };
     let (counters_total, in_effect, drop_ring) = (lane.counters().0, lane.in_effect(), lane.dropped());
+    let forwarded = lane.sent();
     let closed = lane.close(free);
     let (outcome, echo) = worked?;
     closed.map_err(TrialError::io("closing the backend"))?;
     // What the generator cannot see: it was not sent back.
-    let Tally { foreign, duplicate, corrupt, .. } = echo.arrivals.tally();
+    let Tally { received, foreign, duplicate, corrupt, .. } = echo.arrivals.tally();
     let arrived = Tally { foreign, duplicate, corrupt, ..Tally::default() };
     let ledger = Ledger { arrived, drop_ring: drop_ring + echo.dropped, ..Ledger::default() };
-    Ok(Outcome { ledger, counters_total, in_effect, ..outcome })
+    let relayed = part.cell.fanout.map(|_| Relayed { received, forwarded });
+    let is_unbalanced = relayed.is_some() && forwarded != (received - echo.dropped) * part.cell.copies();
+    let invalid = is_unbalanced.then_some(Reason::UnbalancedWorker);
+    Ok(Outcome { ledger, counters_total, in_effect, relayed, invalid, ..outcome })
 }
 
 /// Sends back what comes, and notes where the counters stand when the phase changes.
@@ -193,7 +201,7 @@ fn work<'p, B: AsyncBackend<'p>, A: App<'p>>(
             // The generator waits no longer for what was dropped here.
             let drops = near.meminfo().map_or(0, |info| info.drops);
             if part.shards.is_none() {
-                control.report_dropped(drops);
+                control.report_dropped(drops * part.cell.copies());
             }
         }
         let next = control.phase();

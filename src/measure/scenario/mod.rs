@@ -153,7 +153,7 @@ impl<'p> Part<'_, 'p> {
             Scenario::Drain | Scenario::Send => self.run_rounds::<B>(free),
             Scenario::Flood => flood::run::<B>(self, free),
             Scenario::Pace => pace::run::<B>(self, free),
-            Scenario::Echo | Scenario::Serve => echo::run::<B>(self, free),
+            Scenario::Echo | Scenario::Serve | Scenario::Relay => echo::run::<B>(self, free),
         }?;
         Ok(Outcome { limited: self.is_limited(&outcome), ..outcome })
     }
@@ -166,8 +166,8 @@ impl<'p> Part<'_, 'p> {
         }
     }
 
-    /// Whether the generators were the bottleneck: in `flood`, if they left the worker idle; in `pace` and `serve`, if
-    /// they sent less than the offered rate.
+    /// Whether the generators were the bottleneck: in `flood`, if they left the worker idle; where they have a
+    /// rate, if they sent less.
     fn is_limited(&self, outcome: &Outcome) -> Option<bool> {
         let measured_ns = outcome.measured_ns as f64;
         match self.cell.scenario {
@@ -177,10 +177,10 @@ impl<'p> Part<'_, 'p> {
                 Some(!gates::is_busy_enough(busy_ns, measured_ns))
             }
             // Datagrams come in ticks, one of which may have fallen on either side of an edge.
-            Scenario::Pace | Scenario::Serve => {
+            Scenario::Pace | Scenario::Serve | Scenario::Relay => {
                 let offered_ns = outcome.offered_ns.map_or(measured_ns, |ns| ns as f64);
                 let offered = self.cell.rate.unwrap_or(0) as f64 * offered_ns / 1e9;
-                let sent = outcome.measured_sent + self.cell.burst.unwrap_or(1);
+                let sent = outcome.measured_sent / self.cell.copies() + self.cell.burst.unwrap_or(1);
                 Some(!gates::keeps_rate(sent as f64, offered))
             }
             _ => None,

@@ -130,7 +130,7 @@ const OF_RUN: [Column; 8] = [
 ];
 
 /// Columns in which the trials of a run differ.
-const OF_TRIAL: [Column; 21] = [
+const OF_TRIAL: [Column; 23] = [
     Column::order,
     Column::trial,
     Column::scenario,
@@ -149,6 +149,8 @@ const OF_TRIAL: [Column; 21] = [
     Column::active,
     Column::skew,
     Column::work,
+    Column::fanout,
+    Column::min_wait,
     Column::flows,
     Column::sharding,
     Column::steer,
@@ -260,6 +262,8 @@ mod tests {
             ("sockets", |row| row.sockets = Some(7)),
             ("active", |row| row.active = Some(7)),
             ("skew", |row| row.skew = Some(0.5)),
+            ("fanout", |row| row.fanout = Some(7)),
+            ("min_wait", |row| row.min_wait = "8:50".into()),
             ("flows", |row| row.flows = Some(7)),
             ("sharding", |row| row.sharding = "single".into()),
             ("steer", |row| row.steer = "cpu".into()),

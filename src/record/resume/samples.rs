@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Begun, ResumeError};
 use crate::measure::truesizes::Truesizes;
-use crate::plan::cells::{self, Axes, Cell, Options, Scenario, Until};
+use crate::plan::cells::{self, Axes, Cell, Options, Scenario, Until, Waited};
 use crate::plan::cores::{Cores, Place};
 use crate::plan::schedule::{Planned, Schedule};
 use crate::record::environment::Environment;
@@ -66,7 +66,9 @@ pub(super) fn cells() -> Vec<Cell> {
         windows: vec![1],
         rates: vec![1000],
         bursts: vec![1],
+        fanouts: vec![1],
         waits: None,
+        min_waits: vec![Waited(None)],
         addressings: vec![Addressing::Connected],
         buffers: vec![512],
         fd_tables: vec![cells::FdTable::Shared],

@@ -110,7 +110,7 @@ pub(super) fn rate(data: &Data) -> FigureOrMissing {
 
 /// Whether load is offered at a rate.
 fn has_rate(cell: &Cell) -> bool {
-    ["pace", "serve"].contains(&cell.get(Column::scenario))
+    ["pace", "serve", "relay"].contains(&cell.get(Column::scenario))
 }
 
 /// Latency against the offered rate.
@@ -122,7 +122,7 @@ pub(super) fn load(data: &Data) -> FigureOrMissing {
         name: "load",
         title: "Latency against offered load",
         notes: vec![
-            "The time from when a datagram was due to its receipt (pace), or to the answer (serve), by how many were due \
+            "The time from when a datagram was due to its receipt (pace), to the answer (serve), or to a copy of it (relay), by how many were due \
              per second; less is better. Hollow points: the generator could not keep the rate."
                 .into(),
         ],

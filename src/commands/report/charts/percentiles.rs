@@ -25,7 +25,7 @@ type Known = Vec<(f64, Estimate)>;
 
 /// Percentile curves of `echo`, `pace` and `serve`.
 pub(super) fn figure(data: &Data) -> FigureOrMissing {
-    let cells = plot::cells(data, |cell| ["echo", "pace", "serve"].contains(&cell.get(Column::scenario)));
+    let cells = plot::cells(data, |cell| ["echo", "pace", "serve", "relay"].contains(&cell.get(Column::scenario)));
     let waits = grouping::waits(cells.iter().map(|&at| &data.cells[at]));
     let groups = grouping::groups(data, &cells, &[], LineBy::Series);
     let lines = |group: &Group| -> Vec<(Key, Known)> {

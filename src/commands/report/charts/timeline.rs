@@ -115,7 +115,9 @@ fn draw(data: &Data, scenario: Scenario, seen: &[Seen]) -> Lines {
     let places = places.into_iter().filter(|place| !x.is_beyond(*place)).collect();
     let label = match scenario {
         Scenario::Flood => "rate, % off its cell's median",
-        Scenario::Pace | Scenario::Echo | Scenario::Serve => "median latency, % off its cell's median",
+        Scenario::Pace | Scenario::Echo | Scenario::Serve | Scenario::Relay => {
+            "median latency, % off its cell's median"
+        }
         Scenario::Drain | Scenario::Send => "cost, % off its cell's median",
     };
     Lines {
