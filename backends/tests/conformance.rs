@@ -105,6 +105,7 @@ macro_rules! suite {
             a_wait_ends_with_a_datagram in waiting,
             a_wait_for_nothing_ends_in_time_and_uses_no_core in waiting,
             a_wait_brings_all_that_came_in_order in waiting,
+            a_wait_for_many_ends_after_its_time_with_what_is_there in waiting,
             datagrams_arrive_on_their_socket_in_order in many,
             no_socket_starves_while_another_floods in many,
             more_sockets_than_buffers_suffice in many,

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hpbench_backends::kernel::thread::Usage;
-use hpbench_backends::{Config, OpenError, Port};
+use hpbench_backends::{Config, MinWait, OpenError, Port};
 
 use crate::harness::{Deadline, Lane, Link, Subject, skip};
 use crate::traffic::{check, datagram, send_all};
@@ -70,6 +70,42 @@ pub(crate) fn a_wait_for_nothing_ends_in_time_and_uses_no_core(subject: Subject)
     }
     assert!(begin.elapsed() > Duration::from_millis(150), "four waits end at four times");
     link.close();
+}
+
+/// A wait for more datagrams than come ends after its time, with all that are there.
+pub(crate) fn a_wait_for_many_ends_after_its_time_with_what_is_there(subject: Subject) {
+    let within = Duration::from_millis(40);
+    let min_wait = Some(MinWait { count: 64, within_us: within.as_micros() as u32 });
+    let config = Config { min_wait, ..waiting(subject, 2 * LONG) };
+    if !subject.variant().waits_for_many() {
+        return;
+    }
+    if let Err(error) = (subject.probe)(&config) {
+        assert!(matches!(error, OpenError::Missing { since: "6.12", .. }), "{error}");
+        return skip("min-wait", &error);
+    }
+    let pool = subject.pool(512, 256);
+    let (near, far) = subject.peer_pair();
+    let mut near = Lane::open(subject, &config, Port::Socket(near), &pool, pool.frames());
+    for first in [0, 3, 6] {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for seq in first..first + 3 {
+                    thread::sleep(within / 20);
+                    far.send(&datagram(seq, 64)).expect("sent");
+                }
+            });
+            wait_for(&mut near, first..first + 3);
+        });
+        assert!((within / 2..LONG).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+    // One that is there wakes nobody before the time.
+    far.send(&datagram(9, 64)).expect("sent");
+    let start = Instant::now();
+    wait_for(&mut near, 9..10);
+    assert!((within / 2..LONG).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(near.close().is_whole());
 }
 
 /// Datagrams that are already there are received without a wait, and receives that do not wait still work.
