@@ -397,6 +397,7 @@ impl Driven {
             gso: false,
             rate_pps: 1,
             burst: 1,
+            fanout: 1,
             window: 1,
             warmup: Duration::ZERO,
             until: Until::Elapsed(Duration::from_secs(60)),

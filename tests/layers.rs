@@ -26,6 +26,7 @@ const HPBENCH: &[&[&str]] = &[
         "commands/lab",
         "commands/agent",
     ],
+    &["commands/found"],
     &["commands/bench", "commands/plan_file", "commands/table"],
     &["compare"],
     &["record"],

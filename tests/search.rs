@@ -14,7 +14,7 @@ fn searches_of_all_backends_go_on_together_and_all_trials_are_rows() {
     }
     let bench = Bench::new();
     let backends = needs::backends();
-    for scenario in ["pace", "serve"] {
+    for scenario in ["pace", "serve", "relay --fanout 2"] {
         let done = bench
             .run(&format!("search --scenario {scenario} --backend {backends} --work 100us {SHORT} --force"))
             .expect(0);
@@ -41,7 +41,30 @@ fn searches_of_all_backends_go_on_together_and_all_trials_are_rows() {
         // A hundred microseconds each: no worker can take more than ten thousand a second for long. On a busy machine nothing may hold.
         let highest = rows.iter().filter(|row| row.text("goal_met") == "yes").map(|row| row.count("rate_pps")).max();
         assert!(highest.is_none_or(|rate| rate <= 12_000), "{highest:?}: {}", done.stdout);
+        // The file says what the search said.
+        let shown = bench.run("show out.csv").expect(0);
+        assert_eq!(shown.stdout, done.stdout);
     }
+}
+
+#[test]
+fn a_file_has_the_answer_and_a_report_shows_it() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let search = "search --backend plain,mmsg --work 100us";
+    let first = bench.run(&format!("{search} {SHORT}")).expect(0);
+    assert_eq!(bench.run("show out.csv").expect(0).stdout, first.stdout);
+    bench.run(&format!("{search} --loss-max 0,1 {SHORT} --append")).expect(0);
+    bench.run("--backend plain --scenario pace --trials 6 -t 0.01 --no-gates --quiet --append -o out.csv");
+    let shown = bench.run("show out.csv").expect(0).stdout;
+    assert_eq!(shown.matches("out.csv, search of 20").count(), 2, "each search, {shown}");
+    assert!(shown.contains("loss at most 0% or 1%") && shown.contains("pace: µs from"), "and the run: {shown}");
+    bench.run("report out.csv -o page.html").expect(0);
+    let page = std::fs::read_to_string(bench.path("page.html")).expect("the page");
+    assert!(page.contains("<h2>Highest rates that hold</h2>") && page.contains("loss at most 0% or 1%"));
+    assert_eq!(page.matches("<th>stopped by</th>").count(), 2);
 }
 
 #[test]
@@ -84,8 +107,9 @@ fn a_known_capacity_is_found() {
 fn what_cannot_be_searched_is_refused() {
     let bench = Bench::new();
     for (flags, told) in [
-        ("--scenario drain", "pace and serve"),
-        ("--scenario flood,pace", "pace and serve"),
+        ("--scenario drain", "pace, serve and relay"),
+        ("--scenario flood,pace", "pace, serve and relay"),
+        ("--sharding reuseport", "add --workers 2"),
         ("--sum 1 -t 2", "--sum 1"),
         ("--loss-max 100", "from 0 to below 100"),
         ("--rate 5", "--rate"),
@@ -118,6 +142,21 @@ fn numbers_of_workers_for_which_there_are_no_cores_are_left_out() {
     let done = bench.run("search --backend plain -w 1..2 --dry-run").expect(0);
     assert!(done.stderr.contains("2 workers left out: there are too few cores"), "{}", done.stderr);
     assert!(done.stdout.contains("1 search, workers 1, about 6 s"), "{}", done.stdout);
+}
+
+/// Workers that share a port are compared with one that has it alone, on a socket like theirs.
+#[test]
+fn one_worker_is_what_those_that_share_a_port_are_compared_with() {
+    let bench = Bench::new();
+    for (sharding, alone) in [("reuseport", &["unconnected"][..]), ("ports,single", &["", "unconnected"])] {
+        let flags = format!("-w 1,2 --sharding {sharding} --flows 1 --backend plain --dry-run --force-plan");
+        let done = bench.run(&format!("search {flags}")).expect(0);
+        let cells: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("pace ")).collect();
+        assert_eq!(cells.len(), alone.len(), "{}", done.stdout);
+        assert!(cells.iter().zip(alone).all(|(line, alone)| line.ends_with(alone) && !line.contains(sharding)));
+        let searches = alone.len() + sharding.split(',').count();
+        assert!(done.stdout.contains(&format!("{searches} searches, workers 1,2")), "{}", done.stdout);
+    }
 }
 
 #[test]

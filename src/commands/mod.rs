@@ -4,6 +4,7 @@ pub mod agent;
 pub(crate) mod bench;
 pub mod compare;
 pub mod doctor;
+pub(crate) mod found;
 pub mod lab;
 pub(crate) mod plan_file;
 pub mod report;

@@ -209,7 +209,7 @@ mod tests {
     /// The keys are a contract: existing ones stay.
     #[test]
     fn each_flag_of_a_run_is_a_key() {
-        const KEYS: &str = "backend scenario batch payload wait addressing fd-table fill-core work buffers verify sockets active skew flows sharding steer rate burst window round workers \
+        const KEYS: &str = "backend scenario batch payload wait addressing fd-table fill-core work buffers verify sockets active skew flows sharding steer rate burst fanout min-wait window round workers \
             generators handoff trials time precision duration packets warmup no-gates seed cpu generator-cpu wait-quiet fifo \
             bind port ring rcvbuf sndbuf force-plan peer peer-bind peer-cpu clock-uncertainty label state pair out append resume force hlog strict dry-run quiet verbose";
         let options = options();

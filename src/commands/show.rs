@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use crate::commands::table;
+use crate::commands::{found, table};
 use crate::compare::answer;
+use crate::compare::capacity::Searches;
 use crate::compare::dataset::Dataset;
 use crate::compare::summaries::{self, CellSummary, TOLD};
 use crate::console::{Failure, broken, look, print, usage};
@@ -44,9 +45,14 @@ pub(crate) fn run(args: &ShowArgs) -> Result<u8, Failure> {
     let inputs: Vec<_> = args.files.iter().map(|path| ("", path.as_path())).collect();
     place::check_outputs(&[], &inputs).map_err(usage)?;
     let mut data = Dataset::new(summaries::columns());
-    for (path, name) in args.files.iter().zip(rows::file_names(&args.files)) {
-        data.begin(&name);
-        rows::read_file(path, |_, fields, row| data.add(fields, row))?;
+    let (mut searches, names) = (Searches::default(), rows::file_names(&args.files));
+    for (file, (path, name)) in args.files.iter().zip(&names).enumerate() {
+        data.begin(name);
+        // A summary has all cells.
+        rows::read_file(path, |_, fields, row| match args.summary.is_none() && searches.add(file, fields, row) {
+            true => Ok(()),
+            false => data.add(fields, row),
+        })?;
     }
     data.finish();
     let cells = summaries::of(&data);
@@ -54,7 +60,10 @@ pub(crate) fn run(args: &ShowArgs) -> Result<u8, Failure> {
         Some(Summary::Csv) => csv(&cells, &data.files)?,
         Some(Summary::Json) => json(&cells, &data.files)?,
         None => {
-            let mut parts = vec![answer::of_trials(&data, look()), table::render(&cells, &data.files)];
+            let mut parts = vec![found::text(&searches.found(&names))];
+            if searches.is_empty() || !cells.is_empty() {
+                parts.extend([answer::of_trials(&data, look()), table::render(&cells, &data.files)]);
+            }
             parts.retain(|part| !part.is_empty());
             parts.join("\n")
         }

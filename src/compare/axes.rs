@@ -122,7 +122,7 @@ fn variant(side: &str) -> String {
 }
 
 /// The rank of a backend, or of a variant's backend.
-fn rank(side: &str) -> usize {
+pub(crate) fn rank(side: &str) -> usize {
     let name = side.split(':').next().unwrap_or(side);
     Kind::by_use().position(|kind| kind.name() == name).unwrap_or(usize::MAX)
 }

@@ -6,10 +6,12 @@
 //! - [`verdict`], [`judge`], [`judged`] and `comparisons`: the figures of two sides, and the verdicts; [`counts`]:
 //!   those without noise; [`warnings`] and `notes`: the caveats;
 //! - `fleets`: a change on many hosts;
+//! - `capacity`: what searches have found;
 //! - `steps`, `matrix` and [`answer`]: the results, in words and figures.
 
 pub mod answer;
 pub mod axes;
+pub(crate) mod capacity;
 pub(crate) mod cells;
 pub(crate) mod comparisons;
 pub mod counts;

@@ -91,6 +91,13 @@ pub(crate) fn percentage(text: &str) -> Result<f64, String> {
     value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
 }
 
+/// The same, which may be none.
+pub(crate) fn percentage_or_none(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    let value = number.filter(|value| (0.0..100.0).contains(value));
+    value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage from 0 to below 100"))
+}
+
 /// Reads a time that is added to each datagram.
 pub(crate) fn added_ns(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().filter(|value| (0.0..=1e6).contains(value));

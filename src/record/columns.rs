@@ -352,7 +352,8 @@ columns! {
         /// loss are separated by commas. Empty in other runs.
         goal: String, Other;
         /// In a search, whether the trial met its goal: `yes`, or the main reason why not: `loss`, `queue` (it grew), `p99` or
-        /// `generator` (it did not offer the load); one word for each goal, in their order.
+        /// `generator` (it did not offer the load, or not take what came back); one word for each goal, in their order. Empty if the
+        /// trial says nothing, because it was disturbed and did not hold, or failed.
         goal_met: String, Other;
         /// Of a backend on an async runtime: the versions of the runtime's crates, and the link-time optimisation that hpbench was
         /// built with, or `debug`.

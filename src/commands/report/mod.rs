@@ -22,6 +22,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::compare::capacity::{Found, Searches};
 use crate::compare::dataset::Dataset;
 use crate::console::{Failure, broken, print, printable_path, usage};
 use crate::place;
@@ -37,7 +38,7 @@ use times::Times;
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
     check_outputs(args, &[])?;
-    let (mut data, packed) = read(&args.files)?;
+    let Read { mut data, packed, searched } = read(&args.files)?;
     let compared = charts::compared(&data);
     let conclusion = conclusion::draw(&data, &compared);
     data.in_time();
@@ -46,7 +47,14 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     // Nothing is written unless everything can be.
     charts.iter().try_for_each(|(path, _)| write::check(path, args.force))?;
     check_outputs(args, &charts)?;
-    let page = Page { data: &data, conclusion: &conclusion, figures: &figures, missing: &missing, packed: &packed };
+    let page = Page {
+        data: &data,
+        searched: &searched,
+        conclusion: &conclusion,
+        figures: &figures,
+        missing: &missing,
+        packed: &packed,
+    };
     let text = page.render();
     let files = charts.iter().map(|(path, chart)| (path.as_path(), chart)).chain([(args.out.as_path(), &text)]);
     let staged: Vec<_> = files.map(|(path, text)| write::stage(path, text)).collect::<Result<_, _>>()?;
@@ -63,15 +71,24 @@ pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
 }
 
 /// Everything in the files.
-fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), Failure> {
-    let (mut set, mut times) = (Dataset::new(Data::columns()), Times::default());
+struct Read {
+    data: Data,
+    packed: Vec<Packed>,
+    /// What searches have found.
+    searched: Vec<Found>,
+}
+
+fn read(files: &[PathBuf]) -> Result<Read, Failure> {
+    let (mut set, mut times, mut searches) = (Dataset::new(Data::columns()), Times::default(), Searches::default());
+    let names = rows::file_names(files);
     let mut packed: Vec<Packed> = Vec::new();
     let mut room = Packer::room_for_all();
-    for (path, name) in files.iter().zip(rows::file_names(files)) {
-        let mut packer = Packer::new(&name, room).map_err(no_thread)?;
-        set.begin(&name);
+    for (file, (path, name)) in files.iter().zip(&names).enumerate() {
+        let mut packer = Packer::new(name, room).map_err(no_thread)?;
+        set.begin(name);
         rows::read_file(path, |columns, fields, row| {
             set.add(fields, row)?;
+            searches.add(file, fields, row);
             times.add(row);
             packer.add(columns, fields);
             Ok(())
@@ -81,7 +98,7 @@ fn read(files: &[PathBuf]) -> Result<(Data, Vec<Packed>), Failure> {
         packed.push(done);
     }
     set.finish();
-    Ok((Data::new(set, times), packed))
+    Ok(Read { data: Data::new(set, times), packed, searched: searches.found(&names) })
 }
 
 fn no_thread(error: std::io::Error) -> Failure {

@@ -11,6 +11,7 @@ use crate::commands::report::gates;
 use crate::commands::report::parts::{TEXT_MAX, count, folded, grid, named, scrolled, section, with};
 use crate::commands::report::svg::STYLE as CHART_STYLE;
 use crate::commands::report::svg::marks::shortened;
+use crate::compare::capacity::{Found, Section};
 use crate::console::is_control;
 use crate::record::columns::Column;
 
@@ -28,6 +29,9 @@ const HOW_TO_READ: &str = "Points are medians of the trials that count, with the
 /// The most series that are highlighted when hovered over.
 const SERIES_MAX: usize = 64;
 
+/// What the results of searches are called.
+const CAPACITY: &str = "Highest rates that hold";
+
 /// The most steps between kernels that are not collapsed.
 const STEPS_SHOWN: usize = 8;
 
@@ -36,6 +40,8 @@ const STEPS_SHOWN: usize = 8;
 pub(crate) struct Page<'a> {
     /// The trials.
     pub data: &'a Data,
+    /// What searches among them have found.
+    pub searched: &'a [Found],
     /// The conclusions from them.
     pub conclusion: &'a Conclusion,
     /// The charts.
@@ -65,6 +71,7 @@ impl Page<'_> {
                     main {
                         (self.header())
                         (self.answer())
+                        (self.capacity())
                         @if !self.figures.is_empty() { p class="missing" { (HOW_TO_READ) } }
                         @for figure in self.figures { (section(figure)) }
                         (self.missing())
@@ -126,6 +133,7 @@ impl Page<'_> {
                 }
                 nav {
                     a href="#answer" { "Answer" }
+                    @if !self.searched.is_empty() { a href="#capacity" { (CAPACITY) } }
                     @for figure in self.figures { a href=(format!("#{}", figure.name)) { (figure.title) } }
                     a href="#environment" { "Environment" }
                     a href="#gates" { "Gates" }
@@ -168,6 +176,26 @@ impl Page<'_> {
                 details {
                     summary { "Caveats (" (notes.len()) ")" }
                     ul { @for note in notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
+                }
+            }
+        }
+    }
+
+    /// What searches have found, as they print it.
+    fn capacity(&self) -> Markup {
+        html! {
+            @if !self.searched.is_empty() {
+                section id="capacity" {
+                    h2 { (CAPACITY) }
+                    @for found in self.searched {
+                        @if let Some(of) = &found.of { h3 { (shortened(of, TEXT_MAX)) } }
+                        @if !found.headline.is_empty() { p class="headline" { (found.headline) } }
+                        @for section in &found.sections {
+                            p { (section.title) }
+                            (section_of(section))
+                        }
+                        ul { @for note in &found.notes { li { (shortened(note, 4 * TEXT_MAX)) } } }
+                    }
                 }
             }
         }
@@ -301,6 +329,21 @@ impl Page<'_> {
             }
         }
     }
+}
+
+/// The table of the searches of a scenario.
+fn section_of(section: &Section) -> Markup {
+    let class = |at: usize| (!section.texts.contains(&at)).then_some("number");
+    scrolled(html! {
+        table {
+            thead { tr { @for (at, name) in section.header.iter().enumerate() { th class=[class(at)] { (name) } } } }
+            tbody {
+                @for row in &section.rows {
+                    tr { @for (at, text) in row.iter().enumerate() { td class=[class(at)] { (shortened(text, TEXT_MAX)) } } }
+                }
+            }
+        }
+    })
 }
 
 /// A time without fractions of seconds, e.g. `2026-11-23 01:02:03 UTC`; other text stays as it is.

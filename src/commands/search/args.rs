@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
+use crate::compare::capacity::Sought;
 use crate::plan::args::RunArgs;
 use crate::plan::command;
 use crate::plan::lists::{List, workers};
-use crate::plan::values::{amount, percentage, seconds};
+use crate::plan::values::{amount, percentage, percentage_or_none, seconds};
 use crate::stats::search::Goal;
 use crate::text::percent;
 
@@ -17,7 +18,8 @@ use crate::text::percent;
 const EXAMPLES: &str = "\
 Examples:
   hpbench search                               how much can each backend receive?
-  hpbench search --scenario serve --work 5us   and answer, with 5 µs of work on each";
+  hpbench search --scenario serve --work 5us   and answer, with 5 µs of work on each
+  hpbench search --scenario relay --fanout 8   and send on to eight";
 
 /// Heading of the flags that only a search has.
 const SEARCH: &str = "What holds";
@@ -112,12 +114,12 @@ pub struct SearchArgs {
 }
 
 impl SearchArgs {
-    /// The goals.
+    /// What is looked for.
     ///
     /// # Errors
     ///
     /// What cannot be, and what to change.
-    pub fn goals(&self) -> anyhow::Result<Vec<Goal>> {
+    pub(crate) fn sought(&self) -> anyhow::Result<Sought> {
         let GoalArgs { loss_max, width, sum, .. } = &self.goal;
         let trial_s = self.trial().as_secs_f64();
         let goal = |&loss: &f64| {
@@ -131,24 +133,13 @@ impl SearchArgs {
             goal.check()
                 .map_err(|told| anyhow::anyhow!("--sum {} s with --duration {trial_s} s: {told}", goal.sum_s))?;
         }
-        Ok(goals)
+        Ok(Sought { goals, p99_max: self.goal.p99_max })
     }
 
     /// How long a trial is.
     pub fn trial(&self) -> Duration {
         let usual = if self.goal.thorough { Goal::thorough(0.0) } else { Goal::quick(0.0) };
         self.run.duration.unwrap_or(Duration::from_secs_f64(usual.final_trial_s))
-    }
-
-    /// The goals in one line, as rows record them.
-    pub(super) fn described(&self, goals: &[Goal]) -> String {
-        let Goal { final_trial_s, sum_s, exceed_ratio, width, .. } = goals[0];
-        format!(
-            "loss {} p99 {}ms trial {final_trial_s}s sum {sum_s}s exceed {exceed_ratio} width {}",
-            self.goal.loss_max,
-            self.goal.p99_max.as_nanos() as f64 / 1e6,
-            percent(width)
-        )
     }
 
     /// The command that repeats the search.
@@ -169,7 +160,8 @@ impl Args for SearchArgs {
         let command = GoalArgs::augment_args(command).after_help(EXAMPLES);
         let adjusted = |arg: Arg| match arg.get_id().as_str() {
             "scenario" => {
-                arg.default_value("pace").help("pace or serve").long_help("Scenarios: pace (receive), serve (answer).")
+                let long = "Scenarios: pace (receive), serve (answer), relay (send on copies).";
+                arg.default_value("pace").help("pace, serve or relay").long_help(long)
             }
             "duration" => arg
                 .help("Measured time of a trial [default: 250ms]")
@@ -218,14 +210,11 @@ impl Losses {
     fn parse(text: &str) -> Result<Self, String> {
         let mut losses: Vec<f64> = Vec::new();
         for part in text.split(',').map(str::trim) {
-            let number = part.strip_suffix('%').unwrap_or(part).parse::<f64>().ok();
-            let Some(value) = number.filter(|value| (0.0..100.0).contains(value)) else {
-                return Err(format!("'{part}' is not a percentage from 0 to below 100"));
-            };
-            if losses.contains(&(value / 100.0)) {
+            let value = percentage_or_none(part)?;
+            if losses.contains(&value) {
                 return Err(format!("'{part}' names a value that is already in the list"));
             }
-            losses.push(value / 100.0);
+            losses.push(value);
         }
         losses.sort_by(f64::total_cmp);
         Ok(Self(losses))
@@ -253,13 +242,13 @@ mod tests {
     fn the_defaults_are_those_that_rows_record() {
         let args = parse("").expect("no flags");
         assert_eq!(args.run.scenario.0, [Scenario::Pace]);
-        let goals = args.goals().expect("the defaults");
-        assert_eq!(goals, [Goal::quick(0.005)]);
-        assert_eq!(args.described(&goals), "loss 0.5% p99 10ms trial 0.25s sum 3s exceed 0.5 width 2%");
+        let sought = args.sought().expect("the defaults");
+        assert_eq!(sought.goals, [Goal::quick(0.005)]);
+        assert_eq!(sought.to_string(), "loss 0.5% p99 10ms trial 0.25s sum 3s exceed 0.5 width 2%");
         let args = parse("--thorough --loss-max 0.5,0 --p99-max 500us -w 1,2").expect("good flags");
-        let goals = args.goals().expect("they can be");
-        assert_eq!(goals, [Goal::thorough(0.0), Goal::thorough(0.005)]);
-        assert_eq!(args.described(&goals), "loss 0%,0.5% p99 0.5ms trial 1s sum 21s exceed 0.5 width 0.5%");
+        let sought = args.sought().expect("they can be");
+        assert_eq!(sought.goals, [Goal::thorough(0.0), Goal::thorough(0.005)]);
+        assert_eq!(sought.to_string(), "loss 0%,0.5% p99 0.5ms trial 1s sum 21s exceed 0.5 width 0.5%");
         assert_eq!(args.goal.workers.0, [1, 2]);
     }
 
@@ -277,8 +266,8 @@ mod tests {
         {
             assert!(parse(flags).is_err(), "{flags}");
         }
-        let refused = parse("-t 4 --sum 3").expect("good flags").goals().expect_err("a trial is too long").to_string();
+        let refused = parse("-t 4 --sum 3").expect("good flags").sought().expect_err("a trial is too long").to_string();
         assert!(refused.contains("--sum 3") && refused.contains("--duration 4"), "{refused}");
-        assert_eq!(parse("-t 4").expect("good flags").goals().expect("one trial a load")[0].sum_s, 4.0);
+        assert_eq!(parse("-t 4").expect("good flags").sought().expect("one trial a load").goals[0].sum_s, 4.0);
     }
 }

@@ -1,41 +1,40 @@
-//! `hpbench search`: the highest rate that each backend can take, by MLRsearch (RFC 9971) on `pace` or `serve`.
+//! `hpbench search`: the highest rate that each backend can take, by MLRsearch (RFC 9971) on `pace`, `serve` or `relay`.
 //!
-//! Which load is tried next, and what is known of the others, is [`crate::stats::search`]; a trial is that of a run.
+//! Which load is tried next, and what is known of the others, is [`crate::stats::search`]; a trial is that of a run. What was found is read
+//! from the rows, by [`crate::compare::capacity`], as it is from those of a file.
 
-mod answer;
 pub mod args;
-mod judge;
 mod trials;
 
-use std::ops::RangeInclusive;
-
 use anyhow::{anyhow, ensure};
+use hpbench_backends::Addressing;
 
 use crate::commands::bench::look::look_around;
 use crate::commands::bench::start::{new_run, start_peer, tries};
 use crate::commands::bench::{Stock, dry_run, open_output};
+use crate::commands::found;
+use crate::compare::capacity::{self, Sought};
 use crate::console::{Failure, broken, print, tell, usage};
 use crate::measure::control::Interrupt;
 use crate::place;
 use crate::plan::args::RunArgs;
 use crate::plan::cells::{Cell, Options};
 use crate::plan::lists::List;
+use crate::plan::shards::{Sharding, Steer};
 use crate::plan::{pointless, request};
 use crate::record::row::Run;
-use crate::stats::search::{Goal, Search};
+use crate::stats::search::Search;
 use crate::text::counted;
 use args::SearchArgs;
-use judge::Limits;
 use trials::{Bench, End, Measured, Subject, measure};
 
 /// Searches, and prints what was found.
 pub(crate) fn run(args: &SearchArgs) -> Result<u8, Failure> {
-    let goals = args.goals().map_err(Failure::Usage)?;
+    let sought = args.sought().map_err(Failure::Usage)?;
     check(args).map_err(Failure::Usage)?;
-    let plan = plan(args, &goals)?;
-    let goal = args.described(&goals);
+    let plan = plan(args, &sought)?;
     if args.run.dry_run {
-        return print(&(dry_text(&plan, &goals) + &format!("goal: {goal}\n"))).map(|()| 0);
+        return print(&(dry_text(&plan, &sought) + &format!("goal: {sought}\n"))).map(|()| 0);
     }
     let interrupt = Interrupt::install().map_err(broken)?;
     let Plan { mut runs, mut subjects, .. } = plan;
@@ -50,22 +49,13 @@ pub(crate) fn run(args: &SearchArgs) -> Result<u8, Failure> {
     place::check_outputs(&used, &[]).map_err(usage)?;
     let mut output = open_output(&args.run, &runs[0].environment.host)?;
     output.begin()?;
-    look_around(&args.run, &runs[0], seconds(&subjects, &goals), &interrupt);
-    let limits = Limits { loss_max: args.goal.loss_max.0.clone(), p99_max_ns: args.goal.p99_max.as_nanos() as u64 };
+    look_around(&args.run, &runs[0], seconds(&subjects, &sought), &interrupt);
     let tries = tries(&args.run);
-    let bench = Bench {
-        args: &args.run,
-        runs: &runs,
-        interrupt: &interrupt,
-        tries,
-        limits: &limits,
-        goal: &goal,
-        time: args.goal.time,
-    };
+    let bench =
+        Bench { args: &args.run, runs: &runs, interrupt: &interrupt, tries, sought: &sought, time: args.goal.time };
     let measured = measure(&bench, &mut subjects, stock, &mut output)?;
     let is_in_place = output.finish()?;
-    let workers: Vec<usize> = runs.iter().map(|run| run.options.cores.places.len()).collect();
-    let text = answer::of(&subjects, &workers, args, &goals);
+    let text = found::text(&measured.searches.found(&[]));
     if output.is_stdout() {
         tell!("{text}");
     } else {
@@ -101,7 +91,7 @@ fn tell_end(measured: &Measured) -> bool {
 fn check(args: &SearchArgs) -> anyhow::Result<()> {
     let run = &args.run;
     if let Some(other) = run.scenario.0.iter().find(|scenario| !scenario.has_rate()) {
-        return Err(anyhow!("--scenario {other}: a search needs a load with a rate; there are pace and serve"));
+        return Err(anyhow!("--scenario {other}: a search needs a load with a rate; there are pace, serve and relay"));
     }
     let several = args.goal.workers.0.len() > 1;
     ensure!(
@@ -126,7 +116,7 @@ struct Plan {
     args: RunArgs,
 }
 
-fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
+fn plan(args: &SearchArgs, sought: &Sought) -> Result<Plan, Failure> {
     let highest = args.goal.rate_max as u64;
     let (id, seed) = (format!("{:016x}", rand::random::<u64>()), args.run.seed.unwrap_or_else(rand::random));
     let (mut runs, mut subjects, mut first) = (Vec::new(), Vec::new(), None);
@@ -138,8 +128,9 @@ fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
             generators: Some(1),
             ..args.run.clone()
         };
-        let mut cells = request::cells(&own, false).map_err(Failure::Usage)?;
         let is_one_of_several = args.goal.workers.0.len() > 1;
+        let own = if is_one_of_several && workers == 1 { alone(own) } else { own };
+        let mut cells = request::cells(&own, false).map_err(Failure::Usage)?;
         let options = match request::options(&own) {
             Ok(options) if is_one_of_several && lacks_cores(&own, &options) => {
                 tell!(
@@ -162,12 +153,11 @@ fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
         if let Some(peer) = &peer {
             request::check_way(&cells, &options.bind, peer).map_err(Failure::Usage)?;
         }
-        let trial_s = args.trial().as_secs_f64();
-        subjects.extend(
-            cells.into_iter().map(|cell| {
-                Subject::new(runs.len(), cell, Search::new(goals.to_vec(), range(&cell, highest, trial_s)))
-            }),
-        );
+        let search = |cell: &Cell| {
+            let range = capacity::range(cell.burst.unwrap_or(1), highest_of(cell, highest), sought);
+            Search::new(sought.goals.clone(), range)
+        };
+        subjects.extend(cells.into_iter().map(|cell| Subject::new(runs.len(), cell, search(&cell))));
         runs.push(new_run(&own, options, (id.clone(), seed), peer.as_ref()));
         first.get_or_insert(own);
     }
@@ -177,20 +167,28 @@ fn plan(args: &SearchArgs, goals: &[Goal]) -> Result<Plan, Failure> {
     Ok(Plan { runs, subjects, args })
 }
 
+/// The flags of the one worker that several are compared with: it has nobody to share a port with, but a socket as they have.
+fn alone(args: RunArgs) -> RunArgs {
+    let shardings = &args.sharding.0;
+    let mut addressings = if shardings.contains(&Sharding::Ports) { args.addressing.0.clone() } else { Vec::new() };
+    if shardings.iter().any(|sharding| sharding.is_shared()) && !addressings.contains(&Addressing::Unconnected) {
+        addressings.push(Addressing::Unconnected);
+    }
+    let (sharding, steer) = (List(vec![Sharding::Ports]), List(vec![Steer::Hash]));
+    RunArgs { addressing: List(addressings), sharding, steer, ..args }
+}
+
 /// Whether workers and their generators would have to share cores, or there are none for the generators.
 fn lacks_cores(args: &RunArgs, options: &Options) -> bool {
     let has_none = options.cores.places.iter().any(|place| place.generators.is_empty());
     args.peer.is_none() && (has_none || options.cores.shared.is_some() && !args.force_plan)
 }
 
-/// The rates that are searched.
-fn range(cell: &Cell, highest: u64, trial_s: f64) -> RangeInclusive<u64> {
-    // With that much work on each datagram, no worker can take half as much. What a full queue holds would take seconds to empty.
+/// The highest rate to try. With that much work on each datagram, no worker can take half as much; what a full queue holds would
+/// take seconds to empty.
+fn highest_of(cell: &Cell, highest: u64) -> u64 {
     let beyond = cell.work.filter(|&ns| ns > 0).map_or(u64::MAX, |ns| 2_000_000_000 / ns);
-    // A trial has at least four bursts.
-    let lowest = (4.0 * cell.burst.unwrap_or(1) as f64 / trial_s).ceil() as u64;
-    let highest = highest.min(beyond).max(1);
-    lowest.min(highest)..=highest
+    highest.min(beyond).max(1)
 }
 
 /// The frames of all trials: those of the most workers.
@@ -205,12 +203,12 @@ fn stock(runs: &[Run], subjects: &[Subject]) -> Result<Stock, Failure> {
 const TRIALS: usize = 40;
 
 /// About how long all searches take: each tries three loads as long as it takes to decide, and some for a trial or two.
-fn seconds(subjects: &[Subject], goals: &[Goal]) -> f64 {
-    2.0 * goals.iter().map(|goal| goal.sum_s).sum::<f64>() * subjects.len() as f64
+fn seconds(subjects: &[Subject], sought: &Sought) -> f64 {
+    2.0 * sought.goals.iter().map(|goal| goal.sum_s).sum::<f64>() * subjects.len() as f64
 }
 
 /// What would be searched.
-fn dry_text(plan: &Plan, goals: &[Goal]) -> String {
+fn dry_text(plan: &Plan, sought: &Sought) -> String {
     let cells: Vec<Cell> = plan
         .subjects
         .iter()
@@ -222,7 +220,7 @@ fn dry_text(plan: &Plan, goals: &[Goal]) -> String {
     let cells: String = all.lines().take(cells.len()).map(|line| format!("{line}\n")).collect();
     let searches = plan.subjects.len();
     let workers: Vec<String> = plan.runs.iter().map(|run| run.options.cores.places.len().to_string()).collect();
-    let seconds = seconds(&plan.subjects, goals);
+    let seconds = seconds(&plan.subjects, sought);
     let what = if searches == 1 { "search" } else { "searches" };
     format!("{cells}{searches} {what}, workers {}, about {seconds:.0} s\n", workers.join(","))
 }

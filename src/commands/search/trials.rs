@@ -6,8 +6,8 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
-use super::judge::{Limits, Met, judge};
 use crate::commands::bench::{Stock, name, one_trial, progress};
+use crate::compare::capacity::{Met, Searches, Sought, judge};
 use crate::console::Failure;
 use crate::gates::reason::Reason;
 use crate::measure::control::Interrupt;
@@ -27,22 +27,20 @@ pub(super) struct Subject {
     /// What is searched; its rate is that of the trial.
     pub(super) cell: Cell,
     pub(super) search: Search,
-    /// The trials that count, with what they say to each goal.
-    pub(super) trials: Vec<(Row, Vec<Met>)>,
-    /// Why there will be no result.
-    pub(super) failed: Option<String>,
+    /// Whether there will be no result.
+    has_failed: bool,
     /// A trial that was disturbed and did not hold, with the number of the next attempt.
     again: Option<(Planned, usize)>,
 }
 
 impl Subject {
     pub(super) fn new(run: usize, cell: Cell, search: Search) -> Self {
-        Self { run, cell, search, trials: Vec::new(), failed: None, again: None }
+        Self { run, cell, search, has_failed: false, again: None }
     }
 
     /// The trial to run next, unless the search is over.
     fn ask(&mut self) -> Option<Ask> {
-        if self.failed.is_some() { None } else { self.search.ask() }
+        if self.has_failed { None } else { self.search.ask() }
     }
 }
 
@@ -54,9 +52,7 @@ pub(super) struct Bench<'a> {
     pub(super) interrupt: &'a Interrupt,
     /// The maximum number of attempts at a trial.
     pub(super) tries: usize,
-    pub(super) limits: &'a Limits,
-    /// What the rows say about the goals.
-    pub(super) goal: &'a str,
+    pub(super) sought: &'a Sought,
     /// When it ends at the latest.
     pub(super) time: Duration,
 }
@@ -64,6 +60,8 @@ pub(super) struct Bench<'a> {
 /// What came of all trials.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
+    /// What their rows say.
+    pub(super) searches: Searches,
     /// How many rows were written.
     pub(super) rows: usize,
     /// How many trials failed, or do not balance.
@@ -120,6 +118,7 @@ pub(super) fn measure(
             let Some((row, counts)) = attempted else { break 'blocks };
             let row = Row { core_transfer_ns: transfer_ns.filter(|_| !row.is_failed()), ..row };
             output.write(&row)?;
+            measured.searches.add_row(&row);
             measured.rows += 1;
             measured.bad += usize::from(row.is_bad());
             measured.disturbed += usize::from(!counts);
@@ -150,17 +149,14 @@ fn attempt_one(
     let cell = Cell { rate: Some(ask.load), ..subject.cell };
     let trial = one_trial(&bench.runs[subject.run], &cell, (planned, attempt), stock.of(&cell), bench.interrupt);
     let Some((mut row, _)) = trial.map_err(Failure::Broken)? else { return Ok(None) };
-    row.goal = bench.goal.to_owned();
+    row.goal = bench.sought.to_string();
     let says_nothing = row.is_disturbed() && bench.tries > 1;
     let is_failed = row.is_failed() || row.invalid_reason.iter().any(Reason::is_failure);
-    let judged = (!is_failed).then(|| judge(&row, bench.limits));
-    if let Some(judged) = &judged {
-        row.goal_met = judged.met.iter().map(|met| met.name()).collect::<Vec<_>>().join(" ");
-    }
+    let judged = (!is_failed).then(|| judge(&row, bench.sought));
     match judged {
         Some(judged) if !says_nothing || judged.met.iter().all(|met| *met == Met::Yes) => {
+            row.goal_met = judged.met.iter().map(|met| met.name()).collect::<Vec<_>>().join(" ");
             subject.search.note(ask, judged.shown);
-            subject.trials.push((row.clone(), judged.met));
             Ok(Some((row, true)))
         }
         _ if says_nothing => {
@@ -169,7 +165,7 @@ fn attempt_one(
             Ok(Some((row, false)))
         }
         _ => {
-            subject.failed = Some(row.why().into_owned());
+            subject.has_failed = true;
             Ok(Some((row, true)))
         }
     }

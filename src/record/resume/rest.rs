@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_row_of_another_plan_is_named_with_what_differs() {
         type Change = fn(&mut Row);
-        let changes: [(&str, Change); 37] = [
+        let changes: [(&str, Change); 39] = [
             ("schema", |row| row.schema += 1),
             ("run_id", |row| row.run_id = "beef".into()),
             ("seed", |row| row.seed += 1),

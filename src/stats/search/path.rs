@@ -17,14 +17,16 @@ pub(super) struct Path {
     step: f64,
     /// The load of the last such step.
     stepped: Option<u64>,
-    expansion: f64,
 }
+
+/// By how much the step grows while one of the bounds is still to be found.
+const EXPANSION: f64 = 2.0;
 
 impl Path {
     /// The beginning, with two loads between which the border may be.
     pub(super) fn new(goal: &Goal, hints: Bounds) -> Self {
         let targets = goal.targets();
-        let mut path = Self { targets, at: 0, hints, step: 0.0, stepped: None, expansion: goal.expansion };
+        let mut path = Self { targets, at: 0, hints, step: 0.0, stepped: None };
         path.begin(hints);
         path
     }
@@ -102,7 +104,7 @@ impl Path {
     /// The next load in a direction in which the bound is missing. Each step that finds none makes the next one longer.
     fn step_from(&mut self, bound: u64, direction: f64, range: &RangeInclusive<u64>) -> u64 {
         if self.stepped == Some(bound) {
-            self.step *= self.expansion;
+            self.step *= EXPANSION;
         }
         let load = times(bound, direction * self.step);
         let load = if direction > 0.0 { load.max(bound + 1) } else { load.min(bound - 1) };
