@@ -82,6 +82,28 @@ fn a_peer_in_another_process_is_searched_as_well() {
     assert!(rows.len() >= 3 && done.stdout.lines().any(|line| line.starts_with("plain ")), "{}", done.stdout);
 }
 
+/// Each number of workers has an agent of its own. With two cores they get in each other's way: nothing is said about the rates.
+#[test]
+fn agents_have_the_generators_of_each_number_of_workers() {
+    if needs::two_cores().is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let peer = format!("{HPBENCH} agent");
+    for sharding in ["ports", "reuseport"] {
+        let plan = format!("search --backend plain --work 500us -w 1,2 --sharding {sharding} --force-plan --force");
+        let words = [HPBENCH].into_iter().chain(plan.split(' ')).chain(["--peer", &peer]).chain(SHORT.split(' '));
+        let done = bench.run_command(&words.collect::<Vec<_>>());
+        let rows = bench.rows("out.csv");
+        for (workers, of) in [(1, "ports"), (2, sharding)] {
+            let own: Vec<&Row> = rows.iter().filter(|row| row.count("workers") == workers).collect();
+            assert!(own.len() >= 2 && own.iter().all(|row| row.text("sharding") == of), "{}", done.stderr);
+            own.into_iter().filter(|row| row.text("error").is_empty()).for_each(assert_balanced);
+        }
+        assert!(done.stdout.contains("added"), "{}", done.stdout);
+    }
+}
+
 /// On a quiet machine; on another one a search says that nothing counts.
 #[test]
 fn a_known_capacity_is_found() {
@@ -113,7 +135,6 @@ fn what_cannot_be_searched_is_refused() {
         ("--sum 1 -t 2", "--sum 1"),
         ("--loss-max 100", "from 0 to below 100"),
         ("--rate 5", "--rate"),
-        ("-w 1,2 --peer x", "name one"),
         ("-w 1,2 --cpu 0", "name one number of workers"),
         ("-w 200,250", "none of these numbers"),
         ("--backend null", "null"),
@@ -149,7 +170,7 @@ fn numbers_of_workers_for_which_there_are_no_cores_are_left_out() {
 fn one_worker_is_what_those_that_share_a_port_are_compared_with() {
     let bench = Bench::new();
     for (sharding, alone) in [("reuseport", &["unconnected"][..]), ("ports,single", &["", "unconnected"])] {
-        let flags = format!("-w 1,2 --sharding {sharding} --flows 1 --backend plain --dry-run --force-plan");
+        let flags = format!("-w 1,2 --sharding {sharding} --flows 1 --backend plain --peer x --dry-run --force-plan");
         let done = bench.run(&format!("search {flags}")).expect(0);
         let cells: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("pace ")).collect();
         assert_eq!(cells.len(), alone.len(), "{}", done.stdout);

@@ -39,9 +39,13 @@ pub(crate) fn run(args: &SearchArgs) -> Result<u8, Failure> {
     let interrupt = Interrupt::install().map_err(broken)?;
     let Plan { mut runs, mut subjects, .. } = plan;
     if let Some(command) = &args.run.peer {
-        let cells: Vec<Cell> = subjects.iter().map(|subject| subject.cell).collect();
-        if let Some(address) = request::peer_address(&args.run, &cells).map_err(Failure::Usage)? {
-            runs[0].peer = Some(start_peer(&args.run, command, address, &runs[0].options, &cells)?);
+        // An agent has the generators of one number of workers.
+        for (at, run) in runs.iter_mut().enumerate() {
+            let own = subjects.iter().filter(|subject| subject.run == at);
+            let cells: Vec<Cell> = own.map(|subject| subject.cell).collect();
+            if let Some(address) = request::peer_address(&args.run, &cells).map_err(Failure::Usage)? {
+                run.peer = Some(start_peer(&args.run, command, address, &run.options, &cells)?);
+            }
         }
     }
     let stock = stock(&runs, &subjects)?;
@@ -94,11 +98,6 @@ fn check(args: &SearchArgs) -> anyhow::Result<()> {
         return Err(anyhow!("--scenario {other}: a search needs a load with a rate; there are pace, serve and relay"));
     }
     let several = args.goal.workers.0.len() > 1;
-    ensure!(
-        run.peer.is_none() || !several,
-        "--peer with --workers {}: an agent has the generators of one number of workers; name one",
-        args.goal.workers
-    );
     ensure!(
         run.cpu.is_none() || !several,
         "--cpu with --workers {}: it names a core for each worker; name one number of workers",
