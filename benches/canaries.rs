@@ -140,6 +140,7 @@ fn order() -> Order {
         gso: hpbench_backends::kernel::socket::probe_gso(ADDRESS).is_ok(),
         rate_pps: 1,
         burst: 1,
+        fanout: 1,
         window: 1,
         warmup: Duration::ZERO,
         until: Until::Datagrams(1),

@@ -126,6 +126,7 @@ fn order(gso: bool) -> Order {
         gso,
         rate_pps: 1,
         burst: 1,
+        fanout: 1,
         window: 1,
         warmup: Duration::ZERO,
         until: Until::Datagrams(1),

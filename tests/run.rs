@@ -25,7 +25,7 @@ const COLUMNS: &str = "schema, run_id, started_at, scenario, backend, variant, w
     hpbench, git_rev, rustc, steal_pct, run_delay_ns, canary_ratio, steady, valid, invalid_reason, error, \
     fd_table, state, pair, core_transfer_ns, unknown, lat_tail, command, kernel_canary_ratio, \
     softirq_ns_per_packet, irq_time_accounting, interface, driver, lost, \
-    peer_host, peer_kernel, fill_core, drop_host, sockets, active, skew, udp_mem, work, late_answers, poll_gap_max_ns, flows, sharding, steer, balance, queue_growth, goal, goal_met, runtime";
+    peer_host, peer_kernel, fill_core, drop_host, sockets, active, skew, udp_mem, work, late_answers, poll_gap_max_ns, flows, sharding, steer, balance, queue_growth, goal, goal_met, runtime, fanout, relayed, forwarded, min_wait";
 
 const TRIALS: usize = 2;
 

@@ -27,7 +27,7 @@ fn every_bad_value_is_refused_with_the_flag_and_its_range() {
         ("--scenario", &["drian"], ["did you mean 'drain'?", ""]),
         ("--backend", &["null,null", "all,mmsg,mmsg"], ["already", ""]),
         ("--backend", &["uring:twice", "mmsg:multishot", "plain:sendto+sendto"], ["mode", ""]),
-        ("--scenario", &["", "all", "walk"], ["drain, send, flood, pace, echo and serve", ""]),
+        ("--scenario", &["", "all", "walk"], ["drain, send, flood, pace, echo, serve and relay", ""]),
         ("--rate", &["0", "100000001", "-1", "1e5", "", "5,5"], ["", ""]),
         ("--rate", &["0", "100000001"], ["1", "100000000"]),
         ("--burst", &["0", "1025", "x"], ["1", "1024"]),

@@ -228,6 +228,9 @@ impl Port<'_> {
         if sockets.is_empty() || sockets.len() > SOCKETS_MAX {
             return Err(OpenError::Impossible("a backend has at least one socket, and at most 32,768"));
         }
+        if config.copies == 0 {
+            return Err(OpenError::Impossible("each packet is sent at least once"));
+        }
         let needed = config.headroom() + 1;
         if pool.frame_size() < needed {
             return Err(OpenError::SmallFrames { size: pool.frame_size(), needed });

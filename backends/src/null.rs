@@ -36,6 +36,10 @@ impl<'p> Backend<'p> for Null<'p> {
 
     fn open(config: &Config, port: Port<'p>, _pool: &'p Pool) -> Result<Self, OpenError> {
         match port {
+            // A frame goes to the other end itself.
+            Port::Memory(_) if config.copies != 1 => {
+                Err(OpenError::Impossible("null sends each packet once; use a backend with a socket"))
+            }
             Port::Memory(port) => Ok(Self { port, batch: config.batch, counters: Counters::default() }),
             Port::Socket(_) | Port::Sockets(_) => Err(OpenError::WrongPort(Self::KIND)),
         }

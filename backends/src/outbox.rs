@@ -296,9 +296,11 @@ mod tests {
         assert!(free.is_whole());
     }
 
-    /// What becomes of packets that are sent three times, if the kernel takes so many messages of each call: the messages of each
-    /// call, and how many packets are still on the ring after it.
-    fn copied(gso: bool, taken: &[usize]) -> Vec<(Vec<(usize, usize, usize)>, usize)> {
+    /// The messages of a call, and how many packets are still on the ring after it.
+    type Call = (Vec<(usize, usize, usize)>, usize);
+
+    /// What becomes of packets that are sent three times, if the kernel takes so many messages of each call.
+    fn copied(gso: bool, taken: &[usize]) -> Vec<Call> {
         let pool = Pool::new(8, 4096).expect("a pool");
         let mut free = pool.frames();
         let (mut tx, mut rx) = ring(8);

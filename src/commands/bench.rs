@@ -217,6 +217,9 @@ pub(crate) fn name(cell: &Cell) -> String {
     if cell.wait == Wait::Block {
         name += "/block";
     }
+    if let Some(waited @ Waited(Some(_))) = cell.min_wait {
+        name += &format!("/{waited}");
+    }
     if cell.addressing == Addressing::Unconnected {
         name += "/unconnected";
     }

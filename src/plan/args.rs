@@ -25,7 +25,7 @@ pub struct RunArgs {
     #[arg(help = words::short_help(), long_help = words::long_help(), help_heading = COMPARED)]
     pub backend: List<Asked>,
 
-    /// These, pace, serve or relay
+    /// Or pace, serve, relay
     ///
     /// Scenarios: drain (receive cost), send (send cost), flood (saturation), pace (latency at a rate), echo (round trips), serve
     /// (answers at a rate), relay (copies of datagrams, at a rate).
@@ -138,7 +138,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "WHAT", default_value = "header", help_heading = COMPARED, hide_short_help = true)]
     pub verify: VerifyArg,
 
-    /// Datagrams per second in pace, serve and relay
+    /// Datagrams per second: pace, serve, relay
     ///
     /// Offered datagrams per second and worker in pace, serve and relay, 1 to 100000000; 100k is 100000. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "50000", value_parser = lists::rates, help_heading = LOAD)]

@@ -143,8 +143,9 @@ fn tag(cell: &Cell, row: &Row) -> String {
         || format!("window{}", row.window.unwrap_or(0)),
         |rate| format!("rate{rate}-burst{}", row.burst.unwrap_or(1)),
     );
+    let fanout = row.fanout.map_or_else(String::new, |fanout| format!("-fanout{fanout}"));
     format!(
-        "{}-{}-batch{}-payload{}-{load}-trial{}-attempt{}",
+        "{}-{}-batch{}-payload{}-{load}{fanout}-trial{}-attempt{}",
         name(cell),
         cell.scenario,
         cell.batch,

@@ -1,7 +1,7 @@
 //! `hpbench search`: the highest rate that each backend can take, by MLRsearch (RFC 9971) on `pace`, `serve` or `relay`.
 //!
 //! Which load is tried next, and what is known of the others, is [`crate::stats::search`]; a trial is that of a run. What was found is read
-//! from the rows, by [`crate::compare::capacity`], as it is from those of a file.
+//! from the rows, by `compare::capacity`, as it is from those of a file.
 
 pub mod args;
 mod trials;

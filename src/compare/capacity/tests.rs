@@ -181,7 +181,7 @@ fn a_search_that_was_cut_short_or_failed_says_so() {
     let found = found_in(&rows);
     assert_eq!((column(&found, "stopped by"), found.headline.as_str()), (vec!["not finished"; 2], ""));
     let failed = Row { valid: 0, error: "no way".into(), goal_met: String::new(), ..rows[9].clone() };
-    let found = found_in(&[&rows[..], &[failed.clone()]].concat());
+    let found = found_in(&[&rows[..], std::slice::from_ref(&failed)].concat());
     let told: Vec<bool> = column(&found, "stopped by").iter().map(|why| why.starts_with("failed")).collect();
     assert!(told == [true, false] && found.notes.iter().any(|note| note == "plain failed: no way"), "{found:?}");
     // It was tried again.
