@@ -35,6 +35,7 @@ const DECLARATION: Declaration = Declaration {
     crates: &["async-io", "async-executor", "polling"],
     // The reactor's thread, which is none of the kernel's, but works for it likewise.
     has_kernel_workers: true,
+    shares_descriptors: Some("its reactor is one for all threads, with their descriptors"),
     rules: &[MANY_RULE],
     ..Declaration::new("smol", "the runtime smol: async-io and async-executor, on epoll", &[CALLS, MANY])
 };
