@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::backend::Counters;
 use crate::frames::address::Address;
@@ -79,7 +79,7 @@ impl<'p> Flight<'p> {
         if !self.begin_receive(free) {
             return Ok(0);
         }
-        match poll_fn(|cx| within(&mut self.receiving, tick, cx)).await {
+        match poll_fn(within(&mut self.receiving, tick, 1)).await {
             Some(done) => self.deliver(done, free, rx),
             None => Ok(0),
         }
@@ -143,18 +143,21 @@ impl<'p> Flight<'p> {
         true
     }
 
-    /// Sends at most `batch` packets, each of which is awaited; ends when the timer goes off.
+    /// Sends at most `batch` packets, each of which is awaited; ends when the timer has gone off so many times during one of them.
+    ///
+    /// A periodic timer may go off during any send. To leave that one to the next call would keep a loop with a batch of one behind
+    /// by one datagram for good, so it has to go off twice.
     pub(super) async fn send(
         &mut self,
         batch: usize,
-        tick: &impl Ticking,
+        (tick, times): (&impl Ticking, u32),
         tx: &mut Consumer<Packet<'p>>,
         free: &mut FreeList<'p>,
     ) -> io::Result<usize> {
         let mut sent = 0;
         while sent < batch && self.begin_send(tx) {
             // Otherwise it is under way, and the next call goes on with it.
-            let Some(done) = poll_fn(|cx| within(&mut self.sending, tick, cx)).await else { break };
+            let Some(done) = poll_fn(within(&mut self.sending, tick, times)).await else { break };
             if !self.finish_send(done, free)? {
                 break;
             }
@@ -200,11 +203,17 @@ pub(super) fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// The end of an operation; or nothing, when the timer goes off.
-fn within(slot: &mut Slot, tick: &impl Ticking, cx: &mut Context<'_>) -> Poll<Option<Done>> {
-    match slot.poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => tick.poll_tick(cx).map(|()| None),
+/// The end of an operation; or nothing, when the timer has gone off so many times.
+fn within(slot: &mut Slot, tick: &impl Ticking, mut times: u32) -> impl FnMut(&mut Context<'_>) -> Poll<Option<Done>> {
+    move |cx| {
+        if let Poll::Ready(done) = slot.poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        while times > 0 {
+            ready!(tick.poll_tick(cx));
+            times -= 1;
+        }
+        Poll::Ready(None)
     }
 }
 
