@@ -221,3 +221,45 @@ fn within(slot: &mut Slot, tick: &impl Ticking, mut times: u32) -> impl FnMut(&m
 pub(super) fn of_len(outcome: io::Result<usize>) -> io::Result<(usize, Option<SocketAddr>)> {
     outcome.map(|len| (len, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A timer that goes off so many times, at once.
+    struct Due(Cell<u32>);
+
+    impl Ticking for Due {
+        fn poll_tick(&self, _: &mut Context<'_>) -> Poll<()> {
+            let left = self.0.get();
+            self.0.set(left.saturating_sub(1));
+            if left > 0 { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn a_send_outlasts_a_timer_that_goes_off_once() {
+        let pool = Pool::new(1, 64).expect("a small pool");
+        let (mut free, mut lender) = (pool.frames(), Lender::new(&pool));
+        let mut slot = Slot::new(|frame, _| async move {
+            let mut is_first = true;
+            poll_fn(|_| if std::mem::replace(&mut is_first, false) { Poll::Pending } else { Poll::Ready(()) }).await;
+            (of_len(Ok(0)), frame)
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        for (times, is_left) in [(1, true), (2, false)] {
+            slot.start(lender.lend(free.take().expect("it came home"), 0, 8), Route::default());
+            let due = Due(Cell::new(1));
+            match within(&mut slot, &due, times)(&mut cx) {
+                Poll::Ready(ended) => assert!(is_left && ended.is_none(), "the timer ends a wait for one"),
+                Poll::Pending => assert!(!is_left, "it has to go off twice"),
+            }
+            let Poll::Ready((_, frame)) = slot.poll(&mut cx) else { panic!("it was pending once") };
+            // SAFETY: it was lent above.
+            free.give(unsafe { lender.take_back(frame) });
+        }
+    }
+}
