@@ -125,7 +125,8 @@ fn a_short_run_compares_what_is_installed() {
     for backend in needs::backends().split(',') {
         let name = format!("hpbench {backend}");
         assert_eq!(rows(&done.stdout, &name).len(), 1, "{name}\n{}", done.stdout);
-        assert_eq!(samples.iter().filter(|row| row.text("peer") == name).count(), 1, "{name}");
+        let count = samples.iter().filter(|row| row.text("peer") == name).count();
+        assert_eq!(count, 1, "{name}\n{}\n{}", done.stdout, done.stderr);
     }
     for (peer, round_trips) in [("iperf3", false), ("sockperf", true)] {
         if !needs::peer(peer) {

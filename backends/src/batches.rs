@@ -41,15 +41,15 @@ impl<'p> Batches<'p> {
         fd: RawFd,
         counters: &mut Counters,
         (free, rx): (&mut FreeList<'p>, &mut RxRing<'p>),
-    ) -> io::Result<usize> {
+    ) -> Visit {
         if !self.held.fill_one(free) {
-            return Ok(0);
+            return Visit { messages: 0, datagrams: 0, end: End::NoFrame };
         }
         let headers = self.headers.as_mut_ptr().cast();
         // SAFETY: the only header points to the only slot, which holds a frame, and hence the iovec of all its bytes.
         let outcome = unsafe { sys::receive_many(&mut counters.syscalls, fd, headers, 1, libc::MSG_DONTWAIT) };
         if let Err(failed) = outcome {
-            return counters.note_failed_batch(fd, failed).outcome();
+            return counters.note_failed_batch(fd, failed);
         }
         counters.rx_syscalls += 1;
         let len = self.headers[0].msg_len as usize;
@@ -57,7 +57,7 @@ impl<'p> Batches<'p> {
             rx.deliver_received(frame, len, &mut counters.truncated, free);
         }
         rx.publish();
-        Ok(1)
+        Visit { messages: 1, datagrams: 1, end: End::Full }
     }
 
     /// Receives at most `most` messages with one call.

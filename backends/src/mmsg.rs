@@ -35,10 +35,23 @@ pub struct Mmsg<'p> {
     /// Which of several sockets have datagrams.
     readiness: Option<Readiness>,
     batches: Batches<'p>,
-    /// Whether a batch is one datagram of the only socket, with no address or control message.
-    is_single: bool,
+    /// How a batch is received.
+    how: How,
     sending: Sending,
     counters: Counters,
+}
+
+/// How a batch is received. Each way is code of its own, so that what is run for each datagram stays small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// One datagram of the only socket, with no address or control message.
+    One,
+    /// The same, of one of several sockets.
+    OneOfMany,
+    /// From the only socket.
+    Batch,
+    /// From several sockets.
+    BatchOfMany,
 }
 
 impl<'p> Backend<'p> for Mmsg<'p> {
@@ -53,9 +66,15 @@ impl<'p> Backend<'p> for Mmsg<'p> {
         let sockets = port.sockets(config, pool)?;
         let readiness = Readiness::wanted(config, &sockets)?;
         let batches = Batches::new(config);
+        let how = match (batches.is_single(), readiness.is_some()) {
+            (true, false) => How::One,
+            (true, true) => How::OneOfMany,
+            (false, false) => How::Batch,
+            (false, true) => How::BatchOfMany,
+        };
         Ok(Self {
             socket: Arc::clone(sockets.first()),
-            is_single: batches.is_single() && readiness.is_none(),
+            how,
             sending: Sending::new(config, sockets.len()),
             sockets,
             readiness,
@@ -66,17 +85,19 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 
     #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        if self.is_single {
-            return self.batches.receive_one(self.socket.raw(), &mut self.counters, (free, rx));
+        match self.how {
+            How::One => self.batches.receive_one(self.socket.raw(), &mut self.counters, (free, rx)).outcome(),
+            How::OneOfMany => self.receive_one_of_many(free, rx),
+            How::Batch => self.receive_batch(free, rx),
+            How::BatchOfMany => self.receive_batch_of_many(false, free, rx),
         }
-        self.receive_batch(free, rx)
     }
 
     fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        if self.readiness.is_some() {
-            return self.receive_from_ready(true, free, rx);
+        match self.readiness {
+            Some(_) => self.receive_batch_of_many(true, free, rx),
+            None => self.receive(libc::MSG_WAITFORONE, free, rx),
         }
-        self.receive(libc::MSG_WAITFORONE, free, rx)
     }
 
     #[inline]
@@ -95,12 +116,9 @@ impl<'p> Backend<'p> for Mmsg<'p> {
 }
 
 impl<'p> Mmsg<'p> {
-    /// Receives a batch. Out of line, so that the code for a batch of one stays small where it is inlined.
+    /// Out of line, so that the code for a batch of one stays small where it is inlined.
     #[inline(never)]
     fn receive_batch(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        if self.readiness.is_some() {
-            return self.receive_from_ready(false, free, rx);
-        }
         self.receive(libc::MSG_DONTWAIT, free, rx)
     }
 
@@ -110,9 +128,25 @@ impl<'p> Mmsg<'p> {
         self.batches.receive(asked, &mut self.counters, (free, rx)).outcome()
     }
 
+    /// Receives a datagram from a socket that is ready.
+    #[inline(never)]
+    fn receive_one_of_many(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Self { readiness, sockets, batches, counters, .. } = self;
+        let Some(readiness) = readiness else { return Ok(0) };
+        readiness.receive(false, counters, |socket, _, counters| {
+            rx.set_socket(socket);
+            batches.receive_one(sockets.raw(usize::from(socket)), counters, (free, rx))
+        })
+    }
+
     /// Receives a batch from the sockets that are ready.
     #[inline(never)]
-    fn receive_from_ready(&mut self, waits: bool, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+    fn receive_batch_of_many(
+        &mut self,
+        waits: bool,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> io::Result<usize> {
         let Self { readiness, sockets, batches, counters, .. } = self;
         let Some(readiness) = readiness else { return Ok(0) };
         readiness.receive(waits, counters, |socket, most, counters| {

@@ -104,17 +104,17 @@ impl Outbox {
         self.messages.clear();
         let (batch, available) = (self.headers.len(), tx.available());
         let (mut queued, mut iovecs) = (0, 0);
+        let mut last = None;
         for index in 0..available.min(batch) {
             let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
             let to = (packet.socket(), packet.name());
+            let is_same = last.replace(to) == Some(to);
             if self.gso || packet.is_single() {
                 let count = packet.count();
                 if queued > 0 && queued + count > batch {
                     break;
                 }
-                let before = || index.checked_sub(1).and_then(|before| tx.peek(before));
-                let is_same = self.gso && before().is_some_and(|before| (before.socket(), before.name()) == to);
-                if !is_same || !self.join(packet, iovecs) {
+                if !(self.gso && is_same && self.join(packet, iovecs)) {
                     self.open(packet.bytes(), (count, packet.segment_len()), 1, to, iovecs);
                 }
                 queued += count;
