@@ -40,17 +40,20 @@ mod built_in {
 
     #[test]
     fn they_spin_if_they_are_told_to_and_take_addresses() {
-        for args in ["--wait spin --fd-table own", "--addressing unconnected", "--wait spin --addressing unconnected"] {
+        for args in ["--wait spin", "--addressing unconnected", "--wait spin --addressing unconnected"] {
             let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
             let rows = Bench::new().tiny(&args).expect(0).rows();
             assert_eq!(rows.len(), 2 * 4);
             rows.iter().for_each(assert_balanced);
         }
+        let args = "--backend tokio,tokio:mmsg,quinn-udp --scenario flood,echo --wait spin --fd-table own";
+        Bench::new().tiny(args).expect(0).rows().iter().for_each(assert_balanced);
     }
 
     #[test]
     fn what_they_cannot_do_is_refused() {
         for (args, told) in [
+            ("--backend smol --scenario echo --fd-table own", "one for all threads"),
             ("--backend tokio:mmsg --scenario echo --sockets 2", "more than one socket"),
             ("--backend tokio:mmsg+tasks --scenario echo", "use single"),
             ("--backend quinn-udp --scenario send --sockets 2", "more than one socket"),
@@ -178,7 +181,8 @@ mod built_in {
         }
         let few = 1.0 / 64.0;
         // tokio lets other tasks run after 128 operations of one, and asks epoll then.
-        let mut cases = vec![
+        let mut rings = Vec::new();
+        let cases = [
             ("--backend tokio --scenario drain --batch 1", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio:mmsg --scenario drain", 4096, [("recvmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
@@ -186,6 +190,16 @@ mod built_in {
             ("--backend tokio --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio:mmsg --scenario send", 4096, [("sendmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
             ("--backend quinn-udp --scenario send", 4096, [("sendmsg", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend smol --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend smol --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            // The task fills a batch, the loop takes it.
+            ("--backend tokio:tasks --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.03, 0.033)]),
+            // Each wait renews the registration; how many datagrams a wait is for depends on the machine.
+            (
+                "--backend smol --scenario pace --rate 1000 --batch 1",
+                500,
+                [("recvfrom", 1.0, 3.5), ("epoll_ctl", 0.1, 4.0)],
+            ),
             // One that comes alone: a vain receive, the wait, the receive; the timer ends some of the waits.
             (
                 "--backend tokio --scenario pace --rate 1000 --batch 1",
@@ -194,13 +208,24 @@ mod built_in {
             ),
         ];
         if needs::uring() {
+            let none = ("epoll_wait", 0.0, 0.0);
             // Submitted, carried out and awaited by one call.
-            let each = |scenario| (scenario, 4096, [("io_uring_enter", 0.99, 1.01), ("epoll_wait", 0.0, 0.0)]);
-            cases.push(each("--backend compio --scenario drain --batch 1"));
-            cases.push(each("--backend compio --scenario send --batch 1"));
+            for backend in ["compio", "compio:managed", "monoio"] {
+                let drain = format!("--backend {backend} --scenario drain --batch 1");
+                rings.push((drain, 4096, [("io_uring_enter", 0.99, 1.01), none]));
+            }
+            for backend in ["compio", "monoio"] {
+                let send = format!("--backend {backend} --scenario send --batch 1");
+                rings.push((send, 4096, [("io_uring_enter", 0.99, 1.02), none]));
+            }
+            // Armed once a round; as long as there are buffers, or for as many datagrams as the kernel handles at once.
+            let armed = |backend| format!("--backend {backend} --scenario drain");
+            rings.push((armed("compio:multi"), 4096, [("io_uring_enter", 0.001, 0.01), none]));
+            rings.push((armed("compio:multi+defer"), 4096, [("io_uring_enter", 0.02, 0.1), none]));
         }
+        let cases = cases.into_iter().map(|(args, packets, calls)| (args.to_owned(), packets, calls)).chain(rings);
         for (args, packets, expected) in cases {
-            let [once, twice] = [packets, 2 * packets].map(|packets| traced(args, packets));
+            let [once, twice] = [packets, 2 * packets].map(|packets| traced(&args, packets));
             for (call, least, most) in expected {
                 let of = |calls: &BTreeMap<String, f64>| calls.get(call).copied().unwrap_or(0.0);
                 let each = (of(&twice) - of(&once)) / f64::from(packets);

@@ -31,6 +31,8 @@ pub struct Declaration {
     pub crates: &'static [&'static str],
     /// Why it cannot look for datagrams again and again, for a runtime that only waits.
     pub only_waits: Option<&'static str>,
+    /// Why its worker cannot have a descriptor table of its own, if it cannot.
+    pub shares_descriptors: Option<&'static str>,
     /// Its dimensions, in the order of the canonical form.
     pub dimensions: &'static [Dimension],
     /// Which modes can be combined; applied in this order.
@@ -50,6 +52,7 @@ impl Declaration {
             owns_many_sockets: true,
             crates: &[],
             only_waits: None,
+            shares_descriptors: None,
             dimensions,
             rules: &[],
         }

@@ -524,6 +524,14 @@ impl Axes {
             let sizes = if scenario == Scenario::Send { &self.buffers[..1] } else { &self.buffers };
             for buffers in axis(variant.has_buffer_ring(), sizes) {
                 for fd_table in axis(kind.has_socket(), &self.fd_tables) {
+                    if fd_table == Some(FdTable::Own)
+                        && let Some(reason) = kind.declaration().shares_descriptors
+                    {
+                        if asked.is_one_of_all {
+                            continue;
+                        }
+                        return Err(format!("{kind} with --fd-table own: {reason}; use --fd-table shared"));
+                    }
                     for fill_core in axis(kind.has_socket() && scenario == Scenario::Drain, &self.fill_cores) {
                         // A mode chosen by default may be one that was also named.
                         let of_sockets =

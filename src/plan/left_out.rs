@@ -2,7 +2,7 @@
 
 use hpbench_backends::{Addressing, Variant};
 
-use crate::plan::cells::{Asked, Axes, Wait};
+use crate::plan::cells::{Asked, Axes, FdTable, Wait};
 
 /// A line for each reason; none if nothing is left out. Modes that are ways to do what others do as well need no line.
 pub(crate) fn notes(axes: &Axes) -> Vec<String> {
@@ -29,6 +29,10 @@ pub(crate) fn notes(axes: &Axes) -> Vec<String> {
         let single = names(&|asked| !asked.choice.kind().declaration().owns_many_sockets);
         note(single, "with more than one socket: one is all that they own");
     }
+    if axes.fd_tables.contains(&FdTable::Own) {
+        let sharing = names(&|asked| asked.choice.kind().declaration().shares_descriptors.is_some());
+        note(sharing, "with --fd-table own: they need the table that all threads share");
+    }
     notes
 }
 
@@ -52,5 +56,7 @@ mod tests {
         assert_eq!(notes_of("--backend plain:all,compio"), "", "it was named");
         let told = notes_of("--backend all --batch 1 --wait spin,block --sockets 1,2");
         assert!(told.contains("monoio left out with --wait spin") && told.contains("quinn-udp"), "{told}");
+        let told = notes_of("--backend all --batch 1 --fd-table shared,own");
+        assert!(told.starts_with("smol, ") && told.contains("--fd-table own"), "{told}");
     }
 }

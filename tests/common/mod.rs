@@ -43,7 +43,7 @@ fn check_build() {
     static CHECKED: Once = Once::new();
     CHECKED.call_once(|| {
         let help = Command::new(HPBENCH).arg("--help").output().expect("hpbench runs").stdout;
-        let has_runtimes = String::from_utf8_lossy(&help).contains("\ntokio: ");
+        let has_runtimes = String::from_utf8_lossy(&help).contains(" tokio: ");
         assert_eq!(
             has_runtimes,
             cfg!(feature = "runtimes"),

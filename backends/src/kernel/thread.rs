@@ -132,6 +132,28 @@ pub fn pin(core: usize) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets the calling thread run wherever the process's first thread may, and the threads that it starts after it.
+///
+/// # Errors
+///
+/// The kernel's error.
+#[cfg(feature = "runtimes")]
+pub(crate) fn roam() -> io::Result<()> {
+    // As many bits as Linux has had cores so far, eight times over.
+    let mut mask: [libc::c_ulong; 1024] = [0; 1024];
+    let first = std::process::id();
+    // SAFETY: the kernel writes at most that many bytes to a live local.
+    let written = unsafe { libc::syscall(libc::SYS_sched_getaffinity, first, size_of_val(&mask), mask.as_mut_ptr()) };
+    if written < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel reads the bytes that it has written.
+    match unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, written, mask.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Runs the calling thread under `SCHED_FIFO`: ahead of all ordinary threads of its core, until it waits.
 ///
 /// # Errors

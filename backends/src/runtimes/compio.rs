@@ -225,10 +225,10 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
 
     async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
         if self.waits {
-            return self.flight.send(self.batch, &self.tick, tx, free).await;
+            return self.flight.send(self.batch, (&self.tick, 2), tx, free).await;
         }
         self.glance.set()?;
-        self.flight.send(self.batch, &self.glance, tx, free).await
+        self.flight.send(self.batch, (&self.glance, 1), tx, free).await
     }
 
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::backend::Counters;
 use crate::frames::address::Address;
@@ -85,7 +85,7 @@ impl<'p> Flight<'p> {
         if !self.begin_receive(free) {
             return Ok(0);
         }
-        match poll_fn(|cx| within(&mut self.receiving, tick, cx)).await {
+        match poll_fn(within(&mut self.receiving, tick, 1)).await {
             Some(done) => self.deliver(done, free, rx),
             None => Ok(0),
         }
@@ -149,18 +149,21 @@ impl<'p> Flight<'p> {
         true
     }
 
-    /// Sends at most `batch` packets, each of which is awaited; ends when the timer goes off.
+    /// Sends at most `batch` packets, each of which is awaited; ends when the timer has gone off so many times during one of them.
+    ///
+    /// A periodic timer may go off during any send. To leave that one to the next call would keep a loop with a batch of one behind
+    /// by one datagram for good, so it has to go off twice.
     pub(super) async fn send(
         &mut self,
         batch: usize,
-        tick: &impl Ticking,
+        (tick, times): (&impl Ticking, u32),
         tx: &mut Consumer<Packet<'p>>,
         free: &mut FreeList<'p>,
     ) -> io::Result<usize> {
         let mut sent = 0;
         while sent < batch && self.begin_send(tx) {
             // Otherwise it is under way, and the next call goes on with it.
-            let Some(done) = poll_fn(|cx| within(&mut self.sending, tick, cx)).await else { break };
+            let Some(done) = poll_fn(within(&mut self.sending, tick, times)).await else { break };
             if !self.finish_send(done, free)? {
                 break;
             }
@@ -212,15 +215,63 @@ pub(super) fn is_cancelled(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// The end of an operation; or nothing, when the timer goes off.
-fn within(slot: &mut Slot, tick: &impl Ticking, cx: &mut Context<'_>) -> Poll<Option<Done>> {
-    match slot.poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => tick.poll_tick(cx).map(|()| None),
+/// The end of an operation; or nothing, when the timer has gone off so many times.
+fn within(slot: &mut Slot, tick: &impl Ticking, mut times: u32) -> impl FnMut(&mut Context<'_>) -> Poll<Option<Done>> {
+    move |cx| {
+        if let Poll::Ready(done) = slot.poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        while times > 0 {
+            ready!(tick.poll_tick(cx));
+            times -= 1;
+        }
+        Poll::Ready(None)
     }
 }
 
 /// The outcome of a receive without an address, as a [`Slot`] returns it.
 pub(super) fn of_len(outcome: io::Result<usize>) -> io::Result<(usize, Option<SocketAddr>)> {
     outcome.map(|len| (len, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// A timer that goes off so many times, at once.
+    struct Due(Cell<u32>);
+
+    impl Ticking for Due {
+        fn poll_tick(&self, _: &mut Context<'_>) -> Poll<()> {
+            let left = self.0.get();
+            self.0.set(left.saturating_sub(1));
+            if left > 0 { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn a_send_outlasts_a_timer_that_goes_off_once() {
+        let pool = Pool::new(1, 64).expect("a small pool");
+        let (mut free, mut lender) = (pool.frames(), Lender::new(&pool));
+        let mut slot = Slot::new(|frame, _| async move {
+            let mut is_first = true;
+            poll_fn(|_| if std::mem::replace(&mut is_first, false) { Poll::Pending } else { Poll::Ready(()) }).await;
+            (of_len(Ok(0)), frame)
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        for (times, is_left) in [(1, true), (2, false)] {
+            slot.start(lender.lend(free.take().expect("it came home"), 0, 8), Route::default());
+            let due = Due(Cell::new(1));
+            match within(&mut slot, &due, times)(&mut cx) {
+                Poll::Ready(ended) => assert!(is_left && ended.is_none(), "the timer ends a wait for one"),
+                Poll::Pending => assert!(!is_left, "it has to go off twice"),
+            }
+            let Poll::Ready((_, frame)) = slot.poll(&mut cx) else { panic!("it was pending once") };
+            // SAFETY: it was lent above.
+            free.give(unsafe { lender.take_back(frame) });
+        }
+    }
 }

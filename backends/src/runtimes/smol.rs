@@ -24,6 +24,7 @@ use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
 use crate::kernel::errno::Verdict;
 use crate::kernel::socket::Socket;
+use crate::kernel::thread;
 use crate::kernel::timer::Timer;
 use crate::runtime::{AsyncBackend, Runtime};
 use crate::runtimes::crowd::{Crowd, MANY, MANY_RULE, Task};
@@ -35,6 +36,7 @@ const DECLARATION: Declaration = Declaration {
     crates: &["async-io", "async-executor", "polling"],
     // The reactor's thread, which is none of the kernel's, but works for it likewise.
     has_kernel_workers: true,
+    shares_descriptors: Some("its reactor is one for all threads, with their descriptors"),
     rules: &[MANY_RULE],
     ..Declaration::new("smol", "the runtime smol: async-io and async-executor, on epoll", &[CALLS, MANY])
 };
@@ -82,15 +84,16 @@ impl<'p> AsyncBackend<'p> for Smol<'p> {
     type Runtime = Reactor;
 
     fn probe(_config: &Config) -> Result<Caps, OpenError> {
-        let failed = |error| OpenError::Failed { call: "handing a socket over to smol", error };
-        // This starts the reactor's thread, which then may run where this thread may.
-        Async::new(backend::throwaway_socket()?.duplicate().map_err(failed)?).map_err(failed)?;
+        let failed = |error| OpenError::Failed { call: "starting smol's reactor", error };
+        start_reactor().map_err(failed)?;
+        backend::throwaway_socket()?;
         Ok(Caps::default())
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         let sockets = port.non_blocking_sockets(config, pool)?;
         let failed = |error| OpenError::Failed { call: "handing a socket over to smol", error };
+        start_reactor().map_err(failed)?;
         let adopt = |socket: &Arc<Socket>| Ok(Rc::new(Async::new(socket.duplicate()?)?));
         let own: Box<[_]> = sockets.iter().map(adopt).collect::<io::Result<_>>().map_err(failed)?;
         let payload_at = if config.addressing == Addressing::Unconnected { PAYLOAD_AT } else { 0 };
@@ -290,6 +293,16 @@ impl<'p> Smol<'p> {
         tx.release();
         result.map(|()| sent)
     }
+}
+
+/// Starts the reactor, if need be. Its thread, which may run where the thread may that starts it, is not to share the worker's core.
+fn start_reactor() -> io::Result<()> {
+    let start = || {
+        thread::roam()?;
+        tick_every(Duration::from_secs(3600)).map(drop)
+    };
+    let ended = std::thread::Builder::new().name("smol".into()).spawn(start)?.join();
+    ended.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
 }
 
 /// Counts an error of a receive from this socket.
