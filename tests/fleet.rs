@@ -163,7 +163,9 @@ impl Fleet {
         let pids: Vec<Pid> = pids.map(|(pid, _)| pid).collect();
         assert!(!pids.is_empty(), "{word} does not run on h{host}");
         // One may have ended because of another.
-        pids.into_iter().for_each(|pid| drop(kill_process(pid, Signal::KILL)));
+        for pid in pids {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 
     /// The processes on a host, with their command lines.
