@@ -171,3 +171,45 @@ fn hosts_of_one_side_each_are_told_of() {
     let message = bench.run("compare --by state --across host fleet.csv").expect(2).stderr;
     assert!(message.contains("no cell is on two sides"), "{message}");
 }
+
+/// Runs that have both sides are pairs by themselves: by their own medians.
+#[test]
+fn backends_are_compared_within_the_runs_of_each_host() {
+    let mut rows = Vec::new();
+    for host in 1..=12 {
+        for run in 1..=3 {
+            let drift = 1.0 + 0.1 * run as f64;
+            for block in 1..=6 {
+                for (backend, factor) in [("plain", 1.0), ("mmsg", if host == 3 { 1.3 } else { 0.9 })] {
+                    let noise = 1.0 + 0.002 * ((host * 7 + block * 5 + run * 3) % 11) as f64;
+                    rows.push(Row {
+                        run_id: format!("{host}-{run}"),
+                        host: format!("h{host}"),
+                        cpu_model: "One".into(),
+                        ..drain(backend, 32, block, 300.0 * drift * factor * noise)
+                    });
+                }
+            }
+        }
+    }
+    let bench = bench("fleet.csv", &text(&rows));
+    let done = bench.run("compare --by backend --across host --format csv fleet.csv").expect(0);
+    let rows = of_costs(parse(&done.stdout));
+    assert_eq!((rows[0].text("hosts"), rows[0].text("verdict")), ("12", "better"), "{}", done.stdout);
+    assert!((rows[0].number("ratio") - 0.9).abs() < 0.005);
+    assert_eq!((rows[1].text("host"), rows[1].text("verdict")), ("h3", "differs"));
+    assert_eq!(rows.len(), 2, "all have one processor: no group");
+    bench.run("report --by backend --across host -o fleet.html fleet.csv").expect(0);
+    let page = common::read(&bench.path("fleet.html"));
+    for told in [
+        "hpbench: 12 hosts",
+        "1 host certainly differs",
+        "h3 +30",
+        "better; mmsg against plain",
+        "No group of six hosts",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+    let message = bench.run("report --across host -o other.html fleet.csv").expect(2).stderr;
+    assert!(message.contains("--by"), "{message}");
+}

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use clap::ValueEnum;
 use hpbench_backends::{Addressing, Kind, Variant};
 
 use crate::compare::releases;
@@ -17,6 +18,13 @@ pub enum By {
     File,
     /// A column.
     Column(Column),
+}
+
+/// The values of `--across`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Across {
+    /// The machines of a fleet.
+    Host,
 }
 
 impl By {

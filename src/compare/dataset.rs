@@ -3,7 +3,7 @@
 //! Two rules that everything shares are here: only the last attempt at a trial counts, and the machine is judged by the
 //! last attempts of a run ([`crate::gates::marks`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use csv::StringRecord;
 
@@ -15,8 +15,9 @@ use crate::record::cell::{AXES, CellKey, Circumstances};
 use crate::record::column::FieldType;
 use crate::record::columns::Column;
 use crate::record::format;
-use crate::record::lat_tail::LatTail;
+use crate::record::lat_tail::{self, LatTail};
 use crate::record::row::{Row, SCHEMA, State};
+use crate::stats::Summary;
 
 /// The columns that identify a machine.
 pub(crate) const MACHINE: [Column; 3] = [Column::host, Column::kernel, Column::accel];
@@ -50,6 +51,8 @@ pub(crate) struct Attempt {
     pub core_transfer_ns: f64,
     /// Datagrams per system call; NaN if not known.
     pub per_call: f64,
+    /// How many trials it stands for: more than one in a condensed dataset.
+    pub trials: u32,
     /// The position in the run.
     order: u32,
     reason: u32,
@@ -68,6 +71,24 @@ impl Attempt {
     pub(crate) fn is_valid(&self) -> bool {
         self.state == State::Valid && !self.is_repeated
     }
+}
+
+/// How far a dataset is condensed.
+#[derive(Debug, Default)]
+struct Condensed {
+    /// The attempts that are.
+    attempts: usize,
+    /// The reasons that they have.
+    reasons: usize,
+    /// The number of the one block of each run on each machine.
+    blocks: HashMap<(u32, u32), u32>,
+}
+
+/// An attempt that stands for several, with its numbers.
+struct One {
+    attempt: Attempt,
+    values: Vec<f64>,
+    tail: LatTail,
 }
 
 /// All trials of some files.
@@ -92,6 +113,8 @@ pub(crate) struct Dataset {
     clocks: Numbers,
     /// The number of each block, by run, machine and number in the run.
     blocks: HashMap<(u32, u32, usize), u32>,
+    /// How many blocks were numbered.
+    block_count: u32,
     /// For each cell, the number of the planned cell: the effective round may differ between attempts.
     planned: Vec<u32>,
     plans: Numbers,
@@ -100,6 +123,8 @@ pub(crate) struct Dataset {
     machines: Numbers,
     /// The columns of fractions, which cannot be negative or infinite.
     fractions: Vec<Column>,
+    /// What is condensed so far, if it is.
+    condensed: Option<Condensed>,
 }
 
 impl Dataset {
@@ -121,12 +146,20 @@ impl Dataset {
             begun: Vec::new(),
             clocks: Numbers::default(),
             blocks: HashMap::new(),
+            block_count: 0,
             planned: Vec::new(),
             plans: Numbers::default(),
             machine: Vec::new(),
             machines: Numbers::default(),
             fractions: Column::all(|column| column.field_type == FieldType::Fraction).collect(),
+            condensed: None,
         }
+    }
+
+    /// A dataset that keeps one attempt for each cell of each run, once its file is read: with the medians of the trials
+    /// that count, and all their latencies. It grows with runs and cells, not with trials.
+    pub(crate) fn condensed(kept: impl IntoIterator<Item = Column>) -> Self {
+        Self { condensed: Some(Condensed::default()), ..Self::new(kept) }
     }
 
     /// The trials of rows in memory; rows with impossible values are left out.
@@ -143,6 +176,7 @@ impl Dataset {
 
     /// Begins the next file.
     pub(crate) fn begin(&mut self, file: &str) {
+        self.condense();
         self.files.push(printable(file).into_owned());
     }
 
@@ -169,11 +203,13 @@ impl Dataset {
             Some((began, _)) if row.started_at < *began => began.clone_from(&row.started_at),
             Some(_) => {}
         }
-        let next = self.blocks.len() as u32;
+        let next = self.block_count;
+        let block = *self.blocks.entry((run, machine, row.trial)).or_insert(next);
+        self.block_count += u32::from(block == next);
         self.attempts.push(Attempt {
             file: self.files.len().saturating_sub(1) as u32,
             run,
-            block: *self.blocks.entry((run, machine, row.trial)).or_insert(next),
+            block,
             cell,
             circumstances,
             state: row.state(),
@@ -184,6 +220,7 @@ impl Dataset {
             is_disturbed: row.is_disturbed(),
             core_transfer_ns: row.core_transfer_ns.unwrap_or(f64::NAN),
             per_call: row.per_call().unwrap_or(f64::NAN),
+            trials: 1,
             order: u32::try_from(row.order).unwrap_or(u32::MAX),
             reason: self.reasons.number_of(&row.why()),
             steady: row.steady.map(|steady| steady != 0),
@@ -224,41 +261,129 @@ impl Dataset {
 
     /// Decides which attempts count and which are marked, once all rows are there.
     pub(crate) fn finish(&mut self) {
-        for (at, last) in self.last_attempts(true).into_iter().enumerate() {
+        self.condense();
+        self.judge(0);
+    }
+
+    /// Decides which attempts from this one on count, and which are marked.
+    fn judge(&mut self, first: usize) {
+        for (at, last) in (first..).zip(self.last_of(first, true)) {
             self.attempts[at].is_repeated = last as usize != at;
         }
         // Repeated attempts say nothing about what is usual.
-        let last = || self.attempts.iter().filter(|attempt| !attempt.is_repeated);
+        let last = || self.attempts[first..].iter().filter(|attempt| !attempt.is_repeated);
+        let mut runs: HashMap<u32, usize> = HashMap::new();
+        for attempt in last() {
+            let next = runs.len();
+            runs.entry(attempt.run).or_insert(next);
+        }
         let sign = |attempt: &Attempt| Sign {
-            run: attempt.run as usize,
+            run: runs[&attempt.run],
             steady: attempt.steady,
             canaries: attempt.canaries.map(|ratio| Some(f64::from(ratio)).filter(|ratio| ratio.is_finite())),
             machine: self.machine(attempt),
             clock: attempt.clock,
         };
         let marks = gates::marks(last().map(sign));
-        let last = self.attempts.iter_mut().filter(|attempt| !attempt.is_repeated);
+        let last = self.attempts[first..].iter_mut().filter(|attempt| !attempt.is_repeated);
         last.zip(marks).for_each(|(attempt, is_marked)| attempt.is_marked = is_marked);
     }
 
     /// For each attempt, the one that counts among those at the same trial: the one with the highest number, and of
     /// equal ones the last in the files. Unless `files_apart`, a trial in several files is one trial.
     pub(crate) fn last_attempts(&self, files_apart: bool) -> Vec<u32> {
+        self.last_of(0, files_apart)
+    }
+
+    /// The same for the attempts from one on.
+    fn last_of(&self, first: usize, files_apart: bool) -> Vec<u32> {
         let identity = |attempt: &Attempt| {
             let file = if files_apart { attempt.file } else { 0 };
             ([file, attempt.block, self.planned[attempt.cell as usize]], attempt.order)
         };
         let of = |at: &u32| &self.attempts[*at as usize];
         // Sorted, not hashed: that takes a tenth of the memory, and files are nearly in this order.
-        let mut order: Vec<u32> = (0..self.attempts.len() as u32).collect();
+        let mut order: Vec<u32> = (first as u32..self.attempts.len() as u32).collect();
         order.sort_by_key(|at| (identity(of(at)), of(at).number));
         let mut last = vec![0; order.len()];
         for trial in order.chunk_by(|a, b| identity(of(a)) == identity(of(b))) {
             // Equal numbers keep the order of the files.
             let counts = trial[trial.len() - 1];
-            trial.iter().for_each(|&at| last[at as usize] = counts);
+            trial.iter().for_each(|&at| last[at as usize - first] = counts);
         }
         last
+    }
+
+    /// Replaces the attempts since the last time by one for each cell, state and circumstances of each run.
+    fn condense(&mut self) {
+        let Some(mut done) = self.condensed.take() else { return };
+        self.judge(done.attempts);
+        let mut groups: BTreeMap<[u32; 4], Vec<usize>> = BTreeMap::new();
+        for (at, attempt) in self.attempts.iter().enumerate().skip(done.attempts).filter(|(_, one)| !one.is_repeated) {
+            let key = [attempt.run, attempt.cell, attempt.circumstances, attempt.state as u32];
+            groups.entry(key).or_default().push(at);
+        }
+        let reasons: Vec<String> =
+            groups.values().map(|group| self.reason(&self.attempts[group[0]]).to_owned()).collect();
+        let made: Vec<One> = groups.into_values().map(|group| self.one_of(group)).collect();
+        self.attempts.truncate(done.attempts);
+        self.values.iter_mut().for_each(|values| values.truncate(done.attempts));
+        self.tails.truncate(done.attempts);
+        self.reasons.truncate(done.reasons);
+        self.blocks.clear();
+        for (one, reason) in made.into_iter().zip(reasons) {
+            let machine = self.machine(&one.attempt);
+            let next = self.block_count;
+            let block = *done.blocks.entry((one.attempt.run, machine)).or_insert(next);
+            self.block_count += u32::from(block == next);
+            let reason = self.reasons.number_of(&reason);
+            let at = self.attempts.len();
+            self.attempts.push(Attempt { block, reason, ..one.attempt });
+            for (values, value) in self.values.iter_mut().zip(one.values) {
+                if value.is_finite() {
+                    values.resize(at, f64::NAN);
+                    values.push(value);
+                }
+            }
+            if !one.tail.is_empty() {
+                self.tails.resize(at, LatTail::default());
+                self.tails.push(one.tail);
+            }
+        }
+        (done.attempts, done.reasons) = (self.attempts.len(), self.reasons.len());
+        self.condensed = Some(done);
+    }
+
+    /// One attempt for several of a cell and a run in one state.
+    fn one_of(&self, group: Vec<usize>) -> One {
+        let first = self.attempts[group[0]].clone();
+        let mut counting = self.counting(group);
+        let limited = counting.iter().filter(|&&at| self.attempts[at].is_limited).count();
+        let is_limited = gates::limits(limited, counting.len());
+        counting.retain(|&at| is_limited || !self.attempts[at].is_limited);
+        let middle = |numbers: &dyn Fn(usize) -> f64| {
+            Summary::of(counting.iter().map(|&at| numbers(at)).filter(|number| number.is_finite()))
+                .map_or(f64::NAN, |summary| summary.median)
+        };
+        let value = |&column: &Column| middle(&|at| self.value(at, column).unwrap_or(f64::NAN));
+        let all: Option<Vec<&LatTail>> = counting.iter().map(|&at| self.tail(at)).collect();
+        let tail = all.filter(|all| !all.is_empty()).map(|all| LatTail::of(&lat_tail::merged(all)));
+        let mut transfers: Vec<f64> = counting.iter().map(|&at| self.attempts[at].core_transfer_ns).collect();
+        transfers.retain(|ns| !ns.is_nan());
+        transfers.sort_unstable_by(f64::total_cmp);
+        let transfer = transfers.len().checked_sub(1).map_or(f64::NAN, |last| transfers[last / 2]);
+        let attempt = Attempt {
+            number: 1,
+            is_marked: false,
+            is_limited,
+            core_transfer_ns: transfer,
+            per_call: middle(&|at| self.attempts[at].per_call),
+            trials: counting.len() as u32,
+            steady: None,
+            canaries: [f32::NAN; 2],
+            ..first
+        };
+        One { attempt, values: self.kept.iter().map(value).collect(), tail: tail.unwrap_or_default() }
     }
 
     /// When a run began: the text of its first row.

@@ -18,6 +18,7 @@ use crate::record::cell::CellKey;
 use crate::record::columns::Column;
 use crate::stats::hosts::{self, HOSTS_MIN, Host, PAIRS_MIN};
 use crate::stats::median::ALPHA;
+use crate::stats::multiple::benjamini_hochberg;
 
 /// A cell on two sides, on all hosts.
 #[derive(Debug)]
@@ -30,6 +31,10 @@ pub(crate) struct Fleet {
     pub left_out: Vec<LeftOut>,
     /// The hosts that certainly differ from the median host by more than the threshold, the farthest first.
     pub differing: Vec<Differing>,
+    /// The changes of all hosts that count, by name.
+    pub changes: Vec<(String, f64)>,
+    /// The groups of hosts that have something in common: all that are large enough.
+    pub groups: Vec<Group>,
 }
 
 /// A fleet can be read as its [`Judged`].
@@ -38,6 +43,31 @@ impl Deref for Fleet {
 
     fn deref(&self) -> &Judged {
         &self.judged
+    }
+}
+
+/// What hosts may have in common.
+const GROUPED_BY: [Column; 2] = [Column::cpu_model, Column::kernel];
+
+/// Hosts that have a processor or a kernel in common.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// What they have in common.
+    pub column: Column,
+    /// Its text.
+    pub text: String,
+    /// How many they are.
+    pub hosts: usize,
+    /// The change of their median host, relative to that of all other hosts.
+    pub ratio: Ratio,
+    /// The probability of so much by chance, beyond the threshold, adjusted for the number of groups.
+    pub q: f64,
+}
+
+impl Group {
+    /// Whether the group certainly differs from the others by more than the threshold.
+    pub(crate) fn differs(&self) -> bool {
+        self.q < ALPHA
     }
 }
 
@@ -86,9 +116,17 @@ struct Found<'a> {
 struct OfHost {
     differences: Vec<f64>,
     reason: Option<Reason>,
+    /// Its texts in [`GROUPED_BY`].
+    texts: [String; GROUPED_BY.len()],
 }
 
 impl OfHost {
+    fn new(trials: &Trials<'_>, pair: &Pair) -> Self {
+        let first = pair.base.trials.iter().chain(&pair.new.trials).next();
+        let text = |column| first.map_or("", |&at| trials.text(at, column)).to_owned();
+        Self { texts: GROUPED_BY.map(text), ..Self::default() }
+    }
+
     /// Adds its pairs under some conditions.
     fn add(&mut self, found: Result<Vec<f64>, Reason>) {
         match found {
@@ -120,7 +158,8 @@ impl Fleets {
             if at == found.len() {
                 found.push(Found { metric, pair, hosts: BTreeMap::new() });
             }
-            found[at].hosts.entry(host(trials, pair)).or_default().add(differences(trials, pair, metric));
+            let of_host = found[at].hosts.entry(host(trials, pair)).or_insert_with(|| OfHost::new(trials, pair));
+            of_host.add(differences(trials, pair, metric));
         }
         add_alone(&mut found, &matched.alone);
         let in_rows: BTreeSet<String> = found.iter().flat_map(|found| found.hosts.keys().cloned()).collect();
@@ -149,6 +188,9 @@ fn differences(trials: &Trials<'_>, pair: &Pair, metric: Metric) -> Result<Vec<f
     if base.values.is_empty() || new.values.is_empty() {
         return Err(Reason::NoValues);
     }
+    if pair.interleaved {
+        return judge::within_runs(&base, &new);
+    }
     let found = judge::run_pairs(trials, pair, &base, &new).transpose()?;
     let (differences, all) = found.map_or_else(Default::default, |found| (found.differences, found.all));
     let (pairs, needed) = (differences.len(), PAIRS_MIN);
@@ -172,7 +214,7 @@ fn add_alone(found: &mut [Found<'_>], alone: &[Alone]) {
         // Failed trials do not say under which conditions they ran.
         let of_failed = pair.cell.without(|axis| axis.role().must_be_equal());
         for alone in [&pair.cell, &of_failed].into_iter().filter_map(|cell| known.get(&(cell, sides))).flatten() {
-            let reason = || OfHost { differences: Vec::new(), reason: Some(alone.reason.clone()) };
+            let reason = || OfHost { reason: Some(alone.reason.clone()), ..OfHost::default() };
             hosts.entry(alone.host.clone()).or_insert_with(reason);
         }
     }
@@ -181,11 +223,13 @@ fn add_alone(found: &mut [Found<'_>], alone: &[Alone]) {
 impl Found<'_> {
     fn fleet(self, trials: &Trials<'_>, threshold: f64) -> Fleet {
         let (mut names, mut members, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, OfHost { differences, reason }) in self.hosts {
+        let mut texts = Vec::new();
+        for (name, OfHost { differences, reason, texts: of_host }) in self.hosts {
             match Host::of(&differences) {
                 Some(host) => {
                     names.push(name);
                     members.push(host);
+                    texts.push(of_host);
                 }
                 None => {
                     let few = Reason::TooFewOfHost { pairs: differences.len(), needed: PAIRS_MIN };
@@ -202,6 +246,9 @@ impl Found<'_> {
             ..Figures::default()
         });
         let reason = fleet.is_none().then_some(Reason::TooFewHosts { hosts, needed: HOSTS_MIN });
+        let means: Vec<f64> = members.iter().map(|host| host.mean).collect();
+        let groups = if fleet.is_some() { groups(trials, &texts, &means, threshold) } else { Vec::new() };
+        let changes = names.iter().cloned().zip(means.iter().map(|mean| mean.exp())).collect();
         let mut differing: Vec<Differing> = Vec::new();
         for (host, member) in names.into_iter().zip(fleet.iter().flat_map(|fleet| &fleet.members)) {
             if member.q < ALPHA {
@@ -215,8 +262,35 @@ impl Found<'_> {
         let sides = [base.side, new.side].map(|side| trials.side(side).to_owned());
         let (metric, cell, verdict) = (self.metric, cell.clone(), Verdict::None);
         let judged = Judged { metric, cell, sides, figures, q: None, verdict, reason };
-        Fleet { judged, hosts, left_out, differing }
+        Fleet { judged, hosts, left_out, differing, changes, groups }
     }
+}
+
+/// The groups of hosts by what they have in common, each compared with all other hosts. What the sides differ in makes no group.
+fn groups(trials: &Trials<'_>, texts: &[[String; GROUPED_BY.len()]], means: &[f64], threshold: f64) -> Vec<Group> {
+    let mut found: Vec<(Group, f64)> = Vec::new();
+    for (at, column) in GROUPED_BY.into_iter().enumerate().filter(|(_, column)| !trials.by.frees(*column)) {
+        let distinct: BTreeSet<&str> = texts.iter().map(|texts| texts[at].as_str()).collect();
+        let mut distinct: Vec<&str> = distinct.into_iter().filter(|text| !text.is_empty()).collect();
+        if let [a, b] = distinct[..] {
+            // Of two groups one says all: the smaller.
+            let count = |text: &str| texts.iter().filter(|texts| texts[at] == text).count();
+            distinct = vec![if count(a) > count(b) { b } else { a }];
+        }
+        for text in distinct {
+            let of = |is_in: bool| -> Vec<f64> {
+                let hosts = texts.iter().zip(means).filter(|(texts, _)| (texts[at] == text) == is_in);
+                hosts.map(|(_, mean)| *mean).collect()
+            };
+            let (group, others) = (of(true), of(false));
+            let Some(estimate) = hosts::apart(&group, &others, verdict::least(threshold)) else { continue };
+            let (text, hosts) = (text.to_owned(), group.len());
+            found.push((Group { column, text, hosts, ratio: estimate.into(), q: 1.0 }, estimate.p));
+        }
+    }
+    let p: Vec<f64> = found.iter().map(|(_, p)| *p).collect();
+    let with_q = found.into_iter().zip(benjamini_hochberg(&p));
+    with_q.map(|((group, _), q)| Group { q, ..group }).collect()
 }
 
 /// Names the hosts that do not count, once for each cause; `others` are hosts in no row.

@@ -84,8 +84,8 @@ pub(crate) struct Values<'d> {
     pub values: Vec<(usize, f64)>,
     /// Their latencies, if a high quantile is compared and all have them.
     merged: Option<Merged<'d>>,
-    /// For each value, its run and the time of a cache line.
-    runs: Vec<(u32, f64)>,
+    /// For each value, its run, the time of a cache line, and how many trials it is of.
+    runs: Vec<(u32, f64, u32)>,
     /// How many trials are invalid.
     pub invalid: usize,
     /// How many trials had generators that were the bottleneck.
@@ -121,7 +121,7 @@ impl<'d> Values<'d> {
             }
             if let Some(value) = trials.value(at, metric) {
                 found.values.push((attempt.block as usize, value));
-                found.runs.push((attempt.run, attempt.core_transfer_ns));
+                found.runs.push((attempt.run, attempt.core_transfer_ns, attempt.trials));
                 latencies = latencies.zip(trials.latencies(at)).map(|(mut all, latencies)| {
                     all.push(latencies);
                     all
@@ -142,7 +142,7 @@ impl<'d> Values<'d> {
 
     /// The runs that have values, but too few to count between runs.
     fn thin_runs(&self) -> BTreeSet<u32> {
-        let trials = self.of_runs(|_| 1.0, |ones| ones.len() as f64);
+        let trials = self.of_runs(|at| f64::from(self.runs[at].2), |trials| trials.iter().sum());
         trials.into_iter().filter(|(_, count)| *count < BLOCKS_OF_RUN_MIN as f64).map(|(run, _)| run).collect()
     }
 
@@ -153,7 +153,7 @@ impl<'d> Values<'d> {
 
     /// The runs that have values.
     fn run_numbers(&self) -> BTreeSet<u32> {
-        self.runs.iter().map(|(run, _)| *run).collect()
+        self.runs.iter().map(|(run, ..)| *run).collect()
     }
 
     /// The median time of a cache line in each run; NaN if not known.
@@ -164,7 +164,7 @@ impl<'d> Values<'d> {
     /// The middle of a number over the trials of each run.
     fn of_runs(&self, number: impl Fn(usize) -> f64, middle: impl Fn(Vec<f64>) -> f64) -> BTreeMap<u32, f64> {
         let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        for (at, (run, _)) in self.runs.iter().enumerate() {
+        for (at, (run, ..)) in self.runs.iter().enumerate() {
             runs.entry(*run).or_default().push(number(at));
         }
         runs.into_iter().map(|(run, numbers)| (run, middle(numbers))).collect()
@@ -231,6 +231,12 @@ pub(crate) fn run_pairs(
     let alike = both.iter().filter(|(base, new)| is_same_state(base.1, new.1));
     let differences: Result<Vec<f64>, Reason> = alike.map(|(base, new)| log_ratio(base.0, new.0)).collect();
     Some(differences.map(|differences| RunPairs { differences, all: both.len() }))
+}
+
+/// The logarithms of new / base of runs that have both sides: each is a pair by itself.
+pub(crate) fn within_runs(base: &Values<'_>, new: &Values<'_>) -> Result<Vec<f64>, Reason> {
+    let (base, new) = (base.by_run(), new.by_run());
+    base.iter().filter_map(|(run, base)| Some(log_ratio(*base, *new.get(run)?))).collect()
 }
 
 /// The estimate by pairs of runs; `None` if there are none.

@@ -45,6 +45,14 @@ impl Numbers {
         self.number(std::iter::once(text))
     }
 
+    /// Forgets the lists from this number on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        for list in self.all.drain(len.min(self.all.len())..) {
+            self.known.remove(&list);
+        }
+        self.last = 0;
+    }
+
     /// How many lists there are.
     pub(crate) fn len(&self) -> usize {
         self.all.len()

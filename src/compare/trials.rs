@@ -190,6 +190,11 @@ impl<'d> Trials<'d> {
         &self.data.attempts[self.list[trial].at as usize]
     }
 
+    /// The text in a column of a trial's cell or circumstances.
+    pub(crate) fn text(&self, trial: usize, column: Column) -> &'d str {
+        self.data.text(self.attempt(trial), column)
+    }
+
     /// The value of a metric in a trial, if it has one; relative to that of its reference trial, if any.
     pub(crate) fn value(&self, trial: usize, metric: Metric) -> Option<f64> {
         let value = self.data.value(self.list[trial].at as usize, metric.column)?;

@@ -6,7 +6,7 @@
 //! variance for all, the noise of loud hosts is taken for differences. With moderated variances, 88% of the hosts with
 //! 5% more are found, and at most 6% of those found are false (`simulations.rs`).
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use statrs::function::gamma::digamma;
 
 use super::estimate::{Estimate, Moments, student_quantile};
@@ -88,6 +88,41 @@ pub fn fleet(hosts: &[Host], least: f64) -> Option<Fleet> {
     let p: Vec<f64> = members.iter().map(|member| member.estimate.p).collect();
     members.iter_mut().zip(benjamini_hochberg(&p)).for_each(|(member, q)| member.q = q);
     Some(Fleet { median: Estimate { center, low, high, p: sign_test(&means) }, members })
+}
+
+/// How far the means of a group of hosts, for example those of one processor, are from those of all others: the difference of the
+/// median hosts, with an interval from those of both (MOVER). `p` is for differing by more than `least`, a logarithm: that of Mann
+/// and Whitney's test (its normal approximation) after a shift, for both directions. `None` for fewer than [`HOSTS_MIN`] hosts on
+/// either side.
+pub fn apart(group: &[f64], others: &[f64], least: f64) -> Option<Estimate> {
+    if group.len() < HOSTS_MIN || others.len() < HOSTS_MIN {
+        return None;
+    }
+    let sorted = [group, others].map(|means| {
+        let mut means = means.to_vec();
+        means.sort_unstable_by(f64::total_cmp);
+        means
+    });
+    let [a, b] = [Median::of_sorted(&sorted[0])?, Median::of_sorted(&sorted[1])?];
+    let ((a_low, a_high), (b_low, b_high)) = (a.interval?, b.interval?);
+    let center = a.value - b.value;
+    let low = center - (a.value - a_low).hypot(b_high - b.value);
+    let high = center + (a_high - a.value).hypot(b.value - b_low);
+    // Beyond the threshold on one side or on the other.
+    let p = (2.0 * above(&sorted[0], &sorted[1], least).min(above(&sorted[1], &sorted[0], least))).min(1.0);
+    Some(Estimate { center, low, high, p })
+}
+
+/// The probability that sorted numbers are so far above others by chance, if the true shift is `least`.
+fn above(high: &[f64], low: &[f64], least: f64) -> f64 {
+    let below = |number: f64| low.partition_point(|one| *one < number) as f64;
+    let up_to = |number: f64| low.partition_point(|one| *one <= number) as f64;
+    // Ties count half.
+    let wins: f64 = high.iter().map(|one| (below(one - least) + up_to(one - least)) / 2.0).sum();
+    let (n, m) = (high.len() as f64, low.len() as f64);
+    let deviation = (n * m * (n + m + 1.0) / 12.0).sqrt();
+    // With the correction for continuity.
+    Normal::standard().sf((wins - n * m / 2.0 - 0.5) / deviation)
 }
 
 fn member(host: &Host, prior: Prior, most: f64, median: f64, least: f64) -> Member {
@@ -224,6 +259,21 @@ mod tests {
         assert!(apart.degrees < 2.0, "{apart:?}");
         assert_eq!(Prior::of(&[0.0; 6].map(host)), Prior { degrees: f64::INFINITY, variance: 0.0 });
         assert!(Prior::of(&[0.0, 1.0, 1.0, 2.0, 1.0, 1.0].map(host)).variance > 0.0);
+    }
+
+    #[test]
+    fn a_group_stands_apart_if_it_is_beyond_the_threshold() {
+        let spread = |count: usize, center: f64| -> Vec<f64> {
+            (0..count).map(|at| center + 0.01 * (at as f64 / (count - 1) as f64 - 0.5)).collect()
+        };
+        let found = |center| apart(&spread(12, center), &spread(40, 0.01), 0.03).expect("enough");
+        let far = found(0.06);
+        assert!((far.center - 0.05).abs() < 1e-12 && far.low > 0.04 && far.high < 0.06 && far.p < 1e-4, "{far:?}");
+        assert!(found(-0.04).p < 1e-4 && found(0.035).p > 0.9 && found(0.01).p > 0.9);
+        assert_eq!(apart(&spread(5, 1.0), &spread(40, 0.0), 0.03), None);
+        // By hand: six above six: U = 36, z = (36 - 18 - 0.5) / sqrt(39).
+        let six = apart(&[6.0, 7.0, 8.0, 9.0, 10.0, 11.0], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 0.0).expect("enough");
+        assert!((six.p - 2.0 * 0.002_537_7).abs() < 2e-5, "{}", six.p);
     }
 
     #[test]

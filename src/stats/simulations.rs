@@ -423,3 +423,36 @@ fn hosts_that_differ_are_found_and_few_others() {
         assert!(power >= 0.85 && discoveries <= 0.07 && held >= 0.93, "{count}: {power}, {discoveries}, {held}");
     }
 }
+
+/// A change that hosts do not have, of hosts that each react a little: the interval of the median host seldom excludes it, and no
+/// group is said to differ. A group that is 6% apart is found.
+#[test]
+fn a_fleet_without_a_change_seldom_has_a_verdict_and_groups_only_if_they_differ() {
+    const HOSTS: usize = 60;
+    const IN_GROUP: usize = 12;
+    let (mut verdicts, mut groups, mut found) = (0.0, 0.0, 0.0);
+    for seed in 0..TIMES as u64 {
+        let chance = &mut Chance::new(seed);
+        let mut host = |shift: f64| {
+            let own = shift + 0.005 * chance.normal();
+            let pairs: Vec<f64> = (0..4).map(|_| own + 0.03 * chance.normal()).collect();
+            Host::of(&pairs).expect("pairs")
+        };
+        let alike: Vec<Host> = (0..HOSTS).map(|_| host(0.0)).collect();
+        let apart: Vec<f64> = (0..IN_GROUP).map(|_| host(0.06).mean).collect();
+        let fleet = hosts::fleet(&alike, f64::ln_1p(0.03)).expect("enough hosts");
+        let is_wrong = fleet.median.p < ALPHA && (fleet.median.low > 0.0 || fleet.median.high < 0.0);
+        verdicts += f64::from(u8::from(is_wrong));
+        let means: Vec<f64> = alike.iter().map(|host| host.mean).collect();
+        // Without a threshold, where false discoveries are at their worst.
+        let differs = |group: &[f64], least: f64| {
+            let estimate = hosts::apart(group, &means[IN_GROUP..], least).expect("enough hosts");
+            f64::from(u8::from(estimate.p < ALPHA))
+        };
+        groups += differs(&means[..IN_GROUP], 0.0);
+        found += differs(&apart, f64::ln_1p(0.03));
+    }
+    let [verdicts, groups, found] = [verdicts, groups, found].map(|sum| sum / TIMES as f64);
+    eprintln!("false verdicts {verdicts}, false groups {groups}, groups found {found}");
+    assert!(verdicts <= 0.06 && groups <= 0.065 && found >= 0.9, "{verdicts}, {groups}, {found}");
+}

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hpbench_backends::kernel::socket;
@@ -116,6 +117,16 @@ pub(crate) fn python_with(name: &str, modules: &[&str]) -> Option<String> {
     None
 }
 
+/// The program that runs playbooks: beside the Python of `HPBENCH_PYTHON`, else in the path.
+pub(crate) fn ansible() -> Option<String> {
+    let beside =
+        std::env::var("HPBENCH_PYTHON").ok().map(|python| Path::new(&python).with_file_name("ansible-playbook"));
+    let found = beside
+        .filter(|path| path.exists())
+        .map_or_else(|| "ansible-playbook".into(), |path| path.display().to_string());
+    works("ansible", &[&found, "--version"]).then_some(found)
+}
+
 /// The Python that `scripts/peers` needs.
 pub(crate) fn python() -> Option<String> {
     let program = "import os, sys; os.pidfd_open; print(sys.executable)";
@@ -157,7 +168,7 @@ pub(crate) fn lab(version: &str) -> bool {
     if !works("lab", &["qemu-system-x86_64", "--version"]) {
         return false;
     }
-    let cache = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let found = hpbench::commands::lab::kernels::find(version, &cache);
     found.map_err(|error| skip("lab", &error)).is_ok()
 }

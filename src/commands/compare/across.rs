@@ -6,7 +6,7 @@ use super::args::{CompareArgs, FailOn, Format};
 use super::export::{Change, number, percent as in_percent};
 use super::table::{align, change, signed, verdict};
 use crate::compare::comparisons::Settings;
-use crate::compare::fleets::{Differing, Fleet, Fleets, LeftOut};
+use crate::compare::fleets::{Differing, Fleet, Fleets, Group, LeftOut};
 use crate::compare::sections::{short, telling};
 use crate::compare::trials::Trials;
 use crate::compare::verdict::{Ratio, Verdict};
@@ -58,7 +58,8 @@ fn table(report: &Fleets) -> String {
         "Each host is compared with itself, by pairs of runs: the change on the median host, with its 95% interval. \
          same: the interval lies within {threshold} (~: yet certainly not equal); better, worse: it does not, it \
          excludes 0, and q is below 0.05; unclear: inconclusive. A host differs if its own change is certainly \
-         (q below 0.05) more than {threshold} away from the median host's."
+         (q below 0.05) more than {threshold} away from the median host's; a group differs if its median host is that far \
+         away from that of all other hosts."
     ));
     parts.push(legend + &report.notes.iter().map(|note| wrap(note)).collect::<String>());
     parts.join("\n")
@@ -97,7 +98,21 @@ fn section(report: &Fleets, rows: &[&Fleet]) -> String {
         let side = if is_one { String::new() } else { format!("{}, ", row.sides[1]) };
         wrap(&format!("{side}{cell}hosts that differ: {}.", names(&row.differing)))
     });
-    format!("{}{}\n{}", wrap(&title), trim_lines(&table.to_string()), named.collect::<String>())
+    let groups =
+        rows.iter().flat_map(|row| row.groups.iter().filter(|group| group.differs()).map(move |group| (row, group)));
+    let groups = groups.map(|(row, group)| {
+        let cell: String = axes.iter().map(|axis| format!("{} {}, ", short(*axis), row.cell.get(*axis))).collect();
+        let [low, high] = group.ratio.interval.map_or([f64::NAN; 2], |(low, high)| [low, high]).map(signed);
+        wrap(&format!(
+            "{cell}a group that differs: the {} hosts with {} {}: {} against the others ({low}..{high}).",
+            group.hosts,
+            group.column.name(),
+            group.text,
+            signed(group.ratio.value)
+        ))
+    });
+    let groups: String = groups.collect();
+    format!("{}{}\n{}{groups}", wrap(&title), trim_lines(&table.to_string()), named.collect::<String>())
 }
 
 fn line_of(row: &Fleet) -> [String; 6] {
@@ -119,6 +134,8 @@ fn names(differing: &[Differing]) -> String {
 /// The column `verdict` of a host that differs from the median host, and of one that does not count.
 const DIFFERS: &str = "differs";
 const LEFT_OUT: &str = "left_out";
+/// The same of a group of hosts.
+const GROUP_DIFFERS: &str = "group_differs";
 
 /// A line of the CSV, without what all lines of its cell share.
 struct Line<'a> {
@@ -145,6 +162,13 @@ impl<'a> Line<'a> {
             q: Some(one.q),
             verdict: DIFFERS,
             reason: String::new(),
+        }));
+        lines.extend(row.groups.iter().filter(|group| group.differs()).map(|group| Self {
+            host: "",
+            ratio: Some(group.ratio),
+            q: Some(group.q),
+            verdict: GROUP_DIFFERS,
+            reason: format!("{} {}, {} hosts, against all others", group.column.name(), group.text, group.hosts),
         }));
         lines.extend(row.left_out.iter().map(|one| Self {
             host: &one.host,
@@ -208,6 +232,7 @@ struct Entry<'a> {
     verdict: Verdict,
     reason: String,
     differing: Vec<One<'a>>,
+    groups: Vec<OfGroup<'a>>,
     left_out: Vec<Other<'a>>,
 }
 
@@ -217,6 +242,18 @@ struct One<'a> {
     #[serde(flatten)]
     change: Change,
     q: Option<f64>,
+}
+
+/// A group of hosts against all others.
+#[derive(Serialize)]
+struct OfGroup<'a> {
+    column: &'static str,
+    value: &'a str,
+    hosts: usize,
+    #[serde(flatten)]
+    change: Change,
+    q: f64,
+    differs: bool,
 }
 
 #[derive(Serialize)]
@@ -229,6 +266,14 @@ impl<'a> Entry<'a> {
     fn of(row: &'a Fleet) -> Self {
         let cell = row.cell.iter().filter(|(_, value)| !value.is_empty());
         let one = |one: &'a Differing| One { host: &one.host, change: Change::of(Some(one.ratio)), q: Some(one.q) };
+        let group = |group: &'a Group| OfGroup {
+            column: group.column.name(),
+            value: &group.text,
+            hosts: group.hosts,
+            change: Change::of(Some(group.ratio)),
+            q: group.q,
+            differs: group.differs(),
+        };
         let other = |one: &'a LeftOut| Other { host: &one.host, reason: one.reason.to_string() };
         Self {
             metric: row.metric.name(),
@@ -243,6 +288,7 @@ impl<'a> Entry<'a> {
             verdict: row.verdict,
             reason: words(row.reason.as_ref()),
             differing: row.differing.iter().map(one).collect(),
+            groups: row.groups.iter().map(group).collect(),
             left_out: row.left_out.iter().map(other).collect(),
         }
     }

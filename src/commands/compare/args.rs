@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::compare::axes::By;
+use crate::compare::axes::{Across, By};
 use crate::compare::metrics::Metric;
 use crate::plan::values::percentage;
 use crate::text::did_you_mean;
@@ -33,8 +33,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "base_files")]
     pub new_files: Vec<PathBuf>,
 
-    /// Compare each host with itself, by the pairs of runs that scripts/ab makes; report the change on the median
-    /// host, and the hosts that differ from it; with --by state or --by kernel
+    /// Compare each host with itself, by the pairs of runs that scripts/ab makes, or by runs that have all sides; report
+    /// the change on the median host, and the hosts that differ from it; with --by state, --by kernel or --by backend
     #[arg(long, value_name = "COLUMN", requires = "by", conflicts_with = "paired")]
     pub across: Option<Across>,
 
@@ -84,13 +84,6 @@ pub enum Format {
     Csv,
     /// For programs.
     Json,
-}
-
-/// The values of `--across`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Across {
-    /// The machines of a fleet.
-    Host,
 }
 
 /// The values of `--fail-on`.

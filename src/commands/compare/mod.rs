@@ -69,7 +69,9 @@ fn read(args: &CompareArgs) -> Result<Dataset, CompareError> {
         return Err(CompareError::NotTwoFiles(args.files.len()));
     }
     let metrics = if args.metric.is_empty() { metrics::all_defaults() } else { args.metric.clone() };
-    let mut data = Dataset::new(metrics.into_iter().map(|metric| metric.column));
+    let columns = metrics.into_iter().map(|metric| metric.column);
+    // Each host is compared with itself by its runs: single trials of thousands of hosts need not be kept.
+    let mut data = if args.across.is_some() { Dataset::condensed(columns) } else { Dataset::new(columns) };
     let files: Vec<PathBuf> = args.files.iter().chain(&args.base_files).chain(&args.new_files).cloned().collect();
     for (at, (path, name)) in files.iter().zip(rows::file_names(&files)).enumerate() {
         let side = if at < args.base_files.len() { "base" } else { "new" };

@@ -3,6 +3,7 @@
 //! - `data`, `times`, `environment`, `gates`: what is kept of the trials, and what the gates say about them;
 //! - `conclusion`: the conclusions, by the verdicts of [`crate::compare`];
 //! - `charts` and `svg`: what is drawn, and how;
+//! - `fleet`: the page of a fleet, which has no trials, only the changes of hosts;
 //! - `embed`, `parts` and `page`: the rows, the parts of sections, and the whole page; `write` writes the files.
 
 pub mod args;
@@ -11,6 +12,7 @@ mod conclusion;
 mod data;
 mod embed;
 mod environment;
+mod fleet;
 mod gates;
 mod grid;
 mod page;
@@ -38,6 +40,9 @@ use times::Times;
 pub(crate) fn run(args: &ReportArgs) -> Result<u8, Failure> {
     write::check(&args.out, args.force)?;
     check_outputs(args, &[])?;
+    if let Some(by) = &args.by {
+        return fleet::run(args, by);
+    }
     let Read { mut data, packed, searched } = read(&args.files)?;
     let compared = charts::compared(&data);
     let conclusion = conclusion::draw(&data, &compared);

@@ -16,10 +16,10 @@ use crate::console::is_control;
 use crate::record::columns::Column;
 
 /// The style of everything except charts.
-const STYLE: &str = include_str!("page.css");
+pub(super) const STYLE: &str = include_str!("page.css");
 
 /// Nothing may be loaded, even if something on the page asks for it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// How to read the charts.
 const HOW_TO_READ: &str = "Points are medians of the trials that count, with their 95% intervals, which need at least \

@@ -1,0 +1,163 @@
+"""What a fleet's playbooks compute: which runs there are, in which rounds, and whether a host is fit."""
+
+import json
+import os
+import re
+
+
+def units(hosts, pairs, runs):
+    """The runs: one for each host or pair, `runs` times. A run is named after its hosts and its number."""
+    if pairs == "all":
+        hosts_of = [[a, b] for at, a in enumerate(hosts) for b in hosts[at + 1:]]
+    else:
+        hosts_of = [list(pair) for pair in pairs] or [[host] for host in hosts]
+        hosts_of = [pair for pair in hosts_of if set(pair) <= set(hosts)]
+    found = []
+    for number in range(1, int(runs) + 1):
+        for of in hosts_of:
+            label = "--".join(of)
+            name = "%s.%d" % (re.sub(r"[^A-Za-z0-9._-]", "_", label), number)
+            found.append({"name": name, "label": label, "hosts": of, "worker": of[0], "number": number})
+    names = [unit["name"] for unit in found]
+    if len(set(names)) < len(names):
+        raise ValueError("two hosts have names that differ in special characters only")
+    return found
+
+
+def boots(units, kernels):
+    """Gives each run its kernel and its pair: A B B A A B …, so that a drift of the host is none of the kernels'."""
+    found = []
+    for unit in units:
+        pair, place = divmod(unit["number"] - 1, len(kernels))
+        order = kernels if pair % 2 == 0 else kernels[::-1]
+        found.append(dict(unit, kernel=order[place], pair=pair + 1))
+    return found
+
+
+def needs(unit, hostvars):
+    """What a run has for itself: its hosts, the machines that they are guests of, and the links between them."""
+    of = unit["hosts"]
+    taken = {("host", host) for host in of}
+    taken |= {("machine", hostvars[host].get("fleet_machine")) for host in of if hostvars[host].get("fleet_machine")}
+    links = {hostvars[host].get("fleet_link") or None for host in of}
+    # Hosts behind the same link reach each other without it.
+    return taken | ({("link", link) for link in links if link} if len(links) > 1 else set())
+
+
+def rounds(units, hostvars, all_fit=False):
+    """Puts the runs into rounds in which no two need the same thing; each into the first that has room for it."""
+    units = [unit for unit in units if all_fit or not any(left_out(host, hostvars) for host in unit["hosts"])]
+    units = [dict(unit, told=" ".join([unit["name"], unit.get("kernel", "")]).strip()) for unit in units]
+    found = []
+    for number in sorted({unit["number"] for unit in units}):
+        taken, first = [], len(found)
+        for unit in in_circle([unit for unit in units if unit["number"] == number]):
+            wanted = needs(unit, hostvars)
+            at = next((at for at, used in enumerate(taken) if not used & wanted), len(taken))
+            if at == len(taken):
+                taken.append(set())
+                found.append([])
+            taken[at] |= wanted
+            found[first + at].append(unit)
+    return found
+
+
+def left_out(host, hostvars):
+    """Why a host does not take part; empty if it does."""
+    return " ".join((hostvars[host].get("fleet_why", "it was not reached") or "").split())
+
+
+def in_circle(units):
+    """All pairs of n hosts in the order of a tournament, which takes n - 1 rounds (n, if n is odd); others as they are."""
+    hosts = sorted({host for unit in units for host in unit["hosts"]})
+    pairs = {frozenset(unit["hosts"]): unit for unit in units}
+    count = len(hosts) + len(hosts) % 2
+    if any(len(pair) != 2 for pair in pairs) or len(units) != len(pairs) or len(units) != len(hosts) * (len(hosts) - 1) // 2:
+        return units
+    table = hosts + [None] * (count - len(hosts))
+    ordered = []
+    for _ in range(count - 1):
+        met = (frozenset((table[at], table[-1 - at])) for at in range(count // 2))
+        ordered.extend(pairs[pair] for pair in met if pair in pairs)
+        table = [table[0], table[-1]] + table[1:-1]
+    return ordered
+
+
+def unfit(text, needs, ignore):
+    """Why the doctor finds a host unfit; empty if it does not."""
+    try:
+        report = json.loads(text)
+        bad = [
+            check
+            for check in report["checks"]
+            if check["ok"] is False and set(check["affects"]) & set(needs) and check["name"] not in ignore
+        ]
+        if bad:
+            what = "busy" if any(check["name"] == "other_programs" for check in bad) else "unfit"
+            return "%s: %s" % (what, "; ".join("%s: %s" % (check["name"], check["state"]) for check in bad))
+        unknown = [need for need in needs if report["verdict"][need] is None]
+        return "unfit: it is not known whether it is fit for %s" % ", ".join(unknown) if unknown else ""
+    except (ValueError, KeyError, TypeError) as error:
+        return "the doctor's report cannot be read: %r" % (error,)
+
+
+def looked(result):
+    """The state of a run: (running | ended:STATUS | lost | unreachable), the size of its file, and what it said last."""
+    if result.get("unreachable"):
+        said = str(result.get("msg", "")).splitlines() or [""]
+        return {"state": "unreachable", "size": 0, "said": said[-1]}
+    words = result.get("stdout", "").strip().split(" ", 2)
+    if len(words) < 2 or not words[1].isdigit():
+        return {"state": "lost", "size": 0, "said": str(result.get("msg", "")) + result.get("stderr", "")}
+    return {"state": words[0], "size": int(words[1]), "said": words[2].strip() if len(words) > 2 else ""}
+
+
+def outcomes(units, hostvars, results):
+    """Why each run of a round failed; empty where it is whole."""
+    found = {}
+    for unit in units:
+        worker = hostvars[unit["worker"]]
+        stopped = worker.get("fleet_gone") or (worker.get("fleet_stopped") or {}).get(unit["name"])
+        if stopped:
+            found[unit["name"]] = " ".join(stopped.split())
+            continue
+        looks = looked(worker.get("fleet_looks", {}))
+        path = os.path.join(results, "runs", unit["name"] + ".csv")
+        fetched = os.path.getsize(path) if os.path.exists(path) else 0
+        if looks["state"] != "ended:0":
+            state = looks["state"].replace("ended:", "it ended with status ").replace("unreachable", "it is out of reach:")
+            why = "%s %s" % (state.replace("lost", "it is gone: something ended it, or its host was booted."), looks["said"])
+        elif fetched == 0 or fetched != looks["size"]:
+            why = "%d of %d bytes of its file were fetched" % (fetched, looks["size"])
+        else:
+            why = ""
+        found[unit["name"]] = why.strip()
+    return found
+
+
+def undone(units, told, hostvars):
+    """The runs that are not whole, each with the reason."""
+    lines = []
+    for unit in units:
+        if told.get(unit["name"]) == "":
+            continue
+        out = ["%s is left out: %s" % (host, left_out(host, hostvars)) for host in unit["hosts"] if left_out(host, hostvars)]
+        why = told.get(unit["name"]) or "; ".join(out) or "it was not started"
+        lines.append("%s: %s" % (unit["name"], why))
+    return lines
+
+
+class FilterModule:
+    """The filters, by their names."""
+
+    def filters(self):
+        return {
+            "fleet_units": units,
+            "fleet_boots": boots,
+            "fleet_rounds": rounds,
+            "fleet_unfit": unfit,
+            "fleet_looked": looked,
+            "fleet_outcomes": outcomes,
+            "fleet_undone": undone,
+            "fleet_size": lambda path: os.path.getsize(path) if os.path.exists(path) else 0,
+        }

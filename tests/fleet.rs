@@ -1,0 +1,609 @@
+//! `scripts/fleet`: Ansible's playbooks over real `sshd` processes, each in a network namespace of its own.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use common::{Bench, HPBENCH, Running, needs, parse, read};
+use rustix::process::{Pid, Signal, kill_process};
+
+const FLEET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/fleet");
+
+/// Hosts of several tests at a time would wait for each other's cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Hosts h1, h2, …: namespaces on a bridge in that of the controller, with an `sshd` each.
+struct Fleet {
+    bench: Bench,
+    ansible: String,
+    prefix: String,
+    hosts: usize,
+    servers: Vec<Child>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Runs a command, which is split at spaces.
+fn does(command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().expect("it is installed");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Fleet {
+    /// `None` where there can be none.
+    fn new(name: &str, hosts: usize) -> Option<Self> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rustix::process::geteuid().is_root() {
+            needs::skip("rig", &"network namespaces need root");
+            return None;
+        }
+        let ansible = needs::ansible()?;
+        let prefix = format!("fleet{}{name}", std::process::id());
+        if !needs::works("sshd", &["sh", "-c", "PATH=$PATH:/usr/sbin; command -v sshd ssh ssh-keygen"])
+            || !needs::works("rig", &["ip", "netns", "add", &format!("{prefix}-0")])
+        {
+            return None;
+        }
+        let mut fleet = Self { bench: Bench::new(), ansible, prefix, hosts, servers: Vec::new(), _turn: turn };
+        fleet.start();
+        Some(fleet)
+    }
+
+    fn namespace(&self, host: usize) -> String {
+        format!("{}-{host}", self.prefix)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.bench.beside(name).display().to_string()
+    }
+
+    fn start(&mut self) {
+        for key in ["host", "user"] {
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &self.at(key)]).status();
+            assert!(made.is_ok_and(|status| status.success()));
+        }
+        // Where sshd gives up its privileges; Debian's package makes it when it is started by init.
+        fs::create_dir_all("/run/sshd").expect("root may");
+        let controller = self.namespace(0);
+        for command in
+            ["link set lo up", "link add br0 type bridge", "address add 10.78.0.100/24 dev br0", "link set br0 up"]
+        {
+            does(&format!("ip -n {controller} {command}"));
+        }
+        for host in 1..=self.hosts {
+            let netns = self.namespace(host);
+            does(&format!("ip netns add {netns}"));
+            does(&format!("ip -n {controller} link add h{host} type veth peer name eth0 netns {netns}"));
+            does(&format!("ip -n {controller} link set h{host} master br0 up"));
+            for command in ["link set lo up", &format!("address add 10.78.0.{host}/24 dev eth0"), "link set eth0 up"] {
+                does(&format!("ip -n {netns} {command}"));
+            }
+            let config = format!(
+                "SetEnv PATH={}:/usr/bin:/bin:/usr/sbin:/sbin FAKE={}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n\
+                 ListenAddress 10.78.0.{host}\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n",
+                self.at("tools"),
+                self.at(&format!("boot-h{host}")),
+                self.at("host"),
+                self.at("user.pub")
+            );
+            fs::write(self.bench.beside(&format!("config{host}")), config).expect("a file");
+            let script =
+                format!("PATH=$PATH:/usr/sbin; exec $(command -v sshd) -D -e -f {}", self.at(&format!("config{host}")));
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &netns, "sh", "-c", &script]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            self.servers.push(command.spawn().expect("ip is there"));
+        }
+        fs::write(self.bench.path("inventory.yml"), self.inventory(&|_| String::new())).expect("a file");
+    }
+
+    /// The words of ssh that need no configuration, and give up soon.
+    fn ssh(&self) -> String {
+        format!(
+            "-F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
+             -o ServerAliveInterval=2 -o ServerAliveCountMax=3 -o ConnectTimeout=3",
+            self.at("user")
+        )
+    }
+
+    /// An inventory; `more` are variables of a host.
+    fn inventory(&self, more: &dyn Fn(usize) -> String) -> String {
+        let hosts: String = (1..=self.hosts)
+            .map(|host| format!("    h{host}: {{ansible_host: 10.78.0.{host}{}}}\n", more(host)))
+            .collect();
+        // A shim in the path may be found first, and not work.
+        let python = Path::new(&self.ansible).with_file_name("python");
+        let python = if python.exists() { python.display().to_string() } else { "/usr/bin/python3".into() };
+        format!(
+            "all:\n  vars:\n    ansible_user: root\n    ansible_python_interpreter: {python}\n    ansible_ssh_retries: 0\n    \
+             ansible_ssh_common_args: {}\n    fleet_dir: {}-{{{{ inventory_hostname }}}}\n  hosts:\n{hosts}",
+            self.ssh(),
+            self.at("dir")
+        )
+    }
+
+    /// What is in the directory on a host.
+    fn on(&self, host: usize, name: &str) -> PathBuf {
+        self.bench.beside(&format!("dir-h{host}")).join(name)
+    }
+
+    /// Starts a playbook in the namespace of the controller; `vars` are in JSON.
+    fn play(&self, playbook: &str, vars: &serde_json::Value) -> Running<'_> {
+        self.play_with(playbook, vars, &[])
+    }
+
+    /// The same with more options.
+    fn play_with(&self, playbook: &str, vars: &serde_json::Value, options: &[&str]) -> Running<'_> {
+        let playbook = format!("{FLEET}/{playbook}");
+        let (netns, vars) = (self.namespace(0), vars.to_string());
+        // Another test's hosts have the same addresses: connections are not shared with it.
+        let environment = [
+            format!("ANSIBLE_CONFIG={FLEET}/ansible.cfg"),
+            format!("ANSIBLE_HOME={}", self.at("ansible")),
+            format!("ANSIBLE_SSH_CONTROL_PATH_DIR={}", self.at("cp")),
+            "ANSIBLE_NOCOLOR=1".into(),
+        ];
+        let environment = environment.iter().map(String::as_str);
+        let words = ["ip", "netns", "exec", &netns, "env"].into_iter().chain(environment);
+        let words = words
+            .chain([self.ansible.as_str(), "-i", "inventory.yml", &playbook, "-e", &vars])
+            .chain(options.iter().copied());
+        self.bench.start_command(&words.collect::<Vec<_>>())
+    }
+
+    /// Ends what still runs on a host with this word in its command line.
+    fn kill(&self, host: usize, word: &str) {
+        let pids = self.processes(host).into_iter().filter(|(_, command)| command.contains(word));
+        let pids: Vec<Pid> = pids.map(|(pid, _)| pid).collect();
+        assert!(!pids.is_empty(), "{word} does not run on h{host}");
+        // One may have ended because of another.
+        for pid in pids {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// The processes on a host, with their command lines.
+    fn processes(&self, host: usize) -> Vec<(Pid, String)> {
+        let output = Command::new("ip").args(["netns", "pids", &self.namespace(host)]).output().expect("ip is there");
+        let pids = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pids = pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        let command = |pid: Pid| fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok();
+        pids.filter_map(|pid| Some((pid, String::from_utf8_lossy(&command(pid)?).replace('\0', " ")))).collect()
+    }
+
+    /// Fails if anything is left on the hosts.
+    #[track_caller]
+    fn assert_clean(&self) {
+        for host in 1..=self.hosts {
+            assert!(!self.on(host, "").exists(), "the directory of h{host} is left");
+            let others: Vec<_> =
+                self.processes(host).into_iter().filter(|(_, command)| !command.contains("sshd")).collect();
+            assert!(others.is_empty(), "h{host}: {others:?}");
+        }
+    }
+
+    /// The rows of the runs, by host.
+    fn rows(&self) -> BTreeMap<String, Vec<common::Row>> {
+        let mut found: BTreeMap<String, Vec<common::Row>> = BTreeMap::new();
+        for entry in fs::read_dir(self.bench.path("results/runs")).expect("it is there") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|ending| ending == "csv") {
+                for row in parse(&read(&path)) {
+                    found.entry(row.text("host").to_owned()).or_default().push(row);
+                }
+            }
+        }
+        found
+    }
+
+    /// A program that sleeps instead of measuring, and says when. `doctor` is what it says first of a host.
+    fn stub(&self, seconds: f64, doctor: &str) -> String {
+        let path = self.bench.beside("stub");
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = doctor ]; then\n    case $PWD in\n{doctor}\n    *) ok=true name=cores ;;\n    esac\n    \
+             echo '{{\"verdict\":{{\"rates\":true}},\"checks\":[{{\"name\":\"'$name'\",\"ok\":'$ok',\"state\":\"so\",\"affects\":[\"rates\"]}}]}}'\n    \
+             exit\nfi\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nbegan=$(date +%s.%N)\nsleep {seconds}\n\
+             echo \"$file $began $(date +%s.%N)\" >>{}\necho a >\"$file\"\n",
+            self.at("log")
+        );
+        fs::write(&path, script).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        path.display().to_string()
+    }
+
+    /// When the stub slept, by run.
+    fn slept(&self) -> BTreeMap<String, (f64, f64)> {
+        let log = read(&self.bench.beside("log"));
+        let line = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [began, ended] = [1, 2].map(|at| words[at].parse().expect("seconds"));
+            (words[0].trim_end_matches(".csv").to_owned(), (began, ended))
+        };
+        log.lines().map(line).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        for host in 0..=self.hosts {
+            // Nobody else is in this namespace.
+            for (pid, _) in self.processes(host) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            let _ = Command::new("ip").args(["netns", "delete", &self.namespace(host)]).status();
+        }
+    }
+}
+
+/// Variables for the program under test, which is judged fit whatever runs beside the tests.
+fn measured(more: serde_json::Value) -> serde_json::Value {
+    let mut vars = serde_json::json!({
+        "fleet_program": HPBENCH, "fleet_results": "results", "fleet_needs": [], "fleet_poll": 1, "fleet_runs": 1,
+    });
+    let more = more.as_object().expect("an object").clone();
+    vars.as_object_mut().expect("an object").extend(more);
+    vars
+}
+
+/// Variables for the stub.
+fn stubbed(stub: &str, more: serde_json::Value) -> serde_json::Value {
+    let mut vars =
+        measured(serde_json::json!({ "fleet_program": stub, "fleet_here": "true", "fleet_needs": ["rates"] }));
+    vars.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    vars
+}
+
+const TRIALS: usize = 40;
+
+/// The rows of a host are those of the plan, each once.
+#[track_caller]
+fn assert_whole(rows: &[common::Row]) {
+    let trial = |row: &common::Row| (row.text("backend").to_owned(), row.count("trial"), row.count("attempt"));
+    let trials: BTreeSet<_> = rows.iter().map(trial).collect();
+    assert_eq!((rows.len(), trials.len()), (2 * TRIALS, 2 * TRIALS));
+    let runs: BTreeSet<&str> = rows.iter().map(|row| row.text("run_id")).collect();
+    assert_eq!(runs.len(), 1, "a second start continues the run");
+}
+
+/// One host fails in mid-run, and the way to another one is cut. The rest completes; a second start completes those two.
+#[test]
+fn a_second_start_continues_what_failed() {
+    let Some(fleet) = Fleet::new("r", 4) else { return };
+    let plan = format!(
+        "scenario = 'drain'\nbackend = ['plain', 'mmsg']\ntrials = {TRIALS}\nduration = 0.05\nno-gates = true\nforce-plan = true\n"
+    );
+    fs::write(fleet.bench.path("plan.toml"), plan).expect("a file");
+    let plan = fleet.bench.path("plan.toml").display().to_string();
+    let results = fleet.bench.path("results").display().to_string();
+    let vars = measured(serde_json::json!({ "fleet_plan": plan, "fleet_results": results }));
+    let mut running = fleet.play("run.yml", &vars);
+    let rows_on = |host: usize| {
+        fs::read_to_string(fleet.on(host, &format!("h{host}.1.csv"))).map_or(0, |text| text.lines().count())
+    };
+    running.wait_until("h2 and h3 have measured", || rows_on(2) > 5 && rows_on(3) > 5);
+    fleet.kill(2, "hpbench --plan");
+    does(&format!("ip -n {} link set h3 down", fleet.namespace(0)));
+    let done = running.wait().expect(2);
+    for told in ["2 of 4 runs are not whole", "h2.1: it is gone", "h3.1: it is out of reach", "h3: ", "is still there"]
+    {
+        assert!(done.stdout.contains(told), "{told}: {}", done.stdout);
+    }
+    if std::env::var("HPBENCH_WRITE_DOCS").is_ok() {
+        let told = done.stdout.lines().rfind(|line| line.starts_with("fatal: [localhost]")).expect("the end");
+        let (_, list) = told.split_once("\"msg\": [").expect("what is not whole");
+        let list: Vec<String> =
+            serde_json::from_str(&format!("[{}", list.trim_end_matches('}'))).expect("a list of texts");
+        let recorded = Path::new(FLEET).join("../../results/docs/fleet-run.txt");
+        let list: String = list.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(
+            recorded,
+            format!("$ ansible-playbook -i inventory.yml run.yml -e fleet_plan=$PWD/plan.toml\n\n{list}"),
+        )
+        .expect("it is ours");
+    }
+    let first = fleet.rows();
+    assert_whole(&first["h1"]);
+    assert_whole(&first["h4"]);
+    let before = first["h2"].len();
+    assert!((5..2 * TRIALS).contains(&before), "{before} rows were fetched");
+    assert!(!fleet.on(2, "").exists(), "nothing is left on h2");
+
+    does(&format!("ip -n {} link set h3 up", fleet.namespace(0)));
+    let done = fleet.play("run.yml", &vars).wait().expect(0);
+    assert!(done.stdout.contains("2 of 4 runs are to be done"), "{}", done.stdout);
+    let second = fleet.rows();
+    second.values().for_each(|rows| assert_whole(rows));
+    assert_eq!(second.keys().collect::<Vec<_>>(), ["h1", "h2", "h3", "h4"], "hosts have the inventory's names");
+    for host in ["h2", "h3"] {
+        let same = first.get(host).into_iter().flatten().zip(&second[host]);
+        same.for_each(|(a, b)| assert_eq!(a.text("started_at"), b.text("started_at"), "no row is measured again"));
+    }
+    fleet.assert_clean();
+    assert!(fleet.bench.path("results/comparison.txt").exists() && fleet.bench.path("results/report.html").exists());
+
+    let done = fleet.play("run.yml", &vars).wait().expect(0);
+    assert!(done.stdout.contains("0 of 4 runs are to be done"), "{}", done.stdout);
+    fs::write(fleet.bench.path("plan.toml"), "trials = 3\n").expect("a file");
+    let done = fleet.play("run.yml", &vars).wait().expect(2);
+    assert!(done.stdout.contains("another program or another plan"), "{}", done.stdout);
+}
+
+/// Each pair has its hosts to itself: the worker's host starts the agent on the other by ssh.
+#[test]
+fn pairs_are_measured_over_ssh() {
+    let Some(fleet) = Fleet::new("p", 4) else { return };
+    let plan = "scenario = ['drain', 'echo']\nbackend = 'plain'\ntrials = 2\nduration = 0.02\nno-gates = true\nforce-plan = true\n";
+    fs::write(fleet.bench.path("plan.toml"), plan).expect("a file");
+    let vars = measured(serde_json::json!({
+        "fleet_plan": fleet.bench.path("plan.toml"), "fleet_results": fleet.bench.path("results"),
+        "fleet_pairs": [["h1", "h2"], ["h3", "h4"], ["h2", "h3"]], "fleet_ssh": format!("ssh {}", fleet.ssh()),
+    }));
+    let done = fleet.play("run.yml", &vars).wait().expect(0);
+    let rows = fleet.rows();
+    let labels: Vec<&String> = rows.keys().collect();
+    assert_eq!(labels, ["h1--h2", "h2--h3", "h3--h4"], "{}", done.stdout);
+    for rows in rows.values() {
+        assert_eq!(rows.len(), 4);
+        common::assert_sound(rows);
+        assert!(rows.iter().all(|row| row.text("interface") == "eth0" && !row.text("peer_host").is_empty()));
+    }
+    fleet.assert_clean();
+}
+
+/// Whether two times overlap.
+fn overlap(a: (f64, f64), b: (f64, f64)) -> bool {
+    a.0 < b.1 && b.0 < a.1
+}
+
+/// No two runs share a host or a link at a time; and hosts that are unfit or busy are named and left out.
+#[test]
+fn runs_that_share_something_are_in_different_rounds() {
+    let Some(fleet) = Fleet::new("s", 4) else { return };
+    let inventory =
+        fleet.inventory(&|host| if host < 3 { ", fleet_link: rack1".into() } else { ", fleet_link: rack2".into() });
+    fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
+    let stub = fleet.stub(1.0, "");
+    let results = fleet.bench.path("results");
+    let vars = stubbed(&stub, serde_json::json!({ "fleet_results": results, "fleet_pairs": "all" }));
+    fleet.play("run.yml", &vars).wait().expect(0);
+    let slept = fleet.slept();
+    let all: Vec<(&str, (f64, f64))> = slept.iter().map(|(run, times)| (run.trim_end_matches(".1"), *times)).collect();
+    assert_eq!(
+        all.iter().map(|(run, _)| *run).collect::<Vec<_>>(),
+        ["h1--h2", "h1--h3", "h1--h4", "h2--h3", "h2--h4", "h3--h4"]
+    );
+    for (at, (a, of_a)) in all.iter().enumerate() {
+        for (b, of_b) in &all[at + 1..] {
+            // Only the two pairs within the racks have nothing in common.
+            let apart = [*a, *b] == ["h1--h2", "h3--h4"];
+            assert!(apart || !overlap(*of_a, *of_b), "{a} and {b}: {all:?}");
+        }
+    }
+    fleet.assert_clean();
+
+    let stub = fleet.stub(0.5, "    *h2) ok=false name=cpu_quota ;;\n    *h3) ok=false name=other_programs ;;");
+    let vars = stubbed(&stub, serde_json::json!({ "fleet_results": fleet.bench.path("others") }));
+    let done = fleet.play("run.yml", &vars).wait().expect(2);
+    for told in [
+        "h2 is left out: unfit: cpu_quota: so",
+        "h3 is left out: busy: other_programs: so",
+        "2 of 4 runs are not whole",
+        "h2.1: h2 is left out",
+    ] {
+        assert!(done.stdout.contains(told), "{told}: {}", done.stdout);
+    }
+    assert!(["h1.1.done", "h4.1.done"].iter().all(|name| fleet.bench.path("others/runs").join(name).exists()));
+    fleet.assert_clean();
+}
+
+/// Ansible itself takes little: eight hosts that sleep take hardly longer than one.
+#[test]
+fn eight_hosts_take_little_longer_than_one() {
+    const SECONDS: f64 = 30.0;
+    let Some(fleet) = Fleet::new("e", 8) else { return };
+    let stub = fleet.stub(SECONDS, "");
+    let time = |name: &str, group: &str| {
+        let inventory = fleet.inventory(&|_| String::new()) + "  children:\n    one: {hosts: {h1: }}\n";
+        fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
+        let results = fleet.bench.path(name);
+        let vars =
+            stubbed(&stub, serde_json::json!({ "fleet_results": results, "fleet_group": group, "fleet_poll": 5 }));
+        let start = Instant::now();
+        let done = fleet.play("run.yml", &vars).wait().expect(0);
+        (start.elapsed(), done)
+    };
+    let (one, _) = time("one", "one");
+    let (eight, _) = time("eight", "all");
+    // However busy the machine is, they sleep at the same time.
+    let slept = fleet.slept();
+    let latest = slept.values().map(|(began, _)| *began).fold(0.0, f64::max);
+    let first = slept.values().map(|(_, ended)| *ended).filter(|ended| *ended > latest).count();
+    assert!(slept.len() == 8 && first >= 7, "{slept:?}");
+    if eight > one.mul_f64(1.3) {
+        needs::skip("quiet", &format!("eight hosts took {eight:.1?}, one {one:.1?}: other programs had the cores"));
+    }
+    fleet.assert_clean();
+}
+
+const KERNELS: [&str; 2] = ["6.1.0-40-amd64", "6.12.48-amd64"];
+
+/// The menu of a Debian host: the newest kernel, and the others below.
+const GRUB_CFG: &str = "\
+menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-1' {
+\tlinux\t/boot/vmlinuz-6.18.1-amd64 root=/dev/vda ro
+}
+submenu 'Advanced options' $menuentry_id_option 'gnulinux-advanced-1' {
+\tmenuentry 'Debian, with Linux 6.12.48-amd64' $menuentry_id_option 'gnulinux-6.12.48-amd64-advanced-1' {
+\t\tlinux\t/boot/vmlinuz-6.12.48-amd64 root=/dev/vda ro
+\t}
+\tmenuentry 'Debian, with Linux 6.12.48-amd64 (recovery mode)' $menuentry_id_option 'gnulinux-6.12.48-amd64-recovery-1' {
+\t\tlinux\t/boot/vmlinuz-6.12.48-amd64 root=/dev/vda ro single
+\t}
+\tmenuentry 'Debian, with Linux 6.1.0-40-amd64' $menuentry_id_option 'gnulinux-6.1.0-40-amd64-advanced-1' {
+\t\tlinux\t/boot/vmlinuz-6.1.0-40-amd64 root=/dev/vda ro
+\t}
+}
+";
+
+/// Tools that only note what is asked of them, and a boot that takes no time. $FAKE is the directory of the host.
+const TOOLS: [(&str, &str); 5] = [
+    ("grub-editenv", "cat \"$FAKE/env\""),
+    ("grub-reboot", "echo \"once $1\" >>\"$FAKE/log\"; echo \"$1\" >\"$FAKE/next\""),
+    (
+        "bootctl",
+        "[ -d \"$FAKE/sys/firmware/efi\" ] || exit 1\ncase $1 in\nset-oneshot) echo \"once $2\" >>\"$FAKE/log\"; echo \"$2\" >\"$FAKE/next\" ;;\n\
+         list) echo '[{\"id\":\"a-6.18.1-amd64.conf\",\"isDefault\":true},{\"id\":\"a-6.12.48-amd64.conf\",\"isDefault\":false},\
+         {\"id\":\"a-6.1.0-40-amd64.conf\",\"isDefault\":false}]' ;;\nesac",
+    ),
+    ("fake-uname", "cat \"$FAKE/running\""),
+    (
+        "fake-reboot",
+        "next=$(cat \"$FAKE/next\" 2>/dev/null); rm -f \"$FAKE/next\"\n\
+         case $next in *6.12.48*) kernel=6.12.48-amd64 ;; *6.1.0*) kernel=6.1.0-40-amd64 ;; *) kernel=6.18.1-amd64 ;; esac\n\
+         echo \"boot $kernel\" >>\"$FAKE/log\"\n[ ! -e \"$FAKE/fails\" ] || [ $(grep -c boot \"$FAKE/log\") -lt 2 ] || exit 0\n\
+         echo \"$kernel\" >\"$FAKE/running\"; date +%s.%N >\"$FAKE/boot_id\"",
+    ),
+];
+
+/// Gives the hosts boot loaders: GRUB, systemd-boot, one that does not come back from its second boot, and one without `panic=`.
+fn give_kernels(fleet: &Fleet) {
+    let write = |path: PathBuf, text: &str| {
+        fs::create_dir_all(path.parent().expect("a directory")).expect("it is ours");
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    };
+    for (name, script) in TOOLS {
+        write(fleet.bench.beside("tools").join(name), &format!("#!/bin/sh\n{script}\n"));
+    }
+    for host in 1..=4 {
+        let root = fleet.bench.beside(&format!("boot-h{host}"));
+        let panic = if host == 4 { "" } else { " panic=30" };
+        for (name, text) in [
+            ("proc/cmdline", format!("root=/dev/vda ro{panic} quiet\n").as_str()),
+            ("dev/watchdog0", ""),
+            ("etc/systemd/system.conf", "[Manager]\nRuntimeWatchdogSec=30\n"),
+            ("etc/default/grub", "GRUB_DEFAULT=saved\n"),
+            ("boot/grub/grub.cfg", GRUB_CFG),
+            ("env", "saved_entry=gnulinux-simple-1\n"),
+            ("running", "6.18.1-amd64\n"),
+            ("boot_id", "0\n"),
+        ] {
+            write(root.join(name), text);
+        }
+        match host {
+            2 => fs::create_dir_all(root.join("sys/firmware/efi")).expect("it is ours"),
+            3 => write(root.join("fails"), ""),
+            _ => {}
+        }
+    }
+}
+
+/// The order of one-time entries, with tools that only note them: no real kernel is booted here.
+#[test]
+fn kernels_are_booted_in_turn_by_one_time_entries() {
+    let Some(fleet) = Fleet::new("k", 4) else { return };
+    give_kernels(&fleet);
+    let root = fleet.at("boot");
+    let inventory = fleet.inventory(&|host| format!(", fleet_root: {root}-h{host}"));
+    fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
+    let stub = fleet.stub(0.1, "");
+    let vars = stubbed(
+        &stub,
+        serde_json::json!({
+            "fleet_results": fleet.bench.path("results"), "fleet_kernels": KERNELS, "fleet_boots": 2, "fleet_boot_timeout": 10,
+            "fleet_reboot_command": format!("{}/fake-reboot", fleet.at("tools")), "fleet_uname": "fake-uname",
+            "fleet_boot_id": "cat $FAKE/boot_id",
+        }),
+    );
+    let log = |host: usize| fs::read_to_string(fleet.bench.beside(&format!("boot-h{host}/log"))).unwrap_or_default();
+    let done = fleet.play_with("compare-kernels.yml", &vars, &["--check"]).wait().expect(0);
+    let order = "h1.1 6.1.0-40-amd64, h2.1 6.1.0-40-amd64, h3.1 6.1.0-40-amd64, h4.1 6.1.0-40-amd64";
+    assert!(done.stdout.contains(order) && done.stdout.contains("h1.4 6.1.0-40-amd64, h2.4"), "{}", done.stdout);
+    assert!((1..=4).all(|host| log(host).is_empty() && !fleet.on(host, "").exists()), "check mode touches no host");
+
+    let done = fleet.play("compare-kernels.yml", &vars).wait().expect(2);
+    let [a, b] = KERNELS;
+    let boots = |entry: &dyn Fn(&str) -> String| {
+        let once = [a, b, b, a].map(|kernel| format!("once {}\nboot {kernel}\n", entry(kernel)));
+        once.concat() + "boot 6.18.1-amd64\n"
+    };
+    let grub = |kernel: &str| format!("gnulinux-advanced-1>gnulinux-{kernel}-advanced-1");
+    assert_eq!(log(1), boots(&grub), "{}", done.stdout);
+    assert_eq!(log(2), boots(&|kernel| format!("a-{kernel}.conf")));
+    let lost = format!("once {}\nboot {a}\nonce {}\nboot {b}\n", grub(a), grub(b));
+    assert_eq!(log(3), lost, "it is not touched again");
+    assert_eq!(log(4), "");
+    for told in [
+        "h4 is left out: panic=SECONDS is not on the kernel command line",
+        "h3.2: it did not come back after the boot of 6.12.48-amd64, and is not touched again",
+    ] {
+        assert!(done.stdout.contains(told), "{told}: {}", done.stdout);
+    }
+    assert!(!done.stdout.contains("the default entry has moved"), "{}", done.stdout);
+    for host in 1..=4 {
+        assert_eq!(read(&fleet.bench.beside(&format!("boot-h{host}/env"))), "saved_entry=gnulinux-simple-1\n");
+        assert_eq!(fleet.on(host, "").exists(), host == 3, "only what is not touched is left: h{host}");
+    }
+    let runs = fleet.slept();
+    let ran: Vec<&String> = runs.keys().collect();
+    assert_eq!(ran, ["h1.1", "h1.2", "h1.3", "h1.4", "h2.1", "h2.2", "h2.3", "h2.4", "h3.1"]);
+}
+
+/// A default entry that something has moved: nothing is booted.
+#[test]
+fn a_host_whose_default_has_moved_is_not_booted() {
+    let boot = format!("{FLEET}/roles/fleet/files/boot.sh");
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| home.path().join(name);
+    fs::create_dir_all(at("boot/grub")).expect("it is ours");
+    fs::write(at("boot/grub/grub.cfg"), GRUB_CFG).expect("a file");
+    fs::write(at("env"), "saved_entry=other\n").expect("a file");
+    for (name, script) in TOOLS {
+        fs::write(at(name), format!("#!/bin/sh\n{script}\n")).expect("a file");
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let run = |words: &str| {
+        let script = format!("root=$FAKE; . {boot}; {words}");
+        let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new("sh").args(["-c", &script]).env("FAKE", home.path()).env("PATH", path).output();
+        let output = output.expect("sh is there");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let moved = "the default entry has moved: it was gnulinux-simple-1, and is other";
+    assert_eq!(run("once 6.12.48-amd64 gnulinux-simple-1"), (Some(24), moved.into()));
+    assert_eq!(run("once 6.12 other"), (Some(25), "there is no entry for the kernel 6.12".into()));
+    assert!(!at("log").exists(), "no one-time entry was made");
+    assert_eq!(run("once 6.12.48-amd64 other"), (Some(0), String::new()));
+    assert_eq!(read(&at("log")), "once gnulinux-advanced-1>gnulinux-6.12.48-amd64-advanced-1\n");
+}
+
+/// `scripts/ab` on each host.
+#[test]
+fn a_setting_is_compared_on_each_host() {
+    let Some(fleet) = Fleet::new("a", 2) else { return };
+    let state = fleet.at("state");
+    let vars = measured(serde_json::json!({
+        "fleet_results": fleet.bench.path("results"), "fleet_a": format!("echo A >>{state}"), "fleet_b": format!("echo B >>{state}"),
+        "fleet_ab_options": "--pairs 6 --seed 3",
+        "fleet_options": "--backend plain --trials 2 -t 0.001 --warmup 0 --round 32 --batch 8 --no-gates --force-plan",
+    }));
+    let done = fleet.play("ab.yml", &vars).wait().expect(0);
+    let rows = fleet.rows();
+    assert_eq!(rows.keys().collect::<Vec<_>>(), ["h1", "h2"], "{}", done.stdout);
+    for rows in rows.values() {
+        let runs: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.text("pair"), row.text("state"))).collect();
+        assert_eq!((rows.len(), runs.len()), (6 * 2 * 2, 12));
+    }
+    assert!(read(Path::new(&state)).ends_with("A\n"), "the first state is restored");
+    fleet.assert_clean();
+}
