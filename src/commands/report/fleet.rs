@@ -112,17 +112,23 @@ fn page(fleets: &Fleets, files: usize) -> Markup {
 }
 
 /// The names of rows: what tells them apart.
-struct Names(Vec<Column>);
+struct Names {
+    axes: Vec<Column>,
+    /// Whether there are several new sides.
+    has_sides: bool,
+}
 
 impl Names {
     fn of(fleets: &Fleets) -> Self {
-        Self(telling(&fleets.rows.iter().map(|row| &row.cell).collect::<Vec<_>>()))
+        let has_sides = fleets.rows.iter().any(|row| row.sides[1] != fleets.rows[0].sides[1]);
+        Self { axes: telling(&fleets.rows.iter().map(|row| &row.cell).collect::<Vec<_>>()), has_sides }
     }
 
     fn name(&self, row: &Fleet) -> String {
-        let axes = self.0.iter().filter(|axis| !row.cell.get(**axis).is_empty());
+        let axes = self.axes.iter().filter(|axis| !row.cell.get(**axis).is_empty());
         let axes: String = axes.map(|axis| format!(", {} {}", short(*axis), row.cell.get(*axis))).collect();
-        format!("{}{axes}: {}", row.cell.get(Column::scenario), row.metric.name())
+        let side = if self.has_sides { format!("{}, ", row.sides[1]) } else { String::new() };
+        format!("{side}{}{axes}: {}", row.cell.get(Column::scenario), row.metric.name())
     }
 }
 
@@ -152,7 +158,7 @@ fn answer(fleets: &Fleets, names: &Names) -> Markup {
         p class="headline" {
             "On the median host: " (counts.join(", ")) ". "
             (count(differing, "host")) " certainly " (if differing == 1 { "differs" } else { "differ" }) " from it"
-            @if groups.is_empty() { ", and no group of hosts." } @else { "; so " (if groups.len() == 1 { "does" } else { "do" }) " the hosts with " (groups.join(", ")) "." }
+            @if groups.is_empty() { ", and no group of hosts." } @else { "; so do the hosts with " (groups.join(", ")) "." }
         }
         ul {
             @for row in changed.iter().take(TOLD_MAX) {
