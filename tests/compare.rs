@@ -18,7 +18,7 @@ use hpbench::record::row::Row;
 const COLUMNS: &str = "metric,unit,better,scenario,backend,variant,wait,addressing,bind,batch,payload,round,rate_pps,burst,\
     window,workers,generators,handoff,fifo,ring,buffers,verify,duration_target_s,warmup_s,base,new,n_base,n_new,base_median,\
     base_low,base_high,new_median,new_low,new_high,ratio,ratio_low,ratio_high,delta_pct,p,q,threshold_pct,verdict,warnings,fd_table,reason,\
-    basis,certain,by_threshold,host,accel,rcvbuf,cpu_relation,fill,peer_host,fill_core,sockets,active,skew,work,flows,sharding,steer";
+    basis,certain,by_threshold,host,accel,rcvbuf,cpu_relation,fill,peer_host,fill_core,sockets,active,skew,work,flows,sharding,steer,fanout,min_wait";
 
 /// A file of twenty blocks of three backends at two batches; mmsg is slower at batch 1.
 fn backends() -> Vec<u8> {
