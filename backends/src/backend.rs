@@ -120,7 +120,7 @@ pub struct Config {
     pub kernel_core: Option<usize>,
     /// How long [`Backend::rx_wait`] waits at most; `None` if it will not be called.
     pub block: Option<Duration>,
-    /// For how many datagrams at once [`Backend::rx_wait`] waits, and how long for them; `None` if it waits for the first one.
+    /// For how many completions at once [`Backend::rx_wait`] waits, and how long for them; `None` if it waits for the first one.
     pub min_wait: Option<MinWait>,
     /// How often each packet is sent, at least once. It stays where it is until all of its copies are done, so none of them is a
     /// copy in memory. `batch` counts copies.

@@ -299,7 +299,8 @@ fn notes(cells: &[CellSummary]) -> Vec<String> {
         notes.push(format!("±: the farther end of the 95% interval{limited}."));
     }
     if ["pace", "serve", "relay"].into_iter().any(of) {
-        notes.push("≥ The generator could not keep the rate; tx_pps in the CSV is the rate it sent.".into());
+        let times = if of("relay") { ", in relay times fanout" } else { "" };
+        notes.push(format!("≥ The generator could not keep the rate; tx_pps in the CSV is the rate it sent{times}."));
     }
     let all: usize = cells.iter().map(|cell| cell.trials).sum();
     let marked: usize = cells.iter().map(|cell| cell.all_marked - cell.marked).sum();

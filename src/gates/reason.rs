@@ -31,7 +31,7 @@ pub enum Reason {
         /// How many datagrams were sent.
         sent: u64,
     },
-    /// The ledger of one of several workers does not balance, even if their sum does.
+    /// The ledger of a worker does not balance, even if the sum of all does; in `relay`, what it sent is not what was to be sent.
     UnbalancedWorker,
     /// Rounds were not completely queued before the clock started.
     BrokenRounds {

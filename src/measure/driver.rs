@@ -52,6 +52,8 @@ pub struct Lane<'p, B> {
     sent: u64,
     /// Whether all that is to be sent goes out in a turn; else a batch.
     sends_all: bool,
+    /// Whether there is more of it, and the kernel takes it.
+    has_more: bool,
     batch: usize,
     /// Whether `rx` may wait in the kernel.
     waits: bool,
@@ -140,17 +142,13 @@ macro_rules! poll {
 /// One turn: the kernel's datagrams to the app, the app's answers to the kernel. How many datagrams moved.
 macro_rules! take_turn {
     ($lane:ident, $app:ident, $free:ident) => {{
-        let received = poll!($lane, $free)?;
+        let received = match $lane.has_more {
+            false => poll!($lane, $free)?,
+            true => 0,
+        };
         $lane.check($app, $free);
-        let mut sent = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
-        if $lane.sends_all {
-            // A batch that came is several batches to send.
-            let mut went = sent;
-            while went > 0 && (went >= $lane.batch || $lane.tx_out.available() > 0) {
-                went = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
-                sent += went;
-            }
-        }
+        let sent = get!($lane.backend.tx(&mut $lane.tx_out, $free))?;
+        $lane.has_more = $lane.sends_all && sent > 0 && (sent >= $lane.batch || $lane.tx_out.available() > 0);
         $lane.sent += sent as u64;
         if received + sent == 0 {
             spin_loop();
@@ -178,6 +176,7 @@ impl<'p, B: AsyncBackend<'p>> Lane<'p, B> {
             polls: Polls::default(),
             sent: 0,
             sends_all: config.copies > 1,
+            has_more: false,
             batch: config.batch,
             waits: config.block.is_some(),
             gathers: (slots.saturating_sub(config.batch)).min(GATHERED - 1),

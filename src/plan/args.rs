@@ -53,10 +53,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "LIST", value_parser = lists::waits, help_heading = COMPARED)]
     pub wait: Option<List<Wait>>,
 
-    /// For how many datagrams a worker that sleeps waits at once, and how long: 8:50 is 8, or 50 µs
+    /// For how many completions a worker that sleeps waits at once, and how long: 8:50 is 8, or 50 µs
     ///
-    /// For how many datagrams a worker waits at once with --wait block, 1 to 1024, and for how many microseconds, 1 to 10000: after
-    /// that one is enough. off is the first one. With io_uring and a receive that stays armed (multishot, poll); Linux 6.12.
+    /// For how many completions a worker waits at once with --wait block, 1 to 1024, and for how many microseconds, 1 to 10000:
+    /// after that one is enough. off is the first one. With io_uring and a receive that stays armed (multishot, poll); Linux 6.12.
+    /// With one socket and the setup defer, all datagrams are one piece of work, and the time decides.
     #[arg(long, value_name = "LIST", default_value = "off", value_parser = lists::min_waits)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub min_wait: List<Waited>,

@@ -146,7 +146,7 @@ columns! {
         sys_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// Time of io_uring's kernel threads, and of the thread that smol's reactor has, in ns per datagram.
         kthread_ns_per_packet: Option<f64>, Metric("ns", Lower);
-        /// Time of the generators, in ns per datagram that they sent.
+        /// Time of the generators, in ns per datagram that they sent; in `relay`, per copy that is made of them.
         generator_cpu_ns_per_packet: Option<f64>, Metric("ns", Lower);
         /// The backend's system calls in the measured phase; empty for async runtimes, which make some that nobody counts.
         syscalls: Option<u64>, Other;
@@ -366,8 +366,8 @@ columns! {
         /// Copies that the kernel took from the worker of `relay`: `fanout` times `relayed`, without what was dropped at its ring.
         /// What is missing of it in `received` was lost at the generator's socket, or on the way there.
         forwarded: Option<u64>, Other;
-        /// For how many datagrams a worker that sleeps waits at once, and for how many microseconds at most, such as `8:50`; `off` is
-        /// the first one. Empty where nothing waits so.
+        /// For how many completions a worker that sleeps waits at once, and for how many microseconds at most, such as `8:50`; `off`
+        /// is the first one. Empty where nothing waits so.
         min_wait: String, Axis;
     }
 }

@@ -1,5 +1,7 @@
 //! The ledger: where every datagram of a trial went.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::wire::{Fault, Header};
@@ -153,8 +155,11 @@ impl Repeats {
     /// Notes that a number came again. Returns whether that is one of its copies.
     fn note(&mut self, flow: usize, sequence: u64) -> bool {
         let place = &mut self.places[flow * self.of_flow + sequence as usize % self.of_flow];
-        if place.0 < sequence {
-            *place = (sequence, 0);
+        match place.0.cmp(&sequence) {
+            Ordering::Less => *place = (sequence, 0),
+            Ordering::Equal => {}
+            // A newer one has its place. Copies are alike, so it passes for one.
+            Ordering::Greater => return true,
         }
         let is_copy = place.0 == sequence && place.1 < self.most;
         place.1 += u32::from(is_copy);

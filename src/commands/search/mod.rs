@@ -183,11 +183,12 @@ fn lacks_cores(args: &RunArgs, options: &Options) -> bool {
     args.peer.is_none() && (has_none || options.cores.shared.is_some() && !args.force_plan)
 }
 
-/// The highest rate to try. With that much work on each datagram, no worker can take half as much; what a full queue holds would
-/// take seconds to empty.
+/// The highest rate to try. With that much work on each datagram, no worker can take half as much, and none sends on a copy in
+/// 50 ns; what a full queue holds would take seconds to empty.
 fn highest_of(cell: &Cell, highest: u64) -> u64 {
     let beyond = cell.work.filter(|&ns| ns > 0).map_or(u64::MAX, |ns| 2_000_000_000 / ns);
-    highest.min(beyond).max(1)
+    let too_many = 20_000_000 / cell.copies();
+    highest.min(beyond).min(too_many).max(1)
 }
 
 /// The frames of all trials: those of the most workers.

@@ -58,7 +58,7 @@ pub(crate) fn judge(row: &Row, sought: &Sought) -> Judged {
     // Latency counts from when a datagram was due, so that of the generator is in it.
     let generator_is_late = row.late_p99_ns.is_some_and(|late| 2 * late > p99_max_ns);
     // Copies that a worker has sent on, and that the generator had no room for.
-    let untaken = row.forwarded.map_or(0.0, |forwarded| forwarded as f64 - count(row.received));
+    let untaken = row.forwarded.map_or(0.0, |forwarded| forwarded as f64 - count(row.received) - count(row.lost));
     let is_untaken = untaken > 0.0 && 2.0 * untaken > count(row.sent) - count(row.received);
     let is_limited = row.generator_limited == Some(1);
     let met = |loss_max: f64| match missing > loss_max {
