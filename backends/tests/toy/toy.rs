@@ -28,6 +28,9 @@ pub struct Toy<'p> {
     /// A frame that waits for the next receive.
     held: Option<Frame<'p>>,
     batch: usize,
+    /// How often each packet is sent, and how often the first one on the ring has been sent.
+    copies: usize,
+    copied: usize,
     counters: Counters,
 }
 
@@ -40,7 +43,8 @@ impl<'p> Backend<'p> for Toy<'p> {
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         let socket = Arc::clone(port.sockets(config, pool)?.only()?);
-        Ok(Self { socket, held: None, batch: config.batch, counters: Counters::default() })
+        let Config { batch, copies, .. } = *config;
+        Ok(Self { socket, held: None, batch, copies, copied: 0, counters: Counters::default() })
     }
 
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
@@ -52,9 +56,9 @@ impl<'p> Backend<'p> for Toy<'p> {
     }
 
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let queued = tx.available().min(self.batch);
+        let _ = tx.available();
         let (mut sent, mut result) = (0, Ok(()));
-        while sent < queued {
+        while sent < self.batch {
             let Some(packet) = tx.peek(0) else { break };
             let (at, len) = (packet.as_ptr(), packet.len());
             // SAFETY: the packet stays in its slot, and its bytes with it, until the call returns.
@@ -62,7 +66,11 @@ impl<'p> Backend<'p> for Toy<'p> {
                 result = self.counters.note_refused(self.socket.raw(), refused);
                 break;
             }
-            tx.pop().into_iter().for_each(|packet| free.give(packet.into_frame()));
+            self.copied += 1;
+            if self.copied == self.copies {
+                self.copied = 0;
+                tx.pop().into_iter().for_each(|packet| free.give(packet.into_frame()));
+            }
             sent += 1;
         }
         tx.release();
