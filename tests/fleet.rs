@@ -202,13 +202,14 @@ impl Fleet {
         found
     }
 
-    /// A program that sleeps instead of measuring, and says when. `doctor` is what it says first of a host.
-    fn stub(&self, seconds: f64, doctor: &str) -> String {
+    /// A program that sleeps instead of measuring, and says when. `seconds` may be a shell's expression; `doctor` is what it says
+    /// first of a host. The real program must take what it is called with.
+    fn stub(&self, seconds: &str, doctor: &str) -> String {
         let path = self.bench.beside("stub");
         let script = format!(
             "#!/bin/sh\nif [ \"$1\" = doctor ]; then\n    case $PWD in\n{doctor}\n    *) ok=true name=cores ;;\n    esac\n    \
              echo '{{\"verdict\":{{\"rates\":true}},\"checks\":[{{\"name\":\"'$name'\",\"ok\":'$ok',\"state\":\"so\",\"affects\":[\"rates\"]}}]}}'\n    \
-             exit\nfi\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nbegan=$(date +%s.%N)\nsleep {seconds}\n\
+             exit\nfi\n{HPBENCH} \"$@\" --dry-run >/dev/null || exit\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nbegan=$(date +%s.%N)\nsleep {seconds}\n\
              echo \"$file $began $(date +%s.%N)\" >>{}\necho a >\"$file\"\n",
             self.at("log")
         );
@@ -372,7 +373,7 @@ fn runs_that_share_something_are_in_different_rounds() {
     let inventory =
         fleet.inventory(&|host| if host < 3 { ", fleet_link: rack1".into() } else { ", fleet_link: rack2".into() });
     fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
-    let stub = fleet.stub(1.0, "");
+    let stub = fleet.stub("1", "");
     let results = fleet.bench.path("results");
     let vars = stubbed(&stub, serde_json::json!({ "fleet_results": results, "fleet_pairs": "all" }));
     fleet.play("run.yml", &vars).wait().expect(0);
@@ -391,7 +392,7 @@ fn runs_that_share_something_are_in_different_rounds() {
     }
     fleet.assert_clean();
 
-    let stub = fleet.stub(0.5, "    *h2) ok=false name=cpu_quota ;;\n    *h3) ok=false name=other_programs ;;");
+    let stub = fleet.stub("0.5", "    *h2) ok=false name=cpu_quota ;;\n    *h3) ok=false name=other_programs ;;");
     let vars = stubbed(&stub, serde_json::json!({ "fleet_results": fleet.bench.path("others") }));
     let done = fleet.play("run.yml", &vars).wait().expect(2);
     for told in [
@@ -409,7 +410,7 @@ fn runs_that_share_something_are_in_different_rounds() {
 /// Ansible itself takes little: eight hosts that sleep take hardly longer than one.
 #[test]
 fn eight_hosts_take_little_longer_than_one() {
-    const SECONDS: f64 = 30.0;
+    const SECONDS: &str = "30";
     let Some(fleet) = Fleet::new("e", 8) else { return };
     let stub = fleet.stub(SECONDS, "");
     let time = |name: &str, group: &str| {
@@ -516,7 +517,7 @@ fn kernels_are_booted_in_turn_by_one_time_entries() {
     let root = fleet.at("boot");
     let inventory = fleet.inventory(&|host| format!(", fleet_root: {root}-h{host}"));
     fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
-    let stub = fleet.stub(0.1, "");
+    let stub = fleet.stub("0.1", "");
     let vars = stubbed(
         &stub,
         serde_json::json!({
