@@ -107,7 +107,7 @@ impl Fleet {
     fn ssh(&self) -> String {
         format!(
             "-F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
-             -o ServerAliveInterval=2 -o ServerAliveCountMax=3 -o ConnectTimeout=3",
+             -o ConnectTimeout=3",
             self.at("user")
         )
     }
@@ -148,6 +148,8 @@ impl Fleet {
             format!("ANSIBLE_HOME={}", self.at("ansible")),
             format!("ANSIBLE_SSH_CONTROL_PATH_DIR={}", self.at("cp")),
             "ANSIBLE_NOCOLOR=1".into(),
+            // A connection that is cut is given up sooner than by ansible.cfg.
+            "ANSIBLE_SSH_ARGS=-o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=2 -o ServerAliveCountMax=3".into(),
         ];
         let environment = environment.iter().map(String::as_str);
         let words = ["ip", "netns", "exec", &netns, "env"].into_iter().chain(environment);
@@ -177,11 +179,19 @@ impl Fleet {
         pids.filter_map(|pid| Some((pid, String::from_utf8_lossy(&command(pid)?).replace('\0', " ")))).collect()
     }
 
+    /// What modules of Ansible have left on a host: the home directory is the same on all of them.
+    fn modules_files(&self, host: usize) -> Vec<PathBuf> {
+        let id = fs::read_to_string(self.bench.path("results/id")).unwrap_or_default();
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        [home.join(format!(".hpbench-{id}-h{host}"))].into_iter().filter(|path| path.exists()).collect()
+    }
+
     /// Fails if anything is left on the hosts.
     #[track_caller]
     fn assert_clean(&self) {
         for host in 1..=self.hosts {
             assert!(!self.on(host, "").exists(), "the directory of h{host} is left");
+            assert_eq!(self.modules_files(host), Vec::<PathBuf>::new(), "h{host}");
             let others: Vec<_> =
                 self.processes(host).into_iter().filter(|(_, command)| !command.contains("sshd")).collect();
             assert!(others.is_empty(), "h{host}: {others:?}");
@@ -202,13 +212,14 @@ impl Fleet {
         found
     }
 
-    /// A program that sleeps instead of measuring, and says when. `doctor` is what it says first of a host.
-    fn stub(&self, seconds: f64, doctor: &str) -> String {
+    /// A program that sleeps instead of measuring, and says when. `seconds` may be a shell's expression; `doctor` is what it says
+    /// first of a host. The real program must take what it is called with.
+    fn stub(&self, seconds: &str, doctor: &str) -> String {
         let path = self.bench.beside("stub");
         let script = format!(
             "#!/bin/sh\nif [ \"$1\" = doctor ]; then\n    case $PWD in\n{doctor}\n    *) ok=true name=cores ;;\n    esac\n    \
              echo '{{\"verdict\":{{\"rates\":true}},\"checks\":[{{\"name\":\"'$name'\",\"ok\":'$ok',\"state\":\"so\",\"affects\":[\"rates\"]}}]}}'\n    \
-             exit\nfi\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nbegan=$(date +%s.%N)\nsleep {seconds}\n\
+             exit\nfi\n{HPBENCH} \"$@\" --dry-run >/dev/null || exit\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nbegan=$(date +%s.%N)\nsleep {seconds}\n\
              echo \"$file $began $(date +%s.%N)\" >>{}\necho a >\"$file\"\n",
             self.at("log")
         );
@@ -358,6 +369,12 @@ fn pairs_are_measured_over_ssh() {
         assert!(rows.iter().all(|row| row.text("interface") == "eth0" && !row.text("peer_host").is_empty()));
     }
     fleet.assert_clean();
+
+    let mistyped = measured(serde_json::json!({
+        "fleet_results": fleet.bench.path("others"), "fleet_pairs": [["h1", "h2"], ["h3", "h44"]],
+    }));
+    let done = fleet.play_with("run.yml", &mistyped, &["--check"]).wait().expect(2);
+    assert!(done.stdout.contains("fleet_pairs: there is no host h44"), "{}", done.stdout);
 }
 
 /// Whether two times overlap.
@@ -372,7 +389,7 @@ fn runs_that_share_something_are_in_different_rounds() {
     let inventory =
         fleet.inventory(&|host| if host < 3 { ", fleet_link: rack1".into() } else { ", fleet_link: rack2".into() });
     fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
-    let stub = fleet.stub(1.0, "");
+    let stub = fleet.stub("1", "");
     let results = fleet.bench.path("results");
     let vars = stubbed(&stub, serde_json::json!({ "fleet_results": results, "fleet_pairs": "all" }));
     fleet.play("run.yml", &vars).wait().expect(0);
@@ -391,7 +408,7 @@ fn runs_that_share_something_are_in_different_rounds() {
     }
     fleet.assert_clean();
 
-    let stub = fleet.stub(0.5, "    *h2) ok=false name=cpu_quota ;;\n    *h3) ok=false name=other_programs ;;");
+    let stub = fleet.stub("0.5", "    *h2) ok=false name=cpu_quota ;;\n    *h3) ok=false name=other_programs ;;");
     let vars = stubbed(&stub, serde_json::json!({ "fleet_results": fleet.bench.path("others") }));
     let done = fleet.play("run.yml", &vars).wait().expect(2);
     for told in [
@@ -406,10 +423,52 @@ fn runs_that_share_something_are_in_different_rounds() {
     fleet.assert_clean();
 }
 
+/// A look that fails ends no run: until the next start, no other one begins on its host. Another fleet's directory is left alone.
+#[test]
+fn a_host_out_of_sight_has_no_second_run() {
+    let Some(fleet) = Fleet::new("o", 3) else { return };
+    let long = fleet.at("long");
+    fs::write(&long, "60\n").expect("a file");
+    let stub = fleet.stub(&format!("$([ $file = h2.1.csv ] && cat {long} || echo 0.5)"), "");
+    let vars = stubbed(&stub, serde_json::json!({ "fleet_results": fleet.bench.path("results"), "fleet_runs": 2 }));
+    fs::create_dir(fleet.on(3, "")).expect("it is ours");
+    fs::write(fleet.on(3, "owner"), "another\n").expect("a file");
+    fs::write(fleet.on(3, "h1.csv"), "rows\n").expect("a file");
+    let mut running = fleet.play("run.yml", &vars);
+    running.wait_until("h2 measures", || fleet.on(2, "h2.1.pid").exists());
+    // What a run has written when the looks have ended is fetched before it is removed.
+    fs::write(fleet.on(2, "h2.1.csv"), "a row\n").expect("a file");
+    does(&format!("ip -n {} link set h2 down", fleet.namespace(0)));
+    running.wait_until("the other host goes on", || fleet.on(1, "h1.2.pid").exists());
+    does(&format!("ip -n {} link set h2 up", fleet.namespace(0)));
+    let done = running.wait().expect(2);
+    for told in [
+        "h2.1: it is out of reach",
+        "h2.2: it was not started, because h2.1 may still go on",
+        "h3 is left out: busy, or left by another fleet",
+        "4 of 6 runs are not whole",
+    ] {
+        assert!(done.stdout.contains(told), "{told}: {}", done.stdout);
+    }
+    assert_eq!(fleet.slept().keys().collect::<Vec<_>>(), ["h1.1", "h1.2"]);
+    let rows = fleet.bench.path("results/runs/h2.1.csv");
+    assert_eq!(read(&rows), "a row\n");
+    fs::remove_file(rows).expect("they are no rows of hpbench");
+    assert_eq!(read(&fleet.on(3, "h1.csv")), "rows\n");
+
+    fs::remove_dir_all(fleet.on(3, "")).expect("it is ours");
+    fs::write(&long, "0.5\n").expect("a file");
+    fleet.play("run.yml", &vars).wait().expect(0);
+    let slept = fleet.slept();
+    assert_eq!(slept.keys().collect::<Vec<_>>(), ["h1.1", "h1.2", "h2.1", "h2.2", "h3.1", "h3.2"]);
+    assert!((2..4).all(|host| !overlap(slept[&format!("h{host}.1")], slept[&format!("h{host}.2")])), "{slept:?}");
+    fleet.assert_clean();
+}
+
 /// Ansible itself takes little: eight hosts that sleep take hardly longer than one.
 #[test]
 fn eight_hosts_take_little_longer_than_one() {
-    const SECONDS: f64 = 30.0;
+    const SECONDS: &str = "30";
     let Some(fleet) = Fleet::new("e", 8) else { return };
     let stub = fleet.stub(SECONDS, "");
     let time = |name: &str, group: &str| {
@@ -516,7 +575,7 @@ fn kernels_are_booted_in_turn_by_one_time_entries() {
     let root = fleet.at("boot");
     let inventory = fleet.inventory(&|host| format!(", fleet_root: {root}-h{host}"));
     fs::write(fleet.bench.path("inventory.yml"), inventory).expect("a file");
-    let stub = fleet.stub(0.1, "");
+    let stub = fleet.stub("0.1", "");
     let vars = stubbed(
         &stub,
         serde_json::json!({

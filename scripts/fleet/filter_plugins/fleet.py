@@ -10,8 +10,13 @@ def units(hosts, pairs, runs):
     if pairs == "all":
         hosts_of = [[a, b] for at, a in enumerate(hosts) for b in hosts[at + 1:]]
     else:
+        for pair in pairs:
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise ValueError("fleet_pairs: %s is no pair of two hosts" % pair)
+            unknown = [host for host in pair if host not in hosts]
+            if unknown:
+                raise ValueError("fleet_pairs: there is no host %s" % unknown[0])
         hosts_of = [list(pair) for pair in pairs] or [[host] for host in hosts]
-        hosts_of = [pair for pair in hosts_of if set(pair) <= set(hosts)]
     found = []
     for number in range(1, int(runs) + 1):
         for of in hosts_of:
@@ -108,31 +113,63 @@ def looked(result):
         return {"state": "unreachable", "size": 0, "said": said[-1]}
     words = result.get("stdout", "").strip().split(" ", 2)
     if len(words) < 2 or not words[1].isdigit():
-        return {"state": "lost", "size": 0, "said": str(result.get("msg", "")) + result.get("stderr", "")}
+        said = result.get("stdout", "") + result.get("stderr", "") or str(result.get("msg", ""))
+        return {"state": "lost", "size": 0, "said": " ".join(said.split())}
     return {"state": words[0], "size": int(words[1]), "said": words[2].strip() if len(words) > 2 else ""}
 
 
-def outcomes(units, hostvars, results):
+def held(unit, lost, hostvars):
+    """Why a run is not started: one that was lost sight of may go on, with what this one needs. Empty if it is started."""
+    wanted = needs(unit, hostvars)
+    of = [other["name"] for other in lost if needs(other, hostvars) & wanted]
+    return "it was not started, because %s may still go on" % of[0] if of else ""
+
+
+def stopped(unit, hostvars, lost):
+    """Why a run was not started; empty if it was."""
+    worker = hostvars[unit["worker"]]
+    return worker.get("fleet_gone") or (worker.get("fleet_stopped") or {}).get(unit["name"]) or held(unit, lost, hostvars)
+
+
+def astray(units, hostvars, lost):
+    """The runs of a round that may still go on, because nobody has seen them end. `lost` are those of earlier rounds."""
+    started = [unit for unit in units if not stopped(unit, hostvars, lost)]
+    seen = {unit["name"]: looked(hostvars[unit["worker"]].get("fleet_looks", {}))["state"] for unit in started}
+    return [unit for unit in started if seen[unit["name"]] in ("unreachable", "running")]
+
+
+def outcomes(units, hostvars, results, lost):
     """Why each run of a round failed; empty where it is whole."""
     found = {}
     for unit in units:
         worker = hostvars[unit["worker"]]
-        stopped = worker.get("fleet_gone") or (worker.get("fleet_stopped") or {}).get(unit["name"])
-        if stopped:
-            found[unit["name"]] = " ".join(stopped.split())
+        why = stopped(unit, hostvars, lost)
+        if why:
+            found[unit["name"]] = " ".join(why.split())
             continue
         looks = looked(worker.get("fleet_looks", {}))
         path = os.path.join(results, "runs", unit["name"] + ".csv")
-        fetched = os.path.getsize(path) if os.path.exists(path) else 0
         if looks["state"] != "ended:0":
             state = looks["state"].replace("ended:", "it ended with status ").replace("unreachable", "it is out of reach:")
+            state = state.replace("running", "it has not ended in time")
             why = "%s %s" % (state.replace("lost", "it is gone: something ended it, or its host was booted."), looks["said"])
-        elif fetched == 0 or fetched != looks["size"]:
-            why = "%d of %d bytes of its file were fetched" % (fetched, looks["size"])
+        elif fetched(path) == 0 or fetched(path) != looks["size"]:
+            why = "%d of %d bytes of its file were fetched" % (fetched(path), looks["size"])
         else:
             why = ""
         found[unit["name"]] = why.strip()
     return found
+
+
+def unfetched(text, results):
+    """The files on a host (name and size in each line) that have more rows than were fetched."""
+    files = re.findall(r"^(\S+[.]csv) (\d+)\s*$", text, re.MULTILINE)
+    return [name for name, size in files if int(size) > fetched(os.path.join(results, "runs", name))]
+
+
+def fetched(path):
+    """How many bytes of a file are here."""
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def undone(units, told, hostvars):
@@ -159,5 +196,8 @@ class FilterModule:
             "fleet_looked": looked,
             "fleet_outcomes": outcomes,
             "fleet_undone": undone,
-            "fleet_size": lambda path: os.path.getsize(path) if os.path.exists(path) else 0,
+            "fleet_size": fetched,
+            "fleet_unfetched": unfetched,
+            "fleet_held": held,
+            "fleet_astray": astray,
         }

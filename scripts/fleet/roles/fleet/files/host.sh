@@ -3,6 +3,8 @@
 # shellcheck shell=sh disable=SC2154,SC2015
 set -u
 umask 077
+# /proc names directories without symbolic links.
+real=$(cd "$dir" 2>/dev/null && pwd -P) && dir=$real
 
 # The processes that belong to the directory: those in it, and those of programs in it.
 ours() {
@@ -10,13 +12,13 @@ ours() {
         cut -d/ -f3 | sort -u | grep -vx "$$"
 }
 
-# Ends them.
+# Ends them. scripts/ab takes its time: it restores the first state.
 stop() {
     for signal in TERM KILL; do
-        tries=50
+        tries=300
         while pids=$(ours) && [ $tries -gt 0 ]; do
             # shellcheck disable=SC2086
-            [ $tries -lt 50 ] || kill -s $signal $pids 2>/dev/null
+            [ $tries -lt 300 ] || kill -s $signal $pids 2>/dev/null
             tries=$((tries - 1))
             sleep 0.1
         done
@@ -24,19 +26,20 @@ stop() {
     ! ours >/dev/null
 }
 
+# Whether the directory is this fleet's.
+is_ours() { [ "$(cat "$dir/owner" 2>/dev/null)" = "$owner" ]; }
+
 # Makes the directory, or takes over that of a start that was cut short: with the rows that are in it.
 prepare() {
+    # An empty one is nobody's.
+    rmdir -- "$dir" 2>/dev/null
     if [ -d "$dir" ]; then
         [ -O "$dir" ] || { echo "$dir is another user's"; exit 10; }
-        if [ "$(cat "$dir/owner" 2>/dev/null)" != "$owner" ]; then
-            ! ours >/dev/null || { echo 'busy: another fleet measures on it'; exit 10; }
-            rm -rf -- "$dir" && mkdir -- "$dir" || exit 1
-        fi
+        is_ours || { echo "busy, or left by another fleet: remove $dir if that one is done"; exit 10; }
         stop || { echo 'a run of an earlier start does not end'; exit 1; }
     else
-        mkdir -- "$dir" || exit 1
+        mkdir -- "$dir" && printf '%s\n' "$owner" >"$dir/owner" || exit 1
     fi
-    printf '%s\n' "$owner" >"$dir/owner"
 }
 
 # Checks the program ($1 is its sum), and has it look at the host.
@@ -50,25 +53,35 @@ size() { stat -c %s "$dir/$1" 2>/dev/null || echo 0; }
 
 # Starts a run that outlives the connection: its name, the plan in base64, the longest time in seconds, the command.
 start() {
-    cd "$dir" && printf %s "$2" | base64 -d >plan && rm -f status || exit 1
+    is_ours || { echo "$dir is not this fleet's any more"; exit 10; }
+    # What is left of a run whose process was killed.
+    stop || { echo 'an earlier run does not end'; exit 1; }
+    cd "$dir" && printf %s "$2" | base64 -d >plan && rm -f "$1.status" || exit 1
     # shellcheck disable=SC2016
-    setsid sh -c 'timeout -k 10 "$1" sh -c "$2" >out 2>err; echo $? >status' - "$3" "$4" </dev/null >/dev/null 2>&1 &
-    echo $! >pid
+    setsid sh -c 'timeout -k 30 "$1" sh -c "$2" >out 2>err; echo $? >"$3.status"' - "$3" "$4" "$1" </dev/null >/dev/null 2>&1 &
+    echo $! >"$1.pid"
 }
 
-# Prints whether a run goes on (running), has ended with a status (ended N), or is gone (lost); the size of its file; and why.
+# Prints whether a run ($1) goes on (running), has ended with a status (ended N), or is gone (lost); the size of its file; and why.
 look() {
     cd "$dir" 2>/dev/null || { echo 'lost 0 the directory is gone'; exit 0; }
     state=lost
-    # The file is read last: whoever ends between the two has written it.
-    ! kill -0 "$(cat pid)" 2>/dev/null || state=running
-    [ ! -s status ] || state=ended:$(cat status)
-    echo "$state $(size "$1") $([ "$state" = running ] || tail -n 3 err | tr '\n' ' ')"
+    # The file is read last: whoever ends between the two has written it. After a boot, another process may have the number.
+    [ "$(readlink "/proc/$(cat "$1.pid")/cwd" 2>/dev/null)" != "$dir" ] || state=running
+    [ ! -s "$1.status" ] || state=ended:$(cat "$1.status")
+    echo "$state $(size "$1.csv") $([ "$state" = running ] || tail -n 3 err | tr '\n' ' ')"
+}
+
+# Ends what runs, and prints the files of rows and their sizes.
+finish() {
+    [ -d "$dir" ] && is_ours || exit 0
+    stop
+    cd "$dir" && for file in *.csv; do [ ! -f "$file" ] || echo "$file $(size "$file")"; done
 }
 
 # Leaves nothing behind.
 clean() {
-    [ ! -d "$dir" ] || [ "$(cat "$dir/owner" 2>/dev/null)" = "$owner" ] || exit 0
+    [ ! -d "$dir" ] || is_ours || exit 0
     stop
     rm -rf -- "$dir"
     ! ours >/dev/null && [ ! -e "$dir" ] || { echo "something is left in $dir"; exit 1; }
