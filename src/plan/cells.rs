@@ -375,7 +375,7 @@ impl Asked {
     }
 
     /// Whether the choice makes a difference in a scenario.
-    fn concerns(self, scenario: Scenario) -> bool {
+    pub(super) fn concerns(self, scenario: Scenario) -> bool {
         let (receives, sends) = self.choice.concerns();
         match scenario {
             _ if !self.is_one_of_all || (receives, sends) == (false, false) => true,
