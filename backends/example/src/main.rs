@@ -37,6 +37,10 @@ struct StdSocket<'p> {
     /// A frame that waits for the next receive.
     held: Option<hpbench::backends::Frame<'p>>,
     batch: usize,
+    /// How often each datagram is sent.
+    copies: usize,
+    /// How often the first of the queue was.
+    copied: usize,
     /// Whether receives wait. A receive that must not is then an exception.
     waits: bool,
     counters: Counters,
@@ -66,6 +70,8 @@ impl<'p> Backend<'p> for StdSocket<'p> {
             socket: socket.map_err(failed)?,
             held: None,
             batch: config.batch,
+            copies: config.copies,
+            copied: 0,
             waits: config.block.is_some(),
             counters: Counters::default(),
         })
@@ -87,9 +93,9 @@ impl<'p> Backend<'p> for StdSocket<'p> {
     }
 
     fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        let queued = tx.available().min(self.batch);
+        let _ = tx.available();
         let (mut sent, mut result) = (0, Ok(()));
-        while sent < queued {
+        while sent < self.batch {
             let Some(packet) = tx.peek(0) else { break };
             self.counters.syscalls += 1;
             if let Err(error) = self.socket.send(packet.bytes()) {
@@ -101,8 +107,12 @@ impl<'p> Backend<'p> for StdSocket<'p> {
                 }
                 break;
             }
-            if let Some(packet) = tx.pop() {
+            self.copied += 1;
+            if self.copied == self.copies
+                && let Some(packet) = tx.pop()
+            {
                 free.give(packet.into_frame());
+                self.copied = 0;
             }
             sent += 1;
         }

@@ -31,7 +31,7 @@ fn it_runs_beside_the_backends_of_hpbench_and_balances() {
     }
     for wait in ["spin", "block"] {
         let words = format!(
-            "--backend plain,std --scenario drain,send,flood,pace,echo,serve --rate 2000 --wait {wait} --trials 1 -t 0.02 \
+            "--backend plain,std --scenario drain,send,flood,pace,echo,serve,relay --fanout 3 --rate 2000 --wait {wait} --trials 1 -t 0.02 \
              --warmup 0.005 --no-gates --quiet -o -"
         );
         let csv = text(&run(&words, 0).stdout);
@@ -41,7 +41,7 @@ fn it_runs_beside_the_backends_of_hpbench_and_balances() {
         let [backend, unexplained, received] = ["backend", "unexplained", "received"].map(column);
         let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
         let of_example: Vec<_> = rows.iter().filter(|row| row[backend] == "std").collect();
-        assert_eq!((rows.len(), of_example.len()), (12, 6), "{csv}");
+        assert_eq!((rows.len(), of_example.len()), (14, 7), "{csv}");
         for row in of_example {
             assert_eq!(row[unexplained], "0", "{row:?}");
             assert!(row[received].parse::<u64>().is_ok_and(|received| received > 0), "{row:?}");
