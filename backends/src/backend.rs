@@ -11,6 +11,7 @@ use crate::frames::packet::{Packet, RxRing, SOCKETS_MAX};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::{Consumer, Producer, ring};
 use crate::kernel::errno::{self, Verdict};
+use crate::kernel::setup::{Refused, refused};
 use crate::kernel::socket::Socket;
 use crate::variant::{Addressing, Variant};
 
@@ -385,6 +386,16 @@ pub enum OpenError {
     /// The backend cannot work on this kind of port.
     #[error("the {0} backend cannot work on this kind of port")]
     WrongPort(Kind),
+}
+
+impl OpenError {
+    /// Says what it means that a ring cannot be set up, by the call or the part of a library that does it.
+    pub(crate) fn of_setup(call: &'static str, error: io::Error) -> Self {
+        match refused(&error) {
+            Some(Refused { why, remedy }) => Self::Denied { error, why, remedy },
+            None => Self::Failed { call, error },
+        }
+    }
 }
 
 /// What happened in a backend, counted since it was opened.

@@ -63,8 +63,8 @@ impl fmt::Debug for Proactor {
 
 impl Proactor {
     fn new() -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Failed { call: "starting monoio's runtime", error };
-        let runtime = RuntimeBuilder::<IoUringDriver>::new().with_entries(ENTRIES).build().map_err(failed)?;
+        let refused = |error| OpenError::of_setup("starting monoio's runtime", error);
+        let runtime = RuntimeBuilder::<IoUringDriver>::new().with_entries(ENTRIES).build().map_err(refused)?;
         Ok(Self(Rc::new(RefCell::new(runtime))))
     }
 }
@@ -281,5 +281,32 @@ unsafe impl IoBufMut for Owned {
 
     unsafe fn set_init(&mut self, len: usize) {
         Owned::set_len(self, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+    use super::*;
+
+    #[test]
+    fn a_ring_that_is_refused_names_its_cause_and_a_remedy() {
+        let refused = std::thread::spawn(|| {
+            let rules = BTreeMap::from([(libc::SYS_io_uring_setup, vec![])]);
+            let architecture = std::env::consts::ARCH.try_into().expect("a known architecture");
+            let action = SeccompAction::Errno(libc::EPERM as u32);
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture).expect("a filter");
+            let program: BpfProgram = filter.try_into().expect("a program");
+            seccompiler::apply_filter(&program).expect("a thread may filter its own calls");
+            Proactor::new().err()
+        });
+        let refused = refused.join().expect("no panic");
+        assert!(
+            matches!(&refused, Some(OpenError::Denied { remedy, .. }) if remedy.contains("seccomp")),
+            "{refused:?}"
+        );
     }
 }

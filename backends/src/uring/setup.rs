@@ -7,7 +7,6 @@ use std::os::fd::RawFd;
 use io_uring::IoUring;
 
 use crate::backend::{Config, OpenError};
-use crate::kernel::setup::{Refused, refused};
 use crate::uring::modes;
 
 /// How completions reach the queue, with flags that cost nothing if the kernel knows them.
@@ -153,8 +152,5 @@ pub(super) fn explain(error: io::Error, setup: Setup) -> OpenError {
             remedy: "Linux 5.13 and later permit it to everybody; older kernels need CAP_SYS_NICE",
         };
     }
-    match refused(&error) {
-        Some(Refused { why, remedy }) => OpenError::Denied { error, why, remedy },
-        None => OpenError::Failed { call: "io_uring_setup", error },
-    }
+    OpenError::of_setup("io_uring_setup", error)
 }
