@@ -116,6 +116,7 @@ macro_rules! suite {
             empty_datagrams_know_their_socket in many,
             empty_datagrams_of_many_sockets_are_accounted_for in many,
             a_wait_ends_with_a_datagram_of_any_socket in many,
+            an_empty_socket_keeps_no_other_waiting in many,
         }
         tests! { run_alone:
             refused_sizes_leave_nothing_behind in lifecycle,

@@ -288,7 +288,8 @@ impl<'p> Compio<'p> {
             let Some((socket, arrival)) = pumps.inbox.pop() else { break };
             let (received, address) = match arrival {
                 Ok(arrival) => arrival,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                // compio's own words for ENOBUFS.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                     flight.counters.rearms.no_buffers += 1;
                     continue;
                 }
@@ -502,12 +503,14 @@ impl Pump {
         loop {
             poll_fn(|cx| self.inbox.poll_room(&turn, cx)).await;
             let received = match self.has_addresses {
-                false => self.socket.recv_managed(0).await.map(|buffer| buffer.map(|buffer| (buffer, None))),
-                true => self
-                    .socket
-                    .recv_from_managed(0)
-                    .await
-                    .map(|received| received.map(|(buffer, address)| (buffer, Some(address)))),
+                false => {
+                    let received = self.inbox.receive(self.socket.recv_managed(0)).await;
+                    received.map(|buffer| buffer.map(|buffer| (buffer, None)))
+                }
+                true => {
+                    let received = self.inbox.receive(self.socket.recv_from_managed(0)).await;
+                    received.map(|received| received.map(|(buffer, address)| (buffer, Some(address))))
+                }
             };
             let arrival = received.map(|received| match received {
                 Some((buffer, address)) => (Received::Buffer(buffer), address),
@@ -525,7 +528,7 @@ impl Pump {
             let mut stream = pin!(self.socket.recv_from_multi());
             loop {
                 poll_fn(|cx| self.inbox.poll_room(&turn, cx)).await;
-                let Some(received) = stream.next().await else { continue };
+                let Some(received) = self.inbox.receive(stream.next()).await else { continue };
                 let arrival = received.map(|message| {
                     let address = message.addr().and_then(|address| address.as_socket());
                     (Received::Message(message), address)
@@ -539,8 +542,8 @@ impl Pump {
         loop {
             poll_fn(|cx| self.inbox.poll_room(&turn, cx)).await;
             // The stream ends at a datagram that is empty, and goes on if it is asked again.
-            let arrival =
-                stream.next().await.transpose().map(|buffer| (buffer.map_or(Received::Empty, Received::Buffer), None));
+            let received = self.inbox.receive(stream.next()).await.transpose();
+            let arrival = received.map(|buffer| (buffer.map_or(Received::Empty, Received::Buffer), None));
             if self.is_over(&turn, arrival) {
                 return;
             }

@@ -6,6 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -129,6 +131,19 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// For a task that may: awaits what its socket has, and passes on while that is nothing.
+    pub(super) async fn receive<F: Future>(&self, receive: F) -> F::Output {
+        let mut receive = pin!(receive);
+        poll_fn(|cx| {
+            let received = receive.as_mut().poll(cx);
+            if received.is_pending() {
+                self.pass_on();
+            }
+            received
+        })
+        .await
+    }
+
     /// For a task whose socket is empty: the next one in the line may have more luck.
     pub(super) fn pass_on(&self) {
         if self.0.room.get() > 0 {
@@ -150,6 +165,7 @@ pub(super) struct Turn(Cell<u64>);
 
 #[cfg(test)]
 mod tests {
+    use std::future;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -179,6 +195,14 @@ mod tests {
             self.count.0.load(Ordering::Relaxed)
         }
 
+        /// Awaits room, and then a socket that is empty.
+        fn run_in_vain(&self, inbox: &Inbox<u32>) {
+            let waker = Waker::from(Arc::clone(&self.count));
+            let mut cx = Context::from_waker(&waker);
+            assert!(inbox.poll_room(&self.turn, &mut cx).is_ready());
+            assert!(pin!(inbox.receive(future::pending::<u32>())).poll(&mut cx).is_pending());
+        }
+
         fn run(&self, inbox: &Inbox<u32>, number: usize) {
             let waker = Waker::from(Arc::clone(&self.count));
             while inbox.poll_room(&self.turn, &mut Context::from_waker(&waker)).is_ready() {
@@ -206,6 +230,20 @@ mod tests {
         inbox.shut();
         tasks[0].run(&inbox, 0);
         assert_eq!(inbox.pop(), None);
+    }
+
+    #[test]
+    fn a_task_whose_socket_is_empty_wakes_the_next_in_the_line() {
+        let inbox = Inbox::new();
+        let tasks = [Task::new(), Task::new(), Task::new()];
+        tasks.iter().enumerate().for_each(|(number, task)| task.run(&inbox, number));
+        inbox.open(1);
+        assert_eq!(tasks.each_ref().map(Task::woken), [1, 0, 0], "there is room for one");
+        tasks[0].run_in_vain(&inbox);
+        assert_eq!(tasks.each_ref().map(Task::woken), [1, 1, 0], "the first has nothing");
+        tasks[1].run(&inbox, 1);
+        assert_eq!(inbox.pop(), Some((1, 7)));
+        assert_eq!(tasks[2].woken(), 0, "there is no room left");
     }
 
     #[test]

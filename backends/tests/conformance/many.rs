@@ -377,3 +377,31 @@ pub(crate) fn a_wait_ends_with_a_datagram_of_any_socket(subject: Subject) {
     }
     assert!(lane.close().is_whole());
 }
+
+/// Room for one datagram is there for whichever socket has one: a socket that has none keeps no other waiting.
+pub(crate) fn an_empty_socket_keeps_no_other_waiting(subject: Subject) {
+    const COUNT: usize = 6;
+    if subject.never_waits() {
+        return;
+    }
+    let Some(config) = subject.config_of_many(1) else { return };
+    let pool = subject.pool(512, 256);
+    let mut sockets = Sockets::open(subject, COUNT);
+    let config = Config { block: Some(Duration::from_secs(20)), ..config };
+    let mut lane = subject.lane(&config, &sockets, &pool);
+    let deadline = Deadline::new();
+    let mut receive_all = |sockets: &mut Sockets| {
+        while sockets.received != sockets.sent {
+            let came = lane.rx_wait().expect("a wait on loopback");
+            assert_eq!(sockets.take(&mut lane).len(), came);
+            deadline.check(came, "waiting for a datagram");
+        }
+    };
+    for last in (0..COUNT).rev() {
+        (0..COUNT).for_each(|socket| sockets.send(socket, 1));
+        receive_all(&mut sockets);
+        sockets.send(last, 1);
+        receive_all(&mut sockets);
+    }
+    assert!(lane.close().is_whole());
+}
