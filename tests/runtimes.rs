@@ -66,6 +66,37 @@ mod built_in {
         }
     }
 
+    /// All copies of a datagram or none; the account knows where the others are.
+    #[test]
+    fn they_send_every_copy_that_relay_wants() {
+        let rings: &[_] = if needs::uring() { &["compio,monoio --batch 1", "compio:multi"] } else { &[] };
+        for backends in [BACKENDS].iter().chain(rings) {
+            let rows = Bench::new()
+                .tiny(&format!("--backend {backends} --scenario relay --fanout 3 --rate 2000"))
+                .expect(0)
+                .rows();
+            assert_eq!(rows.len(), backends.split(',').count());
+            for row in rows {
+                assert_balanced(&row);
+                let [relayed, forwarded] = ["relayed", "forwarded"].map(|column| row.count(column));
+                assert!(forwarded > 0 && forwarded % 3 == 0 && forwarded <= 3 * relayed, "{}", row.name());
+            }
+        }
+    }
+
+    /// A round has many more datagrams than there are buffers.
+    #[test]
+    fn receives_that_end_for_lack_of_buffers_are_counted() {
+        if !needs::uring() {
+            return;
+        }
+        for row in Bench::new().tiny("--backend compio:multi --scenario drain --buffers 2").expect(0).rows() {
+            assert_balanced(&row);
+            let [rearms, no_buffers] = ["rearms", "enobufs"].map(|column| row.count(column));
+            assert!(no_buffers > 0 && rearms >= no_buffers, "{no_buffers} of {rearms}");
+        }
+    }
+
     /// The load is an agent's, which leaves both cores to the workers, or to one and its app.
     #[test]
     fn they_have_an_agent_and_many_clients_and_share_a_port() {
@@ -206,6 +237,11 @@ mod built_in {
                 500,
                 [("recvfrom", 1.0, 2.3), ("epoll_wait", 0.0, 1.6)],
             ),
+            (
+                "--backend smol --scenario pace --rate 1000 --batch 1",
+                500,
+                [("epoll_wait", 0.0, 2.0), ("io_uring_enter", 0.0, 0.0)],
+            ),
         ];
         if needs::uring() {
             let none = ("epoll_wait", 0.0, 0.0);
@@ -217,6 +253,11 @@ mod built_in {
             for backend in ["compio", "monoio"] {
                 let send = format!("--backend {backend} --scenario send --batch 1");
                 rings.push((send, 4096, [("io_uring_enter", 0.99, 1.02), none]));
+            }
+            // Many at once if the traced worker is late; the timer ends some of the waits.
+            for backend in ["compio", "monoio"] {
+                let pace = format!("--backend {backend} --scenario pace --rate 1000 --batch 1");
+                rings.push((pace, 500, [("io_uring_enter", 0.5, 3.0), none]));
             }
             // Armed once a round; as long as there are buffers, or for as many datagrams as the kernel handles at once.
             let armed = |backend| format!("--backend {backend} --scenario drain");
