@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 
 use crate::compare::warnings::Reason;
 use crate::record::lat_tail::{LatTail, merged};
-use crate::stats::estimate::{BLOCKS_MIN, Estimate};
+use crate::stats::estimate::Estimate;
 use crate::stats::median::Median;
-use crate::stats::tails::{self, ABOVE_MIN, NoTail, Tail};
+use crate::stats::tails::{self, ABOVE_MIN, NoTail, TRIALS_MIN, Tail};
 
 /// The latencies of a trial that counts.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ impl<'d> Merged<'d> {
     }
 
     fn tail(&self, trials: &[Latencies<'d>]) -> Result<Tail, Reason> {
-        let too_few = Reason::TooFewBlocks { blocks: trials.len(), needed: BLOCKS_MIN };
+        let too_few = Reason::TooFewBlocks { blocks: trials.len(), needed: TRIALS_MIN };
         let Some(pieces) = tails::cut(trials, own) else { return Err(too_few) };
         tails::quantile(&pieces, self.at).map_err(|error| match error {
             NoTail::TooFewAbove(above) => Reason::TooFewTail { above, needed: ABOVE_MIN },

@@ -34,7 +34,7 @@ pub const BLOCKS_MIN: usize = 18;
 pub const BLOCKS_MANY: usize = 50;
 const PIECES: usize = 10;
 const PIECES_OF_FEW: usize = 6;
-const BLOCKS_FEWEST: usize = 24;
+pub(super) const BLOCKS_FEWEST: usize = 24;
 const PIECES_OF_FEWEST: usize = 5;
 
 /// The fewest valid blocks of a run for it to count between runs. The median of fewer has no 95% interval, and one

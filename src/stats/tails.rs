@@ -8,13 +8,16 @@
 
 use hdrhistogram::Histogram;
 
-use super::estimate::{Estimate, Moments, pieces_of, student_p, student_quantile};
+use super::estimate::{BLOCKS_FEWEST, Estimate, Moments, pieces_of, student_p, student_quantile};
 
 /// The fewest samples above a quantile for its interval.
 pub const ABOVE_MIN: u64 = 100;
 
 /// The fewest pieces with samples.
 const PIECES_MIN: usize = 6;
+
+/// The fewest trials for an interval: fewer are cut into fewer pieces than that.
+pub const TRIALS_MIN: usize = BLOCKS_FEWEST;
 
 /// A quantile of samples, and its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,6 +130,12 @@ mod tests {
             histogram((0..1000).map(|value| if value < large { 1000 + value } else { 500 + value % 100 }))
         };
         (0..10).map(piece).collect()
+    }
+
+    #[test]
+    fn the_fewest_trials_have_the_fewest_pieces() {
+        assert_eq!(pieces_of(TRIALS_MIN), Some(PIECES_MIN));
+        assert!(pieces_of(TRIALS_MIN - 1).is_some_and(|pieces| pieces < PIECES_MIN));
     }
 
     #[test]

@@ -111,9 +111,13 @@ fn too_few_samples_have_a_change_and_no_verdict() {
     assert_eq!((found.verdict, found.figures.basis), (Verdict::None, Basis::Nothing));
     let ratio = found.figures.ratio.expect("a change");
     assert!((1.3..1.7).contains(&ratio.value) && ratio.interval.is_none(), "{ratio:?}");
-    let few: Vec<Row> = two(|_| 1.5).into_iter().filter(|row| row.trial <= 17).collect();
-    let found = one("backend", &few, "lat_p99_ns");
-    assert_eq!(found.reason, Some(Reason::TooFewBlocks { blocks: 17, needed: 18 }));
+    for blocks in [17, 23] {
+        let few: Vec<Row> = two(|_| 1.5).into_iter().filter(|row| row.trial <= blocks).collect();
+        let found = one("backend", &few, "lat_p99_ns");
+        assert_eq!(found.reason, Some(Reason::TooFewBlocks { blocks, needed: 24 }));
+    }
+    let enough: Vec<Row> = two(|_| 1.5).into_iter().filter(|row| row.trial <= 24).collect();
+    assert_eq!(one("backend", &enough, "lat_p99_ns").reason, None);
 }
 
 #[test]
