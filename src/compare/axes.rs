@@ -77,10 +77,11 @@ impl By {
     }
 
     /// Whether the value of an axis follows from what distinguishes the sides, unless another one is asked for: all sockets
-    /// have traffic, and the kernel steers by the hash where it steers.
+    /// have traffic, the kernel steers by the hash where it steers, and backends that could wait for many do not.
     pub fn decides<'t>(&self, axis: Column, text: impl Fn(Column) -> &'t str) -> bool {
         match (self, axis) {
             (Self::Column(Column::sockets), Column::active) => text(Column::active) == text(Column::sockets),
+            (Self::Column(Column::backend | Column::variant), Column::min_wait) => text(Column::min_wait) == "off",
             (Self::Column(Column::sharding), Column::steer) => text(Column::steer) == Steer::Hash.name(),
             _ => false,
         }

@@ -228,7 +228,10 @@ impl<'d> Trials<'d> {
         const OWN: [Column; 3] = [Column::backend, Column::variant, Column::buffers];
         let data = self.data;
         let mut cells = Numbers::default();
-        let texts = |attempt: &Attempt| data.cell(attempt.cell).without(|axis| OWN.contains(&axis));
+        let texts = |attempt: &Attempt| {
+            let decides = |axis| By::Column(Column::backend).decides(axis, |column| data.text(attempt, column));
+            data.cell(attempt.cell).without(|axis| OWN.contains(&axis) || decides(axis))
+        };
         let mut known: HashMap<u32, u32> = HashMap::new();
         let mut key = |attempt: &Attempt| {
             let number = || cells.number(texts(attempt).iter().map(|(_, text)| text));

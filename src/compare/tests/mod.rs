@@ -304,6 +304,21 @@ fn runs_with_too_few_valid_trials_do_not_count() {
     }
 }
 
+/// What could wait for many and does not is in the cell of what cannot.
+#[test]
+fn a_wait_for_many_is_a_cell_of_its_own_unless_it_is_off() {
+    let rows_of = |waited: &str| {
+        let mut rows = two(100.0, 127.0);
+        rows.iter_mut().filter(|row| row.backend == "mmsg").for_each(|row| row.min_wait = waited.into());
+        rows
+    };
+    for by in ["backend", "variant"] {
+        assert_eq!(verdicts(&compare(by, &rows_of("off")).expect("a report")), [Verdict::Worse], "{by}");
+        let apart = compare(by, &rows_of("8:50"));
+        assert!(apart.is_err() || apart.is_ok_and(|report| verdicts(&report).is_empty()), "{by}");
+    }
+}
+
 #[test]
 fn relative_to_a_backend_what_moves_both_is_no_change() {
     let mut rows = Vec::new();
