@@ -112,7 +112,7 @@ fn too_few_samples_have_a_change_and_no_verdict() {
     let ratio = found.figures.ratio.expect("a change");
     assert!((1.3..1.7).contains(&ratio.value) && ratio.interval.is_none(), "{ratio:?}");
     for blocks in [17, 23] {
-        let few: Vec<Row> = two(|_| 1.5).into_iter().filter(|row| row.trial as usize <= blocks).collect();
+        let few: Vec<Row> = two(|_| 1.5).into_iter().filter(|row| row.trial <= blocks).collect();
         let found = one("backend", &few, "lat_p99_ns");
         assert_eq!(found.reason, Some(Reason::TooFewBlocks { blocks, needed: 24 }));
     }
