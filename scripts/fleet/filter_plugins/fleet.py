@@ -184,6 +184,16 @@ def undone(units, told, hostvars):
     return lines
 
 
+def amiss(hostvars, results):
+    """What is not as it was on hosts: whose default entry has moved, and where something is left."""
+    found = ["%s: %s" % (host, " ".join(hostvars[host]["fleet_amiss"].split())) for host in hostvars if hostvars[host].get("fleet_amiss")]
+    left = os.path.join(results, "left")
+    for host in sorted(os.listdir(left)):
+        with open(os.path.join(left, host), encoding="utf-8") as text:
+            found.append("%s: %s" % (host, " ".join(text.read().split())))
+    return found
+
+
 class FilterModule:
     """The filters, by their names."""
 
@@ -199,5 +209,6 @@ class FilterModule:
             "fleet_size": fetched,
             "fleet_unfetched": unfetched,
             "fleet_held": held,
+            "fleet_amiss": amiss,
             "fleet_astray": astray,
         }

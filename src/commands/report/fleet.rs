@@ -252,21 +252,24 @@ fn strip(row: &Fleet, names: &Names, middle: f64, x: &dyn Fn(f64) -> f64) -> Mar
     }
 }
 
-/// The hosts that differ, with the rows in which they do and the farthest change.
+/// The hosts that differ, with the rows in which they do and the change that is the farthest from that of the median host.
 fn outlying(fleets: &Fleets) -> Vec<(&str, usize, &Fleet, Ratio)> {
     let mut found: BTreeMap<&str, (usize, &Fleet, Ratio)> = BTreeMap::new();
-    let far = |ratio: &Ratio| ratio.value.ln().abs();
+    let far = |row: &Fleet, ratio: &Ratio| {
+        let median = row.figures.ratio.map_or(1.0, |median| median.value);
+        (ratio.value / median).ln().abs()
+    };
     for row in &fleets.rows {
         for one in &row.differing {
             let known = found.entry(&one.host).or_insert((0, row, one.ratio));
             known.0 += 1;
-            if far(&one.ratio) > far(&known.2) {
+            if far(row, &one.ratio) > far(known.1, &known.2) {
                 (known.1, known.2) = (row, one.ratio);
             }
         }
     }
     let mut found: Vec<_> = found.into_iter().map(|(host, (rows, row, ratio))| (host, rows, row, ratio)).collect();
-    found.sort_by(|a, b| b.1.cmp(&a.1).then(far(&b.3).total_cmp(&far(&a.3))));
+    found.sort_by(|a, b| b.1.cmp(&a.1).then(far(b.2, &b.3).total_cmp(&far(a.2, &a.3))));
     found
 }
 

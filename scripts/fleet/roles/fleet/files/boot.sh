@@ -18,12 +18,36 @@ loader() {
 
 grub_tool() { command -v "grub-$1" || command -v "grub2-$1" || { echo "there is no grub-$1" >&2; exit 20; }; }
 
-# The default entry: what is booted if nobody says otherwise.
+# The default entry, and its kernel: what is booted if nobody says otherwise. An entry may keep its name and get another kernel:
+# Debian's first one is always of the newest.
 default() {
     case $(loader) in
-        systemd) bootctl list --json=short 2>/dev/null | tr '{' '\n' | sed -n 's/.*"id":"\([^"]*\)".*"isDefault":true.*/\1/p' ;;
-        grub | grub2) "$(grub_tool editenv)" - list | sed -n 's/^saved_entry=//p' ;;
+        systemd)
+            bootctl list --json=short 2>/dev/null | tr '{' '\n' | grep '"isDefault":true' |
+                sed -n -e 's/.*"id":"\([^"]*\)".*"linux":"\([^"]*\)".*/\1 \2/p' -e t -e 's/.*"id":"\([^"]*\)".*/\1/p'
+            ;;
+        *)
+            saved=$("$(grub_tool editenv)" - list | sed -n 's/^saved_entry=//p')
+            [ -z "$saved" ] || echo "$saved $(kernel_of "$saved")"
+            ;;
     esac
+}
+
+# The kernel of an entry of GRUB, which is named by id, by title or by number, each as a path through the menus.
+kernel_of() {
+    # shellcheck disable=SC2016
+    entry=$1 awk '
+        function id(line,   words) { sub(/.*menuentry_id_option[ \t]+/, "", line); split(line, words, "\047"); return words[2] }
+        function title(line,   words) { split(line, words, /[\047"]/); return words[2] }
+        function is(path) { return path == ENVIRON["entry"] }
+        /^submenu /  { ids = id($0) ">"; titles = title($0) ">"; numbers = top++ ">"; inner = 0 }
+        /^}/         { ids = titles = numbers = "" }
+        /^[ \t]*menuentry / {
+            number = numbers == "" ? top++ : numbers inner++
+            found = is(ids id($0)) || is(titles title($0)) || is(number "")
+        }
+        /^[ \t]*linux/ && found { print $2; exit }
+    ' "$root/boot/$(loader)/grub.cfg"
 }
 
 # The entry of a kernel. GRUB's are named by the path through its menus.
@@ -62,6 +86,7 @@ check() {
             ;;
     esac
     [ -n "$(default)" ] || { echo 'no default entry is saved: grub-set-default or bootctl set-default names one'; exit 23; }
+    case $(default) in *' ') echo "the default entry $(default)is not in GRUB's menu: grub-set-default names one that is"; exit 23 ;; esac
 }
 
 # Has the next boot, and only that, be of a kernel ($1). The default ($2) is not touched, and must not have moved.
@@ -74,6 +99,14 @@ once() {
         *) "$(grub_tool reboot)" "$found" ;;
     esac || { echo "the one-time entry $found is refused"; exit 25; }
     [ "$(default)" = "$2" ] || { echo "the one-time entry has moved the default: it was $2, and is $(default)"; exit 24; }
+}
+
+# Takes a one-time entry back that was not booted.
+never() {
+    case $(loader) in
+        systemd) bootctl set-oneshot '' ;;
+        *) "$(grub_tool editenv)" - unset next_entry ;;
+    esac >/dev/null
 }
 
 # Fails unless this kernel runs: $1, by the command $2.
