@@ -316,7 +316,10 @@ fn a_second_start_continues_what_failed() {
         let list: Vec<String> =
             serde_json::from_str(&format!("[{}", list.trim_end_matches('}'))).expect("a list of texts");
         let recorded = Path::new(FLEET).join("../../results/docs/fleet-run.txt");
-        let list: String = list.iter().map(|line| format!("{line}\n")).collect();
+        // Where it is by default.
+        let directory = fleet.on(3, "").display().to_string();
+        let named = |line: &str| line.replace(directory.trim_end_matches('/'), "/var/tmp/hpbench-fleet-h3");
+        let list: String = list.iter().map(|line| named(line) + "\n").collect();
         fs::write(
             recorded,
             format!("$ ansible-playbook -i inventory.yml run.yml -e fleet_plan=$PWD/plan.toml\n\n{list}"),
