@@ -194,7 +194,7 @@ pub(super) fn min_waits(text: &str) -> Result<List<Waited>, String> {
         let waited = if part == "off" { Some(Waited(None)) } else { part.split_once(':').and_then(many) };
         waited.map(|waited| vec![waited]).ok_or_else(|| {
             format!(
-                "'{part}' is neither off nor a number of datagrams up to {} and one of microseconds up to {MIN_WAIT_MAX_US}, \
+                "'{part}' is neither off nor a number of completions up to {} and one of microseconds up to {MIN_WAIT_MAX_US}, \
                  such as 8:50",
                 Config::BATCH_MAX
             )

@@ -120,14 +120,14 @@ pub(crate) fn cells(args: &RunArgs, scenarios_by_default: bool) -> anyhow::Resul
     Ok(cells)
 }
 
-/// Refuses a wait for many datagrams where no cell has one, and notes those that wait for the first one anyway.
+/// Refuses a wait for many completions where no cell has one, and notes those that wait for the first one anyway.
 fn check_min_wait(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<()> {
     if args.min_wait.0 == [Waited(None)] {
         return Ok(());
     }
     anyhow::ensure!(
         cells.iter().any(|cell| cell.min_wait.is_some()),
-        "--min-wait {}: only a worker that sleeps waits for many datagrams, with a receive of io_uring that stays armed (multishot, \
+        "--min-wait {}: only a worker that sleeps waits for many completions, with a receive of io_uring that stays armed (multishot, \
          poll); use --backend uring --wait block, and a scenario other than drain and send",
         args.min_wait
     );
@@ -140,7 +140,7 @@ fn check_min_wait(args: &RunArgs, cells: &[Cell]) -> anyhow::Result<()> {
     }
     if !others.is_empty() {
         tell!(
-            "note: no wait for many datagrams at once with {}; {} for the first one, as with --min-wait off",
+            "note: no wait for many completions at once with {}; {} for the first one, as with --min-wait off",
             others.join(", "),
             if others.len() == 1 { "it waits" } else { "they wait" }
         );

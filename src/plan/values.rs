@@ -86,9 +86,8 @@ pub(crate) fn nanoseconds(text: &str, most: u64) -> Result<u64, String> {
 
 /// Reads a share in percent, with or without the sign. Returns it as a fraction.
 pub(crate) fn percentage(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text);
-    let value = number.parse::<f64>().ok().filter(|&value| value > 0.0 && value < 100.0);
-    value.map(|value| value / 100.0).ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
+    let value = percentage_or_none(text).ok().filter(|&value| value > 0.0);
+    value.ok_or_else(|| format!("'{text}' is not a percentage over 0 and below 100"))
 }
 
 /// The same, which may be none.

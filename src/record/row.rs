@@ -460,7 +460,12 @@ impl Row {
 
     /// Whether it makes the exit status 1: it failed, its ledger does not balance, or nothing got through.
     pub fn is_bad(&self) -> bool {
-        self.is_failed() || !self.balances() || self.invalid_reason.iter().any(Reason::is_failure)
+        self.shows_nothing() || !self.balances()
+    }
+
+    /// Whether the trial failed, at once or in its course: its figures say nothing.
+    pub fn shows_nothing(&self) -> bool {
+        self.is_failed() || self.invalid_reason.iter().any(Reason::is_failure)
     }
 
     /// Whether every datagram is accounted for; a trial that failed has no ledger.

@@ -9,7 +9,6 @@ use rand::seq::SliceRandom;
 use crate::commands::bench::{Stock, name, one_trial, progress};
 use crate::compare::capacity::{Met, Searches, Sought, judge};
 use crate::console::Failure;
-use crate::gates::reason::Reason;
 use crate::measure::control::Interrupt;
 use crate::measure::transfer::core_transfer_ns;
 use crate::plan::args::RunArgs;
@@ -151,8 +150,7 @@ fn attempt_one(
     let Some((mut row, _)) = trial.map_err(Failure::Broken)? else { return Ok(None) };
     row.goal = bench.sought.to_string();
     let says_nothing = row.is_disturbed() && bench.tries > 1;
-    let is_failed = row.is_failed() || row.invalid_reason.iter().any(Reason::is_failure);
-    let judged = (!is_failed).then(|| judge(&row, bench.sought));
+    let judged = (!row.shows_nothing()).then(|| judge(&row, bench.sought));
     match judged {
         Some(judged) if !says_nothing || judged.met.iter().all(|met| *met == Met::Yes) => {
             row.goal_met = judged.met.iter().map(|met| met.name()).collect::<Vec<_>>().join(" ");

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use crate::compare::capacity::judge::{Met, judge};
 use crate::compare::capacity::sought::Sought;
-use crate::gates::reason::Reason;
 use crate::record::cell::CellKey;
 use crate::record::lat_tail::LatTail;
 use crate::record::row::Row;
@@ -54,7 +53,7 @@ pub(super) struct Trial {
 
 impl Past {
     pub(super) fn add(&mut self, row: &Row, load: u64, sought: &Sought) {
-        if row.is_failed() || row.invalid_reason.iter().any(Reason::is_failure) {
+        if row.shows_nothing() {
             self.failed = Some(row.why().into_owned());
         }
         // What was disturbed and did not hold says nothing.
