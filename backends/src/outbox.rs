@@ -42,15 +42,32 @@ struct Message {
     packets: usize,
     /// Pieces of a packet after those that it does not finish.
     begun: usize,
-    /// Iovecs in it, and the bytes in all of them.
-    iovecs: usize,
-    len: usize,
-    /// Length of its datagrams, of which the last may be shorter.
-    segment: usize,
     /// The socket that it goes out of.
     socket: usize,
-    /// Whether all of them have that length, so that another one may join.
-    is_even: bool,
+}
+
+/// Where the next piece is: in which packet on the ring, how many pieces of it come before, and the iovec that it gets.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    packet: usize,
+    begun: usize,
+    iovec: usize,
+}
+
+impl Next {
+    /// The piece at this place, of a packet with `pieces`, is in the message.
+    #[inline(always)]
+    fn step(&mut self, pieces: usize, message: &mut Message) {
+        self.iovec += 1;
+        self.begun += 1;
+        message.begun += 1;
+        if self.begun == pieces {
+            self.packet += 1;
+            self.begun = 0;
+            message.packets += 1;
+            message.begun = 0;
+        }
+    }
 }
 
 impl Outbox {
@@ -97,8 +114,8 @@ impl Outbox {
 
     /// The bytes of a message that is just one piece of memory: no train, no address.
     pub(crate) fn only_piece(&self, index: usize) -> Option<libc::iovec> {
-        let is_one = self.messages[index].iovecs == 1 && self.messages[index].datagrams == 1;
         let header = &self.headers[index].msg_hdr;
+        let is_one = header.msg_iovlen == 1 && self.messages[index].datagrams == 1;
         // SAFETY: the header points to an iovec beside it.
         (is_one && header.msg_name.is_null()).then(|| unsafe { *header.msg_iov })
     }
@@ -107,95 +124,87 @@ impl Outbox {
     /// point to packets that must stay on the ring. Returns how many there are.
     pub(crate) fn fill(&mut self, tx: &mut Consumer<Packet<'_>>) -> usize {
         self.messages.clear();
-        let (batch, available) = (self.headers.len(), tx.available());
-        let (mut queued, mut iovecs) = (0, 0);
-        let mut last = None;
-        'packets: for index in 0..available.min(batch) {
-            let Some(packet) = tx.peek(index).filter(|_| queued < batch) else { break };
-            let to = (packet.socket(), packet.name());
-            let mut is_same = self.gso && last.replace(to) == Some(to);
-            let begun = if index == 0 { self.begun } else { 0 };
-            if self.gso || packet.is_single() {
-                let count = packet.count();
-                for copy in begun..self.copies {
-                    if queued > 0 && queued + count > batch {
-                        break 'packets;
-                    }
-                    let ends = copy + 1 == self.copies;
-                    if !is_same || !self.join(packet, ends, iovecs) {
-                        self.open(packet.bytes(), (count, packet.segment_len()), ends, to, iovecs);
-                    }
-                    is_same = self.gso;
-                    queued += count;
-                    iovecs += 1;
-                }
-                continue;
-            }
-            let left = self.copies * packet.count() - begun;
-            let pieces = (0..self.copies).flat_map(|_| packet.datagrams()).skip(begun);
-            for (piece, bytes) in pieces.take(batch - queued).enumerate() {
-                self.open(bytes, (1, bytes.len()), piece + 1 == left, to, iovecs);
-                (queued, iovecs) = (queued + 1, iovecs + 1);
-            }
-        }
-        let mut first = 0;
-        for (index, message) in self.messages.iter().enumerate() {
-            let header = &mut self.headers[index].msg_hdr;
-            header.msg_iov = self.iovecs.as_mut_ptr().wrapping_add(first);
-            header.msg_iovlen = message.iovecs;
-            first += message.iovecs;
-            (header.msg_control, header.msg_controllen) = (ptr::null_mut(), 0);
-            if message.datagrams > 1 {
-                self.segmentations[index].set(message.segment as u16);
-                header.msg_control = self.segmentations.as_mut_ptr().wrapping_add(index).cast();
-                header.msg_controllen = Segmentation::LEN;
+        tx.available();
+        let batch = self.headers.len();
+        let mut queued = 0;
+        let mut next = Next { packet: 0, begun: self.begun, iovec: 0 };
+        while queued < batch {
+            let Some(packet) = tx.peek(next.packet) else { break };
+            if !self.gso && !packet.is_single() {
+                queued += self.cut(packet, batch - queued, &mut next);
+            } else if queued == 0 || packet.count() <= batch - queued {
+                queued += self.gather(tx, packet, batch - queued, &mut next);
+            } else {
+                break;
             }
         }
         self.messages.len()
     }
 
-    /// Begins a message with datagrams in `bytes`: how many, of which length, and whether they finish their packet.
-    fn open(
-        &mut self,
-        bytes: &[u8],
-        (datagrams, segment): (usize, usize),
-        ends: bool,
-        (socket, name): (usize, Option<&[u8]>),
-        iovec: usize,
-    ) {
-        let header = &mut self.headers[self.messages.len()].msg_hdr;
-        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
-        header.msg_namelen = name.map_or(0, Address::len);
-        self.iovecs[iovec] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        self.messages.push(Message {
-            datagrams,
-            packets: usize::from(ends),
-            begun: usize::from(!ends),
-            iovecs: 1,
-            len: bytes.len(),
-            segment,
-            socket,
-            is_even: self.gso && datagrams == 1 && segment > 0,
-        });
+    /// Makes a message of the piece that is next, of `first`, and of the datagrams after it that fit into a train with it, at most
+    /// as many as there is `room` for. Returns how many datagrams there are in it.
+    #[inline]
+    fn gather(&mut self, tx: &Consumer<Packet<'_>>, first: &Packet<'_>, room: usize, next: &mut Next) -> usize {
+        let begin = next.iovec;
+        let (segment, mut len) = (first.segment_len(), first.len());
+        let mut message = Message { datagrams: first.count(), packets: 0, begun: 0, socket: first.socket() };
+        self.iovecs[begin] = iovec(first.bytes());
+        next.step(self.copies, &mut message);
+        if self.gso && first.is_single() {
+            let most = room.min(GSO_SEGMENTS_MAX);
+            let mut last = len;
+            // Only the last one is shorter.
+            while message.datagrams < most && last == segment {
+                let Some(packet) = tx.peek(next.packet).filter(|packet| packet.is_single()) else { break };
+                last = packet.len();
+                let fits = last > 0 && last <= segment && len + last <= PAYLOAD_MAX;
+                if !fits || !packet.goes_with(first) {
+                    break;
+                }
+                len += last;
+                message.datagrams += 1;
+                self.iovecs[next.iovec] = iovec(packet.bytes());
+                next.step(self.copies, &mut message);
+            }
+        }
+        self.add(message, (begin, next.iovec - begin), segment, first.name());
+        message.datagrams
     }
 
-    /// Adds a packet, or a copy that ends it or not, to the last message, if it fits there.
-    fn join(&mut self, packet: &Packet<'_>, ends: bool, iovec: usize) -> bool {
-        let Some(last) = self.messages.last_mut().filter(|last| last.is_even && packet.is_single()) else {
-            return false;
-        };
-        let len = packet.len();
-        if len == 0 || len > last.segment || last.datagrams == GSO_SEGMENTS_MAX || last.len + len > PAYLOAD_MAX {
-            return false;
+    /// Makes a message of each datagram of a train that is not yet sent, and of its copies, at most as many as there is `room`
+    /// for. Returns how many there are.
+    fn cut(&mut self, train: &Packet<'_>, room: usize, next: &mut Next) -> usize {
+        let pieces = self.copies * train.count();
+        let rest = (0..self.copies).flat_map(|_| train.datagrams()).skip(next.begun).take(room);
+        let mut count = 0;
+        for bytes in rest {
+            let begin = next.iovec;
+            let mut message = Message { datagrams: 1, packets: 0, begun: 0, socket: train.socket() };
+            self.iovecs[begin] = iovec(bytes);
+            next.step(pieces, &mut message);
+            self.add(message, (begin, 1), bytes.len(), train.name());
+            count += 1;
         }
-        self.iovecs[iovec] = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: len };
-        last.is_even = len == last.segment;
-        last.datagrams += 1;
-        last.packets += usize::from(ends);
-        last.begun = if ends { 0 } else { last.begun + 1 };
-        last.iovecs += 1;
-        last.len += len;
-        true
+        count
+    }
+
+    /// Adds a message: its iovecs, from which on and how many, the length of its datagrams, of which the last may be shorter, and
+    /// where it goes if the socket is not connected.
+    #[inline]
+    fn add(&mut self, message: Message, (begin, iovecs): (usize, usize), segment: usize, name: Option<&[u8]>) {
+        let index = self.messages.len();
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
+        header.msg_namelen = name.map_or(0, Address::len);
+        header.msg_iov = self.iovecs.as_mut_ptr().wrapping_add(begin);
+        header.msg_iovlen = iovecs;
+        (header.msg_control, header.msg_controllen) = (ptr::null_mut(), 0);
+        if message.datagrams > 1 {
+            self.segmentations[index].set(segment as u16);
+            header.msg_control = self.segmentations.as_mut_ptr().wrapping_add(index).cast();
+            header.msg_controllen = Segmentation::LEN;
+        }
+        self.messages.push(message);
     }
 
     /// The first `sent` messages are sent: returns the frames of finished packets to the free list. Returns how many
@@ -219,6 +228,12 @@ impl Outbox {
     }
 }
 
+/// What the kernel gets of a piece.
+#[inline(always)]
+fn iovec(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,7 +250,12 @@ mod tests {
 
     /// Datagrams, pieces and bytes of each message.
     fn messages(outbox: &Outbox) -> Vec<(usize, usize, usize)> {
-        outbox.messages.iter().map(|message| (message.datagrams, message.iovecs, message.len)).collect()
+        let mut pieces = outbox.iovecs.iter();
+        let of = |(message, header): (&Message, &Header)| {
+            let iovecs = header.msg_hdr.msg_iovlen;
+            (message.datagrams, iovecs, pieces.by_ref().take(iovecs).map(|piece| piece.iov_len).sum())
+        };
+        outbox.messages.iter().zip(&outbox.headers).map(of).collect()
     }
 
     #[test]

@@ -145,6 +145,12 @@ impl<'p> Packet<'p> {
         name.get(..Address::len(name) as usize)
     }
 
+    /// Whether both go out of one socket, to one address.
+    #[inline(always)]
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        self.socket() == other.socket() && self.name() == other.name()
+    }
+
     /// The payload bytes of all datagrams of this packet.
     #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
