@@ -126,8 +126,25 @@ fn first_word(kernel: &str) -> &str {
 }
 
 /// The sort key of a variant: the default variant comes before the others of its backend.
-fn variant(side: &str) -> String {
-    side.split_once(':').map_or_else(|| side.to_owned(), |(backend, modes)| name(backend, modes))
+fn variant(side: &str) -> (String, usize) {
+    let Some((backend, modes, buffers)) = parts(side) else { return (side.to_owned(), 0) };
+    (name(backend, modes), buffers.unwrap_or_default())
+}
+
+/// The name of a side with one variant, and with its number of buffers where that alone tells it from another one.
+pub(super) fn side(backend: &str, variant: &str, buffers: Option<&str>) -> String {
+    let buffers = buffers.map_or_else(String::new, |buffers| format!("{OF_SEVERAL}{buffers}"));
+    format!("{backend}:{variant}{buffers}")
+}
+
+/// What stands before the number of buffers in the name of a side.
+const OF_SEVERAL: &str = " buffers=";
+
+/// The backend, the variant and the buffers in the name of a side, if it has one variant.
+pub(crate) fn parts(side: &str) -> Option<(&str, &str, Option<usize>)> {
+    let (backend, rest) = side.split_once(':')?;
+    let (variant, buffers) = rest.split_once(OF_SEVERAL).unwrap_or((rest, ""));
+    Some((backend, variant, buffers.parse().ok()))
 }
 
 /// The rank of a backend, or of a variant's backend.

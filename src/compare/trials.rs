@@ -1,6 +1,6 @@
 //! The trials of a dataset, sorted into sides, cells and conditions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::compare::axes::{self, By};
 use crate::compare::dataset::{Attempt, Dataset};
@@ -66,6 +66,8 @@ pub(crate) struct Trials<'d> {
     names: Numbers,
     /// The builds of kernels, if these are compared.
     builds: Builds,
+    /// Whether buffers distinguish sides: there are several numbers of them, and they are not in the cell.
+    tells_buffers: bool,
     sides: Vec<Side>,
     /// The reference attempt of each trial; empty if there are none.
     references: Vec<Option<u32>>,
@@ -90,6 +92,7 @@ impl<'d> Trials<'d> {
             conditions: Numbers::default(),
             names: Numbers::default(),
             builds: Builds::default(),
+            tells_buffers: false,
             sides: Vec::new(),
             references: Vec::new(),
         };
@@ -103,6 +106,11 @@ impl<'d> Trials<'d> {
             for attempt in &data.attempts {
                 self.builds.note(data.text(attempt, Column::kernel), data.text(attempt, Column::kernel_build));
             }
+        }
+        if self.by.frees(Column::buffers) {
+            let buffers = data.attempts.iter().map(|attempt| data.text(attempt, Column::buffers));
+            let several: BTreeSet<&str> = buffers.filter(|buffers| !buffers.is_empty()).collect();
+            self.tells_buffers = several.len() > 1;
         }
         let mut known: HashMap<(u32, u32, u32, State), Option<Placed>> = HashMap::new();
         // All attempts, even those that do not count: numbers are in the order in which they are found.
@@ -133,13 +141,20 @@ impl<'d> Trials<'d> {
         let data = self.data;
         match self.by {
             By::File => self.names.number_of(&data.files[attempt.file as usize]),
-            By::Column(Column::variant) => self.names.number_of(&variant(data, attempt)),
+            By::Column(Column::variant) => self.names.number_of(&self.variant(attempt)),
             By::Column(Column::kernel) => {
                 let [release, build] = [Column::kernel, Column::kernel_build].map(|column| data.text(attempt, column));
                 self.names.number_of(&self.builds.name(release, build))
             }
             By::Column(column) => self.names.number_of(data.text(attempt, column)),
         }
+    }
+
+    /// The backend and the variant of an attempt, and its buffers, if there are several numbers of them.
+    fn variant(&self, attempt: &Attempt) -> String {
+        let [backend, variant, buffers] =
+            [Column::backend, Column::variant, Column::buffers].map(|column| self.data.text(attempt, column));
+        axes::side(backend, variant, Some(buffers).filter(|buffers| self.tells_buffers && !buffers.is_empty()))
     }
 
     fn cell_of(&mut self, attempt: &Attempt) -> u32 {
@@ -164,12 +179,11 @@ impl<'d> Trials<'d> {
     }
 
     fn note_differences(&mut self, side: u32, attempt: &Attempt) {
-        let data = self.data;
+        let (data, variant) = (self.data, self.variant(attempt));
         if self.sides.len() <= side as usize {
             self.sides.push(Side { variants: Vec::new(), circumstances: vec![Vec::new(); MAY_DIFFER.len()] });
         }
         let Side { variants, circumstances } = &mut self.sides[side as usize];
-        let variant = variant(data, attempt);
         if variants.len() < NAMED_MAX && !variants.contains(&variant) {
             variants.push(variant);
         }
@@ -328,9 +342,4 @@ impl<'d> Trials<'d> {
         let trials = (0..self.list.len()).map(|trial| self.attempt(trial)).filter(|attempt| attempt.state == state);
         Messages::of(trials.map(|attempt| ((), self.data.reason(attempt))))
     }
-}
-
-/// The backend and the variant of an attempt.
-fn variant(data: &Dataset, attempt: &Attempt) -> String {
-    format!("{}:{}", data.text(attempt, Column::backend), data.text(attempt, Column::variant))
 }

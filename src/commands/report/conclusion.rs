@@ -65,7 +65,7 @@ fn backends(data: &Data, compared: &Result<Comparisons, CompareError>, conclusio
             ));
         }
         Err(CompareError::OneSide { value, .. }) => {
-            let (backend, variant) = value.split_once(':').unwrap_or((value, ""));
+            let (backend, variant, _) = axes::parts(value).unwrap_or((value, "", None));
             conclusion.lines.push(format!(
                 "Nothing to compare: all trials are of {}. Run several, e.g. --backend plain,mmsg,uring; to compare \
                  two files of one backend, use `hpbench compare`.",

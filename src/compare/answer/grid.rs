@@ -219,8 +219,9 @@ fn who(report: &Comparisons, one: &Comparison) -> String {
 /// The name of a side: its backend with the modes that were asked for.
 pub(crate) fn side_name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
-    let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)))
+    let Some((backend, variant, buffers)) = axes::parts(side) else { return side.clone() };
+    let brief = axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)));
+    buffers.map_or(brief.clone(), |buffers| format!("{brief}/{buffers}"))
 }
 
 fn of_scenario<'r>(report: &'r Comparisons, all: &[&'r Comparison]) -> Vec<Grid<'r>> {

@@ -319,6 +319,26 @@ fn a_wait_for_many_is_a_cell_of_its_own_unless_it_is_off() {
     }
 }
 
+/// Trials with several numbers of buffers are not taken for trials of one side.
+#[test]
+fn buffers_are_sides_of_their_own_if_there_are_several() {
+    let of = |buffers: usize, ns: f64| {
+        let trials = two(100.0, ns).into_iter().filter(|row| row.backend == "mmsg");
+        trials.map(move |row| Row { buffers: Some(buffers), ..row })
+    };
+    let plain = two(100.0, 100.0).into_iter().filter(|row| row.backend == "plain");
+    let rows: Vec<Row> = plain.chain(of(64, 127.0)).chain(of(1024, 80.0)).collect();
+    let report = compare("variant", &rows).expect("a report");
+    assert_eq!(verdicts(&report), [Verdict::Worse, Verdict::Better]);
+    let sides: Vec<&str> = report.comparisons.iter().map(|one| one.sides[1].as_str()).collect();
+    assert!(sides[0].ends_with(" buffers=64") && sides[sides.len() - 1].ends_with(" buffers=1024"), "{sides:?}");
+    let error = compare("backend", &rows).expect_err("they are not one side").to_string();
+    assert!(error.contains("several variants") && error.contains("--by variant"), "{error}");
+    // Of one number, nothing is said.
+    let rows: Vec<Row> = rows.into_iter().filter(|row| row.buffers != Some(64)).collect();
+    assert_eq!(verdicts(&compare("backend", &rows).expect("a report")), [Verdict::Better]);
+}
+
 #[test]
 fn relative_to_a_backend_what_moves_both_is_no_change() {
     let mut rows = Vec::new();

@@ -13,7 +13,7 @@ use crate::commands::report::svg::dots::{Dots, Row};
 use crate::commands::report::svg::lines::{Line, Lines, Point};
 use crate::commands::report::svg::marks::{Key, Look, WIDE, WIDTH};
 use crate::commands::report::svg::scale;
-use crate::compare::axes;
+use crate::compare::answer::grid::side_name;
 use crate::compare::comparisons::Comparisons;
 use crate::compare::judge::Comparison;
 use crate::compare::metrics;
@@ -57,7 +57,7 @@ pub(super) fn figure(data: &Data, report: Option<&Comparisons>) -> FigureOrMissi
     let Some(first) = panels.iter().flat_map(|panel| &panel.lines).find_map(|(.., seen)| seen.first()) else {
         return Err(None);
     };
-    let base = name(first.1, 0);
+    let base = side_name(first.1, 0);
     let (mut charts, mut unknown, mut figures) = (Vec::new(), Vec::new(), Figures::default());
     let reason = |(.., seen): &(Place, Key, Vec<Seen<'_>>)| seen.first().map(|(_, one)| why(one));
     for panel in &panels {
@@ -158,7 +158,7 @@ fn title<'a>(scenario: &str, what: Option<&str>, telling: impl Iterator<Item = (
 impl<'a> Panel<'a> {
     /// Adds a comparison of a metric to its line. The scenario's main metric has number 0.
     fn add(&mut self, data: &Data, one: &'a Comparison, metric: usize, waits: &[&str]) {
-        let name = name(one, 1);
+        let name = side_name(one, 1);
         let begins = |series: &str| series.strip_prefix(&name).is_some_and(|rest| rest.starts_with(", "));
         let series = data.series.iter().position(|series| series.name == name || begins(&series.name));
         let line = LineId::of_series(series.unwrap_or(data.series.len()), one.cell.get(Column::wait), waits);
@@ -180,13 +180,6 @@ impl<'a> Panel<'a> {
         self.lines.sort_by_key(|(place, ..)| *place);
         self.lines.iter_mut().for_each(|(.., seen)| seen.sort_by(|a, b| a.0.total_cmp(&b.0)));
     }
-}
-
-/// The name of a side.
-fn name(one: &Comparison, side: usize) -> String {
-    let side = &one.sides[side];
-    let Some((backend, variant)) = side.split_once(':') else { return side.clone() };
-    axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)))
 }
 
 /// The value of the swept axis, in a chart that has only one.
