@@ -376,7 +376,8 @@ fn lost(cells: &[CellSummary], all: usize) -> Vec<String> {
 fn label(cell: &CellSummary, cells: &[CellSummary]) -> String {
     let same = |other: &&CellSummary| other.get(Column::scenario) == cell.get(Column::scenario);
     let axes = telling(&cells.iter().filter(same).collect::<Vec<_>>());
-    let told: String = axes.iter().map(|axis| format!(" {} {}", short(*axis), cell.get(*axis))).collect();
+    let known = axes.iter().filter(|axis| !cell.get(**axis).is_empty());
+    let told: String = known.map(|axis| format!(" {} {}", short(*axis), cell.get(*axis))).collect();
     format!("{} {}{told}", cell.name(), cell.get(Column::scenario))
 }
 
