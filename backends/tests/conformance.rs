@@ -207,9 +207,25 @@ suites! {
     #[cfg(feature = "runtimes")]
     tokio_one_task: runtimes::tokio::Tokio through sockets as "one-task", Connected;
     #[cfg(feature = "runtimes")]
+    tokio_mmsg_tasks: runtimes::tokio::Tokio through sockets as "mmsg+tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    tokio_mmsg_tasks_unconnected: runtimes::tokio::Tokio through sockets as "mmsg+tasks", Unconnected;
+    #[cfg(feature = "runtimes")]
+    tokio_mmsg_one_task: runtimes::tokio::Tokio through sockets as "mmsg+one-task", Connected;
+    #[cfg(feature = "runtimes")]
     quinn_udp: runtimes::quinn::Quinn through sockets;
     #[cfg(feature = "runtimes")]
     quinn_udp_unconnected: runtimes::quinn::Quinn through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_gso: runtimes::quinn::Quinn through sockets as "gso", Connected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_gso_unconnected: runtimes::quinn::Quinn through sockets as "gso", Unconnected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_tasks: runtimes::quinn::Quinn through sockets as "tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_tasks_unconnected: runtimes::quinn::Quinn through sockets as "tasks", Unconnected;
+    #[cfg(feature = "runtimes")]
+    quinn_udp_one_task: runtimes::quinn::Quinn through sockets as "one-task", Connected;
     #[cfg(feature = "runtimes")]
     smol: runtimes::smol::Smol through sockets;
     #[cfg(feature = "runtimes")]
@@ -242,4 +258,14 @@ suites! {
     monoio: runtimes::monoio::Monoio through sockets;
     #[cfg(feature = "runtimes")]
     monoio_unconnected: runtimes::monoio::Monoio through sockets as "", Unconnected;
+    #[cfg(feature = "runtimes")]
+    monoio_copy: runtimes::monoio::Monoio through sockets as "copy", Connected;
+    #[cfg(feature = "runtimes")]
+    monoio_copy_unconnected: runtimes::monoio::Monoio through sockets as "copy", Unconnected;
+    #[cfg(feature = "runtimes")]
+    monoio_tasks: runtimes::monoio::Monoio through sockets as "tasks", Connected;
+    #[cfg(feature = "runtimes")]
+    monoio_tasks_unconnected: runtimes::monoio::Monoio through sockets as "tasks", Unconnected;
+    #[cfg(feature = "runtimes")]
+    monoio_one_task: runtimes::monoio::Monoio through sockets as "one-task", Connected;
 }

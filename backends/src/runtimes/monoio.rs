@@ -1,12 +1,13 @@
-//! monoio: a runtime on io_uring, whose operations own their buffers. One receive and one send are in flight at most.
+//! monoio: a runtime on io_uring, whose operations own their buffers. One receive for each socket and one send are in flight at most.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::Canceller;
@@ -14,36 +15,51 @@ use monoio::net::udp::UdpSocket;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use crate::backend::{self, Caps, Config, Counters, OpenError, Port};
-use crate::declaration::{Declaration, Dimension, Kind, Mode};
-use crate::frames::address::PAYLOAD_AT;
+use crate::declaration::{Declaration, Dimension, Kind, Mode, Rule, Want};
 use crate::frames::owned::Owned;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
+use crate::kernel::socket::Socket;
 use crate::kernel::timer::Timer;
 use crate::runtime::{AsyncBackend, Runtime};
-use crate::runtimes::flight::{Flight, Ticking, of_len};
+use crate::runtimes::crowd::{Host, MANY, MANY_RULE, ONE_TASK, TASKS, Task};
+use crate::runtimes::desk::{Desk, Receive};
+use crate::runtimes::flight::{Flight, Ticking, Ticks, is_cancelled, of_len};
+use crate::runtimes::outcome::{self, Received};
 use crate::runtimes::slot::{Done, Route, Slot};
 use crate::variant::Addressing;
 
 const DECLARATION: Declaration = Declaration {
     crates: &["monoio"],
     only_waits: Some("monoio has no way to look without waiting"),
-    owns_many_sockets: false,
     has_kernel_workers: true,
-    ..Declaration::new("monoio", "the runtime monoio, on io_uring", &[RECEIVE])
+    rules: &[MANY_RULE, MANY_BUFFERS],
+    ..Declaration::new("monoio", "the runtime monoio, on io_uring", &[RECEIVE, MANY])
 };
 
-const RECEIVE: Dimension = Dimension::receive(&[Mode {
+const RECEIVE: Dimension = Dimension::receive(&[RECV, COPY]);
+
+const RECV: Mode = Mode {
     one_at_a_time: true,
-    ..Mode::new("recv", "recv_from and send_to of monoio's UdpSocket, one at a time; with --batch 1")
-}]);
+    ..Mode::new("recv", "recv_from of monoio's UdpSocket into a frame, one at a time; with --batch 1")
+};
+
+/// A buffer of its own for each socket.
+const COPY: Mode = Mode {
+    one_at_a_time: true,
+    ..Mode::new("copy", "recv_from into a buffer that each socket keeps, and a copy; the default above one socket")
+};
+
+/// A receive keeps its buffer until its socket has a datagram.
+const MANY_BUFFERS: Rule = Rule {
+    wanted_by: &[Want::Sockets, Want::Mode(TASKS), Want::Mode(ONE_TASK)],
+    able: &[COPY],
+    others_have: "one receive in flight",
+};
 
 /// Entries of its ring, as monoio has them.
 const ENTRIES: u32 = 1024;
-
-/// How long a call that should not wait does: monoio enters the kernel to wait only.
-const GLANCE: Duration = Duration::from_micros(500);
 
 /// monoio's runtime. Clones are the same one.
 #[derive(Clone)]
@@ -69,17 +85,31 @@ impl Proactor {
     }
 }
 
+impl Host for Proactor {
+    fn spawn(&self, task: Task) {
+        // It goes on without its handle.
+        drop(monoio::spawn(task));
+    }
+}
+
 /// The `monoio` backend.
 #[derive(Debug)]
 pub struct Monoio<'p> {
     // Dropped before the runtime.
     flight: Flight<'p>,
-    tick: Tick,
-    /// Ends what is not to wait.
-    glance: Tick,
-    waits: bool,
+    /// What receives into buffers of the sockets.
+    many: Option<Many<'p>>,
+    ticks: Ticks<Tick>,
     cancel: Cancel,
     proactor: Proactor,
+}
+
+/// Sockets with a buffer each.
+#[derive(Debug)]
+struct Many<'p> {
+    desk: Desk<'p>,
+    receivers: Box<[Rc<Receiver>]>,
+    payload_at: usize,
 }
 
 impl<'p> AsyncBackend<'p> for Monoio<'p> {
@@ -94,20 +124,32 @@ impl<'p> AsyncBackend<'p> for Monoio<'p> {
     }
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
-        let original = port.socket(config, pool)?;
+        let sockets = port.non_blocking_sockets(config, pool)?;
+        if !config.variant.finds_sockets() {
+            sockets.only()?;
+        }
         let failed = |error| OpenError::Failed { call: "handing a socket over to monoio", error };
         let proactor = Proactor::new()?;
-        // io_uring only waits for descriptors that may block.
-        let own = original.duplicate_blocking().map_err(failed)?;
-        let socket = Rc::new(proactor.block_on(async { UdpSocket::from_std(own) }).map_err(failed)?);
-        let is_connected = config.addressing == Addressing::Connected;
-        let ticks = async { Ok((Tick::every(config.block)?, Tick::every(None)?)) };
-        let (tick, glance) = proactor.block_on(ticks).map_err(failed)?;
-        let cancel = Cancel::default();
-        let slots = (receiver(Rc::clone(&socket), is_connected, cancel.clone()), sender(socket, cancel.clone()));
-        let payload_at = if is_connected { 0 } else { PAYLOAD_AT };
-        let flight = Flight::new(slots, [original].into(), payload_at, config.copies, pool);
-        Ok(Self { flight, tick, glance, waits: config.block.is_some(), cancel, proactor })
+        let (is_connected, payload_at) = (config.addressing == Addressing::Connected, outcome::payload_at(config));
+        let (cancel, host) = (Cancel::default(), proactor.clone());
+        let opened = proactor.block_on(async {
+            // io_uring only waits for descriptors that may block.
+            let adopt = |socket: &Arc<Socket>| Ok(Rc::new(UdpSocket::from_std(socket.duplicate_blocking()?)?));
+            let own: Rc<[_]> = sockets.iter().map(adopt).collect::<io::Result<_>>()?;
+            let slots =
+                (receiver(Rc::clone(&own[0]), is_connected, cancel.clone()), sender(Rc::clone(&own), cancel.clone()));
+            let many = config.variant.has(COPY).then(|| {
+                let size = pool.frame_size() - payload_at;
+                let receiver = |socket: &Rc<_>| {
+                    Rc::new(Receiver::new(receiver(Rc::clone(socket), is_connected, cancel.clone()), size))
+                };
+                let receivers: Box<[_]> = own.iter().map(receiver).collect();
+                Many { desk: Desk::new(receivers.iter().cloned(), config, &host, pool), receivers, payload_at }
+            });
+            Ok((slots, many, Ticks::new(config)?))
+        });
+        let (slots, many, ticks) = opened.map_err(failed)?;
+        Ok(Self { flight: Flight::new(slots, sockets, config, pool), many, ticks, cancel, proactor })
     }
 
     fn runtime(&self) -> Proactor {
@@ -115,23 +157,22 @@ impl<'p> AsyncBackend<'p> for Monoio<'p> {
     }
 
     async fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.glance.set()?;
-        self.flight.receive(&self.glance, free, rx).await
+        self.receive(Ticks::glance, free, rx).await
     }
 
     async fn rx_wait(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
-        self.flight.receive(&self.tick, free, rx).await
+        self.receive(Ticks::periodic, free, rx).await
     }
 
     async fn tx(&mut self, tx: &mut Consumer<Packet<'p>>, free: &mut FreeList<'p>) -> io::Result<usize> {
-        if self.waits {
-            return self.flight.send(1, (&self.tick, 2), tx, free).await;
-        }
-        self.glance.set()?;
-        self.flight.send(1, (&self.glance, 1), tx, free).await
+        self.flight.send(&self.ticks, tx, free).await
     }
 
     fn quiesce(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        if let Some(many) = &self.many {
+            self.proactor.block_on(many.rest(&self.cancel));
+            return many.deliver(&mut self.flight, free, rx);
+        }
         if self.flight.receiving.is_idle() {
             return Ok(0);
         }
@@ -148,8 +189,157 @@ impl<'p> AsyncBackend<'p> for Monoio<'p> {
     }
 
     fn close(self, free: &mut FreeList<'p>) -> io::Result<()> {
-        let Self { flight, cancel, proactor, .. } = self;
+        let Self { flight, many, cancel, proactor, .. } = self;
+        if let Some(many) = many {
+            proactor.block_on(many.end(&cancel)).close(free);
+        }
         flight.close(|slot| proactor.block_on(cancel.end(slot)), free)
+    }
+}
+
+impl<'p> Monoio<'p> {
+    /// Receives until the timer ends it.
+    async fn receive(
+        &mut self,
+        which: impl FnOnce(&Ticks<Tick>) -> io::Result<&Tick>,
+        free: &mut FreeList<'p>,
+        rx: &mut RxRing<'p>,
+    ) -> io::Result<usize> {
+        let Self { flight, many, ticks, .. } = self;
+        let tick = which(ticks)?;
+        let Some(Many { desk, .. }) = many else { return flight.receive(tick, free, rx).await };
+        if desk.open(free) {
+            poll_fn(|cx| match desk.poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => tick.poll_tick(cx),
+            })
+            .await;
+        }
+        let Flight { counters, sockets, .. } = flight;
+        desk.collect(counters, |socket| sockets.raw(socket), (free, rx))
+    }
+}
+
+impl<'p> Many<'p> {
+    /// Cancels what is in flight, and awaits the end of that.
+    async fn rest(&self, cancel: &Cancel) {
+        cancel.all();
+        for receiver in &self.receivers {
+            poll_fn(|cx| receiver.poll_rest(cx)).await;
+        }
+    }
+
+    /// Delivers what the sockets' buffers hold, as far as there are frames.
+    fn deliver(&self, flight: &mut Flight<'p>, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let (mut came, mut result) = (0, Ok(()));
+        for (number, receiver) in self.receivers.iter().enumerate().filter(|(_, receiver)| receiver.has_some()) {
+            let Some(mut frame) = free.take() else { break };
+            match receiver.take(&mut frame.bytes_mut()[self.payload_at..]) {
+                Some(Ok(received)) => {
+                    rx.set_socket(number as u16);
+                    outcome::deliver(&mut flight.counters, (frame, self.payload_at), received, (free, rx));
+                    came += 1;
+                }
+                Some(Err(error)) => {
+                    free.give(frame);
+                    let noted = flight.note_failed_receive(number, error);
+                    if result.is_ok() {
+                        result = noted;
+                    }
+                }
+                None => free.give(frame),
+            }
+        }
+        rx.publish();
+        result.map(|()| came)
+    }
+
+    /// Ends all receives and their futures, which else would keep each other, and the sockets.
+    async fn end(self, cancel: &Cancel) -> Desk<'p> {
+        self.desk.stop();
+        self.rest(cancel).await;
+        let Self { mut desk, receivers, .. } = self;
+        poll_fn(|cx| {
+            // Each that ends wakes this one.
+            let _ = desk.poll(cx);
+            let has_ended = |receiver: &Rc<_>| Rc::strong_count(receiver) == 1;
+            if receivers.iter().all(has_ended) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        desk
+    }
+}
+
+/// One of several sockets: its buffer is in flight, or holds what has come.
+#[derive(Debug)]
+struct Receiver(RefCell<State>);
+
+#[derive(Debug)]
+struct State {
+    slot: Slot<Vec<u8>>,
+    /// `None` while it is in flight.
+    buffer: Option<Vec<u8>>,
+    /// What is in it, for the next who asks.
+    come: Option<io::Result<Received>>,
+    /// Of the future that awaits the end.
+    waker: Option<Waker>,
+}
+
+impl Receiver {
+    fn new(slot: Slot<Vec<u8>>, size: usize) -> Self {
+        Self(RefCell::new(State { slot, buffer: Some(vec![0; size]), come: None, waker: None }))
+    }
+
+    fn has_some(&self) -> bool {
+        self.0.borrow().come.is_some()
+    }
+
+    /// Copies what has come.
+    fn take(&self, bytes: &mut [u8]) -> Option<io::Result<Received>> {
+        let State { buffer, come, .. } = &mut *self.0.borrow_mut();
+        let come = come.take()?;
+        if let (Ok((len, _)), Some(buffer)) = (&come, buffer) {
+            let len = (*len).min(bytes.len());
+            bytes[..len].copy_from_slice(&buffer[..len]);
+        }
+        Some(come)
+    }
+
+    /// Ready when nothing is in flight, because it was cancelled or has come.
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.borrow_mut();
+        if !state.slot.is_idle() {
+            let (outcome, buffer) = ready!(state.slot.poll(cx));
+            state.buffer = Some(buffer);
+            state.come = Some(outcome).filter(|outcome| !outcome.as_ref().is_err_and(is_cancelled));
+        }
+        // Its future has to begin anew.
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Poll::Ready(())
+    }
+}
+
+impl Receive for Receiver {
+    fn poll_receive(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<Received>> {
+        loop {
+            if let Some(come) = self.take(bytes) {
+                return Poll::Ready(come);
+            }
+            let mut state = self.0.borrow_mut();
+            let State { slot, buffer, come, waker } = &mut *state;
+            if let Some(buffer) = buffer.take() {
+                slot.start(buffer, Route::default());
+            }
+            match slot.poll(cx) {
+                Poll::Ready((outcome, back)) => (*come, *buffer, *waker) = (Some(outcome), Some(back), None),
+                Poll::Pending => {
+                    *waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 }
 
@@ -158,7 +348,7 @@ fn in_effect() -> String {
     format!("entries={ENTRIES}")
 }
 
-fn receiver(socket: Rc<UdpSocket>, is_connected: bool, cancel: Cancel) -> Slot {
+fn receiver<B: IoBufMut>(socket: Rc<UdpSocket>, is_connected: bool, cancel: Cancel) -> Slot<B> {
     if is_connected {
         return Slot::new(move |frame, _| {
             let (socket, handle) = (Rc::clone(&socket), cancel.0.borrow().handle());
@@ -177,9 +367,9 @@ fn receiver(socket: Rc<UdpSocket>, is_connected: bool, cancel: Cancel) -> Slot {
     })
 }
 
-fn sender(socket: Rc<UdpSocket>, cancel: Cancel) -> Slot {
+fn sender(sockets: Rc<[Rc<UdpSocket>]>, cancel: Cancel) -> Slot {
     Slot::new(move |frame, route: Route| {
-        let (socket, handle) = (Rc::clone(&socket), cancel.0.borrow().handle());
+        let (socket, handle) = (Rc::clone(&sockets[route.socket]), cancel.0.borrow().handle());
         async move {
             let (outcome, frame) = match route.to {
                 None => socket.cancelable_send(frame, handle).await,
@@ -195,12 +385,17 @@ fn sender(socket: Rc<UdpSocket>, cancel: Cancel) -> Slot {
 struct Cancel(Rc<RefCell<Canceller>>);
 
 impl Cancel {
-    /// Cancels what is in flight, and awaits the end of one of these operations: it may have been faster.
-    async fn end(&self, slot: &mut Slot) -> Done {
-        // It is in the queue of submissions once the future was polled.
+    /// Cancels what is in flight. Called within the runtime.
+    fn all(&self) {
+        // An operation is in the queue of submissions once its future was polled.
         let canceller = self.0.take().cancel();
         self.0.replace(canceller);
-        std::future::poll_fn(|cx| slot.poll(cx)).await
+    }
+
+    /// Cancels what is in flight, and awaits the end of one of these operations: it may have been faster.
+    async fn end(&self, slot: &mut Slot) -> Done {
+        self.all();
+        poll_fn(|cx| slot.poll(cx)).await
     }
 }
 
@@ -210,27 +405,12 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Ends waits: a timer that the ring polls.
+/// A timer that the ring polls.
 struct Tick {
     timer: Timer,
     /// The timer for monoio, which has no type for any descriptor.
     socket: Rc<UdpSocket>,
     ready: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Tick {
-    /// One that goes off every `period`; one that is set for each wait if there is none. Called within the runtime.
-    fn every(period: Option<Duration>) -> io::Result<Self> {
-        let timer = period.map_or_else(Timer::idle, |period| Timer::every(period.max(Duration::from_micros(1))))?;
-        let socket = Rc::new(UdpSocket::from_std(timer.try_clone()?.into())?);
-        let ready = RefCell::new(readable(Rc::clone(&socket)));
-        Ok(Self { timer, socket, ready })
-    }
-
-    /// Ends a wait that begins now before long.
-    fn set(&self) -> io::Result<()> {
-        self.timer.set_once(GLANCE)
-    }
 }
 
 /// Ready when the timer is.
@@ -242,6 +422,16 @@ fn readable(socket: Rc<UdpSocket>) -> Pin<Box<dyn Future<Output = ()>>> {
 }
 
 impl Ticking for Tick {
+    fn register(timer: Timer) -> io::Result<Self> {
+        let socket = Rc::new(UdpSocket::from_std(timer.try_clone()?.into())?);
+        let ready = RefCell::new(readable(Rc::clone(&socket)));
+        Ok(Self { timer, socket, ready })
+    }
+
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
     fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut is_ready = self.ready.borrow_mut();
         ready!(is_ready.as_mut().poll(cx));
@@ -286,27 +476,11 @@ unsafe impl IoBufMut for Owned {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-
     use super::*;
+    use crate::runtimes::refused_ring;
 
     #[test]
     fn a_ring_that_is_refused_names_its_cause_and_a_remedy() {
-        let refused = std::thread::spawn(|| {
-            let rules = BTreeMap::from([(libc::SYS_io_uring_setup, vec![])]);
-            let architecture = std::env::consts::ARCH.try_into().expect("a known architecture");
-            let action = SeccompAction::Errno(libc::EPERM as u32);
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture).expect("a filter");
-            let program: BpfProgram = filter.try_into().expect("a program");
-            seccompiler::apply_filter(&program).expect("a thread may filter its own calls");
-            Proactor::new().err()
-        });
-        let refused = refused.join().expect("no panic");
-        assert!(
-            matches!(&refused, Some(OpenError::Denied { remedy, .. }) if remedy.contains("seccomp")),
-            "{refused:?}"
-        );
+        refused_ring(|| Proactor::new().err());
     }
 }

@@ -150,12 +150,12 @@ impl Subject {
 
     /// Whether another thread may find out which sockets are ready.
     pub(crate) fn shares_its_reactor(&self) -> bool {
-        self.kind.name() == "smol"
+        self.kind.declaration().shares_descriptors.is_some()
     }
 
     /// Whether it learns that a datagram was longer than its frame.
     pub(crate) fn sees_cuts(&self) -> bool {
-        !self.is_runtime() || self.modes == "mmsg"
+        !self.is_runtime() || self.modes.starts_with("mmsg")
     }
 
     /// Whether datagrams have addresses of their own.
