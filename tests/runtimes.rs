@@ -16,18 +16,33 @@ fn a_runtime_that_was_not_built_in_names_its_feature() {
 mod built_in {
     use std::collections::BTreeMap;
 
-    use crate::common::{Bench, HPBENCH, assert_balanced, needs, read, tiny};
+    use crate::common::{Bench, HPBENCH, Row, assert_balanced, needs, read, tiny};
 
-    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp,smol";
+    /// Those on epoll.
+    const BACKENDS: &str = "tokio,tokio:mmsg,quinn-udp,quinn-udp:gso,smol";
+
+    /// Those on io_uring with one datagram per await.
+    const SINGLE: &str = "compio,compio:managed,compio:defer,monoio,monoio:copy";
+
+    const SCENARIOS: &str = "drain,send,flood,pace,echo,serve";
+
+    /// The rows of so many cells of each backend, which balance.
+    fn balanced(backends: &str, args: &str, cells: usize) -> Vec<Row> {
+        let rows = Bench::new().tiny(&format!("--backend {backends} --rate 2000 {args}")).expect(0).rows();
+        assert_eq!(rows.len(), cells * backends.split(',').count(), "{backends} {args}");
+        rows.iter().for_each(assert_balanced);
+        rows
+    }
+
+    /// Backends with flags that suit them: those on epoll, and where there are rings, those.
+    fn groups() -> impl Iterator<Item = &'static str> {
+        let rings: &[_] = if needs::uring() { &["compio,monoio --batch 1", "compio:multi"] } else { &[] };
+        [BACKENDS].into_iter().chain(rings.iter().copied())
+    }
 
     #[test]
     fn every_scenario_runs_and_balances() {
-        let bench = Bench::new();
-        let args = format!("--backend plain,{BACKENDS} --scenario drain,send,flood,pace,echo,serve --rate 2000");
-        let rows = bench.tiny(&args).expect(0).rows();
-        assert_eq!(rows.len(), 6 * 5);
-        for row in rows {
-            assert_balanced(&row);
+        for row in balanced(&format!("plain,{BACKENDS}"), &format!("--scenario {SCENARIOS}"), 6) {
             let (is_plain, has_rounds) = (row.text("backend") == "plain", !row.text("round").is_empty());
             assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
             assert_eq!(row.text("syscalls").is_empty(), !is_plain, "{}", row.name());
@@ -41,23 +56,16 @@ mod built_in {
     #[test]
     fn they_spin_if_they_are_told_to_and_take_addresses() {
         for args in ["--wait spin", "--addressing unconnected", "--wait spin --addressing unconnected"] {
-            let args = format!("--backend {BACKENDS} --scenario flood,echo {args}");
-            let rows = Bench::new().tiny(&args).expect(0).rows();
-            assert_eq!(rows.len(), 2 * 4);
-            rows.iter().for_each(assert_balanced);
+            balanced(BACKENDS, &format!("--scenario flood,echo {args}"), 2);
         }
-        let args = "--backend tokio,tokio:mmsg,quinn-udp --scenario flood,echo --wait spin --fd-table own";
-        Bench::new().tiny(args).expect(0).rows().iter().for_each(assert_balanced);
+        balanced("tokio,tokio:mmsg,quinn-udp", "--scenario flood,echo --wait spin --fd-table own", 2);
     }
 
     #[test]
     fn what_they_cannot_do_is_refused() {
         for (args, told) in [
             ("--backend smol --scenario echo --fd-table own", "one for all threads"),
-            ("--backend tokio:mmsg --scenario echo --sockets 2", "more than one socket"),
-            ("--backend tokio:mmsg+tasks --scenario echo", "use single"),
-            ("--backend quinn-udp --scenario send --sockets 2", "more than one socket"),
-            ("--backend monoio --batch 1 --scenario drain --sockets 1,2", "more than one socket"),
+            ("--backend monoio:recv --batch 1 --scenario drain --sockets 1,2", "use copy"),
             ("--backend compio:managed --batch 1 --scenario drain --sockets 1,2", "use multi"),
             ("--backend tokio --scenario echo --handoff", "default of runtimes"),
         ] {
@@ -69,15 +77,8 @@ mod built_in {
     /// All copies of a datagram or none; the account knows where the others are.
     #[test]
     fn they_send_every_copy_that_relay_wants() {
-        let rings: &[_] = if needs::uring() { &["compio,monoio --batch 1", "compio:multi"] } else { &[] };
-        for backends in [BACKENDS].iter().chain(rings) {
-            let rows = Bench::new()
-                .tiny(&format!("--backend {backends} --scenario relay --fanout 3 --rate 2000"))
-                .expect(0)
-                .rows();
-            assert_eq!(rows.len(), backends.split(',').count());
-            for row in rows {
-                assert_balanced(&row);
+        for backends in groups() {
+            for row in balanced(backends, "--scenario relay --fanout 3", 1) {
                 let [relayed, forwarded] = ["relayed", "forwarded"].map(|column| row.count(column));
                 assert!(forwarded > 0 && forwarded % 3 == 0 && forwarded <= 3 * relayed, "{}", row.name());
             }
@@ -105,12 +106,11 @@ mod built_in {
         }
         let peer = format!("{HPBENCH} agent");
         let plans = [
-            ("--scenario drain,send,flood,pace,echo,serve", 6),
+            (&*format!("--scenario {SCENARIOS}"), 6),
             ("--scenario drain,flood,pace --handoff", 3),
             ("--scenario flood,pace,serve --flows 16 -w 2 --sharding reuseport,single", 3 * 2),
         ];
-        let rings: &[_] = if needs::uring() { &["compio,monoio --batch 1", "compio:multi"] } else { &[] };
-        for backends in [BACKENDS].iter().chain(rings) {
+        for backends in groups() {
             for (plan, cells) in plans {
                 let bench = Bench::new();
                 let args = tiny(&format!("--backend {backends} {plan} --rate 2000 --force-plan"));
@@ -130,19 +130,15 @@ mod built_in {
     /// A task for each socket, and one for all.
     #[test]
     fn many_sockets_are_served_by_a_task_each_and_by_one() {
-        let uring = if needs::uring() { ",compio,compio:one-task,compio:multi+defer" } else { "" };
-        let backends = format!("tokio,tokio:one-task,smol,smol:one-task{uring}");
-        let count = backends.split(',').count();
-        for plan in [
-            "--sockets 2,60 --scenario drain,echo,serve",
-            "--sockets 60 --scenario pace,flood --addressing unconnected",
+        let uring = ",compio,compio:one-task,compio:multi+defer,monoio,monoio:one-task";
+        let backends =
+            "tokio,tokio:one-task,tokio:mmsg,tokio:mmsg+one-task,quinn-udp,quinn-udp:gso+one-task,smol,smol:one-task";
+        let backends = format!("{backends}{}", if needs::uring() { uring } else { "" });
+        for (plan, cells) in [
+            ("--sockets 2,60 --scenario drain,echo,serve", 6),
+            ("--sockets 60 --scenario pace,flood --addressing unconnected", 2),
         ] {
-            let bench = Bench::new();
-            let args = format!("--backend {backends} {plan} --rate 2000 --wait block");
-            let rows = bench.tiny(&args).expect(0).rows();
-            assert_eq!(rows.len(), count * if plan.contains("2,60") { 6 } else { 2 });
-            for row in rows {
-                assert_balanced(&row);
+            for row in balanced(&backends, &format!("{plan} --wait block"), cells) {
                 assert!(row.text("variant").contains("task"), "{}", row.name());
                 assert!(row.count("received") > 0, "{}", row.name());
             }
@@ -152,7 +148,7 @@ mod built_in {
     #[test]
     fn all_leaves_out_what_a_runtime_declares_that_it_cannot() {
         let done = Bench::new().run("--backend all --scenario drain --dry-run").expect(0);
-        assert!(done.stderr.contains("monoio left out above a batch of 1"), "{}", done.stderr);
+        assert!(done.stderr.contains("monoio:one-task left out above a batch of 1"), "{}", done.stderr);
         assert!(!done.stdout.contains("monoio") && done.stdout.contains("compio:multi"), "{}", done.stdout);
         let done = Bench::new().run("--backend all --scenario drain --batch 1 --dry-run").expect(0);
         assert!(!done.stderr.contains("left out") && done.stdout.contains("monoio"), "{}", done.stdout);
@@ -161,20 +157,12 @@ mod built_in {
     const CALLS: &str =
         "trace=recvfrom,recvmmsg,sendto,sendmsg,sendmmsg,epoll_wait,epoll_pwait,epoll_pwait2,epoll_ctl,io_uring_enter";
 
-    const SINGLE: &str = "compio,compio:managed,compio:defer,monoio";
-
     #[test]
     fn what_moves_one_datagram_per_await_has_no_batches() {
         if !needs::uring() {
             return;
         }
-        let bench = Bench::new();
-        let scenarios = "drain,send,flood,pace,echo,serve";
-        let rows =
-            bench.tiny(&format!("--backend {SINGLE} --scenario {scenarios} --rate 2000 --batch 1")).expect(0).rows();
-        assert_eq!(rows.len(), 6 * SINGLE.split(',').count());
-        for row in rows {
-            assert_balanced(&row);
+        for row in balanced(SINGLE, &format!("--scenario {SCENARIOS} --batch 1"), 6) {
             let runtime = row.text("runtime");
             assert!(runtime.starts_with("compio 0.") || runtime.starts_with("monoio 0."), "{runtime}");
             assert!(row.text("uring_flags").contains("entries=1024"), "{}", row.text("uring_flags"));
@@ -221,6 +209,7 @@ mod built_in {
             ("--backend tokio --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend tokio:mmsg --scenario send", 4096, [("sendmmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
             ("--backend quinn-udp --scenario send", 4096, [("sendmsg", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
+            ("--backend quinn-udp:gso --scenario send", 4096, [("sendmsg", 0.031, 0.033), ("epoll_wait", 0.0, few)]),
             ("--backend smol --scenario drain", 4096, [("recvfrom", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             ("--backend smol --scenario send", 4096, [("sendto", 1.0, 1.01), ("epoll_wait", 0.0, few)]),
             // The task fills a batch, the loop takes it.

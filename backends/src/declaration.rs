@@ -141,7 +141,7 @@ pub struct Mode {
     pub has_header: bool,
     /// Whether it cannot wait for datagrams in the kernel.
     pub never_waits: bool,
-    /// Whether it moves one datagram per call, so that larger batches mean nothing.
+    /// Whether it moves one datagram of a socket per call, so that larger batches mean nothing for one socket.
     pub one_at_a_time: bool,
     /// Whether it can wait for many datagrams at once, see [`Config::min_wait`](crate::Config::min_wait).
     pub waits_for_many: bool,

@@ -48,6 +48,7 @@ pub use backend::{Backend, Caps, Config, Counters, MemoryPort, MinWait, OpenErro
 pub use declaration::{Declaration, Kind, Mode};
 pub use dispatch::Visitor;
 pub use frames::address::Address;
+pub use frames::copies::Copies;
 pub use frames::packet::{Packet, RxRing, SOCKETS_MAX};
 pub use frames::pool::{Frame, FreeList, Pool};
 pub use frames::ring::{Consumer, Producer, ring};

@@ -1,5 +1,7 @@
 //! Messages to send: trains that are gathered from several packets, or cut out of one.
 
+#[cfg(feature = "runtimes")]
+use std::net::SocketAddr;
 use std::ptr;
 
 use crate::backend::Config;
@@ -118,6 +120,40 @@ impl Outbox {
         let is_one = header.msg_iovlen == 1 && self.messages[index].datagrams == 1;
         // SAFETY: the header points to an iovec beside it.
         (is_one && header.msg_name.is_null()).then(|| unsafe { *header.msg_iov })
+    }
+
+    /// A message for a library that wants one piece of memory: where it goes, unless its socket is connected; its bytes, which are
+    /// copied together in `room` if they lie apart; the segment size of a train.
+    ///
+    /// # Safety
+    ///
+    /// The packets that the last [`Outbox::fill`] found are still on the ring.
+    #[cfg(feature = "runtimes")]
+    pub(crate) unsafe fn gather<'a>(
+        &'a self,
+        index: usize,
+        room: &'a mut Vec<u8>,
+    ) -> (Option<SocketAddr>, &'a [u8], Option<usize>) {
+        let (message, header) = (self.messages[index], &self.headers[index].msg_hdr);
+        let to = (!header.msg_name.is_null()).then(|| {
+            // SAFETY: `fill` has pointed to an address of that length, in a frame of a packet that is there.
+            unsafe { std::slice::from_raw_parts(header.msg_name.cast::<u8>(), header.msg_namelen as usize) }
+        });
+        // SAFETY: `fill` has pointed to so many iovecs beside the header.
+        let iovecs = unsafe { std::slice::from_raw_parts(header.msg_iov, message.iovecs) };
+        // SAFETY: and each of them to the bytes of a packet that is there.
+        let mut pieces = iovecs
+            .iter()
+            .map(|piece| unsafe { std::slice::from_raw_parts(piece.iov_base.cast::<u8>(), piece.iov_len) });
+        let bytes = match pieces.len() {
+            1 => pieces.next().unwrap_or_default(),
+            _ => {
+                room.clear();
+                pieces.for_each(|piece| room.extend_from_slice(piece));
+                room
+            }
+        };
+        (to.and_then(Address::parse), bytes, (message.datagrams > 1).then_some(message.segment))
     }
 
     /// Makes messages of what is on the ring: at most a batch of datagrams, or one train if that is longer. They

@@ -81,7 +81,7 @@ impl ReadyQueue {
 
     /// Whether it is time to look for others: the queue is empty, or all in it were visited since the last look.
     #[inline]
-    fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.queue.is_empty() || self.visits_left == 0
     }
 

@@ -259,7 +259,7 @@ impl Variant {
         self.mode_that(|mode| mode.finds_sockets).is_some()
     }
 
-    /// Whether it moves one datagram per call, so that larger batches mean nothing.
+    /// Whether it moves one datagram of a socket per call, so that larger batches mean nothing for one socket.
     pub fn is_one_at_a_time(self) -> bool {
         self.mode_that(|mode| mode.one_at_a_time).is_some()
     }

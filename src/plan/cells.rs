@@ -516,7 +516,7 @@ impl Axes {
             let waits = (!scenario.has_rounds()).then_some(wait);
             let Some(variant) = asked.resolve(addressing, waits, sockets)? else { continue };
             let batch = Cell { variant, ..*settings }.backend_config().batch;
-            if asked.is_one_of_all && variant.is_one_at_a_time() && batch > 1 {
+            if asked.is_one_of_all && variant.is_one_at_a_time() && sockets == 1 && batch > 1 {
                 continue;
             }
             let min_waits = axis(waits == Some(Wait::Block) && variant.waits_for_many(), &self.min_waits);

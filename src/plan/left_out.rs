@@ -21,7 +21,9 @@ pub(crate) fn notes(axes: &Axes) -> Vec<String> {
             notes.push(format!("{} left out {text}", names.join(", ")));
         }
     };
-    let singles = names(&|asked| variant(asked).is_some_and(Variant::is_one_at_a_time) && has_some(asked, has_batches));
+    let has_single = axes.spreads.iter().any(|spread| spread.sockets == 1);
+    let is_single = |asked: &Asked| has_single && variant(asked).is_some_and(Variant::is_one_at_a_time);
+    let singles = names(&|asked| is_single(asked) && has_some(asked, has_batches));
     note(singles, "above a batch of 1: one datagram is moved per await; add 1 to --batch for them");
     let sleepers = names(&|asked| asked.choice.kind().declaration().only_waits.is_some() && has_some(asked, spins));
     note(sleepers, "with --wait spin: there is no way to look without waiting; add block to --wait for them");
@@ -68,7 +70,10 @@ mod tests {
         assert_eq!(notes_of("--backend all --scenario echo"), "", "one is in flight, so the batch is 1");
         assert_eq!(notes_of("--backend all --batch 1 --scenario drain,send --wait spin"), "", "nobody waits in rounds");
         let told = notes_of("--backend all --batch 1 --scenario drain,pace --wait spin,block --sockets 1,2");
-        assert!(told.contains("monoio left out with --wait spin") && told.contains("quinn-udp"), "{told}");
+        assert!(told.contains("monoio:one-task left out with --wait spin"), "{told}");
+        assert!(!told.contains("quinn-udp") && !told.contains("one is all"), "{told}");
+        let told = notes_of("--backend all --sockets 2 --scenario drain");
+        assert!(!told.contains("above a batch of 1"), "a batch is of all sockets: {told}");
         let told = notes_of("--backend all --batch 1 --fd-table shared,own");
         assert!(told.starts_with("smol, ") && told.contains("--fd-table own"), "{told}");
     }

@@ -31,7 +31,7 @@ fn it_runs_beside_the_backends_of_hpbench_and_balances() {
     }
     for wait in ["spin", "block"] {
         let words = format!(
-            "--backend plain,std --scenario drain,send,flood,pace,echo,serve,relay --fanout 3 --rate 2000 --wait {wait} --trials 1 -t 0.02 \
+            "--backend plain,std --scenario drain,send,flood,pace,echo,serve,relay --fanout 3 --rate 2000 --wait {wait} --trials 1 -t 0.1 \
              --warmup 0.005 --no-gates --quiet -o -"
         );
         let csv = text(&run(&words, 0).stdout);

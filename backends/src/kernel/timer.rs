@@ -10,13 +10,13 @@ use std::time::Duration;
 pub(crate) struct Timer(File);
 
 impl Timer {
-    /// A timer that goes off every `period`, which is not zero.
+    /// A timer that goes off every `period`, of a microsecond at least.
     ///
     /// # Errors
     ///
     /// The kernel's error.
     pub(crate) fn every(period: Duration) -> io::Result<Self> {
-        let timer = Self::idle()?;
+        let (timer, period) = (Self::idle()?, period.max(Duration::from_micros(1)));
         timer.set(period, period)?;
         Ok(timer)
     }

@@ -1,6 +1,7 @@
 //! The futures that receive from the sockets of a backend: one for each socket, in tasks of their own or in that of the loop.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::backend::Config;
 use crate::declaration::{Concerns, Dimension, Mode, Rule, Want};
+use crate::runtimes::inbox::Inbox;
 
 /// What receives from one socket.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -32,9 +34,25 @@ pub(super) const ONE_TASK: Mode =
 pub(super) const MANY_RULE: Rule =
     Rule { wanted_by: &[Want::Sockets], able: &[TASKS, ONE_TASK], others_have: "no way to receive from them" };
 
-/// What receives from all sockets.
-pub(super) enum Crowd {
-    /// In the task of the loop.
+/// Where futures run.
+pub(super) trait Host {
+    /// Makes a task of the runtime of a future. Called within the runtime.
+    fn spawn(&self, task: Task);
+
+    /// Prepares a future for the task of the loop.
+    fn within(&self, task: Task) -> Task {
+        task
+    }
+}
+
+/// What receives from all sockets, and where it puts that.
+pub(super) struct Crowd<T> {
+    pub(super) inbox: Inbox<T>,
+    futures: Futures,
+}
+
+enum Futures {
+    /// One in the task of the loop.
     One(Option<Task>),
     /// Several in the task of the loop.
     Set(FuturesUnordered<Task>),
@@ -42,39 +60,56 @@ pub(super) enum Crowd {
     Spawned,
 }
 
-impl Crowd {
-    /// One in the loop's task, unless `config` names another way; `spawn` makes a task of the runtime.
-    pub(super) fn new(config: &Config, mut tasks: impl Iterator<Item = Task>, spawn: impl FnMut(Task)) -> Self {
-        if config.variant.has(TASKS) {
-            tasks.for_each(spawn);
-            return Self::Spawned;
-        }
-        match (config.variant.has(ONE_TASK), tasks.next()) {
-            (false, only) => Self::One(only),
-            (true, first) => Self::Set(first.into_iter().chain(tasks).collect()),
-        }
+impl<T> Crowd<T> {
+    /// One in the loop's task, unless `config` names another way.
+    pub(super) fn new(
+        config: &Config,
+        host: &impl Host,
+        inbox: Inbox<T>,
+        mut tasks: impl Iterator<Item = Task>,
+    ) -> Self {
+        let futures = if config.variant.has(TASKS) {
+            tasks.for_each(|task| host.spawn(task));
+            Futures::Spawned
+        } else if config.variant.has(ONE_TASK) {
+            Futures::Set(tasks.map(|task| host.within(task)).collect())
+        } else {
+            Futures::One(tasks.next().map(|task| host.within(task)))
+        };
+        Self { inbox, futures }
     }
 
-    /// Polls those in the task of the loop, as far as they were woken.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        match self {
-            Self::One(task) => {
+    /// Whether they are in tasks of their own.
+    pub(super) fn is_spawned(&self) -> bool {
+        matches!(self.futures, Futures::Spawned)
+    }
+
+    /// Ready if something has come; polls those in the task of the loop, as far as they were woken.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.futures {
+            Futures::One(task) => {
                 if task.as_mut().is_some_and(|task| task.as_mut().poll(cx).is_ready()) {
                     *task = None;
                 }
             }
-            Self::Set(tasks) => while let Poll::Ready(Some(())) = tasks.poll_next_unpin(cx) {},
-            Self::Spawned => {}
+            Futures::Set(tasks) => while let Poll::Ready(Some(())) = tasks.poll_next_unpin(cx) {},
+            Futures::Spawned => {}
         }
+        self.inbox.poll_full(cx)
+    }
+
+    /// As [`Crowd::poll`], once.
+    pub(super) async fn run(&mut self) {
+        poll_fn(|cx| {
+            let _ = self.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
-impl fmt::Debug for Crowd {
+impl<T> fmt::Debug for Crowd<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::One(_) => "One",
-            Self::Set(_) => "Set",
-            Self::Spawned => "Spawned",
-        })
+        f.debug_struct("Crowd").field("inbox", &self.inbox).field("is_spawned", &self.is_spawned()).finish()
     }
 }

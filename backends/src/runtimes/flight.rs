@@ -2,25 +2,70 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use crate::backend::Counters;
-use crate::frames::address::Address;
+use crate::backend::{Config, Counters, Sockets};
+use crate::frames::copies::Copies;
 use crate::frames::owned::{Lender, Owned};
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
-use crate::kernel::errno::Verdict;
-use crate::kernel::socket::Socket;
-use crate::runtimes::outcome::judge;
+use crate::kernel::timer::Timer;
+use crate::runtimes::outcome::{self, Received, judge};
 use crate::runtimes::slot::{Done, Route, Slot};
 
-/// What ends the waits of a runtime.
-pub(super) trait Ticking {
+/// How long a call that should not wait does: these runtimes enter the kernel to wait only.
+const GLANCE: Duration = Duration::from_micros(500);
+
+/// A timer for which a runtime waits, beside what else it waits for.
+pub(super) trait Ticking: Sized {
+    /// Registers a timer. Called within the runtime.
+    fn register(timer: Timer) -> io::Result<Self>;
+
+    fn timer(&self) -> &Timer;
+
     /// Ready when it has gone off since the last time.
     fn poll_tick(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// What ends the calls of such a runtime.
+#[derive(Debug)]
+pub(super) struct Ticks<T> {
+    /// Goes off again and again, if calls may wait.
+    periodic: Option<T>,
+    /// Is set for each call that should not wait.
+    glance: T,
+}
+
+impl<T: Ticking> Ticks<T> {
+    /// Called within the runtime.
+    pub(super) fn new(config: &Config) -> io::Result<Self> {
+        let periodic = config.block.map(|period| T::register(Timer::every(period)?)).transpose()?;
+        Ok(Self { periodic, glance: T::register(Timer::idle()?)? })
+    }
+
+    /// For a call that should not wait.
+    pub(super) fn glance(&self) -> io::Result<&T> {
+        self.glance.timer().set_once(GLANCE)?;
+        Ok(&self.glance)
+    }
+
+    /// For a call that waits.
+    pub(super) fn periodic(&self) -> io::Result<&T> {
+        self.periodic.as_ref().map_or_else(|| self.glance(), Ok)
+    }
+
+    /// For a send, and how often it has to go off.
+    ///
+    /// The periodic one may go off during any send. To leave that send to the next call would keep a loop with a batch of one behind
+    /// by one datagram for good, so it has to go off twice.
+    fn of_send(&self) -> io::Result<(&T, u32)> {
+        match &self.periodic {
+            Some(tick) => Ok((tick, 2)),
+            None => Ok((self.glance()?, 1)),
+        }
+    }
 }
 
 /// What is in flight, and the frames that it has.
@@ -30,38 +75,30 @@ pub(super) struct Flight<'p> {
     pub(super) sending: Slot,
     pub(super) counters: Counters,
     /// hpbench's own descriptors.
-    originals: Box<[Arc<Socket>]>,
+    pub(super) sockets: Sockets,
     lender: Lender<'p>,
     /// A packet that was refused, or of which more copies are to be sent: it is sent next.
     next: Option<(Owned, Route)>,
-    /// How often each packet is sent, and how often that one has been sent.
-    copies: usize,
-    copied: usize,
+    copies: Copies,
     /// Where the packet goes that is in flight.
     route: Route,
-    /// Where payloads begin in frames: behind the address of their sender, if they have one.
+    batch: usize,
     payload_at: usize,
 }
 
 impl<'p> Flight<'p> {
-    pub(super) fn new(
-        (receiving, sending): (Slot, Slot),
-        originals: Box<[Arc<Socket>]>,
-        payload_at: usize,
-        copies: usize,
-        pool: &'p Pool,
-    ) -> Self {
+    pub(super) fn new((receiving, sending): (Slot, Slot), sockets: Sockets, config: &Config, pool: &'p Pool) -> Self {
         Self {
             receiving,
             sending,
             counters: Counters::default(),
-            originals,
+            sockets,
             lender: Lender::new(pool),
             next: None,
-            copies,
-            copied: 0,
+            copies: Copies::new(config.copies),
             route: Route::default(),
-            payload_at,
+            batch: config.batch,
+            payload_at: outcome::payload_at(config),
         }
     }
 
@@ -95,15 +132,11 @@ impl<'p> Flight<'p> {
     pub(super) fn deliver(&mut self, done: Done, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let (outcome, frame) = done;
         // SAFETY: all frames of receives are lent by `begin_receive`.
-        let mut frame = unsafe { self.lender.take_back(frame) };
+        let frame = unsafe { self.lender.take_back(frame) };
         match outcome {
-            Ok((len, address)) => {
-                if let Some(address) = address {
-                    Address::new(address).write(&mut frame);
-                }
-                rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
+            Ok(received) => {
+                outcome::deliver(&mut self.counters, (frame, self.payload_at), received, (free, rx));
                 rx.publish();
-                self.counters.rx_syscalls += 1;
                 Ok(1)
             }
             Err(error) => {
@@ -118,15 +151,11 @@ impl<'p> Flight<'p> {
     /// # Errors
     ///
     /// The error, if it makes continuing pointless.
-    #[cold]
     pub(super) fn note_failed_receive(&mut self, socket: usize, error: io::Error) -> io::Result<()> {
-        match judge(error) {
-            (_, error) if is_cancelled(&error) => {}
-            (Verdict::Fatal, error) => return Err(error),
-            (Verdict::Passing, _) => self.counters.note_passing(self.originals[socket].raw()),
-            (Verdict::Again | Verdict::Interrupted, _) => {}
+        if is_cancelled(&error) {
+            return Ok(());
         }
-        Ok(())
+        self.counters.note_receive_error(self.sockets.raw(socket), error)
     }
 
     /// Whether a send is in flight, if need be a new one.
@@ -149,19 +178,16 @@ impl<'p> Flight<'p> {
         true
     }
 
-    /// Sends at most `batch` packets, each of which is awaited; ends when the timer has gone off so many times during one of them.
-    ///
-    /// A periodic timer may go off during any send. To leave that one to the next call would keep a loop with a batch of one behind
-    /// by one datagram for good, so it has to go off twice.
+    /// Sends at most a batch of packets, each of which is awaited for as long as the timer allows.
     pub(super) async fn send(
         &mut self,
-        batch: usize,
-        (tick, times): (&impl Ticking, u32),
+        ticks: &Ticks<impl Ticking>,
         tx: &mut Consumer<Packet<'p>>,
         free: &mut FreeList<'p>,
     ) -> io::Result<usize> {
+        let (tick, times) = ticks.of_send()?;
         let mut sent = 0;
-        while sent < batch && self.begin_send(tx) {
+        while sent < self.batch && self.begin_send(tx) {
             // Otherwise it is under way, and the next call goes on with it.
             let Some(done) = poll_fn(within(&mut self.sending, tick, times)).await else { break };
             if !self.finish_send(done, free)? {
@@ -175,14 +201,11 @@ impl<'p> Flight<'p> {
     /// Whether the datagram went.
     fn finish_send(&mut self, (outcome, frame): Done, free: &mut FreeList<'p>) -> io::Result<bool> {
         let Err(error) = outcome else {
-            self.copied += 1;
-            if self.copied < self.copies {
-                self.next = Some((frame, self.route));
-                return Ok(true);
+            match self.copies.is_last() {
+                // SAFETY: it was lent when the send began.
+                true => free.give(unsafe { self.lender.take_back(frame) }),
+                false => self.next = Some((frame, self.route)),
             }
-            self.copied = 0;
-            // SAFETY: it was lent when the send began.
-            free.give(unsafe { self.lender.take_back(frame) });
             return Ok(true);
         };
         self.next = Some((frame, self.route));
@@ -190,7 +213,7 @@ impl<'p> Flight<'p> {
         if is_cancelled(&error) {
             return Ok(false);
         }
-        let fd = self.originals[self.route.socket].raw();
+        let fd = self.sockets.raw(self.route.socket);
         self.counters.note_refused(fd, judge(error)).map(|()| false)
     }
 
@@ -230,7 +253,7 @@ fn within(slot: &mut Slot, tick: &impl Ticking, mut times: u32) -> impl FnMut(&m
 }
 
 /// The outcome of a receive without an address, as a [`Slot`] returns it.
-pub(super) fn of_len(outcome: io::Result<usize>) -> io::Result<(usize, Option<SocketAddr>)> {
+pub(super) fn of_len(outcome: io::Result<usize>) -> io::Result<Received> {
     outcome.map(|len| (len, None))
 }
 
@@ -245,6 +268,14 @@ mod tests {
     struct Due(Cell<u32>);
 
     impl Ticking for Due {
+        fn register(_: Timer) -> io::Result<Self> {
+            unreachable!("it is made by the test")
+        }
+
+        fn timer(&self) -> &Timer {
+            unreachable!("it is none of the kernel's")
+        }
+
         fn poll_tick(&self, _: &mut Context<'_>) -> Poll<()> {
             let left = self.0.get();
             self.0.set(left.saturating_sub(1));

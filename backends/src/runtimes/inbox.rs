@@ -115,6 +115,16 @@ impl<T> Inbox<T> {
         Poll::Pending
     }
 
+    /// As [`Inbox::poll_room`], for a task that puts one item in each call.
+    pub(super) fn poll_turn(&self, turn: &Turn, cx: &mut Context<'_>) -> Poll<()> {
+        let state = &*self.0;
+        if turn.0.get() == state.call.get() {
+            state.served.borrow_mut().push_back(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.poll_room(turn, cx)
+    }
+
     /// For a task that may: puts what it has received.
     pub(super) fn put(&self, turn: &Turn, socket: usize, item: T) {
         let state = &*self.0;

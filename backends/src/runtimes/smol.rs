@@ -5,8 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::marker::PhantomData;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use async_io::Async;
 
 use crate::backend::{self, Caps, Config, Counters, OpenError, Port};
 use crate::declaration::{Declaration, Dimension, Kind, Mode};
-use crate::frames::address::{Address, PAYLOAD_AT};
+use crate::frames::copies::Copies;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{FreeList, Pool};
 use crate::frames::ring::Consumer;
@@ -27,10 +26,10 @@ use crate::kernel::socket::Socket;
 use crate::kernel::thread;
 use crate::kernel::timer::Timer;
 use crate::runtime::{AsyncBackend, Runtime};
-use crate::runtimes::crowd::{Crowd, MANY, MANY_RULE, Task};
+use crate::runtimes::crowd::{Host, MANY, MANY_RULE, Task};
 use crate::runtimes::desk::{Desk, Receive};
-use crate::runtimes::outcome::judge;
-use crate::variant::Addressing;
+use crate::runtimes::look;
+use crate::runtimes::outcome::{self, Received, judge};
 
 const DECLARATION: Declaration = Declaration {
     crates: &["async-io", "async-executor", "polling"],
@@ -60,6 +59,12 @@ impl Runtime for Reactor {
     }
 }
 
+impl Host for LocalExecutor<'static> {
+    fn spawn(&self, task: Task) {
+        LocalExecutor::spawn(self, task).detach();
+    }
+}
+
 /// The `smol` backend.
 #[derive(Debug)]
 pub struct Smol<'p> {
@@ -69,13 +74,9 @@ pub struct Smol<'p> {
     tick: Option<Async<Timer>>,
     reactor: Reactor,
     batch: usize,
-    /// How often each packet is sent, and how often the first one on the ring has been sent.
-    copies: usize,
-    copied: usize,
-    /// Where payloads begin in frames: behind the address of their sender, if they have one.
+    copies: Copies,
     payload_at: usize,
     counters: Counters,
-    pool: PhantomData<&'p Pool>,
 }
 
 impl<'p> AsyncBackend<'p> for Smol<'p> {
@@ -96,17 +97,11 @@ impl<'p> AsyncBackend<'p> for Smol<'p> {
         start_reactor().map_err(failed)?;
         let adopt = |socket: &Arc<Socket>| Ok(Rc::new(Async::new(socket.duplicate()?)?));
         let own: Box<[_]> = sockets.iter().map(adopt).collect::<io::Result<_>>().map_err(failed)?;
-        let payload_at = if config.addressing == Addressing::Unconnected { PAYLOAD_AT } else { 0 };
+        let payload_at = outcome::payload_at(config);
         let executor = config.variant.finds_sockets().then(|| Rc::new(LocalExecutor::new()));
-        let desk = executor.as_ref().map(|executor| {
-            let receiver = |socket: &Rc<_>| -> Rc<dyn Receive> {
-                Rc::new(Receiver { socket: Rc::clone(socket), has_addresses: payload_at > 0 })
-            };
-            let receivers = own.iter().map(receiver).collect();
-            let spawn = |task| executor.spawn(task).detach();
-            let crowd = |tasks: &mut dyn Iterator<Item = Task>| Crowd::new(config, tasks, spawn);
-            Desk::new(receivers, crowd, (config.batch, payload_at), pool)
-        });
+        let receivers =
+            own.iter().map(|socket| Rc::new(Receiver { socket: Rc::clone(socket), has_addresses: payload_at > 0 }));
+        let desk = executor.as_deref().map(|executor| Desk::new(receivers, config, executor, pool));
         if desk.is_none() {
             sockets.only()?;
         }
@@ -116,11 +111,9 @@ impl<'p> AsyncBackend<'p> for Smol<'p> {
             tick: config.block.map(tick_every).transpose().map_err(failed)?,
             reactor: Reactor(executor),
             batch: config.batch,
-            copies: config.copies,
-            copied: 0,
+            copies: Copies::new(config.copies),
             payload_at,
             counters: Counters::default(),
-            pool: PhantomData,
         })
     }
 
@@ -221,22 +214,13 @@ impl Smol<'_> {
         let mut came = 0;
         while came < most {
             let Some(mut frame) = free.take() else { break };
-            let bytes = &mut frame.bytes_mut()[self.payload_at..];
-            let received = match self.payload_at {
-                0 => socket.get_ref().recv(bytes).map(|len| (len, None)),
-                _ => socket.get_ref().recv_from(bytes).map(|(len, address)| (len, Some(address))),
-            };
-            match received {
-                Ok((len, address)) => {
-                    if let Some(address) = address {
-                        Address::new(address).write(&mut frame);
-                    }
-                    rx.deliver_behind(self.payload_at, frame, len, &mut self.counters.truncated, free);
-                    self.counters.rx_syscalls += 1;
+            match receive(socket, self.payload_at > 0, &mut frame.bytes_mut()[self.payload_at..]) {
+                Ok(received) => {
+                    outcome::deliver(&mut self.counters, (frame, self.payload_at), received, (free, rx));
                 }
                 Err(error) => {
                     free.give(frame);
-                    note(&mut self.counters, socket, error)?;
+                    self.counters.note_receive_error(socket.as_raw_fd(), error)?;
                     break;
                 }
             }
@@ -251,7 +235,7 @@ impl<'p> Smol<'p> {
     fn collect(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         let Self { desk, sockets, counters, .. } = self;
         let Some(desk) = desk else { return Ok(0) };
-        desk.collect(counters, |counters, socket, error| note(counters, &sockets[socket], error), (free, rx))
+        desk.collect(counters, |socket| sockets[socket].as_raw_fd(), (free, rx))
     }
 
     /// Sends one datagram after the other, at most a batch, up to one that a socket has no room for.
@@ -281,13 +265,7 @@ impl<'p> Smol<'p> {
                     break;
                 }
             }
-            self.copied += 1;
-            if self.copied == self.copies
-                && let Some(packet) = tx.pop()
-            {
-                free.give(packet.into_frame());
-                self.copied = 0;
-            }
+            self.copies.sent(tx, free);
             sent += 1;
         }
         tx.release();
@@ -305,37 +283,18 @@ fn start_reactor() -> io::Result<()> {
     ended.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
 }
 
-/// Counts an error of a receive from this socket.
-///
-/// # Errors
-///
-/// The error, if it makes continuing pointless.
-#[cold]
-fn note(counters: &mut Counters, socket: &Async<UdpSocket>, error: io::Error) -> io::Result<()> {
-    match judge(error) {
-        (Verdict::Fatal, error) => return Err(error),
-        (Verdict::Passing, _) => counters.note_passing(socket.as_raw_fd()),
-        (Verdict::Again | Verdict::Interrupted, _) => {}
+/// Receives a datagram that is there.
+#[inline(always)]
+fn receive(socket: &Async<UdpSocket>, has_addresses: bool, bytes: &mut [u8]) -> io::Result<Received> {
+    match has_addresses {
+        false => socket.get_ref().recv(bytes).map(|len| (len, None)),
+        true => socket.get_ref().recv_from(bytes).map(|(len, address)| (len, Some(address))),
     }
-    Ok(())
-}
-
-/// Lets tasks run, and the reactor look for events without waiting.
-async fn look() {
-    let mut has_yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// A timer among the descriptors of the reactor.
 fn tick_every(period: Duration) -> io::Result<Async<Timer>> {
-    Async::new(Timer::every(period.max(Duration::from_micros(1)))?)
+    Async::new(Timer::every(period)?)
 }
 
 /// Ready when the timer has gone off since the last time; at once if there is none.
@@ -358,13 +317,9 @@ struct Receiver {
 }
 
 impl Receive for Receiver {
-    fn poll_receive(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<(usize, Option<SocketAddr>)>> {
+    fn poll_receive(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<Received>> {
         loop {
-            let received = match self.has_addresses {
-                false => self.socket.get_ref().recv(bytes).map(|len| (len, None)),
-                true => self.socket.get_ref().recv_from(bytes).map(|(len, address)| (len, Some(address))),
-            };
-            match received {
+            match receive(&self.socket, self.has_addresses, bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.socket.poll_readable(cx))?,
                 received => return Poll::Ready(received),
             }

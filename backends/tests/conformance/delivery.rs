@@ -8,8 +8,8 @@ use hpbench_backends::kernel::socket::probe_gso;
 use hpbench_backends::uring::modes;
 use hpbench_backends::{Config, Mode, Offer, Pool, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
-use crate::traffic::{
+use crate::suite::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, skip};
+use crate::suite::traffic::{
     check, exchange, gather, nothing_arrives, queue, receive_until, room, send_all, send_home, send_queued, write,
 };
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use hpbench_backends::{Address, Pool, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, quiet_address, skip};
-use crate::traffic::{check, datagram, exchange, nothing_arrives, number, queue, receive_until, send_all};
+use crate::suite::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, quiet_address, skip};
+use crate::suite::traffic::{check, datagram, exchange, nothing_arrives, number, queue, receive_until, send_all};
 
 /// The backend under test, connected to an address where a peer may come and go.
 fn lane_to<'p>(peer: SocketAddr, subject: Subject, pool: &'p Pool) -> (Lane<'p>, SocketAddr) {

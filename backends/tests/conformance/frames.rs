@@ -2,8 +2,10 @@
 
 use hpbench_backends::{Config, Port};
 
-use crate::harness::{Lane, Link, Subject};
-use crate::traffic::{check, datagram, exchange, gather, nothing_arrives, queue, receive_until, send_all, send_home};
+use crate::suite::harness::{Lane, Link, Subject};
+use crate::suite::traffic::{
+    check, datagram, exchange, gather, nothing_arrives, queue, receive_until, send_all, send_home,
+};
 
 /// Without a free frame `rx` returns 0 and leaves the datagrams where they are.
 pub(crate) fn without_free_frames_reception_pauses(subject: Subject) {

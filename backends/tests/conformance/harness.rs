@@ -84,13 +84,13 @@ pub(crate) struct Subject {
 
 /// The [`Subject`] of a backend's type, which is generic over the lifetime of its pool.
 macro_rules! subject {
-    ($module:ident $(::$path:ident)+, $medium:ident) => {
-        $crate::harness::subject!($module $(::$path)+, $medium, "", Connected)
+    ($($path:ident)::+, $medium:ident) => {
+        $crate::suite::harness::subject!($($path)::+, $medium, "", Connected)
     };
-    ($module:ident $(::$path:ident)+, $medium:ident, $modes:literal, $addressing:ident) => {{
+    ($($path:ident)::+, $medium:ident, $modes:literal, $addressing:ident) => {{
         use hpbench_backends::{Addressing, AsyncBackend, Config, Pool, Port};
-        use $crate::harness::{Medium, Opened, Subject, open_as};
-        type Tested<'p> = hpbench_backends::$module $(::$path)+<'p>;
+        use $crate::suite::harness::{Medium, Opened, Subject, open_as};
+        type Tested<'p> = $($path)::+<'p>;
         fn open<'p>(config: &Config, port: Port<'p>, pool: &'p Pool) -> Opened<'p> {
             open_as::<Tested<'p>>(config, port, pool)
         }
@@ -107,10 +107,10 @@ macro_rules! subject {
 pub(crate) use subject;
 
 impl Subject {
-    const PLAIN: Self = subject!(plain::Plain, Sockets);
+    const PLAIN: Self = subject!(hpbench_backends::plain::Plain, Sockets);
     /// A backend that sends trains.
-    pub(crate) const PLAIN_GSO: Self = subject!(plain::Plain, Sockets, "gso", Connected);
-    const NULL: Self = subject!(null::Null, Memory);
+    pub(crate) const PLAIN_GSO: Self = subject!(hpbench_backends::plain::Plain, Sockets, "gso", Connected);
+    const NULL: Self = subject!(hpbench_backends::null::Null, Memory);
 
     /// A configuration with `buffers` small enough for the pools of these tests.
     pub(crate) fn config(&self, batch: usize) -> Config {
@@ -150,12 +150,12 @@ impl Subject {
 
     /// Whether another thread may find out which sockets are ready.
     pub(crate) fn shares_its_reactor(&self) -> bool {
-        self.kind.name() == "smol"
+        self.kind.declaration().shares_descriptors.is_some()
     }
 
-    /// Whether it learns that a datagram was longer than its frame.
+    /// Whether it learns that a datagram was longer than its frame: those of this repository that make the system calls themselves.
     pub(crate) fn sees_cuts(&self) -> bool {
-        !self.is_runtime() || self.modes == "mmsg"
+        Kind::ALL.contains(&self.kind) && (!self.is_runtime() || self.modes.starts_with("mmsg"))
     }
 
     /// Whether datagrams have addresses of their own.

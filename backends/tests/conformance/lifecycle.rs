@@ -8,8 +8,8 @@ use std::thread;
 
 use hpbench_backends::{Config, Counters, OpenError, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, memory_ports, quiet_address};
-use crate::traffic::{datagram, exchange};
+use crate::suite::harness::{Deadline, LOCALHOST, Lane, Link, Medium, Subject, memory_ports, quiet_address};
+use crate::suite::traffic::{datagram, exchange};
 
 /// Descriptors that this process has open (including the one that reads them).
 fn descriptors() -> usize {

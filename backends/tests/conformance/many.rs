@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hpbench_backends::{Choice, Config, Kind, OpenError, Pool, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, PATIENCE, Subject, skip, stranger};
-use crate::traffic::{datagram, nothing_arrives, number};
+use crate::suite::harness::{Deadline, LOCALHOST, Lane, PATIENCE, Subject, skip, stranger};
+use crate::suite::traffic::{datagram, nothing_arrives, number};
 
 /// Bytes of these datagrams.
 const LEN: usize = 64;

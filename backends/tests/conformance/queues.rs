@@ -7,8 +7,8 @@ use std::thread;
 
 use hpbench_backends::{Config, Port, Socket};
 
-use crate::harness::{Deadline, Lane, Link, Medium, PATIENCE, Subject, memory_ports, skip};
-use crate::traffic::{check, datagram, gather, nothing_arrives, number, queue, receive_until, send_all};
+use crate::suite::harness::{Deadline, Lane, Link, Medium, PATIENCE, Subject, memory_ports, skip};
+use crate::suite::traffic::{check, datagram, gather, nothing_arrives, number, queue, receive_until, send_all};
 
 /// A full RX ring means counted drops: the datagrams are received, and their frames are returned.
 pub(crate) fn a_full_rx_ring_is_a_counted_drop(subject: Subject) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use hpbench_backends::uring::modes;
 use hpbench_backends::{Address, Packet, Port, Socket};
 
-use crate::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, skip, stranger};
-use crate::traffic::{check, datagram, exchange, gather, receive_until, send_all, send_queued};
+use crate::suite::harness::{Deadline, LOCALHOST, Lane, Link, PATIENCE, Subject, skip, stranger};
+use crate::suite::traffic::{check, datagram, exchange, gather, receive_until, send_all, send_queued};
 
 /// A datagram that is longer than its frame is delivered cut to the frame, and counted.
 pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
@@ -18,7 +18,7 @@ pub(crate) fn longer_datagrams_are_cut_and_counted(subject: Subject) {
         return skip("truncation", &"a READ does not report that a datagram was longer");
     }
     if !subject.sees_cuts() {
-        return skip("truncation", &"this runtime does not report that a datagram was longer");
+        return skip("truncation", &"this library does not report that a datagram was longer");
     }
     let pool = subject.pool(256, FRAME);
     let room = pool.frame_size() - subject.payload_at();
@@ -180,7 +180,7 @@ pub(crate) fn answers_find_the_sender(subject: Subject) {
     let mut frame = near.free.take().expect("all frames are home");
     frame.bytes_mut().fill(0);
     let sender = senders[1].local_addr().expect("it is bound");
-    let packet = Packet::addressed(frame, 64, &Address::new(sender), |bytes| crate::traffic::write(7, bytes));
+    let packet = Packet::addressed(frame, 64, &Address::new(sender), |bytes| crate::suite::traffic::write(7, bytes));
     assert_eq!(packet.address(), Some(sender));
     near.queue.push(packet).expect("the TX ring has enough slots");
     send_queued(&mut near, 1);

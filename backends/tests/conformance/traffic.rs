@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use hpbench_backends::{Packet, Socket};
 
-use crate::harness::{Deadline, Lane};
+use crate::suite::harness::{Deadline, Lane};
 
 /// The most bytes in a datagram of these tests.
 const LONGEST: usize = 65_536;

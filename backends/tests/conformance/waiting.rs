@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hpbench_backends::kernel::thread::Usage;
 use hpbench_backends::{Config, MinWait, OpenError, Port};
 
-use crate::harness::{Deadline, Lane, Link, Subject, skip};
-use crate::traffic::{check, datagram, send_all};
+use crate::suite::harness::{Deadline, Lane, Link, Subject, skip};
+use crate::suite::traffic::{check, datagram, send_all};
 
 /// Longer than a busy machine keeps a thread from its core; a wait that times out takes twice as long.
 const LONG: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, Config, Counters, OpenError, Port};
 use crate::declaration::{Declaration, Dimension, Kind, Mode};
+use crate::frames::copies::Copies;
 use crate::frames::packet::{Packet, RxRing};
 use crate::frames::pool::{Frame, FreeList, Pool};
 use crate::frames::ring::Consumer;
@@ -28,9 +29,7 @@ pub struct Toy<'p> {
     /// A frame that waits for the next receive.
     held: Option<Frame<'p>>,
     batch: usize,
-    /// How often each packet is sent, and how often the first one on the ring has been sent.
-    copies: usize,
-    copied: usize,
+    copies: Copies,
     counters: Counters,
 }
 
@@ -43,8 +42,8 @@ impl<'p> Backend<'p> for Toy<'p> {
 
     fn open(config: &Config, port: Port<'p>, pool: &'p Pool) -> Result<Self, OpenError> {
         let socket = Arc::clone(port.sockets(config, pool)?.only()?);
-        let Config { batch, copies, .. } = *config;
-        Ok(Self { socket, held: None, batch, copies, copied: 0, counters: Counters::default() })
+        let copies = Copies::new(config.copies);
+        Ok(Self { socket, held: None, batch: config.batch, copies, counters: Counters::default() })
     }
 
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
@@ -66,11 +65,7 @@ impl<'p> Backend<'p> for Toy<'p> {
                 result = self.counters.note_refused(self.socket.raw(), refused);
                 break;
             }
-            self.copied += 1;
-            if self.copied == self.copies {
-                self.copied = 0;
-                tx.pop().into_iter().for_each(|packet| free.give(packet.into_frame()));
-            }
+            self.copies.sent(tx, free);
             sent += 1;
         }
         tx.release();

@@ -106,7 +106,8 @@ impl<'p> Trial<'_, 'p> {
 
     /// Whether the batch means anything to the variant.
     fn check_batch(&self) -> Result<(), TrialError> {
-        if self.cell.variant.is_one_at_a_time() && self.cell.backend_config().batch > 1 {
+        let is_single = self.cell.variant.is_one_at_a_time() && self.cell.sockets() == 1;
+        if is_single && self.cell.backend_config().batch > 1 {
             let reason = "this variant moves one datagram per await, so a batch means nothing to it; use --batch 1";
             return Err(OpenError::Impossible(reason).into());
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
 
 use crate::backend::{Config, Counters, OpenError};
 use crate::frames::packet::Packet;
@@ -17,7 +17,7 @@ use crate::frames::pool::FreeList;
 use crate::frames::ring::Consumer;
 use crate::kernel::timer::Timer;
 use crate::runtime::Runtime;
-use crate::runtimes::crowd::Task;
+use crate::runtimes::crowd::{Host, Task};
 
 /// A current-thread runtime of tokio with its reactor, and no timers.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Runtime for Reactor {
 
 impl Reactor {
     /// A runtime for `config`, and what ends its waits, if it waits.
-    pub(super) fn new(config: &Config) -> Result<(Self, Option<Tick>), OpenError> {
+    pub(in crate::runtimes) fn new(config: &Config) -> Result<(Self, Option<Tick>), OpenError> {
         let failed = |error| OpenError::Failed { call: "starting tokio's runtime", error };
         let reactor = Self(Rc::new(Builder::new_current_thread().enable_io().build().map_err(failed)?));
         let tick = config.block.map(|period| reactor.enter(|| Tick::every(period))).transpose().map_err(failed)?;
@@ -39,14 +39,21 @@ impl Reactor {
     }
 
     /// Calls `make` in the context of the runtime, so that it can register descriptors.
-    pub(super) fn enter<T>(&self, make: impl FnOnce() -> T) -> T {
+    pub(in crate::runtimes) fn enter<T>(&self, make: impl FnOnce() -> T) -> T {
         let _context = self.0.enter();
         make()
     }
+}
 
-    /// Makes a task of a future.
-    pub(super) fn spawn(&self, task: Task) {
+impl Host for Reactor {
+    fn spawn(&self, task: Task) {
         self.0.spawn(OnThisThread(task));
+    }
+
+    /// What tokio's budget puts off is resumed when the reactor has looked, which may be after the end of a `block_on`, and then is
+    /// lost; tasks of their own are resumed before.
+    fn within(&self, task: Task) -> Task {
+        Box::pin(unconstrained(task))
     }
 }
 
@@ -67,12 +74,12 @@ impl Future for OnThisThread {
 
 /// Ends waits: a timer among the descriptors of the reactor.
 #[derive(Debug)]
-pub(super) struct Tick(AsyncFd<Timer>);
+pub(in crate::runtimes) struct Tick(AsyncFd<Timer>);
 
 impl Tick {
     /// One that goes off every `period`.
     fn every(period: Duration) -> io::Result<Self> {
-        let timer = Timer::every(period.max(Duration::from_micros(1)))?;
+        let timer = Timer::every(period)?;
         // SAFETY: the timer owns its descriptor, which is the same one until it is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
         Ok(Self(registered?))
@@ -91,12 +98,12 @@ impl Tick {
 
 /// Ready with nothing when the timer goes off; at once if there is none.
 #[inline(always)]
-pub(super) fn poll_tick(tick: Option<&Tick>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+pub(in crate::runtimes) fn poll_tick(tick: Option<&Tick>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     tick.map_or(Poll::Ready(Ok(0)), |tick| tick.poll(cx).map(|()| Ok(0)))
 }
 
 /// What sends on a socket of tokio.
-pub(super) trait Transmit<'p> {
+pub(in crate::runtimes) trait Transmit<'p> {
     /// Sends at most a batch; pending if there is no room for the first.
     fn poll_send(
         &mut self,
