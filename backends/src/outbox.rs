@@ -44,6 +44,8 @@ struct Message {
     packets: usize,
     /// Pieces of a packet after those that it does not finish.
     begun: usize,
+    /// Length of its datagrams, of which the last may be shorter.
+    segment: usize,
     /// The socket that it goes out of.
     socket: usize,
 }
@@ -129,7 +131,7 @@ impl Outbox {
     ///
     /// The packets that the last [`Outbox::fill`] found are still on the ring.
     #[cfg(feature = "runtimes")]
-    pub(crate) unsafe fn gather<'a>(
+    pub(crate) unsafe fn in_one_piece<'a>(
         &'a self,
         index: usize,
         room: &'a mut Vec<u8>,
@@ -140,7 +142,7 @@ impl Outbox {
             unsafe { std::slice::from_raw_parts(header.msg_name.cast::<u8>(), header.msg_namelen as usize) }
         });
         // SAFETY: `fill` has pointed to so many iovecs beside the header.
-        let iovecs = unsafe { std::slice::from_raw_parts(header.msg_iov, message.iovecs) };
+        let iovecs = unsafe { std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen) };
         // SAFETY: and each of them to the bytes of a packet that is there.
         let mut pieces = iovecs
             .iter()
@@ -183,7 +185,7 @@ impl Outbox {
     fn gather(&mut self, tx: &Consumer<Packet<'_>>, first: &Packet<'_>, room: usize, next: &mut Next) -> usize {
         let begin = next.iovec;
         let (segment, mut len) = (first.segment_len(), first.len());
-        let mut message = Message { datagrams: first.count(), packets: 0, begun: 0, socket: first.socket() };
+        let mut message = Message { datagrams: first.count(), packets: 0, begun: 0, segment, socket: first.socket() };
         self.iovecs[begin] = iovec(first.bytes());
         next.step(self.copies, &mut message);
         if self.gso && first.is_single() {
@@ -203,7 +205,7 @@ impl Outbox {
                 next.step(self.copies, &mut message);
             }
         }
-        self.add(message, (begin, next.iovec - begin), segment, first.name());
+        self.add(message, (begin, next.iovec - begin), first.name());
         message.datagrams
     }
 
@@ -215,19 +217,19 @@ impl Outbox {
         let mut count = 0;
         for bytes in rest {
             let begin = next.iovec;
-            let mut message = Message { datagrams: 1, packets: 0, begun: 0, socket: train.socket() };
+            let (segment, socket) = (bytes.len(), train.socket());
+            let mut message = Message { datagrams: 1, packets: 0, begun: 0, segment, socket };
             self.iovecs[begin] = iovec(bytes);
             next.step(pieces, &mut message);
-            self.add(message, (begin, 1), bytes.len(), train.name());
+            self.add(message, (begin, 1), train.name());
             count += 1;
         }
         count
     }
 
-    /// Adds a message: its iovecs, from which on and how many, the length of its datagrams, of which the last may be shorter, and
-    /// where it goes if the socket is not connected.
+    /// Adds a message: its iovecs, from which on and how many, and where it goes if the socket is not connected.
     #[inline]
-    fn add(&mut self, message: Message, (begin, iovecs): (usize, usize), segment: usize, name: Option<&[u8]>) {
+    fn add(&mut self, message: Message, (begin, iovecs): (usize, usize), name: Option<&[u8]>) {
         let index = self.messages.len();
         let header = &mut self.headers[index].msg_hdr;
         header.msg_name = name.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut().cast());
@@ -236,7 +238,7 @@ impl Outbox {
         header.msg_iovlen = iovecs;
         (header.msg_control, header.msg_controllen) = (ptr::null_mut(), 0);
         if message.datagrams > 1 {
-            self.segmentations[index].set(segment as u16);
+            self.segmentations[index].set(message.segment as u16);
             header.msg_control = self.segmentations.as_mut_ptr().wrapping_add(index).cast();
             header.msg_controllen = Segmentation::LEN;
         }

@@ -189,7 +189,7 @@ impl<'p> Calls<'p> for Library<'p> {
                 Poll::Pending => return Poll::Pending,
             }
             // SAFETY: the packets are on the ring until `settle`.
-            let (to, contents, segment_size) = unsafe { outbox.gather(went, train) };
+            let (to, contents, segment_size) = unsafe { outbox.in_one_piece(went, train) };
             let Some(destination) = peers[number].or(to) else {
                 result = Err(io::ErrorKind::NotConnected.into());
                 break;
