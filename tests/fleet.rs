@@ -765,7 +765,8 @@ fn a_run_that_does_not_end_is_killed() {
     );
     let scripts = Path::new(FLEET).parent().expect("scripts").display();
     let ab = format!(
-        "HPBENCH=../hpbench bash {scripts}/ab --a \"echo A >>../states\" --b \"echo B >>../states\" -o run.csv"
+        "mkdir scripts; cp ../hpbench .; cp {scripts}/ab {scripts}/common.bash scripts; \
+         HPBENCH=./hpbench bash scripts/ab --a \"echo A >>../states\" --b \"echo B >>../states\" -o run.csv"
     );
     assert_eq!(host.call("dir", &Host::start(&ab)), (Some(0), String::new()));
     host.wait_for("measures");
