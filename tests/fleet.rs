@@ -149,17 +149,11 @@ impl Fleet {
 
     /// Starts a playbook in the namespace of the controller; `vars` are in JSON.
     fn play(&self, playbook: &str, vars: &serde_json::Value) -> Running<'_> {
-        self.play_with(playbook, vars, &[], "")
+        self.play_with(playbook, vars, &[])
     }
 
-    /// The same with more options; its outputs are in files with this beginning.
-    fn play_with(
-        &self,
-        playbook: &str,
-        vars: &serde_json::Value,
-        options: &[&str],
-        outputs: &'static str,
-    ) -> Running<'_> {
+    /// The same with more options.
+    fn play_with(&self, playbook: &str, vars: &serde_json::Value, options: &[&str]) -> Running<'_> {
         let playbook = format!("{FLEET}/{playbook}");
         let (netns, vars) = (self.namespace(0), vars.to_string());
         // Another test's hosts have the same addresses: connections are not shared with it.
@@ -176,7 +170,7 @@ impl Fleet {
         let words = words
             .chain([self.ansible.as_str(), "-i", "inventory.yml", &playbook, "-e", &vars])
             .chain(options.iter().copied());
-        self.bench.start_beside(&words.collect::<Vec<_>>(), outputs)
+        self.bench.start_beside(&words.collect::<Vec<_>>(), "")
     }
 
     /// Ends what still runs on a host with this word in its command line.
@@ -325,17 +319,23 @@ fn a_second_start_continues_what_failed() {
     let plan = fleet.bench.path("plan.toml").display().to_string();
     let results = fleet.bench.path("results").display().to_string();
     let vars = measured(serde_json::json!({ "fleet_plan": plan, "fleet_results": results }));
+    // Another start has these results: this process. Then another process has its number.
+    fs::create_dir(&results).expect("it is ours");
+    let lock = fleet.bench.path("results/lock");
+    let started = fs::read_to_string("/proc/self/stat").expect("it is there");
+    let started = started.rsplit(')').next().and_then(|rest| rest.split(' ').nth(20)).expect("when it was started");
+    let ours = std::process::id();
+    fs::write(&lock, format!("{ours} {started}")).expect("a file");
+    let done = fleet.play("run.yml", &vars).wait().expect(2);
+    let told = format!("the process {ours} measures with");
+    assert!(done.stdout.contains(&told) && !done.stdout.contains("of 4 runs"), "{}", done.stdout);
+    fs::write(&lock, format!("{ours} 1")).expect("a file");
     let mut running = fleet.play("run.yml", &vars);
     let rows_on = |host: usize| {
         fs::read_to_string(fleet.on(host, &format!("h{host}.1.csv"))).map_or(0, |text| text.lines().count())
     };
     running.wait_until("h2 and h3 have measured", || rows_on(2) > 5 && rows_on(3) > 5);
-    let second = fleet.play_with("run.yml", &vars, &[], "second-").wait().expect(2);
-    assert!(
-        second.stdout.contains("wait until it has ended") && !second.stdout.contains("The hosts measure"),
-        "{}",
-        second.stdout
-    );
+    assert!(read(&lock).starts_with(&format!("{} ", running.id())));
     fleet.kill(2, "hpbench --plan");
     // The next rows of h3 are cut in the middle, with the connection that they come over.
     let cut = fleet.bench.beside("boot-h3/cut");
@@ -423,7 +423,7 @@ fn pairs_are_measured_over_ssh() {
     let mistyped = measured(serde_json::json!({
         "fleet_results": fleet.bench.path("others"), "fleet_pairs": [["h1", "h2"], ["h3", "h44"]],
     }));
-    let done = fleet.play_with("run.yml", &mistyped, &["--check"], "").wait().expect(2);
+    let done = fleet.play_with("run.yml", &mistyped, &["--check"]).wait().expect(2);
     assert!(done.stdout.contains("fleet_pairs: there is no host h44"), "{}", done.stdout);
 }
 
@@ -646,7 +646,7 @@ fn kernels_are_booted_in_turn_by_one_time_entries() {
         }),
     );
     let log = |host: usize| fs::read_to_string(fleet.bench.beside(&format!("boot-h{host}/log"))).unwrap_or_default();
-    let done = fleet.play_with("compare-kernels.yml", &vars, &["--check"], "").wait().expect(0);
+    let done = fleet.play_with("compare-kernels.yml", &vars, &["--check"]).wait().expect(0);
     let order = "h1.1 6.1.0-40-amd64, h2.1 6.1.0-40-amd64, h3.1 6.1.0-40-amd64, h4.1 6.1.0-40-amd64, h5.1";
     assert!(done.stdout.contains(order) && done.stdout.contains("h1.4 6.1.0-40-amd64, h2.4"), "{}", done.stdout);
     assert!((1..=5).all(|host| log(host).is_empty() && !fleet.on(host, "").exists()), "check mode touches no host");
