@@ -17,6 +17,8 @@ pub mod search;
 pub mod tails;
 
 #[cfg(test)]
+mod fleet_simulations;
+#[cfg(test)]
 mod simulations;
 
 /// The median of sorted values; `None` if there are none.

@@ -9,7 +9,6 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::estimate::{Estimate, Moments, alternate, pieces, signed_ranks, student_p, welch};
-use super::hosts::{self, Host};
 use super::looks::Looks;
 use super::median::ALPHA;
 use super::tails::{self, Tail};
@@ -21,23 +20,23 @@ const TIMES: usize = 1000;
 const NOISE: f64 = 0.007;
 
 /// Random numbers.
-struct Chance {
+pub(super) struct Chance {
     random: ChaCha8Rng,
     spare: Option<f64>,
 }
 
 impl Chance {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self { random: ChaCha8Rng::seed_from_u64(seed), spare: None }
     }
 
     /// Uniform from 0 to 1.
-    fn share(&mut self) -> f64 {
+    pub(super) fn share(&mut self) -> f64 {
         self.random.random()
     }
 
     /// Normal, by Box and Muller.
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }
@@ -379,80 +378,4 @@ fn ratios_of_tails_hold_where_slow_samples_come_together() {
     });
     eprintln!("ratios of tails: {found}");
     assert!(found >= 0.92, "{found}");
-}
-
-/// A chi-squared number with an even number of degrees of freedom.
-fn chi_squared(degrees: usize, chance: &mut Chance) -> f64 {
-    -2.0 * (0..degrees / 2).map(|_| 1.0 - chance.share()).product::<f64>().ln()
-}
-
-/// Hosts with nine pairs of runs each, with different noise and a spread of `spread`; the first tenth has 5% more.
-fn hosts(count: usize, spread: f64, chance: &mut Chance) -> Vec<Host> {
-    const PAIRS: usize = 9;
-    let mut host = |at: usize| {
-        // For half of them the standard deviation of pairs is above 1%; for one in a hundred it is above 3.4%.
-        let variance = 0.01_f64.powi(2) * 3.36 / chi_squared(4, chance);
-        let truth = spread * chance.normal() + if at < count / 10 { 1.05_f64.ln() } else { 0.0 };
-        Host {
-            mean: 0.01 + truth + (variance / PAIRS as f64).sqrt() * chance.normal(),
-            variance: variance * chi_squared(PAIRS - 1, chance) / (PAIRS - 1) as f64,
-            pairs: PAIRS,
-        }
-    };
-    (0..count).map(&mut host).collect()
-}
-
-#[test]
-fn hosts_that_differ_are_found_and_few_others() {
-    // If any difference matters, and all other hosts are alike, false discoveries are at their worst.
-    for (count, spread, least) in [(20, 0.003, 0.03), (20, 0.0, 0.0), (1000, 0.003, 0.03), (1000, 0.0, 0.0)] {
-        let (mut power, mut discoveries, mut held) = (0.0, 0.0, 0.0);
-        for seed in 0..TIMES as u64 {
-            let hosts = hosts(count, spread, &mut Chance::new(seed));
-            let fleet = hosts::fleet(&hosts, f64::ln_1p(least)).expect("enough hosts");
-            let found = |members: &[hosts::Member]| members.iter().filter(|host| host.q < ALPHA).count() as f64;
-            let (different, alike) = fleet.members.split_at(count / 10);
-            let (right, wrong) = (found(different), found(alike));
-            power += right / different.len() as f64;
-            discoveries += wrong / (right + wrong).max(1.0);
-            // The median of all is a little above that of the hosts that are alike.
-            held += f64::from(u8::from(fleet.median.low <= 0.011 && 0.01 <= fleet.median.high));
-        }
-        let [power, discoveries, held] = [power, discoveries, held].map(|sum| sum / TIMES as f64);
-        eprintln!("{count} hosts, at least {least}: power {power}, false {discoveries}, median held {held}");
-        assert!(power >= 0.85 && discoveries <= 0.07 && held >= 0.93, "{count}: {power}, {discoveries}, {held}");
-    }
-}
-
-/// A change that hosts do not have, of hosts that each react a little: the interval of the median host seldom excludes it, and no
-/// group is said to differ. A group that is 6% apart is found.
-#[test]
-fn a_fleet_without_a_change_seldom_has_a_verdict_and_groups_only_if_they_differ() {
-    const HOSTS: usize = 60;
-    const IN_GROUP: usize = 12;
-    let (mut verdicts, mut groups, mut found) = (0.0, 0.0, 0.0);
-    for seed in 0..TIMES as u64 {
-        let chance = &mut Chance::new(seed);
-        let mut host = |shift: f64| {
-            let own = shift + 0.005 * chance.normal();
-            let pairs: Vec<f64> = (0..4).map(|_| own + 0.03 * chance.normal()).collect();
-            Host::of(&pairs).expect("pairs")
-        };
-        let alike: Vec<Host> = (0..HOSTS).map(|_| host(0.0)).collect();
-        let apart: Vec<f64> = (0..IN_GROUP).map(|_| host(0.06).mean).collect();
-        let fleet = hosts::fleet(&alike, f64::ln_1p(0.03)).expect("enough hosts");
-        let is_wrong = fleet.median.p < ALPHA && (fleet.median.low > 0.0 || fleet.median.high < 0.0);
-        verdicts += f64::from(u8::from(is_wrong));
-        let means: Vec<f64> = alike.iter().map(|host| host.mean).collect();
-        // Without a threshold, where false discoveries are at their worst.
-        let differs = |group: &[f64], least: f64| {
-            let estimate = hosts::apart(group, &means[IN_GROUP..], least).expect("enough hosts");
-            f64::from(u8::from(estimate.p < ALPHA))
-        };
-        groups += differs(&means[..IN_GROUP], 0.0);
-        found += differs(&apart, f64::ln_1p(0.03));
-    }
-    let [verdicts, groups, found] = [verdicts, groups, found].map(|sum| sum / TIMES as f64);
-    eprintln!("false verdicts {verdicts}, false groups {groups}, groups found {found}");
-    assert!(verdicts <= 0.06 && groups <= 0.065 && found >= 0.9, "{verdicts}, {groups}, {found}");
 }

@@ -105,6 +105,12 @@ impl Bench {
         self.launch(words.iter().copied(), self.create("stdout").into(), "", Some(turn))
     }
 
+    /// Starts any command in the directory, whatever else runs; its outputs are in files with this beginning.
+    pub(crate) fn start_beside(&self, words: &[&str], outputs: &'static str) -> Running<'_> {
+        let stdout = self.create(&format!("{outputs}stdout")).into();
+        self.launch(words.iter().copied(), stdout, outputs, None)
+    }
+
     /// Starts a command whose outputs are in files with this beginning.
     fn launch<'a>(
         &self,
@@ -204,9 +210,8 @@ impl Running<'_> {
 
     /// Runs hpbench with `args` in the same directory, while this one continues.
     pub(crate) fn meanwhile(&self, args: &str) -> Done {
-        let words = [HPBENCH].into_iter().chain(args.split_whitespace());
-        let stdout = self.bench.create("meanwhile-stdout").into();
-        self.bench.launch(words, stdout, "meanwhile-", None).wait()
+        let words: Vec<&str> = [HPBENCH].into_iter().chain(args.split_whitespace()).collect();
+        self.bench.start_beside(&words, "meanwhile-").wait()
     }
 
     /// Waits for the end, for at most the time limit.

@@ -161,10 +161,10 @@ def outcomes(units, hostvars, results, lost):
     return found
 
 
-def unfetched(text, results):
-    """The files on a host (name and size in each line) that have more rows than were fetched."""
-    files = re.findall(r"^(\S+[.]csv) (\d+)\s*$", text, re.MULTILINE)
-    return [name for name, size in files if int(size) > fetched(os.path.join(results, "runs", name))]
+def known(units, host, results):
+    """How long the files of rows of a host's runs are here, as words: NAME.csv=BYTES."""
+    files = [unit["name"] + ".csv" for unit in units if unit["worker"] == host]
+    return " ".join("%s=%d" % (name, fetched(os.path.join(results, "runs", name))) for name in files)
 
 
 def fetched(path):
@@ -207,7 +207,7 @@ class FilterModule:
             "fleet_outcomes": outcomes,
             "fleet_undone": undone,
             "fleet_size": fetched,
-            "fleet_unfetched": unfetched,
+            "fleet_known": known,
             "fleet_held": held,
             "fleet_amiss": amiss,
             "fleet_astray": astray,

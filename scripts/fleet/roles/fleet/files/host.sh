@@ -3,8 +3,8 @@
 # shellcheck shell=sh disable=SC2154,SC2015
 set -u
 umask 077
-# /proc names directories without symbolic links.
-real=$(cd "$dir" 2>/dev/null && pwd -P) && dir=$real
+# /proc names directories without symbolic links. What a link leads to need not be there yet.
+dir=$(readlink -f -- "$dir")
 
 # The processes that belong to the directory: those in it, and those of programs in it.
 ours() {
@@ -12,13 +12,16 @@ ours() {
         cut -d/ -f3 | sort -u | grep -vx "$$"
 }
 
-# Ends them. scripts/ab takes its time: it restores the first state.
+# Those but scripts/ab, and what waits for it.
+runs_of_ab() { for pid in $(ours); do grep -q scripts/ab "/proc/$pid/cmdline" 2>/dev/null || echo "$pid"; done; }
+
+# Ends them. scripts/ab takes its time: it restores the first state, once its run has ended.
 stop() {
-    for signal in TERM KILL; do
-        tries=300
-        while pids=$(ours) && [ $tries -gt 0 ]; do
-            # shellcheck disable=SC2086
-            [ $tries -lt 300 ] || kill -s $signal $pids 2>/dev/null
+    for ends in 'TERM ours' 'KILL runs_of_ab' 'KILL ours'; do
+        tries=${patience:-300}
+        # shellcheck disable=SC2046
+        kill -s "${ends% *}" $(${ends#* }) 2>/dev/null
+        while ours >/dev/null && [ "$tries" -gt 0 ]; do
             tries=$((tries - 1))
             sleep 0.1
         done
@@ -42,9 +45,21 @@ prepare() {
     fi
 }
 
-# Checks the program ($1 is its sum), and has it look at the host.
+# Writes a file: what comes from the standard input.
+put() {
+    is_ours || { echo "$dir is not this fleet's any more"; exit 10; }
+    cd "$dir" && mkdir -p "$(dirname "$1")" && cat >"$1" || exit 1
+}
+
+# Puts rows back which are here already, or more of them. They are $2 bytes.
+restore() {
+    if [ "$(size "$1")" -lt "$2" ]; then put "$1"; else cat >/dev/null; fi
+}
+
+# Receives the program, checks it ($1 is its sum), and has it look at the host.
 doctor() {
-    cd "$dir" && [ "$(sha256sum hpbench | cut -d' ' -f1)" = "$1" ] || { echo 'the program did not arrive whole'; exit 1; }
+    put hpbench
+    [ "$(sha256sum <hpbench)" = "$1  -" ] && chmod u+x hpbench || { echo 'the program did not arrive whole'; exit 1; }
     ./hpbench doctor --json
 }
 
@@ -62,27 +77,35 @@ start() {
     echo $! >"$1.pid"
 }
 
-# Prints whether a run ($1) goes on (running), has ended with a status (ended N), or is gone (lost); the size of its file; and why.
+# Prints whether a run ($1) goes on (running), has ended with a status (ended:N), or is gone (lost); the size of its file; and why.
+# Then the rows, if there are more than $2 bytes, whose sum is $3: where they begin, and in base64. A file may have been replaced.
 look() {
     cd "$dir" 2>/dev/null || { echo 'lost 0 the directory is gone'; exit 0; }
     state=lost
     # The file is read last: whoever ends between the two has written it. After a boot, another process may have the number.
     [ "$(readlink "/proc/$(cat "$1.pid")/cwd" 2>/dev/null)" != "$dir" ] || state=running
     [ ! -s "$1.status" ] || state=ended:$(cat "$1.status")
-    echo "$state $(size "$1.csv") $([ "$state" = running ] || tail -n 3 err | tr '\n' ' ')"
+    size=$(size "$1.csv")
+    echo "$state $size $([ "$state" = running ] || tail -n 3 err | tr '\n' ' ')"
+    [ "$size" -gt "$2" ] || exit 0
+    start=$2
+    [ "$(head -c "$start" "$1.csv" | sha256sum)" = "$3  -" ] || start=0
+    echo "$start"
+    head -c "$size" "$1.csv" | tail -c "+$((start + 1))" | base64
 }
 
-# Ends what runs, and prints the files of rows and their sizes.
+# Ends what runs, and leaves nothing behind; if files have more rows than are known (NAME=BYTES each), prints their runs instead.
 finish() {
     [ -d "$dir" ] && is_ours || exit 0
     stop
-    cd "$dir" && for file in *.csv; do [ ! -f "$file" ] || echo "$file $(size "$file")"; done
-}
-
-# Leaves nothing behind.
-clean() {
-    [ ! -d "$dir" ] || is_ours || exit 0
-    stop
-    rm -rf -- "$dir"
+    more=$(
+        cd "$dir" && for file in *.csv; do
+            known=0
+            for word in "$@"; do [ "${word%=*}" != "$file" ] || known=${word##*=}; done
+            [ ! -f "$file" ] || [ "$(size "$file")" -le "$known" ] || echo "${file%.csv}"
+        done
+    )
+    [ -z "$more" ] || { echo "$more"; exit 0; }
+    cd / && rm -rf -- "$dir"
     ! ours >/dev/null && [ ! -e "$dir" ] || { echo "something is left in $dir"; exit 1; }
 }
