@@ -113,7 +113,8 @@ fn figures_are_recorded_and_put_into_the_documents_by_one_command() {
     assert!(shown.contains("$ hpbench compare --by fd_table --base own tables.csv"), "{shown}");
     assert!(shown.contains("ns_per_packet_p50"), "{shown}");
     assert_eq!(bench.rows("results/docs/tables.csv").len(), 2 * 2 * 2 * 2 * 2);
-    let env: serde_json::Value = serde_json::from_str(&read(&bench.path("results/docs/env-tables.json"))).expect("JSON");
+    let env: serde_json::Value =
+        serde_json::from_str(&read(&bench.path("results/docs/env-tables.json"))).expect("JSON");
     assert!(env["doctor"]["machine"]["kernel"].is_string(), "{env}");
 
     let before = read(&bench.path("results/docs/tables.txt"));
