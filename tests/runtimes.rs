@@ -192,7 +192,9 @@ mod built_in {
         calls
     }
 
-    /// System calls per datagram, as docs/runtimes.md has them: what a trial of twice as many makes beyond.
+    /// System calls per datagram, as docs/runtimes.md has them. Where their number does not depend on time: what a trial of twice as
+    /// many makes beyond. In `pace` it does, and the difference would add up what the machine did to both trials: there it is the
+    /// mean of the longer one, in which the few calls around it are a hundredth.
     #[test]
     fn system_calls_per_datagram_are_those_of_the_document() {
         if !needs::strace() {
@@ -255,10 +257,12 @@ mod built_in {
         }
         let cases = cases.into_iter().map(|(args, packets, calls)| (args.to_owned(), packets, calls)).chain(rings);
         for (args, packets, expected) in cases {
-            let [once, twice] = [packets, 2 * packets].map(|packets| traced(&args, packets));
+            let once = if args.contains("pace") { BTreeMap::new() } else { traced(&args, packets) };
+            let twice = traced(&args, 2 * packets);
+            let more = f64::from(if once.is_empty() { 2 * packets } else { packets });
             for (call, least, most) in expected {
                 let of = |calls: &BTreeMap<String, f64>| calls.get(call).copied().unwrap_or(0.0);
-                let each = (of(&twice) - of(&once)) / f64::from(packets);
+                let each = (of(&twice) - of(&once)) / more;
                 eprintln!("{args}: {each:.4} {call} per datagram");
                 assert!(
                     (least - 1e-9..=most).contains(&each) || call == "epoll_wait" && each < 0.0,
