@@ -82,7 +82,7 @@ impl<'p> Backend<'p> for Plain<'p> {
             outbox: Outbox::wanted(config, sockets.len()),
             copies: config.copies,
             copied: 0,
-            is_single: config.batch == 1 && readiness.is_none(),
+            is_single: config.batch == 1 && readiness.is_none() && matches!(receive, Receive::Payload(_)),
             sockets,
             readiness,
             batch: config.batch,
@@ -95,7 +95,7 @@ impl<'p> Backend<'p> for Plain<'p> {
     #[inline(always)]
     fn rx(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
         match self.is_single {
-            true => self.receive(1, libc::MSG_DONTWAIT, free, rx),
+            true => self.rx_one(free, rx),
             false => self.rx_batch(free, rx),
         }
     }
@@ -166,6 +166,33 @@ impl<'p> Backend<'p> for Plain<'p> {
 }
 
 impl<'p> Plain<'p> {
+    /// Receives one datagram, in straight-line code: all of it has to be fetched anew for each.
+    #[inline(always)]
+    fn rx_one(&mut self, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let Some(frame) = free.take() else { return Ok(0) };
+        // SAFETY: the frame is ours until it is delivered.
+        let status = unsafe { sys::receive(self.socket.raw(), &frame, libc::MSG_DONTWAIT) };
+        if status < 0 {
+            return self.rx_failed(frame, free, rx);
+        }
+        rx.deliver_received(frame, status as usize, &mut self.counters.truncated, free);
+        rx.publish();
+        self.counters.syscalls += 1;
+        self.counters.rx_syscalls += 1;
+        Ok(1)
+    }
+
+    /// What [`Plain::rx_one`] returns if the call did not return a datagram.
+    #[cold]
+    #[inline(never)]
+    fn rx_failed(&mut self, frame: Frame<'p>, free: &mut FreeList<'p>, rx: &mut RxRing<'p>) -> io::Result<usize> {
+        let asked = (self.socket.raw(), libc::MSG_DONTWAIT);
+        match self.counters.note_failed_receive(asked, 0, (frame, free)) {
+            Some(end) => Visit { messages: 0, datagrams: 0, end }.outcome(),
+            None => self.rx_batch(free, rx),
+        }
+    }
+
     /// Receives a batch. Out of line, which keeps the code between two system calls together; one call for each batch costs
     /// less than that saves, but not for a batch of one.
     #[inline(never)]
@@ -254,15 +281,11 @@ fn receive_each<'p, W: Way>(
         // SAFETY: the frame is ours until it is delivered, and has room for what this way returns (`Port::socket`).
         let status = unsafe { way.call(fd, &frame, flags) };
         if status < 0 {
-            free.give(frame);
-            match counters.note_failed_receive(fd, flags) {
-                Some(why) => end = why,
-                None if interruptions < errno::INTERRUPTIONS_MAX => {
-                    interruptions += 1;
-                    continue;
-                }
-                None => end = End::Fatal(errno::interrupted_for_ever()),
-            }
+            let Some(why) = counters.note_failed_receive((fd, flags), interruptions, (frame, free)) else {
+                interruptions += 1;
+                continue;
+            };
+            end = why;
             break;
         }
         datagrams += way.deliver(frame, status as usize, &mut counters.truncated, (free, rx));
@@ -275,14 +298,23 @@ fn receive_each<'p, W: Way>(
 }
 
 impl Counters {
-    /// Judges why a receive returned nothing: `None` if it must be repeated.
+    /// Judges why a receive into `frame` returned nothing: `None` if it must be repeated. Out of line, with all that belongs
+    /// to it.
     #[cold]
     #[inline(never)]
-    fn note_failed_receive(&mut self, fd: libc::c_int, flags: libc::c_int) -> Option<End> {
+    fn note_failed_receive<'p>(
+        &mut self,
+        (fd, flags): (libc::c_int, libc::c_int),
+        interruptions: u32,
+        (frame, free): (Frame<'p>, &mut FreeList<'p>),
+    ) -> Option<End> {
+        let (verdict, error) = errno::last();
+        free.give(frame);
         self.syscalls += 1;
-        Some(match errno::last() {
+        Some(match (verdict, error) {
             // A wait that a signal interrupts is over.
-            (Verdict::Interrupted, _) if flags != 0 => return None,
+            (Verdict::Interrupted, _) if flags != 0 && interruptions < errno::INTERRUPTIONS_MAX => return None,
+            (Verdict::Interrupted, _) if flags != 0 => End::Fatal(errno::interrupted_for_ever()),
             (Verdict::Fatal, error) => End::Fatal(error),
             (Verdict::Passing, _) => {
                 self.note_passing(fd);
