@@ -69,7 +69,7 @@ impl<'p> AsyncBackend<'p> for Compio<'p> {
         let own = proactor.enter(adopt).map_err(failed)?;
         let new_pumps = || Pumps::new(config, &proactor, Rc::clone(&own), Rc::clone(&fds));
         let pumps = config.variant.has_buffer_ring().then(new_pumps);
-        let slots = (receiver(own[0].clone(), config.addressing == Addressing::Connected), sender(own));
+        let slots = (receiver(Rc::clone(&own), config.addressing == Addressing::Connected), sender(own));
         Ok(Self {
             flight: Flight::new(slots, sockets, config, pool),
             pumps,

@@ -120,20 +120,22 @@ impl Ticking for Tick {
     }
 }
 
-pub(super) fn receiver(socket: UdpSocket, is_connected: bool) -> Slot {
+/// Receives from the first socket. The futures share it, as those of a program do: it knows whether the kernel had more at the last
+/// receive, and a clone of it would begin anew.
+pub(super) fn receiver(sockets: Rc<[UdpSocket]>, is_connected: bool) -> Slot {
     if is_connected {
         return Slot::new(move |frame, _| {
-            let socket = socket.clone();
+            let sockets = Rc::clone(&sockets);
             async move {
-                let BufResult(outcome, frame) = socket.recv(frame).await;
+                let BufResult(outcome, frame) = sockets[0].recv(frame).await;
                 (of_len(outcome), frame)
             }
         });
     }
     Slot::new(move |frame, _| {
-        let socket = socket.clone();
+        let sockets = Rc::clone(&sockets);
         async move {
-            let BufResult(outcome, frame) = socket.recv_from(frame).await;
+            let BufResult(outcome, frame) = sockets[0].recv_from(frame).await;
             (outcome.map(|(len, address)| (len, Some(address))), frame)
         }
     })
@@ -141,8 +143,9 @@ pub(super) fn receiver(socket: UdpSocket, is_connected: bool) -> Slot {
 
 pub(super) fn sender(sockets: Rc<[UdpSocket]>) -> Slot {
     Slot::new(move |frame, route: Route| {
-        let socket = sockets[route.socket].clone();
+        let sockets = Rc::clone(&sockets);
         async move {
+            let socket = &sockets[route.socket];
             let BufResult(outcome, frame) = match route.to {
                 None => socket.send(frame).await,
                 Some(to) => socket.send_to(frame, to).await,
