@@ -390,7 +390,7 @@ fn latencies_are_in_microseconds_and_all_percentile_curves_have_one_axis() {
 
 #[test]
 fn counted_instructions_rank_nothing() {
-    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-30/kernels.csv");
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-12-01/kernels.csv");
     let bench = Bench::new();
     fs::copy(kernels, bench.path("kernels.csv")).expect("the recorded run");
     bench.run("report kernels.csv -o page.html --svg charts").expect(0);
@@ -425,7 +425,7 @@ fn counted_instructions_rank_nothing() {
 
 #[test]
 fn charts_of_one_backend_say_which_mode_they_are_of() {
-    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-30/kernels.csv");
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-12-01/kernels.csv");
     let mut lines: Vec<String> = read(&kernels).lines().map(str::to_owned).collect();
     let mut at = 0;
     lines.retain(|line| {

@@ -66,7 +66,7 @@ fn counts_of_instructions_rank_no_ways_of_moving_datagrams() {
 
 /// A recorded run of the lab: its rows, and the steps that the lab printed.
 fn recorded() -> (PathBuf, Vec<String>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-11-30");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/kernels-2026-12-01");
     let text = fs::read_to_string(folder.join("comparison.txt")).expect("the lab's comparison");
     (folder.join("kernels.csv"), steps_in(&text))
 }
