@@ -1,4 +1,4 @@
-# Shared by the scripts that record a run. They source it at the top of the repository.
+# Shared by the scripts that record a run, and by scripts/check. They source it at the top of the repository.
 # shellcheck shell=bash
 
 # Ends the script with a status, and says why.

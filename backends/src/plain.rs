@@ -38,7 +38,7 @@ pub struct Plain<'p> {
     /// Which of several sockets have datagrams.
     readiness: Option<Readiness>,
     batch: usize,
-    /// Whether a batch is one datagram of the only socket.
+    /// Whether a batch is one datagram of the only socket, with no address or control message.
     is_single: bool,
     receive: Receive,
     /// Used if packets and datagrams are not one to one, or have addresses or one of several sockets.

@@ -96,8 +96,8 @@ fn hosts_that_differ_are_found_and_few_others() {
         let (mut wrong, mut found, mut held) = (Shares::default(), Shares::default(), Shares::default());
         for seed in 0..times {
             let (members, truths) = fleet.cell(0.01, &mut Chance::new(seed));
-            let told = hosts::fleet(&members, least).expect("enough hosts");
-            let (median, judged) = (told.median, told.members);
+            let outcome = hosts::fleet(&members, least).expect("enough hosts");
+            let (median, judged) = (outcome.median, outcome.members);
             // The median of all is a little above that of the hosts that are alike.
             held.add(usize::from(median.low <= 0.011 && 0.01 <= median.high), 1);
             let differs = |at: &usize| (truths[*at] - 0.01).abs() > least + 1e-9;
