@@ -49,6 +49,12 @@ pub(crate) fn digits(value: f64) -> String {
     }
 }
 
+/// A number without the dust of binary fractions: the middle of 473.96 and 473.97 is 473.965, not 473.96500000000003. It has
+/// 15 significant digits, which any parser of decimal numbers reads as the same value.
+pub(crate) fn decimal(value: f64) -> f64 {
+    format!("{value:.*e}", f64::DIGITS as usize - 1).parse().expect("a number was written")
+}
+
 /// A count of things: `1 core`, `2 cores`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -75,6 +81,7 @@ pub(crate) fn percent(fraction: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn notes_are_broken_between_words_only() {
@@ -94,5 +101,15 @@ mod tests {
         assert_eq!([12.345, 123.45, 1234.5].map(digits), ["12.35", "123.5", "1234"]);
         assert_eq!([12.0, 1_234_567.0].map(thousands), ["12", "1 234 567"]);
         assert_eq!([0.03, 0.005].map(percent), ["3%", "0.5%"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_middle_of_two_decimal_numbers_is_one(low in 0..1_000_000_000_u32, apart in 0..100_000_u32) {
+            let (low, high) = (u64::from(low), u64::from(low + apart));
+            let middle = decimal(low as f64 / 1e3 + (high as f64 / 1e3 - low as f64 / 1e3) * 0.5);
+            prop_assert_eq!(middle.to_string(), ((low + high) as f64 / 2e3).to_string());
+            prop_assert_eq!(serde_json::from_str::<f64>(&middle.to_string()).expect("a number"), middle);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::place;
 use crate::record::cell::AXES;
 use crate::record::columns::Column;
 use crate::record::rows;
+use crate::text::decimal;
 
 /// What to show, and how.
 #[derive(Clone, Debug, Args)]
@@ -95,7 +96,7 @@ fn csv(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
     }
     writer.write_record(&header).map_err(broken)?;
     for cell in cells {
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| decimal(value).to_string());
         let mut row: Vec<String> = texts(cell, files).map(|(_, text)| text.to_owned()).collect();
         row.extend([cell.trials.to_string(), cell.counting.to_string(), number(cell.per_call)]);
         for column in &measured {
@@ -121,11 +122,11 @@ fn json(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
         let mut object: Map<String, Value> = texts(cell, files).map(text).collect();
         object.insert("trials".into(), json!(cell.trials));
         object.insert("n".into(), json!(cell.counting));
-        object.insert("per_call".into(), json!(cell.per_call));
+        object.insert("per_call".into(), json!(cell.per_call.map(decimal)));
         let medians = measured.iter().filter_map(|column| {
             let median = cell.median(*column)?;
-            let (low, high) = median.interval.unzip();
-            Some((column.name().to_owned(), json!({ "median": median.value, "low": low, "high": high })))
+            let (low, high) = median.interval.map(|(low, high)| (decimal(low), decimal(high))).unzip();
+            Some((column.name().to_owned(), json!({ "median": decimal(median.value), "low": low, "high": high })))
         });
         object.insert("metrics".into(), Value::Object(medians.collect()));
         Value::Object(object)

@@ -10,6 +10,7 @@ use crate::compare::verdict::{Ratio, Verdict};
 use crate::record::cell::{AXES, MUST_BE_EQUAL};
 use crate::record::columns::Column;
 use crate::stats::median::Median;
+use crate::text::decimal;
 
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
@@ -210,9 +211,11 @@ struct Figures<'a> {
 impl<'a> Figures<'a> {
     fn of(comparison: &'a Comparison, threshold: f64) -> Self {
         let [base, new] = comparison.figures.medians;
-        let value = |median: Option<Median>| median.map(|median| median.value);
-        let low = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.0);
-        let high = |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| interval.1);
+        let value = |median: Option<Median>| median.map(|median| decimal(median.value));
+        let low =
+            |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| decimal(interval.0));
+        let high =
+            |median: Option<Median>| median.and_then(|median| median.interval).map(|interval| decimal(interval.1));
         Self {
             base: &comparison.sides[0],
             new: &comparison.sides[1],
