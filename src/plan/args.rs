@@ -83,7 +83,7 @@ pub struct RunArgs {
     /// Sockets of each worker
     ///
     /// Sockets of each worker, 1 to 32768, as far as the limits of open files and ports allow: one generator socket sends to
-    /// all of them, and a batch is the total of a call. Not in send. A..B doubles, as in --batch.
+    /// all of them, and a batch is the total of a call. In send, they send in turns. A..B doubles, as in --batch.
     #[arg(long, value_name = "LIST", default_value = "1", value_parser = lists::sockets)]
     #[arg(help_heading = COMPARED, hide_short_help = true)]
     pub sockets: List<usize>,

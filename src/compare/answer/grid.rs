@@ -221,7 +221,10 @@ pub(crate) fn side_name(one: &Comparison, side: usize) -> String {
     let side = &one.sides[side];
     let Some((backend, variant, buffers)) = axes::parts(side) else { return side.clone() };
     let brief = axes::brief(backend, variant, [Column::addressing, Column::sockets].map(|axis| one.cell.get(axis)));
-    buffers.map_or(brief.clone(), |buffers| format!("{brief}/{buffers}"))
+    match buffers {
+        Some(buffers) => format!("{brief}/{buffers}"),
+        None => brief,
+    }
 }
 
 fn of_scenario<'r>(report: &'r Comparisons, all: &[&'r Comparison]) -> Vec<Grid<'r>> {
