@@ -102,9 +102,8 @@ impl Done<'_> {
     /// Repeats the trials that were disturbed so far, once each.
     fn repeat(&mut self, ends: &mut Ends) -> Result<(), Failure> {
         for _ in 0..self.again.len() {
-            let Some((planned, attempt)) = self.again.pop_front().filter(|_| !self.bench.interrupt.is_raised()) else {
-                break;
-            };
+            let is_over = self.bench.interrupt.is_raised() || self.bench.peer_end().is_some();
+            let Some((planned, attempt)) = self.again.pop_front().filter(|_| !is_over) else { break };
             self.attempt(planned, attempt, ends)?;
         }
         Ok(())

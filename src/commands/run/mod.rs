@@ -90,7 +90,7 @@ pub(crate) fn run(args: &RunArgs, scenarios_by_default: bool) -> Result<u8, Fail
         tell!("{text}");
     } else {
         print(&text)?;
-        let written: usize = rows.iter().map(|(_, row)| row.attempt).sum();
+        let written: usize = rows.iter().map(|(_, row)| row.attempt).fold(0, usize::saturating_add);
         let already = if args.resume { format!(", {before} of them from before") } else { String::new() };
         match is_complete {
             true => tell!("nothing was left to run: {} has all {} trials of the plan", files.output.name(), rows.len()),

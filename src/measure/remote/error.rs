@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::console::printable;
 
+/// How the message of [`LinkError::Lost`] begins, by which it is found in a file.
+const LOST: &str = "--peer: the agent is lost";
+
 /// Why the peer's process is of no use.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LinkError {
@@ -31,7 +34,7 @@ pub enum LinkError {
         ours: &'static str,
     },
     /// It has ended, or is of no more use.
-    #[error("--peer: the agent is lost: {0}")]
+    #[error("{lost}: {0}", lost = LOST)]
     Lost(String),
     /// It is alive, but an answer is overdue.
     #[error("--peer: the agent is too slow: {0}; another program may have its core, see --peer-cpu")]
@@ -42,4 +45,11 @@ pub enum LinkError {
     /// It sent something else than what was asked for.
     #[error("--peer: the agent did not answer as agents do; it may be another program")]
     Unexpected,
+}
+
+impl LinkError {
+    /// Whether the error in a row is that the peer was lost, which says nothing of the trial.
+    pub(crate) fn is_lost(error: &str) -> bool {
+        error.starts_with(LOST)
+    }
 }

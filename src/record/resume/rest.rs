@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Begun, ResumeError};
 use crate::console::printable;
 use crate::gates::ATTEMPTS_MAX;
+use crate::measure::remote::error::LinkError;
 use crate::plan::cells::Cell;
 use crate::plan::schedule::{Planned, Schedule};
 use crate::record::columns::Column;
@@ -24,8 +25,25 @@ pub struct Rest {
 #[derive(Debug, Default)]
 pub struct Lacking {
     schedule: Schedule,
-    /// Of the trials that have rows, by their position: the number of the next attempt, or none if they are settled.
-    next: HashMap<usize, Option<usize>>,
+    /// Of the trials that have rows, by their position: the next attempt, or none if they are settled.
+    next: HashMap<usize, Option<Next>>,
+}
+
+/// The next attempt at a trial.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    attempt: usize,
+    /// Whether the last one says nothing of the trial, because the peer was lost: it is made however many there were.
+    was_lost: bool,
+}
+
+impl Next {
+    /// None if the trial need not be tried again after its last row so far.
+    fn after(last: &Row) -> Option<Self> {
+        let was_lost = LinkError::is_lost(&last.error);
+        let is_open = last.valid != 1 && (was_lost || last.is_disturbed() && last.attempt < ATTEMPTS_MAX);
+        is_open.then(|| Self { attempt: last.attempt.saturating_add(1), was_lost })
+    }
 }
 
 impl Lacking {
@@ -41,13 +59,17 @@ impl Lacking {
 
     /// Leaves out those that have been tried that often.
     pub fn give_up_after(&mut self, tries: usize) {
-        self.next.values_mut().filter(|next| next.is_some_and(|next| next > tries)).for_each(|next| *next = None);
+        let is_too_often = |next: Next| next.attempt > tries && !next.was_lost;
+        self.next.values_mut().filter(|next| next.is_some_and(is_too_often)).for_each(|next| *next = None);
     }
 
     /// In the order of the plan, each with the number of its next attempt.
     pub fn iter(&self) -> impl Iterator<Item = (Planned, usize)> {
-        let next = |planned: Planned| Some((planned, self.next.get(&planned.order).map_or(Some(1), |next| *next)?));
-        self.schedule.iter().filter_map(next)
+        let attempt = |planned: &Planned| match self.next.get(&planned.order) {
+            None => Some(1),
+            Some(next) => next.map(|next| next.attempt),
+        };
+        self.schedule.iter().filter_map(move |planned| Some((planned, attempt(&planned)?)))
     }
 }
 
@@ -69,7 +91,7 @@ impl Begun {
                 return Err(self.other_plan(index + 1, column, (row, &expected), schedule.len()));
             }
             // The last row of a trial decides.
-            next.insert(row.order, (!is_settled(row)).then_some(row.attempt + 1));
+            next.insert(row.order, Next::after(row));
             rows.push((planned.cell, row.clone()));
         }
         Ok(Rest { rows: last_attempts(rows), lacking: Lacking { schedule, next } })
@@ -110,11 +132,6 @@ fn last_attempts(mut rows: Vec<(usize, Row)>) -> Vec<(usize, Row)> {
     });
     rows.reverse();
     rows
-}
-
-/// Whether a trial need not be tried again after its last row so far.
-fn is_settled(last: &Row) -> bool {
-    last.valid == 1 || !last.is_disturbed() || last.attempt >= ATTEMPTS_MAX
 }
 
 /// Columns that are the same in the whole run, besides axes.
@@ -210,6 +227,12 @@ mod tests {
             Row { error: "it stalled".into(), valid: 0, invalid_reason: "disturbed: x".into(), ..rows[0].clone() };
         let lacking = rest_of(&rows).expect("of the plan").lacking;
         assert!(lacking.iter().any(|(planned, attempt)| (planned.order, attempt) == (rows[0].order, 2)));
+        let lost = LinkError::Lost("its output ended".into()).to_string();
+        rows[0] = Row { error: lost, attempt: ATTEMPTS_MAX, invalid_reason: "".into(), ..rows[0].clone() };
+        let mut lacking = rest_of(&rows).expect("of the plan").lacking;
+        lacking.give_up_after(1);
+        let again = (rows[0].order, ATTEMPTS_MAX + 1);
+        assert!(lacking.iter().any(|(planned, attempt)| (planned.order, attempt) == again), "its peer was lost");
         let cells = cells();
         assert!(rest.rows.iter().all(|(cell, row)| cells[*cell].scenario.name() == row.scenario));
     }
