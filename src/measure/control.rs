@@ -234,6 +234,11 @@ impl Interrupt {
         self.raised.load(Ordering::Relaxed)
     }
 
+    /// What is set when a signal comes.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.raised)
+    }
+
     /// Ends what looks at it, as a signal would.
     pub fn raise(&self) {
         self.raised.store(true, Ordering::Relaxed);

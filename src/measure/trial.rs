@@ -118,7 +118,7 @@ impl<'a, 'p> Part<'a, 'p> {
 
     /// What the app does with each datagram.
     pub(crate) fn work(&self) -> Work {
-        Work::new(self.cell.work.unwrap_or(0))
+        Work::new(self.cell.work.unwrap_or(0), self.interrupt.flag())
     }
 
     /// What ends the measured phase.
