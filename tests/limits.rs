@@ -64,6 +64,11 @@ fn list(values: impl Iterator<Item = usize>) -> String {
     values.map(|value| value.to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// The same, with something before each.
+fn list_of(before: &str, values: impl Iterator<Item = usize>) -> String {
+    values.map(|value| format!("{before}{value}")).collect::<Vec<_>>().join(",")
+}
+
 /// Runs hpbench with at most 200 MB of address space.
 fn small(args: &str) -> Option<Done> {
     needs::works("prlimit", &["prlimit", "--as=200000000", "true"])
@@ -82,6 +87,19 @@ fn a_large_plan_takes_no_memory_and_a_larger_one_is_refused() {
     assert!(done.stdout.contains("19800 cells × 100000 trials = 1980000000 trials"), "the number of trials is shown");
     let refused = plan(1024, 5000).expect("prlimit works").expect(2);
     assert!(refused.stderr.contains("more than 100000 cells"), "{}", refused.stderr);
+    // Axes that only some backends or scenarios have.
+    let sockets = format!("--scenario drain --sockets {}", list(1..=7000));
+    for plan in [
+        format!("{sockets} --buffers 1..32768"),
+        format!(
+            "{sockets} --skew {}",
+            (0..40).map(|tenth| format!("{}", f64::from(tenth) / 10.0)).collect::<Vec<_>>().join(",")
+        ),
+        format!("--scenario pace --flows {} --wait block --min-wait {}", list(1..=7000), list_of("64:", 1..=100)),
+    ] {
+        let refused = small(&format!("--dry-run --backend uring {plan}")).expect("prlimit works").expect(2);
+        assert!(refused.stderr.contains("more than 100000 cells"), "{}", refused.stderr);
+    }
 }
 
 #[test]

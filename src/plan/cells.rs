@@ -509,6 +509,7 @@ impl Axes {
             .collect();
         let of_clients = of_sockets.flat_map(|it| clients.iter().map(move |&clients| (it, clients)));
         for ((addressing, spread), (flows, sharding)) in of_clients {
+            cells.check()?;
             // A socket is connected with one client, and a group of them with none.
             let is_connected = flows.is_none_or(|flows| flows == 1) && !sharding.is_some_and(Sharding::is_shared);
             let addressing = if is_connected { addressing } else { Addressing::Unconnected };
@@ -537,7 +538,7 @@ impl Axes {
                         let of_sockets =
                             Cell { addressing, wait, fd_table, fill_core, spread, flows, sharding, ..*settings };
                         for &min_wait in &min_waits {
-                            cells.add(Cell { variant, buffers, min_wait, ..of_sockets });
+                            cells.add(Cell { variant, buffers, min_wait, ..of_sockets })?;
                         }
                     }
                 }
@@ -591,6 +592,8 @@ impl Axes {
 
 /// The most cells of a plan: more than anybody waits for.
 pub const CELLS_MAX: usize = 100_000;
+/// How many combinations are looked at: of some values there are fewer cells than combinations.
+const TRIED_MAX: usize = 20 * CELLS_MAX;
 
 /// Cells, each once.
 #[derive(Default)]
@@ -602,16 +605,17 @@ struct Cells {
 }
 
 impl Cells {
-    fn add(&mut self, cell: Cell) {
+    fn add(&mut self, cell: Cell) -> Result<(), String> {
         if self.known.insert(cell) {
             self.in_order.push(cell);
         }
+        self.check()
     }
 
-    /// Refuses a plan as soon as it is too large.
+    /// Refuses a plan as soon as it is too large: it has too many cells, or takes too long to find out.
     fn check(&mut self) -> Result<(), String> {
         self.tried += 1;
-        if self.tried.max(self.in_order.len()) <= CELLS_MAX {
+        if self.in_order.len() <= CELLS_MAX && self.tried <= TRIED_MAX {
             return Ok(());
         }
         Err(format!(

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::console::tell;
 use crate::plan::address::{HostAddress, RemoteAddress};
 use crate::plan::args::RunArgs;
-use crate::plan::cells::{Axes, Cell, FillCore, Options, Scenario, Until, Wait, Waited};
+use crate::plan::cells::{Axes, CELLS_MAX, Cell, FillCore, Options, Scenario, Until, Wait, Waited};
 use crate::plan::cores::{Cores, Wanted};
 use crate::plan::memory::Demand;
 use crate::plan::path;
@@ -37,7 +37,7 @@ pub(crate) fn axes(args: &RunArgs) -> Axes {
         buffers: args.buffers.0.clone(),
         fd_tables: args.fd_table.0.clone(),
         fill_cores: args.fill_core.0.clone(),
-        spreads: spread::combinations(&args.sockets.0, &args.active.0, &args.skew.0),
+        spreads: spread::combinations(&args.sockets.0, &args.active.0, &args.skew.0, CELLS_MAX + 1),
         works: args.work.0.clone(),
         flows: args.flows.0.clone(),
         shardings: shards::combinations(&args.sharding.0, &args.steer.0),

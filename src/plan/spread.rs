@@ -1,5 +1,6 @@
 //! How many sockets a worker owns, and how traffic is spread over them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -81,10 +82,10 @@ impl fmt::Display for Active {
     }
 }
 
-/// Every combination, each once. Where fewer sockets are there than should have traffic, there is none; one socket is not
+/// Every combination, each once; at most so many. Where fewer sockets are there than should have traffic, there is none; one socket is not
 /// skewed.
-pub(crate) fn combinations(sockets: &[usize], active: &[Active], skews: &[Skew]) -> Vec<Spread> {
-    let mut spreads = Vec::new();
+pub(crate) fn combinations(sockets: &[usize], active: &[Active], skews: &[Skew], most: usize) -> Vec<Spread> {
+    let (mut spreads, mut known) = (Vec::new(), HashSet::new());
     for &sockets in sockets {
         for active in active {
             let active = match *active {
@@ -92,11 +93,13 @@ pub(crate) fn combinations(sockets: &[usize], active: &[Active], skews: &[Skew])
                 Active::Some(count) if count <= sockets => count,
                 Active::Some(_) => continue,
             };
-            for &skew in skews {
-                let skew = if active == 1 { Skew::NONE } else { skew };
+            for &skew in if active == 1 { &[Skew::NONE] } else { skews } {
                 let spread = Spread { sockets, active, skew };
-                if !spreads.contains(&spread) {
+                if known.insert(spread) {
                     spreads.push(spread);
+                }
+                if spreads.len() == most {
+                    return spreads;
                 }
             }
         }
@@ -112,13 +115,14 @@ mod tests {
     fn combinations_that_mean_the_same_are_one() {
         let skews = ["0", "1.25"].map(|text| text.parse().expect("a skew"));
         let of = |sockets: &[usize], active: &[Active]| {
-            let spreads = combinations(sockets, active, &skews);
+            let spreads = combinations(sockets, active, &skews, 100);
             spreads.iter().map(|it| (it.sockets, it.active, it.skew.to_string())).collect::<Vec<_>>()
         };
         let zero = "0".to_owned();
         assert_eq!(of(&[1], &[Active::All, Active::Some(1)]), [(1, 1, zero.clone())]);
         assert_eq!(of(&[1, 4], &[Active::Some(2)]), [(4, 2, zero), (4, 2, "1.25".into())]);
         assert_eq!(of(&[4], &[Active::All, Active::Some(9)]).len(), 2);
+        assert_eq!(combinations(&[2; 1000], &[Active::All], &skews, 1).len(), 1);
     }
 
     #[test]
