@@ -142,7 +142,7 @@ impl<'p, O: Observer> App<'p> for Sink<O> {
 pub struct Echo {
     /// The account of what was echoed, and of what was not.
     pub arrivals: Arrivals,
-    /// Datagrams dropped because the TX ring was full.
+    /// Datagrams of ours that were not sent back: the TX ring was full, or their train holds some that are not ours.
     pub dropped: u64,
     wire: Wire,
     work: Work,
@@ -163,7 +163,12 @@ impl Echo {
     #[inline(never)]
     fn note_train(&mut self, packet: &Packet<'_>) -> bool {
         let ours = packet.datagrams().filter(|datagram| self.arrivals.note(wire::read(datagram, self.wire)).is_some());
-        ours.count() == packet.count()
+        let ours = ours.count();
+        let is_ours = ours == packet.count();
+        if !is_ours {
+            self.dropped += ours as u64;
+        }
+        is_ours
     }
 }
 
@@ -400,5 +405,38 @@ impl Source {
             }
         };
         tx.stage(packet).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hpbench_backends::{Pool, ring};
+
+    use super::*;
+
+    #[test]
+    fn datagrams_of_ours_in_a_train_that_is_not_sent_back_are_counted_as_dropped() {
+        const LEN: usize = 64;
+        let [ours, theirs] = [1, 2].map(|tag| Wire { tag: Tag::new(tag), verify: Verify::Header });
+        let pool = Pool::new(4, 2048).expect("a pool");
+        let mut free = pool.frames();
+        let (mut rx_in, mut rx) = ring(4);
+        let (mut tx, mut tx_out) = ring(4);
+        let mut echo = Echo::new(ours.tag, Work::default());
+        for (stranger, dropped) in [(None, 0), (Some(1), 2)] {
+            let mut frame = free.take().expect("four frames");
+            for at in 0..3_usize {
+                let wire = if stranger == Some(at) { theirs } else { ours };
+                let header = Header { sequence: 3 * dropped + at as u64, intended_ns: 0, flags: 0, flow: 0 };
+                wire::write(&mut frame.bytes_mut()[at * LEN..][..LEN], header, wire);
+            }
+            assert!(rx_in.push(Packet::train(frame, 0, 3 * LEN, LEN)).is_ok());
+            echo.run(&mut rx, &mut tx, &mut free);
+            assert_eq!(echo.dropped, dropped);
+            assert_eq!(tx_out.available(), usize::from(stranger.is_none()), "all of a train, or nothing");
+            tx_out.consume(usize::MAX, |packet| free.give(packet.into_frame()));
+        }
+        assert_eq!((echo.received(), echo.arrivals.tally().foreign), (5, 1));
+        assert!(free.is_whole());
     }
 }
