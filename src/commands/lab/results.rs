@@ -55,11 +55,13 @@ pub(super) fn run(visits: &Visits<'_>, cells: &[Cell], guest_args: Vec<String>) 
             gathered.keep(index, error_row(&run, &cells[planned.cell], planned, &plan, error.clone()));
         }
     }
+    let rows: Vec<Row> = gathered.rows.into_iter().flatten().collect();
     if let Some(error) = gathered.failure {
+        // The comparison is all that is left of the visits.
+        print(&text::render(&rows, visits.args.accel, visits.args.threshold))?;
         return Err(error.into());
     }
     let is_in_place = gathered.output.finish()?;
-    let rows: Vec<Row> = gathered.rows.into_iter().flatten().collect();
     Ok(finish(visits, &rows, &gathered.output)?.max(u8::from(!is_in_place)))
 }
 
@@ -139,6 +141,8 @@ fn run_of(plan: &GuestPlan, kernel: &Kernel, args: &RunArgs) -> Run {
             kernel: kernel.release.clone(),
             arch: "x86_64".into(),
             ncpu: Some(1),
+            state: args.state.clone().unwrap_or_default(),
+            pair: args.pair,
             ..Environment::default()
         },
         options: request::on(args, Cores::only()),

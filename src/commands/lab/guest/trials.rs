@@ -29,8 +29,12 @@ pub(super) fn run(plan: &GuestPlan, args: &[String], report: &mut Report) -> any
     let cells = cells_of(&args)?;
     let counted = plan.accel == Accel::Icount;
     let options = Options { at_ticks: counted, ..request::options(&args)? };
-    let environment = Environment::read(Some(&plan.host), options.cores.places[0].worker)
-        .with_path(options.bind.at(0), options.bind.at(0));
+    let environment = Environment {
+        state: args.state.clone().unwrap_or_default(),
+        pair: args.pair,
+        ..Environment::read(Some(&plan.host), options.cores.places[0].worker)
+            .with_path(options.bind.at(0), options.bind.at(0))
+    };
     let pools = request::make_pools(&cells, &options, 0)?;
     let run = Run {
         id: plan.run_id.clone(),
