@@ -1,8 +1,11 @@
 //! Pairs of runs of one cell with itself: what `scripts/ab` would find if there is nothing to find.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use indicatif::ProgressStyle;
@@ -26,6 +29,9 @@ use super::args::SelftestArgs;
 use super::report::{counted, half, line, pct};
 use super::resolve::{self, Counted};
 
+/// How often a run is looked at. It measures meanwhile, on the same cores.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// The pairs of one comparison: the default of `scripts/ab`.
 const PAIRS: usize = 20;
 
@@ -47,7 +53,7 @@ pub(super) fn measure(args: &SelftestArgs, runs: usize, seed: u64, interrupt: &I
                 return Ok(differences(data));
             }
             let file = home.path().join("run.csv");
-            one(&program, args, (STATES[side], pair), &file).map_err(broken)?;
+            one(&program, args, (STATES[side], pair), &file, interrupt).map_err(broken)?;
             // A run that wrote nothing does not count.
             let _ = rows::read_file(&file, |_, fields, row| data.add(fields, row));
             bar.inc(1);
@@ -73,8 +79,14 @@ fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// A run in a process of its own.
-fn one(program: &Path, args: &SelftestArgs, (state, pair): (&str, usize), file: &Path) -> anyhow::Result<()> {
+/// A run in a process of its own, which gets an interrupt, too.
+fn one(
+    program: &Path,
+    args: &SelftestArgs,
+    (state, pair): (&str, usize),
+    file: &Path,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
     let words = [
         ("--scenario", args.scenario.to_string()),
         ("--backend", args.backend.choice.to_string()),
@@ -87,10 +99,26 @@ fn one(program: &Path, args: &SelftestArgs, (state, pair): (&str, usize), file: 
     let words = words.iter().flat_map(|(flag, value)| [*flag, value.as_str()]);
     let mut command = Command::new(program);
     command.arg("--quiet").args(words).arg("-o").arg(file).stdin(Stdio::null()).stdout(Stdio::null());
-    let done = command.output().context("cannot start a run")?;
+    let mut said = tempfile::tempfile().context("cannot make a temporary file")?;
+    let stderr = said.try_clone().context("cannot have a descriptor more")?;
+    let mut child = command.stderr(stderr).spawn().context("cannot start a run")?;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a run")? {
+            break status;
+        }
+        if interrupt.is_raised() {
+            // Ctrl-C has reached it, SIGTERM has not. A second signal would end it without its rows, of which none are used.
+            let _ = child.kill();
+        }
+        thread::sleep(LOOK);
+    };
     // A run that ended early, or whose trials are all disturbed, is unusable; one that was refused says why.
-    if done.status.code() == Some(2) {
-        return Err(anyhow!("{}", String::from_utf8_lossy(&done.stderr).trim().to_owned()).context("a run was refused"));
+    if status.code() == Some(2) {
+        let mut text = String::new();
+        said.seek(SeekFrom::Start(0))
+            .and_then(|_| said.read_to_string(&mut text))
+            .context("cannot read what it said")?;
+        return Err(anyhow!("{}", text.trim().to_owned()).context("a run was refused"));
     }
     Ok(())
 }
