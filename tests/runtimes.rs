@@ -42,6 +42,9 @@ mod built_in {
 
     #[test]
     fn every_scenario_runs_and_balances() {
+        if needs::two_cores().is_none() {
+            return;
+        }
         for row in balanced(&format!("plain,{BACKENDS}"), &format!("--scenario {SCENARIOS}"), 6) {
             let (is_plain, has_rounds) = (row.text("backend") == "plain", !row.text("round").is_empty());
             assert_eq!(row.text("wait"), if is_plain || has_rounds { "spin" } else { "block" }, "{}", row.name());
@@ -55,6 +58,9 @@ mod built_in {
 
     #[test]
     fn they_spin_if_they_are_told_to_and_take_addresses() {
+        if needs::two_cores().is_none() {
+            return;
+        }
         for args in ["--wait spin", "--addressing unconnected", "--wait spin --addressing unconnected"] {
             balanced(BACKENDS, &format!("--scenario flood,echo {args}"), 2);
         }
@@ -77,6 +83,9 @@ mod built_in {
     /// All copies of a datagram or none; the account knows where the others are.
     #[test]
     fn they_send_every_copy_that_relay_wants() {
+        if needs::two_cores().is_none() {
+            return;
+        }
         for backends in groups() {
             for row in balanced(backends, "--scenario relay --fanout 3", 1) {
                 let [relayed, forwarded] = ["relayed", "forwarded"].map(|column| row.count(column));
@@ -130,6 +139,9 @@ mod built_in {
     /// A task for each socket, and one for all.
     #[test]
     fn many_sockets_are_served_by_a_task_each_and_by_one() {
+        if needs::two_cores().is_none() {
+            return;
+        }
         let uring = ",compio,compio:one-task,compio:multi+defer,monoio,monoio:one-task";
         let backends =
             "tokio,tokio:one-task,tokio:mmsg,tokio:mmsg+one-task,quinn-udp,quinn-udp:gso+one-task,smol,smol:one-task";
@@ -159,7 +171,7 @@ mod built_in {
 
     #[test]
     fn what_moves_one_datagram_per_await_has_no_batches() {
-        if !needs::uring() {
+        if !needs::uring() || needs::two_cores().is_none() {
             return;
         }
         for row in balanced(SINGLE, &format!("--scenario {SCENARIOS} --batch 1"), 6) {

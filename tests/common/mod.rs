@@ -197,6 +197,11 @@ impl Running<'_> {
         rustix::process::kill_process(self.pid(), signal).expect("the process is there");
     }
 
+    /// Whether the process has not ended.
+    pub(crate) fn is_there(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_none()
+    }
+
     /// Waits until `condition` holds.
     pub(crate) fn wait_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         let start = Instant::now();

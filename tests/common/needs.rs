@@ -64,6 +64,18 @@ pub(crate) fn rcvbuf(bytes: usize) -> bool {
     granted >= 2 * bytes
 }
 
+/// The largest receive buffer that the kernel grants without privilege, if it is at most so large. Before Linux 6.12 or so, a
+/// container with a network of its own does not see it.
+pub(crate) fn rmem_max(most: u64) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/core/rmem_max");
+    let limit = text.ok().and_then(|text| text.trim().parse().ok());
+    let fits = limit.filter(|limit| *limit <= most);
+    if fits.is_none() {
+        skip("rmem_max", &format!("net.core.rmem_max is {limit:?}, and this test wants at most {most}"));
+    }
+    fits
+}
+
 /// The cores on which this process may run.
 pub(crate) fn cores() -> Vec<usize> {
     let mask = rustix::thread::sched_getaffinity(None).expect("the kernel tells");
