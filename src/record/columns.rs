@@ -109,7 +109,7 @@ columns! {
     Ledger {
         /// Datagrams that the kernel dropped at the sockets.
         drop_socket: Option<u64>, Metric("datagrams", Lower);
-        /// Datagrams dropped because a ring was full.
+        /// Datagrams dropped because a ring was full, or with a train that also held what is not ours.
         drop_ring: Option<u64>, Metric("datagrams", Lower);
         /// Datagrams that arrived again; not counted in `received`.
         duplicate: Option<u64>, Other;
