@@ -19,6 +19,7 @@ pub mod remote;
 pub mod scenario;
 pub mod senders;
 pub mod shards;
+pub(crate) mod silence;
 pub(crate) mod slowed;
 pub mod stops;
 pub mod targets;

@@ -12,7 +12,8 @@ use crate::measure::cost::{Disturbance, Side, Watch};
 use crate::measure::driver::{self, Lane};
 use crate::measure::order::{Order, Recorded, RoundTrips};
 use crate::measure::outcome::{TrialError, latency_histogram};
-use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
+use crate::measure::peer::settling::{Settling, stalled};
+use crate::measure::silence::Silence;
 use crate::measure::targets::Targets;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
@@ -162,7 +163,7 @@ impl<'p> Generator<'_, 'p> {
         refill: bool,
         mut over: impl FnMut(u64, &Self) -> bool,
     ) -> Result<(), TrialError> {
-        let mut moved_ns = now_ns();
+        let mut silence = Silence::begin(now_ns());
         loop {
             let sent = self.lane.transmit(free).map_err(TrialError::io("sending"))?;
             if sent > 0 {
@@ -173,8 +174,8 @@ impl<'p> Generator<'_, 'p> {
                 driver::receive_once(&mut self.lane, &mut self.replies, free).map_err(TrialError::io("receiving"))?;
             let now_ns = now_ns();
             if moved > 0 {
-                moved_ns = now_ns;
-            } else if now_ns - moved_ns > STALL_NS {
+                silence.ends(now_ns);
+            } else if silence.goes_on(now_ns) {
                 return Err(stalled(self.replies.received()));
             }
             self.settle_replies(now_ns, refill, free);

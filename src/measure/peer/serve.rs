@@ -19,7 +19,8 @@ use crate::measure::order::{Order, Recorded, RoundTrips, Served};
 use crate::measure::outcome::{TrialError, latency_histogram};
 use crate::measure::peer::load::{self, Way};
 use crate::measure::peer::schedule::{Schedule, Tick};
-use crate::measure::peer::settling::{STALL_NS, Settling, stalled};
+use crate::measure::peer::settling::{Settling, stalled};
+use crate::measure::silence::Silence;
 use crate::plan::cells::Until;
 use crate::traffic::app::{App, Source};
 use crate::traffic::ledger::Arrivals;
@@ -196,7 +197,7 @@ impl<'p> Client<'_, 'p> {
         end_ns: u64,
         mut over: impl FnMut(u64, &Self) -> bool,
     ) -> Result<(), TrialError> {
-        let mut moved_ns = now_ns();
+        let mut silence = Silence::begin(now_ns());
         loop {
             self.send(end_ns)?;
             let moved = self.receive(free)?;
@@ -205,8 +206,8 @@ impl<'p> Client<'_, 'p> {
             self.last_ns = now_ns;
             // Nothing is missed where nothing is under way.
             if moved > 0 || self.answers.received() == self.awaited() {
-                moved_ns = now_ns;
-            } else if now_ns - moved_ns > STALL_NS {
+                silence.ends(now_ns);
+            } else if silence.goes_on(now_ns) {
                 return Err(stalled(self.answers.received()));
             }
             if now_ns - self.looked_ns > LOOK_NS {

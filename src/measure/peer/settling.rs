@@ -2,12 +2,11 @@
 
 use crate::measure::outcome::TrialError;
 
-/// How long nothing may come back, and how long to wait for others after the last answer: longer than a busy machine, or
-/// the host of a virtual one, keeps a thread from running.
-pub(super) const STALL_NS: u64 = 5_000_000_000;
+/// How long to wait for others after the last answer: longer than a busy machine, or the host of a virtual one, keeps a
+/// thread from running.
 pub(crate) const SETTLE_NS: u64 = 4_000_000_000;
 
-/// Why a trial ends in which nothing has come back for [`STALL_NS`], after `received` answers.
+/// Why a trial ends in which nothing has come back for too long, after `received` answers.
 pub(super) fn stalled(received: u64) -> TrialError {
     TrialError::Stalled(match received {
         0 => {

@@ -19,14 +19,14 @@ use crate::measure::peer;
 use crate::measure::peer::load::Way;
 use crate::measure::remote::message::Report;
 use crate::measure::senders::Senders;
+use crate::measure::silence::Silence;
 use crate::measure::threads;
 use crate::measure::trial::{Far, Part};
 use crate::plan::cells::{Until, Wait};
 use crate::traffic::app::{App, Observer, Sink};
 use crate::traffic::ledger::{Arrivals, Ledger};
 
-/// How long the worker waits for a datagram while load is offered, and for the last ones when it is not.
-const STALL_NS: u64 = 5_000_000_000;
+/// How long the worker waits for the last datagrams when no more load is offered.
 const SETTLE_NS: u64 = 1_000_000_000;
 
 /// How long the worker receives what came while it was reading files.
@@ -324,8 +324,9 @@ struct Loop<'a> {
     now_ns: u64,
     /// Time in turns that moved a datagram.
     busy_ns: u64,
-    /// How many datagrams of the trial have come, and when the last one came.
-    last: (u64, u64),
+    /// How many datagrams of the trial have come, and for how long no more.
+    received: u64,
+    silence: Silence,
     /// Whether it may be that none comes: others share what is sent.
     may_be_silent: bool,
 }
@@ -333,7 +334,16 @@ struct Loop<'a> {
 impl<'a> Loop<'a> {
     fn new(interrupt: &'a Interrupt, near: &'a Near, may_be_silent: bool) -> Self {
         let now_ns = now_ns();
-        Self { interrupt, near, looked_ns: now_ns, now_ns, busy_ns: 0, last: (0, now_ns), may_be_silent }
+        Self {
+            interrupt,
+            near,
+            looked_ns: now_ns,
+            now_ns,
+            busy_ns: 0,
+            received: 0,
+            silence: Silence::begin(now_ns),
+            may_be_silent,
+        }
     }
 
     /// Loops until `over(now_ns, received, dropped at the ring)`; looks at the clock once per turn.
@@ -351,10 +361,11 @@ impl<'a> Loop<'a> {
             }
             // Those of unrelated senders do not count: they may come for ever.
             let received = app.received();
-            if received != self.last.0 {
-                self.last = (received, now_ns);
-            } else if now_ns - self.last.1 > STALL_NS && !self.may_be_silent {
-                return Break(Err(TrialError::Stalled(match self.last.0 {
+            if received != self.received {
+                self.received = received;
+                self.silence.ends(now_ns);
+            } else if self.silence.goes_on(now_ns) && !self.may_be_silent {
+                return Break(Err(TrialError::Stalled(match received {
                     0 => {
                         "no datagram came for five seconds; does a firewall or a queueing discipline drop them? see `nft list \
                          ruleset`, `iptables -S`, `tc -s qdisc`"
