@@ -9,8 +9,7 @@ usage() { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "scripts/${0##*/}"; }
 
 # Chooses an existing program to run: the first argument, which the second names.
 use() {
-    command -v "$1" >/dev/null || fail 2 "$2 names $1, which is not an executable program"
-    program=$1
+    program=$(type -P "$1") || fail 2 "$2 names $1, which is not an executable program"
     is_built=''
 }
 

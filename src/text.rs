@@ -73,9 +73,10 @@ pub(crate) fn thousands(value: f64) -> String {
     text
 }
 
-/// A fraction in percent, with no more digits than it has.
+/// A fraction in percent, with no more digits than it has, and four decimals at most unless it is smaller.
 pub(crate) fn percent(fraction: f64) -> String {
-    format!("{}%", (fraction * 1e6).round() / 1e4)
+    let rounded = (fraction * 1e6).round() / 1e4;
+    format!("{}%", if rounded == 0.0 { decimal(100.0 * fraction) } else { rounded })
 }
 
 #[cfg(test)]
@@ -100,7 +101,7 @@ mod tests {
     fn numbers_have_no_more_digits_than_they_need() {
         assert_eq!([12.345, 123.45, 1234.5].map(digits), ["12.35", "123.5", "1234"]);
         assert_eq!([12.0, 1_234_567.0].map(thousands), ["12", "1 234 567"]);
-        assert_eq!([0.03, 0.005].map(percent), ["3%", "0.5%"]);
+        assert_eq!([0.03, 0.005, 0.0, 1e-7].map(percent), ["3%", "0.5%", "0%", "0.00001%"]);
     }
 
     proptest! {

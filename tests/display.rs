@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, HPBENCH, needs, tiny};
+use common::{Bench, HPBENCH, needs, parse, tiny};
 
 /// The flags: a contract.
 const FLAGS: [&str; 29] = [
@@ -147,4 +147,17 @@ fn progress_is_drawn_on_a_terminal_unless_quiet() {
         assert!(screen.contains("drain: "), "the table is printed all the same");
         assert_eq!(bench.rows("out.csv").len(), 21);
     }
+}
+
+#[test]
+fn rounds_that_were_asked_for_are_rows_of_their_own() {
+    let bench = Bench::new();
+    let run = bench.tiny("--backend null --scenario drain --round 128,1024 --trials 3 --label 007").expect(0);
+    let rows = parse(&bench.run("show --summary csv out.csv").expect(0).stdout);
+    let told: Vec<_> = rows.iter().map(|row| (row.text("round"), row.text("trials"))).collect();
+    assert_eq!(told, [("128", "3"), ("1024", "3")], "{}", run.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&bench.run("show --summary json out.csv").expect(0).stdout).expect("JSON");
+    let cell = &json["cells"][1];
+    assert_eq!((&cell["host"], &cell["round"]), (&"007".into(), &1024.into()), "a host is no number");
 }

@@ -13,6 +13,7 @@ use crate::compare::summaries::{self, CellSummary, TOLD};
 use crate::console::{Failure, broken, look, print, usage};
 use crate::place;
 use crate::record::cell::AXES;
+use crate::record::column::FieldType;
 use crate::record::columns::Column;
 use crate::record::rows;
 use crate::text::decimal;
@@ -77,11 +78,11 @@ fn measured(cells: &[CellSummary]) -> Vec<Column> {
     summaries::columns().filter(|column| cells.iter().any(|cell| cell.median(*column).is_some())).collect()
 }
 
-/// The columns of a cell that are texts, with their names.
-fn texts<'c>(cell: &'c CellSummary, files: &'c [String]) -> impl Iterator<Item = (&'static str, &'c str)> {
+/// The file and the columns that identify a cell, with their names and what is in them.
+fn texts<'c>(cell: &'c CellSummary, files: &'c [String]) -> impl Iterator<Item = (&'static str, FieldType, &'c str)> {
     let file = files.get(cell.file as usize).map_or("", String::as_str);
-    let axes = AXES.iter().chain(&TOLD).map(|column| (column.name(), cell.get(*column)));
-    std::iter::once(("file", file)).chain(axes)
+    let axes = AXES.iter().chain(&TOLD).map(|column| (column.name(), column.field_type(), cell.get(*column)));
+    std::iter::once(("file", FieldType::Text, file)).chain(axes)
 }
 
 fn csv(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
@@ -97,7 +98,7 @@ fn csv(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
     writer.write_record(&header).map_err(broken)?;
     for cell in cells {
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| decimal(value).to_string());
-        let mut row: Vec<String> = texts(cell, files).map(|(_, text)| text.to_owned()).collect();
+        let mut row: Vec<String> = texts(cell, files).map(|(.., text)| text.to_owned()).collect();
         row.extend([cell.trials.to_string(), cell.counting.to_string(), number(cell.per_call)]);
         for column in &measured {
             let median = cell.median(*column);
@@ -114,8 +115,9 @@ fn csv(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
 fn json(cells: &[CellSummary], files: &[String]) -> Result<String, Failure> {
     let measured = measured(cells);
     let one = |cell: &CellSummary| {
-        let text = |(name, text): (&str, &str)| {
-            let number = text.parse::<i64>().ok();
+        let text = |(name, holds, text): (&str, FieldType, &str)| {
+            // A host named 007 is no number.
+            let number = text.parse::<i64>().ok().filter(|_| holds == FieldType::Whole);
             let value = number.map_or_else(|| if text.is_empty() { Value::Null } else { json!(text) }, Value::from);
             (name.to_owned(), value)
         };

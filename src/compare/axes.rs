@@ -7,7 +7,7 @@ use hpbench_backends::{Addressing, Kind, Variant};
 
 use crate::compare::releases;
 use crate::plan::shards::Steer;
-use crate::record::column::Role;
+use crate::record::column::{FieldType, Role};
 use crate::record::columns::Column;
 use crate::text::did_you_mean;
 
@@ -97,6 +97,10 @@ impl By {
             // Builds of one release stay in the order of their files: their names do not say which came first.
             Self::Column(Column::kernel) => releases::compare(first_word(a), first_word(b)),
             Self::Column(Column::qemu | Column::hpbench) => releases::compare(a, b),
+            // A revision of digits alone is no number, and a state named so none either.
+            Self::Column(column) if column.field_type() == FieldType::Text && !column.role().is_axis() => {
+                Ordering::Equal
+            }
             Self::Column(_) => natural(a, b),
         }
     }
@@ -204,6 +208,12 @@ mod tests {
             ("kernel", ["6.12.6", "6.9.1", "6.12-rc3"], ["6.9.1", "6.12-rc3", "6.12.6"]),
             ("batch", ["128", "8", "32"], ["8", "32", "128"]),
             ("host", ["b", "c", "a"], ["b", "c", "a"]),
+            (
+                "git_rev",
+                ["a1b2c3d4e5f6", "531234589012", "5e1234589012"],
+                ["a1b2c3d4e5f6", "531234589012", "5e1234589012"],
+            ),
+            ("skew", ["1.25", "0.0", "0.5"], ["0.0", "0.5", "1.25"]),
         ] {
             let (by, mut sides) = (By::column(column).expect("a column"), found);
             sides.sort_by(|a, b| by.order(a, b));

@@ -9,7 +9,7 @@ use crate::compare::verdict::Verdict;
 use crate::compare::{counts, sections};
 use crate::record::cell::CellKey;
 use crate::record::columns::Column;
-use crate::text::{percent, wrap};
+use crate::text::{counted, percent, wrap};
 
 /// A difference between a side and the one before it.
 #[derive(Debug)]
@@ -25,12 +25,13 @@ pub(crate) struct Step<'a> {
 /// that have not settled are included, and say so.
 pub(crate) fn find(report: &Comparisons) -> Vec<Step<'_>> {
     const SAID_ANYWAY: [Column; 3] = [Column::backend, Column::variant, Column::batch];
-    let is_step = |comparison: &Comparison| match comparison.verdict {
-        Verdict::Better | Verdict::Worse => true,
-        Verdict::Unclear if comparison.unsettled => {
-            comparison.figures.ratio.is_some_and(|ratio| counts::is_step(ratio, report.threshold))
-        }
-        _ => false,
+    let is_step = |comparison: &Comparison| {
+        let is_known = match comparison.verdict {
+            Verdict::Better | Verdict::Worse => true,
+            Verdict::Unclear => comparison.unsettled,
+            _ => false,
+        };
+        is_known && comparison.figures.ratio.is_some_and(|ratio| counts::is_step(ratio, report.threshold))
     };
     let mut steps = Vec::new();
     for rows in sections::of(report).into_iter().filter(|_| report.in_steps) {
@@ -51,7 +52,16 @@ pub(crate) fn text(report: &Comparisons) -> String {
     let sides = format!("neighbouring {}s", report.by.name());
     let steps = find(report);
     if steps.is_empty() {
-        return format!("no step of {least} or more between {sides}\n");
+        let without = report.comparisons.iter().filter(|one| one.verdict == Verdict::None).count();
+        let all = report.comparisons.len();
+        return match without {
+            0 => format!("no step of {least} or more between {sides}\n"),
+            _ => wrap(&format!(
+                "no step of {least} or more between {sides} in the {} that have a verdict, of {}",
+                counted(all - without, "row"),
+                counted(all, "row")
+            )),
+        };
     }
     let lines: String = steps.iter().map(|step| wrap(&step.to_string())).collect();
     format!("steps of {least} or more between {sides}\n{lines}")

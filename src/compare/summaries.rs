@@ -1,7 +1,7 @@
 //! Summaries of cells: medians with their intervals, how many trials count, and what became of the others.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::compare::axes;
 use crate::compare::dataset::{Attempt, Dataset, MACHINE};
@@ -129,9 +129,10 @@ fn merged<'d>(data: &'d Dataset, at: f64, attempts: &[usize]) -> Option<Merged<'
 pub(crate) fn of(data: &Dataset) -> Vec<CellSummary> {
     let columns: Vec<Column> = columns().collect();
     let mut cells: Vec<(&Attempt, Vec<usize>)> = Vec::new();
-    let mut known: HashMap<(u32, u32, [&str; TOLD.len()]), usize> = HashMap::new();
+    let rounds = Rounds::of(data);
+    let mut known = HashMap::new();
     for (at, attempt) in data.attempts.iter().enumerate().filter(|(_, attempt)| !attempt.is_repeated) {
-        let key = (attempt.file, data.planned(attempt), TOLD.map(|column| data.text(attempt, column)));
+        let key = (attempt.file, rounds.cell(data, attempt), TOLD.map(|column| data.text(attempt, column)));
         let place = *known.entry(key).or_insert(cells.len());
         if place == cells.len() {
             cells.push((attempt, Vec::new()));
@@ -153,6 +154,45 @@ pub(crate) fn of(data: &Dataset) -> Vec<CellSummary> {
     let mut all: Vec<CellSummary> = cells.into_iter().map(summary).collect();
     all.sort_by(in_series);
     all
+}
+
+/// Which planned cells were measured with several rounds. What a trial has is the round in effect, which may differ a little
+/// between trials of one cell: it is no axis, unless several were asked for.
+struct Rounds(HashMap<u32, Range>);
+
+/// The least and the largest round in effect of a planned cell.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    least: f64,
+    most: f64,
+    /// Whether a block has several trials of it.
+    is_swept: bool,
+}
+
+impl Rounds {
+    fn of(data: &Dataset) -> Self {
+        let mut ranges: HashMap<u32, Range> = HashMap::new();
+        let mut seen: HashSet<[u32; 4]> = HashSet::new();
+        let mut of_cells: HashMap<u32, Option<f64>> = HashMap::new();
+        for attempt in data.attempts.iter().filter(|attempt| !attempt.is_repeated) {
+            let round = || data.cell(attempt.cell).get(Column::round).parse().ok();
+            let Some(round) = *of_cells.entry(attempt.cell).or_insert_with(round) else { continue };
+            let planned = data.planned(attempt);
+            let is_again = !seen.insert([attempt.file, attempt.run, attempt.block, planned]);
+            let range = ranges.entry(planned).or_insert(Range { least: round, most: round, is_swept: false });
+            let Range { least, most, is_swept } = *range;
+            *range = Range { least: least.min(round), most: most.max(round), is_swept: is_swept || is_again };
+        }
+        Self(ranges)
+    }
+
+    /// The cell of an attempt: the planned one, and its own if that was measured with several rounds.
+    fn cell(&self, data: &Dataset, attempt: &Attempt) -> (u32, Option<u32>) {
+        let planned = data.planned(attempt);
+        // Another run may have asked for another round.
+        let is_several = |range: &Range| range.least < range.most && (range.is_swept || range.most > 2.0 * range.least);
+        (planned, self.0.get(&planned).filter(|range| is_several(range)).map(|_| attempt.cell))
+    }
 }
 
 fn in_series(a: &CellSummary, b: &CellSummary) -> Ordering {

@@ -429,6 +429,11 @@ impl Column {
         self.declaration().name
     }
 
+    /// What its fields hold.
+    pub(crate) fn field_type(self) -> FieldType {
+        self.declaration().field_type
+    }
+
     /// What it is for in a comparison.
     pub fn role(self) -> Role {
         self.declaration().role

@@ -38,19 +38,25 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         path, program, sha256, of = (self._task.args[name] for name in ("path", "program", "sha256", "of"))
-        for folder in ("runs", "left"):
-            os.makedirs(os.path.join(path, folder), exist_ok=True)
+        if not os.path.isabs(path):
+            raise AnsibleActionFail("fleet_results is %s; name an absolute path: -e fleet_results=$PWD/%s" % (path, path))
         try:
             with open(program, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = hashlib.sha256(file.read()).hexdigest()
         except OSError as error:
             raise AnsibleActionFail("%s; scripts/build-static makes the program" % error) from error
         if sha256 not in ("", found):
             raise AnsibleActionFail("%s is not the program with the sum %s; scripts/build-static makes one, and prints its sum" % (program, sha256))
         if not self._task.check_mode:
+            for folder in ("runs", "left"):
+                os.makedirs(os.path.join(path, folder), exist_ok=True)
             lock(os.path.join(path, "lock"))
         for name, text in (("of", "program %s\n%s" % (found, of)), ("id", secrets.token_hex(16))):
             if not os.path.exists(os.path.join(path, name)):
+                if self._task.check_mode:
+                    # A look at what there is to do decides nothing.
+                    result[name] = text
+                    continue
                 with open(os.path.join(path, name + ".new"), "w", encoding="utf-8") as file:
                     file.write(text)
                 os.replace(os.path.join(path, name + ".new"), os.path.join(path, name))

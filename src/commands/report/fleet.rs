@@ -196,6 +196,8 @@ fn chart(rows: &[&Fleet], names: &Names, threshold: f64) -> Markup {
     let (low, high) =
         changes.fold((-2.0 * threshold, 2.0 * threshold), |(low, high), one| (low.min(one), high.max(one)));
     let (scale, ticks) = scale::linear(low, high, 6);
+    let is_whole = |tick: &f64| (100.0 * tick - (100.0 * tick).round()).abs() < 1e-9;
+    let digits = usize::from(!ticks.iter().all(is_whole));
     let x = |change: f64| NAME_WIDTH + DOTS_WIDTH * scale.at(change).clamp(0.0, 1.0);
     let height = HEIGHT * rows.len() as f64 + 24.0;
     html! {
@@ -203,7 +205,7 @@ fn chart(rows: &[&Fleet], names: &Names, threshold: f64) -> Markup {
             rect class="least" x=(place(x(-threshold))) y="0" width=(place(x(threshold) - x(-threshold))) height=(height - 20.0) {}
             @for tick in ticks.iter().filter(|tick| !scale.is_beyond(**tick)) {
                 g class="grid" { path d=(format!("M{} 0V{}", place(x(*tick)), height - 20.0)) {} }
-                text class="middle" x=(place(x(*tick))) y=(height - 6.0) { (format!("{:+.0}%", 100.0 * tick)) }
+                text class="middle" x=(place(x(*tick))) y=(height - 6.0) { (format!("{:+.digits$}%", 100.0 * tick)) }
             }
             @for (at, row) in rows.iter().enumerate() { (strip(row, names, HEIGHT * (at as f64 + 0.5), &x)) }
         }

@@ -9,6 +9,7 @@ use rand::seq::SliceRandom;
 use crate::commands::bench::{Stock, name, one_trial, progress};
 use crate::compare::capacity::{Met, Searches, Sought, judge};
 use crate::console::Failure;
+use crate::gates::reason::Reason;
 use crate::measure::control::Interrupt;
 use crate::measure::transfer::core_transfer_ns;
 use crate::plan::args::RunArgs;
@@ -137,8 +138,8 @@ pub(super) fn measure(
 /// Makes an attempt at a trial, and tells the search what it has shown. Returns its row, and whether it counts; nothing if it was
 /// interrupted.
 ///
-/// What holds although something else had a core holds. What was disturbed and does not hold says nothing, and is tried again in a
-/// later block; with `--no-gates` it counts.
+/// What holds although something else had a core holds. What was disturbed and does not hold says nothing, and what is invalid for
+/// another reason says nothing anyway: it is tried again in a later block; with `--no-gates` it counts.
 fn attempt_one(
     bench: &Bench<'_>,
     subject: &mut Subject,
@@ -149,10 +150,11 @@ fn attempt_one(
     let trial = one_trial(&bench.runs[subject.run], &cell, (planned, attempt), stock.of(&cell), bench.interrupt);
     let Some((mut row, _)) = trial.map_err(Failure::Broken)? else { return Ok(None) };
     row.goal = bench.sought.to_string();
-    let says_nothing = row.is_disturbed() && bench.tries > 1;
+    let says_nothing = row.is_invalid() && bench.tries > 1;
+    let may_hold = row.invalid_reason.iter().all(Reason::is_disturbance);
     let judged = (!row.shows_nothing()).then(|| judge(&row, bench.sought));
     match judged {
-        Some(judged) if !says_nothing || judged.met.iter().all(|met| *met == Met::Yes) => {
+        Some(judged) if !says_nothing || may_hold && judged.met.iter().all(|met| *met == Met::Yes) => {
             row.goal_met = judged.met.iter().map(|met| met.name()).collect::<Vec<_>>().join(" ");
             subject.search.note(ask, judged.shown);
             Ok(Some((row, true)))

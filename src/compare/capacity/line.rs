@@ -37,7 +37,8 @@ impl<'a> Line<'a> {
     pub(super) fn new(past: &'a Past, goal: usize, sought: &Sought) -> Self {
         let Found { bounds, throughput } = past.search.found(goal);
         let at = |load: Option<u64>| past.trials.iter().filter(move |trial| Some(trial.load) == load);
-        let mut holding: Vec<&Trial> = at(bounds.lower).filter(|trial| trial.met[goal] == Met::Yes).collect();
+        // With those that did not hold: a goal lets some of them be.
+        let mut holding: Vec<&Trial> = at(bounds.lower).collect();
         // Those that hold although they were disturbed show what the disturbance costs, too.
         if holding.iter().any(|trial| !trial.is_invalid) {
             holding.retain(|trial| !trial.is_invalid);

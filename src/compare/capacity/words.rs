@@ -105,8 +105,11 @@ fn sentence(group: &[&Line<'_>], width: f64) -> String {
                 format!("{} {}{}", line.name, at_least(line), rounded(line.lower.unwrap_or(0.0)))
             }
             _ if change.abs() <= width => format!("{} as many, within {}", line.name, percent(width)),
-            _ if change > 0.0 => format!("{} {:.0}% more", line.name, 100.0 * change),
-            _ => format!("{} {:.0}% fewer", line.name, -100.0 * change),
+            _ => {
+                let digits = usize::from(change.abs() < 0.01);
+                let more = if change > 0.0 { "more" } else { "fewer" };
+                format!("{} {:.digits$}% {more}", line.name, 100.0 * change.abs())
+            }
         };
     }
     text + "."

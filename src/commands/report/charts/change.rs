@@ -196,10 +196,18 @@ fn direction(panel: &Panel<'_>) -> &'static str {
 }
 
 /// A change in percent, with its interval.
-fn change(one: &Comparison) -> Option<(f64, Option<(f64, f64)>)> {
-    let pct = |ratio: f64| (100.0 * (ratio - 1.0)).clamp(-100.0, PCT_MAX);
+type Change = (f64, Option<(f64, f64)>);
+
+fn change(one: &Comparison) -> Option<Change> {
+    let pct = |ratio: f64| 100.0 * (ratio - 1.0);
     let ratio = one.figures.ratio.filter(|ratio| ratio.value.is_finite())?;
     Some((pct(ratio.value), ratio.interval.map(|(low, high)| (pct(low), pct(high)))))
+}
+
+/// A change as far as a chart shows it.
+fn drawn(one: &Comparison) -> Option<Change> {
+    let within = |pct: f64| pct.min(PCT_MAX);
+    change(one).map(|(value, interval)| (within(value), interval.map(|(low, high)| (within(low), within(high)))))
 }
 
 /// Why there is no verdict.
@@ -225,7 +233,7 @@ fn told(one: &Comparison) -> String {
 }
 
 fn scale<'a>(seen: impl Iterator<Item = &'a Seen<'a>>, threshold: f64) -> (scale::Scale, Vec<f64>) {
-    let changes: Vec<_> = seen.filter_map(|(_, one)| change(one)).collect();
+    let changes: Vec<_> = seen.filter_map(|(_, one)| drawn(one)).collect();
     // The band is always shown whole.
     let room = 120.0 * threshold;
     let values = changes.iter().map(|(value, _)| *value);
@@ -264,17 +272,16 @@ fn draw(title: String, lines: &[(Key, Vec<Seen<'_>>)], panel: &Panel<'_>, report
         let title = if is_told { format!("{title}, {}", place(x)) } else { title };
         let row = |(key, seen): &(Key, Vec<Seen<'_>>)| {
             let (_, one) = *seen.first()?;
-            let change = change(one);
-            let text = change.map_or_else(|| told(one), |(value, _)| format!("{value:+.1}% {}", verdict(one)));
+            let text = change(one).map_or_else(|| told(one), |(value, _)| format!("{value:+.1}% {}", verdict(one)));
             let tip = tip(key, &place(x), one);
-            let interval = change.and_then(|(_, interval)| interval);
-            Some(Row { key: key.clone(), x: change.map(|(value, _)| value), interval, text, look: look(one), tip })
+            let (x, interval) = drawn(one).unzip();
+            Some(Row { key: key.clone(), x, interval: interval.flatten(), text, look: look(one), tip })
         };
         return Chart::Dots(Dots { title, x: axis, rows: lines.iter().filter_map(row).collect(), zone, level });
     }
     let line = |(key, seen): &(Key, Vec<Seen<'_>>)| {
         let point = |(x, one): &Seen<'_>| {
-            change(one).map(|(y, interval)| Point {
+            drawn(one).map(|(y, interval)| Point {
                 x: *x,
                 y,
                 interval,

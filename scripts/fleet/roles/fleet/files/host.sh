@@ -4,7 +4,10 @@
 set -u
 umask 077
 # /proc names directories without symbolic links. What a link leads to need not be there yet.
-dir=$(readlink -f -- "$dir")
+given=$dir
+dir=$(readlink -f -- "$given")
+# In /var/tmp anybody may make a link of that name, and lead a fleet that works as root to wherever he likes.
+[ ! -L "$given" ] || [ "$(stat -c %u -- "$given")" = "$(id -u)" ] || { echo "$given is another user's link"; exit 10; }
 
 # The processes that belong to the directory: those in it, and those of programs in it.
 ours() {
@@ -30,7 +33,7 @@ stop() {
 }
 
 # Whether the directory is this fleet's.
-is_ours() { [ "$(cat "$dir/owner" 2>/dev/null)" = "$owner" ]; }
+is_ours() { [ -O "$dir" ] && [ "$(cat "$dir/owner" 2>/dev/null)" = "$owner" ]; }
 
 # Makes the directory, or takes over that of a start that was cut short: with the rows that are in it.
 prepare() {
